@@ -1,0 +1,180 @@
+"""The figures of one tracker within a run: what is known of them and what is due; pure, the time passed in."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from langchain_ldai.metrics import MetricSummary, TokenUsage
+from langchain_ldai.outcome import Outcome
+from langchain_ldai.resumption import RunIdentity
+from langchain_ldai.stopwatch import Stopwatch
+
+DurationMode = Literal["model", "run"]
+
+RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
+"""The metadata key under which a run's token is found, and, with `resume=True`, given."""
+
+
+class RunTracker(Protocol):
+    """What a run needs of its tracker."""
+
+    @property
+    def identity(self) -> RunIdentity: ...
+    @property
+    def resumption_token(self) -> str: ...
+    @property
+    def summary(self) -> MetricSummary: ...
+    def track_tool_call(self, key: str) -> None: ...
+    def record_missing(
+        self,
+        *,
+        time_to_first_token_ms: float | None = None,
+        duration_ms: float | None = None,
+        tokens: TokenUsage | None = None,
+        success: bool | None = None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """Metrics that have become final and are to be recorded, outside the lock."""
+
+    tracker: RunTracker
+    tool_calls: tuple[str, ...] = ()
+    time_to_first_token_ms: float | None = None
+    duration_ms: float | None = None
+    tokens: TokenUsage | None = None
+    success: bool | None = None
+
+    def record(self) -> None:
+        """Hand the metrics to the tracker, which records those that have not been."""
+        for name in self.tool_calls:
+            self.tracker.track_tool_call(name)
+        self.tracker.record_missing(
+            time_to_first_token_ms=self.time_to_first_token_ms,
+            duration_ms=self.duration_ms,
+            tokens=self.tokens,
+            success=self.success,
+        )
+
+
+class Account:
+    """The figures of one AI Config in one run: of the run itself, or of one of its named nodes.
+
+    Args:
+        tracker: Takes the metrics.
+        duration: What is timed: the model calls, or the visits (of the root, or of the node).
+
+    Attributes:
+        marks: What the start events of the run, or of the node, carry in their metadata.
+    """
+
+    __slots__ = (
+        "_duration",
+        "_early_tools",
+        "_first_token_known",
+        "_input",
+        "_output",
+        "_stopwatch",
+        "_total",
+        "failed_model_calls",
+        "marks",
+        "model_calls",
+        "outcome",
+        "retries",
+        "tracker",
+    )
+
+    def __init__(self, tracker: RunTracker, duration: DurationMode) -> None:
+        self.tracker = tracker
+        self.marks = _marks(tracker)
+        self.outcome: Outcome | None = None
+        self.model_calls = 0
+        self.failed_model_calls = 0
+        self.retries = 0
+        self._duration = duration
+        self._stopwatch = Stopwatch()
+        self._early_tools: list[str] = []
+        self._first_token_known = False
+        self._total = self._input = self._output = 0
+
+    def visit_started(self, now: float) -> None:
+        """Note that the root, or the node, began."""
+        if self._duration == "run":
+            self._stopwatch.start(now)
+
+    def visit_ended(self, started: float, now: float, outcome: Outcome) -> None:
+        """Note how the root, or the node, ended; the last visit's outcome stands."""
+        self.outcome = outcome
+        if self._duration == "run":
+            self._stopwatch.stop(started, now)
+
+    def model_started(self, now: float) -> Due | None:
+        """Note a model call; the first one makes the run an AI run and lets earlier tool calls go."""
+        self.model_calls += 1
+        if self._duration == "model":
+            self._stopwatch.start(now)
+        if not self._early_tools:
+            return None
+        tools, self._early_tools = tuple(self._early_tools), []
+        return Due(tracker=self.tracker, tool_calls=tools)
+
+    def model_ended(self, started: float, now: float, usage: TokenUsage | None, *, failed: bool) -> None:
+        """Note the end of a model call and what it used."""
+        self.failed_model_calls += failed
+        if self._duration == "model":
+            self._stopwatch.stop(started, now)
+        if usage is not None:
+            self._total += usage.total
+            self._input += usage.input
+            self._output += usage.output
+
+    def first_token(self, started: float, now: float) -> Due | None:
+        """Note a model call's first chunk with content; only the first call's counts."""
+        if self._first_token_known:
+            return None
+        self._first_token_known = True
+        return Due(tracker=self.tracker, time_to_first_token_ms=(now - started) * 1000)
+
+    def tool_called(self, name: str) -> Due | None:
+        """Note a tool call; before the first model call it waits for that call."""
+        if self.model_calls:
+            return Due(tracker=self.tracker, tool_calls=(name,))
+        self._early_tools.append(name)
+        return None
+
+    def cut(self, now: float) -> None:
+        """Let what still goes on count up to now."""
+        self._stopwatch.cut(now)
+
+    def success_due(self) -> Due | None:
+        """Return the outcome, where it is one that is recorded."""
+        success = self._success()
+        if success is None or not self.model_calls:
+            return None
+        return Due(tracker=self.tracker, success=success)
+
+    def final_due(self) -> Due | None:
+        """Return everything that is final once the run is closed; nothing without a model call."""
+        if not self.model_calls:
+            return None
+        return Due(
+            tracker=self.tracker,
+            duration_ms=self._stopwatch.elapsed() * 1000,
+            tokens=TokenUsage(self._total, self._input, self._output),
+            success=self._success(),
+        )
+
+    def _success(self) -> bool | None:
+        return {Outcome.SUCCESS: True, Outcome.ERROR: False}.get(self.outcome) if self.outcome else None
+
+
+def _marks(tracker: RunTracker) -> dict[str, str]:
+    identity = tracker.identity
+    marks = {
+        RESUMPTION_TOKEN_KEY: tracker.resumption_token,
+        "ldai_run_id": identity.run_id,
+        "ldai_config_key": identity.config_key,
+    }
+    if identity.variation_key:
+        marks["ldai_variation_key"] = identity.variation_key
+    return marks

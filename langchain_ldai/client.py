@@ -1,0 +1,191 @@
+"""The clients that evaluate AI Configs and resume runs, over the synchronous and asynchronous `ldclient`."""
+
+from collections.abc import Iterable
+
+from ldclient import Context
+
+from langchain_ldai import events
+from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
+from langchain_ldai.defaults import (
+    LdAiAgentConfigDefault,
+    LdAiAgentConfigRequest,
+    LdAiCompletionConfigDefault,
+    LdAiJudgeConfigDefault,
+)
+from langchain_ldai.evaluation import (
+    AiClient,
+    AsyncFlagClient,
+    ConfigT,
+    Evaluation,
+    FlagClient,
+    Variables,
+    judge_renderer,
+)
+from langchain_ldai.interpolation import as_written, renderer
+
+
+class LdAiClient(AiClient):
+    """Evaluates AI Configs with a synchronous LaunchDarkly client.
+
+    Args:
+        client: An `ldclient.LDClient`, or anything with its `variation` and `track`. It stays the
+            caller's: close it after the last run, so that the events in its buffer are delivered.
+    """
+
+    def __init__(self, client: FlagClient) -> None:
+        super().__init__(client)
+        self._flags = client
+
+    def completion_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiCompletionConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiCompletionConfig:
+        """Return the completion config that LaunchDarkly serves for a key and a context (spec sections 1 to 3).
+
+        Args:
+            key: Key of the AI Config.
+            context: Whom it is for; a template reaches its attributes as `{{ldctx.name}}`.
+            default: What to use where LaunchDarkly serves no completion config; without one, a disabled
+                config.
+            variables: Values for the mustache tags in the messages.
+        """
+        render = renderer(key, context, variables)
+        return self._evaluate(self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render))
+
+    def completion_config_template(
+        self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
+    ) -> LdAiCompletionConfig:
+        """Return the completion config with its mustache tags as they are; see `completion_config`."""
+        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
+        return self._evaluate(self._completion(event, key, context, default, as_written))
+
+    def agent_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiAgentConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiAgentConfig:
+        """Return an agent's config, its instructions filled in; see `completion_config`."""
+        render = renderer(key, context, variables)
+        return self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+
+    def agent_config_template(
+        self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
+    ) -> LdAiAgentConfig:
+        """Return an agent's config with its mustache tags as they are; see `completion_config`."""
+        event = events.USAGE_AGENT_CONFIG_TEMPLATE
+        return self._evaluate(self._one_agent(event, key, context, default, as_written))
+
+    def agent_configs(
+        self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
+    ) -> dict[str, LdAiAgentConfig]:
+        """Return several agents' configs by key.
+
+        Args:
+            requests: Keys, or requests with a default and variables of their own.
+            context: Whom they are for.
+        """
+        return {call.key: self._evaluate(call) for call in self._agents(requests, context)}
+
+    def judge_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiJudgeConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiJudgeConfig:
+        """Return a judge's config; the variables `message_history` and `response_to_evaluate` are reserved."""
+        render = judge_renderer(key, context, variables)
+        return self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+
+    def judge_config_template(
+        self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
+    ) -> LdAiJudgeConfig:
+        """Return a judge's config with its mustache tags as they are; see `completion_config`."""
+        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
+        return self._evaluate(self._judge(event, key, context, default, as_written))
+
+    def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+        return call.read(self._flags.variation(call.key, call.context, call.fallback))
+
+
+class AsyncLdAiClient(AiClient):
+    """Evaluates AI Configs with an asynchronous LaunchDarkly client; each call is as in `LdAiClient`.
+
+    Args:
+        client: An `ldclient.AsyncLDClient`, or anything with its `variation` and `track`. It stays the
+            caller's: close it after the last run, so that the events in its buffer are delivered.
+    """
+
+    def __init__(self, client: AsyncFlagClient) -> None:
+        super().__init__(client)
+        self._flags = client
+
+    async def completion_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiCompletionConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiCompletionConfig:
+        """See `LdAiClient.completion_config`."""
+        render = renderer(key, context, variables)
+        return await self._evaluate(
+            self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render)
+        )
+
+    async def completion_config_template(
+        self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
+    ) -> LdAiCompletionConfig:
+        """See `LdAiClient.completion_config_template`."""
+        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
+        return await self._evaluate(self._completion(event, key, context, default, as_written))
+
+    async def agent_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiAgentConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiAgentConfig:
+        """See `LdAiClient.agent_config`."""
+        render = renderer(key, context, variables)
+        return await self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+
+    async def agent_config_template(
+        self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
+    ) -> LdAiAgentConfig:
+        """See `LdAiClient.agent_config_template`."""
+        event = events.USAGE_AGENT_CONFIG_TEMPLATE
+        return await self._evaluate(self._one_agent(event, key, context, default, as_written))
+
+    async def agent_configs(
+        self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
+    ) -> dict[str, LdAiAgentConfig]:
+        """See `LdAiClient.agent_configs`."""
+        return {call.key: await self._evaluate(call) for call in self._agents(requests, context)}
+
+    async def judge_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiJudgeConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiJudgeConfig:
+        """See `LdAiClient.judge_config`."""
+        render = judge_renderer(key, context, variables)
+        return await self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+
+    async def judge_config_template(
+        self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
+    ) -> LdAiJudgeConfig:
+        """See `LdAiClient.judge_config_template`."""
+        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
+        return await self._evaluate(self._judge(event, key, context, default, as_written))
+
+    async def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+        return call.read(await self._flags.variation(call.key, call.context, call.fallback))

@@ -1,0 +1,207 @@
+"""AI Configs: what LaunchDarkly serves for a key and a context, frozen; pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from uuid import uuid4
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.frozen import freeze_object
+from langchain_ldai.resumption import RunIdentity, decode
+from langchain_ldai.tracker import LdAiConfigTracker, Send
+
+Role = Literal["system", "user", "assistant"]
+
+_MESSAGE_CLASS: Final[dict[Role, type[BaseMessage]]] = {
+    "system": SystemMessage,
+    "user": HumanMessage,
+    "assistant": AIMessage,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which model to call, and how.
+
+    Args:
+        name: Name of the model, "" when the AI Config names none.
+        parameters: The provider's parameters, such as `temperature`; read-only at every depth.
+        custom: Values of the team's own; read-only at every depth.
+    """
+
+    name: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    custom: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", freeze_object(self.parameters))
+        object.__setattr__(self, "custom", freeze_object(self.custom))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """Who serves the model; the name is "" when the AI Config names none."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolConfig:
+    """A tool that an AI Config offers to the model.
+
+    Args:
+        name: Name of the tool.
+        description: What it is for.
+        type: Kind of tool, such as "function".
+        parameters: JSON schema of its arguments; read-only at every depth.
+        custom_parameters: Values of the team's own; read-only at every depth.
+    """
+
+    name: str
+    description: str | None = None
+    type: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    custom_parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", freeze_object(self.parameters))
+        object.__setattr__(self, "custom_parameters", freeze_object(self.custom_parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAttachment:
+    """A judge that is to score runs of an AI Config.
+
+    Args:
+        key: Key of the judge's AI Config.
+        sampling_rate: Share of runs to score, 0.0 to 1.0.
+    """
+
+    key: str
+    sampling_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerFactory:
+    """What an AI Config's trackers have in common: identity, model, and where their events go."""
+
+    identity: RunIdentity
+    send: Send
+    model_name: str = ""
+    provider_name: str = ""
+    model_key: str = ""
+    model_version: int | None = None
+
+    def create(self) -> LdAiConfigTracker:
+        """Return a tracker of a new run, with a run id of its own."""
+        shared = self.identity
+        identity = RunIdentity(
+            str(uuid4()), shared.config_key, shared.variation_key, shared.version, shared.graph_key
+        )
+        return LdAiConfigTracker(
+            identity,
+            self.send,
+            model_name=self.model_name,
+            provider_name=self.provider_name,
+            model_key=self.model_key,
+            model_version=self.model_version,
+        )
+
+    def resume(self, token: str) -> LdAiConfigTracker:
+        """Return a tracker of the run that a token names (spec section 6)."""
+        return LdAiConfigTracker(decode(token), self.send)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiConfig:
+    """What every AI Config has; made by a client, read-only at every depth.
+
+    Args:
+        key: Key of the AI Config.
+        enabled: Whether LaunchDarkly wants it used; trackers work either way.
+        variation_key: Key of the variation served, "" when unknown.
+        version: Version of the variation.
+        model: Which model to call.
+        provider: Who serves the model.
+        tools: Tools by key.
+        judges: Judges that are to score runs.
+    """
+
+    key: str
+    enabled: bool
+    variation_key: str
+    version: int
+    model: ModelConfig
+    provider: ProviderConfig
+    tools: Mapping[str, ToolConfig]
+    judges: tuple[JudgeAttachment, ...]
+    _trackers: TrackerFactory = field(repr=False, compare=False)
+
+    def create_tracker(self) -> LdAiConfigTracker:
+        """Return the tracker of a new run, with a run id of its own; also when the config is disabled."""
+        return self._trackers.create()
+
+    def resume_tracker(self, token: str) -> LdAiConfigTracker:
+        """Return a tracker that adds to a run of this AI Config, in this config's context.
+
+        Args:
+            token: The run's resumption token. It is not signed: take it only from whom you trust.
+
+        Raises:
+            TypeError: If the token is not a string.
+            InvalidResumptionTokenError: If it cannot be read, or names another AI Config.
+        """
+        tracker = self._trackers.resume(token)
+        if tracker.identity.config_key != self.key:
+            raise InvalidResumptionTokenError(
+                f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
+            )
+        return tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiCompletionConfig(LdAiConfig):
+    """An AI Config of messages; see `LdAiConfig`."""
+
+    messages: tuple[Message, ...]
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the messages as LangChain's, ready for a model or a prompt template."""
+        return _to_langchain(self.messages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiAgentConfig(LdAiConfig):
+    """An AI Config of an agent's instructions, `None` where it has none; see `LdAiConfig`."""
+
+    instructions: str | None
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the instructions as one system message, or nothing where there are none."""
+        return [SystemMessage(self.instructions)] if self.instructions else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiJudgeConfig(LdAiConfig):
+    """An AI Config of a judge: its messages and the metric that takes its score; see `LdAiConfig`."""
+
+    messages: tuple[Message, ...]
+    evaluation_metric_key: str | None
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the messages as LangChain's, ready for a model or a prompt template."""
+        return _to_langchain(self.messages)
+
+
+def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
+    return [_MESSAGE_CLASS[message.role](content=message.content) for message in messages]

@@ -1,0 +1,132 @@
+"""What to use where LaunchDarkly serves nothing usable: defaults, written as flag payloads; pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from langchain_ldai.config import (
+    JudgeAttachment,
+    Message,
+    ModelConfig,
+    ProviderConfig,
+    ToolConfig,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiCompletionConfigDefault:
+    """The completion config to use where LaunchDarkly serves none.
+
+    Args:
+        enabled: Whether to use it; `None` counts as `False` (spec section 2, rule 11).
+        model: Which model to call.
+        provider: Who serves it.
+        messages: The prompt; mustache tags in it are filled in like those of a served config.
+        tools: Tools by key.
+        judges: Judges that are to score runs.
+    """
+
+    enabled: bool | None = None
+    model: ModelConfig | None = None
+    provider: ProviderConfig | None = None
+    messages: Sequence[Message] = ()
+    tools: Mapping[str, ToolConfig] | None = None
+    judges: Sequence[JudgeAttachment] = ()
+
+    mode: ClassVar = "completion"
+
+    def to_payload(self) -> dict[str, object]:
+        """Return the default in the flag payload's form (spec section 1)."""
+        return {
+            **_base(self.mode, self.enabled, self.model, self.provider),
+            "messages": _messages(self.messages),
+            **_tools_and_judges(self.tools, self.judges),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiAgentConfigDefault:
+    """The agent config to use where LaunchDarkly serves none; see `LdAiCompletionConfigDefault`."""
+
+    enabled: bool | None = None
+    model: ModelConfig | None = None
+    provider: ProviderConfig | None = None
+    instructions: str | None = None
+    tools: Mapping[str, ToolConfig] | None = None
+    judges: Sequence[JudgeAttachment] = ()
+
+    mode: ClassVar = "agent"
+
+    def to_payload(self) -> dict[str, object]:
+        """Return the default in the flag payload's form (spec section 1)."""
+        return {
+            **_base(self.mode, self.enabled, self.model, self.provider),
+            "instructions": self.instructions,
+            **_tools_and_judges(self.tools, self.judges),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiJudgeConfigDefault:
+    """The judge config to use where LaunchDarkly serves none; see `LdAiCompletionConfigDefault`."""
+
+    enabled: bool | None = None
+    model: ModelConfig | None = None
+    provider: ProviderConfig | None = None
+    messages: Sequence[Message] = ()
+    evaluation_metric_key: str | None = None
+
+    mode: ClassVar = "judge"
+
+    def to_payload(self) -> dict[str, object]:
+        """Return the default in the flag payload's form (spec section 1)."""
+        return {
+            **_base(self.mode, self.enabled, self.model, self.provider),
+            "messages": _messages(self.messages),
+            "evaluationMetricKey": self.evaluation_metric_key,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiAgentConfigRequest:
+    """One agent asked for with `agent_configs`: its key, and the default and variables of its own."""
+
+    key: str
+    default: LdAiAgentConfigDefault | None = None
+    variables: Mapping[str, object] | None = None
+
+
+def _base(
+    mode: str, enabled: bool | None, model: ModelConfig | None, provider: ProviderConfig | None
+) -> dict[str, object]:
+    payload: dict[str, object] = {"_ldMeta": {"enabled": bool(enabled), "mode": mode}}
+    if model is not None:
+        payload["model"] = {"name": model.name, "parameters": model.parameters, "custom": model.custom}
+    if provider is not None:
+        payload["provider"] = {"name": provider.name}
+    return payload
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _tools_and_judges(
+    tools: Mapping[str, ToolConfig] | None, judges: Sequence[JudgeAttachment]
+) -> dict[str, object]:
+    return {
+        "tools": {key: _tool(tool) for key, tool in (tools or {}).items()},
+        "judgeConfiguration": {
+            "judges": [{"key": judge.key, "samplingRate": judge.sampling_rate} for judge in judges]
+        },
+    }
+
+
+def _tool(tool: ToolConfig) -> dict[str, object]:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "type": tool.type,
+        "parameters": tool.parameters,
+        "customParameters": tool.custom_parameters,
+    }

@@ -1,0 +1,12 @@
+"""The exceptions that the library raises on its own account, and how foreign ones are logged."""
+
+import traceback
+
+
+class InvalidResumptionTokenError(ValueError):
+    """A resumption token could not be read, or names another AI Config than the one asked for."""
+
+
+def without_message(error: BaseException) -> str:
+    """Return an exception's type and traceback for a log, without its message, which may quote a prompt."""
+    return "".join([type(error).__name__, "\n", *traceback.format_tb(error.__traceback__)]).rstrip()

@@ -1,0 +1,167 @@
+"""An AI Config evaluation but for its one question to LaunchDarkly, which a client asks, awaited or not."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final, Generic, Protocol, TypeVar
+
+from ldclient import Context
+
+from langchain_ldai import events
+from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
+from langchain_ldai.defaults import (
+    LdAiAgentConfigDefault,
+    LdAiAgentConfigRequest,
+    LdAiCompletionConfigDefault,
+    LdAiJudgeConfigDefault,
+)
+from langchain_ldai.interpolation import renderer
+from langchain_ldai.payload import (
+    JUDGE_PLACEHOLDERS,
+    Payload,
+    Render,
+    parse_agent,
+    parse_completion,
+    parse_judge,
+    usable,
+)
+from langchain_ldai.resumption import decode
+from langchain_ldai.tracker import LdAiConfigTracker, Send
+
+_log = logging.getLogger(__name__)
+ConfigT = TypeVar("ConfigT")
+Variables = Mapping[str, object] | None
+_Parse = Callable[[str, Payload, Send, Render], ConfigT]
+_Default = LdAiCompletionConfigDefault | LdAiAgentConfigDefault | LdAiJudgeConfigDefault
+
+_SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
+
+
+class EventSink(Protocol):
+    """The one call on an `ldclient` client that delivers metrics; it neither blocks nor raises."""
+
+    def track(
+        self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
+    ) -> None: ...
+
+
+class FlagClient(EventSink, Protocol):
+    """What `LdAiClient` needs of a client; `ldclient.LDClient` has it, and `testing.RecordingClient`."""
+
+    def variation(self, key: str, context: Context, default: object) -> object: ...
+
+
+class AsyncFlagClient(EventSink, Protocol):
+    """What `AsyncLdAiClient` needs of a client; `ldclient.AsyncLDClient` has it."""
+
+    async def variation(self, key: str, context: Context, default: object) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Generic[ConfigT]):
+    """An evaluation prepared up to the question to LaunchDarkly, and how to read the answer."""
+
+    key: str
+    context: Context
+    fallback: Payload
+    read: Callable[[object], ConfigT]
+
+
+class AiClient:
+    """What both clients do around the evaluation of a flag."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        info = {
+            "aiSdkName": "langchain-ldai",
+            "aiSdkVersion": version("langchain-ldai"),
+            "aiSdkLanguage": "python",
+        }
+        sink.track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+
+    def create_tracker(self, token: str, context: Context) -> LdAiConfigTracker:
+        """Return a tracker that adds to a run which another process began (spec section 6).
+
+        Args:
+            token: The run's resumption token. It is not signed: take it only from whom you trust.
+            context: Whom the added metrics are counted for, as a rule the context of the run.
+
+        Raises:
+            TypeError: If the token is not a string.
+            InvalidResumptionTokenError: If it cannot be read.
+        """
+        return LdAiConfigTracker(decode(token), self._sender(context))
+
+    def _sender(self, context: Context) -> Send:
+        track = self._sink.track
+
+        def send(event_name: str, data: Mapping[str, object], metric_value: float) -> None:
+            track(event_name, context, data, metric_value)
+
+        return send
+
+    def _completion(
+        self,
+        usage_event: str,
+        key: str,
+        context: Context,
+        default: LdAiCompletionConfigDefault | None,
+        render: Render,
+    ) -> Evaluation[LdAiCompletionConfig]:
+        self._sink.track(usage_event, context, key, 1)
+        return self._evaluation(key, context, default or LdAiCompletionConfigDefault(), parse_completion, render)
+
+    def _agent(
+        self, key: str, context: Context, default: LdAiAgentConfigDefault | None, render: Render
+    ) -> Evaluation[LdAiAgentConfig]:
+        return self._evaluation(key, context, default or LdAiAgentConfigDefault(), parse_agent, render)
+
+    def _one_agent(
+        self,
+        usage_event: str,
+        key: str,
+        context: Context,
+        default: LdAiAgentConfigDefault | None,
+        render: Render,
+    ) -> Evaluation[LdAiAgentConfig]:
+        self._sink.track(usage_event, context, key, 1)
+        return self._agent(key, context, default, render)
+
+    def _agents(
+        self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
+    ) -> list[Evaluation[LdAiAgentConfig]]:
+        wanted = [LdAiAgentConfigRequest(item) if isinstance(item, str) else item for item in requests]
+        self._sink.track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
+        return [
+            self._agent(item.key, context, item.default, renderer(item.key, context, item.variables))
+            for item in wanted
+        ]
+
+    def _judge(
+        self,
+        usage_event: str,
+        key: str,
+        context: Context,
+        default: LdAiJudgeConfigDefault | None,
+        render: Render,
+    ) -> Evaluation[LdAiJudgeConfig]:
+        self._sink.track(usage_event, context, key, 1)
+        return self._evaluation(key, context, default or LdAiJudgeConfigDefault(), parse_judge, render)
+
+    def _evaluation(
+        self, key: str, context: Context, default: _Default, parse: _Parse[ConfigT], render: Render
+    ) -> Evaluation[ConfigT]:
+        fallback, send = default.to_payload(), self._sender(context)
+
+        def read(value: object) -> ConfigT:
+            return parse(key, usable(value, default.mode, key, fallback), send, render)
+
+        return Evaluation(key, context, fallback, read)
+
+
+def judge_renderer(key: str, context: Context, variables: Variables) -> Render:
+    """Return a function that fills in a judge's texts but for its reserved placeholders (spec 2, rule 16)."""
+    for name in JUDGE_PLACEHOLDERS.keys() & (variables or {}).keys():
+        _log.warning("AI Config %r: the variable %r is reserved in a judge's messages; ignored", key, name)
+    return renderer(key, context, {**(variables or {}), **JUDGE_PLACEHOLDERS})

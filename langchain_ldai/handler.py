@@ -1,0 +1,276 @@
+"""`LdAiHandler`: LangChain's callbacks in, changes to runs out."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn, cast
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+from langchain_core.runnables import RunnableConfig
+from tenacity import RetryCallState
+
+from langchain_ldai.account import DurationMode
+from langchain_ldai.boundary import Boundary
+from langchain_ldai.chunks import carries_content, event_carries_content
+from langchain_ldai.recorder import Collector, RunRecorder, collectors
+from langchain_ldai.run import RunReport
+from langchain_ldai.sources import ConfigSource, check_source
+from langchain_ldai.tracker import LdAiConfigTracker
+from langchain_ldai.usage import read_usage
+
+_Id = object
+
+
+class LdAiHandler(BaseCallbackHandler):
+    """Reports each run of a chain to LaunchDarkly: pass it in `callbacks=[...]` to any runnable.
+
+    One handler serves any number of runs at once, from any threads and event loops. It runs inline, stores
+    no inputs or outputs, never raises into the chain, and writes the `ldai_*` keys into the metadata of
+    the run's start events. A `copy` of it is the handler itself.
+
+    Args:
+        config: The AI Config that the runs are counted for, ours or the official package's; or a function
+            from the metadata of a run's root to one (`None`: leave that run alone), so that one handler
+            serves many users. `None` where only `nodes` are tracked.
+        nodes: AI Configs, or functions, of LangGraph nodes by name: what happens in such a node is counted
+            for its AI Config and not for `config`.
+        on_run_end: Called with the report of each run that ends, on the thread that ended it.
+        duration: What the duration measures: "model", the time with a model call in flight, or "run", the
+            time from the root's start to its end.
+        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run.
+        max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
+        run_timeout: Seconds without an event after which a run is closed as abandoned.
+
+    Raises:
+        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set.
+        ValueError: If an option has a value it cannot have.
+    """
+
+    run_inline = True
+
+    def __init__(
+        self,
+        config: ConfigSource | None,
+        *,
+        nodes: Mapping[str, ConfigSource] | None = None,
+        on_run_end: Callable[[RunReport], object] | None = None,
+        duration: DurationMode = "model",
+        resume: bool = False,
+        max_open_runs: int = 10_000,
+        run_timeout: float = 3600.0,
+    ) -> None:
+        by_name = dict(nodes or {})
+        sources = {f"nodes[{name!r}]": source for name, source in by_name.items()}
+        if config is not None or not sources:
+            sources["config"] = config  # type: ignore[assignment]
+        for name, source in sources.items():
+            check_source(name, source, resume=resume)
+        if duration not in ("model", "run"):
+            raise ValueError(f'duration is "model" or "run", not {duration!r}')
+        if max_open_runs < 1:
+            raise ValueError(f"max_open_runs is at least 1, not {max_open_runs!r}")
+        if not run_timeout > 0:
+            raise ValueError(f"run_timeout is a number of seconds above 0, not {run_timeout!r}")
+        self._boundary = Boundary()
+        self._recorder = RunRecorder(
+            config,
+            by_name,
+            on_run_end,
+            self._boundary,
+            duration=duration,
+            resume=resume,
+            max_open_runs=max_open_runs,
+            run_timeout=run_timeout,
+        )
+        self._step = self._recorder.table.get
+
+    @contextmanager
+    def collect_runs(self) -> Generator[list[RunReport]]:
+        """Give a list that takes the reports of this handler's runs that start in the context.
+
+        Runs that end after the block are added when they end; nested blocks each get every run.
+        """
+        collector = Collector(self._recorder)
+        token = collectors.set((*collectors.get(), collector))
+        try:
+            yield collector.reports
+        finally:
+            collectors.reset(token)
+
+    @staticmethod
+    def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
+        """Return the tracker of the run, or named node, in progress; `None` outside one.
+
+        Args:
+            runnable_config: The config that a node, a tool or a `RunnableLambda` was called with.
+
+        Returns:
+            The tracker to record on; with an AI Config of the official package, that package's.
+        """
+        manager = runnable_config.get("callbacks")
+        parent = getattr(manager, "parent_run_id", None)
+        for handler in getattr(manager, "handlers", ()):
+            step = handler._step(parent) if isinstance(handler, LdAiHandler) else None
+            if step is not None and step.account is not None and step.run.ended_at is None:
+                tracker = step.account.tracker
+                return cast(LdAiConfigTracker, getattr(tracker, "original", tracker))
+        return None
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Close the runs that have ended but wait for a model call, and those silent for too long.
+
+        Args:
+            timeout: Seconds to wait at most for what is on its way; nothing is, without a ledger.
+
+        Returns:
+            Whether nothing is left to do.
+        """
+        self._recorder.table.flush()
+        return True
+
+    def on_chain_start(
+        self,
+        serialized: object,
+        inputs: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a run, or note a step of one."""
+        self._boundary.run(run_id, self._recorder.start, run_id, parent_run_id, metadata, tags)
+
+    def on_retriever_start(
+        self,
+        serialized: object,
+        query: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a run, or note a step of one."""
+        self._boundary.run(run_id, self._recorder.start, run_id, parent_run_id, metadata, tags)
+
+    def on_chat_model_start(
+        self,
+        serialized: object,
+        messages: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a model call."""
+        self._boundary.run(run_id, self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+
+    def on_llm_start(
+        self,
+        serialized: object,
+        prompts: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a model call."""
+        self._boundary.run(run_id, self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+
+    def on_tool_start(
+        self,
+        serialized: Mapping[str, object] | None,
+        input_str: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a tool call."""
+        name = kwargs.get("name") or (serialized or {}).get("name")
+        self._boundary.run(
+            run_id, self._recorder.start_tool, str(name or "unknown"), run_id, parent_run_id, metadata, tags
+        )
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: _Id,
+        **kwargs: Any,
+    ) -> None:
+        """Note a model call's first chunk that carries something; later chunks cost a look-up."""
+        step = self._step(run_id)
+        if step is not None and not step.first_token_seen:
+            step.streamed = True
+            if self._boundary.run(run_id, carries_content, token, chunk):
+                self._boundary.run(run_id, self._recorder.first_token, step)
+
+    def on_stream_event(self, event: object, *, run_id: _Id, **kwargs: Any) -> None:
+        """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
+        step = self._step(run_id)
+        if step is not None and not step.first_token_seen:
+            step.streamed = True
+            if self._boundary.run(run_id, event_carries_content, event):
+                self._boundary.run(run_id, self._recorder.first_token, step)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
+        """Note the end of a model call and what it used."""
+        usage = self._boundary.run(run_id, read_usage, response)
+        self._boundary.run(run_id, self._recorder.end, run_id, None, usage)
+
+    def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """Note the failure of a model call and what it had used by then (fact 93)."""
+        partial = kwargs.get("response")
+        usage = self._boundary.run(run_id, read_usage, partial) if partial else None
+        self._boundary.run(run_id, self._recorder.end, run_id, error, usage)
+
+    def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step, and with the root its run."""
+        self._boundary.run(run_id, self._recorder.end, run_id, None)
+
+    def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step, and with the root its run."""
+        self._boundary.run(run_id, self._recorder.end, run_id, error)
+
+    def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step."""
+        self._boundary.run(run_id, self._recorder.end, run_id, None)
+
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step."""
+        self._boundary.run(run_id, self._recorder.end, run_id, error)
+
+    def on_retriever_end(self, documents: object, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step."""
+        self._boundary.run(run_id, self._recorder.end, run_id, None)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step."""
+        self._boundary.run(run_id, self._recorder.end, run_id, error)
+
+    def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
+        """Count a repeated attempt within a model call (fact 47)."""
+        self._boundary.run(run_id, self._recorder.retried, run_id)
+
+    def __copy__(self) -> "LdAiHandler":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "LdAiHandler":
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "LdAiHandler holds the open runs of its process and cannot be pickled; "
+            "make one in the process that runs the chain and pass it in callbacks=[...]"
+        )

@@ -1,0 +1,189 @@
+"""A flag payload, read leniently: what has the wrong type is absent, and nothing raises (spec 1, 2); pure."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final, TypedDict, TypeGuard, cast
+
+from langchain_ldai.config import (
+    JudgeAttachment,
+    LdAiAgentConfig,
+    LdAiCompletionConfig,
+    LdAiJudgeConfig,
+    Message,
+    ModelConfig,
+    ProviderConfig,
+    Role,
+    ToolConfig,
+    TrackerFactory,
+)
+from langchain_ldai.frozen import FrozenDict, freeze_object
+from langchain_ldai.resumption import MAX_VERSION, RunIdentity
+from langchain_ldai.tracker import Send
+
+_log = logging.getLogger(__name__)
+
+Render = Callable[[str], str]
+"""Fills in the tags of a message or of instructions."""
+
+Payload = Mapping[str, object]
+
+JUDGE_PLACEHOLDERS: Final = {
+    "message_history": "{{message_history}}",
+    "response_to_evaluate": "{{response_to_evaluate}}",
+}
+"""The variables reserved in a judge's messages, and what they render as (spec section 2, rule 16)."""
+
+_ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
+
+
+def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
+    """Return the payload served, or the fallback where it is not an object or of another mode.
+
+    Args:
+        value: What the flag evaluated to.
+        mode: The mode asked for: `completion`, `agent` or `judge`.
+        key: The AI Config's key, for the log.
+        fallback: The caller's default as a payload.
+    """
+    if not isinstance(value, Mapping):
+        _log.error("AI Config %r is a %s, not an object; the default is used", key, type(value).__name__)
+        return fallback
+    served_mode = _object(value, "_ldMeta").get("mode") or "completion"
+    if served_mode != mode:
+        _log.warning("AI Config %r is of mode %r, not %r; the default is used", key, served_mode, mode)
+        return fallback
+    return value
+
+
+def parse_completion(key: str, payload: Payload, send: Send, render: Render) -> LdAiCompletionConfig:
+    """Return the completion config that a payload describes."""
+    return LdAiCompletionConfig(messages=_messages(payload, render), **_shared(key, payload, send))
+
+
+def parse_agent(key: str, payload: Payload, send: Send, render: Render, graph_key: str = "") -> LdAiAgentConfig:
+    """Return the agent config that a payload describes, as a node of the agent graph named, if any."""
+    instructions = payload.get("instructions")
+    return LdAiAgentConfig(
+        instructions=render(instructions) if isinstance(instructions, str) else None,
+        **_shared(key, payload, send, graph_key),
+    )
+
+
+def parse_judge(key: str, payload: Payload, send: Send, render: Render) -> LdAiJudgeConfig:
+    """Return the judge config that a payload describes, without messages of the older form."""
+    metric_key = _text(payload.get("evaluationMetricKey"))
+    older = payload.get("evaluationMetricKeys")
+    if not metric_key.strip() and isinstance(older, list):
+        metric_key = next((text for item in older if (text := _text(item)).strip()), "")
+    return LdAiJudgeConfig(
+        messages=tuple(message for message in _messages(payload, render) if not _is_older_form(message)),
+        evaluation_metric_key=metric_key.strip() or None,
+        **_shared(key, payload, send),
+    )
+
+
+def _is_older_form(message: Message) -> bool:
+    placeholders = JUDGE_PLACEHOLDERS.values()
+    return message.role != "system" and any(text in message.content for text in placeholders)
+
+
+class _Shared(TypedDict):
+    key: str
+    enabled: bool
+    variation_key: str
+    version: int
+    model: ModelConfig
+    provider: ProviderConfig
+    tools: Mapping[str, ToolConfig]
+    judges: tuple[JudgeAttachment, ...]
+    _trackers: TrackerFactory
+
+
+def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Shared:
+    meta, model = _object(payload, "_ldMeta"), _object(payload, "model")
+    version = _integer(meta.get("version"))
+    identity = RunIdentity("", key, _text(meta.get("variationKey")), 1 if version is None else version, graph_key)
+    model_name, provider_name = _text(model.get("name")), _text(_object(payload, "provider").get("name"))
+    return {
+        "key": key,
+        "enabled": meta.get("enabled") is True,
+        "variation_key": identity.variation_key,
+        "version": identity.version,
+        "model": ModelConfig(model_name, _object(model, "parameters"), _object(model, "custom")),
+        "provider": ProviderConfig(provider_name),
+        "tools": _tools(payload),
+        "judges": _judges(payload),
+        "_trackers": TrackerFactory(
+            identity,
+            send,
+            model_name=model_name,
+            provider_name=provider_name,
+            model_key=_text(meta.get("modelKey")),
+            model_version=_integer(meta.get("modelVersion")),
+        ),
+    }
+
+
+def _messages(payload: Payload, render: Render) -> tuple[Message, ...]:
+    entries = payload.get("messages")
+    if not isinstance(entries, list):
+        return ()
+    return tuple(
+        Message(
+            role=_ROLES.get(_text(entry.get("role")).lower(), "user"),
+            content=render(_text(entry.get("content"))),
+        )
+        for entry in entries
+        if isinstance(entry, Mapping)
+    )
+
+
+def _tools(payload: Payload) -> Mapping[str, ToolConfig]:
+    if "tools" in payload:
+        tools = _object(payload, "tools")
+        return FrozenDict(
+            {name: _tool(name, entry) for name, entry in tools.items() if isinstance(entry, Mapping)}
+        )
+    older = _object(_object(payload, "model"), "parameters").get("tools")
+    entries = older if isinstance(older, list) else []
+    named = ((_text(entry.get("name")), entry) for entry in entries if isinstance(entry, Mapping))
+    return FrozenDict({name: _tool(name, entry) for name, entry in named if name})
+
+
+def _tool(key: str, entry: Payload) -> ToolConfig:
+    return ToolConfig(
+        name=_text(entry.get("name")) or key,
+        description=_text(entry.get("description")) or None,
+        type=_text(entry.get("type")) or None,
+        parameters=freeze_object(entry.get("parameters")),
+        custom_parameters=freeze_object(entry.get("customParameters")),
+    )
+
+
+def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
+    entries = _object(payload, "judgeConfiguration").get("judges")
+    if not isinstance(entries, list):
+        return ()
+    return tuple(
+        JudgeAttachment(_text(entry.get("key")), float(rate))
+        for entry in entries
+        if isinstance(entry, Mapping) and _text(entry.get("key")) and _is_number(rate := entry.get("samplingRate"))
+    )
+
+
+def _object(payload: Payload, name: str) -> Payload:
+    value = payload.get(name)
+    return cast(Payload, value) if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _integer(value: object) -> int | None:
+    return int(value) if _is_number(value) else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # What a token's version may be: JSON also has numbers that no float, and no other SDK, can hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_VERSION

@@ -1,0 +1,185 @@
+"""From LangChain's events to changes of runs: whose child a step is, and which tracker takes its figures."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from time import monotonic
+from typing import Final
+
+from langchain_core.runnables.config import var_child_runnable_config
+
+from langchain_ldai.account import RESUMPTION_TOKEN_KEY, Account, DurationMode
+from langchain_ldai.boundary import Boundary
+from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.metrics import TokenUsage
+from langchain_ldai.run import Run, RunReport, Step
+from langchain_ldai.sources import AiConfig, ConfigSource, ResumableAiConfig, config_of, in_our_form
+from langchain_ldai.table import Batch, RunTable
+
+_log = logging.getLogger(__name__)
+
+_RETRY_TAG: Final = "retry:attempt:"
+
+Metadata = dict[str, object] | None
+Event = Mapping[str, object]
+"""The keyword arguments of a start event."""
+
+
+class Collector:
+    """Takes the reports of one recorder's runs."""
+
+    __slots__ = ("recorder", "reports")
+
+    def __init__(self, recorder: "RunRecorder") -> None:
+        self.recorder = recorder
+        self.reports: list[RunReport] = []
+
+
+collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
+"""Whoever collects reports in the current context; the one ambient state, read where a run starts."""
+
+
+class RunRecorder:
+    """Finds the run and the tracker that an event belongs to, and records what it makes final.
+
+    Args:
+        config: The AI Config of the runs, or a function to it; `None` where only nodes are tracked.
+        nodes: The AI Configs of named LangGraph nodes, or functions to them.
+        on_run_end: Called with each report.
+        boundary: Catches what fails in the caller's own code.
+        duration: What the duration measures.
+        resume: Whether a token in a run's metadata continues that run.
+        max_open_runs: How many runs may be open.
+        run_timeout: Seconds of silence after which a run is given up.
+    """
+
+    def __init__(
+        self,
+        config: ConfigSource | None,
+        nodes: Mapping[str, ConfigSource],
+        on_run_end: Callable[[RunReport], object] | None,
+        boundary: Boundary,
+        *,
+        duration: DurationMode,
+        resume: bool,
+        max_open_runs: int,
+        run_timeout: float,
+    ) -> None:
+        self._config = config
+        self._nodes = nodes
+        self._on_run_end = on_run_end
+        self._boundary = boundary
+        self._duration = duration
+        self._resume = resume
+        self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
+
+    def start(
+        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+    ) -> Step | None:
+        """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
+        if self.table.is_open(run_id):
+            return None
+        now = monotonic()
+        parent = self.table.get(parent_run_id) or (_hidden_parent(self.table) if parent_run_id is None else None)
+        run = (
+            parent.run
+            if parent
+            else Run(run_id, self._account(self._config, metadata, run_id), now, _reports(self))
+        )
+        node = self._node(run, metadata)
+        step = self.table.start(run, run_id, parent, node, now)
+        if step is None or step.account is None:
+            return step
+        if tags and any(tag.startswith(_RETRY_TAG) for tag in tags):
+            step.account.retries += 1
+        if metadata is not None:
+            metadata.update(step.account.marks)
+        return step
+
+    def start_model(
+        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+    ) -> None:
+        """Add a model call."""
+        step = self.start(run_id, parent_run_id, metadata, tags)
+        if step is not None:
+            self.table.note(lambda: step.run.model_started(step))
+
+    def start_tool(
+        self, name: str, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+    ) -> None:
+        """Add a tool call."""
+        step = self.start(run_id, parent_run_id, metadata, tags)
+        if step is not None:
+            self.table.note(lambda: step.run.tool_started(step, name))
+
+    def first_token(self, step: Step) -> None:
+        """Note a model call's first chunk that carries something."""
+        now = monotonic()
+        self.table.note(lambda: step.run.first_token(step, now))
+
+    def retried(self, run_id: object) -> None:
+        """Count a repeated attempt within a model call."""
+        step = self.table.get(run_id)
+        if step is not None and step.account is not None:
+            step.account.retries += 1
+
+    def end(self, run_id: object, error: BaseException | None, usage: TokenUsage | None = None) -> None:
+        """End a step, and with the root its run."""
+        self.table.end(run_id, error, usage)
+
+    def _node(self, run: Run, metadata: Metadata) -> str | None:
+        node = metadata.get("langgraph_node") if self._nodes and metadata else None
+        if not isinstance(node, str) or node not in self._nodes:
+            return None
+        if node not in run.nodes:
+            self.table.add_node(run, node, self._account(self._nodes[node], metadata, run.root_run_id))
+        return node
+
+    def _account(self, source: ConfigSource | None, metadata: Metadata, run_id: object) -> Account | None:
+        """Return a new account, or `None` where the source gives no AI Config or fails."""
+        if source is None:
+            return None
+        return self._boundary.run(run_id, self._open_account, source, metadata)
+
+    def _open_account(self, source: ConfigSource, metadata: Metadata) -> Account | None:
+        config = config_of(source, metadata)
+        if config is None:
+            return None
+        tracker = self._resumed(config, metadata) or config.create_tracker()
+        return Account(in_our_form(tracker), self._duration)
+
+    def _resumed(self, config: AiConfig, metadata: Metadata) -> object | None:
+        token = (metadata or {}).get(RESUMPTION_TOKEN_KEY) if self._resume else None
+        if token is None or not isinstance(config, ResumableAiConfig):
+            return None
+        try:
+            return config.resume_tracker(token)  # type: ignore[arg-type]
+        except (TypeError, InvalidResumptionTokenError) as error:
+            _log.warning("a run is not continued, a new one opens: %s", error)
+            return None
+
+    def _deliver(self, batch: Batch) -> None:
+        for due in batch.due:
+            self._boundary.run(due.tracker.identity.run_id, due.record)
+        for run in batch.closed:
+            self._boundary.run(run.root_run_id, self._report, run)
+
+    def _report(self, run: Run) -> None:
+        report = run.report()
+        if report is None:
+            return
+        for reports in run.collectors:
+            reports.append(report)
+        if self._on_run_end is not None:
+            self._boundary.run(report.run_id, self._on_run_end, report)
+
+
+def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
+    return tuple(collector.reports for collector in collectors.get() if collector.recorder is recorder)
+
+
+def _hidden_parent(table: RunTable) -> Step | None:
+    """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49)."""
+    manager = (var_child_runnable_config.get() or {}).get("callbacks")
+    parent_run_id = getattr(manager, "parent_run_id", None)
+    return table.get(parent_run_id) if parent_run_id is not None and table.is_open(parent_run_id) else None

@@ -1,0 +1,140 @@
+"""A resumption token and the identity of the run it stands for, in both directions; pure.
+
+The format is the one every official SDK reads (spec section 6): compact JSON in a fixed key order,
+ASCII only, in URL-safe Base64 without padding.
+"""
+
+import binascii
+import json
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION
+
+MAX_TOKEN_LENGTH: Final = 16_384
+"""The longest token that is read, in characters; several times what the longest legal keys need."""
+
+MAX_VERSION: Final = 2**63 - 1
+"""The greatest version that is read, as far from 0 on either side."""
+
+_TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What a resumption token says of a run: enough to add to the run, nothing about its content.
+
+    Args:
+        run_id: LaunchDarkly's id of the run, a UUIDv4 in text form when made here.
+        config_key: Key of the AI Config.
+        variation_key: Key of the variation served, "" when unknown.
+        version: Version of the variation.
+        graph_key: Key of the agent graph the run belongs to, "" outside one.
+    """
+
+    run_id: str
+    config_key: str
+    variation_key: str = ""
+    version: int = 1
+    graph_key: str = ""
+
+
+def encode(identity: RunIdentity) -> str:
+    """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
+    fields: dict[str, str | int] = {RUN_ID: identity.run_id, CONFIG_KEY: identity.config_key}
+    if identity.variation_key:
+        fields[VARIATION_KEY] = identity.variation_key
+    fields[VERSION] = identity.version
+    if identity.graph_key:
+        fields[GRAPH_KEY] = identity.graph_key
+    text = json.dumps(fields, separators=(",", ":"))
+    return urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+
+
+def decode(token: str) -> RunIdentity:
+    """Read a resumption token written by this library or by any official SDK (spec section 6).
+
+    Args:
+        token: The token's text, padded or not.
+
+    Raises:
+        TypeError: If the token is not a string.
+        InvalidResumptionTokenError: If it is a string, but not a resumption token. The message says
+            what is wrong and quotes nothing of the token.
+    """
+    if not isinstance(token, str):
+        raise TypeError(f"a resumption token is a str, not {type(token).__name__}")
+    fields = _object(_text(token))
+    return RunIdentity(
+        run_id=_required(fields, RUN_ID),
+        config_key=_required(fields, CONFIG_KEY),
+        variation_key=_optional(fields, VARIATION_KEY),
+        version=_version(fields),
+        graph_key=_optional(fields, GRAPH_KEY),
+    )
+
+
+def _text(token: str) -> str:
+    if not token:
+        raise _invalid("it is empty")
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
+    padding = "" if "=" in token else "=" * (-len(token) % 4)
+    standard = token.translate(_TO_STANDARD_ALPHABET) + padding
+    try:
+        return binascii.a2b_base64(standard, strict_mode=True).decode("utf-8")
+    except UnicodeDecodeError:
+        raise _invalid("its bytes are not UTF-8") from None
+    except ValueError:
+        raise _invalid("it is not URL-safe Base64") from None
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        fields: object = json.loads(text, parse_constant=_reject_constant)
+    except (ValueError, RecursionError):
+        raise _invalid("its content is not JSON") from None
+    if not isinstance(fields, dict):
+        raise _invalid(f"its content is a JSON {type(fields).__name__}, not an object")
+    return fields
+
+
+def _reject_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _required(fields: dict[str, object], name: str) -> str:
+    value = _optional(fields, name)
+    if not value:
+        raise _invalid(f"its {name} is missing or empty")
+    return value
+
+
+def _optional(fields: dict[str, object], name: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _invalid(f"its {name} is a {type(value).__name__}, not a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _invalid(f"its {name} has half a surrogate pair") from None
+    return value
+
+
+def _version(fields: dict[str, object]) -> int:
+    value = fields.get(VERSION)
+    if value is None:
+        return 1
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _invalid(f"its {VERSION} is a {type(value).__name__}, not an integer")
+    if abs(value) > MAX_VERSION:
+        raise _invalid(f"its {VERSION} does not fit 64 bits")
+    return value
+
+
+def _invalid(reason: str) -> InvalidResumptionTokenError:
+    return InvalidResumptionTokenError(f"not a resumption token: {reason}")

@@ -1,0 +1,241 @@
+"""One run's tracker: its identity, and a slot for each metric that takes one value and no second."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from reprlib import repr as short_repr
+from typing import Final, Literal
+
+from langchain_ldai import events
+from langchain_ldai.metrics import (
+    AiMetrics,
+    Feedback,
+    JudgeResult,
+    MetricSummary,
+    TokenUsage,
+    whole_milliseconds,
+)
+from langchain_ldai.operations import OperationTracking
+from langchain_ldai.resumption import RunIdentity, encode
+
+__all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
+
+_log = logging.getLogger(__name__)
+
+Send = Callable[[str, Mapping[str, object], float], None]
+"""Delivers one event: its name, its data, its metric value. The context is the sender's."""
+
+
+_Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
+_Value = int | bool | TokenUsage | Feedback
+
+_MILLISECONDS_EVENT: Final[dict[_Slot, str]] = {
+    "duration_ms": events.DURATION,
+    "time_to_first_token_ms": events.TIME_TO_FIRST_TOKEN,
+}
+_FEEDBACK_EVENT: Final = {
+    Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
+    Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
+}
+
+
+class LdAiConfigTracker(OperationTracking):
+    """Records the metrics of one run, each at most once, under the run's `run_id` (spec section 4).
+
+    Made by `config.create_tracker()` for a new run, or by `client.create_tracker(token, context)` for a
+    run that another process began. Safe to use from any number of threads: a slot is claimed under a
+    lock before its event is sent, outside it. A metric that has been recorded already is dropped with
+    one warning in the log.
+
+    Args:
+        identity: Which run this is.
+        send: Delivers an event.
+        model_name: Name of the model, "" when unknown, as after a resumption.
+        provider_name: Name of the model's provider, "" when unknown.
+        model_key: LaunchDarkly's key of the model, "" when the AI Config has none.
+        model_version: LaunchDarkly's version of the model, `None` when the AI Config has none.
+    """
+
+    __slots__ = ("_data", "_identity", "_lock", "_recorded", "_send", "_token", "_tool_calls")
+
+    def __init__(
+        self,
+        identity: RunIdentity,
+        send: Send,
+        *,
+        model_name: str = "",
+        provider_name: str = "",
+        model_key: str = "",
+        model_version: int | None = None,
+    ) -> None:
+        self._identity = identity
+        self._send = send
+        self._token = encode(identity)
+        self._data: dict[str, object] = {
+            events.RUN_ID: identity.run_id,
+            events.CONFIG_KEY: identity.config_key,
+            events.VERSION: identity.version,
+            events.MODEL_NAME: model_name,
+            events.PROVIDER_NAME: provider_name,
+        }
+        optional = {
+            events.VARIATION_KEY: identity.variation_key or None,
+            events.GRAPH_KEY: identity.graph_key or None,
+            events.MODEL_KEY: model_key or None,
+            events.MODEL_VERSION: model_version,
+        }
+        self._data.update({name: value for name, value in optional.items() if value is not None})
+        self._recorded: dict[_Slot, _Value] = {}
+        self._tool_calls: list[str] = []
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> RunIdentity:
+        """Which run this is."""
+        return self._identity
+
+    @property
+    def run_id(self) -> str:
+        """The run's id in LaunchDarkly, on every event of the run."""
+        return self._identity.run_id
+
+    @property
+    def resumption_token(self) -> str:
+        """The text with which another process can add to this run; always the same (spec section 6)."""
+        return self._token
+
+    @property
+    def summary(self) -> MetricSummary:
+        """What has been recorded so far; a snapshot that later recordings do not change."""
+        with self._lock:
+            recorded = dict(self._recorded)
+            tool_calls = tuple(self._tool_calls)
+        return MetricSummary(resumption_token=self._token, tool_calls=tool_calls, **recorded)  # type: ignore[arg-type]
+
+    def track_duration(self, ms: float) -> None:
+        """Record how long the run took, once.
+
+        Args:
+            ms: Milliseconds; sent as a whole number, rounded down. 0 is a measurement.
+
+        Raises:
+            ValueError: If `ms` is negative or not a number.
+        """
+        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
+
+    def track_time_to_first_token(self, ms: float) -> None:
+        """Record how long the model took to its first token, once.
+
+        Args:
+            ms: Milliseconds; sent as a whole number, rounded down.
+
+        Raises:
+            ValueError: If `ms` is negative or not a number.
+        """
+        self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
+
+    def track_tokens(self, usage: TokenUsage) -> None:
+        """Record the tokens used, once; a usage with no part above 0 is left unrecorded."""
+        if usage:
+            self._track("track_tokens", "tokens", usage)
+
+    def track_success(self) -> None:
+        """Record that the run succeeded; only one of success and error is recorded."""
+        self._track("track_success", "success", True)
+
+    def track_error(self) -> None:
+        """Record that the run failed; only one of success and error is recorded."""
+        self._track("track_error", "success", False)
+
+    def track_feedback(self, feedback: Feedback) -> None:
+        """Record what a user thought of the answer, once.
+
+        Args:
+            feedback: `Feedback.POSITIVE` or `Feedback.NEGATIVE`, or its text.
+
+        Raises:
+            ValueError: If it is neither; nothing is recorded, whether or not feedback was before.
+        """
+        try:
+            valid = Feedback(feedback)
+        except ValueError:
+            raise ValueError(
+                f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(feedback)}"
+            ) from None
+        self._track("track_feedback", "feedback", valid)
+
+    def track_tool_call(self, key: str) -> None:
+        """Record one call of a tool, by the tool's name; each call counts."""
+        with self._lock:
+            self._tool_calls.append(key)
+        self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
+
+    def track_tool_calls(self, keys: Iterable[str]) -> None:
+        """Record one call of each of the tools named."""
+        for key in keys:
+            self.track_tool_call(key)
+
+    def track_judge_result(self, result: JudgeResult) -> None:
+        """Send a judge's score, each time; not without a metric key, a score, sampling and success."""
+        if not (result.sampled and result.success and result.metric_key) or result.score is None:
+            return
+        data = dict(self._data)
+        if result.judge_config_key:
+            data[events.JUDGE_CONFIG_KEY] = result.judge_config_key
+        self._send(result.metric_key, data, result.score)
+
+    def record_missing(
+        self,
+        *,
+        time_to_first_token_ms: float | None = None,
+        duration_ms: float | None = None,
+        tokens: TokenUsage | None = None,
+        success: bool | None = None,
+    ) -> None:
+        """Record those of the given metrics that have not been recorded, and leave the others alone.
+
+        For instrumentation that gives way to what its user recorded: nothing is logged.
+        """
+        if time_to_first_token_ms is not None:
+            self._record("time_to_first_token_ms", whole_milliseconds(time_to_first_token_ms))
+        if duration_ms is not None:
+            self._record("duration_ms", whole_milliseconds(duration_ms))
+        if tokens:
+            self._record("tokens", tokens)
+        if success is not None:
+            self._record("success", success)
+
+    def _track(self, caller: str, slot: _Slot, value: _Value) -> None:
+        if not self._record(slot, value):
+            _log.warning(
+                "%s: already recorded for this run, dropped. "
+                "Call create_tracker() on the AI Config for a new run. %s",
+                caller,
+                self._data,
+            )
+
+    def _record(self, slot: _Slot, value: _Value) -> bool:
+        with self._lock:
+            if slot in self._recorded:
+                return False
+            self._recorded[slot] = value
+        for event, metric_value in _events_of(slot, value):
+            self._send(event, dict(self._data), metric_value)
+        return True
+
+
+def _events_of(slot: _Slot, value: _Value) -> Iterator[tuple[str, float]]:
+    match value:
+        case TokenUsage():
+            parts = (
+                (events.TOKENS_TOTAL, value.total),
+                (events.TOKENS_INPUT, value.input),
+                (events.TOKENS_OUTPUT, value.output),
+            )
+            yield from (part for part in parts if part[1] > 0)
+        case Feedback():
+            yield _FEEDBACK_EVENT[value], 1
+        case bool():
+            yield events.SUCCESS if value else events.ERROR, 1
+        case _:
+            yield _MILLISECONDS_EVENT[slot], value

@@ -1,0 +1,93 @@
+"""The tokens that one model call used, read from its result; pure (facts 79 to 93).
+
+LangChain's `usage_metadata` comes first. Models that do not fill it in leave the numbers in one of the
+places, and under one of the names, listed here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+
+from langchain_ldai.metrics import TokenUsage
+
+_INPUT: Final = (
+    "input_tokens",
+    "prompt_tokens",
+    "inputTokens",
+    "inputTokenCount",
+    "input_token_count",
+    "prompt_token_count",
+    "prompt_eval_count",
+)
+_OUTPUT: Final = (
+    "output_tokens",
+    "completion_tokens",
+    "outputTokens",
+    "outputTokenCount",
+    "output_token_count",
+    "generated_token_count",
+    "candidates_token_count",
+    "eval_count",
+)
+_TOTAL: Final = ("total_tokens", "totalTokens", "total_token_count")
+
+_PLACES: Final = (
+    "token_usage",
+    "usage",
+    "usage_metadata",
+    "token_count",
+    "amazon-bedrock-invocationMetrics",
+)
+
+
+def read_usage(result: LLMResult) -> TokenUsage | None:
+    """Return what one model call used, or `None` where its result does not say or it was a cache hit.
+
+    Args:
+        result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
+    """
+    generations = [generation for candidates in result.generations for generation in candidates]
+    messages = [generation.message for generation in generations if isinstance(generation, ChatGeneration)]
+    standard = [usage for message in messages if (usage := getattr(message, "usage_metadata", None))]
+    if any(usage.get("total_cost") == 0 for usage in standard):
+        return None
+    return next((usage for counts in _counts(result, standard, generations) if (usage := _read(counts))), None)
+
+
+def _counts(
+    result: LLMResult, standard: Iterable[Mapping[str, object]], generations: Iterable[Generation]
+) -> Iterator[Mapping[str, object]]:
+    yield from standard
+    output = result.llm_output or {}
+    if output.get("token_usage") == {}:
+        return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
+    yield from _within(output)
+    for generation in generations:
+        if isinstance(generation, ChatGeneration):
+            yield from _within(generation.message.response_metadata)
+        yield from _within(generation.generation_info or {})
+
+
+def _within(source: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    for place in _PLACES:
+        counts = source.get(place)
+        if isinstance(counts, Mapping):
+            yield counts
+    yield source
+
+
+def _read(counts: Mapping[str, object]) -> TokenUsage | None:
+    used_input, used_output = _first(counts, _INPUT), _first(counts, _OUTPUT)
+    usage = TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
+    return usage or None
+
+
+def _first(counts: Mapping[str, object], names: Iterable[str]) -> int:
+    return next((number for name in names if (number := _positive(counts.get(name)))), 0)
+
+
+def _positive(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**63:
+        return 0
+    return int(value)
