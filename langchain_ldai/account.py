@@ -10,6 +10,7 @@ from langchain_ldai.stopwatch import Stopwatch
 
 DurationMode = Literal["model", "run"]
 
+CONFIG_KEY_KEY: Final = "ldai_config_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata key under which a run's token is found, and, with `resume=True`, given."""
 
@@ -63,9 +64,11 @@ class Account:
     Args:
         tracker: Takes the metrics.
         duration: What is timed: the model calls, or the visits (of the root, or of the node).
+        served_model: Name of the model that the AI Config serves, "" when it names none.
 
     Attributes:
         marks: What the start events of the run, or of the node, carry in their metadata.
+        models: The models that were called, by name.
     """
 
     __slots__ = (
@@ -79,14 +82,18 @@ class Account:
         "failed_model_calls",
         "marks",
         "model_calls",
+        "models",
         "outcome",
         "retries",
+        "served_model",
         "tracker",
     )
 
-    def __init__(self, tracker: RunTracker, duration: DurationMode) -> None:
+    def __init__(self, tracker: RunTracker, duration: DurationMode, served_model: str = "") -> None:
         self.tracker = tracker
+        self.served_model = served_model
         self.marks = _marks(tracker)
+        self.models: dict[str, None] = {}
         self.outcome: Outcome | None = None
         self.model_calls = 0
         self.failed_model_calls = 0
@@ -173,7 +180,7 @@ def _marks(tracker: RunTracker) -> dict[str, str]:
     marks = {
         RESUMPTION_TOKEN_KEY: tracker.resumption_token,
         "ldai_run_id": identity.run_id,
-        "ldai_config_key": identity.config_key,
+        CONFIG_KEY_KEY: identity.config_key,
     }
     if identity.variation_key:
         marks["ldai_variation_key"] = identity.variation_key

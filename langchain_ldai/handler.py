@@ -16,7 +16,6 @@ from langchain_ldai.recorder import Collector, RunRecorder, collectors
 from langchain_ldai.run import RunReport
 from langchain_ldai.sources import ConfigSource, check_source
 from langchain_ldai.tracker import LdAiConfigTracker
-from langchain_ldai.usage import read_usage
 
 _Id = object
 
@@ -226,14 +225,12 @@ class LdAiHandler(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the end of a model call and what it used."""
-        usage = self._boundary.run(run_id, read_usage, response)
-        self._boundary.run(run_id, self._recorder.end, run_id, None, usage)
+        self._boundary.run(run_id, self._recorder.end_model, run_id, None, response)
 
     def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the failure of a model call and what it had used by then (fact 93)."""
         partial = kwargs.get("response")
-        usage = self._boundary.run(run_id, read_usage, partial) if partial else None
-        self._boundary.run(run_id, self._recorder.end, run_id, error, usage)
+        self._boundary.run(run_id, self._recorder.end_model, run_id, error, partial)
 
     def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""

@@ -6,19 +6,29 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import Final
 
+from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
-from langchain_ldai.account import RESUMPTION_TOKEN_KEY, Account, DurationMode
+from langchain_ldai.account import CONFIG_KEY_KEY, RESUMPTION_TOKEN_KEY, Account, DurationMode
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.errors import InvalidResumptionTokenError
-from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.run import Run, RunReport, Step
-from langchain_ldai.sources import AiConfig, ConfigSource, ResumableAiConfig, config_of, in_our_form
+from langchain_ldai.sources import (
+    AiConfig,
+    ConfigSource,
+    ResumableAiConfig,
+    config_of,
+    in_our_form,
+    same_model,
+    served_model,
+)
 from langchain_ldai.table import Batch, RunTable
+from langchain_ldai.usage import read_model, read_usage
 
 _log = logging.getLogger(__name__)
 
 _RETRY_TAG: Final = "retry:attempt:"
+_NODE_TAG: Final = "graph:step:"
 
 Metadata = dict[str, object] | None
 Event = Mapping[str, object]
@@ -71,6 +81,7 @@ class RunRecorder:
         self._boundary = boundary
         self._duration = duration
         self._resume = resume
+        self._drifted: set[tuple[str, str]] = set()
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
 
     def start(
@@ -87,7 +98,7 @@ class RunRecorder:
             else Run(run_id, self._account(self._config, metadata, run_id), now, _reports(self))
         )
         node = self._node(run, metadata)
-        step = self.table.start(run, run_id, parent, node, now)
+        step = self.table.start(run, run_id, parent, node, _task(metadata, tags), now)
         if step is None or step.account is None:
             return step
         if tags and any(tag.startswith(_RETRY_TAG) for tag in tags):
@@ -103,6 +114,7 @@ class RunRecorder:
         step = self.start(run_id, parent_run_id, metadata, tags)
         if step is not None:
             self.table.note(lambda: step.run.model_started(step))
+            self._named(step, (metadata or {}).get("ls_model_name"))
 
     def start_tool(
         self, name: str, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
@@ -123,9 +135,30 @@ class RunRecorder:
         if step is not None and step.account is not None:
             step.account.retries += 1
 
-    def end(self, run_id: object, error: BaseException | None, usage: TokenUsage | None = None) -> None:
+    def end(self, run_id: object, error: BaseException | None) -> None:
         """End a step, and with the root its run."""
+        self.table.end(run_id, error, None)
+
+    def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
+        """End a model call, with what its result, or the partial result of a failure, says of it."""
+        step = self.table.get(run_id)
+        usage = None
+        if result is not None and step is not None:
+            usage = self._boundary.run(run_id, read_usage, result)
+            self._boundary.run(run_id, self._named, step, step.model or read_model(result))
         self.table.end(run_id, error, usage)
+
+    def _named(self, step: Step, name: object) -> None:
+        """Note which model a call is of, and warn once where the AI Config serves another."""
+        account = step.account
+        if account is None or step.model or not isinstance(name, str) or not name:
+            return
+        step.model = name
+        account.models[name] = None
+        pair = (account.served_model, name)
+        if account.served_model and not same_model(*pair) and pair not in self._drifted:
+            self._drifted.add(pair)
+            _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
     def _node(self, run: Run, metadata: Metadata) -> str | None:
         node = metadata.get("langgraph_node") if self._nodes and metadata else None
@@ -146,7 +179,7 @@ class RunRecorder:
         if config is None:
             return None
         tracker = self._resumed(config, metadata) or config.create_tracker()
-        return Account(in_our_form(tracker), self._duration)
+        return Account(in_our_form(tracker), self._duration, served_model(config))
 
     def _resumed(self, config: AiConfig, metadata: Metadata) -> object | None:
         token = (metadata or {}).get(RESUMPTION_TOKEN_KEY) if self._resume else None
@@ -172,6 +205,13 @@ class RunRecorder:
             reports.append(report)
         if self._on_run_end is not None:
             self._boundary.run(report.run_id, self._on_run_end, report)
+
+
+def _task(metadata: Metadata, tags: list[str] | None) -> str:
+    """Return LangGraph's name of the task that a node's run executes, the same for each attempt (fact 65)."""
+    if not metadata or not tags or not any(tag.startswith(_NODE_TAG) for tag in tags):
+        return ""
+    return str(metadata.get("langgraph_checkpoint_ns", ""))
 
 
 def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:

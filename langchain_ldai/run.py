@@ -25,7 +25,8 @@ class RunReport:
         config_key: Key of the AI Config.
         model_calls: Model calls that were started.
         failed_model_calls: Those that raised, also where a retry or fallback recovered.
-        retries: Repeated attempts that were seen.
+        retries: Repeated attempts that were seen: LangChain's, LangGraph's and tenacity's.
+        models: The models that were called, by name, where they say it.
         nodes: The reports of the named LangGraph nodes, by node name.
     """
 
@@ -38,6 +39,7 @@ class RunReport:
     model_calls: int
     failed_model_calls: int
     retries: int
+    models: tuple[str, ...] = ()
     nodes: Mapping[str, "RunReport"] = field(default_factory=dict)
 
 
@@ -56,21 +58,25 @@ class Step:
         "first_token_seen",
         "is_model",
         "is_visit",
+        "model",
         "run",
         "run_id",
         "started",
         "streamed",
+        "task",
     )
 
     def __init__(
-        self, run: "Run", run_id: object, account: Account | None, started: float, *, is_visit: bool
+        self, run: "Run", run_id: object, account: Account | None, started: float, *, is_visit: bool, task: str
     ) -> None:
         self.run = run
         self.run_id = run_id
         self.account = account
         self.started = started
         self.is_visit = is_visit
+        self.task = task
         self.is_model = False
+        self.model = ""
         self.streamed = False
         self.first_token_seen = False
 
@@ -90,6 +96,7 @@ class Run:
         "closed",
         "collectors",
         "ended_at",
+        "failed_tasks",
         "interrupted",
         "last_event",
         "nodes",
@@ -110,18 +117,22 @@ class Run:
         self.collectors = collectors
         self.nodes: dict[str, Account | None] = {}
         self.steps: dict[object, Step] = {}
+        self.failed_tasks: set[str] = set()
         self.last_event = now
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
         self.interrupted = False
         self.closed = False
 
-    def add(self, run_id: object, parent: Step | None, node: str | None, now: float) -> Step:
+    def add(self, run_id: object, parent: Step | None, node: str | None, task: str, now: float) -> Step:
         """Add a step below its parent, the root where there is none; in a named node it is the node's."""
         account = parent.account if parent else self.account
         if node is not None:
             account = self.nodes[node]
-        step = Step(self, run_id, account, now, is_visit=parent is None or account is not parent.account)
+        is_visit = parent is None or account is not parent.account
+        step = Step(self, run_id, account, now, is_visit=is_visit, task=task)
+        if task in self.failed_tasks and account:
+            account.retries += 1
         self.steps[run_id] = step
         self.last_event = now
         if step.is_visit and account:
@@ -150,6 +161,8 @@ class Run:
             return []
         outcome = classify(error) if error else Outcome.SUCCESS
         self.interrupted |= outcome is Outcome.INTERRUPTED
+        if outcome is Outcome.ERROR and step.task:
+            self.failed_tasks.add(step.task)
         if step.account and step.is_model:
             step.account.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
         if step.run_id == self.root_run_id and self.ended_at is None:
@@ -224,5 +237,6 @@ class Run:
             model_calls=account.model_calls if account else 0,
             failed_model_calls=account.failed_model_calls if account else 0,
             retries=account.retries if account else 0,
+            models=tuple(account.models) if account else (),
             nodes=nodes or {},
         )

@@ -1,5 +1,6 @@
 """Where a run's tracker comes from: an AI Config, ours or the official package's, or a function that gives one."""
 
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol, cast, runtime_checkable
@@ -57,6 +58,18 @@ def config_of(source: ConfigSource, metadata: Mapping[str, object] | None) -> Ai
     if isinstance(source, AiConfig):
         return source
     return source(MappingProxyType(metadata or {}))
+
+
+def served_model(config: AiConfig) -> str:
+    """Return the name of the model that an AI Config serves, "" where it names none."""
+    name = getattr(getattr(config, "model", None), "name", None)
+    return name if isinstance(name, str) else ""
+
+
+def same_model(served: str, called: str) -> bool:
+    """Whether two names are of one model: the longer may have a vendor before it, a date or version behind it."""
+    one, other = sorted((served.lower(), called.lower()), key=len)
+    return re.search(rf"(^|[/.:]){re.escape(one)}([-@:](v?\d[\d.:]*|latest))*$", other) is not None
 
 
 def in_our_form(tracker: object) -> RunTracker:

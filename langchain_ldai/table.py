@@ -60,7 +60,9 @@ class RunTable:
         step = self._steps.get(run_id)
         return step is not None and step.run.ended_at is None
 
-    def start(self, run: Run, run_id: object, parent: Step | None, node: str | None, now: float) -> Step | None:
+    def start(
+        self, run: Run, run_id: object, parent: Step | None, node: str | None, task: str, now: float
+    ) -> Step | None:
         """Add a step to its run, opening the run where the step is its root.
 
         Returns:
@@ -74,7 +76,7 @@ class RunTable:
                 self._make_room(now, batch)
                 self._runs[run] = None
                 self._next_look = min(self._next_look, now + self._run_timeout)
-            step = self._steps[run_id] = run.add(run_id, parent, node, now)
+            step = self._steps[run_id] = run.add(run_id, parent, node, task, now)
         self._deliver(batch)
         return step
 

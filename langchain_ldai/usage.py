@@ -32,6 +32,8 @@ _OUTPUT: Final = (
 )
 _TOTAL: Final = ("total_tokens", "totalTokens", "total_token_count")
 
+_MODEL: Final = ("model_name", "model", "model_id")
+
 _PLACES: Final = (
     "token_usage",
     "usage",
@@ -53,6 +55,15 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     if any(usage.get("total_cost") == 0 for usage in standard):
         return None
     return next((usage for counts in _counts(result, standard, generations) if (usage := _read(counts))), None)
+
+
+def read_model(result: LLMResult) -> str:
+    """Return the name of the model that answered, "" where its result does not say."""
+    sources = [result.llm_output or {}]
+    for candidates in result.generations:
+        sources += [item.message.response_metadata for item in candidates if isinstance(item, ChatGeneration)]
+    names = (source.get(name) for source in sources for name in _MODEL)
+    return next((name for name in names if isinstance(name, str) and name), "")
 
 
 def _counts(

@@ -1,0 +1,50 @@
+"""What most tests start from: a recording client that serves one AI Config, and a handler for it."""
+
+import pytest
+from ldclient import Context
+
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai.testing import RecordingClient
+
+FLAG = {
+    "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},
+    "model": {"name": "small-1"},
+    "provider": {"name": "acme"},
+    "messages": [{"role": "system", "content": "You help {{ldctx.name}}."}],
+}
+
+
+@pytest.fixture
+def context() -> Context:
+    """A user."""
+    return Context.builder("user-1").name("Sandy").build()
+
+
+@pytest.fixture
+def client() -> RecordingClient:
+    """A stand-in for `LDClient` that serves the AI Config `support-bot`."""
+    return RecordingClient({"support-bot": FLAG})
+
+
+@pytest.fixture
+def ai(client: RecordingClient) -> LdAiClient:
+    """A client of AI Configs over the recording one."""
+    return LdAiClient(client)
+
+
+@pytest.fixture
+def config(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
+    """The AI Config `support-bot`."""
+    return ai.completion_config("support-bot", context)
+
+
+@pytest.fixture
+def reports() -> list[RunReport]:
+    """The reports of the runs of `handler`, as they end."""
+    return []
+
+
+@pytest.fixture
+def handler(config: LdAiCompletionConfig, reports: list[RunReport]) -> LdAiHandler:
+    """A handler that reports to `reports`."""
+    return LdAiHandler(config, on_run_end=reports.append)

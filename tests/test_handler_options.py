@@ -1,0 +1,173 @@
+"""What a handler is made with: AI Configs, functions to them, and options out of range."""
+
+import pytest
+from ldai import LDAIClient
+from ldclient import Context
+
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai.testing import RecordingClient
+from tests.conftest import FLAG
+from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOKENS, TOOL_CALL, agent, chain, counts
+
+
+def test_a_function_gives_each_run_its_users_config(
+    ai: LdAiClient, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """One handler serves many users: the function gets the metadata of the run's root, read-only."""
+
+    def config_for(metadata):
+        with pytest.raises(TypeError):
+            metadata["user"] = "somebody else"
+        return ai.completion_config("support-bot", Context.create(metadata["user"]))
+
+    handler = LdAiHandler(config_for, on_run_end=reports.append)
+
+    for user in ("ada", "grace"):
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"user": user}})
+
+    successes = [event for event in client.events if event.name == SUCCESS]
+    assert [event.context.key for event in successes] == ["ada", "grace"]
+    assert [event.data["runId"] for event in successes] == [report.run_id for report in reports]
+
+
+def test_a_function_may_leave_a_run_alone(client: RecordingClient, reports: list[RunReport]) -> None:
+    """A run for which the function gives `None` records nothing, its steps included."""
+    handler = LdAiHandler(lambda metadata: None, on_run_end=reports.append)
+
+    agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    assert (client.events, reports) == ([], [])
+
+
+def test_a_function_that_fails_leaves_the_run_alone(
+    reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failing function is logged once, without its message, and the chain goes on untracked."""
+
+    def config_for(metadata):
+        raise LookupError(metadata["prompt"])
+
+    handler = LdAiHandler(config_for, on_run_end=reports.append)
+
+    assert _answer(handler, {"prompt": "secret prompt"}) == "Hello, world"
+    assert reports == []
+    (record,) = caplog.records
+    assert "LookupError" in record.message
+    assert "secret prompt" not in record.message
+
+
+def _answer(handler: LdAiHandler, metadata: dict[str, str]) -> str:
+    result = agent().invoke(AGENT_INPUT, {"callbacks": [handler], "metadata": metadata})
+    return result["messages"][-1].content
+
+
+def test_configs_of_the_official_package_work_unchanged(
+    client: RecordingClient, context: Context, reports: list[RunReport]
+) -> None:
+    """An official AI Config gives the same events, and its run id is read from its token."""
+    official = LDAIClient(client).completion_config("support-bot", context)
+    handler = LdAiHandler(official, on_run_end=reports.append)
+
+    agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    (report,) = reports
+    doubled = {name: [2 * value for value in values] for name, values in TOKENS.items()}
+    assert counts(client, report.run_id) == {SUCCESS: [1], TOOL_CALL: [1], **doubled}
+    assert report.summary.tokens.total == 26
+    assert report.config_key == "support-bot"
+
+
+def test_an_official_trackers_recordings_stand(
+    client: RecordingClient, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What user code recorded on an official tracker is left alone, without its duplicate warning."""
+    handler = LdAiHandler(LDAIClient(client).completion_config("support-bot", context), on_run_end=reports.append)
+
+    def record_all(answer, config):
+        from ldai.tracker import FeedbackKind, TokenUsage
+
+        tracker = LdAiHandler.current_tracker(config)
+        tracker.track_duration(7)
+        tracker.track_time_to_first_token(5)
+        tracker.track_tokens(TokenUsage(3, 1, 2))
+        tracker.track_error()
+        tracker.track_feedback({"kind": FeedbackKind.Negative})
+        return answer
+
+    (chain() | record_all).invoke(QUESTION, {"callbacks": [handler]})
+
+    summary = reports[0].summary
+    assert (summary.duration_ms, summary.success, summary.feedback) == (7, False, "negative")
+    assert all(len(values) == 1 for values in client.metrics(reports[0].run_id).values())
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((None,), {}, TypeError, "config is an AI Config"),
+        (("support-bot",), {}, TypeError, "config is an AI Config .* not str"),
+        ((None,), {"nodes": {"writer": 5}}, TypeError, r"nodes\['writer'\] is an AI Config .* not int"),
+        ((FLAG.get,), {"duration": "tokens"}, ValueError, 'duration is "model" or "run", not \'tokens\''),
+        ((FLAG.get,), {"max_open_runs": 0}, ValueError, "max_open_runs is at least 1, not 0"),
+        ((FLAG.get,), {"run_timeout": 0}, ValueError, "run_timeout is a number of seconds above 0, not 0"),
+        ((FLAG.get,), {"run_timeout": float("nan")}, ValueError, "run_timeout .* not nan"),
+    ],
+)
+def test_a_bad_argument_is_named_at_construction(arguments, options, error, message) -> None:
+    """Each wrong argument raises at once, with its name, its value and what it may be."""
+    with pytest.raises(error, match=message):
+        LdAiHandler(*arguments, **options)
+
+
+def test_resuming_needs_a_config_that_can(client: RecordingClient, context: Context) -> None:
+    """`resume=True` with an AI Config that has no `resume_tracker` raises at construction."""
+    official = LDAIClient(client).completion_config("support-bot", context)
+
+    with pytest.raises(TypeError, match="resume=True needs an AI Config with resume_tracker"):
+        LdAiHandler(official, resume=True)
+
+
+def test_a_token_in_the_metadata_continues_its_run(
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """With `resume=True` a run given a token goes on under the token's run id, with metrics of its own."""
+    handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
+    tracker = config.create_tracker()
+
+    chain().invoke(
+        QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": tracker.resumption_token}}
+    )
+
+    assert reports[0].run_id == tracker.run_id
+    assert client.metrics(tracker.run_id)[SUCCESS] == [1]
+
+
+@pytest.mark.parametrize("token", ["nonsense", 5, None], ids=["unreadable", "not-a-string", "of-another-config"])
+def test_a_token_that_does_not_fit_opens_a_new_run(
+    token: object,
+    ai: LdAiClient,
+    config: LdAiCompletionConfig,
+    context: Context,
+    reports: list[RunReport],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A token that cannot be used is logged, and the run is a new one."""
+    given = token or ai.completion_config("another", context).create_tracker().resumption_token
+    handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
+    caplog.clear()
+
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": given}})
+
+    assert reports[0].config_key == "support-bot"
+    (record,) = caplog.records
+    assert "a run is not continued, a new one opens" in record.message
+
+
+def test_without_resume_a_token_in_the_metadata_is_not_used(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """Tokens are taken only where the handler was told to trust its callers."""
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": "nonsense"}})
+
+    assert len(reports) == 1

@@ -1,0 +1,210 @@
+"""Runs that end late or never are bounded, and what is known of them is sent."""
+
+import asyncio
+import queue
+import threading
+from uuid import UUID, uuid4
+
+import pytest
+from langchain_core.outputs import LLMResult
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
+from tests.support.models import ScriptedChat
+
+EMPTY = LLMResult(generations=[])
+
+
+def start(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
+    """Begin a chain and a model call in it, as LangChain would; return both ids."""
+    root, call = parent or uuid4(), uuid4()
+    if parent is None:
+        handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    return root, call
+
+
+def waiting_threads() -> list[threading.Thread]:
+    """Return the threads that wait for late model calls, but for one that is on its way out."""
+    waiting = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-wait"]
+    for thread in waiting:
+        thread.join(0.5)
+    return [thread for thread in waiting if thread.is_alive()]
+
+
+def test_a_sync_stream_closed_early_is_cancelled_and_its_late_tokens_count(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """LangChain ends the root like a success, then drains the model: outcome cancelled, tokens sent (fact 72)."""
+    stream = chain().stream(QUESTION, {"callbacks": [handler]})
+    next(stream)
+    stream.close()
+
+    (report,) = reports
+    assert report.outcome is Outcome.CANCELLED
+    assert counts(client, report.run_id) == TOKENS
+    assert waiting_threads() == []
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_chain_is_closed_by_a_flush(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A cancelled call never ends (fact 69): `flush` sends what is known, with neither success nor error."""
+    model = ScriptedChat(gate=asyncio.Event())
+    task = asyncio.create_task(chain(model).ainvoke(QUESTION, {"callbacks": [handler]}))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert reports == []
+    assert len(waiting_threads()) == 1
+    assert handler.flush()
+
+    (report,) = reports
+    assert report.outcome is Outcome.CANCELLED
+    assert set(client.metrics(report.run_id)) == {DURATION}
+    assert waiting_threads() == []
+
+
+def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
+    config: LdAiCompletionConfig,
+) -> None:
+    """After the wait a timer closes the run, for each run in its turn, and is gone."""
+    ended: queue.Queue[RunReport] = queue.Queue()
+    handler = LdAiHandler(config, on_run_end=ended.put)
+    first, _ = start(handler)
+    handler.on_chain_end({}, run_id=first)
+    second, _ = start(handler)
+    threading.Event().wait(0.2)
+    handler.on_chain_end({}, run_id=second)
+
+    reports = [ended.get(timeout=20) for _ in range(2)]
+
+    assert [report.root_run_id for report in reports] == [first, second]
+    assert waiting_threads() == []
+
+
+def test_the_oldest_run_gives_way_to_one_too_many(
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """With `max_open_runs` reached, the oldest is closed as abandoned and later events of it are ignored."""
+    handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=2)
+    (oldest, call), *_ = [start(handler) for _ in range(3)]
+
+    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_chain_end({}, run_id=oldest)
+
+    (report,) = reports
+    assert (report.root_run_id, report.outcome) == (oldest, Outcome.ABANDONED)
+    assert set(client.metrics(report.run_id)) == {DURATION}
+
+
+def test_a_silent_run_is_given_up_when_another_opens(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """A run without an event for `run_timeout` is closed as abandoned; one with events is not."""
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.2)
+    silent, _ = start(handler)
+    threading.Event().wait(0.15)
+    busy, _ = start(handler)
+    threading.Event().wait(0.1)
+    start(handler, parent=busy)
+
+    start(handler)
+
+    assert [report.root_run_id for report in reports] == [silent]
+
+
+def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """`flush` closes no run that is still at work."""
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.1)
+    silent, _ = start(handler)
+    threading.Event().wait(0.15)
+    start(handler)
+    del reports[:]
+
+    handler.flush()
+    assert reports == []
+    threading.Event().wait(0.15)
+    handler.flush()
+
+    assert len(reports) == 1
+    assert reports[0].root_run_id != silent
+
+
+def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """What a failed run's other branches still start is not a run of its own (fact 76)."""
+    root, call = start(handler)
+    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_chain_error(ValueError(), run_id=root)
+    sent = client.events
+
+    _, late = start(handler, parent=root)
+    handler.on_llm_new_token("x", run_id=late)
+    handler.on_tool_start({"name": "search"}, "", run_id=uuid4(), parent_run_id=late, metadata={})
+    handler.on_llm_end(EMPTY, run_id=late)
+
+    assert (len(reports), client.events) == (1, sent)
+
+
+def test_an_id_may_be_used_again_once_its_run_has_ended(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """A root under an id whose run has ended is a new run, after a failure too (fact 12)."""
+    reused = uuid4()
+    for error in (None, ValueError(), None):
+        handler.on_chat_model_start({}, [[]], run_id=reused, metadata={})
+        if error:
+            handler.on_llm_error(error, run_id=reused)
+        else:
+            handler.on_llm_end(EMPTY, run_id=reused)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS, Outcome.ERROR, Outcome.SUCCESS]
+    assert len({report.run_id for report in reports}) == 3
+
+
+def test_the_same_event_twice_counts_once(config: LdAiCompletionConfig, client: RecordingClient) -> None:
+    """A handler bound and passed gets the root's events twice (fact 96), and counts them once."""
+    reports: list[RunReport] = []
+    handler = LdAiHandler(config, on_run_end=reports.append)
+
+    chain().with_config(callbacks=[handler]).invoke(QUESTION, {"callbacks": [handler, handler]})
+
+    assert len(reports) == 1
+    assert counts(client, reports[0].run_id) == {"$ld:ai:generation:success": [1], **TOKENS}
+
+
+def test_events_of_unknown_runs_are_ignored(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> None:
+    """An end, a token or a retry of a run that the handler never saw start does nothing (complaint 31)."""
+    unknown = uuid4()
+    handler.on_llm_new_token("x", run_id=unknown)
+    handler.on_stream_event({"event": "message-start"}, run_id=unknown)
+    handler.on_llm_end(EMPTY, run_id=unknown)
+    handler.on_llm_error(ValueError(), run_id=unknown)
+    handler.on_tool_end("", run_id=unknown)
+    handler.on_tool_error(ValueError(), run_id=unknown)
+    handler.on_retriever_end([], run_id=unknown)
+    handler.on_retriever_error(ValueError(), run_id=unknown)
+    handler.on_retry(None, run_id=unknown)
+
+    assert caplog.records == []
+
+
+def test_a_tool_called_before_the_model_waits_for_it(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A tool call is recorded once the run turns out to be an AI run."""
+    root = uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata=None)
+    handler.on_tool_start(None, "", run_id=uuid4(), parent_run_id=root, name="search", metadata=None)
+    assert not [event for event in client.events if event.name == "$ld:ai:tool_call"]
+
+    start(handler, parent=root)
+
+    (event,) = [event for event in client.events if event.name == "$ld:ai:tool_call"]
+    assert event.data["toolKey"] == "search"

@@ -1,0 +1,129 @@
+"""A run can be named while it runs: in its metadata, and by its reports."""
+
+import threading
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableLambda
+
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
+
+
+class Watcher(BaseCallbackHandler):
+    """Keeps the metadata of every start event, as a tracer would."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, object]] = []
+
+    def on_chain_start(self, serialized, inputs, *, metadata=None, **kwargs) -> None:
+        self.seen.append(dict(metadata))
+
+    def on_chat_model_start(self, serialized, messages, *, metadata=None, **kwargs) -> None:
+        self.seen.append(dict(metadata))
+
+    def on_tool_start(self, serialized, input_str, *, metadata=None, **kwargs) -> None:
+        self.seen.append(dict(metadata))
+
+
+def marks(report: RunReport) -> dict[str, str]:
+    """Return what the metadata of a run's start events is to hold."""
+    return {
+        "ldai_resumption_token": report.resumption_token,
+        "ldai_run_id": report.run_id,
+        "ldai_config_key": report.config_key,
+        "ldai_variation_key": "friendly",
+    }
+
+
+def test_every_start_event_carries_the_runs_token(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """Root, steps, model calls and tools are all marked, since marks do not inherit (fact 16)."""
+    watcher = Watcher()
+
+    agent().invoke(AGENT_INPUT, {"callbacks": [handler, watcher]})
+
+    assert len(watcher.seen) > 4
+    assert all(marks(reports[0]).items() <= metadata.items() for metadata in watcher.seen)
+
+
+@pytest.mark.asyncio
+async def test_streamed_events_carry_the_runs_token(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """`astream_events` v2 shows the marks on every event, the root's included (facts 20, 21)."""
+    events = [event async for event in chain().astream_events(QUESTION, {"callbacks": [handler]}, version="v2")]
+
+    assert all(marks(reports[0]).items() <= event["metadata"].items() for event in events)
+
+
+def test_an_unknown_variation_is_left_out(reports: list[RunReport], client: RecordingClient, context) -> None:
+    """A config without a variation key marks its runs without one."""
+    watcher = Watcher()
+    config = LdAiClient(client).completion_config("no-such-flag", context)
+
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config), watcher]})
+
+    assert all("ldai_variation_key" not in metadata for metadata in watcher.seen)
+
+
+def test_what_the_user_passes_in_is_left_as_it_is(handler: LdAiHandler) -> None:
+    """Inputs, config and metadata compare equal before and after (fact 15)."""
+    config = {"callbacks": [handler], "metadata": {"user": "ada"}, "tags": ["a"]}
+    question = dict(QUESTION)
+
+    chain().invoke(question, config)
+
+    assert question == QUESTION
+    assert config == {"callbacks": [handler], "metadata": {"user": "ada"}, "tags": ["a"]}
+
+
+def test_collected_runs_are_those_that_start_in_the_block(handler: LdAiHandler) -> None:
+    """Nested blocks each get a run; what starts outside, or on another handler, is not theirs."""
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+    with handler.collect_runs() as outer:
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+        with handler.collect_runs() as inner:
+            chain().invoke(QUESTION, {"callbacks": [handler]})
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert (len(outer), len(inner)) == (2, 1)
+    assert outer[1] is inner[0]
+
+
+def test_collected_runs_are_one_handlers_own(handler: LdAiHandler, config: LdAiCompletionConfig) -> None:
+    """Another handler's runs are not collected."""
+    with handler.collect_runs() as runs:
+        chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    assert runs == []
+
+
+def test_a_run_that_ends_after_the_block_is_collected(handler: LdAiHandler) -> None:
+    """A run belongs to the block in which it started, whenever it ends."""
+    with handler.collect_runs() as runs:
+        stream = chain().stream(QUESTION, {"callbacks": [handler]})
+        next(stream)
+        assert runs == []
+    list(stream)
+
+    assert len(runs) == 1
+
+
+def test_threads_collect_their_own_runs(handler: LdAiHandler) -> None:
+    """On a handler shared by two users, neither gets the other's run (complaint 60)."""
+    found: dict[str, list[RunReport]] = {}
+    both_run = threading.Barrier(2)
+
+    def serve(user: str) -> None:
+        with handler.collect_runs() as runs:
+            waits = RunnableLambda(lambda value: [value, both_run.wait(5)][0])
+            (waits | chain()).invoke(QUESTION, {"callbacks": [handler]})
+        found[user] = runs
+
+    threads = [threading.Thread(target=serve, args=(user,)) for user in ("ada", "grace")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    (ada,), (grace,) = found["ada"], found["grace"]
+    assert ada.run_id != grace.run_id

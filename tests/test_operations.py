@@ -1,0 +1,102 @@
+"""Recording what an operation did, called or awaited (spec section 4)."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import pytest
+
+from langchain_ldai import AiMetrics, LdAiConfigTracker, TokenUsage
+from langchain_ldai.resumption import RunIdentity
+from tests.support.sent import Sent
+
+PROMPT = "the customer's secret prompt"
+USAGE = TokenUsage(total=30, input=10, output=20)
+
+
+@pytest.fixture
+def sent() -> Sent:
+    """Return what the tracker has sent."""
+    return Sent()
+
+
+@pytest.fixture
+def tracker(sent: Sent) -> LdAiConfigTracker:
+    """Return a tracker of a new run."""
+    identity = RunIdentity("run-1", "chat", "var-1", 3)
+    return LdAiConfigTracker(identity, sent, model_name="gpt-4", provider_name="openai")
+
+
+@pytest.fixture(params=["sync", "async"])
+def metrics_of(request: pytest.FixtureRequest, tracker: LdAiConfigTracker) -> Callable[..., object]:
+    """Return `track_metrics_of`, or its asynchronous form behind the same signature."""
+    if request.param == "sync":
+        return tracker.track_metrics_of
+
+    def track(extractor: Callable[[object], AiMetrics | None], operation: Callable[[], object]) -> object:
+        async def awaited() -> object:
+            return operation()
+
+        return asyncio.run(tracker.track_metrics_of_async(extractor, awaited))
+
+    return track
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, RuntimeError])
+def test_an_operation_that_is_cut_short_is_an_error(tracker, sent, metrics_of, error):
+    """A cancellation, too, is recorded as duration and error, and goes on."""
+    raised = error()
+
+    def operation():
+        raise raised
+
+    with pytest.raises(error) as caught:
+        metrics_of(lambda _: AiMetrics(success=True, tokens=USAGE), operation)
+
+    assert caught.value is raised or error is asyncio.CancelledError
+    assert list(sent.values) == ["$ld:ai:duration:total", "$ld:ai:generation:error"]
+
+
+FAILING = {
+    "raises": lambda result: {}[result],
+    "negative-duration": lambda _: AiMetrics(success=True, tokens=USAGE, duration_ms=-1),
+    "nan-duration": lambda _: AiMetrics(success=True, duration_ms=math.nan),
+    "tool-calls-raise": lambda result: AiMetrics(success=True, tool_calls=({}[result] for _ in "x")),
+}
+
+
+@pytest.mark.parametrize("extractor", FAILING.values(), ids=FAILING)
+def test_a_failing_extractor_costs_neither_the_result_nor_the_duration(sent, metrics_of, caplog, extractor):
+    """The operation did succeed: its result is returned, its duration recorded, nothing else (spec 4)."""
+    assert metrics_of(extractor, lambda: PROMPT) == PROMPT
+
+    assert list(sent.values) == ["$ld:ai:duration:total"]
+    [warning] = caplog.records
+    assert (warning.name, warning.levelname) == ("langchain_ldai.operations", "WARNING")
+    assert "run-1" in warning.getMessage()
+
+
+def test_a_failing_extractor_logs_nothing_of_the_exception(metrics_of, caplog):
+    """The log has the exception's type and place, but no message, cause or context: they may quote a prompt."""
+
+    def extractor(result):
+        try:
+            raise LookupError(result)
+        except LookupError as error:
+            raise ValueError(f"cannot read {result}") from error
+
+    metrics_of(extractor, lambda: PROMPT)
+
+    [warning] = caplog.records
+    assert PROMPT not in caplog.text
+    assert "ValueError" in caplog.text
+    assert "in extractor" in caplog.text
+    assert warning.exc_info is None
+
+
+def test_an_extracted_failure_has_its_tokens_and_tool_calls(sent, metrics_of):
+    """Tokens and tool calls count also where the operation reports failure (spec section 4)."""
+    metrics_of(lambda _: AiMetrics(success=False, tokens=USAGE, tool_calls=["a"]), lambda: None)
+
+    names = ["duration:total", "generation:error", "tokens:total", "tokens:input", "tokens:output", "tool_call"]
+    assert list(sent.values) == [f"$ld:ai:{name}" for name in names]
