@@ -23,7 +23,7 @@ BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
+.PHONY: help demo test test-nightly test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ demo: $(READY) ## set up .venv and run the quickstart
 test: lint ## lint, type-check, and run all tests with 100 % branch coverage
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
+
+test-nightly: $(READY) ## run the properties and the memory tests at full length (about half an hour)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_properties.py tests/test_memory.py $(ARGS)
 
 test-lowest: ## run the tests with the lowest allowed versions of the dependencies
 	@$(MAKE) --no-print-directory pytest VENV=.venv-lowest LOCK=requirements/lowest.txt

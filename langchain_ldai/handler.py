@@ -127,6 +127,11 @@ class LdAiHandler(BaseCallbackHandler):
         self._recorder.table.flush()
         return True
 
+    @property
+    def open_runs(self) -> int:
+        """How many runs the handler holds: those open, and those that ended seconds ago and may get more."""
+        return len(self._recorder.table)
+
     def on_chain_start(
         self,
         serialized: object,

@@ -221,5 +221,5 @@ def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
 def _hidden_parent(table: RunTable) -> Step | None:
     """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49)."""
     manager = (var_child_runnable_config.get() or {}).get("callbacks")
-    parent_run_id = getattr(manager, "parent_run_id", None)
-    return table.get(parent_run_id) if parent_run_id is not None and table.is_open(parent_run_id) else None
+    parent = table.get(getattr(manager, "parent_run_id", None))
+    return parent if parent is not None and parent.run.ended_at is None else None

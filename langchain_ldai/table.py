@@ -47,6 +47,7 @@ class RunTable:
         self._lock = threading.RLock()
         self._steps: dict[object, Step] = {}
         self._runs: OrderedDict[Run, None] = OrderedDict()
+        self._ended: OrderedDict[Run, None] = OrderedDict()
         self._waiting: set[Run] = set()
         self._timer: threading.Timer | None = None
         self._next_look = float("inf")
@@ -55,10 +56,14 @@ class RunTable:
         """Return the step of a LangChain run; `None` where it is not known, or no longer."""
         return self._steps.get(run_id)
 
+    def __len__(self) -> int:
+        """How many runs are open, wait, or have ended so lately that their ids are remembered."""
+        return len(self._runs) + len(self._ended)
+
     def is_open(self, run_id: object) -> bool:
-        """Whether a LangChain run is known and its run has not ended."""
+        """Whether a LangChain run has started and not ended."""
         step = self._steps.get(run_id)
-        return step is not None and step.run.ended_at is None
+        return step is not None and run_id in step.run.steps
 
     def start(
         self, run: Run, run_id: object, parent: Step | None, node: str | None, task: str, now: float
@@ -70,7 +75,7 @@ class RunTable:
         """
         batch = Batch()
         with self._lock:
-            if self.is_open(run_id) or (parent is not None and run not in self._runs):
+            if self.is_open(run_id) or (parent is not None and not self._holds(run)):
                 return None
             if parent is None:
                 self._make_room(now, batch)
@@ -96,10 +101,9 @@ class RunTable:
         """End a step, and with the root its run; an id that is not known is ignored."""
         batch = Batch()
         with self._lock:
-            step = self._steps.get(run_id)
-            if step is None or run_id not in step.run.steps:
+            if not self.is_open(run_id):
                 return
-            del self._steps[run_id]
+            step = self._steps.pop(run_id)
             run, now = step.run, monotonic()
             was_closed = run.closed
             batch.due += run.end(step, error, usage, now)
@@ -113,40 +117,56 @@ class RunTable:
         """Close every run that has ended or is silent for too long, and forget the ids of ended ones."""
         batch = Batch()
         with self._lock:
-            self._look(monotonic(), 0.0, batch)
+            now = monotonic()
+            for run in list(self._ended):
+                self._give_up(run, now, batch)
+            self._give_up_silent(now, batch)
+            self._keep_timer(now)
         self._deliver(batch)
 
+    def _holds(self, run: Run) -> bool:
+        return run in self._runs or run in self._ended
+
     def _settle(self, run: Run, step: Step, now: float) -> None:
-        """Drop an ended run, but keep it where it waits, or where more may start below its ids."""
-        if run.closed and not run.steps and run.outcome is Outcome.SUCCESS:
-            self._drop(run)
-        elif step.run_id == run.root_run_id:
+        """Keep an ended run where it waits, or where more may start below its ids; else drop it."""
+        if step.run_id == run.root_run_id:
+            del self._runs[run]
+            self._ended[run] = None
             self._steps[step.run_id] = step
-            self._next_look = min(self._next_look, now + WAIT_SECONDS)
-        if run.closed:
+        if not run.closed:
+            self._waiting.add(run)
+        elif run.steps or run.outcome is not Outcome.SUCCESS:
             self._waiting.discard(run)
         else:
-            self._waiting.add(run)
+            self._drop(run)
         self._keep_timer(now)
 
     def _make_room(self, now: float, batch: Batch) -> None:
+        self._give_up_ended(now, batch)
         if now >= self._next_look:
-            self._look(now, WAIT_SECONDS, batch)
+            self._give_up_silent(now, batch)
         while len(self._runs) >= self._max_open_runs:
             self._give_up(next(iter(self._runs)), now, batch)
 
-    def _look(self, now: float, patience: float, batch: Batch) -> None:
-        """Give up every run that has ended, or been silent, for long enough."""
+    def _give_up_ended(self, now: float, batch: Batch) -> None:
+        """Close and forget the runs that ended long enough ago, or are too many."""
+        while self._ended:
+            run = next(iter(self._ended))
+            if (run.ended_at or 0.0) + WAIT_SECONDS > now and len(self._ended) <= self._max_open_runs:
+                break
+            self._give_up(run, now, batch)
+        self._keep_timer(now)
+
+    def _give_up_silent(self, now: float, batch: Batch) -> None:
+        """Close the open runs that have been silent for too long, and note when the next may be."""
         self._next_look = float("inf")
         for run in list(self._runs):
-            ended = run.ended_at
-            expiry = run.last_event + self._run_timeout if ended is None else ended + patience
+            expiry = run.last_event + self._run_timeout
             if expiry <= now:
                 self._give_up(run, now, batch)
             else:
                 self._next_look = min(self._next_look, expiry)
         self._next_look = max(self._next_look, now + min(LOOK_SECONDS, self._run_timeout))
-        self._keep_timer(now)
 
     def _give_up(self, run: Run, now: float, batch: Batch) -> None:
         if not run.closed:
@@ -155,7 +175,8 @@ class RunTable:
         self._drop(run)
 
     def _drop(self, run: Run) -> None:
-        del self._runs[run]
+        self._runs.pop(run, None)
+        self._ended.pop(run, None)
         self._waiting.discard(run)
         for run_id in (*run.steps, run.root_run_id):
             step = self._steps.get(run_id)
@@ -166,7 +187,7 @@ class RunTable:
         """Have a timer, and an exit hook, just while a run waits."""
         if self._waiting and self._timer is None:
             first = min(run.ended_at or now for run in self._waiting)
-            self._timer = threading.Timer(first + WAIT_SECONDS - now, self._close_waiting)
+            self._timer = threading.Timer(first + WAIT_SECONDS - now, self._wait_is_over)
             self._timer.name = "langchain_ldai-wait"
             self._timer.daemon = True
             self._timer.start()
@@ -179,15 +200,10 @@ class RunTable:
         atexit.unregister(self.flush)
         self._timer = None
 
-    def _close_waiting(self) -> None:
+    def _wait_is_over(self) -> None:
         batch = Batch()
         with self._lock:
-            now = monotonic()
-            for run in [run for run in self._waiting if (run.ended_at or now) + WAIT_SECONDS <= now]:
-                self._waiting.remove(run)
-                batch.due += run.close()
-                batch.closed.append(run)
             if self._timer is not None:
                 self._stop_timer(self._timer)
-            self._keep_timer(now)
+            self._give_up_ended(monotonic(), batch)
         self._deliver(batch)

@@ -1,10 +1,17 @@
 """What most tests start from: a recording client that serves one AI Config, and a handler for it."""
 
+import os
+
 import pytest
+from hypothesis import settings
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
+
+settings.register_profile("nightly", max_examples=10_000, deadline=None)
+settings.register_profile("default", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 FLAG = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},

@@ -1,0 +1,87 @@
+"""Memory does not grow with completed runs, and is capped for those that never end."""
+
+import gc
+import os
+import tracemalloc
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from langchain_core.outputs import LLMResult
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler
+from langchain_ldai.testing import RecordingClient
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+RUNS, STARTS = (100_000, 1_000_000) if NIGHTLY else (2_000, 12_000)
+EMPTY = LLMResult(generations=[])
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """Trace allocations."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def held() -> int:
+    """Return the bytes that are allocated after a collection."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def complete_run(handler: LdAiHandler, *, fails: bool) -> None:
+    """Play a chain with a tool and a model call, from start to end or error."""
+    root, tool, call = uuid4(), uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_tool_start({"name": "search"}, "", run_id=tool, parent_run_id=root, metadata={})
+    handler.on_tool_end("", run_id=tool)
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_new_token("x", run_id=call)
+    handler.on_llm_end(EMPTY, run_id=call)
+    if fails:
+        handler.on_chain_error(ValueError(), run_id=root)
+    else:
+        handler.on_chain_end({}, run_id=root)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["successes", "errors"])
+def test_completed_runs_leave_nothing(
+    fails: bool, config: LdAiCompletionConfig, client: RecordingClient, traced: None
+) -> None:
+    """After as many for a warm-up, 2,000 runs (100,000 in the nightly profile) leave less than a byte each."""
+    handler = LdAiHandler(config)
+
+    def play(count: int) -> int:
+        for position in range(count):
+            complete_run(handler, fails=fails)
+            if position % 1_000 == 0:
+                client.clear()
+        handler.flush()
+        client.clear()
+        return held()
+
+    before = play(RUNS)
+
+    assert play(RUNS) - before < RUNS
+    assert handler.open_runs == 0
+
+
+def test_runs_that_never_end_stay_under_the_cap(
+    config: LdAiCompletionConfig, client: RecordingClient, traced: None
+) -> None:
+    """However many runs are begun and left (1,000,000 in the nightly profile), those kept are at most the cap."""
+    handler = LdAiHandler(config, max_open_runs=10_000)
+    before = held()
+
+    for position in range(STARTS):
+        root = uuid4()
+        handler.on_chain_start(None, {}, run_id=root, metadata={})
+        handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={})
+        if position % 1_000 == 0:
+            client.clear()
+
+    client.clear()
+    assert handler.open_runs == 10_000
+    assert held() - before < 50 * 2**20
