@@ -31,7 +31,7 @@ class LocalModel(BaseChatModel):
         for position, word in enumerate(words):
             text = word if position == 0 else f" {word}"
             yield ChatGenerationChunk(message=AIMessageChunk(text))
-        asked = sum(len(message.text.split()) for message in messages)
+        asked = sum(len(str(message.content).split()) for message in messages)
         usage = {"input_tokens": asked, "output_tokens": len(words), "total_tokens": asked + len(words)}
         yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=usage))
 

@@ -1,4 +1,4 @@
-"""Every name that goes over the wire to LaunchDarkly, once (spec sections 4, 5 and 6)."""
+"""Every name that goes over the wire to LaunchDarkly, once (spec sections 4 to 7)."""
 
 from typing import Final
 
@@ -13,6 +13,15 @@ FEEDBACK_POSITIVE: Final = "$ld:ai:feedback:user:positive"
 FEEDBACK_NEGATIVE: Final = "$ld:ai:feedback:user:negative"
 TOOL_CALL: Final = "$ld:ai:tool_call"
 
+GRAPH_INVOCATION_SUCCESS: Final = "$ld:ai:graph:invocation_success"
+GRAPH_INVOCATION_FAILURE: Final = "$ld:ai:graph:invocation_failure"
+GRAPH_DURATION: Final = "$ld:ai:graph:duration:total"
+GRAPH_TOTAL_TOKENS: Final = "$ld:ai:graph:total_tokens"
+GRAPH_PATH: Final = "$ld:ai:graph:path"
+GRAPH_REDIRECT: Final = "$ld:ai:graph:redirect"
+GRAPH_HANDOFF_SUCCESS: Final = "$ld:ai:graph:handoff_success"
+GRAPH_HANDOFF_FAILURE: Final = "$ld:ai:graph:handoff_failure"
+
 SDK_INFO: Final = "$ld:ai:sdk:info"
 USAGE_COMPLETION_CONFIG: Final = "$ld:ai:usage:completion-config"
 USAGE_COMPLETION_CONFIG_TEMPLATE: Final = "$ld:ai:usage:completion-config-template"
@@ -21,6 +30,7 @@ USAGE_AGENT_CONFIG_TEMPLATE: Final = "$ld:ai:usage:agent-config-template"
 USAGE_AGENT_CONFIGS: Final = "$ld:ai:usage:agent-configs"
 USAGE_JUDGE_CONFIG: Final = "$ld:ai:usage:judge-config"
 USAGE_JUDGE_CONFIG_TEMPLATE: Final = "$ld:ai:usage:judge-config-template"
+USAGE_AGENT_GRAPH: Final = "$ld:ai:usage:agent-graph"
 
 RUN_ID: Final = "runId"
 CONFIG_KEY: Final = "configKey"
@@ -33,3 +43,7 @@ MODEL_KEY: Final = "modelKey"
 MODEL_VERSION: Final = "modelVersion"
 TOOL_KEY: Final = "toolKey"
 JUDGE_CONFIG_KEY: Final = "judgeConfigKey"
+PATH: Final = "path"
+SOURCE_KEY: Final = "sourceKey"
+TARGET_KEY: Final = "targetKey"
+REDIRECTED_TARGET: Final = "redirectedTarget"

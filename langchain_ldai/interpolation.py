@@ -30,8 +30,14 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
         key: The AI Config's key, for the log.
         context: The evaluation's context, reachable as `ldctx`.
         variables: The caller's values by name; one called `ldctx` is replaced.
+
+    Raises:
+        ValueError: If a variable contains itself, or nests too deep to copy.
     """
-    scope = {name: _json_value(value) for name, value in (variables or {}).items()}
+    try:
+        scope = {name: _json_value(value) for name, value in (variables or {}).items()}
+    except RecursionError:
+        raise ValueError(f"a variable for AI Config {key!r} contains itself, or nests too deep") from None
     scope["ldctx"] = _context_value(context)
 
     def render(text: str) -> str:

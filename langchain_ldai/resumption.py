@@ -41,6 +41,23 @@ class RunIdentity:
     graph_key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class GraphRunIdentity:
+    """What a graph's resumption token says of a run of an agent graph (spec section 7).
+
+    Args:
+        run_id: LaunchDarkly's id of the run, a UUIDv4 in text form when made here.
+        graph_key: Key of the agent graph.
+        variation_key: Key of the variation served, "" when unknown.
+        version: Version of the variation.
+    """
+
+    run_id: str
+    graph_key: str
+    variation_key: str = ""
+    version: int = 1
+
+
 def encode(identity: RunIdentity) -> str:
     """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
     fields: dict[str, str | int] = {RUN_ID: identity.run_id, CONFIG_KEY: identity.config_key}
@@ -49,8 +66,16 @@ def encode(identity: RunIdentity) -> str:
     fields[VERSION] = identity.version
     if identity.graph_key:
         fields[GRAPH_KEY] = identity.graph_key
-    text = json.dumps(fields, separators=(",", ":"))
-    return urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+    return _token(fields)
+
+
+def encode_graph(identity: GraphRunIdentity) -> str:
+    """Return the resumption token of a run of an agent graph (spec section 7)."""
+    fields: dict[str, str | int] = {RUN_ID: identity.run_id, GRAPH_KEY: identity.graph_key}
+    if identity.variation_key:
+        fields[VARIATION_KEY] = identity.variation_key
+    fields[VERSION] = identity.version
+    return _token(fields)
 
 
 def decode(token: str) -> RunIdentity:
@@ -64,9 +89,7 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but not a resumption token. The message says
             what is wrong and quotes nothing of the token.
     """
-    if not isinstance(token, str):
-        raise TypeError(f"a resumption token is a str, not {type(token).__name__}")
-    fields = _object(_text(token))
+    fields = _fields(token)
     return RunIdentity(
         run_id=_required(fields, RUN_ID),
         config_key=_required(fields, CONFIG_KEY),
@@ -76,12 +99,45 @@ def decode(token: str) -> RunIdentity:
     )
 
 
+def decode_graph(token: str) -> GraphRunIdentity:
+    """Read the resumption token of a run of an agent graph, as strictly as `decode` (spec section 7).
+
+    Args:
+        token: The token's text, padded or not.
+
+    Raises:
+        TypeError: If the token is not a string.
+        InvalidResumptionTokenError: If it is a string, but not a graph's resumption token; the token of
+            an AI Config's run, also of a run within a graph, is none.
+    """
+    fields = _fields(token)
+    if _optional(fields, CONFIG_KEY):
+        raise _invalid("it is of a run of an AI Config, not of an agent graph")
+    return GraphRunIdentity(
+        run_id=_required(fields, RUN_ID),
+        graph_key=_required(fields, GRAPH_KEY),
+        variation_key=_optional(fields, VARIATION_KEY),
+        version=_version(fields),
+    )
+
+
+def _token(fields: dict[str, str | int]) -> str:
+    text = json.dumps(fields, separators=(",", ":"))
+    return urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+
+
+def _fields(token: str) -> dict[str, object]:
+    if not isinstance(token, str):
+        raise TypeError(f"a resumption token is a str, not {type(token).__name__}")
+    return _object(_text(token))
+
+
 def _text(token: str) -> str:
     if not token:
         raise _invalid("it is empty")
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
-    padding = "" if "=" in token else "=" * (-len(token) % 4)
+    padding = "=" * (-len(token) % 4)
     standard = token.translate(_TO_STANDARD_ALPHABET) + padding
     try:
         return binascii.a2b_base64(standard, strict_mode=True).decode("utf-8")

@@ -1,10 +1,10 @@
 """One run's tracker: its identity, and a slot for each metric that takes one value and no second."""
 
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator
 from reprlib import repr as short_repr
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from langchain_ldai import events
 from langchain_ldai.metrics import (
@@ -17,14 +17,9 @@ from langchain_ldai.metrics import (
 )
 from langchain_ldai.operations import OperationTracking
 from langchain_ldai.resumption import RunIdentity, encode
+from langchain_ldai.slots import Send, SlotTracker
 
 __all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
-
-_log = logging.getLogger(__name__)
-
-Send = Callable[[str, Mapping[str, object], float], None]
-"""Delivers one event: its name, its data, its metric value. The context is the sender's."""
-
 
 _Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
 _Value = int | bool | TokenUsage | Feedback
@@ -39,7 +34,7 @@ _FEEDBACK_EVENT: Final = {
 }
 
 
-class LdAiConfigTracker(OperationTracking):
+class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
     """Records the metrics of one run, each at most once, under the run's `run_id` (spec section 4).
 
     Made by `config.create_tracker()` for a new run, or by `client.create_tracker(token, context)` for a
@@ -56,7 +51,10 @@ class LdAiConfigTracker(OperationTracking):
         model_version: LaunchDarkly's version of the model, `None` when the AI Config has none.
     """
 
-    __slots__ = ("_data", "_identity", "_lock", "_recorded", "_send", "_token", "_tool_calls")
+    __slots__ = ("_identity", "_token", "_tool_calls")
+
+    _log: ClassVar = logging.getLogger(__name__)
+    _made_by: ClassVar = "AI Config"
 
     def __init__(
         self,
@@ -68,10 +66,7 @@ class LdAiConfigTracker(OperationTracking):
         model_key: str = "",
         model_version: int | None = None,
     ) -> None:
-        self._identity = identity
-        self._send = send
-        self._token = encode(identity)
-        self._data: dict[str, object] = {
+        data: dict[str, object] = {
             events.RUN_ID: identity.run_id,
             events.CONFIG_KEY: identity.config_key,
             events.VERSION: identity.version,
@@ -84,10 +79,11 @@ class LdAiConfigTracker(OperationTracking):
             events.MODEL_KEY: model_key or None,
             events.MODEL_VERSION: model_version,
         }
-        self._data.update({name: value for name, value in optional.items() if value is not None})
-        self._recorded: dict[_Slot, _Value] = {}
+        data.update({name: value for name, value in optional.items() if value is not None})
+        super().__init__(data, send)
+        self._identity = identity
+        self._token = encode(identity)
         self._tool_calls: list[str] = []
-        self._lock = threading.Lock()
 
     @property
     def identity(self) -> RunIdentity:
@@ -135,7 +131,13 @@ class LdAiConfigTracker(OperationTracking):
         self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
 
     def track_tokens(self, usage: TokenUsage) -> None:
-        """Record the tokens used, once; a usage with no part above 0 is left unrecorded."""
+        """Record the tokens used, once; a usage with no part above 0 is left unrecorded.
+
+        Raises:
+            TypeError: If it is no `TokenUsage`.
+        """
+        if not isinstance(usage, TokenUsage):
+            raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
         if usage:
             self._track("track_tokens", "tokens", usage)
 
@@ -177,7 +179,7 @@ class LdAiConfigTracker(OperationTracking):
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score, each time; not without a metric key, a score, sampling and success."""
-        if not (result.sampled and result.success and result.metric_key) or result.score is None:
+        if not (result.sampled and result.success and result.metric_key) or result.score is None or not math.isfinite(result.score):
             return
         data = dict(self._data)
         if result.judge_config_key:
@@ -205,23 +207,9 @@ class LdAiConfigTracker(OperationTracking):
         if success is not None:
             self._record("success", success)
 
-    def _track(self, caller: str, slot: _Slot, value: _Value) -> None:
-        if not self._record(slot, value):
-            _log.warning(
-                "%s: already recorded for this run, dropped. "
-                "Call create_tracker() on the AI Config for a new run. %s",
-                caller,
-                self._data,
-            )
-
-    def _record(self, slot: _Slot, value: _Value) -> bool:
-        with self._lock:
-            if slot in self._recorded:
-                return False
-            self._recorded[slot] = value
+    def _report(self, slot: _Slot, value: _Value) -> None:
         for event, metric_value in _events_of(slot, value):
             self._send(event, dict(self._data), metric_value)
-        return True
 
 
 def _events_of(slot: _Slot, value: _Value) -> Iterator[tuple[str, float]]:

@@ -167,6 +167,7 @@ def test_a_client_sends_what_the_spec_says(ask_of, case):
 
     first, *others = (as_written_down(event) for event in ask.events)
     assert {**first, "data": dict.fromkeys(first["data"], "<sdk>")} == case["expected"]["events"][0]
+    assert ask.events[0].context == Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
     assert first["data"]["aiSdkLanguage"] == "python"
     assert first["data"]["aiSdkName"] == "langchain-ldai"
     assert first["data"]["aiSdkVersion"][0].isdigit()

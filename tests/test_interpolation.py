@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, Message
+from langchain_ldai import (
+    LdAiAgentConfigDefault,
+    LdAiClient,
+    LdAiCompletionConfigDefault,
+    LdAiJudgeConfigDefault,
+    Message,
+)
 from langchain_ldai.testing import RecordingClient
 from tests.support.both import both_clients
 
@@ -166,6 +172,14 @@ def test_templates_keep_their_tags(ask_of):
     for mode in ("completion", "judge"):
         assert ask(f"{mode}_config_template", mode, CONTEXT).messages == (Message("system", text),)
     assert ask("agent_config_template", "agent", CONTEXT).instructions == text
+    defaults = {
+        "completion": LdAiCompletionConfigDefault(messages=[Message("user", text)]),
+        "agent": LdAiAgentConfigDefault(instructions=text),
+        "judge": LdAiJudgeConfigDefault(messages=[Message("user", text)]),
+    }
+    for mode, default in defaults.items():
+        config = ask(f"{mode}_config_template", "missing", CONTEXT, default)
+        assert [message.content for message in config.to_messages()] == [text]
 
 
 @both_clients
@@ -212,3 +226,12 @@ def test_no_template_raises_or_reveals(text, variables):
         assert SECRET not in rendered(text, variables)
     finally:
         logging.getLogger(LOG).setLevel(logging.NOTSET)
+
+
+def test_a_variable_that_contains_itself_is_named() -> None:
+    """Variables without an end are refused with a message, not with a `RecursionError`."""
+    endless: dict[str, object] = {}
+    endless["self"] = endless
+
+    with pytest.raises(ValueError, match="a variable for AI Config 'chat' contains itself"):
+        rendered("no tags", {"endless": endless})

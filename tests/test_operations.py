@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -40,6 +41,47 @@ def metrics_of(request: pytest.FixtureRequest, tracker: LdAiConfigTracker) -> Ca
         return asyncio.run(tracker.track_metrics_of_async(extractor, awaited))
 
     return track
+
+
+@pytest.fixture(params=["sync", "async"])
+def duration_of(request: pytest.FixtureRequest, tracker: LdAiConfigTracker) -> Callable[..., object]:
+    """Return `track_duration_of`, or its asynchronous form behind the same signature."""
+    if request.param == "sync":
+        return tracker.track_duration_of
+
+    def track(operation: Callable[[], object]) -> object:
+        async def awaited() -> object:
+            return operation()
+
+        return asyncio.run(tracker.track_duration_of_async(awaited))
+
+    return track
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, asyncio.CancelledError, KeyboardInterrupt])
+def test_the_duration_of_an_operation_is_recorded_alone(sent, duration_of, error):
+    """Milliseconds are measured whether or not the operation raises; no outcome is recorded (spec section 4)."""
+
+    def operation():
+        time.sleep(0.03)
+        if error:
+            raise error
+
+    if error:
+        with pytest.raises(error):
+            duration_of(operation)
+    else:
+        duration_of(operation)
+
+    assert list(sent.values) == ["$ld:ai:duration:total"]
+    assert 25 <= sent.values["$ld:ai:duration:total"] < 20_000
+
+
+def test_an_extracted_duration_of_0_stands(sent, metrics_of):
+    """What the extractor says counts instead of the time measured, 0 included (spec section 4)."""
+    metrics_of(lambda _: AiMetrics(success=True, duration_ms=0), lambda: time.sleep(0.01))
+
+    assert sent.values["$ld:ai:duration:total"] == 0
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, RuntimeError])

@@ -52,12 +52,13 @@ def fill_everything(run: LdAiConfigTracker, thread: int) -> None:
 
 
 @contextmanager
-def switching_before_every_line() -> Iterator[None]:
-    """Let another thread run before every line of the tracker that this thread executes."""
+def switching_before_every_line(*, every_opcode: bool = False) -> Iterator[None]:
+    """Let another thread run before every line, or every part of a line, of the tracker in this thread."""
 
     def trace(frame: FrameType, event: str, argument: object) -> Trace | None:
         if frame.f_code.co_filename != tracker.__file__:
             return None
+        frame.f_trace_opcodes = every_opcode
         time.sleep(0)
         return trace
 
@@ -110,10 +111,10 @@ def test_tool_calls_of_many_threads_all_count():
     """Tool calls have no limit, and none is lost (spec section 4)."""
     sent: list[str] = []
     run = LdAiConfigTracker(RunIdentity("run", "chat"), lambda name, data, value: sent.append(data["toolKey"]))
-    expected = [f"{thread}-{call}" for thread in range(THREADS) for call in range(100)]
+    expected = [f"{thread}-{call}" for thread in range(THREADS) for call in range(50)]
 
     def call_tools(thread: int) -> None:
-        with switching_before_every_line():
+        with switching_before_every_line(every_opcode=True):
             run.track_tool_calls(key for key in expected if key.startswith(f"{thread}-"))
 
     with ThreadPoolExecutor(THREADS) as pool:

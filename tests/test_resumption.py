@@ -127,6 +127,25 @@ def test_a_version_of_null_is_one(version):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 12_000,
+        '{"x":' * 2_400,
+        '{"runId":"r","configKey":"c","x":NaN}',
+        '{"runId":"r","configKey":"c","x":-Infinity}',
+    ],
+    ids=["deep-array", "deep-object", "nan", "infinity"],
+)
+def test_what_is_no_json_raises_also_within_the_length_limit(text):
+    """Too great a depth, and numbers that JSON does not have, are errors in any field (spec section 6)."""
+    token = encoded(text)
+    assert len(token) <= MAX_TOKEN_LENGTH
+
+    with pytest.raises(InvalidResumptionTokenError, match="its content is not JSON"):
+        decode(token)
+
+
+@pytest.mark.parametrize(
     ("version", "accepted"),
     [(2**63 - 1, True), (-(2**63) + 1, True), (2**63, False), (-(2**63) - 1, False)],
     ids=["most", "least", "too-much", "too-little"],

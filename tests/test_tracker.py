@@ -178,12 +178,14 @@ def test_no_two_events_share_their_data(tracker, sent):
     sent.events[0][1].clear()
     tracker.track_tool_call("search")
     tracker.track_judge_result(JudgeResult("m", 0.5, "judge"))
+    tracker.track_feedback(Feedback.POSITIVE)
 
     data = {"runId": "run-1", "configKey": "chat", "version": 3, "modelName": "gpt-4"}
     data |= {"providerName": "openai", "variationKey": "var-1"}
     assert [data for _, data, _ in sent.events[1:]] == [
         {**data, "toolKey": "search"},
         {**data, "judgeConfigKey": "judge"},
+        data,
     ]
 
 
@@ -229,3 +231,20 @@ def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
 
     assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_is_not_sent(tracker, sent, score):
+    """NaN is not JSON: one such event would cost the client its whole batch."""
+    tracker.track_judge_result(JudgeResult("m", score))
+
+    assert sent.events == []
+
+
+def test_token_usage_of_another_make_is_named(tracker, sent):
+    """What is no `TokenUsage` of ours raises before the slot is taken."""
+    with pytest.raises(TypeError, match="is a langchain_ldai.TokenUsage, not dict"):
+        tracker.track_tokens({"total": 5})
+    tracker.track_tokens(USAGE)
+
+    assert len(sent.events) == 3

@@ -1,0 +1,85 @@
+"""Trackers of other makes, as a run uses one."""
+
+from typing import Final, Protocol
+
+from langchain_ldai.metrics import Feedback, MetricSummary, TokenUsage
+from langchain_ldai.resumption import RunIdentity, decode
+
+
+class Official(Protocol):
+    """What a tracker of `launchdarkly-server-sdk-ai` has, of that which a run needs."""
+
+    @property
+    def resumption_token(self) -> str: ...
+    def get_summary(self) -> object: ...
+    def track_duration(self, duration: int) -> None: ...
+    def track_time_to_first_token(self, time_to_first_token: int) -> None: ...
+    def track_tokens(self, tokens: TokenUsage) -> None: ...
+    def track_success(self) -> None: ...
+    def track_error(self) -> None: ...
+    def track_tool_call(self, tool_key: str) -> None: ...
+
+
+class OfficialTracker:
+    """A tracker of the official `launchdarkly-server-sdk-ai`, as a run uses one.
+
+    What it lacks, such as `run_id`, is read from its token.
+
+    Attributes:
+        original: The tracker itself.
+    """
+
+    __slots__ = ("identity", "original", "resumption_token")
+
+    def __init__(self, original: Official) -> None:
+        self.original = original
+        self.resumption_token: str = original.resumption_token
+        self.identity: RunIdentity = decode(self.resumption_token)
+
+    @property
+    def summary(self) -> MetricSummary:
+        """What the tracker has recorded so far."""
+        recorded = self.original.get_summary()
+        values = {name: getattr(recorded, official, None) for name, official in _SUMMARY_FIELDS.items()}
+        tokens, feedback = values["tokens"], getattr(recorded, "feedback", None)
+        return MetricSummary(
+            duration_ms=values["duration_ms"],
+            time_to_first_token_ms=values["time_to_first_token_ms"],
+            tokens=TokenUsage(tokens.total, tokens.input, tokens.output) if tokens else None,
+            success=values["success"],
+            feedback=Feedback(feedback["kind"].value) if feedback else None,
+            tool_calls=tuple(values["tool_calls"] or ()),
+            resumption_token=self.resumption_token,
+        )
+
+    def track_tool_call(self, key: str) -> None:
+        """Record one call of a tool."""
+        self.original.track_tool_call(key)
+
+    def record_missing(
+        self,
+        *,
+        time_to_first_token_ms: float | None = None,
+        duration_ms: float | None = None,
+        tokens: TokenUsage | None = None,
+        success: bool | None = None,
+    ) -> None:
+        """Record those of the given metrics that have not been recorded."""
+        known = self.summary
+        if time_to_first_token_ms is not None and known.time_to_first_token_ms is None:
+            self.original.track_time_to_first_token(int(time_to_first_token_ms))
+        if duration_ms is not None and known.duration_ms is None:
+            self.original.track_duration(int(duration_ms))
+        if tokens and known.tokens is None:
+            self.original.track_tokens(tokens)
+        if success is not None and known.success is None:
+            (self.original.track_success if success else self.original.track_error)()
+
+
+_SUMMARY_FIELDS: Final = {
+    "duration_ms": "duration_ms",
+    "time_to_first_token_ms": "time_to_first_token",
+    "tokens": "tokens",
+    "success": "success",
+    "tool_calls": "tool_calls",
+}

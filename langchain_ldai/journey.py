@@ -1,0 +1,80 @@
+"""The way of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from langchain_ldai.outcome import Outcome
+
+
+class Handoff(NamedTuple):
+    """One node's handing over to another, and whether the other then did its part."""
+
+    source: str
+    target: str
+    success: bool
+
+
+@dataclass(slots=True)
+class _Visit:
+    node: str
+    task: str
+    step: int
+    sources: tuple[str, ...]
+    outcome: Outcome | None = None
+
+
+class Journey:
+    """What a run did in an agent graph.
+
+    A node is handed over to by those with an edge to it that were the last such to have ended in an earlier
+    step of LangGraph's. Another attempt of the same task is the same visit, with the last attempt's outcome.
+
+    Args:
+        edges: The graph's edges, each from a node's key to another's.
+    """
+
+    __slots__ = ("_edges", "_visits")
+
+    def __init__(self, edges: Collection[tuple[str, str]]) -> None:
+        self._edges = edges
+        self._visits: list[_Visit] = []
+
+    def visit_started(self, node: str, task: str, step: int) -> None:
+        """Note that a node started, in this step and for this task of LangGraph's ("" where unknown)."""
+        if self._visit(node, task) is None:
+            self._visits.append(_Visit(node, task, step, self._sources(node, step)))
+
+    def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
+        """Note how a visit ended."""
+        visit = self._visit(node, task)
+        if visit is not None:
+            visit.outcome = outcome
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The nodes that were visited, in the order of their starts."""
+        return tuple(visit.node for visit in self._visits)
+
+    @property
+    def handoffs(self) -> tuple[Handoff, ...]:
+        """The handoffs to nodes that succeeded or failed, in the order of their starts."""
+        recorded = {Outcome.SUCCESS: True, Outcome.ERROR: False}
+        return tuple(
+            Handoff(source, visit.node, recorded[visit.outcome])
+            for visit in self._visits
+            if visit.outcome in recorded
+            for source in visit.sources
+        )
+
+    def _visit(self, node: str, task: str) -> _Visit | None:
+        return next((visit for visit in self._visits if visit.node == node and visit.task == task), None)
+
+    def _sources(self, node: str, step: int) -> tuple[str, ...]:
+        earlier = [
+            visit
+            for visit in self._visits
+            if visit.outcome is not None and visit.step < step and (visit.node, node) in self._edges
+        ]
+        latest = max((visit.step for visit in earlier), default=0)
+        return tuple(dict.fromkeys(visit.node for visit in earlier if visit.step == latest))
