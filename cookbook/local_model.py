@@ -1,24 +1,32 @@
-"""A chat model that needs no account: it streams a fixed answer word by word and reports its usage."""
+"""A chat model that needs no account: it streams a fixed answer word by word and reports its usage.
 
-from collections.abc import Iterator
+Given tools, it calls the first of them once, and then answers.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-
-ANSWER = "Hold the button"
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 
 class LocalModel(BaseChatModel):
-    """Answers every question with the same three words; a word counts as a token."""
+    """Gives the same answer to every question; a word counts as a token."""
 
     model: str
+    answer: str = "Hold the button"
 
     @property
     def _llm_type(self) -> str:
         return "local"
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """Let the model call these tools."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools])
 
     def _stream(
         self,
@@ -27,13 +35,21 @@ class LocalModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        words = ANSWER.split()
-        for position, word in enumerate(words):
-            text = word if position == 0 else f" {word}"
-            yield ChatGenerationChunk(message=AIMessageChunk(text))
+        tools = kwargs.get("tools")
+        if tools and not isinstance(messages[-1], ToolMessage):
+            name = tools[0]["function"]["name"]
+            call = {"name": name, "args": "{}", "id": f"call-{name}", "index": 0, "type": "tool_call_chunk"}
+            chunks, words = [AIMessageChunk("", tool_call_chunks=[call])], 1
+        else:
+            first, *others = self.answer.split()
+            chunks, words = (
+                [AIMessageChunk(first), *(AIMessageChunk(f" {word}") for word in others)],
+                1 + len(others),
+            )
         asked = sum(len(str(message.content).split()) for message in messages)
-        usage = {"input_tokens": asked, "output_tokens": len(words), "total_tokens": asked + len(words)}
-        yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=usage))
+        usage = {"input_tokens": asked, "output_tokens": words, "total_tokens": asked + words}
+        for chunk in [*chunks, AIMessageChunk("", usage_metadata=usage)]:
+            yield ChatGenerationChunk(message=chunk)
 
     def _generate(
         self,
@@ -42,6 +58,8 @@ class LocalModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chunks = [chunk.message for chunk in self._stream(messages)]
-        whole = sum(chunks[1:], chunks[0])
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(**whole.model_dump(exclude={"type"})))])
+        whole = AIMessageChunk("")
+        for chunk in self._stream(messages, **kwargs):
+            whole += chunk.message
+        message = AIMessage(whole.content, tool_calls=whole.tool_calls, usage_metadata=whole.usage_metadata)
+        return ChatResult(generations=[ChatGeneration(message=message)])

@@ -23,15 +23,12 @@ from ldclient import Context, LDClient
 from rich.console import Console
 from rich.table import Table
 
+from feedback import connect
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import LoopbackLaunchDarkly, RecordedEvent
+from local_model import LocalModel
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-from feedback import connect  # noqa: E402
-from local_model import LocalModel  # noqa: E402
-
 USER = Context.builder("user-1").name("Sandy").build()
 EXPECTED = {
     "$ld:ai:tokens:ttf",

@@ -18,26 +18,32 @@ from langchain_ldai.defaults import (
     LdAiJudgeConfigDefault,
 )
 from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.graph import GraphEdge, LdAiAgentGraph
+from langchain_ldai.graph_tracker import GraphMetricSummary, LdAiGraphTracker
 from langchain_ldai.handler import LdAiHandler
 from langchain_ldai.metrics import AiMetrics, Feedback, JudgeResult, MetricSummary, TokenUsage
 from langchain_ldai.outcome import Outcome
-from langchain_ldai.run import RunReport
+from langchain_ldai.report import RunReport
 from langchain_ldai.tracker import LdAiConfigTracker
 
 __all__ = [
     "AiMetrics",
     "AsyncLdAiClient",
     "Feedback",
+    "GraphEdge",
+    "GraphMetricSummary",
     "InvalidResumptionTokenError",
     "JudgeAttachment",
     "JudgeResult",
     "LdAiAgentConfig",
     "LdAiAgentConfigDefault",
     "LdAiAgentConfigRequest",
+    "LdAiAgentGraph",
     "LdAiClient",
     "LdAiCompletionConfig",
     "LdAiCompletionConfigDefault",
     "LdAiConfigTracker",
+    "LdAiGraphTracker",
     "LdAiHandler",
     "LdAiJudgeConfig",
     "LdAiJudgeConfigDefault",

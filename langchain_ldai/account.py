@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import MetricSummary, TokenUsage
 from langchain_ldai.outcome import Outcome
 from langchain_ldai.resumption import RunIdentity
@@ -45,6 +46,7 @@ class Due:
     duration_ms: float | None = None
     tokens: TokenUsage | None = None
     success: bool | None = None
+    journey: Journey | None = None
 
     def record(self) -> None:
         """Hand the metrics to the tracker, which records those that have not been."""
@@ -56,6 +58,8 @@ class Due:
             tokens=self.tokens,
             success=self.success,
         )
+        if self.journey is not None:
+            self.journey.record()
 
 
 class Account:
@@ -160,8 +164,12 @@ class Account:
             return None
         return Due(tracker=self.tracker, success=success)
 
-    def final_due(self) -> Due | None:
-        """Return everything that is final once the run is closed; nothing without a model call."""
+    def final_due(self, journey: Journey | None = None) -> Due | None:
+        """Return everything that is final once the run is closed; nothing without a model call.
+
+        Args:
+            journey: The way through the agent graph whose account it is.
+        """
         if not self.model_calls:
             return None
         return Due(
@@ -169,6 +177,7 @@ class Account:
             duration_ms=self._stopwatch.elapsed() * 1000,
             tokens=TokenUsage(self._total, self._input, self._output),
             success=self._success(),
+            journey=journey,
         )
 
     def _success(self) -> bool | None:

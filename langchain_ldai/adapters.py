@@ -1,7 +1,9 @@
-"""Trackers of other makes, as a run uses one."""
+"""Trackers of other makes, and of agent graphs, as a run uses one."""
 
 from typing import Final, Protocol
 
+from langchain_ldai.graph_tracker import LdAiGraphTracker
+from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import Feedback, MetricSummary, TokenUsage
 from langchain_ldai.resumption import RunIdentity, decode
 
@@ -83,3 +85,57 @@ _SUMMARY_FIELDS: Final = {
     "success": "success",
     "tool_calls": "tool_calls",
 }
+
+
+class GraphRunTracker:
+    """An agent graph's tracker, as the run of the graph uses one.
+
+    Attributes:
+        original: The tracker itself.
+    """
+
+    __slots__ = ("identity", "original")
+
+    def __init__(self, original: LdAiGraphTracker) -> None:
+        graph = original.identity
+        self.original = original
+        self.identity = RunIdentity(graph.run_id, graph.graph_key, graph.variation_key, graph.version)
+
+    @property
+    def resumption_token(self) -> str:
+        """The graph run's token."""
+        return self.original.resumption_token
+
+    @property
+    def summary(self) -> MetricSummary:
+        """What the tracker has recorded so far."""
+        recorded = self.original.summary
+        return MetricSummary(
+            duration_ms=recorded.duration_ms,
+            tokens=recorded.tokens,
+            success=recorded.success,
+            resumption_token=recorded.resumption_token,
+        )
+
+    def track_tool_call(self, key: str) -> None:
+        """Leave a tool call alone: LaunchDarkly counts those of nodes only."""
+
+    def record_missing(
+        self,
+        *,
+        time_to_first_token_ms: float | None = None,
+        duration_ms: float | None = None,
+        tokens: TokenUsage | None = None,
+        success: bool | None = None,
+    ) -> None:
+        """Record those of the given metrics that have not been recorded; a graph has no first token."""
+        self.original.record_missing(duration_ms=duration_ms, tokens=tokens, success=success)
+
+    def record_journey(self, journey: Journey) -> None:
+        """Record the way through the graph, and each handoff on it."""
+        self.original.record_missing(path=journey.path or None)
+        for handoff in journey.handoffs:
+            if handoff.success:
+                self.original.track_handoff_success(handoff.source, handoff.target)
+            else:
+                self.original.track_handoff_failure(handoff.source, handoff.target)

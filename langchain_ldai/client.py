@@ -21,6 +21,7 @@ from langchain_ldai.evaluation import (
     Variables,
     judge_renderer,
 )
+from langchain_ldai.graph import LdAiAgentGraph, with_nodes
 from langchain_ldai.interpolation import as_written, renderer
 
 
@@ -90,6 +91,19 @@ class LdAiClient(AiClient):
             context: Whom they are for.
         """
         return {call.key: self._evaluate(call) for call in self._agents(requests, context)}
+
+    def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
+        """Return an agent graph with its nodes' configs (spec sections 1 and 7).
+
+        The configs are evaluated only if the graph's own flag does not disable it.
+
+        Args:
+            key: Key of the agent graph.
+            context: Whom it is for.
+            variables: Values for the mustache tags in the nodes' instructions.
+        """
+        found = self._evaluate(self._graph(key, context, variables))
+        return with_nodes(found.graph, {call.key: self._evaluate(call) for call in found.nodes})
 
     def judge_config(
         self,
@@ -168,6 +182,11 @@ class AsyncLdAiClient(AiClient):
     ) -> dict[str, LdAiAgentConfig]:
         """See `LdAiClient.agent_configs`."""
         return {call.key: await self._evaluate(call) for call in self._agents(requests, context)}
+
+    async def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
+        """See `LdAiClient.agent_graph`."""
+        found = await self._evaluate(self._graph(key, context, variables))
+        return with_nodes(found.graph, {call.key: await self._evaluate(call) for call in found.nodes})
 
     async def judge_config(
         self,

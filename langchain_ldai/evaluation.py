@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -16,6 +17,8 @@ from langchain_ldai.defaults import (
     LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
 )
+from langchain_ldai.graph import LdAiAgentGraph, parse_graph
+from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.interpolation import renderer
 from langchain_ldai.payload import (
     JUDGE_PLACEHOLDERS,
@@ -26,7 +29,7 @@ from langchain_ldai.payload import (
     parse_judge,
     usable,
 )
-from langchain_ldai.resumption import decode
+from langchain_ldai.resumption import decode, decode_graph
 from langchain_ldai.tracker import LdAiConfigTracker, Send
 
 _log = logging.getLogger(__name__)
@@ -68,6 +71,14 @@ class Evaluation(Generic[ConfigT]):
     read: Callable[[object], ConfigT]
 
 
+@dataclass(frozen=True, slots=True)
+class GraphEvaluation:
+    """An agent graph as its own flag describes it, and the questions for its nodes' configs."""
+
+    graph: LdAiAgentGraph
+    nodes: tuple[Evaluation[LdAiAgentConfig], ...]
+
+
 class AiClient:
     """What both clients do around the evaluation of a flag."""
 
@@ -93,6 +104,19 @@ class AiClient:
         """
         return LdAiConfigTracker(decode(token), self._sender(context))
 
+    def create_graph_tracker(self, token: str, context: Context) -> LdAiGraphTracker:
+        """Return a tracker that adds to a run of an agent graph which another process began (spec section 7).
+
+        Args:
+            token: The graph run's resumption token. It is not signed: take it only from whom you trust.
+            context: Whom the added metrics are counted for, as a rule the context of the run.
+
+        Raises:
+            TypeError: If the token is not a string.
+            InvalidResumptionTokenError: If it cannot be read, or is of a run of an AI Config.
+        """
+        return LdAiGraphTracker(decode_graph(token), self._sender(context))
+
     def _sender(self, context: Context) -> Send:
         track = self._sink.track
 
@@ -113,9 +137,15 @@ class AiClient:
         return self._evaluation(key, context, default or LdAiCompletionConfigDefault(), parse_completion, render)
 
     def _agent(
-        self, key: str, context: Context, default: LdAiAgentConfigDefault | None, render: Render
+        self,
+        key: str,
+        context: Context,
+        default: LdAiAgentConfigDefault | None,
+        render: Render,
+        graph_key: str = "",
     ) -> Evaluation[LdAiAgentConfig]:
-        return self._evaluation(key, context, default or LdAiAgentConfigDefault(), parse_agent, render)
+        parse = partial(parse_agent, graph_key=graph_key)
+        return self._evaluation(key, context, default or LdAiAgentConfigDefault(), parse, render)
 
     def _one_agent(
         self,
@@ -137,6 +167,21 @@ class AiClient:
             self._agent(item.key, context, item.default, renderer(item.key, context, item.variables))
             for item in wanted
         ]
+
+    def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
+        self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
+        send = self._sender(context)
+
+        def read(value: object) -> GraphEvaluation:
+            graph = parse_graph(key, value, send)
+            wanted = graph.reachable() if graph.enabled else ()
+            nodes = (
+                self._agent(node, context, None, renderer(node, context, variables), graph_key=key)
+                for node in wanted
+            )
+            return GraphEvaluation(graph, tuple(nodes))
+
+        return Evaluation(key, context, {}, read)
 
     def _judge(
         self,

@@ -73,6 +73,10 @@ class LdAiAgentGraph:
         sources = {edge.source for edge in self.edges}
         return tuple(key for key in self.nodes if key not in sources)
 
+    def reachable(self) -> tuple[str, ...]:
+        """Return the keys of the nodes that a run can come to: the root first, near nodes before far ones."""
+        return _reached(self.root, self.edges)
+
     def create_tracker(self) -> LdAiGraphTracker:
         """Return the tracker of a new run, with a run id of its own; also when the graph is disabled."""
         identity = GraphRunIdentity(str(uuid4()), self.key, self.variation_key, self.version)
@@ -114,7 +118,7 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     version = _integer(meta.get("version"))
     root = _text(value.get("root"))
     edges = tuple(edge for group in targets.values() for edge in group)
-    fault = _fault(meta, root, targets.keys() - reached(root, edges))
+    fault = _fault(meta, root, targets.keys() - set(_reached(root, edges)))
     if fault:
         _log.debug("agent graph %r is disabled: %s", key, fault)
     return LdAiAgentGraph(
@@ -137,17 +141,16 @@ def with_nodes(graph: LdAiAgentGraph, configs: Mapping[str, LdAiAgentConfig]) ->
     return replace(graph, nodes=FrozenDict(configs), enabled=graph.enabled and not fault)
 
 
-def reached(root: str, edges: Iterable[GraphEdge]) -> dict[str, None]:
-    """Return the keys of the nodes that a run can come to, as an ordered set: root first, near before far."""
+def _reached(root: str, edges: Iterable[GraphEdge]) -> tuple[str, ...]:
     targets: dict[str, list[str]] = {}
     for edge in edges:
         targets.setdefault(edge.source, []).append(edge.target)
-    order, found = [root], {root: None}
-    for key in order:  # it grows on the way
-        new = [target for target in dict.fromkeys(targets.get(key, ())) if target not in found]
-        order.extend(new)
-        found.update(dict.fromkeys(new))
-    return found
+    found, seen = ([root], {root}) if root else ([], set())
+    for key in found:  # it grows on the way
+        new = [target for target in dict.fromkeys(targets.get(key, ())) if target not in seen]
+        found.extend(new)
+        seen.update(new)
+    return tuple(found)
 
 
 def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:

@@ -97,13 +97,18 @@ class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
         """
         self._track("track_duration", "duration_ms", whole_milliseconds(ms))
 
-    def track_total_tokens(self, usage: TokenUsage) -> None:
+    def track_total_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that all nodes used together, once.
 
         Args:
             usage: Its total is sent, or where that is not known the sum of its parts; a usage with no
                 part above 0 is left unrecorded.
+
+        Raises:
+            TypeError: If it is no `TokenUsage`.
         """
+        if usage is not None and not isinstance(usage, TokenUsage):
+            raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
         if usage:
             self._track("track_total_tokens", "tokens", usage)
 

@@ -13,7 +13,7 @@ from langchain_ldai.account import DurationMode
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.chunks import carries_content, event_carries_content
 from langchain_ldai.recorder import Collector, RunRecorder, collectors
-from langchain_ldai.run import RunReport
+from langchain_ldai.report import RunReport
 from langchain_ldai.sources import ConfigSource, check_source
 from langchain_ldai.tracker import LdAiConfigTracker
 

@@ -1,6 +1,6 @@
 """The way of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class _Visit:
     node: str
     task: str
     step: int
-    sources: tuple[str, ...]
+    sources: "list[_Visit]"
     outcome: Outcome | None = None
 
 
@@ -28,16 +28,19 @@ class Journey:
     """What a run did in an agent graph.
 
     A node is handed over to by those with an edge to it that were the last such to have ended in an earlier
-    step of LangGraph's. Another attempt of the same task is the same visit, with the last attempt's outcome.
+    step of LangGraph's, and have not handed over to it in a step between. Another attempt of the same task is
+    the same visit, with the last attempt's outcome.
 
     Args:
         edges: The graph's edges, each from a node's key to another's.
+        record: Takes the journey once it is over.
     """
 
-    __slots__ = ("_edges", "_visits")
+    __slots__ = ("_edges", "_record", "_visits")
 
-    def __init__(self, edges: Collection[tuple[str, str]]) -> None:
+    def __init__(self, edges: Collection[tuple[str, str]], record: Callable[["Journey"], None]) -> None:
         self._edges = edges
+        self._record = record
         self._visits: list[_Visit] = []
 
     def visit_started(self, node: str, task: str, step: int) -> None:
@@ -61,20 +64,33 @@ class Journey:
         """The handoffs to nodes that succeeded or failed, in the order of their starts."""
         recorded = {Outcome.SUCCESS: True, Outcome.ERROR: False}
         return tuple(
-            Handoff(source, visit.node, recorded[visit.outcome])
+            Handoff(source.node, visit.node, recorded[visit.outcome])
             for visit in self._visits
             if visit.outcome in recorded
             for source in visit.sources
         )
 
+    def record(self) -> None:
+        """Hand the journey on to be recorded."""
+        self._record(self)
+
     def _visit(self, node: str, task: str) -> _Visit | None:
         return next((visit for visit in self._visits if visit.node == node and visit.task == task), None)
 
-    def _sources(self, node: str, step: int) -> tuple[str, ...]:
+    def _sources(self, node: str, step: int) -> list[_Visit]:
+        taken = [
+            source
+            for visit in self._visits
+            if visit.node == node and visit.step < step
+            for source in visit.sources
+        ]
         earlier = [
             visit
             for visit in self._visits
-            if visit.outcome is not None and visit.step < step and (visit.node, node) in self._edges
+            if visit.outcome is not None
+            and visit.step < step
+            and (visit.node, node) in self._edges
+            and not any(visit is source for source in taken)
         ]
-        latest = max((visit.step for visit in earlier), default=0)
-        return tuple(dict.fromkeys(visit.node for visit in earlier if visit.step == latest))
+        latest = {visit.node: visit for visit in earlier if visit.step == max(other.step for other in earlier)}
+        return list(latest.values())

@@ -4,15 +4,19 @@ import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import monotonic
-from typing import Final
+from typing import Final, cast
 
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
-from langchain_ldai.account import CONFIG_KEY_KEY, RESUMPTION_TOKEN_KEY, Account, DurationMode
+from langchain_ldai.account import CONFIG_KEY_KEY, RESUMPTION_TOKEN_KEY, Account, DurationMode, RunTracker
+from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.errors import InvalidResumptionTokenError
-from langchain_ldai.run import Run, RunReport, Step
+from langchain_ldai.graph import LdAiAgentGraph
+from langchain_ldai.journey import Journey
+from langchain_ldai.report import RunReport
+from langchain_ldai.run import Place, Run, Step
 from langchain_ldai.sources import (
     AiConfig,
     ConfigSource,
@@ -29,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 _RETRY_TAG: Final = "retry:attempt:"
 _NODE_TAG: Final = "graph:step:"
+_NOWHERE: Final = Place()
+_OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 Metadata = dict[str, object] | None
 Event = Mapping[str, object]
@@ -82,6 +88,7 @@ class RunRecorder:
         self._duration = duration
         self._resume = resume
         self._drifted: set[tuple[str, str]] = set()
+        self._hinted = False
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
 
     def start(
@@ -92,13 +99,8 @@ class RunRecorder:
             return None
         now = monotonic()
         parent = self.table.get(parent_run_id) or (_hidden_parent(self.table) if parent_run_id is None else None)
-        run = (
-            parent.run
-            if parent
-            else Run(run_id, self._account(self._config, metadata, run_id), now, _reports(self))
-        )
-        node = self._node(run, metadata)
-        step = self.table.start(run, run_id, parent, node, _task(metadata, tags), now)
+        run = parent.run if parent else self._open_run(run_id, metadata, now)
+        step = self.table.start(run, run_id, parent, self._place(run, metadata, tags), now)
         if step is None or step.account is None:
             return step
         if tags and any(tag.startswith(_RETRY_TAG) for tag in tags):
@@ -114,7 +116,9 @@ class RunRecorder:
         step = self.start(run_id, parent_run_id, metadata, tags)
         if step is not None:
             self.table.note(lambda: step.run.model_started(step))
-            self._named(step, (metadata or {}).get("ls_model_name"))
+            known = metadata or {}
+            step.provider = str(known.get("ls_provider", ""))
+            self._named(step, known.get("ls_model_name"))
 
     def start_tool(
         self, name: str, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
@@ -146,7 +150,19 @@ class RunRecorder:
         if result is not None and step is not None:
             usage = self._boundary.run(run_id, read_usage, result)
             self._boundary.run(run_id, self._named, step, step.model or read_model(result))
+            silent = usage is None and error is None and step.streamed and step.account is not None
+            if silent and step.provider in _OPENAI_STYLE:
+                self._hint_at_usage()
         self.table.end(run_id, error, usage)
+
+    def _hint_at_usage(self) -> None:
+        """Say once how a streamed call comes to report its tokens (fact 87)."""
+        if not self._hinted:
+            self._hinted = True
+            _log.warning(
+                "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
+                "model, which is off by default where base_url or an HTTP client of one's own is set"
+            )
 
     def _named(self, step: Step, name: object) -> None:
         """Note which model a call is of, and warn once where the AI Config serves another."""
@@ -160,36 +176,46 @@ class RunRecorder:
             self._drifted.add(pair)
             _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
-    def _node(self, run: Run, metadata: Metadata) -> str | None:
-        node = metadata.get("langgraph_node") if self._nodes and metadata else None
-        if not isinstance(node, str) or node not in self._nodes:
-            return None
+    def _open_run(self, run_id: object, metadata: Metadata, now: float) -> Run:
+        config = self._config_of(self._config, metadata, run_id)
+        account = self._account(config, metadata, run_id, is_root=True)
+        sources, journey = self._nodes, None
+        if isinstance(config, LdAiAgentGraph) and account is not None:
+            sources = {**config.nodes, **self._nodes}
+            edges = {(edge.source, edge.target) for edge in config.edges}
+            journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
+        return Run(run_id, account, now, _reports(self), sources, journey)
+
+    def _place(self, run: Run, metadata: Metadata, tags: list[str] | None) -> Place:
+        """Return where in a LangGraph a step runs; each attempt of a node has the same task (fact 65)."""
+        node = metadata.get("langgraph_node") if metadata else None
+        if metadata is None or not isinstance(node, str):
+            return _NOWHERE
+        is_task = bool(tags) and any(tag.startswith(_NODE_TAG) for tag in tags or ())
+        task = str(metadata.get("langgraph_checkpoint_ns", "")) if is_task else ""
+        if node not in run.sources:
+            return Place(None, task)
         if node not in run.nodes:
-            self.table.add_node(run, node, self._account(self._nodes[node], metadata, run.root_run_id))
-        return node
+            config = self._config_of(run.sources[node], metadata, run.root_run_id)
+            self.table.add_node(run, node, self._account(config, metadata, run.root_run_id, is_root=False))
+        step = metadata.get("langgraph_step")
+        return Place(node, task, step if isinstance(step, int) else 0)
 
-    def _account(self, source: ConfigSource | None, metadata: Metadata, run_id: object) -> Account | None:
-        """Return a new account, or `None` where the source gives no AI Config or fails."""
-        if source is None:
-            return None
-        return self._boundary.run(run_id, self._open_account, source, metadata)
+    def _config_of(self, source: ConfigSource | None, metadata: Metadata, run_id: object) -> AiConfig | None:
+        return self._boundary.run(run_id, config_of, source, metadata) if source is not None else None
 
-    def _open_account(self, source: ConfigSource, metadata: Metadata) -> Account | None:
-        config = config_of(source, metadata)
+    def _account(
+        self, config: AiConfig | None, metadata: Metadata, run_id: object, *, is_root: bool
+    ) -> Account | None:
+        """Return a new account, or `None` where there is no AI Config or it gives no tracker."""
         if config is None:
             return None
-        tracker = self._resumed(config, metadata) or config.create_tracker()
-        return Account(in_our_form(tracker), self._duration, served_model(config))
-
-    def _resumed(self, config: AiConfig, metadata: Metadata) -> object | None:
-        token = (metadata or {}).get(RESUMPTION_TOKEN_KEY) if self._resume else None
-        if token is None or not isinstance(config, ResumableAiConfig):
+        token = metadata.get(RESUMPTION_TOKEN_KEY) if self._resume and metadata and is_root else None
+        tracker = self._boundary.run(run_id, _tracker, config, token)
+        if tracker is None:
             return None
-        try:
-            return config.resume_tracker(token)  # type: ignore[arg-type]
-        except (TypeError, InvalidResumptionTokenError) as error:
-            _log.warning("a run is not continued, a new one opens: %s", error)
-            return None
+        duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
+        return Account(tracker, duration, served_model(config))
 
     def _deliver(self, batch: Batch) -> None:
         for due in batch.due:
@@ -207,11 +233,14 @@ class RunRecorder:
             self._boundary.run(report.run_id, self._on_run_end, report)
 
 
-def _task(metadata: Metadata, tags: list[str] | None) -> str:
-    """Return LangGraph's name of the task that a node's run executes, the same for each attempt (fact 65)."""
-    if not metadata or not tags or not any(tag.startswith(_NODE_TAG) for tag in tags):
-        return ""
-    return str(metadata.get("langgraph_checkpoint_ns", ""))
+def _tracker(config: AiConfig, token: object) -> RunTracker:
+    """Return the tracker of the run that the token names, or of a new run where it names none that fits."""
+    if token is not None and isinstance(config, ResumableAiConfig):
+        try:
+            return in_our_form(config.resume_tracker(cast(str, token)))
+        except (TypeError, InvalidResumptionTokenError) as error:
+            _log.warning("a run is not continued, a new one opens: %s", error)
+    return in_our_form(config.create_tracker())
 
 
 def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:

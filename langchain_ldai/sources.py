@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Protocol, cast, runtime_checkable
 
 from langchain_ldai.account import RunTracker
-from langchain_ldai.adapters import Official, OfficialTracker
+from langchain_ldai.adapters import GraphRunTracker, Official, OfficialTracker
+from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.tracker import LdAiConfigTracker
 
 
@@ -72,5 +73,7 @@ def same_model(served: str, called: str) -> bool:
 
 
 def in_our_form(tracker: object) -> RunTracker:
-    """Return a tracker as a run needs it: ours as it is, an official one wrapped."""
+    """Return a tracker as a run needs it: ours as it is, a graph's or an official one wrapped."""
+    if isinstance(tracker, LdAiGraphTracker):
+        return GraphRunTracker(tracker)
     return tracker if isinstance(tracker, LdAiConfigTracker) else OfficialTracker(cast(Official, tracker))

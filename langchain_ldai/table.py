@@ -11,7 +11,7 @@ from typing import Final
 from langchain_ldai.account import Account, Due
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome
-from langchain_ldai.run import Run, Step
+from langchain_ldai.run import Place, Run, Step
 
 WAIT_SECONDS: Final = 5.0
 """How long a run that ended waits for model calls that did not, and how long its ids stay known."""
@@ -65,9 +65,7 @@ class RunTable:
         step = self._steps.get(run_id)
         return step is not None and run_id in step.run.steps
 
-    def start(
-        self, run: Run, run_id: object, parent: Step | None, node: str | None, task: str, now: float
-    ) -> Step | None:
+    def start(self, run: Run, run_id: object, parent: Step | None, place: Place, now: float) -> Step | None:
         """Add a step to its run, opening the run where the step is its root.
 
         Returns:
@@ -81,7 +79,7 @@ class RunTable:
                 self._make_room(now, batch)
                 self._runs[run] = None
                 self._next_look = min(self._next_look, now + self._run_timeout)
-            step = self._steps[run_id] = run.add(run_id, parent, node, task, now)
+            step = self._steps[run_id] = run.add(run_id, parent, place, now)
         self._deliver(batch)
         return step
 
@@ -90,12 +88,12 @@ class RunTable:
         with self._lock:
             run.nodes.setdefault(node, account)
 
-    def note(self, change: Callable[[], Due | None]) -> None:
+    def note(self, change: Callable[[], list[Due]]) -> None:
         """Apply a change to a run under the lock, and deliver what became due by it."""
         with self._lock:
             due = change()
         if due:
-            self._deliver(Batch(due=[due]))
+            self._deliver(Batch(due=due))
 
     def end(self, run_id: object, error: BaseException | None, usage: TokenUsage | None) -> None:
         """End a step, and with the root its run; an id that is not known is ignored."""

@@ -130,13 +130,13 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
         """
         self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
 
-    def track_tokens(self, usage: TokenUsage) -> None:
+    def track_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens used, once; a usage with no part above 0 is left unrecorded.
 
         Raises:
             TypeError: If it is no `TokenUsage`.
         """
-        if not isinstance(usage, TokenUsage):
+        if usage is not None and not isinstance(usage, TokenUsage):
             raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
         if usage:
             self._track("track_tokens", "tokens", usage)
@@ -179,7 +179,9 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score, each time; not without a metric key, a score, sampling and success."""
-        if not (result.sampled and result.success and result.metric_key) or result.score is None or not math.isfinite(result.score):
+        if not (result.sampled and result.success and result.metric_key):
+            return
+        if result.score is None or not math.isfinite(result.score):
             return
         data = dict(self._data)
         if result.judge_config_key:

@@ -64,19 +64,43 @@ def test_every_exported_name_is_in_the_readme() -> None:
     assert [name for name in langchain_ldai.__all__ if f"`{name}" not in text and name not in text] == []
 
 
-def test_the_quickstart_checks_itself() -> None:
-    """The demo runs without an account, in two processes, and finds what it expects on the wire."""
+def run_recipe(name: str) -> "subprocess.CompletedProcess[str]":
+    """Run a file of the cookbook as a user would, without an account."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHDARKLY")}
-
-    done = subprocess.run(
-        [sys.executable, ROOT / "cookbook" / "quickstart.py"],
+    return subprocess.run(
+        [sys.executable, ROOT / "cookbook" / f"{name}.py"],
         env={**environment, "COLUMNS": "120"},
         capture_output=True,
         text=True,
         timeout=60,
     )
 
+
+def test_the_quickstart_checks_itself() -> None:
+    """The demo runs without an account, in two processes, and finds what it expects on the wire."""
+    done = run_recipe("quickstart")
+
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Hold the button\n")
     assert "as expected: seven events, each once, one run, two processes" in done.stdout
-    assert done.stderr == ""
+
+
+RECIPES = {
+    "streaming_chat": ["2 runs; ada's feedback: [1]"],
+    "rag": ["Hold the button", "success: 1 model call, TokenUsage(total=23, input=20, output=3)"],
+    "agent": ["success: 2 model calls, tools ('look_up',)", "relevance [0.9]"],
+    "agent_graph": [
+        "desk: triage -> refunds, success, 24 tokens",
+        "triage: success, TokenUsage(total=11, input=8, output=3)",
+        "refunds: success, TokenUsage(total=13, input=10, output=3)",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "lines"), RECIPES.items(), ids=RECIPES)
+def test_each_recipe_prints_what_its_run_recorded(name: str, lines: list[str]) -> None:
+    """The recipes of the cookbook run as they are."""
+    done = run_recipe(name)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-len(lines) :] == lines

@@ -96,7 +96,7 @@ def expected(root: Node, nodes: list[Node]) -> Counter[str]:
     """Return what a closed root's run is to record: a model call counts if it starts before the run is closed."""
     tree = [node for node in nodes if node.root is root]
     models = [node for node in tree if node.kind == "model"]
-    open_at = {now: any(m.start < now and (m.end is None or m.end > now) for m in models) for now in range(0, 200)}
+    open_at = {now: any(m.start < now and (m.end is None or m.end > now) for m in models) for now in range(200)}
     closed = next((now for now in range(root.end, 200) if not open_at[now]), 200)
     counted = [node for node in tree if node.start < closed]
     calls = [node for node in counted if node.kind == "model"]

@@ -1,24 +1,14 @@
 """Eight threads race for every slot, with a thread switch offered before every line of the tracker."""
 
-import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 import pytest
 
 from langchain_ldai import Feedback, LdAiConfigTracker, TokenUsage, tracker
 from langchain_ldai.resumption import RunIdentity
-
-THREADS: Final = 8
-PATIENCE_SECONDS: Final = 60
-
-Trace = Callable[[FrameType, str, object], object]
+from tests.support.races import THREADS, race_for_each, switching_before_every_line
 
 SLOTS: Final[dict[str, set[str]]] = {
     "duration": {"$ld:ai:duration:total"},
@@ -51,25 +41,6 @@ def fill_everything(run: LdAiConfigTracker, thread: int) -> None:
     run.track_feedback(Feedback.POSITIVE)
 
 
-@contextmanager
-def switching_before_every_line(*, every_opcode: bool = False) -> Iterator[None]:
-    """Let another thread run before every line, or every part of a line, of the tracker in this thread."""
-
-    def trace(frame: FrameType, event: str, argument: object) -> Trace | None:
-        if frame.f_code.co_filename != tracker.__file__:
-            return None
-        frame.f_trace_opcodes = every_opcode
-        time.sleep(0)
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
 @pytest.mark.parametrize(
     ("record", "rounds"),
     [(record_everything, 1_000), (fill_everything, 200)],
@@ -83,16 +54,8 @@ def test_no_slot_is_ever_recorded_twice(record, rounds, caplog):
         LdAiConfigTracker(RunIdentity("run", "chat"), lambda name, _, value, to=events: to.append((name, value)))
         for events in sent
     ]
-    start = threading.Barrier(THREADS)
 
-    def race(thread: int) -> None:
-        with switching_before_every_line():
-            for run in runs:
-                start.wait(PATIENCE_SECONDS)
-                record(run, thread)
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(race, range(THREADS)))
+    race_for_each(runs, record)
 
     for run, events in zip(runs, sent, strict=True):
         counts = Counter(name for name, _ in events)

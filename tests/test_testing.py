@@ -1,30 +1,63 @@
 """What the package offers for tests is itself tested, with the real clients."""
 
+import asyncio
 import gzip
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ldclient import Context, LDClient
+from ldclient import AsyncLDClient, Context, LDClient
 
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordedEvent, RecordingClient
 
 USER = Context.create("user-1")
 RUN = {"runId": "run-1"}
+EVENT = {"kind": "custom", "key": "clicked", "contextKeys": {"user": "user-1"}, "metricValue": 3}
+POLL = "/sdk/latest-all"
 
 
-def values(events: list[RecordedEvent]) -> list[float | None]:
-    """Return the metric values of some events."""
-    return [event.value for event in events]
+def ask(server: LoopbackLaunchDarkly, path: str, body: bytes | None = None, **headers: str) -> int:
+    """Send a request, a POST where it has a body, and return the status of the answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(server.url + path, body, headers)) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
+def connect(server: LoopbackLaunchDarkly, request: str = "") -> socket.socket:
+    """Open a connection and send the beginning of a request."""
+    connection = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=5)
+    connection.sendall(request.encode())
+    return connection
+
+
+def ends(server: LoopbackLaunchDarkly) -> bool:
+    """Leave the server's block, and return whether that comes to an end."""
+    leaving = threading.Thread(target=server.__exit__, args=(None,) * 3, daemon=True)
+    leaving.start()
+    leaving.join(5)
+    return not leaving.is_alive()
+
+
+def changed(client: LDClient, key: str) -> threading.Event:
+    """Return an event that is set when the client hears of a change of a flag."""
+    heard = threading.Event()
+    client.flag_tracker.add_listener(lambda change: heard.set() if change.key == key else None)
+    return heard
 
 
 @pytest.fixture
 def launchdarkly():
     """A LaunchDarkly that serves one flag."""
-    with LoopbackLaunchDarkly({"greeting": {"text": "hello"}}) as server:
+    with LoopbackLaunchDarkly({"greeting": "hello"}) as server:
         yield server
 
 
@@ -36,20 +69,14 @@ def client(launchdarkly: LoopbackLaunchDarkly):
     client.close()
 
 
-def changed(client: LDClient, key: str) -> threading.Event:
-    """Return an event that is set when the client hears of a change of a flag."""
-    heard = threading.Event()
-    client.flag_tracker.add_listener(lambda change: heard.set() if change.key == key else None)
-    return heard
-
-
 def test_a_real_client_is_streamed_flags_and_changes(launchdarkly: LoopbackLaunchDarkly, client: LDClient) -> None:
-    """The flags arrive at the start, and later changes without asking."""
-    assert client.variation("greeting", USER, None) == {"text": "hello"}
+    """The flags arrive at the start, and later changes without asking; a deleted flag can come back."""
+    assert client.variation("greeting", USER, None) == "hello"
 
     for change, expected in (
-        (lambda: launchdarkly.set_flag("greeting", {"text": "hi"}), {"text": "hi"}),
+        (lambda: launchdarkly.set_flag("greeting", "hi"), "hi"),
         (lambda: launchdarkly.delete_flag("greeting"), None),
+        (lambda: launchdarkly.set_flag("greeting", "again"), "again"),
     ):
         heard = changed(client, "greeting")
         change()
@@ -57,23 +84,32 @@ def test_a_real_client_is_streamed_flags_and_changes(launchdarkly: LoopbackLaunc
         assert client.variation("greeting", USER, None) == expected
 
 
-def test_a_dropped_stream_comes_back(launchdarkly: LoopbackLaunchDarkly, client: LDClient) -> None:
-    """A client whose stream ends connects again and gets what changed meanwhile."""
-    launchdarkly.drop_streams()
-    heard = changed(client, "farewell")
+@pytest.mark.asyncio
+async def test_an_asynchronous_client_is_served_the_same(launchdarkly: LoopbackLaunchDarkly) -> None:
+    """The real `AsyncLDClient` is streamed flags and changes, and its events arrive."""
+    heard = asyncio.Event()
+    async with AsyncLDClient(launchdarkly.async_config(flush_interval=3600)) as client:
+        await client.start()
+        client.flag_tracker.add_listener(lambda change: heard.set())
+        before = await client.variation("greeting", USER, None)
+        launchdarkly.set_flag("greeting", "hi")
+        await asyncio.wait_for(heard.wait(), 5)
+        after = await client.variation("greeting", USER, None)
+        client.track("clicked", USER, RUN, 2)
 
+    assert (before, after) == ("hello", "hi")
+    assert launchdarkly.metrics("run-1") == {"clicked": [2]}
+
+
+def test_a_dropped_stream_comes_back(launchdarkly: LoopbackLaunchDarkly, client: LDClient) -> None:
+    """A client whose stream ends connects again and gets what changed meanwhile, also when refused once."""
+    heard = changed(client, "farewell")
+    launchdarkly.fail_next("/all", 503)
+    launchdarkly.drop_streams()
     launchdarkly.set_flag("farewell", "bye")
 
     assert heard.wait(5)
     assert client.variation("farewell", USER, None) == "bye"
-
-
-def test_flags_can_be_polled(launchdarkly: LoopbackLaunchDarkly) -> None:
-    """A client that polls gets the same flags."""
-    client = LDClient(launchdarkly.config(stream=False))
-
-    assert client.variation("greeting", USER, None) == {"text": "hello"}
-    client.close()
 
 
 def test_events_arrive_once_although_a_batch_came_twice(
@@ -81,16 +117,14 @@ def test_events_arrive_once_although_a_batch_came_twice(
 ) -> None:
     """A response that is lost makes the client send again; the payload id tells (spec section 8)."""
     launchdarkly.lose_next_response()
-    client.track("clicked", USER, RUN, 2)
+    client.track("clicked", Context.create_multi(USER, Context.create("acme", "org")), RUN, 2)
     client.flush()
-
     launchdarkly.wait_for_events(1, "clicked")
     client.close()
 
     assert len(launchdarkly.batches) == 2
-    assert values(launchdarkly.custom_events("clicked")) == [2]
     assert launchdarkly.metrics("run-1") == {"clicked": [2]}
-    assert launchdarkly.custom_events()[0].context.key == "user-1"
+    assert launchdarkly.custom_events("clicked")[0].context.fully_qualified_key == "org:acme:user:user-1"
 
 
 def test_a_failed_batch_is_taken_at_the_second_try(launchdarkly: LoopbackLaunchDarkly, client: LDClient) -> None:
@@ -99,81 +133,131 @@ def test_a_failed_batch_is_taken_at_the_second_try(launchdarkly: LoopbackLaunchD
     client.track("clicked", USER, RUN, 1)
     client.flush()
 
-    assert values(launchdarkly.wait_for_events(1)) == [1]
+    assert launchdarkly.wait_for_events(1)[0].value == 1
     assert len(launchdarkly.batches) == 1
 
 
-def test_an_event_of_several_kinds_keeps_its_context(launchdarkly: LoopbackLaunchDarkly, client: LDClient) -> None:
-    """The context of an event is read back whole, also where it is of several kinds."""
-    context = Context.create_multi(USER, Context.create("acme", "org"))
-    client.track("clicked", context)
-    client.flush()
-
-    (event,) = launchdarkly.wait_for_events(1)
-    assert event.context.fully_qualified_key == "org:acme:user:user-1"
-
-
-def test_another_sdk_key_is_refused() -> None:
-    """With an SDK key set, a client with another one gets nothing."""
-    with LoopbackLaunchDarkly({"greeting": "hello"}, sdk_key="sdk-right") as server:
-        request = urllib.request.Request(f"{server.url}/sdk/latest-all", headers={"Authorization": "sdk-wrong"})
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request)
-        right = LDClient(server.config("sdk-right"))
-        assert right.variation("greeting", USER, None) == "hello"
-        right.close()
-    assert refused.value.code == 401
-    refused.value.close()
-
-
-def post(url: str, body: bytes, **headers: str) -> int:
-    """Send a request and return the status of the answer."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as response:
-            return int(response.status)
-    except urllib.error.HTTPError as refused:
-        refused.close()
-        return refused.code
+def test_flags_can_be_polled_and_another_sdk_key_is_refused() -> None:
+    """A client that polls gets the same flags; with an SDK key set, whoever has another one gets nothing."""
+    flags = {"greeting": "hello", "farewell": "bye"}
+    with LoopbackLaunchDarkly(flags, sdk_key="sdk-right") as server:
+        server.delete_flag("farewell")
+        client = LDClient(server.config("sdk-right", stream=False))
+        assert [client.variation(key, USER, None) for key in flags] == ["hello", None]
+        client.close()
+        assert ask(server, POLL, Authorization="sdk-wrong") == 401
+        assert ask(server, "/bulk", b"[{}]", Authorization="sdk-wrong") == 401
+    assert [{}] not in server.batches
 
 
 def test_compressed_events_and_unknown_paths(launchdarkly: LoopbackLaunchDarkly) -> None:
     """Gzip is read, diagnostics are taken, and what an SDK does not ask for is a 404."""
-    event = {"kind": "custom", "key": "clicked", "contextKeys": {"user": "user-1"}, "metricValue": 3}
-    zipped = gzip.compress(json.dumps([event]).encode())
+    zipped = gzip.compress(json.dumps([EVENT]).encode())
 
-    statuses = [
-        post(f"{launchdarkly.url}/bulk", zipped, **{"Content-Encoding": "gzip"}),
-        post(f"{launchdarkly.url}/diagnostic", b"{}"),
-        post(f"{launchdarkly.url}/elsewhere", b"{}"),
-    ]
+    launchdarkly.fail_next("/diagnostic", 500, times=2)
+    assert [ask(launchdarkly, "/bulk", zipped, **{"Content-Encoding": "gzip"}) for _ in range(2)] == [202, 202]
+    assert [ask(launchdarkly, "/diagnostic", b"{}") for _ in range(3)] == [500, 500, 202]
+    assert [ask(launchdarkly, "/elsewhere", body) for body in (b"{}", None)] == [404, 404]
+    assert launchdarkly.custom_events() == [RecordedEvent("clicked", USER, None, 3)] * 2
+    with pytest.raises(ValueError, match="'bulk' is none of /all, "):
+        launchdarkly.fail_next("bulk")
 
-    assert statuses == [202, 202, 404]
-    assert values(launchdarkly.custom_events()) == [3]
-    assert launchdarkly.custom_events()[0].context.key == "user-1"
-    with pytest.raises(urllib.error.HTTPError) as missing:
-        urllib.request.urlopen(f"{launchdarkly.url}/elsewhere")
-    assert missing.value.code == 404
-    missing.value.close()
+
+@pytest.mark.parametrize("body", [b"{nonsense", b"\xff", b"{}", b"[1]"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_is_no_batch_is_refused(launchdarkly: LoopbackLaunchDarkly, body: bytes, zipped: bool) -> None:
+    """A body that holds no list of events, or is cut off, is a 400, and nothing is recorded."""
+    headers = {"Content-Encoding": "gzip"} if zipped else {}
+
+    assert ask(launchdarkly, "/bulk", gzip.compress(body) if zipped else body, **headers) == 400
+    assert ask(launchdarkly, "/bulk", gzip.compress(b"[]")[:-4] if zipped else b"[", **headers) == 400
+    assert launchdarkly.batches == []
 
 
 def test_waiting_in_vain_says_what_came(launchdarkly: LoopbackLaunchDarkly) -> None:
-    """A wait that is over raises, with the events that did arrive."""
-    with pytest.raises(TimeoutError, match=r"1 events were awaited for 0.05 s, 0 came: \[\]"):
-        launchdarkly.wait_for_events(1, timeout=0.05)
+    """A wait that is over raises, with every event that did arrive."""
+    ask(launchdarkly, "/bulk", json.dumps([EVENT]).encode())
+
+    for count, name, wanted in ((2, None, "2 events"), (1, "bought", "1 events 'bought'")):
+        with pytest.raises(TimeoutError, match=rf"^{wanted} were awaited .* arrived: \['clicked'\]$"):
+            launchdarkly.wait_for_events(count, name, timeout=0.05)
 
 
 def test_a_file_in_launchdarklys_format_is_served(tmp_path: Path) -> None:
-    """Whole flags, and values for short, come from one file."""
-    whole = {"key": "off", "version": 1, "on": False, "salt": "s", "variations": [1, 2], "offVariation": 1}
+    """Whole flags and segments, and values for short, come from one file that names no flag twice."""
+    rules = [{"variation": 1, "clauses": [{"attribute": "key", "op": "segmentMatch", "values": ["testers"]}]}]
+    whole = {"on": True, "variations": [1, 2], "fallthrough": {"variation": 0}, "rules": rules}
+    content = {"flags": {"whole": whole}, "segments": {"testers": {"included": ["user-1"], "salt": "s"}}}
     path = tmp_path / "flags.json"
-    path.write_text(json.dumps({"flags": {"off": whole}, "flagValues": {"greeting": "hello"}}), "utf-8")
+    path.write_text(json.dumps({**content, "flagValues": {"greeting": "hello"}}), "utf-8")
 
-    with LoopbackLaunchDarkly.from_file(path) as server:
+    with LoopbackLaunchDarkly.from_file(path, sdk_key="sdk-right") as server:
+        client = LDClient(server.config("sdk-right"))
+        served = [client.variation("whole", Context.create(user), None) for user in ("user-1", "user-2")]
+        assert (served, client.variation("greeting", USER, None)) == ([2, 1], "hello")
+        client.close()
+        assert ask(server, POLL) == 401
+
+    path.write_text(json.dumps({**content, "flagValues": {"whole": 1}}), "utf-8")
+    with pytest.raises(ValueError, match="'whole' is both in flags and in flagValues"):
+        LoopbackLaunchDarkly.from_file(path)
+
+
+def test_a_flags_value_is_a_copy_and_must_be_json() -> None:
+    """What changes after it was handed over is not served, and what cannot be served is refused at once."""
+    value = {"text": "hello"}
+    with LoopbackLaunchDarkly({"greeting": value}) as server:
+        value["text"] = "changed"
         client = LDClient(server.config())
-        served = [client.variation(key, USER, None) for key in ("off", "greeting")]
+        assert client.variation("greeting", USER, None) == {"text": "hello"}
         client.close()
 
-    assert served == [2, "hello"]
+    for unserved, error in ((USER, TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error):
+            LoopbackLaunchDarkly({"greeting": unserved})
+
+
+def test_it_listens_only_within_its_block() -> None:
+    """Nothing is open before or after, so that one that is never used leaves nothing behind."""
+    server = LoopbackLaunchDarkly()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="only within its `with` block"):
+            server.config()
+        with server:
+            assert ask(server, POLL) == 200
+
+
+def test_leaving_does_not_wait_for_a_client_that_says_nothing() -> None:
+    """A connection without a request, as pools open them, does not hold up the end."""
+    server = LoopbackLaunchDarkly().__enter__()
+    with connect(server):
+        assert ask(server, POLL) == 200
+        assert ends(server)
+
+
+def test_a_stream_that_opens_while_the_block_is_left_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that reconnects just then does not hold up the end."""
+    server = LoopbackLaunchDarkly().__enter__()
+    drop, changes, asked, dropped = server.drop_streams, server.changes, threading.Event(), threading.Event()
+    monkeypatch.setattr(server, "changes", lambda: (asked.set(), dropped.wait(5), changes())[-1])
+    monkeypatch.setattr(server, "drop_streams", lambda: (drop(), dropped.set()))
+
+    with connect(server, "GET /all HTTP/1.1\r\n\r\n"):
+        assert asked.wait(5)
+        assert ends(server)
+
+
+def test_a_stream_shows_that_it_lives_and_a_failed_request_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Where nothing changes, comments are sent. That a client hung up is not logged; what cannot be read is."""
+    with LoopbackLaunchDarkly(heartbeat=0.01) as server, connect(server, "GET /all HTTP/1.1\r\n\r\n") as stream:
+        received = b""
+        while not received.endswith(b"\r\n2\r\n:\n\r\n"):
+            received += stream.recv(4096)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connect(server, "POST /bulk HTTP/1.1\r\nContent-Length: many\r\n\r\n").close()
+        assert ask(server, POLL) == 200
+
+    assert [record.name for record in caplog.records] == ["langchain_ldai.testing.endpoints"]
 
 
 def test_a_recording_client_keeps_events_as_they_were() -> None:
@@ -191,6 +275,19 @@ def test_a_recording_client_keeps_events_as_they_were() -> None:
     assert client.events == []
 
 
+def test_a_recording_client_loses_nothing_to_threads() -> None:
+    """Events that are tracked at the same time are all kept, each thread's in order."""
+    client = RecordingClient()
+
+    def run(name: str) -> None:
+        for value in range(100):
+            client.track("clicked", USER, {"runId": name}, value)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(run, "abcdefgh"))
+    assert [client.metrics(name) for name in "abcdefgh"] == [{"clicked": list(range(100))}] * 8
+
+
 @pytest.mark.asyncio
 async def test_recording_clients_serve_live_values_or_the_default() -> None:
     """As the real client's store does, they hand out the value itself; an unknown flag gives the default."""
@@ -198,7 +295,6 @@ async def test_recording_clients_serve_live_values_or_the_default() -> None:
     client, async_client = RecordingClient({"greeting": flag}), AsyncRecordingClient()
     async_client.set_flag("greeting", flag)
 
-    assert client.variation("greeting", USER, None) is flag
-    assert await async_client.variation("greeting", USER, None) is flag
+    assert client.variation("greeting", USER, None) is await async_client.variation("greeting", USER, None) is flag
     assert client.variation("nothing", USER, "default") == "default"
     assert await async_client.variation("nothing", USER, "default") == "default"

@@ -243,7 +243,7 @@ def test_a_score_that_is_no_number_is_not_sent(tracker, sent, score):
 
 def test_token_usage_of_another_make_is_named(tracker, sent):
     """What is no `TokenUsage` of ours raises before the slot is taken."""
-    with pytest.raises(TypeError, match="is a langchain_ldai.TokenUsage, not dict"):
+    with pytest.raises(TypeError, match=r"is a langchain_ldai\.TokenUsage, not dict"):
         tracker.track_tokens({"total": 5})
     tracker.track_tokens(USAGE)
 

@@ -1,4 +1,4 @@
-"""What a tracker sends, case by case as the official SDKs do (spec section 4)."""
+"""What a tracker sends, of a run or of a graph's run, case by case as the official SDKs do (spec 4 and 7)."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -10,9 +10,11 @@ import pytest
 from langchain_ldai import (
     AiMetrics,
     JudgeResult,
+    LdAiAgentGraph,
     LdAiClient,
     LdAiCompletionConfig,
     LdAiConfigTracker,
+    LdAiGraphTracker,
     MetricSummary,
     TokenUsage,
 )
@@ -22,8 +24,8 @@ from tests.support.vectors import Case, as_written_down, cases, context_of, flag
 ALL: Final = cases("tracker_sequences")
 TRACKER: Final = [case for case in ALL if case["target"] == "tracker"]
 CLIENT: Final = [case for case in ALL if case["target"] == "client"]
+GRAPH: Final = [case for case in ALL if case["target"] == "graph"]
 WRAPPING: Final = [case for case in TRACKER if any("func" in step for step in case["ops"])]
-SKIPPED: Final = {case["id"]: "graph tracker: a later issue" for case in ALL if case["target"] == "graph"}
 
 WHOLE_MILLISECONDS: Final = "milliseconds are sent as whole numbers, rounded down"
 OVERRIDDEN: Final = {"duration-fraction": (WHOLE_MILLISECONDS, 100.5, 100)}
@@ -48,7 +50,8 @@ class Player:
     def __post_init__(self) -> None:
         self.client = RecordingClient(flags_of(self.case))
         self.ai = LdAiClient(self.client)
-        self.config: LdAiCompletionConfig = self.ai.completion_config(self.case["key"], context_of(self.case))
+        serve = self.ai.agent_graph if self.case["target"] == "graph" else self.ai.completion_config
+        self.config: LdAiCompletionConfig | LdAiAgentGraph = serve(self.case["key"], context_of(self.case))
         self.trackers = [self.config.create_tracker()]
         self.current = self.trackers[0]
 
@@ -81,6 +84,8 @@ class Player:
                 self.results.append(self.wrap("track_metrics_of", function_of(step), extractor))
             case {"op": "track_tokens", "args": [usage]}:
                 self.current.track_tokens(TokenUsage(**usage))
+            case {"op": "track_total_tokens", "args": [usage]}:
+                self.current.track_total_tokens(TokenUsage(**usage))
             case {"op": "track_judge_result", "args": [result]}:
                 self.current.track_judge_result(judge_result_of(result))
             case _:
@@ -96,7 +101,7 @@ class Player:
 
         return asyncio.run(getattr(self.current, f"{name}_async")(*extractor, coroutine))
 
-    def add(self, tracker: LdAiConfigTracker) -> None:
+    def add(self, tracker: LdAiConfigTracker | LdAiGraphTracker) -> None:
         """Go on with another tracker."""
         self.trackers.append(tracker)
         self.current = tracker
@@ -203,18 +208,16 @@ def with_sorted_data(event: dict[str, object]) -> dict[str, object]:
 
 
 def test_every_case_of_the_vectors_is_used():
-    """Each tracker case is played, each client case is used beside the client, the others are named."""
-    skipped = [case for case in ALL if case["id"] in SKIPPED]
-
-    assert unused(ALL, TRACKER, CLIENT, skipped) == []
-    assert (len(TRACKER), len(CLIENT), len(SKIPPED)) == (49, 5, 7)
+    """Each case of either tracker is played, each client case is used beside the client, and none is left."""
+    assert unused(ALL, TRACKER, CLIENT, GRAPH) == []
+    assert (len(TRACKER), len(CLIENT), len(GRAPH)) == (49, 5, 7)
     assert OVERRIDDEN.keys() <= {case["id"] for case in TRACKER}
 
 
 @pytest.mark.parametrize(
     ("case", "awaited"),
     [
-        *(pytest.param(case, False, id=case["id"]) for case in TRACKER),
+        *(pytest.param(case, False, id=case["id"]) for case in [*TRACKER, *GRAPH]),
         *(pytest.param(case, True, id=f"{case['id']}-async") for case in WRAPPING),
     ],
 )

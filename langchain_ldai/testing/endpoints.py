@@ -2,23 +2,31 @@
 
 import gzip
 import json
+import logging
 import socket
 import struct
 import sys
+import weakref
+import zlib
+from collections.abc import Generator
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, Protocol
+
+from langchain_ldai.testing.flags import Json
+
+_log = logging.getLogger(__name__)
 
 STREAM: Final = "/all"
 POLL: Final = "/sdk/latest-all"
 BULK: Final = "/bulk"
 DIAGNOSTIC: Final = "/diagnostic"
+PATHS: Final = (STREAM, POLL, BULK, DIAGNOSTIC)
 
 LOSE_RESPONSE: Final = 0
 """A fault: take the request, then reset the connection instead of answering."""
 
-HEARTBEAT_SECONDS: Final = 5.0
-
-Json = dict[str, object]
+Change = tuple[str, Json]
 
 
 class Service(Protocol):
@@ -28,62 +36,70 @@ class Service(Protocol):
     def take_fault(self, path: str) -> int | None: ...
     def flag_data(self) -> Json: ...
     def accept(self, payload_id: str | None, batch: list[Json]) -> None: ...
-    def open_stream(self) -> "Stream": ...
-
-
-class Stream(Protocol):
-    """One client's stream of changes."""
-
-    def next(self, timeout: float) -> tuple[str, Json] | None: ...
-    @property
-    def is_open(self) -> bool: ...
+    def changes(self) -> Generator[Change | None, None, None]: ...
 
 
 class Server(ThreadingHTTPServer):
-    """Serves until it is closed, and then waits for the requests in progress."""
+    """Serves until it is stopped, and then waits for the requests in progress."""
 
     daemon_threads = False
+    request_queue_size = 128
 
     def __init__(self, service: Service, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.service = service
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection, and know of it while it lasts."""
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Leave a client that hung up alone."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            _log.error("a request of %s failed", client_address, exc_info=True)
+
+    def stop(self) -> None:
+        """Take no more requests, answer those that have arrived, and close."""
+        self.shutdown()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+        self.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     protocol_version = "HTTP/1.1"
+    timeout = 10
     server: Server
 
     def do_GET(self) -> None:
         """Stream the flags, or give them once."""
-        if not self._refused():
-            if self._path == STREAM:
-                self._stream(self.server.service.open_stream())
-            elif self._path == POLL:
-                self._answer(200, json.dumps(self.server.service.flag_data()).encode())
-            else:
-                self._answer(404)
+        status = self._fault_or_refusal()
+        if status is not None:
+            self._answer(status)
+        elif self._path == STREAM:
+            self._stream()
+        elif self._path == POLL:
+            self._answer(200, json.dumps(self.server.service.flag_data()).encode())
+        else:
+            self._answer(404)
 
     def do_POST(self) -> None:
-        """Take a batch of events."""
+        """Take a batch of events, or diagnostics."""
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self._fault_or_refusal()
-        if fault is not None and fault != LOSE_RESPONSE:
-            self._answer(fault)
-            return
-        if self._path == BULK:
-            raw = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-            self.server.service.accept(self.headers.get("X-LaunchDarkly-Payload-ID"), json.loads(raw))
-        if fault == LOSE_RESPONSE:
+        if fault is None:
+            self._answer(self._receive(body))
+        elif fault == LOSE_RESPONSE:
+            self._receive(body)
             self._reset()
         else:
-            self._answer(202 if self._path in (BULK, DIAGNOSTIC) else 404)
+            self._answer(fault)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Keep quiet."""
@@ -96,11 +112,13 @@ class Handler(BaseHTTPRequestHandler):
         service = self.server.service
         return service.take_fault(self._path) if service.accepts_key(self.headers.get("Authorization")) else 401
 
-    def _refused(self) -> bool:
-        status = self._fault_or_refusal()
-        if status is not None:
-            self._answer(status)
-        return status is not None
+    def _receive(self, body: bytes) -> int:
+        if self._path == BULK:
+            batch = _batch(body, self.headers.get("Content-Encoding"))
+            if batch is None:
+                return 400
+            self.server.service.accept(self.headers.get("X-LaunchDarkly-Payload-ID"), batch)
+        return 202 if self._path in (BULK, DIAGNOSTIC) else 404
 
     def _answer(self, status: int, body: bytes = b"") -> None:
         self.send_response(status)
@@ -114,20 +132,31 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
-    def _stream(self, stream: Stream) -> None:
+    def _stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         self.end_headers()
-        while stream.is_open:
-            change = stream.next(HEARTBEAT_SECONDS)
-            if change is None:
-                self._chunk(b":\n")
-            else:
-                name, data = change
-                self._chunk(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
+        with closing(self.server.service.changes()) as changes:
+            for change in changes:
+                if change is None:
+                    self._chunk(b":\n")
+                else:
+                    name, data = change
+                    self._chunk(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
         self._chunk(b"")
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+
+def _batch(body: bytes, encoding: str | None) -> list[Json] | None:
+    """Return the events of a request's body, `None` where it does not hold a list of them."""
+    try:
+        batch = json.loads(gzip.decompress(body) if encoding == "gzip" else body)
+    except (ValueError, EOFError, OSError, zlib.error):
+        return None
+    if not isinstance(batch, list) or not all(isinstance(event, dict) for event in batch):
+        return None
+    return batch

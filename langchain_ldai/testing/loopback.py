@@ -1,10 +1,9 @@
 """A LaunchDarkly on this machine: it streams flags to a real client and keeps the events it is sent."""
 
-import json
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -12,60 +11,88 @@ from typing import TYPE_CHECKING, Final
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai.testing.endpoints import BULK, LOSE_RESPONSE, Json, Server
+from langchain_ldai.testing.endpoints import BULK, LOSE_RESPONSE, PATHS, Change, Server
+from langchain_ldai.testing.flags import FlagData, Json
 from langchain_ldai.testing.recording import RecordedEvent, metrics_of
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
 
 SDK_KEY: Final = "sdk-loopback"
+HEARTBEAT_SECONDS: Final = 5.0
+
+_Queue = queue.SimpleQueue[Change | None]
 
 
 class LoopbackLaunchDarkly:
     """Serves flags to server-side SDKs and records the events they send, on 127.0.0.1, for a `with` block.
 
     Args:
-        flags: What to serve to every context, by flag key.
+        flags: What to serve to every context, by flag key; copied.
         sdk_key: The only SDK key to accept; without one, any.
         port: Port to listen on; 0 for a free one.
+        heartbeat: Seconds after which a stream without a change shows that it lives.
+
+    Raises:
+        TypeError: If a flag's value is not JSON.
+        ValueError: If it holds NaN or an infinity.
     """
 
     def __init__(
-        self, flags: Mapping[str, object] | None = None, *, sdk_key: str | None = None, port: int = 0
+        self,
+        flags: Mapping[str, object] | None = None,
+        *,
+        sdk_key: str | None = None,
+        port: int = 0,
+        heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
+        self._data = FlagData(flags)
         self._sdk_key = sdk_key
-        self._flags = {key: _flag(key, 1, value) for key, value in (flags or {}).items()}
+        self._port = port
+        self._heartbeat = heartbeat
         self._batches: list[tuple[str | None, list[Json]]] = []
         self._faults: dict[str, list[int]] = defaultdict(list)
-        self._streams: set[_Stream] = set()
+        self._streams: set[_Queue] = set()
         self._changed = threading.Condition()
-        self._server = Server(self, port)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._running: tuple[Server, threading.Thread] | None = None
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "LoopbackLaunchDarkly":
-        """Return one that serves a JSON file in LaunchDarkly's flag format: `flags`, and `flagValues`."""
-        content = json.loads(Path(path).read_text("utf-8"))
-        service = cls(content.get("flagValues"))
-        service._flags |= content.get("flags", {})
+    def from_file(cls, path: str | Path, *, sdk_key: str | None = None, port: int = 0) -> "LoopbackLaunchDarkly":
+        """Return one that serves a JSON file in LaunchDarkly's format: `flags`, `segments`, and `flagValues`.
+
+        Raises:
+            ValueError: If it is not JSON, or names a flag twice.
+        """
+        service = cls(sdk_key=sdk_key, port=port)
+        service._data = FlagData.from_file(path)
         return service
 
     def __enter__(self) -> "LoopbackLaunchDarkly":
-        self._thread.start()
+        server = Server(self, self._port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        self._running = server, thread
+        thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self.drop_streams()
-        self._server.server_close()
-        self._thread.join()
+        server, thread = self._started()
+        with self._changed:
+            self._running = None
+            self.drop_streams()
+        server.stop()
+        thread.join()
+
+    def _started(self) -> tuple[Server, threading.Thread]:
+        if self._running is None:
+            raise RuntimeError("it listens only within its `with` block")
+        return self._running
 
     @property
     def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        """Where it listens, within the `with` block; outside, reading it raises `RuntimeError`."""
+        return f"http://127.0.0.1:{self._started()[0].server_port}"
 
     def config(self, sdk_key: str = SDK_KEY, **options: object) -> Config:
         """Return a configuration for `LDClient`; options are those of `ldclient.config.Config`."""
@@ -82,27 +109,32 @@ class LoopbackLaunchDarkly:
         return {**addresses, "diagnostic_opt_out": True, "initial_reconnect_delay": 0.1}
 
     def set_flag(self, key: str, value: object) -> None:
-        """Serve this value to every context from now on, also to the clients that are connected."""
+        """Serve a copy of this value to every context, also to connected clients; raises as the class does."""
         with self._changed:
-            version = self._version(key) + 1
-            self._flags[key] = _flag(key, version, value)
-            self._push("patch", {"path": f"/flags/{key}", "data": self._flags[key]})
+            self._push(("patch", {"path": f"/flags/{key}", "data": self._data.set(key, value)}))
 
     def delete_flag(self, key: str) -> None:
-        """Serve nothing for this flag from now on."""
+        """Serve nothing for this flag from now on.
+
+        Raises:
+            KeyError: If there is no such flag.
+        """
         with self._changed:
-            version = self._version(key) + 1
-            del self._flags[key]
-            self._push("delete", {"path": f"/flags/{key}", "version": version})
+            self._push(("delete", {"path": f"/flags/{key}", "version": self._data.delete(key)}))
 
     def drop_streams(self) -> None:
         """End every open stream, as a load balancer would."""
         with self._changed:
-            self._push(_END, {})
-            self._streams.clear()
+            self._push(None)
 
-    def fail_next(self, path: str = BULK, *, status: int = 503, times: int = 1) -> None:
-        """Answer the next requests for a path with this HTTP status and take nothing from them."""
+    def fail_next(self, path: str = BULK, status: int = 503, times: int = 1) -> None:
+        """Answer the next requests for a path with this HTTP status and take nothing from them.
+
+        Raises:
+            ValueError: If no SDK asks for that path.
+        """
+        if path not in PATHS:
+            raise ValueError(f"{path!r} is none of {', '.join(PATHS)}")
         with self._changed:
             self._faults[path] += [status] * times
 
@@ -120,18 +152,19 @@ class LoopbackLaunchDarkly:
     @property
     def events(self) -> list[Json]:
         """The events that arrived; like the service, it drops a batch whose payload id it has seen."""
+        distinct: dict[object, list[Json]] = {}
         with self._changed:
-            distinct = {
-                payload_id or position: batch for position, (payload_id, batch) in enumerate(self._batches)
-            }
+            for position, (payload_id, batch) in enumerate(self._batches):
+                distinct.setdefault(payload_id or position, batch)
         return [event for batch in distinct.values() for event in batch]
 
     def custom_events(self, name: str | None = None) -> list[RecordedEvent]:
         """Return the events that were sent with `track`, all or those of one name."""
-        custom = [event for event in self.events if event["kind"] == "custom" and name in (None, event["key"])]
+        custom = [event for event in self.events if event.get("kind") == "custom"]
         return [
             RecordedEvent(str(event["key"]), _context(event), event.get("data"), event.get("metricValue"))  # type: ignore[arg-type]
             for event in custom
+            if name in (None, event["key"])
         ]
 
     def metrics(self, run_id: str) -> dict[str, list[float]]:
@@ -139,15 +172,16 @@ class LoopbackLaunchDarkly:
         return metrics_of(self.custom_events(), run_id)
 
     def wait_for_events(self, count: int, name: str | None = None, timeout: float = 5.0) -> list[RecordedEvent]:
-        """Return the custom events once at least `count` have arrived.
+        """Return the custom events, all or those of one name, once at least `count` have arrived.
 
         Raises:
             TimeoutError: If they have not within `timeout` seconds; it says what has.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.custom_events(name)) >= count, timeout):
-                arrived = [event.name for event in self.custom_events(name)]
-                raise TimeoutError(f"{count} events were awaited for {timeout} s, {len(arrived)} came: {arrived}")
+                wanted = "events" if name is None else f"events {name!r}"
+                arrived = [event.name for event in self.custom_events()]
+                raise TimeoutError(f"{count} {wanted} were awaited for {timeout} s; what arrived: {arrived}")
             return self.custom_events(name)
 
     def accepts_key(self, sdk_key: str | None) -> bool:
@@ -162,7 +196,7 @@ class LoopbackLaunchDarkly:
     def flag_data(self) -> Json:
         """Return every flag, as an SDK asks for them."""
         with self._changed:
-            return {"flags": dict(self._flags), "segments": {}}
+            return self._data.snapshot()
 
     def accept(self, payload_id: str | None, batch: list[Json]) -> None:
         """Record a batch of events."""
@@ -170,54 +204,35 @@ class LoopbackLaunchDarkly:
             self._batches.append((payload_id, batch))
             self._changed.notify_all()
 
-    def open_stream(self) -> "_Stream":
-        """Return a new stream of every flag and then of each change."""
+    def changes(self) -> Generator[Change | None, None, None]:
+        """Yield every flag, then each change until the stream is dropped, and `None` where nothing changes."""
+        stream = _Queue()
         with self._changed:
-            stream = _Stream()
-            stream.changes.put(("put", {"path": "/", "data": self.flag_data()}))
+            stream.put(("put", {"path": "/", "data": self.flag_data()}))
+            if self._running is None:
+                stream.put(None)
             self._streams.add(stream)
-            return stream
-
-    def _version(self, key: str) -> int:
-        version = self._flags.get(key, {}).get("version", 0)
-        return version if isinstance(version, int) else 0
-
-    def _push(self, name: str, data: Json) -> None:
-        for stream in self._streams:
-            stream.changes.put((name, data))
-
-
-_END: Final = "end"
-
-
-class _Stream:
-    """One client's stream of changes."""
-
-    def __init__(self) -> None:
-        self.changes: queue.SimpleQueue[tuple[str, Json]] = queue.SimpleQueue()
-        self.is_open = True
-
-    def next(self, timeout: float) -> tuple[str, Json] | None:
-        """Return the next change, `None` where there is none for a while."""
         try:
-            change = self.changes.get(timeout=timeout)
+            yield from _until_none(stream, self._heartbeat)
+        finally:
+            with self._changed:
+                self._streams.discard(stream)
+
+    def _push(self, change: Change | None) -> None:
+        for stream in self._streams:
+            stream.put(change)
+
+
+def _until_none(stream: _Queue, heartbeat: float) -> Generator[Change | None, None, None]:
+    while True:
+        try:
+            change = stream.get(timeout=heartbeat)
         except queue.Empty:
-            return None
-        self.is_open = change[0] != _END
-        return change if self.is_open else None
-
-
-def _flag(key: str, version: int, value: object) -> Json:
-    """Return the smallest flag that serves a value to every context."""
-    return {
-        "key": key,
-        "version": version,
-        "on": True,
-        "salt": key,
-        "variations": [value],
-        "fallthrough": {"variation": 0},
-        "offVariation": 0,
-    }
+            yield None
+            continue
+        if change is None:
+            return
+        yield change
 
 
 def _context(event: Json) -> Context:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import pytest
-from langchain_ldai.testing import AsyncRecordingClient, RecordedEvent, RecordingClient
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient
+from langchain_ldai.testing import AsyncRecordingClient, RecordedEvent, RecordingClient
 
 
 class Asked(Protocol):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from langchain_ldai.testing import RecordedEvent
 from ldclient import Context
+
+from langchain_ldai.testing import RecordedEvent
 
 JsonObject = dict[str, object]
 Case = Mapping[str, object]
@@ -27,6 +28,13 @@ def cases(file: str, section: str = "cases") -> list[Case]:
     document = json.loads((DIRECTORY / f"{file}.json").read_text("utf-8"))
     found: list[Case] = document[section]
     return found
+
+
+def graph_flag() -> JsonObject:
+    """Return the flag of the small agent graph: node `a`, which hands over to node `b`."""
+    document = json.loads((DIRECTORY / "graph_payload.json").read_text("utf-8"))
+    flag: JsonObject = document["flag"]
+    return flag
 
 
 def with_ids(wanted: Iterable[Case]) -> list[object]:

@@ -1,0 +1,51 @@
+"""A chat that streams its answers to many users through one handler, and hands each its run's token.
+
+python cookbook/streaming_chat.py
+"""
+
+import asyncio
+
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from ldclient import Context
+
+from langchain_ldai import Feedback, LdAiClient, LdAiHandler
+from langchain_ldai.testing import RecordingClient
+from local_model import LocalModel
+
+SUPPORT = {"_ldMeta": {"enabled": True, "variationKey": "friendly"}, "model": {"name": "local-parrot"}}
+
+client = RecordingClient({"support-bot": SUPPORT})  # in production: ldclient.LDClient(...)
+ai = LdAiClient(client)
+handler = LdAiHandler(lambda metadata: ai.completion_config("support-bot", Context.create(metadata["user_id"])))
+chain = (
+    ChatPromptTemplate.from_messages([("user", "{question}")])
+    | LocalModel(model="local-parrot")
+    | StrOutputParser()
+)
+
+
+async def answer(user_id: str, question: str) -> str:
+    """Stream the answer to a user, and return the token for the thumbs under it."""
+    config = {"callbacks": [handler], "metadata": {"user_id": user_id}}
+    token = ""
+    async for event in chain.astream_events({"question": question}, config, version="v2"):
+        token = token or event["metadata"]["ldai_resumption_token"]
+        if event["event"] == "on_parser_stream" and event["data"]["chunk"]:
+            print(f"{user_id}: {event['data']['chunk']}")
+    return token
+
+
+async def main() -> None:
+    """Serve two users at once, then take a thumb from one of them."""
+    tokens = await asyncio.gather(*(answer(user, "How do I switch it off?") for user in ("ada", "grace")))
+
+    tracker = ai.create_tracker(tokens[0], Context.create("ada"))
+    tracker.track_feedback(Feedback.POSITIVE)
+
+    feedback = client.metrics(tracker.run_id)["$ld:ai:feedback:user:positive"]
+    print(f"{len(set(tokens))} runs; ada's feedback: {feedback}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

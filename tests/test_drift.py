@@ -1,0 +1,75 @@
+"""When another model runs than the AI Config serves, it shows."""
+
+import pytest
+
+from langchain_ldai import LdAiClient, LdAiHandler, RunReport
+from langchain_ldai.sources import same_model
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import QUESTION, chain
+from tests.support.models import ScriptedChat
+
+
+class NamedChat(ScriptedChat):
+    """A chat model that says its name to LangChain."""
+
+    name_to_tell: str
+
+    def _get_ls_params(self, stop=None, **kwargs):
+        return {**super()._get_ls_params(stop, **kwargs), "ls_model_name": self.name_to_tell}
+
+
+def test_another_model_is_named_once(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning a pair of models, however many runs; every report has the models that ran."""
+    for _ in range(2):
+        chain(NamedChat(name_to_tell="large-2")).invoke(QUESTION, {"callbacks": [handler]})
+
+    assert [report.models for report in reports] == [("large-2",)] * 2
+    (record,) = caplog.records
+    assert record.message == "AI Config 'support-bot' serves model 'small-1', but 'large-2' is called"
+
+
+def test_the_model_served_is_no_drift(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model that the AI Config serves, dated or not, is no cause for a warning."""
+    for name in ("small-1", "small-1-2026-01-31"):
+        chain(NamedChat(name_to_tell=name)).invoke(QUESTION, {"callbacks": [handler]})
+
+    assert [report.models for report in reports] == [("small-1",), ("small-1-2026-01-31",)]
+    assert caplog.records == []
+
+
+def test_a_config_that_names_no_model_cannot_drift(
+    client: RecordingClient, context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a model in the AI Config there is nothing to compare."""
+    config = LdAiClient(client).completion_config("no-such-flag", context)
+    caplog.clear()
+
+    chain(NamedChat(name_to_tell="large-2")).invoke(
+        QUESTION, {"callbacks": [LdAiHandler(config, on_run_end=reports.append)]}
+    )
+
+    assert (reports[0].models, caplog.records) == (("large-2",), [])
+
+
+@pytest.mark.parametrize(
+    ("served", "called", "same"),
+    [
+        ("gpt-4o", "gpt-4o", True),
+        ("gpt-4o", "GPT-4o-2024-08-06", True),
+        ("gpt-4o", "openai/gpt-4o", True),
+        ("gemini-2.0-flash", "models/gemini-2.0-flash", True),
+        ("claude-3-5-sonnet", "us.anthropic.claude-3-5-sonnet-20240620-v1:0", True),
+        ("claude-3-5-sonnet-20240620", "claude-3-5-sonnet", True),
+        ("claude-3-5-sonnet", "claude-3-5-sonnet-latest", True),
+        ("gpt-4", "gpt-4o", False),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4", "gpt-4-32k", False),
+    ],
+)
+def test_names_of_one_model_are_told_from_names_of_two(served: str, called: str, same: bool) -> None:
+    """A vendor before a name, or a date or version behind it, is the same model; anything else is not."""
+    assert same_model(served, called) is same
