@@ -77,11 +77,11 @@ class Account:
 
     __slots__ = (
         "_duration",
-        "_early_tools",
         "_first_token_known",
         "_input",
         "_output",
         "_stopwatch",
+        "_tools",
         "_total",
         "failed_model_calls",
         "marks",
@@ -104,7 +104,7 @@ class Account:
         self.retries = 0
         self._duration = duration
         self._stopwatch = Stopwatch()
-        self._early_tools: list[str] = []
+        self._tools: list[str] = []
         self._first_token_known = False
         self._total = self._input = self._output = 0
 
@@ -119,15 +119,11 @@ class Account:
         if self._duration == "run":
             self._stopwatch.stop(started, now)
 
-    def model_started(self, now: float) -> Due | None:
-        """Note a model call; the first one makes the run an AI run and lets earlier tool calls go."""
+    def model_started(self, now: float) -> None:
+        """Note a model call."""
         self.model_calls += 1
         if self._duration == "model":
             self._stopwatch.start(now)
-        if not self._early_tools:
-            return None
-        tools, self._early_tools = tuple(self._early_tools), []
-        return Due(tracker=self.tracker, tool_calls=tools)
 
     def model_ended(self, started: float, now: float, usage: TokenUsage | None, *, failed: bool) -> None:
         """Note the end of a model call and what it used."""
@@ -146,12 +142,16 @@ class Account:
         self._first_token_known = True
         return Due(tracker=self.tracker, time_to_first_token_ms=(now - started) * 1000)
 
-    def tool_called(self, name: str) -> Due | None:
-        """Note a tool call; before the first model call it waits for that call."""
-        if self.model_calls:
-            return Due(tracker=self.tracker, tool_calls=(name,))
-        self._early_tools.append(name)
-        return None
+    def tool_called(self, name: str) -> None:
+        """Note a tool call, to be recorded once the run has a model call."""
+        self._tools.append(name)
+
+    def tools_due(self) -> Due | None:
+        """Return the tool calls that were noted and not returned before."""
+        if not self._tools:
+            return None
+        tools, self._tools = tuple(self._tools), []
+        return Due(tracker=self.tracker, tool_calls=tools)
 
     def cut(self, now: float) -> None:
         """Let what still goes on count up to now."""

@@ -32,7 +32,6 @@ from langchain_ldai.usage import read_model, read_usage
 _log = logging.getLogger(__name__)
 
 _RETRY_TAG: Final = "retry:attempt:"
-_NODE_TAG: Final = "graph:step:"
 _NOWHERE: Final = Place()
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
@@ -100,7 +99,7 @@ class RunRecorder:
         now = monotonic()
         parent = self.table.get(parent_run_id) or (_hidden_parent(self.table) if parent_run_id is None else None)
         run = parent.run if parent else self._open_run(run_id, metadata, now)
-        step = self.table.start(run, run_id, parent, self._place(run, metadata, tags), now)
+        step = self.table.start(run, run_id, parent, self._place(run, metadata), now)
         if step is None or step.account is None:
             return step
         if tags and any(tag.startswith(_RETRY_TAG) for tag in tags):
@@ -186,13 +185,12 @@ class RunRecorder:
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
         return Run(run_id, account, now, _reports(self), sources, journey)
 
-    def _place(self, run: Run, metadata: Metadata, tags: list[str] | None) -> Place:
+    def _place(self, run: Run, metadata: Metadata) -> Place:
         """Return where in a LangGraph a step runs; each attempt of a node has the same task (fact 65)."""
         node = metadata.get("langgraph_node") if metadata else None
         if metadata is None or not isinstance(node, str):
             return _NOWHERE
-        is_task = bool(tags) and any(tag.startswith(_NODE_TAG) for tag in tags or ())
-        task = str(metadata.get("langgraph_checkpoint_ns", "")) if is_task else ""
+        task = str(metadata.get("langgraph_checkpoint_ns", ""))
         if node not in run.sources:
             return Place(None, task)
         if node not in run.nodes:

@@ -16,7 +16,7 @@ from langchain_ldai.sources import ConfigSource
 
 
 class Place(NamedTuple):
-    """Where in a LangGraph a step runs: in which named node, and for which task and step of LangGraph's."""
+    """Where in a LangGraph a step runs: in which named node, and in which task and step of LangGraph's."""
 
     node: str | None = None
     task: str = ""
@@ -33,12 +33,14 @@ class Step:
         started: When it started, in seconds.
         place: Where in a LangGraph it runs.
         is_visit: Whether it is the root, or a visit of the account's named node.
+        is_task: Whether it is an attempt of its task, and not a step within one.
     """
 
     __slots__ = (
         "account",
         "first_token_seen",
         "is_model",
+        "is_task",
         "is_visit",
         "model",
         "place",
@@ -58,6 +60,7 @@ class Step:
         place: Place,
         *,
         is_visit: bool,
+        is_task: bool,
     ) -> None:
         self.run = run
         self.run_id = run_id
@@ -65,6 +68,7 @@ class Step:
         self.started = started
         self.place = place
         self.is_visit = is_visit
+        self.is_task = is_task
         self.is_model = False
         self.model = ""
         self.provider = ""
@@ -129,8 +133,9 @@ class Run:
         if place.node is not None:
             account = self.nodes[place.node]
         is_visit = parent is None or account is not parent.account
-        step = Step(self, run_id, account, now, place, is_visit=is_visit)
-        if place.task in self.failed_tasks and account:
+        is_task = bool(place.task) and (parent is None or parent.place.task != place.task)
+        step = Step(self, run_id, account, now, place, is_visit=is_visit, is_task=is_task)
+        if is_task and place.task in self.failed_tasks and account:
             account.retries += 1
         self.steps[run_id] = step
         self.last_event = now
@@ -141,11 +146,13 @@ class Run:
         return step
 
     def model_started(self, step: Step) -> list[Due]:
-        """Note that the step is a model call."""
+        """Note that the step is a model call; the first makes the run an AI run and lets earlier tool calls go."""
         step.is_model = True
         if self.closed:
             return []
-        return [due for account in self._counted_for(step) if (due := account.model_started(step.started))]
+        for account in self._counted_for(step):
+            account.model_started(step.started)
+        return self._tools_due()
 
     def first_token(self, step: Step, now: float) -> list[Due]:
         """Note a model call's first chunk that carries something."""
@@ -155,8 +162,18 @@ class Run:
 
     def tool_started(self, step: Step, name: str) -> list[Due]:
         """Note that the step is a call of a tool."""
-        due = step.account.tool_called(name) if step.account and not self.closed else None
-        return [due] if due else []
+        if step.account is None or self.closed:
+            return []
+        step.account.tool_called(name)
+        return self._tools_due()
+
+    def _tools_due(self) -> list[Due]:
+        if not self._is_ai_run():
+            return []
+        return [due for account in self.accounts() if (due := account.tools_due())]
+
+    def _is_ai_run(self) -> bool:
+        return any(account.model_calls for account in self.accounts())
 
     def end(self, step: Step, error: BaseException | None, usage: TokenUsage | None, now: float) -> list[Due]:
         """End a step and return what became final by it; the root's end ends the run."""
@@ -201,7 +218,7 @@ class Run:
 
         Called outside the lock, once everything due has been recorded.
         """
-        if not any(account.model_calls for account in self.accounts()):
+        if not self._is_ai_run():
             return None
         outcome = self.outcome or Outcome.ABANDONED
         counted = {name: account for name, account in self.nodes.items() if account and account.model_calls}
@@ -215,7 +232,7 @@ class Run:
         return list(dict.fromkeys(account for account in both if account))
 
     def _node_ended(self, step: Step, outcome: Outcome, now: float) -> None:
-        if outcome is Outcome.ERROR and step.place.task:
+        if step.is_task and outcome in (Outcome.ERROR, Outcome.CANCELLED):
             self.failed_tasks.add(step.place.task)
         if not step.is_visit or step.account is None:
             return

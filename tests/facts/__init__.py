@@ -1,0 +1,1 @@
+"""Each numbered fact about LangChain that touches the handler, as a rule of ours."""
