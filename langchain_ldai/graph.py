@@ -9,7 +9,7 @@ from langchain_ldai.config import LdAiAgentConfig
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import FrozenDict, freeze_object
 from langchain_ldai.graph_tracker import LdAiGraphTracker
-from langchain_ldai.payload import Payload, _integer, _object, _text
+from langchain_ldai.payload import Payload, as_integer, as_text, object_in
 from langchain_ldai.resumption import GraphRunIdentity, decode_graph
 from langchain_ldai.slots import Send
 
@@ -114,9 +114,9 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     if not isinstance(value, Mapping):
         _log.error("agent graph %r is a %s, not an object; it is disabled", key, type(value).__name__)
         value = {}
-    meta, targets = _object(value, "_ldMeta"), _targets(_object(value, "edges"))
-    version = _integer(meta.get("version"))
-    root = _text(value.get("root"))
+    meta, targets = object_in(value, "_ldMeta"), _targets(object_in(value, "edges"))
+    version = as_integer(meta.get("version"))
+    root = as_text(value.get("root"))
     edges = tuple(edge for group in targets.values() for edge in group)
     fault = _fault(meta, root, targets.keys() - set(_reached(root, edges)))
     if fault:
@@ -124,7 +124,7 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     return LdAiAgentGraph(
         key=key,
         enabled=not fault,
-        variation_key=_text(meta.get("variationKey")),
+        variation_key=as_text(meta.get("variationKey")),
         version=1 if version is None else version,
         root=root,
         nodes=FrozenDict(),
@@ -157,9 +157,9 @@ def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
     # A source without a target counts: a node that cannot be reached disables the graph all the same.
     return {
         source: [
-            GraphEdge(source, target, _object(entry, "handoff"))
+            GraphEdge(source, target, object_in(entry, "handoff"))
             for entry in entries
-            if isinstance(entry, Mapping) and (target := _text(entry.get("key")))
+            if isinstance(entry, Mapping) and (target := as_text(entry.get("key")))
         ]
         for source, entries in edges.items()
         if isinstance(source, str) and isinstance(entries, list)

@@ -48,7 +48,7 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     if not isinstance(value, Mapping):
         _log.error("AI Config %r is a %s, not an object; the default is used", key, type(value).__name__)
         return fallback
-    served_mode = _object(value, "_ldMeta").get("mode") or "completion"
+    served_mode = object_in(value, "_ldMeta").get("mode") or "completion"
     if served_mode != mode:
         _log.warning("AI Config %r is of mode %r, not %r; the default is used", key, served_mode, mode)
         return fallback
@@ -71,10 +71,10 @@ def parse_agent(key: str, payload: Payload, send: Send, render: Render, graph_ke
 
 def parse_judge(key: str, payload: Payload, send: Send, render: Render) -> LdAiJudgeConfig:
     """Return the judge config that a payload describes, without messages of the older form."""
-    metric_key = _text(payload.get("evaluationMetricKey"))
+    metric_key = as_text(payload.get("evaluationMetricKey"))
     older = payload.get("evaluationMetricKeys")
     if not metric_key.strip() and isinstance(older, list):
-        metric_key = next((text for item in older if (text := _text(item)).strip()), "")
+        metric_key = next((text for item in older if (text := as_text(item)).strip()), "")
     return LdAiJudgeConfig(
         messages=tuple(message for message in _messages(payload, render) if not _is_older_form(message)),
         evaluation_metric_key=metric_key.strip() or None,
@@ -100,16 +100,18 @@ class _Shared(TypedDict):
 
 
 def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Shared:
-    meta, model = _object(payload, "_ldMeta"), _object(payload, "model")
-    version = _integer(meta.get("version"))
-    identity = RunIdentity("", key, _text(meta.get("variationKey")), 1 if version is None else version, graph_key)
-    model_name, provider_name = _text(model.get("name")), _text(_object(payload, "provider").get("name"))
+    meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
+    version = as_integer(meta.get("version"))
+    identity = RunIdentity(
+        "", key, as_text(meta.get("variationKey")), 1 if version is None else version, graph_key
+    )
+    model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
     return {
         "key": key,
         "enabled": meta.get("enabled") is True,
         "variation_key": identity.variation_key,
         "version": identity.version,
-        "model": ModelConfig(model_name, _object(model, "parameters"), _object(model, "custom")),
+        "model": ModelConfig(model_name, object_in(model, "parameters"), object_in(model, "custom")),
         "provider": ProviderConfig(provider_name),
         "tools": _tools(payload),
         "judges": _judges(payload),
@@ -118,8 +120,8 @@ def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Sha
             send,
             model_name=model_name,
             provider_name=provider_name,
-            model_key=_text(meta.get("modelKey")),
-            model_version=_integer(meta.get("modelVersion")),
+            model_key=as_text(meta.get("modelKey")),
+            model_version=as_integer(meta.get("modelVersion")),
         ),
     }
 
@@ -130,8 +132,8 @@ def _messages(payload: Payload, render: Render) -> tuple[Message, ...]:
         return ()
     return tuple(
         Message(
-            role=_ROLES.get(_text(entry.get("role")).lower(), "user"),
-            content=render(_text(entry.get("content"))),
+            role=_ROLES.get(as_text(entry.get("role")).lower(), "user"),
+            content=render(as_text(entry.get("content"))),
         )
         for entry in entries
         if isinstance(entry, Mapping)
@@ -140,47 +142,52 @@ def _messages(payload: Payload, render: Render) -> tuple[Message, ...]:
 
 def _tools(payload: Payload) -> Mapping[str, ToolConfig]:
     if "tools" in payload:
-        tools = _object(payload, "tools")
+        tools = object_in(payload, "tools")
         return FrozenDict(
             {name: _tool(name, entry) for name, entry in tools.items() if isinstance(entry, Mapping)}
         )
-    older = _object(_object(payload, "model"), "parameters").get("tools")
+    older = object_in(object_in(payload, "model"), "parameters").get("tools")
     entries = older if isinstance(older, list) else []
-    named = ((_text(entry.get("name")), entry) for entry in entries if isinstance(entry, Mapping))
+    named = ((as_text(entry.get("name")), entry) for entry in entries if isinstance(entry, Mapping))
     return FrozenDict({name: _tool(name, entry) for name, entry in named if name})
 
 
 def _tool(key: str, entry: Payload) -> ToolConfig:
     return ToolConfig(
-        name=_text(entry.get("name")) or key,
-        description=_text(entry.get("description")) or None,
-        type=_text(entry.get("type")) or None,
+        name=as_text(entry.get("name")) or key,
+        description=as_text(entry.get("description")) or None,
+        type=as_text(entry.get("type")) or None,
         parameters=freeze_object(entry.get("parameters")),
         custom_parameters=freeze_object(entry.get("customParameters")),
     )
 
 
 def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
-    entries = _object(payload, "judgeConfiguration").get("judges")
+    entries = object_in(payload, "judgeConfiguration").get("judges")
     if not isinstance(entries, list):
         return ()
     return tuple(
-        JudgeAttachment(_text(entry.get("key")), float(rate))
+        JudgeAttachment(as_text(entry.get("key")), float(rate))
         for entry in entries
-        if isinstance(entry, Mapping) and _text(entry.get("key")) and _is_number(rate := entry.get("samplingRate"))
+        if isinstance(entry, Mapping)
+        and as_text(entry.get("key"))
+        and _is_number(rate := entry.get("samplingRate"))
     )
 
 
-def _object(payload: Payload, name: str) -> Payload:
+def object_in(payload: Payload, name: str) -> Payload:
+    """Return the object under a name, an empty one where there is none."""
     value = payload.get(name)
     return cast(Payload, value) if isinstance(value, Mapping) else {}
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return a text, "" for anything else."""
     return value if isinstance(value, str) else ""
 
 
-def _integer(value: object) -> int | None:
+def as_integer(value: object) -> int | None:
+    """Return a number of at most 64 bits as an integer, `None` for anything else."""
     return int(value) if _is_number(value) else None
 
 

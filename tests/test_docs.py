@@ -72,7 +72,7 @@ def run_recipe(name: str) -> "subprocess.CompletedProcess[str]":
         env={**environment, "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

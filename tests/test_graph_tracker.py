@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from collections import Counter
 from dataclasses import FrozenInstanceError
 from typing import Final
@@ -89,6 +90,7 @@ def test_empty_usage_leaves_the_slot_free(tracker, sent, caplog, usage):
         (TokenUsage(0, 10, 20), 30),
         (TokenUsage(-1, 10, 0), 10),
         (TokenUsage(0, -5, 20), 20),
+        (TokenUsage(0, 10, -5), 10),
     ],
     ids=repr,
 )
@@ -179,10 +181,10 @@ def test_record_missing_fills_what_is_free(tracker, sent):
     tracker.record_missing(tokens=TokenUsage())
     assert sent.events == []
 
-    tracker.record_missing(success=False, duration_ms=0.9, tokens=USAGE, path=["a", "b"])
+    tracker.record_missing(success=False, duration_ms=0, tokens=USAGE, path=[])
 
     summary = tracker.summary
-    assert (summary.success, summary.duration_ms, summary.tokens, summary.path) == (False, 0, USAGE, ("a", "b"))
+    assert (summary.success, summary.duration_ms, summary.tokens, summary.path) == (False, 0, USAGE, ())
     assert len(sent.values) == 4
 
 
@@ -196,6 +198,23 @@ def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
 
     assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
+
+
+def test_delivery_holds_nobody():
+    """Events are sent outside the lock: during a delivery, other threads use the tracker (spec section 4)."""
+    free: list[bool] = []
+
+    def deliver(name: str, data: object, value: float) -> None:
+        other = threading.Thread(target=lambda: run.summary, daemon=True)
+        other.start()
+        other.join(2)
+        free.append(not other.is_alive())
+
+    run = LdAiGraphTracker(GraphRunIdentity("run-1", "travel"), deliver)
+    run.track_duration(1)
+    run.track_redirect("a", "b")
+
+    assert free == [True, True]
 
 
 def record_everything(run: LdAiGraphTracker, thread: int) -> None:
