@@ -45,14 +45,14 @@ class Journey:
 
     def visit_started(self, node: str, task: str, step: int) -> None:
         """Note that a node started, in this step and for this task of LangGraph's ("" where unknown)."""
-        if self._visit(node, task) is None:
+        if not any(visit.node == node and visit.task == task for visit in self._visits):
             self._visits.append(_Visit(node, task, step, self._sources(node, step)))
 
     def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
         """Note how a visit ended."""
-        visit = self._visit(node, task)
-        if visit is not None:
-            visit.outcome = outcome
+        for visit in self._visits:
+            if visit.node == node and visit.task == task:
+                visit.outcome = outcome
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -73,9 +73,6 @@ class Journey:
     def record(self) -> None:
         """Hand the journey on to be recorded."""
         self._record(self)
-
-    def _visit(self, node: str, task: str) -> _Visit | None:
-        return next((visit for visit in self._visits if visit.node == node and visit.task == task), None)
 
     def _sources(self, node: str, step: int) -> list[_Visit]:
         taken = [

@@ -199,8 +199,6 @@ class Run:
 
     def close(self) -> list[Due]:
         """Close an ended run and return everything that is final; nothing is recorded after it."""
-        if self.closed:
-            return []
         self.closed = True
         due = [account.final_due(self.journey if account is self.account else None) for account in self.accounts()]
         return [item for item in due if item]

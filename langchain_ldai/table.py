@@ -190,18 +190,18 @@ class RunTable:
             self._timer.daemon = True
             self._timer.start()
             atexit.register(self.flush)
-        elif not self._waiting and self._timer is not None:
-            self._stop_timer(self._timer)
+        elif not self._waiting:
+            self._stop_timer()
 
-    def _stop_timer(self, timer: threading.Timer) -> None:
-        timer.cancel()
-        atexit.unregister(self.flush)
-        self._timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            atexit.unregister(self.flush)
+            self._timer = None
 
     def _wait_is_over(self) -> None:
         batch = Batch()
         with self._lock:
-            if self._timer is not None:
-                self._stop_timer(self._timer)
+            self._stop_timer()
             self._give_up_ended(monotonic(), batch)
         self._deliver(batch)

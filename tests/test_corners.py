@@ -1,0 +1,124 @@
+"""What happens at the edges of a run: late steps, retries, streams without usage, trackers that fail."""
+
+from uuid import uuid4
+
+import pytest
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import LLMResult
+from langchain_core.retrievers import BaseRetriever
+from ldai import LDAIClient
+from ldclient import Context
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import FIRST_TOKEN, QUESTION, chain, counts
+from tests.support.models import HELLO, ScriptedChat
+
+EMPTY = LLMResult(generations=[])
+
+
+class Provider(ScriptedChat):
+    """A chat model that says whose it is."""
+
+    provider: str
+
+    def _get_ls_params(self, stop=None, **kwargs):
+        return {**super()._get_ls_params(stop, **kwargs), "ls_provider": self.provider}
+
+
+class Asking(BaseRetriever):
+    """A retriever that asks a model what to look for."""
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        chain().invoke(QUESTION)
+        return []
+
+
+def test_a_model_called_by_a_retriever_is_part_of_the_run(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A retriever is a step like others: what it asks of a model counts for the run."""
+    (Asking() | (lambda documents: QUESTION) | chain()).invoke("How?", {"callbacks": [handler]})
+
+    assert [report.model_calls for report in reports] == [2]
+    assert counts(client, reports[0].run_id)["$ld:ai:tokens:total"] == [26]
+
+
+@pytest.mark.parametrize(("provider", "hints"), [("openai", 1), ("azure", 1), ("somebody", 0)])
+def test_a_silent_stream_is_explained_once(
+    provider: str, hints: int, handler: LdAiHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One hint a handler names `stream_usage` where an OpenAI-style stream ends without usage (fact 87)."""
+    model = Provider(provider=provider, script=[[AIMessageChunk("Hello")], [AIMessageChunk("Hello")], HELLO])
+
+    for _ in range(3):
+        list(chain(model).stream(QUESTION, {"callbacks": [handler]}))
+
+    assert len(caplog.records) == hints
+    assert all("stream_usage=True" in record.message for record in caplog.records)
+
+
+def test_retries_within_a_call_are_counted(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """`on_retry` reports an attempt within one model run (fact 47)."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, metadata={})
+    for _ in range(2):
+        handler.on_retry(None, run_id=call)
+    handler.on_llm_end(EMPTY, run_id=call)
+
+    assert [report.retries for report in reports] == [2]
+
+
+def test_the_first_event_of_the_v3_protocol_that_carries_something_counts(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """In v3 there are no tokens but events; a start that is empty is passed over (fact 31)."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, metadata={})
+    handler.on_stream_event({"event": "message-start"}, run_id=call)
+    assert not [event for event in client.events if event.name == FIRST_TOKEN]
+
+    for _ in range(2):
+        handler.on_stream_event({"event": "content-block-delta", "delta": {"text": "Hello"}}, run_id=call)
+    handler.on_llm_end(EMPTY, run_id=call)
+
+    assert len(client.metrics(reports[0].run_id)[FIRST_TOKEN]) == 1
+
+
+def test_a_config_that_gives_no_tracker_leaves_the_run_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """An AI Config whose `create_tracker` fails is logged once, and the chain goes on."""
+
+    class Broken:
+        def create_tracker(self):
+            raise OSError
+
+    handler = LdAiHandler(Broken())
+
+    assert [chain().invoke(QUESTION, {"callbacks": [handler]}) for _ in range(2)] == ["Hello, world"] * 2
+    assert len(caplog.records) == 1
+
+
+def test_an_official_tracker_records_the_first_token(
+    client: RecordingClient, context: Context, reports: list[RunReport]
+) -> None:
+    """With an AI Config of the official package a streamed run has its time to first token too."""
+    handler = LdAiHandler(LDAIClient(client).completion_config("support-bot", context), on_run_end=reports.append)
+
+    list(chain().stream(QUESTION, {"callbacks": [handler]}))
+
+    assert len(client.metrics(reports[0].run_id)[FIRST_TOKEN]) == 1
+
+
+def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
+    config: LdAiCompletionConfig, client: RecordingClient
+) -> None:
+    """A node's function that flushes the handler takes the ended run away under the step that is starting."""
+    root = uuid4()
+    handler = LdAiHandler(config, nodes={"late": lambda metadata: handler.flush() and config})
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chain_error(ValueError(), run_id=root)
+    sent = client.events
+
+    handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={"langgraph_node": "late"})
+
+    assert (handler.open_runs, client.events) == (0, sent)
