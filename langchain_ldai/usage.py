@@ -11,26 +11,27 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai.metrics import TokenUsage
 
+# A row is the name of a count and the names of what its provider counts beside it rather than in it.
 _INPUT: Final = (
-    "input_tokens",
-    "prompt_tokens",
-    "inputTokens",
-    "inputTokenCount",
-    "input_token_count",
-    "prompt_token_count",
-    "prompt_eval_count",
+    ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),  # LangChain, Anthropic
+    ("prompt_tokens",),  # OpenAI, Mistral, Groq, Bedrock (Invoke)
+    ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),  # Bedrock (Converse)
+    ("inputTokenCount", "cacheReadInputTokenCount", "cacheWriteInputTokenCount"),  # Bedrock (Invoke, streamed)
+    ("input_token_count",),  # watsonx
+    ("prompt_token_count", "tool_use_prompt_token_count"),  # Google
+    ("prompt_eval_count",),  # Ollama
 )
 _OUTPUT: Final = (
-    "output_tokens",
-    "completion_tokens",
-    "outputTokens",
-    "outputTokenCount",
-    "output_token_count",
-    "generated_token_count",
-    "candidates_token_count",
-    "eval_count",
+    ("output_tokens",),
+    ("completion_tokens",),
+    ("outputTokens",),
+    ("outputTokenCount",),
+    ("output_token_count",),
+    ("generated_token_count",),
+    ("candidates_token_count", "thoughts_token_count"),
+    ("eval_count",),
 )
-_TOTAL: Final = ("total_tokens", "totalTokens", "total_token_count")
+_TOTAL: Final = (("total_tokens",), ("totalTokens",), ("total_token_count",))
 
 _MODEL: Final = ("model_name", "model", "model_id")
 
@@ -71,7 +72,8 @@ def _counts(
 ) -> Iterator[Mapping[str, object]]:
     yield from standard
     output = result.llm_output or {}
-    if output.get("token_usage") == {}:
+    is_legacy = not any(isinstance(generation, ChatGeneration) for generation in generations)
+    if is_legacy and output.get("token_usage") == {}:
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
     for generation in generations:
@@ -81,6 +83,9 @@ def _counts(
 
 
 def _within(source: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    inner = source.get("x_groq")
+    if isinstance(inner, Mapping):
+        yield from _within(inner)  # Groq's streamed usage, a level deeper (fact 91)
     for place in _PLACES:
         counts = source.get(place)
         if isinstance(counts, Mapping):
@@ -94,8 +99,9 @@ def _read(counts: Mapping[str, object]) -> TokenUsage | None:
     return usage or None
 
 
-def _first(counts: Mapping[str, object], names: Iterable[str]) -> int:
-    return next((number for name in names if (number := _positive(counts.get(name)))), 0)
+def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
+    sums = (sum(_positive(counts.get(name)) for name in row) for row in rows)
+    return next((number for number in sums if number), 0)
 
 
 def _positive(value: object) -> int:

@@ -1,5 +1,7 @@
 """What a model call used is read from wherever its model leaves it."""
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,95 +10,86 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai import TokenUsage
 from langchain_ldai.usage import read_usage
+from tests.support.vectors import Case, cases, with_ids
 
-USAGE = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
-
-
-def chat(
-    message: AIMessage, *, candidates: int = 1, llm_output: dict | None = None, info: dict | None = None
-) -> LLMResult:
-    """Return a chat model's result."""
-    generations = [ChatGeneration(message=message, generation_info=info) for _ in range(candidates)]
-    return LLMResult(generations=[generations], llm_output=llm_output)
+VECTORS = cases("usage")
 
 
-def text(llm_output: dict | None = None, info: dict | None = None) -> LLMResult:
-    """Return a legacy LLM's result."""
-    return LLMResult(generations=[[Generation(text="x", generation_info=info)]], llm_output=llm_output)
+def generation(parts: Mapping[str, object]) -> Generation:
+    """Return a candidate as a vector describes it, unchecked, since models fill it in unchecked."""
+    info = parts.get("generation_info")
+    if parts.get("text"):
+        return Generation(text="x", generation_info=info)
+    message = AIMessage("x", response_metadata=parts.get("response_metadata", {}))
+    message.usage_metadata = parts.get("usage_metadata")
+    return ChatGeneration(message=message, generation_info=info)
 
 
-OPENAI = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
-
-FOUND = {
-    "usage_metadata": chat(AIMessage("x", usage_metadata=USAGE)),
-    "usage_metadata before llm_output": chat(
-        AIMessage("x", usage_metadata=USAGE), llm_output={"token_usage": {"prompt_tokens": 99}}
-    ),
-    "each candidate repeats the whole usage": chat(AIMessage("x", usage_metadata=USAGE), candidates=3),
-    "OpenAI's token_usage": chat(AIMessage("x"), llm_output={"token_usage": OPENAI}),
-    "Bedrock's usage": chat(AIMessage("x"), llm_output={"usage": OPENAI}),
-    "Bedrock's invocation metrics": chat(
-        AIMessage(
-            "x",
-            response_metadata={"amazon-bedrock-invocationMetrics": {"inputTokenCount": 10, "outputTokenCount": 3}},
-        )
-    ),
-    "Ollama's counts": chat(AIMessage("x"), info={"prompt_eval_count": 10, "eval_count": 3}),
-    "Cohere's token_count": chat(
-        AIMessage("x"), info={"token_count": {"input_tokens": 10.0, "output_tokens": 3.0}}
-    ),
-    "a legacy LLM's token_usage": text({"token_usage": OPENAI}),
-}
+def result_of(case: Case) -> LLMResult:
+    """Return a vector's result as a handler gets it."""
+    result = case["result"]
+    return LLMResult(
+        generations=[[generation(parts) for parts in result["generations"]]], llm_output=result["llm_output"]
+    )
 
 
-@pytest.mark.parametrize("result", FOUND.values(), ids=FOUND)
-def test_usage_is_found_and_a_missing_total_is_the_sum(result: LLMResult) -> None:
-    """Each place and each set of names gives the same usage (facts 84 to 92)."""
-    assert read_usage(result) == TokenUsage(total=13, input=10, output=3)
+@pytest.mark.parametrize("case", with_ids(VECTORS))
+def test_each_shape_gives_what_was_used(case: Case) -> None:
+    """Each vector's result gives the tokens it expects, or `None` (facts 79 to 93), and stays as it was."""
+    result = result_of(case)
+    before = result.model_dump_json()
+
+    usage = read_usage(result)
+
+    assert usage == (TokenUsage(**case["expected"]) if case["expected"] else None)
+    assert result.model_dump_json() == before
 
 
-UNKNOWN = {
-    "nothing": chat(AIMessage("x")),
-    "no generations": LLMResult(generations=[]),
-    "empty text for usage": text({"token_usage": ""}),
-    "malformed counts": text(
-        {"token_usage": {"prompt_tokens": "many", "completion_tokens": None, "total_tokens": True}}
-    ),
-    "negative and infinite counts": text(
-        {"token_usage": {"prompt_tokens": -1, "completion_tokens": float("inf")}}
-    ),
-    "a later prompt of a legacy generate": text({"token_usage": {}, "usage": OPENAI}),
-    "a cache hit": chat(
-        AIMessage("x", usage_metadata={**USAGE, "total_cost": 0}), llm_output={"token_usage": OPENAI}
-    ),
-    "a cache hit without usage": chat(AIMessage.model_construct(content="x", usage_metadata={"total_cost": 0})),
-}
+def test_every_fact_about_usage_has_a_vector() -> None:
+    """Facts 79, 80 and 84 to 93 each have a vector, and no two vectors share an id."""
+    assert {case["fact"] for case in VECTORS} == {79, 80, *range(84, 94)}
+    assert len({case["id"] for case in VECTORS}) == len(VECTORS)
 
 
-@pytest.mark.parametrize("result", UNKNOWN.values(), ids=UNKNOWN)
-def test_unknown_usage_is_none(result: LLMResult) -> None:
-    """Malformed counts are ignored, and a cache hit used nothing (facts 79, 80, 86, 92)."""
-    assert read_usage(result) is None
+def test_a_result_may_be_without_any_prompt() -> None:
+    """A call that failed before its first candidate has no list of candidates (fact 93)."""
+    assert read_usage(LLMResult(generations=[])) is None
 
 
+KEYS = st.sampled_from(
+    [
+        "token_usage",
+        "usage",
+        "usage_metadata",
+        "x_groq",
+        "meta",
+        "input_tokens",
+        "cache_read_input_tokens",
+        "total_tokens",
+        "total_cost",
+        "eval_count",
+        "x",
+    ]
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["token_usage", "usage", "input_tokens", "total_tokens", "eval_count", "x"]), inner
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner),
     max_leaves=12,
 )
-
-
-@given(
-    st.dictionaries(st.sampled_from(["token_usage", "usage", "eval_count", "x"]), JSON),
-    st.none() | st.dictionaries(st.just("usage"), JSON),
+PARTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": st.booleans(),
+        "usage_metadata": st.none() | st.dictionaries(KEYS, JSON),
+        "response_metadata": st.dictionaries(KEYS, JSON),
+        "generation_info": st.none() | st.dictionaries(KEYS, JSON),
+    },
 )
-def test_no_shape_of_usage_raises(llm_output: dict, info: dict | None) -> None:
+
+
+@given(st.none() | st.dictionaries(KEYS, JSON), st.lists(PARTS, max_size=2))
+def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dict]) -> None:
     """Whatever a provider left there, the answer is a usage with something in it or `None`."""
-    usage = read_usage(text(llm_output, info))
+    usage = read_usage(result_of({"result": {"llm_output": llm_output, "generations": generations}}))
 
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)

@@ -62,7 +62,8 @@ def tracking(
     for handler in made:
         assert handler.flush()
         assert handler.open_runs == 0
-    assert [entry.message for entry in caplog.records if entry.name.startswith("langchain_")] == []
+    entries = [entry for phase in ("setup", "call") for entry in caplog.get_records(phase)]
+    assert [entry.message for entry in entries if entry.name.startswith("langchain_")] == []
 
 
 def says(model: Runnable | None = None) -> Runnable:
