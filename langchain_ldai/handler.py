@@ -36,7 +36,8 @@ class LdAiHandler(BaseCallbackHandler):
         on_run_end: Called with the report of each run that ends, on the thread that ended it.
         duration: What the duration measures: "model", the time with a model call in flight, or "run", the
             time from the root's start to its end.
-        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run.
+        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`; a named
+            node opens a run of its own in each part.
         max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
         run_timeout: Seconds without an event after which a run is closed as abandoned.
 
