@@ -86,6 +86,9 @@ class Run:
         collectors: Lists that take the run's report.
         sources: The AI Configs of its named nodes, or functions to them, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
+
+    Attributes:
+        tasks: LangGraph's tasks that have started, and whether they succeeded; one that starts again is a retry.
     """
 
     __slots__ = (
@@ -93,7 +96,6 @@ class Run:
         "closed",
         "collectors",
         "ended_at",
-        "failed_tasks",
         "interrupted",
         "journey",
         "last_event",
@@ -102,6 +104,7 @@ class Run:
         "root_run_id",
         "sources",
         "steps",
+        "tasks",
     )
 
     def __init__(
@@ -120,7 +123,7 @@ class Run:
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
         self.steps: dict[object, Step] = {}
-        self.failed_tasks: set[str] = set()
+        self.tasks: dict[str, bool] = {}
         self.last_event = now
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
@@ -135,8 +138,10 @@ class Run:
         is_visit = parent is None or account is not parent.account
         is_task = bool(place.task) and (parent is None or parent.place.task != place.task)
         step = Step(self, run_id, account, now, place, is_visit=is_visit, is_task=is_task)
-        if is_task and place.task in self.failed_tasks and account:
-            account.retries += 1
+        if is_task:
+            if account and not self.tasks.get(place.task, True):
+                account.retries += 1
+            self.tasks[place.task] = False
         self.steps[run_id] = step
         self.last_event = now
         if is_visit and account:
@@ -230,8 +235,8 @@ class Run:
         return list(dict.fromkeys(account for account in both if account))
 
     def _node_ended(self, step: Step, outcome: Outcome, now: float) -> None:
-        if step.is_task and outcome in (Outcome.ERROR, Outcome.CANCELLED):
-            self.failed_tasks.add(step.place.task)
+        if step.is_task and outcome is Outcome.SUCCESS:
+            self.tasks[step.place.task] = True
         if not step.is_visit or step.account is None:
             return
         known = self.outcome and step.account.outcome  # the outcome went out when the root ended
