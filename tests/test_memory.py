@@ -14,7 +14,7 @@ from langchain_ldai import LdAiCompletionConfig, LdAiHandler
 from langchain_ldai.testing import RecordingClient
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-RUNS, STARTS = (100_000, 1_000_000) if NIGHTLY else (1_000, 12_000)
+RUNS, STARTS, CAP = (100_000, 1_000_000, 10_000) if NIGHTLY else (400, 3_000, 2_000)
 EMPTY = LLMResult(generations=[])
 
 
@@ -51,13 +51,13 @@ def complete_run(handler: LdAiHandler, *, fails: bool) -> None:
 def test_completed_runs_leave_nothing(
     fails: bool, config: LdAiCompletionConfig, client: RecordingClient, traced: None
 ) -> None:
-    """After as many for a warm-up, 1,000 runs (100,000 in the nightly profile) leave less than a byte each."""
+    """After as many for a warm-up, 400 runs (100,000 in the nightly profile) leave less than a byte each."""
     handler = LdAiHandler(config)
 
     def play(count: int) -> int:
         for position in range(count):
             complete_run(handler, fails=fails)
-            if position % 1_000 == 0:
+            if position % 100 == 0:
                 client.clear()
         handler.flush()
         client.clear()
@@ -74,16 +74,16 @@ def test_runs_that_never_end_stay_under_the_cap(
     config: LdAiCompletionConfig, client: RecordingClient, traced: None
 ) -> None:
     """However many runs are begun and left (1,000,000 in the nightly profile), those kept are at most the cap."""
-    handler = LdAiHandler(config, max_open_runs=10_000)
+    handler = LdAiHandler(config, max_open_runs=CAP)
     before = held()
 
     for position in range(STARTS):
         root = uuid4()
         handler.on_chain_start(None, {}, run_id=root, metadata={})
         handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={})
-        if position % 1_000 == 0:
+        if position % 100 == 0:
             client.clear()
 
     client.clear()
-    assert handler.open_runs == 10_000
+    assert handler.open_runs == CAP
     assert held() - before < 50 * 2**20
