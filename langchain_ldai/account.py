@@ -1,5 +1,6 @@
 """The figures of one tracker within a run: what is known of them and what is due; pure, the time passed in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -11,6 +12,7 @@ from langchain_ldai.stopwatch import Stopwatch
 
 DurationMode = Literal["model", "run"]
 
+RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata key under which a run's token is found, and, with `resume=True`, given."""
@@ -48,18 +50,15 @@ class Due:
     success: bool | None = None
     journey: Journey | None = None
 
-    def record(self) -> None:
-        """Hand the metrics to the tracker, which records those that have not been."""
+    def record(self, attempt: Callable[..., object]) -> None:
+        """Hand each metric to the tracker by itself, so that one that fails keeps no other back."""
         for name in self.tool_calls:
-            self.tracker.track_tool_call(name)
-        self.tracker.record_missing(
-            time_to_first_token_ms=self.time_to_first_token_ms,
-            duration_ms=self.duration_ms,
-            tokens=self.tokens,
-            success=self.success,
-        )
+            attempt(self.tracker.track_tool_call, name)
+        for metric in ("time_to_first_token_ms", "duration_ms", "tokens", "success"):
+            if (value := getattr(self, metric)) is not None:
+                attempt(self.tracker.record_missing, **{metric: value})
         if self.journey is not None:
-            self.journey.record()
+            attempt(self.journey.record)
 
 
 class Account:
@@ -188,7 +187,7 @@ def _marks(tracker: RunTracker) -> dict[str, str]:
     identity = tracker.identity
     marks = {
         RESUMPTION_TOKEN_KEY: tracker.resumption_token,
-        "ldai_run_id": identity.run_id,
+        RUN_ID_KEY: identity.run_id,
         CONFIG_KEY_KEY: identity.config_key,
     }
     if identity.variation_key:

@@ -201,7 +201,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a tool call."""
-        name = kwargs.get("name") or (serialized or {}).get("name")
+        name = (serialized or {}).get("name") or kwargs.get("name")  # `name` is the run's, where it has one
         self._boundary.run(
             run_id, self._recorder.start_tool, str(name or "unknown"), run_id, parent_run_id, metadata, tags
         )

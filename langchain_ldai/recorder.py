@@ -3,13 +3,21 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from time import monotonic
 from typing import Final, cast
 
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
-from langchain_ldai.account import CONFIG_KEY_KEY, RESUMPTION_TOKEN_KEY, Account, DurationMode, RunTracker
+from langchain_ldai.account import (
+    CONFIG_KEY_KEY,
+    RESUMPTION_TOKEN_KEY,
+    RUN_ID_KEY,
+    Account,
+    DurationMode,
+    RunTracker,
+)
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.errors import InvalidResumptionTokenError
@@ -208,7 +216,7 @@ class RunRecorder:
         """Return a new account, or `None` where there is no AI Config or it gives no tracker."""
         if config is None:
             return None
-        token = metadata.get(RESUMPTION_TOKEN_KEY) if self._resume and metadata and is_root else None
+        token = _callers_token(metadata) if self._resume and is_root else None
         tracker = self._boundary.run(run_id, _tracker, config, token)
         if tracker is None:
             return None
@@ -217,7 +225,7 @@ class RunRecorder:
 
     def _deliver(self, batch: Batch) -> None:
         for due in batch.due:
-            self._boundary.run(due.tracker.identity.run_id, due.record)
+            due.record(partial(self._boundary.run, due.tracker.identity.run_id))
         for run in batch.closed:
             self._boundary.run(run.root_run_id, self._report, run)
 
@@ -243,6 +251,11 @@ def _tracker(config: AiConfig, token: object) -> RunTracker:
 
 def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
     return tuple(collector.reports for collector in collectors.get() if collector.recorder is recorder)
+
+
+def _callers_token(metadata: Metadata) -> object:
+    """Return the token that the caller gave; one beside a run id is a handler's mark (fact 23)."""
+    return metadata.get(RESUMPTION_TOKEN_KEY) if metadata and RUN_ID_KEY not in metadata else None
 
 
 def _hidden_parent(table: RunTable) -> Step | None:
