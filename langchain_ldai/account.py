@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from langchain_ldai.claims import Claims
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import MetricSummary, TokenUsage
 from langchain_ldai.outcome import Outcome
@@ -18,8 +19,18 @@ RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata key under which a run's token is found, and, with `resume=True`, given."""
 
 
+class Sealer(Protocol):
+    """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
+
+    def seal(self, token: str) -> str: ...
+    def unseal(self, sealed: str) -> str: ...
+
+
 class RunTracker(Protocol):
     """What a run needs of its tracker."""
+
+    @property
+    def claims(self) -> Claims | None: ...
 
     @property
     def identity(self) -> RunIdentity: ...
@@ -68,6 +79,7 @@ class Account:
         tracker: Takes the metrics.
         duration: What is timed: the model calls, or the visits (of the root, or of the node).
         served_model: Name of the model that the AI Config serves, "" when it names none.
+        sealer: Seals the token that goes into the metadata, where one is given.
 
     Attributes:
         marks: What the start events of the run, or of the node, carry in their metadata.
@@ -92,10 +104,16 @@ class Account:
         "tracker",
     )
 
-    def __init__(self, tracker: RunTracker, duration: DurationMode, served_model: str = "") -> None:
+    def __init__(
+        self,
+        tracker: RunTracker,
+        duration: DurationMode,
+        served_model: str = "",
+        sealer: Sealer | None = None,
+    ) -> None:
         self.tracker = tracker
         self.served_model = served_model
-        self.marks = _marks(tracker)
+        self.marks = _marks(tracker, sealer)
         self.models: dict[str, None] = {}
         self.outcome: Outcome | None = None
         self.model_calls = 0
@@ -183,10 +201,10 @@ class Account:
         return {Outcome.SUCCESS: True, Outcome.ERROR: False}.get(self.outcome) if self.outcome else None
 
 
-def _marks(tracker: RunTracker) -> dict[str, str]:
-    identity = tracker.identity
+def _marks(tracker: RunTracker, sealer: Sealer | None) -> dict[str, str]:
+    identity, token = tracker.identity, tracker.resumption_token
     marks = {
-        RESUMPTION_TOKEN_KEY: tracker.resumption_token,
+        RESUMPTION_TOKEN_KEY: sealer.seal(token) if sealer else token,
         RUN_ID_KEY: identity.run_id,
         CONFIG_KEY_KEY: identity.config_key,
     }

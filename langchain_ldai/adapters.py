@@ -2,6 +2,7 @@
 
 from typing import Final, Protocol
 
+from langchain_ldai.claims import Claims
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import Feedback, MetricSummary, TokenUsage
@@ -32,6 +33,8 @@ class OfficialTracker:
     """
 
     __slots__ = ("identity", "original", "resumption_token")
+
+    claims: Final = None
 
     def __init__(self, original: Official) -> None:
         self.original = original
@@ -100,6 +103,11 @@ class GraphRunTracker:
         graph = original.identity
         self.original = original
         self.identity = RunIdentity(graph.run_id, graph.graph_key, graph.variation_key, graph.version)
+
+    @property
+    def claims(self) -> Claims | None:
+        """Where the graph's tracker claims its slots."""
+        return self.original.claims
 
     @property
     def resumption_token(self) -> str:

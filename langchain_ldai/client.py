@@ -1,10 +1,12 @@
 """The clients that evaluate AI Configs and resume runs, over the synchronous and asynchronous `ldclient`."""
 
+import asyncio
 from collections.abc import Iterable
 
 from ldclient import Context
 
 from langchain_ldai import events
+from langchain_ldai.claims import Claims, Ledger, OnLedgerError
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
     LdAiAgentConfigDefault,
@@ -23,6 +25,7 @@ from langchain_ldai.evaluation import (
 )
 from langchain_ldai.graph import LdAiAgentGraph, with_nodes
 from langchain_ldai.interpolation import as_written, renderer
+from langchain_ldai.loop_sink import LoopSink
 
 
 class LdAiClient(AiClient):
@@ -31,11 +34,38 @@ class LdAiClient(AiClient):
     Args:
         client: An `ldclient.LDClient`, or anything with its `variation` and `track`. It stays the
             caller's: close it after the last run, so that the events in its buffer are delivered.
+        ledger: Where trackers also claim their slots before they send, so that trackers that resume a run,
+            in whichever process, record each metric once among them.
+        on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
+        ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
+
+    Raises:
+        TypeError: If the ledger is none.
+        ValueError: If an option has a value it cannot have.
     """
 
-    def __init__(self, client: FlagClient) -> None:
-        super().__init__(client)
+    def __init__(
+        self,
+        client: FlagClient,
+        *,
+        ledger: Ledger | None = None,
+        on_ledger_error: OnLedgerError = "drop",
+        ledger_timeout: float = 60.0,
+    ) -> None:
+        claims = Claims(ledger, on_ledger_error, ledger_timeout) if ledger is not None else None
+        super().__init__(client, claims)
         self._flags = client
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Wait for the claims that are on their way to the ledger, as before the LaunchDarkly client is closed.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether none is left.
+        """
+        return self._claims is None or self._claims.wait(timeout)
 
     def completion_config(
         self,
@@ -133,11 +163,26 @@ class AsyncLdAiClient(AiClient):
     Args:
         client: An `ldclient.AsyncLDClient`, or anything with its `variation` and `track`. It stays the
             caller's: close it after the last run, so that the events in its buffer are delivered.
+        ledger: See `LdAiClient`.
+        on_ledger_error: See `LdAiClient`.
+        ledger_timeout: See `LdAiClient`.
     """
 
-    def __init__(self, client: AsyncFlagClient) -> None:
-        super().__init__(client)
+    def __init__(
+        self,
+        client: AsyncFlagClient,
+        *,
+        ledger: Ledger | None = None,
+        on_ledger_error: OnLedgerError = "drop",
+        ledger_timeout: float = 60.0,
+    ) -> None:
+        claims = Claims(ledger, on_ledger_error, ledger_timeout) if ledger is not None else None
+        super().__init__(LoopSink(client), claims)
         self._flags = client
+
+    async def close(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  as the synchronous one has it
+        """See `LdAiClient.close`."""
+        return self._claims is None or await asyncio.to_thread(self._claims.wait, timeout)
 
     async def completion_config(
         self,

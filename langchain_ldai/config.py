@@ -102,12 +102,10 @@ class TrackerFactory:
     model_key: str = ""
     model_version: int | None = None
 
-    def create(self) -> LdAiConfigTracker:
-        """Return a tracker of a new run, with a run id of its own."""
+    def create(self, run_id: str) -> LdAiConfigTracker:
+        """Return the tracker of a run that no tracker was made for before."""
         shared = self.identity
-        identity = RunIdentity(
-            str(uuid4()), shared.config_key, shared.variation_key, shared.version, shared.graph_key
-        )
+        identity = RunIdentity(run_id, shared.config_key, shared.variation_key, shared.version, shared.graph_key)
         return LdAiConfigTracker(
             identity,
             self.send,
@@ -147,9 +145,13 @@ class LdAiConfig:
     judges: tuple[JudgeAttachment, ...]
     _trackers: TrackerFactory = field(repr=False, compare=False)
 
-    def create_tracker(self) -> LdAiConfigTracker:
-        """Return the tracker of a new run, with a run id of its own; also when the config is disabled."""
-        return self._trackers.create()
+    def create_tracker(self, *, run_id: str | None = None) -> LdAiConfigTracker:
+        """Return the tracker of a new run; also when the config is disabled.
+
+        Args:
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
+        """
+        return self._trackers.create(run_id or str(uuid4()))
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.

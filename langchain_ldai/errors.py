@@ -7,6 +7,10 @@ class InvalidResumptionTokenError(ValueError):
     """A resumption token could not be read, or names another AI Config than the one asked for."""
 
 
+class LedgerUnavailableError(Exception):
+    """A metric was dropped, because the ledger in which to claim it could not be reached in time."""
+
+
 def without_message(error: BaseException) -> str:
     """Return an exception's type and traceback for a log, without its message, which may quote a prompt."""
     return "".join([type(error).__name__, "\n", *traceback.format_tb(error.__traceback__)]).rstrip()

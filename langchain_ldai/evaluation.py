@@ -2,14 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, Self, TypeVar
 
 from ldclient import Context
 
 from langchain_ldai import events
+from langchain_ldai.claims import ClaimingSend, Claims, Ledger, OnLedgerError
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
     LdAiAgentConfigDefault,
@@ -82,14 +84,26 @@ class GraphEvaluation:
 class AiClient:
     """What both clients do around the evaluation of a flag."""
 
-    def __init__(self, sink: EventSink) -> None:
+    def __init__(self, sink: EventSink, claims: Claims | None) -> None:
         self._sink = sink
+        self._claims = claims
         info = {
             "aiSdkName": "langchain-ldai",
             "aiSdkVersion": version("langchain-ldai"),
             "aiSdkLanguage": "python",
         }
         sink.track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """Where the slots of this client's trackers are claimed, beside in the tracker itself."""
+        return self._claims.ledger if self._claims else None
+
+    def with_ledger(self, ledger: Ledger, *, on_error: OnLedgerError = "drop", timeout: float = 60.0) -> Self:
+        """Return a client like this one whose trackers claim their slots in another ledger."""
+        other = copy(self)
+        other._claims = Claims(ledger, on_error, timeout)
+        return other
 
     def create_tracker(self, token: str, context: Context) -> LdAiConfigTracker:
         """Return a tracker that adds to a run which another process began (spec section 6).
@@ -123,7 +137,7 @@ class AiClient:
         def send(event_name: str, data: Mapping[str, object], metric_value: float) -> None:
             track(event_name, context, data, metric_value)
 
-        return send
+        return ClaimingSend(send, self._claims) if self._claims else send
 
     def _completion(
         self,

@@ -77,9 +77,13 @@ class LdAiAgentGraph:
         """Return the keys of the nodes that a run can come to: the root first, near nodes before far ones."""
         return _reached(self.root, self.edges)
 
-    def create_tracker(self) -> LdAiGraphTracker:
-        """Return the tracker of a new run, with a run id of its own; also when the graph is disabled."""
-        identity = GraphRunIdentity(str(uuid4()), self.key, self.variation_key, self.version)
+    def create_tracker(self, *, run_id: str | None = None) -> LdAiGraphTracker:
+        """Return the tracker of a new run; also when the graph is disabled.
+
+        Args:
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
+        """
+        identity = GraphRunIdentity(run_id or str(uuid4()), self.key, self.variation_key, self.version)
         return LdAiGraphTracker(identity, self._send)
 
     def resume_tracker(self, token: str) -> LdAiGraphTracker:

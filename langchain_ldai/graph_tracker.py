@@ -52,7 +52,7 @@ class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
         }
         if identity.variation_key:
             data[events.VARIATION_KEY] = identity.variation_key
-        super().__init__(data, send)
+        super().__init__(f"{identity.run_id}/{identity.graph_key}", data, send)
         self._identity = identity
         self._token = encode_graph(identity)
 

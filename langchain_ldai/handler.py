@@ -9,9 +9,10 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResu
 from langchain_core.runnables import RunnableConfig
 from tenacity import RetryCallState
 
-from langchain_ldai.account import DurationMode
+from langchain_ldai.account import DurationMode, Sealer
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.chunks import carries_content, event_carries_content
+from langchain_ldai.openings import Openings, RunIds
 from langchain_ldai.recorder import Collector, RunRecorder, collectors
 from langchain_ldai.report import RunReport
 from langchain_ldai.sources import ConfigSource, check_source
@@ -38,6 +39,10 @@ class LdAiHandler(BaseCallbackHandler):
             time from the root's start to its end.
         resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`; a named
             node opens a run of its own in each part.
+        run_ids: Where a run's `runId` comes from: "new" for a new one, or "root" for the id of the run's
+            root in LangChain, so that a server that repeats a run, in whichever process, repeats its id.
+        sealer: A `TokenSealer`: the token in the metadata is sealed, for those whom one does not trust, and
+            `resume` takes a sealed one.
         max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
         run_timeout: Seconds without an event after which a run is closed as abandoned.
 
@@ -56,6 +61,8 @@ class LdAiHandler(BaseCallbackHandler):
         on_run_end: Callable[[RunReport], object] | None = None,
         duration: DurationMode = "model",
         resume: bool = False,
+        run_ids: RunIds = "new",
+        sealer: Sealer | None = None,
         max_open_runs: int = 10_000,
         run_timeout: float = 3600.0,
     ) -> None:
@@ -63,22 +70,21 @@ class LdAiHandler(BaseCallbackHandler):
         sources = {f"nodes[{name!r}]": source for name, source in by_name.items()}
         if config is not None or not sources:
             sources["config"] = config  # type: ignore[assignment]
+        needed_for = "resume=True" if resume else 'run_ids="root"' if run_ids == "root" else ""
         for name, source in sources.items():
-            check_source(name, source, resume=resume)
-        if duration not in ("model", "run"):
-            raise ValueError(f'duration is "model" or "run", not {duration!r}')
+            check_source(name, source, needed_for)
         if max_open_runs < 1:
             raise ValueError(f"max_open_runs is at least 1, not {max_open_runs!r}")
         if not run_timeout > 0:
             raise ValueError(f"run_timeout is a number of seconds above 0, not {run_timeout!r}")
         self._boundary = Boundary()
+        self._openings = Openings(duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
             by_name,
             on_run_end,
             self._boundary,
-            duration=duration,
-            resume=resume,
+            self._openings,
             max_open_runs=max_open_runs,
             run_timeout=run_timeout,
         )
@@ -120,13 +126,13 @@ class LdAiHandler(BaseCallbackHandler):
         """Close the runs that have ended but wait for a model call, and those silent for too long.
 
         Args:
-            timeout: Seconds to wait at most for what is on its way; nothing is, without a ledger.
+            timeout: Seconds to wait at most for claims on their way to a ledger; there are none without one.
 
         Returns:
             Whether nothing is left to do.
         """
         self._recorder.table.flush()
-        return True
+        return self._openings.wait_for_claims(timeout)
 
     @property
     def open_runs(self) -> int:

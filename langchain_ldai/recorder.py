@@ -15,24 +15,19 @@ from langchain_ldai.account import (
     RESUMPTION_TOKEN_KEY,
     RUN_ID_KEY,
     Account,
-    DurationMode,
-    RunTracker,
 )
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
-from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.graph import LdAiAgentGraph
 from langchain_ldai.journey import Journey
+from langchain_ldai.openings import Openings
 from langchain_ldai.report import RunReport
 from langchain_ldai.run import Place, Run, Step
 from langchain_ldai.sources import (
     AiConfig,
     ConfigSource,
-    ResumableAiConfig,
     config_of,
-    in_our_form,
     same_model,
-    served_model,
 )
 from langchain_ldai.table import Batch, RunTable
 from langchain_ldai.usage import read_model, read_usage
@@ -70,8 +65,7 @@ class RunRecorder:
         nodes: The AI Configs of named LangGraph nodes, or functions to them.
         on_run_end: Called with each report.
         boundary: Catches what fails in the caller's own code.
-        duration: What the duration measures.
-        resume: Whether a token in a run's metadata continues that run.
+        openings: Opens the accounts of runs and nodes.
         max_open_runs: How many runs may be open.
         run_timeout: Seconds of silence after which a run is given up.
     """
@@ -82,9 +76,8 @@ class RunRecorder:
         nodes: Mapping[str, ConfigSource],
         on_run_end: Callable[[RunReport], object] | None,
         boundary: Boundary,
+        openings: Openings,
         *,
-        duration: DurationMode,
-        resume: bool,
         max_open_runs: int,
         run_timeout: float,
     ) -> None:
@@ -92,8 +85,7 @@ class RunRecorder:
         self._nodes = nodes
         self._on_run_end = on_run_end
         self._boundary = boundary
-        self._duration = duration
-        self._resume = resume
+        self._openings = openings
         self._drifted: set[tuple[str, str]] = set()
         self._hinted = False
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
@@ -106,6 +98,8 @@ class RunRecorder:
             return None
         now = monotonic()
         parent = self.table.get(parent_run_id) or (_hidden_parent(self.table) if parent_run_id is None else None)
+        if parent is None and parent_run_id is not None and self.table.is_late(run_id, parent_run_id, now):
+            return None
         run = parent.run if parent else self._open_run(run_id, metadata, now)
         step = self.table.start(run, run_id, parent, self._place(run, metadata), now)
         if step is None or step.account is None:
@@ -185,7 +179,7 @@ class RunRecorder:
 
     def _open_run(self, run_id: object, metadata: Metadata, now: float) -> Run:
         config = self._config_of(self._config, metadata, run_id)
-        account = self._account(config, metadata, run_id, is_root=True)
+        account = self._account(config, metadata, run_id)
         sources, journey = self._nodes, None
         if isinstance(config, LdAiAgentGraph) and account is not None:
             sources = {**config.nodes, **self._nodes}
@@ -203,7 +197,7 @@ class RunRecorder:
             return Place(None, task)
         if node not in run.nodes:
             config = self._config_of(run.sources[node], metadata, run.root_run_id)
-            self.table.add_node(run, node, self._account(config, metadata, run.root_run_id, is_root=False))
+            self.table.add_node(run, node, self._account(config, metadata, run.root_run_id, node))
         step = metadata.get("langgraph_step")
         return Place(node, task, step if isinstance(step, int) else 0)
 
@@ -211,17 +205,13 @@ class RunRecorder:
         return self._boundary.run(run_id, config_of, source, metadata) if source is not None else None
 
     def _account(
-        self, config: AiConfig | None, metadata: Metadata, run_id: object, *, is_root: bool
+        self, config: AiConfig | None, metadata: Metadata, root_run_id: object, node: str = ""
     ) -> Account | None:
         """Return a new account, or `None` where there is no AI Config or it gives no tracker."""
         if config is None:
             return None
-        token = _callers_token(metadata) if self._resume and is_root else None
-        tracker = self._boundary.run(run_id, _tracker, config, token)
-        if tracker is None:
-            return None
-        duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
-        return Account(tracker, duration, served_model(config))
+        token = None if node else _callers_token(metadata)
+        return self._boundary.run(root_run_id, self._openings.open, config, token, root_run_id, node)
 
     def _deliver(self, batch: Batch) -> None:
         for due in batch.due:
@@ -237,16 +227,6 @@ class RunRecorder:
             reports.append(report)
         if self._on_run_end is not None:
             self._boundary.run(report.run_id, self._on_run_end, report)
-
-
-def _tracker(config: AiConfig, token: object) -> RunTracker:
-    """Return the tracker of the run that the token names, or of a new run where it names none that fits."""
-    if token is not None and isinstance(config, ResumableAiConfig):
-        try:
-            return in_our_form(config.resume_tracker(cast(str, token)))
-        except (TypeError, InvalidResumptionTokenError) as error:
-            _log.warning("a run is not continued, a new one opens: %s", error)
-    return in_our_form(config.create_tracker())
 
 
 def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:

@@ -20,9 +20,10 @@ class AiConfig(Protocol):
 
 
 @runtime_checkable
-class ResumableAiConfig(AiConfig, Protocol):
-    """An AI Config whose runs can be continued."""
+class ResumableAiConfig(Protocol):
+    """An AI Config, or agent graph, of ours: its runs can be continued, and be given an id."""
 
+    def create_tracker(self, *, run_id: str | None = None) -> object: ...
     def resume_tracker(self, token: str) -> object: ...
 
 
@@ -30,25 +31,25 @@ ConfigSource = AiConfig | Callable[[Mapping[str, object]], AiConfig | None]
 """An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
 
 
-def check_source(name: str, source: object, *, resume: bool) -> None:
+def check_source(name: str, source: object, needed_for: str = "") -> None:
     """Raise where a source cannot give what a handler needs.
 
     Args:
         name: What the caller calls it, for the message.
         source: The AI Config or function given.
-        resume: Whether runs are to be continued.
+        needed_for: The option that needs an AI Config of ours, where one is set.
 
     Raises:
-        TypeError: If it is neither an AI Config nor a function, or cannot resume although it should.
+        TypeError: If it is neither an AI Config nor a function, or is not ours although it should be.
     """
     if not isinstance(source, AiConfig) and not callable(source):
         raise TypeError(
             f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one, "
             f"not {type(source).__name__}"
         )
-    if resume and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+    if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
         raise TypeError(
-            f"resume=True needs an AI Config with resume_tracker(), such as those of LdAiClient; "
+            f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
             f"{name} is {type(source).__name__}"
         )
 

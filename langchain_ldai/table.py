@@ -16,6 +16,9 @@ from langchain_ldai.run import Place, Run, Step
 WAIT_SECONDS: Final = 5.0
 """How long a run that ended waits for model calls that did not, and how long its ids stay known."""
 
+LEFT_IDS: Final = 256
+"""Of how many runs that ended well the roots' ids stay known."""
+
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
 
@@ -49,6 +52,7 @@ class RunTable:
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
         self._waiting: set[Run] = set()
+        self._left: OrderedDict[object, float] = OrderedDict()
         self._timer: threading.Timer | None = None
         self._next_look = float("inf")
 
@@ -64,6 +68,13 @@ class RunTable:
         """Whether a LangChain run has started and not ended."""
         step = self._steps.get(run_id)
         return step is not None and run_id in step.run.steps
+
+    def is_late(self, run_id: object, parent_run_id: object, now: float) -> bool:
+        """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
+        if now - self._left.get(parent_run_id, -WAIT_SECONDS) >= WAIT_SECONDS:
+            return False
+        self._leave(run_id, now)
+        return True
 
     def start(self, run: Run, run_id: object, parent: Step | None, place: Place, now: float) -> Step | None:
         """Add a step to its run, opening the run where the step is its root.
@@ -119,6 +130,7 @@ class RunTable:
             for run in list(self._ended):
                 self._give_up(run, now, batch)
             self._give_up_silent(now, batch)
+            self._left.clear()
             self._keep_timer(now)
         self._deliver(batch)
 
@@ -137,7 +149,14 @@ class RunTable:
             self._waiting.discard(run)
         else:
             self._drop(run)
+            self._leave(run.root_run_id, now)
         self._keep_timer(now)
+
+    def _leave(self, run_id: object, now: float) -> None:
+        with self._lock:
+            self._left[run_id] = now
+            if len(self._left) > LEFT_IDS:
+                self._left.popitem(last=False)
 
     def _make_room(self, now: float, batch: Batch) -> None:
         self._give_up_ended(now, batch)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, Literal
 
@@ -80,7 +81,7 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
             events.MODEL_VERSION: model_version,
         }
         data.update({name: value for name, value in optional.items() if value is not None})
-        super().__init__(data, send)
+        super().__init__(f"{identity.run_id}/{identity.config_key}", data, send)
         self._identity = identity
         self._token = encode(identity)
         self._tool_calls: list[str] = []
@@ -158,13 +159,33 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
         Raises:
             ValueError: If it is neither; nothing is recorded, whether or not feedback was before.
         """
-        try:
-            valid = Feedback(feedback)
-        except ValueError:
-            raise ValueError(
-                f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(feedback)}"
-            ) from None
-        self._track("track_feedback", "feedback", valid)
+        self._track("track_feedback", "feedback", _valid(feedback))
+
+    def record_feedback(self, feedback: Feedback) -> Future[bool]:
+        """Record what a user thought of the answer, once, and tell whether it was recorded.
+
+        For who has to answer for it, such as a feedback route: nothing is logged.
+
+        Args:
+            feedback: `Feedback.POSITIVE` or `Feedback.NEGATIVE`, or its text.
+
+        Returns:
+            Done at once without a ledger: whether it was recorded, and not another before it. With a ledger
+            that cannot be reached in time it raises `LedgerUnavailableError`.
+
+        Raises:
+            ValueError: If it is neither; nothing is recorded.
+        """
+        valid = _valid(feedback)
+        recorded: Future[bool] = Future()
+        if not self._take("feedback", valid):
+            recorded.set_result(False)
+        elif self.claims is None:
+            self._report("feedback", valid)
+            recorded.set_result(True)
+        else:
+            recorded = self._submit(self.claims, "feedback", valid)
+        return recorded
 
     def track_tool_call(self, key: str) -> None:
         """Record one call of a tool, by the tool's name; each call counts."""
@@ -212,6 +233,15 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
     def _report(self, slot: _Slot, value: _Value) -> None:
         for event, metric_value in _events_of(slot, value):
             self._send(event, dict(self._data), metric_value)
+
+
+def _valid(feedback: Feedback) -> Feedback:
+    try:
+        return Feedback(feedback)
+    except ValueError:
+        raise ValueError(
+            f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(feedback)}"
+        ) from None
 
 
 def _events_of(slot: _Slot, value: _Value) -> Iterator[tuple[str, float]]:

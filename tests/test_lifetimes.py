@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from langchain_core.outputs import LLMResult
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, table
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
@@ -137,21 +137,47 @@ def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
     assert reports[0].root_run_id != silent
 
 
+@pytest.mark.parametrize("error", [ValueError(), None], ids=["failed", "ended"])
 def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
-    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+    error: Exception | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """What a failed run's other branches still start is not a run of its own (fact 76)."""
+    """What an ended run's other branches or tasks still start is not a run of its own, at any depth (fact 76)."""
     root, call = start(handler)
     handler.on_llm_end(EMPTY, run_id=call)
-    handler.on_chain_error(ValueError(), run_id=root)
+    if error:
+        handler.on_chain_error(error, run_id=root)
+    else:
+        handler.on_chain_end({}, run_id=root)
     sent = client.events
 
-    _, late = start(handler, parent=root)
+    below = uuid4()
+    handler.on_chain_start(None, {}, run_id=below, parent_run_id=root, metadata={})
+    _, late = start(handler, parent=below)
     handler.on_llm_new_token("x", run_id=late)
     handler.on_tool_start({"name": "search"}, "", run_id=uuid4(), parent_run_id=late, metadata={})
     handler.on_llm_end(EMPTY, run_id=late)
 
     assert (len(reports), client.events) == (1, sent)
+
+
+def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
+    handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds later, or many runs later, its id is an unknown parent's like any other (fact 112)."""
+    roots = []
+    for _ in range(2):
+        root, call = start(handler)
+        handler.on_llm_end(EMPTY, run_id=call)
+        handler.on_chain_end({}, run_id=root)
+        roots.append(root)
+        monkeypatch.setattr(table, "LEFT_IDS", 1)
+    monkeypatch.setattr(table, "WAIT_SECONDS", 0.0)
+
+    for root in roots:
+        _, call = start(handler, parent=root)
+        handler.on_llm_end(EMPTY, run_id=call)
+
+    assert len(reports) == 4
 
 
 def test_an_id_may_be_used_again_once_its_run_has_ended(handler: LdAiHandler, reports: list[RunReport]) -> None:

@@ -1,0 +1,203 @@
+"""Claims in a ledger that processes share: made on one background thread, which exists while there are any."""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from typing import Final, Literal, Protocol, runtime_checkable
+from uuid import uuid4
+
+from tenacity import RetryCallState, RetryError, Retrying, wait_exponential_jitter
+
+from langchain_ldai.boundary import Boundary
+from langchain_ldai.errors import LedgerUnavailableError
+
+_log = logging.getLogger(__name__)
+
+OnLedgerError = Literal["drop", "send"]
+"""What becomes of a metric whose claim could not be made in time."""
+
+MAX_PENDING_RUNS: Final = 10_000
+"""Of how many runs claims may wait for a ledger that cannot be reached."""
+
+EXIT_SECONDS: Final = 5.0
+"""How long the end of the process is held up by a ledger that cannot be reached."""
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """What several processes agree on: which metric of which run has been recorded."""
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
+        """Claim slots of a run, all in one step, and return those that are the claimant's now.
+
+        Called from one thread at a time in each process, never from an event loop or a chain. It may take
+        its time and may raise whatever it likes: it is called again then, with the same arguments.
+
+        Args:
+            run: Which run; text without a meaning of its own.
+            slots: Names of the slots.
+            claimant: Who claims. A slot that the same claimant has already is granted again, since the
+                answer to a first call may have been lost.
+        """
+        ...
+
+
+class _Claim:
+    """A slot to claim, and what is called with which arguments once it is granted."""
+
+    __slots__ = ("args", "granted", "made", "run", "send", "slot")
+
+    def __init__(self, run: str, slot: str, send: Callable[..., None], args: tuple[object, ...]) -> None:
+        self.run = run
+        self.slot = slot
+        self.send = send
+        self.args = args
+        self.made = time.monotonic()
+        self.granted: Future[bool] = Future()
+        self.granted.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
+
+
+class Claims:
+    """Claims slots in a ledger and sends what is granted, without making anyone wait.
+
+    While the ledger cannot be reached, claims wait in memory and are made again; nothing is sent twice.
+
+    Args:
+        ledger: Where slots are claimed.
+        on_error: What becomes of a metric whose claim could not be made in time.
+        timeout: Seconds for which a claim is attempted.
+
+    Raises:
+        TypeError: If the ledger is none.
+        ValueError: If an option has a value it cannot have.
+    """
+
+    def __init__(self, ledger: Ledger, on_error: OnLedgerError = "drop", timeout: float = 60.0) -> None:
+        if not isinstance(ledger, Ledger):
+            raise TypeError(f"a ledger has claim(run, slots, claimant); {type(ledger).__name__} has not")
+        if on_error not in ("drop", "send"):
+            raise ValueError(f'on_ledger_error is "drop" or "send", not {on_error!r}')
+        if not timeout > 0:
+            raise ValueError(f"ledger_timeout is a number of seconds above 0, not {timeout!r}")
+        self.ledger = ledger
+        self._on_error = on_error
+        self._timeout = timeout
+        self._boundary = Boundary()
+        self._pending: OrderedDict[str, list[_Claim]] = OrderedDict()
+        self._changed = threading.Condition(threading.Lock())
+        self._worker: threading.Thread | None = None
+
+    def submit(self, run: str, slot: str, send: Callable[..., None], *args: object) -> Future[bool]:
+        """Claim a slot, and send what belongs in it once it is granted.
+
+        Args:
+            run: Which run.
+            slot: Name of the slot.
+            send: Called with `args` on the background thread, to deliver the slot's events.
+            args: What it is called with.
+
+        Returns:
+            Whether the slot was granted and its events sent; `LedgerUnavailableError` where the ledger
+            could not be reached in time and they were dropped.
+        """
+        claim = _Claim(run, slot, send, args)
+        with self._changed:
+            is_one_too_many = len(self._pending) >= MAX_PENDING_RUNS and run not in self._pending
+            if not is_one_too_many:
+                self._pending.setdefault(run, []).append(claim)
+        if is_one_too_many:
+            self._give_up([claim])
+        elif threading.main_thread().is_alive():
+            self._have_worker()
+        else:
+            self._work()  # the process ends, and no thread can be started
+        return claim.granted
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every claim is made and what was granted is sent.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether none is left.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._is_working(), timeout)
+
+    def _is_working(self) -> bool:
+        return self._worker is not None and self._worker.is_alive()  # it does not live on after a fork
+
+    def _have_worker(self) -> None:
+        with self._changed:
+            if self._pending and not self._is_working():
+                self._worker = threading.Thread(target=self._work, name="langchain_ldai-claims")
+                self._worker.start()
+
+    def _work(self) -> None:
+        while claims := self._next():
+            self._make(claims)
+
+    def _next(self) -> list[_Claim]:
+        """Take the claims of the run that has waited longest, or retire where there is none."""
+        with self._changed:
+            if self._pending:
+                return self._pending.popitem(last=False)[1]
+            self._worker = None
+            self._changed.notify_all()
+            return []
+
+    def _make(self, claims: list[_Claim]) -> None:
+        run, deadline, claimant = claims[0].run, claims[0].made + self._timeout, uuid4().hex
+        first = {claim.slot: claim for claim in reversed(claims)}
+        attempts = Retrying(
+            wait=wait_exponential_jitter(initial=0.05, max=1.0), stop=lambda state: _is_over(state, deadline)
+        )
+        try:
+            granted = attempts(lambda: set(self.ledger.claim(run, list(first), claimant)))
+        except RetryError:
+            self._give_up(claims)
+            return
+        for claim in claims:
+            is_granted = claim.slot in granted and claim is first[claim.slot]
+            if is_granted:
+                self._boundary.run(run, claim.send, *claim.args)
+            claim.granted.set_result(is_granted)
+
+    def _give_up(self, claims: list[_Claim]) -> None:
+        slots = ", ".join(claim.slot for claim in claims)
+        done = "sent without a claim" if self._on_error == "send" else "dropped"
+        _log.error("the ledger cannot be reached: %s of run %s %s", slots, claims[0].run, done)
+        for claim in claims:
+            if self._on_error == "send":
+                self._boundary.run(claim.run, claim.send, *claim.args)
+                claim.granted.set_result(True)
+            else:
+                claim.granted.set_exception(LedgerUnavailableError(f"{claim.slot} could not be claimed"))
+
+
+class ClaimingSend:
+    """A `Send` whose trackers claim each slot before its events go.
+
+    Args:
+        send: Delivers an event.
+        claims: Where slots are claimed.
+    """
+
+    __slots__ = ("_send", "claims")
+
+    def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: Claims) -> None:
+        self._send = send
+        self.claims = claims
+
+    def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
+        """Deliver one event that has no slot, or whose slot has been granted."""
+        self._send(event_name, data, metric_value)
+
+
+def _is_over(state: RetryCallState, deadline: float) -> bool:
+    exiting = not threading.main_thread().is_alive()
+    return time.monotonic() >= deadline or (exiting and (state.seconds_since_start or 0) >= EXIT_SECONDS)

@@ -1,0 +1,32 @@
+"""A ledger for the trackers of one process."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection
+
+
+class MemoryLedger:
+    """Claims slots in this process's memory, and forgets the runs that were claimed longest ago.
+
+    Args:
+        max_runs: How many runs are remembered.
+
+    Raises:
+        ValueError: If `max_runs` is less than 1.
+    """
+
+    def __init__(self, max_runs: int = 100_000) -> None:
+        if max_runs < 1:
+            raise ValueError(f"max_runs is at least 1, not {max_runs!r}")
+        self._max_runs = max_runs
+        self._lock = threading.Lock()
+        self._claimants: OrderedDict[str, dict[str, str]] = OrderedDict()
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        with self._lock:
+            claimants = self._claimants.setdefault(run, {})
+            self._claimants.move_to_end(run)
+            if len(self._claimants) > self._max_runs:
+                self._claimants.popitem(last=False)
+            return {slot for slot in slots if claimants.setdefault(slot, claimant) == claimant}

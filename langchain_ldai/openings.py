@@ -1,0 +1,95 @@
+"""How the account of a run, or of a named node, is opened: for a new run, or for the next part of one."""
+
+import logging
+from time import monotonic
+from typing import Literal, cast
+from uuid import NAMESPACE_OID, uuid5
+from weakref import WeakValueDictionary
+
+from langchain_ldai.account import Account, DurationMode, RunTracker, Sealer
+from langchain_ldai.adapters import GraphRunTracker
+from langchain_ldai.claims import Claims
+from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.slots import SlotTracker
+from langchain_ldai.sources import AiConfig, ResumableAiConfig, in_our_form, served_model
+
+_log = logging.getLogger(__name__)
+
+RunIds = Literal["new", "root"]
+"""Where the id of a run comes from: a new one, or LangChain's id of the root."""
+
+
+class Openings:
+    """Opens the accounts of one handler's runs.
+
+    Args:
+        duration: What the duration measures.
+        resume: Whether a token that the caller gave continues its run.
+        run_ids: Where the id of a run comes from.
+        sealer: Seals the token that goes into the metadata, and unseals the caller's.
+
+    Raises:
+        ValueError: If an option has a value it cannot have.
+    """
+
+    def __init__(self, *, duration: DurationMode, resume: bool, run_ids: RunIds, sealer: Sealer | None) -> None:
+        if duration not in ("model", "run"):
+            raise ValueError(f'duration is "model" or "run", not {duration!r}')
+        if run_ids not in ("new", "root"):
+            raise ValueError(f'run_ids is "new" or "root", not {run_ids!r}')
+        self._duration = duration
+        self._resume = resume
+        self._run_ids = run_ids
+        self._sealer = sealer
+        self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
+
+    def open(self, config: AiConfig, token: object, root_run_id: object, node: str) -> Account:
+        """Return a new account.
+
+        Args:
+            config: Whose metrics it takes.
+            token: The resumption token that the caller gave, `None` where there is none.
+            root_run_id: LangChain's id of the run's root.
+            node: Name of the node whose account it is, "" for the run's own.
+        """
+        tracker = self._continued(config, token, root_run_id) or self._new(config, root_run_id, node)
+        if tracker.claims is not None:
+            self._claims[id(tracker.claims)] = tracker.claims
+        duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
+        return Account(tracker, duration, served_model(config), self._sealer)
+
+    def wait_for_claims(self, timeout: float | None) -> bool:
+        """Wait until what was recorded is claimed in its ledger, where it has one, and sent.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether nothing is left.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        for claims in filter(None, [ref() for ref in self._claims.valuerefs()]):
+            if not claims.wait(None if deadline is None else max(0.0, deadline - monotonic())):
+                return False
+        return True
+
+    def _new(self, config: AiConfig, root_run_id: object, node: str) -> RunTracker:
+        """Return the tracker of a new run; where ids are roots', that of a named node follows from its root's."""
+        if self._run_ids == "new" or not isinstance(config, ResumableAiConfig):
+            return in_our_form(config.create_tracker())
+        run_id = str(uuid5(NAMESPACE_OID, f"{root_run_id}/{node}")) if node else str(root_run_id)
+        return in_our_form(config.create_tracker(run_id=run_id))
+
+    def _continued(self, config: AiConfig, token: object, root_run_id: object) -> RunTracker | None:
+        """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
+        if token is None or not self._resume or not isinstance(config, ResumableAiConfig):
+            return None
+        try:
+            plain = self._sealer.unseal(cast(str, token)) if self._sealer else cast(str, token)
+            tracker = config.resume_tracker(plain)
+        except (TypeError, InvalidResumptionTokenError) as error:
+            _log.warning("a run is not continued, a new one opens: %s", error)
+            return None
+        if isinstance(tracker, SlotTracker):
+            tracker.begin_part(str(root_run_id))
+        return in_our_form(tracker)

@@ -1,0 +1,34 @@
+"""A process that resumes runs by their tokens and records on each: python racer.py LEDGER LAUNCHDARKLY < tokens.
+
+It says "ready" and begins once its standard input ends, so that several begin together.
+"""
+
+import sys
+
+from ldclient import Context, LDClient
+from ldclient.config import Config
+
+from langchain_ldai import Feedback, LdAiClient, TokenUsage
+from langchain_ldai.ledgers import Ledger, SqliteLedger
+from langchain_ldai.ledgers.redis import RedisLedger
+
+
+def main(where: str, launchdarkly: str) -> None:
+    """Record success, tokens and feedback on every run."""
+    ledger: Ledger = RedisLedger.from_url(where) if where.startswith("redis:") else SqliteLedger(where)
+    addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), launchdarkly)
+    client = LDClient(Config("sdk-racer", **addresses, diagnostic_opt_out=True, events_max_pending=100_000))
+    ai = LdAiClient(client, ledger=ledger, ledger_timeout=600)
+    context = Context.create("user-1")
+    print("ready", flush=True)  # noqa: T201
+    for token in sys.stdin.read().split():
+        tracker = ai.create_tracker(token, context)
+        tracker.track_success()
+        tracker.track_feedback(Feedback.POSITIVE)
+        tracker.track_tokens(TokenUsage(3, 2, 1))
+    assert ai.close()
+    client.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

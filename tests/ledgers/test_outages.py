@@ -1,0 +1,173 @@
+"""What a client does while its ledger, or its LaunchDarkly client, fails, and when the process ends."""
+
+import subprocess
+import sys
+
+import pytest
+from ldclient import Context
+
+from langchain_ldai import Feedback, LdAiClient, claims
+from langchain_ldai.errors import LedgerUnavailableError
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+from tests.conftest import FLAG
+from tests.ledgers.fakes import LosesItsAnswer, Unreliable
+from tests.support.chains import DURATION, SUCCESS
+
+
+def test_claims_wait_while_the_ledger_is_down(
+    client: RecordingClient, context: Context, unreliable: Unreliable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is sent and nothing is lost meanwhile; the same claim, by the same claimant, is made again."""
+    ai = LdAiClient(client, ledger=unreliable)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+    assert unreliable.was_asked.wait(10)
+    assert client.metrics(tracker.run_id) == {}
+    unreliable.up.set()
+
+    assert ai.close()
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+    assert len(unreliable.calls) > 1
+    assert len(set(unreliable.calls)) == 1
+    assert caplog.records == []
+
+
+def test_a_claim_whose_answer_was_lost_is_still_granted(client: RecordingClient, context: Context) -> None:
+    """Where the ledger made the claim but its answer did not arrive, the metric is not lost."""
+    ai = LdAiClient(client, ledger=LosesItsAnswer())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert ai.close()
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+@pytest.mark.parametrize(("on_error", "sent"), [("drop", {}), ("send", {SUCCESS: [1], DURATION: [5]})])
+def test_a_ledger_that_stays_down(
+    on_error: claims.OnLedgerError,
+    sent: dict[str, list[float]],
+    client: RecordingClient,
+    context: Context,
+    unreliable: Unreliable,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """After its time a claim is given up with one error that names the run: dropped, or sent as one chose."""
+    ai = LdAiClient(client, ledger=unreliable, on_ledger_error=on_error, ledger_timeout=1e-9)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+    assert ai.close()
+    tracker.track_duration(5)
+    assert ai.close()
+
+    assert client.metrics(tracker.run_id) == sent
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert all(tracker.run_id in message and "quotes" not in message for message in caplog.messages)
+
+
+def test_feedback_tells_that_it_was_dropped(
+    client: RecordingClient, context: Context, unreliable: Unreliable
+) -> None:
+    """Who has to answer for feedback learns that the ledger was not there."""
+    ai = LdAiClient(client, ledger=unreliable, ledger_timeout=1e-9)
+    recorded = ai.completion_config("support-bot", context).create_tracker().record_feedback(Feedback.POSITIVE)
+
+    with pytest.raises(LedgerUnavailableError, match="feedback could not be claimed"):
+        recorded.result(10)
+
+
+def test_claims_that_wait_are_bounded(
+    client: RecordingClient,
+    context: Context,
+    unreliable: Unreliable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of so many runs claims wait; those of one more are given up at once, those of the others stay."""
+    monkeypatch.setattr(claims, "MAX_PENDING_RUNS", 1)
+    ai = LdAiClient(client, ledger=unreliable)
+    config = ai.completion_config("support-bot", context)
+    asked, waiting, refused = (config.create_tracker() for _ in range(3))
+    asked.track_success()
+    assert unreliable.was_asked.wait(10)
+
+    waiting.track_success()
+    refused.track_success()
+    waiting.track_duration(5)
+    unreliable.up.set()
+
+    assert ai.close()
+    sent = [client.metrics(tracker.run_id) for tracker in (asked, waiting, refused)]
+    assert sent == [{SUCCESS: [1]}, {SUCCESS: [1], DURATION: [5]}, {}]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+class Raises(RecordingClient):
+    """A client whose delivery fails for one event."""
+
+    def track(self, event_name, context, data=None, metric_value=None) -> None:
+        """Fail for durations."""
+        if event_name == DURATION:
+            raise RuntimeError
+        super().track(event_name, context, data, metric_value)
+
+
+def test_a_delivery_that_fails_keeps_no_other_back(context: Context, caplog: pytest.LogCaptureFixture) -> None:
+    """What the LaunchDarkly client raises is logged once, and the thread goes on."""
+    client = Raises({"support-bot": FLAG})
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_duration(5)
+    tracker.track_success()
+
+    assert ai.close()
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+    assert [record.name for record in caplog.records] == ["langchain_ldai.boundary"]
+
+
+AT_EXIT = """
+import atexit, sys, threading
+from ldclient import Context
+from langchain_ldai import LdAiClient
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+
+class Slow(MemoryLedger):
+    up = threading.Event()
+    def claim(self, run, slots, claimant):
+        if not self.up.wait(0):
+            raise ConnectionError
+        return super().claim(run, slots, claimant)
+
+ledger, client = Slow(), RecordingClient()
+ai = LdAiClient(client, ledger=ledger)
+atexit.register(lambda: print(*sorted(client.metrics(tracker.run_id))))
+tracker = ai.completion_config("support-bot", Context.create("user-1")).create_tracker()
+if sys.argv[1] == "at-exit":
+    ledger.up.set()
+    atexit.register(tracker.track_success)
+else:
+    tracker.track_success()
+    threading.Timer(0.2, ledger.up.set).start() if sys.argv[1] == "before" else None
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "sent", "said"),
+    [("before", SUCCESS, ""), ("at-exit", SUCCESS, ""), ("never-up", "", "the ledger cannot be reached")],
+)
+def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> None:
+    """Python waits for claims under way and for those made at exit, and not for ever where none is granted."""
+    program = f"from langchain_ldai import claims; claims.EXIT_SECONDS = 0.5\n{AT_EXIT}"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program, when], check=True, capture_output=True, text=True, timeout=60
+    )
+
+    assert ended.stdout.strip() == sent
+    assert said in ended.stderr
+    assert bool(ended.stderr) == bool(said)
