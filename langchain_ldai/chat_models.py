@@ -1,0 +1,118 @@
+"""LangChain chat models as AI Configs describe them; with the extra `langchain`."""
+
+import copy
+from collections.abc import Mapping
+from reprlib import repr as short_repr
+from typing import Any, Final, Protocol, runtime_checkable
+
+from langchain_core.language_models import BaseChatModel
+
+from langchain_ldai.model_names import (
+    LANGCHAIN_PROVIDERS,
+    langchain_parameters,
+    langchain_provider,
+    model_family,
+)
+from langchain_ldai.payload import as_text, object_in
+
+try:
+    from langchain.chat_models import init_chat_model
+except ImportError as error:
+    raise ImportError('create_chat_model needs langchain: pip install "langchain-ldai[langchain]"') from error
+
+_NOT_PASSED_ON: Final = {"config_prefix", "configurable_fields", "model", "model_provider", "tools"}
+"""Tools are bound to a model, and the others are not for an AI Config's parameters to say."""
+
+
+@runtime_checkable
+class AiConfig(Protocol):
+    """An AI Config as a chat model needs it: ours, or one of `launchdarkly-server-sdk-ai`."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def model(self) -> object: ...
+    @property
+    def provider(self) -> object: ...
+
+
+def create_chat_model(config: AiConfig, **overrides: Any) -> BaseChatModel:
+    """Return the chat model that an AI Config describes, made by LangChain's `init_chat_model`.
+
+    The AI Config's parameters are copied and get LangChain's names, as in `maxTokens` to `max_tokens`; the others
+    go to the provider's chat model as they are. Tools among them do not: bind those with `bind_tools`.
+
+    Args:
+        config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Whether it is enabled is yours to ask.
+        overrides: Further arguments of `init_chat_model`, such as `api_key`; they win over the AI Config. `model`
+            and `model_provider` are in LangChain's terms. `None` leaves a parameter out.
+
+    Raises:
+        TypeError: If `config` is not an AI Config.
+        ValueError: If no model is named, or no provider that is known, or if the provider's chat model refuses
+            the parameters.
+        ImportError: If the provider's package, which LangChain then names, is not installed.
+    """
+    if not isinstance(config, AiConfig):
+        raise TypeError(f"config is an AI Config (it has key, model and provider), not {type(config).__name__}")
+    model, provider = _model_and_provider(config, overrides)
+    arguments = {
+        **_family_of_arn(config, model),
+        **langchain_parameters(_parameters(config.model), provider),
+        **langchain_parameters(overrides, provider),
+        "model": model,
+        "model_provider": provider,
+    }
+    try:
+        made: BaseChatModel = init_chat_model(
+            **{name: value for name, value in arguments.items() if value is not None}
+        )
+    except ValueError as error:
+        if provider is None and str(error).startswith("Unable to infer"):
+            raise ValueError(
+                f"AI Config {config.key!r} names no provider, and LangChain knows none by the name of its model, "
+                f"{short_repr(model)}: name a provider in LaunchDarkly, or pass model_provider="
+            ) from error
+        error.add_note(f"while making the chat model of AI Config {config.key!r}")
+        raise
+    return made
+
+
+def _model_and_provider(config: AiConfig, overrides: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the model's name and LangChain's name of its provider, `None` where LangChain is to infer it."""
+    served = _name(config.provider)
+    model: str = overrides.get("model") or _name(config.model)
+    if not model:
+        raise ValueError(f"AI Config {config.key!r} names no model: name one in LaunchDarkly, or pass model=")
+    if "model_provider" in overrides:
+        return model, overrides["model_provider"] or None
+    prefix, _, rest = model.partition(":")
+    if prefix in LANGCHAIN_PROVIDERS and ("model" in overrides or not served):
+        return rest, prefix
+    if not served:
+        return model, None
+    provider = langchain_provider(served)
+    if provider is None:
+        raise ValueError(
+            f"AI Config {config.key!r} names the provider {short_repr(served)}, which is not known: pass "
+            f"model_provider=, or name one of these in LaunchDarkly: {', '.join(sorted(LANGCHAIN_PROVIDERS))}"
+        )
+    return model, provider
+
+
+def _family_of_arn(config: AiConfig, model: str) -> dict[str, str]:
+    """Return what Bedrock's chat model cannot see in an ARN: whose model it is."""
+    family = model_family(_name(config.provider))
+    return {"provider": family} if family and model.startswith("arn:") else {}
+
+
+def _name(named: object) -> str:
+    return as_text(getattr(named, "name", None)).strip()
+
+
+def _parameters(model: object) -> dict[str, Any]:
+    """Return a copy of the parameters of a model, this package's or the official one's."""
+    to_dict = getattr(model, "to_dict", None)
+    served = to_dict() if to_dict else {"parameters": getattr(model, "parameters", None)}
+    parameters = copy.deepcopy(dict(object_in(served, "parameters")))
+    return {name: value for name, value in parameters.items() if name not in _NOT_PASSED_ON}
