@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Final, Literal, Protocol, runtime_checkable
 from uuid import uuid4
 
-from tenacity import RetryCallState, RetryError, Retrying, wait_exponential_jitter
+from tenacity import RetryCallState, RetryError, Retrying, wait_random_exponential
 
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.errors import LedgerUnavailableError
@@ -126,7 +126,7 @@ class Claims:
             Whether none is left.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: not self._is_working(), timeout)
+            return self._changed.wait_for(lambda: not self._is_working(), timeout) and not self._pending
 
     def _is_working(self) -> bool:
         return self._worker is not None and self._worker.is_alive()  # it does not live on after a fork
@@ -138,23 +138,31 @@ class Claims:
                 self._worker.start()
 
     def _work(self) -> None:
-        while claims := self._next():
-            self._make(claims)
+        try:
+            while claims := self._next():
+                self._make(claims)
+        finally:
+            with self._changed:
+                self._retire()  # where something failed that should not, nobody waits for ever
 
     def _next(self) -> list[_Claim]:
         """Take the claims of the run that has waited longest, or retire where there is none."""
         with self._changed:
             if self._pending:
                 return self._pending.popitem(last=False)[1]
+            self._retire()
+            return []
+
+    def _retire(self) -> None:
+        if self._worker is threading.current_thread():
             self._worker = None
             self._changed.notify_all()
-            return []
 
     def _make(self, claims: list[_Claim]) -> None:
         run, deadline, claimant = claims[0].run, claims[0].made + self._timeout, uuid4().hex
         first = {claim.slot: claim for claim in reversed(claims)}
         attempts = Retrying(
-            wait=wait_exponential_jitter(initial=0.05, max=1.0), stop=lambda state: _is_over(state, deadline)
+            wait=wait_random_exponential(multiplier=0.1, max=1.0), stop=lambda state: _is_over(state, deadline)
         )
         try:
             granted = attempts(lambda: set(self.ledger.claim(run, list(first), claimant)))

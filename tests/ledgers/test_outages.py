@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from ldclient import Context
@@ -171,3 +172,21 @@ def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> 
     assert ended.stdout.strip() == sent
     assert said in ended.stderr
     assert bool(ended.stderr) == bool(said)
+
+
+def test_nobody_waits_for_a_worker_that_died(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the background thread, waiting ends too, and the next claim starts another thread."""
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "excepthook", lambda failure: None)
+        patched.setattr(claims, "Retrying", None)
+        tracker.track_success()
+        assert ai.close(timeout=10)
+
+    tracker.track_duration(5)
+
+    assert ai.close(timeout=10)
+    assert client.metrics(tracker.run_id) == {DURATION: [5]}
