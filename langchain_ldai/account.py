@@ -49,7 +49,7 @@ class RunTracker(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Due:
     """Metrics that have become final and are to be recorded, outside the lock."""
 

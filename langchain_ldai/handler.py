@@ -89,6 +89,7 @@ class LdAiHandler(BaseCallbackHandler):
             run_timeout=run_timeout,
         )
         self._step = self._recorder.table.get
+        self._end = self._recorder.table.end
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
@@ -246,27 +247,27 @@ class LdAiHandler(BaseCallbackHandler):
 
     def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
-        self._boundary.run(run_id, self._recorder.end, run_id, None)
+        self._boundary.run(run_id, self._end, run_id)
 
     def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
-        self._boundary.run(run_id, self._recorder.end, run_id, error)
+        self._boundary.run(run_id, self._end, run_id, error)
 
     def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
-        self._boundary.run(run_id, self._recorder.end, run_id, None)
+        self._boundary.run(run_id, self._end, run_id)
 
     def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
-        self._boundary.run(run_id, self._recorder.end, run_id, error)
+        self._boundary.run(run_id, self._end, run_id, error)
 
     def on_retriever_end(self, documents: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
-        self._boundary.run(run_id, self._recorder.end, run_id, None)
+        self._boundary.run(run_id, self._end, run_id)
 
     def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
-        self._boundary.run(run_id, self._recorder.end, run_id, error)
+        self._boundary.run(run_id, self._end, run_id, error)
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""

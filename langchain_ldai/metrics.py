@@ -33,6 +33,8 @@ class TokenUsage:
     output: int = 0
 
     def __post_init__(self) -> None:
+        if type(self.total) is type(self.input) is type(self.output) is int:
+            return
         for part in ("total", "input", "output"):
             value: object = getattr(self, part)
             if value is None:
@@ -110,6 +112,7 @@ def whole_milliseconds(ms: float) -> int:
     Raises:
         ValueError: If `ms` is negative or not a finite number.
     """
-    if not isinstance(ms, Real) or isinstance(ms, bool) or not 0 <= ms < math.inf:
+    is_number = type(ms) is float or (isinstance(ms, Real) and not isinstance(ms, bool))
+    if not is_number or not 0 <= ms < math.inf:
         raise ValueError(f"milliseconds are a number of at least 0, not {short_repr(ms)}")
     return math.floor(ms)

@@ -26,7 +26,7 @@ from langchain_ldai.run import Place, Run, Step
 from langchain_ldai.sources import (
     AiConfig,
     ConfigSource,
-    config_of,
+    chooser,
     same_model,
 )
 from langchain_ldai.table import Batch, RunTable
@@ -81,8 +81,8 @@ class RunRecorder:
         max_open_runs: int,
         run_timeout: float,
     ) -> None:
-        self._config = config
-        self._nodes = nodes
+        self._choose = chooser(config) if config is not None else None
+        self._nodes = {name: chooser(source) for name, source in nodes.items()}
         self._on_run_end = on_run_end
         self._boundary = boundary
         self._openings = openings
@@ -94,18 +94,20 @@ class RunRecorder:
         self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
     ) -> Step | None:
         """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
-        if self.table.is_open(run_id):
-            return None
         now = monotonic()
-        parent = self.table.get(parent_run_id) or (_hidden_parent(self.table) if parent_run_id is None else None)
-        if parent is None and parent_run_id is not None and self.table.is_late(run_id, parent_run_id, now):
+        parent = self.table.get(parent_run_id) if parent_run_id is not None else _hidden_parent(self.table)
+        if parent is not None:
+            step = self.table.start(run_id, parent, self._place(parent.run, metadata), now)
+        elif self.table.is_open(run_id) or self.table.is_late(run_id, parent_run_id, now):
             return None
-        run = parent.run if parent else self._open_run(run_id, metadata, now)
-        step = self.table.start(run, run_id, parent, self._place(run, metadata), now)
+        else:
+            run = self._open_run(run_id, metadata, now)
+            step = self.table.open(run, self._place(run, metadata), now)
         if step is None or step.account is None:
             return step
-        if tags and any(tag.startswith(_RETRY_TAG) for tag in tags):
-            step.account.retries += 1
+        for tag in tags or ():
+            if tag.startswith(_RETRY_TAG):
+                step.account.retries += 1
         if metadata is not None:
             metadata.update(step.account.marks)
         return step
@@ -140,17 +142,14 @@ class RunRecorder:
         if step is not None and step.account is not None:
             step.account.retries += 1
 
-    def end(self, run_id: object, error: BaseException | None) -> None:
-        """End a step, and with the root its run."""
-        self.table.end(run_id, error, None)
-
     def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
         """End a model call, with what its result, or the partial result of a failure, says of it."""
         step = self.table.get(run_id)
         usage = None
         if result is not None and step is not None:
             usage = self._boundary.run(run_id, read_usage, result)
-            self._boundary.run(run_id, self._named, step, step.model or read_model(result))
+            if not step.model:
+                self._boundary.run(run_id, lambda: self._named(step, read_model(result)))
             silent = usage is None and error is None and step.streamed and step.account is not None
             if silent and step.provider in _OPENAI_STYLE:
                 self._hint_at_usage()
@@ -178,11 +177,11 @@ class RunRecorder:
             _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
     def _open_run(self, run_id: object, metadata: Metadata, now: float) -> Run:
-        config = self._config_of(self._config, metadata, run_id)
+        config = self._boundary.run(run_id, self._choose, metadata) if self._choose else None
         account = self._account(config, metadata, run_id)
         sources, journey = self._nodes, None
         if isinstance(config, LdAiAgentGraph) and account is not None:
-            sources = {**config.nodes, **self._nodes}
+            sources = {**{key: chooser(node) for key, node in config.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in config.edges}
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
         return Run(run_id, account, now, _reports(self), sources, journey)
@@ -196,13 +195,10 @@ class RunRecorder:
         if node not in run.sources:
             return Place(None, task)
         if node not in run.nodes:
-            config = self._config_of(run.sources[node], metadata, run.root_run_id)
+            config = self._boundary.run(run.root_run_id, run.sources[node], metadata)
             self.table.add_node(run, node, self._account(config, metadata, run.root_run_id, node))
         step = metadata.get("langgraph_step")
         return Place(node, task, step if isinstance(step, int) else 0)
-
-    def _config_of(self, source: ConfigSource | None, metadata: Metadata, run_id: object) -> AiConfig | None:
-        return self._boundary.run(run_id, config_of, source, metadata) if source is not None else None
 
     def _account(
         self, config: AiConfig | None, metadata: Metadata, root_run_id: object, node: str = ""
@@ -220,7 +216,7 @@ class RunRecorder:
             self._boundary.run(run.root_run_id, self._report, run)
 
     def _report(self, run: Run) -> None:
-        report = run.report()
+        report = run.report() if run.collectors or self._on_run_end is not None else None
         if report is None:
             return
         for reports in run.collectors:

@@ -19,6 +19,7 @@ MAX_TOKEN_LENGTH: Final = 16_384
 MAX_VERSION: Final = 2**63 - 1
 """The greatest version that is read, as far from 0 on either side."""
 
+_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 _TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
 
 
@@ -122,8 +123,7 @@ def decode_graph(token: str) -> GraphRunIdentity:
 
 
 def _token(fields: dict[str, str | int]) -> str:
-    text = json.dumps(fields, separators=(",", ":"))
-    return urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+    return urlsafe_b64encode(_to_json(fields).encode("ascii")).rstrip(b"=").decode("ascii")
 
 
 def _fields(token: str) -> dict[str, object]:

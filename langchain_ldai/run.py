@@ -12,7 +12,7 @@ from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome, classify
 from langchain_ldai.report import RunReport, report_of
-from langchain_ldai.sources import ConfigSource
+from langchain_ldai.sources import Choose
 
 
 class Place(NamedTuple):
@@ -40,6 +40,7 @@ class Step:
         "account",
         "first_token_seen",
         "is_model",
+        "is_open",
         "is_task",
         "is_visit",
         "model",
@@ -58,7 +59,6 @@ class Step:
         account: Account | None,
         started: float,
         place: Place,
-        *,
         is_visit: bool,
         is_task: bool,
     ) -> None:
@@ -69,6 +69,7 @@ class Step:
         self.place = place
         self.is_visit = is_visit
         self.is_task = is_task
+        self.is_open = True
         self.is_model = False
         self.model = ""
         self.provider = ""
@@ -84,10 +85,12 @@ class Run:
         account: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         now: When it started, in seconds.
         collectors: Lists that take the run's report.
-        sources: The AI Configs of its named nodes, or functions to them, by node name.
+        sources: How the AI Configs of its named nodes are chosen, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
 
     Attributes:
+        steps: Those that have started and not ended.
+        is_held: Whether its table still knows it.
         tasks: LangGraph's tasks that have started, and whether they succeeded; one that starts again is a retry.
     """
 
@@ -96,11 +99,15 @@ class Run:
         "closed",
         "collectors",
         "ended_at",
+        "has_tool_calls",
         "interrupted",
+        "is_ai_run",
+        "is_held",
         "journey",
         "last_event",
         "nodes",
         "outcome",
+        "root",
         "root_run_id",
         "sources",
         "steps",
@@ -113,7 +120,7 @@ class Run:
         account: Account | None,
         now: float,
         collectors: tuple[list[RunReport], ...],
-        sources: Mapping[str, ConfigSource],
+        sources: Mapping[str, Choose],
         journey: Journey | None,
     ) -> None:
         self.root_run_id = root_run_id
@@ -122,28 +129,37 @@ class Run:
         self.sources = sources
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
-        self.steps: dict[object, Step] = {}
+        self.root: Step | None = None
+        self.steps: set[Step] = set()
         self.tasks: dict[str, bool] = {}
         self.last_event = now
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
         self.interrupted = False
         self.closed = False
+        self.is_held = True
+        self.is_ai_run = False
+        self.has_tool_calls = False
 
     def add(self, run_id: object, parent: Step | None, place: Place, now: float) -> Step:
         """Add a step below its parent, the root where there is none; in a named node it is the node's."""
+        self.last_event = now
+        if parent is not None and place is parent.place:
+            step = Step(self, run_id, parent.account, now, place, False, False)
+            self.steps.add(step)
+            return step
         account = parent.account if parent else self.account
         if place.node is not None:
             account = self.nodes[place.node]
         is_visit = parent is None or account is not parent.account
         is_task = bool(place.task) and (parent is None or parent.place.task != place.task)
-        step = Step(self, run_id, account, now, place, is_visit=is_visit, is_task=is_task)
+        step = Step(self, run_id, account, now, place, is_visit, is_task)
+        self.root = self.root or step
         if is_task:
             if account and not self.tasks.get(place.task, True):
                 account.retries += 1
             self.tasks[place.task] = False
-        self.steps[run_id] = step
-        self.last_event = now
+        self.steps.add(step)
         if is_visit and account:
             account.visit_started(now)
         if is_visit and self.journey and place.node:
@@ -157,6 +173,7 @@ class Run:
             return []
         for account in self._counted_for(step):
             account.model_started(step.started)
+            self.is_ai_run = True
         return self._tools_due()
 
     def first_token(self, step: Step, now: float) -> list[Due]:
@@ -170,19 +187,19 @@ class Run:
         if step.account is None or self.closed:
             return []
         step.account.tool_called(name)
+        self.has_tool_calls = True
         return self._tools_due()
 
     def _tools_due(self) -> list[Due]:
-        if not self._is_ai_run():
+        if not self.is_ai_run or not self.has_tool_calls:
             return []
+        self.has_tool_calls = False
         return [due for account in self.accounts() if (due := account.tools_due())]
-
-    def _is_ai_run(self) -> bool:
-        return any(account.model_calls for account in self.accounts())
 
     def end(self, step: Step, error: BaseException | None, usage: TokenUsage | None, now: float) -> list[Due]:
         """End a step and return what became final by it; the root's end ends the run."""
-        del self.steps[step.run_id]
+        self.steps.remove(step)
+        step.is_open = False
         self.last_event = now
         if self.closed:
             return []
@@ -191,9 +208,10 @@ class Run:
         if step.is_model:
             for account in self._counted_for(step):
                 account.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
-        if step.run_id == self.root_run_id and self.ended_at is None:
+        if step is self.root:
             return self._root_ended(step, outcome, now)
-        self._node_ended(step, outcome, now)
+        if step.is_visit or step.is_task:
+            self._node_ended(step, outcome, now)
         return self.close() if self.ended_at is not None and not self.calls_are_open() else []
 
     def abandon(self, now: float) -> list[Due]:
@@ -210,7 +228,7 @@ class Run:
 
     def calls_are_open(self) -> bool:
         """Whether a model call that counts has not ended."""
-        return any(step.is_model and self._counted_for(step) for step in self.steps.values())
+        return any(step.is_model and self._counted_for(step) for step in self.steps)
 
     def accounts(self) -> list[Account]:
         """Return every account of the run."""
@@ -221,7 +239,7 @@ class Run:
 
         Called outside the lock, once everything due has been recorded.
         """
-        if not self._is_ai_run():
+        if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
         counted = {name: account for name, account in self.nodes.items() if account and account.model_calls}
@@ -231,8 +249,11 @@ class Run:
 
     def _counted_for(self, step: Step) -> list[Account]:
         """Return the accounts that a model call counts for: an agent graph counts its nodes' calls too."""
-        both = (step.account, self.account) if self.journey else (step.account,)
-        return list(dict.fromkeys(account for account in both if account))
+        if step.account is None:
+            return [self.account] if self.journey and self.account else []
+        if self.journey is None or self.account is None or self.account is step.account:
+            return [step.account]
+        return [step.account, self.account]
 
     def _node_ended(self, step: Step, outcome: Outcome, now: float) -> None:
         if step.is_task and outcome is Outcome.SUCCESS:
@@ -247,7 +268,7 @@ class Run:
     def _root_ended(self, root: Step, outcome: Outcome, now: float) -> list[Due]:
         if outcome is Outcome.SUCCESS and self.interrupted:
             outcome = Outcome.INTERRUPTED
-        if outcome is Outcome.SUCCESS and any(step.streamed for step in self.steps.values()):
+        if outcome is Outcome.SUCCESS and any(step.streamed for step in self.steps):
             outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
         if root.account:
             root.account.visit_ended(root.started, now, outcome)
@@ -259,7 +280,7 @@ class Run:
     def _settle(self, outcome: Outcome, now: float) -> None:
         self.outcome = outcome
         self.ended_at = now
-        for step in self.steps.values():
+        for step in self.steps:
             if step.is_visit and step.account:
                 step.account.outcome = outcome
         for account in self.accounts():

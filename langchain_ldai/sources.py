@@ -30,6 +30,8 @@ class ResumableAiConfig(Protocol):
 ConfigSource = AiConfig | Callable[[Mapping[str, object]], AiConfig | None]
 """An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
 
+Choose = Callable[[Mapping[str, object] | None], AiConfig | None]
+
 
 def check_source(name: str, source: object, needed_for: str = "") -> None:
     """Raise where a source cannot give what a handler needs.
@@ -54,11 +56,11 @@ def check_source(name: str, source: object, needed_for: str = "") -> None:
         )
 
 
-def config_of(source: ConfigSource, metadata: Mapping[str, object] | None) -> AiConfig | None:
-    """Return the AI Config of a run with this metadata, which the source can read but not change."""
+def chooser(source: ConfigSource) -> Choose:
+    """Return a function from a run's metadata, which it can read but not change, to the run's AI Config."""
     if isinstance(source, AiConfig):
-        return source
-    return source(MappingProxyType(metadata or {}))
+        return lambda metadata: source
+    return lambda metadata: source(MappingProxyType(metadata or {}))
 
 
 def served_model(config: AiConfig) -> str:

@@ -67,7 +67,7 @@ class RunTable:
     def is_open(self, run_id: object) -> bool:
         """Whether a LangChain run has started and not ended."""
         step = self._steps.get(run_id)
-        return step is not None and run_id in step.run.steps
+        return step is not None and step.is_open
 
     def is_late(self, run_id: object, parent_run_id: object, now: float) -> bool:
         """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
@@ -76,22 +76,31 @@ class RunTable:
         self._leave(run_id, now)
         return True
 
-    def start(self, run: Run, run_id: object, parent: Step | None, place: Place, now: float) -> Step | None:
-        """Add a step to its run, opening the run where the step is its root.
+    def open(self, run: Run, place: Place, now: float) -> Step | None:
+        """Hold a new run and return its root; `None` where its id is open already."""
+        batch = Batch()
+        with self._lock:
+            if self.is_open(run.root_run_id):
+                return None
+            self._make_room(now, batch)
+            self._runs[run] = None
+            self._next_look = min(self._next_look, now + self._run_timeout)
+            root = self._steps[run.root_run_id] = run.add(run.root_run_id, None, place, now)
+        if batch.closed:
+            self._deliver(batch)
+        return root
+
+    def start(self, run_id: object, parent: Step, place: Place, now: float) -> Step | None:
+        """Add a step to its parent's run and return it.
 
         Returns:
             The step, or `None` where it is known already, or its run has been given up meanwhile.
         """
-        batch = Batch()
+        run = parent.run
         with self._lock:
-            if self.is_open(run_id) or (parent is not None and not self._holds(run)):
+            if self.is_open(run_id) or not run.is_held:
                 return None
-            if parent is None:
-                self._make_room(now, batch)
-                self._runs[run] = None
-                self._next_look = min(self._next_look, now + self._run_timeout)
             step = self._steps[run_id] = run.add(run_id, parent, place, now)
-        self._deliver(batch)
         return step
 
     def add_node(self, run: Run, node: str, account: Account | None) -> None:
@@ -106,21 +115,21 @@ class RunTable:
         if due:
             self._deliver(Batch(due=due))
 
-    def end(self, run_id: object, error: BaseException | None, usage: TokenUsage | None) -> None:
+    def end(self, run_id: object, error: BaseException | None = None, usage: TokenUsage | None = None) -> None:
         """End a step, and with the root its run; an id that is not known is ignored."""
-        batch = Batch()
         with self._lock:
-            if not self.is_open(run_id):
+            step = self._steps.get(run_id)
+            if step is None or not step.is_open:
                 return
-            step = self._steps.pop(run_id)
+            del self._steps[run_id]
             run, now = step.run, monotonic()
             was_closed = run.closed
-            batch.due += run.end(step, error, usage, now)
-            if run.closed and not was_closed:
-                batch.closed.append(run)
+            due = run.end(step, error, usage, now)
+            is_closed = run.closed and not was_closed
             if run.ended_at is not None:
                 self._settle(run, step, now)
-        self._deliver(batch)
+        if due or is_closed:
+            self._deliver(Batch(due, [run] if is_closed else []))
 
     def flush(self) -> None:
         """Close every run that has ended or is silent for too long, and forget the ids of ended ones."""
@@ -134,13 +143,14 @@ class RunTable:
             self._keep_timer(now)
         self._deliver(batch)
 
-    def _holds(self, run: Run) -> bool:
-        return run in self._runs or run in self._ended
-
     def _settle(self, run: Run, step: Step, now: float) -> None:
         """Keep an ended run where it waits, or where more may start below its ids; else drop it."""
-        if step.run_id == run.root_run_id:
+        if step is run.root:
             del self._runs[run]
+            if run.closed and not run.steps and run.outcome is Outcome.SUCCESS:
+                run.is_held = False
+                self._leave(step.run_id, now)
+                return
             self._ended[run] = None
             self._steps[step.run_id] = step
         if not run.closed:
@@ -195,9 +205,10 @@ class RunTable:
         self._runs.pop(run, None)
         self._ended.pop(run, None)
         self._waiting.discard(run)
-        for run_id in (*run.steps, run.root_run_id):
-            step = self._steps.get(run_id)
-            if step is not None and step.run is run:
+        run.is_held = False
+        for run_id in (*(step.run_id for step in run.steps), run.root_run_id):
+            known = self._steps.get(run_id)
+            if known is not None and known.run is run:
                 del self._steps[run_id]
 
     def _keep_timer(self, now: float) -> None:

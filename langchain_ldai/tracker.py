@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, Literal
@@ -74,13 +74,14 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
             events.MODEL_NAME: model_name,
             events.PROVIDER_NAME: provider_name,
         }
-        optional = {
-            events.VARIATION_KEY: identity.variation_key or None,
-            events.GRAPH_KEY: identity.graph_key or None,
-            events.MODEL_KEY: model_key or None,
-            events.MODEL_VERSION: model_version,
-        }
-        data.update({name: value for name, value in optional.items() if value is not None})
+        if identity.variation_key:
+            data[events.VARIATION_KEY] = identity.variation_key
+        if identity.graph_key:
+            data[events.GRAPH_KEY] = identity.graph_key
+        if model_key:
+            data[events.MODEL_KEY] = model_key
+        if model_version is not None:
+            data[events.MODEL_VERSION] = model_version
         super().__init__(f"{identity.run_id}/{identity.config_key}", data, send)
         self._identity = identity
         self._token = encode(identity)
@@ -232,7 +233,7 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
 
     def _report(self, slot: _Slot, value: _Value) -> None:
         for event, metric_value in _events_of(slot, value):
-            self._send(event, dict(self._data), metric_value)
+            self._send(event, self._data.copy(), metric_value)
 
 
 def _valid(feedback: Feedback) -> Feedback:
@@ -244,7 +245,7 @@ def _valid(feedback: Feedback) -> Feedback:
         ) from None
 
 
-def _events_of(slot: _Slot, value: _Value) -> Iterator[tuple[str, float]]:
+def _events_of(slot: _Slot, value: _Value) -> list[tuple[str, float]]:
     match value:
         case TokenUsage():
             parts = (
@@ -252,10 +253,10 @@ def _events_of(slot: _Slot, value: _Value) -> Iterator[tuple[str, float]]:
                 (events.TOKENS_INPUT, value.input),
                 (events.TOKENS_OUTPUT, value.output),
             )
-            yield from (part for part in parts if part[1] > 0)
+            return [part for part in parts if part[1] > 0]
         case Feedback():
-            yield _FEEDBACK_EVENT[value], 1
+            return [(_FEEDBACK_EVENT[value], 1)]
         case bool():
-            yield events.SUCCESS if value else events.ERROR, 1
+            return [(events.SUCCESS if value else events.ERROR, 1)]
         case _:
-            yield _MILLISECONDS_EVENT[slot], value
+            return [(_MILLISECONDS_EVENT[slot], value)]

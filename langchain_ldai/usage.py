@@ -4,7 +4,7 @@ LangChain's `usage_metadata` comes first. Models that do not fill it in leave th
 places, and under one of the names, listed here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
@@ -31,6 +31,7 @@ _OUTPUT: Final = (
     ("candidates_token_count", "thoughts_token_count"),
     ("eval_count",),
 )
+_BEYOND_64_BITS: Final = 2**63
 _TOTAL: Final = (("total_tokens",), ("totalTokens",), ("total_token_count",))
 
 _MODEL: Final = ("model_name", "model", "model_id")
@@ -51,11 +52,14 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
         result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
     """
     generations = [generation for candidates in result.generations for generation in candidates]
-    messages = [generation.message for generation in generations if isinstance(generation, ChatGeneration)]
-    standard = [usage for message in messages if (usage := getattr(message, "usage_metadata", None))]
-    if any(usage.get("total_cost") == 0 for usage in standard):
-        return None
-    return next((usage for counts in _counts(result, standard, generations) if (usage := _read(counts))), None)
+    for generation in generations:
+        message = generation.message if isinstance(generation, ChatGeneration) else None
+        standard = getattr(message, "usage_metadata", None)
+        if standard and standard.get("total_cost") == 0:
+            return None
+        if standard and (usage := _standard(standard)):
+            return usage
+    return next((usage for counts in _counts(result, generations) if (usage := _read(counts))), None)
 
 
 def read_model(result: LLMResult) -> str:
@@ -63,14 +67,20 @@ def read_model(result: LLMResult) -> str:
     sources = [result.llm_output or {}]
     for candidates in result.generations:
         sources += [item.message.response_metadata for item in candidates if isinstance(item, ChatGeneration)]
-    names = (source.get(name) for source in sources for name in _MODEL)
-    return next((name for name in names if isinstance(name, str) and name), "")
+    for source in filter(None, sources):
+        for name in _MODEL:
+            if isinstance(model := source.get(name), str) and model:
+                return model
+    return ""
 
 
-def _counts(
-    result: LLMResult, standard: Iterable[Mapping[str, object]], generations: Iterable[Generation]
-) -> Iterator[Mapping[str, object]]:
-    yield from standard
+def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
+    used_input, used_output = _positive(counts.get("input_tokens")), _positive(counts.get("output_tokens"))
+    total = _positive(counts.get("total_tokens")) or used_input + used_output
+    return TokenUsage(total, used_input, used_output) if total else None
+
+
+def _counts(result: LLMResult, generations: Sequence[Generation]) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
     is_legacy = not any(isinstance(generation, ChatGeneration) for generation in generations)
     if is_legacy and output.get("token_usage") == {}:
@@ -105,6 +115,6 @@ def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
 
 
 def _positive(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _BEYOND_64_BITS:
         return 0
     return int(value)
