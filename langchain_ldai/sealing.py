@@ -1,0 +1,134 @@
+"""Resumption tokens for holders whom one does not trust; with the extra `sealed`."""
+
+import hashlib
+import re
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Iterable
+from typing import Final
+
+from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
+from langchain_ldai.resumption import MAX_TOKEN_LENGTH, decode, decode_graph
+
+try:
+    from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+except ImportError as error:
+    raise ImportError('TokenSealer needs cryptography: pip install "langchain-ldai[sealed]"') from error
+
+MAX_SEALED_LENGTH: Final = 2 * MAX_TOKEN_LENGTH
+"""The longest sealed token that is read, in characters; more than the longest token gets when it is sealed."""
+
+_KEY_ID_LENGTH: Final = 12
+_BASE64: Final = re.compile("[A-Za-z0-9_-]+={0,2}")
+
+
+class TokenSealer:
+    """Seals resumption tokens: opaque, authenticated, good for a time, and not to be made without a key.
+
+    A plain token shows the keys of the AI Config and its variation, and anyone can write another. A sealed one
+    is `<key id>.<Fernet token>`; the key id is a digest of the key.
+
+    Args:
+        keys: Fernet keys, as `generate_key` makes them. The first one seals; all of them unseal, so that keys
+            can be changed without a token lost.
+        ttl: Seconds for which a sealed token is good; `None` for ever.
+
+    Raises:
+        TypeError: If a key is neither text nor bytes.
+        ValueError: If there is no key, one is no Fernet key, or `ttl` is not above 0.
+    """
+
+    def __init__(self, keys: Iterable[str | bytes], *, ttl: float | None = THIRTY_DAYS) -> None:
+        if isinstance(keys, str | bytes):
+            raise TypeError("keys is a list of Fernet keys, not one key: TokenSealer([key])")
+        named = [_named_key(position, key) for position, key in enumerate(keys)]
+        if not named:
+            raise ValueError("a TokenSealer needs a key: TokenSealer([TokenSealer.generate_key()])")
+        self._ttl = None if ttl is None else check_lifetime(ttl)
+        self._key_id = named[0][0]
+        self._key_ids = {key_id for key_id, _ in named}
+        self._fernet = MultiFernet([fernet for _, fernet in named])
+
+    @staticmethod
+    def generate_key() -> str:
+        """Return a new Fernet key: keep it where secrets are kept."""
+        return Fernet.generate_key().decode("ascii")
+
+    def seal(self, token: str) -> str:
+        """Return a resumption token sealed; each time another text.
+
+        Args:
+            token: The token of a run, or of a run of an agent graph.
+
+        Raises:
+            TypeError: If it is not a string.
+            InvalidResumptionTokenError: If it is not a resumption token.
+        """
+        _check(token)
+        return f"{self._key_id}.{self._fernet.encrypt(token.encode('utf-8')).decode('ascii')}"
+
+    def unseal(self, sealed: str) -> str:
+        """Return the resumption token that was sealed.
+
+        Args:
+            sealed: What `seal` returned, here or in another process that has one of the keys.
+
+        Raises:
+            TypeError: If it is not a string.
+            InvalidResumptionTokenError: If it is plain, expired, was changed, or was sealed with another key.
+                The message, which quotes nothing of it, is for the log: tell no outsider which it was.
+        """
+        if not isinstance(sealed, str):
+            raise TypeError(f"a sealed token is a str, not {type(sealed).__name__}")
+        if len(sealed) > MAX_SEALED_LENGTH:
+            raise _invalid(f"it has {len(sealed):,} characters, more than {MAX_SEALED_LENGTH:,}")
+        key_id, dot, token = sealed.partition(".")
+        if not dot:
+            raise _invalid("it is a plain one" if _is_plain(sealed) else "it has no key id")
+        if key_id not in self._key_ids:
+            raise _invalid("it was sealed with a key that is not among this sealer's")
+        try:
+            # Fernet alone would overlook what is not Base64 in it.
+            plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "")
+        except InvalidToken:
+            raise _invalid("it was changed after it was sealed") from None
+        sealed_at = self._fernet.extract_timestamp(token)
+        if self._ttl is not None and sealed_at + self._ttl < time.time():
+            raise _invalid("it has expired")
+        return plain.decode("utf-8")
+
+    def __repr__(self) -> str:
+        return f"TokenSealer(<{len(self._key_ids)} keys>, ttl={self._ttl})"
+
+
+def _named_key(position: int, key: str | bytes) -> tuple[str, Fernet]:
+    if not isinstance(key, str | bytes):
+        raise TypeError(f"keys[{position}] is a Fernet key in text or bytes, not {type(key).__name__}")
+    try:
+        fernet = Fernet(key)
+    except ValueError:
+        raise ValueError(
+            f"keys[{position}] is not a Fernet key, 32 bytes in URL-safe Base64; generate_key() makes one"
+        ) from None
+    digest = hashlib.sha256(b"langchain_ldai key id\0" + urlsafe_b64decode(key))
+    return digest.hexdigest()[:_KEY_ID_LENGTH], fernet
+
+
+def _check(token: str) -> None:
+    try:
+        decode(token)
+    except InvalidResumptionTokenError:
+        decode_graph(token)
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        _check(text)
+    except InvalidResumptionTokenError:
+        return False
+    return True
+
+
+def _invalid(reason: str) -> InvalidResumptionTokenError:
+    return InvalidResumptionTokenError(f"not a sealed resumption token: {reason}")
