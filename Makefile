@@ -84,7 +84,7 @@ lock: $(UV_DONE) ## renew every lock file in requirements/
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:dev -o requirements/dev.txt
 	$(COMPILE) $(TESTED) -o requirements/langchain-0.3.txt
-	$(COMPILE) pyproject.toml --no-deps --resolution lowest-direct -o .uv/lowest.txt
+	$(COMPILE) pyproject.toml --all-extras --no-deps --resolution lowest-direct -o .uv/lowest.txt
 	$(COMPILE) $(TESTED) -c .uv/lowest.txt -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:langgraph-server -o requirements/langgraph-server.txt
 

@@ -26,6 +26,7 @@ from langchain_ldai.evaluation import (
 from langchain_ldai.graph import LdAiAgentGraph, with_nodes
 from langchain_ldai.interpolation import as_written, renderer
 from langchain_ldai.loop_sink import LoopSink
+from langchain_ldai.slots import Send
 
 
 class LdAiClient(AiClient):
@@ -177,8 +178,13 @@ class AsyncLdAiClient(AiClient):
         ledger_timeout: float = 60.0,
     ) -> None:
         claims = Claims(ledger, on_ledger_error, ledger_timeout) if ledger is not None else None
-        super().__init__(LoopSink(client), claims)
+        self._events = LoopSink(client)
+        super().__init__(self._events, claims)
         self._flags = client
+
+    def _sender(self, context: Context) -> Send:
+        self._events.note_loop()
+        return super()._sender(context)
 
     async def close(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  as the synchronous one has it
         """See `LdAiClient.close`."""

@@ -90,13 +90,17 @@ class TokenSealer:
             raise _invalid("it was sealed with a key that is not among this sealer's")
         try:
             # Fernet alone would overlook what is not Base64 in it.
-            plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "")
+            plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "").decode("utf-8")
         except InvalidToken:
             raise _invalid("it was changed after it was sealed") from None
+        except UnicodeDecodeError:
+            plain = ""
         sealed_at = self._fernet.extract_timestamp(token)
         if self._ttl is not None and sealed_at + self._ttl < time.time():
             raise _invalid("it has expired")
-        return plain.decode("utf-8")
+        if not _is_plain(plain):
+            raise _invalid("what was sealed is not a resumption token")
+        return plain
 
     def __repr__(self) -> str:
         return f"TokenSealer(<{len(self._key_ids)} keys>, ttl={self._ttl})"

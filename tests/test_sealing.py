@@ -81,6 +81,8 @@ REFUSED = {
     "not-ascii": (SEALED[:13] + "\ud800\u00e9", "it was changed"),
     "garbage-behind": (SEALED + "\u00d6\u00d6", "it was changed"),
     "line-behind": (SEALED + "\n", "it was changed"),
+    "of-something-else": (f"{SEALED[:13]}{Fernet(OLD).encrypt(b'hello').decode()}", "what was sealed is not"),
+    "of-bytes": (f"{SEALED[:13]}{Fernet(OLD).encrypt(bytes([255])).decode()}", "what was sealed is not"),
     "no-key-id": (SEALED.partition(".")[2], "it has no key id"),
     "empty": ("", "it has no key id"),
     "too-long": ("A" * (MAX_SEALED_LENGTH + 1), "32,769 characters, more than 32,768"),

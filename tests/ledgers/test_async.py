@@ -56,10 +56,15 @@ class OnOneThread(AsyncRecordingClient):
 
 
 @pytest.mark.asyncio
-async def test_an_asynchronous_client_is_used_on_one_thread(context: Context) -> None:
-    """No other thread than its loop's calls an asynchronous client."""
+@pytest.mark.parametrize("where", ["in-the-loop", "before-it"])
+async def test_an_asynchronous_client_is_used_on_one_thread(where: str, context: Context) -> None:
+    """No other thread than its loop's calls an asynchronous client, wherever it was made."""
     client = OnOneThread()
-    ai = AsyncLdAiClient(client, ledger=MemoryLedger())
+    if where == "before-it":
+        ai = await asyncio.to_thread(AsyncLdAiClient, client, ledger=MemoryLedger())
+        client.threads.clear()
+    else:
+        ai = AsyncLdAiClient(client, ledger=MemoryLedger())
     tracker = (await ai.completion_config("support-bot", context)).create_tracker()
 
     await asyncio.to_thread(tracker.track_success)

@@ -1,0 +1,81 @@
+"""What is posted to the feedback route and what it answers, as types and as an OpenAPI document."""
+
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_BODY_BYTES: Final = 16_384
+MAX_TOKEN_LENGTH: Final = 4_096
+MAX_COMMENT_LENGTH: Final = 1_000
+"""In characters; with both limits a body that keeps them is not too large, however JSON escapes it."""
+
+ERRORS: Final = {
+    400: "malformed",
+    401: "invalid_token",
+    405: "method_not_allowed",
+    409: "already_recorded",
+    413: "too_large",
+    415: "not_json",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+"""What a refusal's code is, by its status."""
+
+
+class FeedbackRequest(BaseModel):
+    """What is posted: the run's sealed token, what the user thought of it, and why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: str = Field(pattern="^[A-Za-z0-9_.=-]+$", max_length=MAX_TOKEN_LENGTH)
+    kind: Literal["positive", "negative"]
+    comment: str | None = Field(default=None, max_length=MAX_COMMENT_LENGTH)
+
+
+_SCHEMAS: Final[dict[str, Any]] = {
+    "Accepted": {
+        "type": "object",
+        "required": ["status"],
+        "properties": {"status": {"const": "accepted"}},
+        "additionalProperties": False,
+    },
+    "Refusal": {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "message"],
+                "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                "additionalProperties": False,
+            }
+        },
+        "additionalProperties": False,
+    },
+}
+
+
+def feedback_openapi(path: str = "/feedback") -> dict[str, Any]:
+    """Return the OpenAPI document of the feedback route at a path."""
+    schemas = {202: "Accepted", **dict.fromkeys(ERRORS, "Refusal")}
+    del schemas[405]  # the answer to other methods than the one that is described
+    post = {
+        "operationId": "feedback",
+        "summary": "Record feedback on a run",
+        "requestBody": {"required": True, **_json("FeedbackRequest")},
+        "responses": {
+            str(status): {"description": HTTPStatus(status).phrase, **_json(schema)}
+            for status, schema in schemas.items()
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Feedback on runs", "version": "1"},
+        "paths": {path: {"post": post}},
+        "components": {"schemas": {"FeedbackRequest": FeedbackRequest.model_json_schema(), **_SCHEMAS}},
+    }
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}

@@ -1,0 +1,130 @@
+"""The feedback route within an application: whose feedback it is, where comments go, who may post."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from ldclient import Context
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from langchain_ldai import Feedback, LdAiClient
+from langchain_ldai.sealing import TokenSealer
+from langchain_ldai.server import FeedbackReceived, feedback_routes
+from langchain_ldai.testing import RecordingClient
+from tests.server.conftest import Open, user_of
+
+pytestmark = pytest.mark.asyncio
+
+Run = tuple[str, str]
+
+
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_what_was_said_beside_it_goes_to_its_own_place(
+    is_async: bool, ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, caplog, client
+) -> None:
+    """The comment reaches `on_feedback`, and neither LaunchDarkly nor a log; both functions may be async."""
+    caplog.set_level(logging.DEBUG)
+    received: list[FeedbackReceived] = []
+
+    async def context_for(request) -> Context:
+        return Context.create("ada")
+
+    async def on_feedback(feedback: FeedbackReceived) -> None:
+        received.append(feedback)
+
+    routes = feedback_routes(
+        ai,
+        sealer,
+        context_for=context_for if is_async else lambda request: Context.create("ada"),
+        on_feedback=on_feedback if is_async else received.append,
+    )
+    body = {"token": run[1], "kind": "negative", "comment": "too salty"}
+    for _ in range(2):
+        await browser(Starlette(routes=routes)).post("/feedback", json=body)
+
+    expected = FeedbackReceived(run[0], "support-bot", Feedback.NEGATIVE, "too salty", Context.create("ada"))
+    assert received == [expected]
+    assert "too salty" not in caplog.text + repr(client.events) + repr(received)
+    assert run[1] not in caplog.text
+
+
+async def test_whom_the_application_does_not_know_it_refuses_itself(
+    ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, client: RecordingClient
+) -> None:
+    """What `context_for` raises as `HTTPException` is the answer, in JSON, and nothing is recorded."""
+
+    def context_for(request) -> Context:
+        raise HTTPException(403, "log in first")
+
+    app = Starlette(routes=feedback_routes(ai, sealer, context_for=context_for))
+
+    answer = await browser(app).post("/feedback", json={"token": run[1], "kind": "positive"})
+
+    assert (answer.status_code, answer.json()) == (
+        403,
+        {"error": {"code": "forbidden", "message": "log in first"}},
+    )
+    assert client.metrics(run[0]) == {}
+
+
+async def test_other_sites_may_not_post_unless_they_are_named(
+    ai: LdAiClient, app: Starlette, browser: Open, run: Run, sealer: TokenSealer
+) -> None:
+    """Without `allow_origins` no CORS header is sent; with it, to the origins named."""
+    shop, asks = "https://shop.example", {"access-control-request-method": "POST"}
+    named = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of, allow_origins=[shop]))
+
+    closed = await browser(app).options("/feedback", headers={"origin": shop, **asks})
+    opened = await browser(named).options("/feedback", headers={"origin": shop, **asks})
+    other = await browser(named).options("/feedback", headers={"origin": "https://other.example", **asks})
+    posted = await browser(named).post(
+        "/feedback", json={"token": run[1], "kind": "positive"}, headers={"origin": shop}
+    )
+
+    assert closed.status_code == 405
+    assert "access-control-allow-origin" not in {*closed.headers, *other.headers}
+    assert opened.headers["access-control-allow-origin"] == posted.headers["access-control-allow-origin"] == shop
+    assert posted.status_code == 202
+
+
+async def test_a_client_that_hangs_up_is_no_error(app: Starlette) -> None:
+    """Whoever leaves before the body has arrived gets no answer, and none is logged."""
+    sent = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/feedback",
+        "headers": [(b"content-type", b"application/json")],
+        "query_string": b"",
+    }
+
+    await app(scope, receive, sent.append)
+
+    assert sent == []
+
+
+async def test_a_limit_is_one(ai: LdAiClient, sealer: TokenSealer) -> None:
+    """Another text is refused at construction."""
+    with pytest.raises(ValueError, match="rate limit"):
+        feedback_routes(ai, sealer, context_for=user_of, limit="often")
+
+
+async def test_starlette_is_asked_for_by_its_extra() -> None:
+    """Without the packages the error names the extra."""
+    program = (
+        "import sys; sys.modules['starlette'] = None\n"
+        "try: import langchain_ldai.server\n"
+        "except ImportError as error: print(error)"
+    )
+
+    ended = subprocess.run(  # noqa: ASYNC221
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+
+    assert ended.stdout.strip() == 'the routes need starlette and limits: pip install "langchain-ldai[server]"'
