@@ -41,6 +41,10 @@ class RunTable:
         deliver: Records what is due and reports the runs closed.
         max_open_runs: Where one more run would be too many, the oldest is closed.
         run_timeout: Seconds of silence after which a run is closed as abandoned.
+
+    Attributes:
+        get: Returns the step of a LangChain run; `None` where it is not known, or no longer. It is asked for
+            each streamed token, hence the dictionary's own method.
     """
 
     def __init__(self, deliver: Callable[[Batch], None], *, max_open_runs: int, run_timeout: float) -> None:
@@ -49,16 +53,13 @@ class RunTable:
         self._run_timeout = run_timeout
         self._lock = threading.RLock()
         self._steps: dict[object, Step] = {}
+        self.get: Callable[[object], Step | None] = self._steps.get
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
         self._waiting: set[Run] = set()
         self._left: OrderedDict[object, float] = OrderedDict()
         self._timer: threading.Timer | None = None
         self._next_look = float("inf")
-
-    def get(self, run_id: object) -> Step | None:
-        """Return the step of a LangChain run; `None` where it is not known, or no longer."""
-        return self._steps.get(run_id)
 
     def __len__(self) -> int:
         """How many runs are open, wait, or have ended so lately that their ids are remembered."""
