@@ -39,8 +39,9 @@ class LdAiHandler(BaseCallbackHandler):
             time from the root's start to its end.
         resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`; a named
             node opens a run of its own in each part.
-        run_ids: Where a run's `runId` comes from: "new" for a new one, or "root" for the id of the run's
-            root in LangChain, so that a server that repeats a run, in whichever process, repeats its id.
+        run_ids: Where a run's `runId` comes from: "new" for a new one, "root" for the id of the run's root in
+            LangChain, or a function from the metadata of the root, or node, to an id (`None`: a new one). A
+            server that repeats a run, in whichever process, then repeats its id.
         sealer: A `TokenSealer`: the token in the metadata is sealed, for those whom one does not trust, and
             `resume` takes a sealed one.
         max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
@@ -70,7 +71,7 @@ class LdAiHandler(BaseCallbackHandler):
         sources = {f"nodes[{name!r}]": source for name, source in by_name.items()}
         if config is not None or not sources:
             sources["config"] = config  # type: ignore[assignment]
-        needed_for = "resume=True" if resume else 'run_ids="root"' if run_ids == "root" else ""
+        needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
         for name, source in sources.items():
             check_source(name, source, needed_for)
         if max_open_runs < 1:

@@ -1,12 +1,21 @@
 """How the account of a run, or of a named node, is opened: for a new run, or for the next part of one."""
 
 import logging
+from collections.abc import Callable, Mapping
 from time import monotonic
+from types import MappingProxyType
 from typing import Literal, cast
 from uuid import NAMESPACE_OID, uuid5
 from weakref import WeakValueDictionary
 
-from langchain_ldai.account import Account, DurationMode, RunTracker, Sealer
+from langchain_ldai.account import (
+    RESUMPTION_TOKEN_KEY,
+    RUN_ID_KEY,
+    Account,
+    DurationMode,
+    RunTracker,
+    Sealer,
+)
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.claims import Claims
 from langchain_ldai.errors import InvalidResumptionTokenError
@@ -15,8 +24,8 @@ from langchain_ldai.sources import AiConfig, ResumableAiConfig, in_our_form, ser
 
 _log = logging.getLogger(__name__)
 
-RunIds = Literal["new", "root"]
-"""Where the id of a run comes from: a new one, or LangChain's id of the root."""
+RunIds = Literal["new", "root"] | Callable[[Mapping[str, object]], str | None]
+"""Where the id of a run comes from: a new one, LangChain's id of the root, or a function from its metadata."""
 
 
 class Openings:
@@ -35,24 +44,27 @@ class Openings:
     def __init__(self, *, duration: DurationMode, resume: bool, run_ids: RunIds, sealer: Sealer | None) -> None:
         if duration not in ("model", "run"):
             raise ValueError(f'duration is "model" or "run", not {duration!r}')
-        if run_ids not in ("new", "root"):
-            raise ValueError(f'run_ids is "new" or "root", not {run_ids!r}')
+        if run_ids not in ("new", "root") and not callable(run_ids):
+            raise ValueError(f'run_ids is "new", "root" or a function from metadata to an id, not {run_ids!r}')
         self._duration = duration
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
-    def open(self, config: AiConfig, token: object, root_run_id: object, node: str) -> Account:
+    def open(self, config: AiConfig, metadata: Mapping[str, object], root_run_id: object, node: str) -> Account:
         """Return a new account.
 
         Args:
             config: Whose metrics it takes.
-            token: The resumption token that the caller gave, `None` where there is none.
+            metadata: The metadata of the step that opens it.
             root_run_id: LangChain's id of the run's root.
             node: Name of the node whose account it is, "" for the run's own.
         """
-        tracker = self._continued(config, token, root_run_id) or self._new(config, root_run_id, node)
+        known = self._run_ids(MappingProxyType(metadata)) if callable(self._run_ids) else None
+        run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
+        token = _callers_token(metadata) if self._resume and not node else None
+        tracker = self._continued(config, token, known or str(root_run_id)) or _new(config, run_id, node)
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
         duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
@@ -73,16 +85,9 @@ class Openings:
                 return False
         return True
 
-    def _new(self, config: AiConfig, root_run_id: object, node: str) -> RunTracker:
-        """Return the tracker of a new run; where ids are roots', that of a named node follows from its root's."""
-        if self._run_ids == "new" or not isinstance(config, ResumableAiConfig):
-            return in_our_form(config.create_tracker())
-        run_id = str(uuid5(NAMESPACE_OID, f"{root_run_id}/{node}")) if node else str(root_run_id)
-        return in_our_form(config.create_tracker(run_id=run_id))
-
-    def _continued(self, config: AiConfig, token: object, root_run_id: object) -> RunTracker | None:
+    def _continued(self, config: AiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
-        if token is None or not self._resume or not isinstance(config, ResumableAiConfig):
+        if token is None or not isinstance(config, ResumableAiConfig):
             return None
         try:
             plain = self._sealer.unseal(cast(str, token)) if self._sealer else cast(str, token)
@@ -91,5 +96,19 @@ class Openings:
             _log.warning("a run is not continued, a new one opens: %s", error)
             return None
         if isinstance(tracker, SlotTracker):
-            tracker.begin_part(str(root_run_id))
+            tracker.begin_part(part)
         return in_our_form(tracker)
+
+
+def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
+    """Return the tracker of a new run; where its id is known, that of a named node follows from it."""
+    if run_id is None or not isinstance(config, ResumableAiConfig):
+        return in_our_form(config.create_tracker())
+    return in_our_form(
+        config.create_tracker(run_id=str(uuid5(NAMESPACE_OID, f"{run_id}/{node}")) if node else run_id)
+    )
+
+
+def _callers_token(metadata: Mapping[str, object]) -> object:
+    """Return the token that the caller gave; one beside a run id is a handler's mark (fact 23)."""
+    return None if RUN_ID_KEY in metadata else metadata.get(RESUMPTION_TOKEN_KEY)

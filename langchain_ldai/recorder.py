@@ -12,8 +12,6 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from langchain_ldai.account import (
     CONFIG_KEY_KEY,
-    RESUMPTION_TOKEN_KEY,
-    RUN_ID_KEY,
     Account,
 )
 from langchain_ldai.adapters import GraphRunTracker
@@ -206,8 +204,7 @@ class RunRecorder:
         """Return a new account, or `None` where there is no AI Config or it gives no tracker."""
         if config is None:
             return None
-        token = None if node else _callers_token(metadata)
-        return self._boundary.run(root_run_id, self._openings.open, config, token, root_run_id, node)
+        return self._boundary.run(root_run_id, self._openings.open, config, metadata or {}, root_run_id, node)
 
     def _deliver(self, batch: Batch) -> None:
         for due in batch.due:
@@ -227,11 +224,6 @@ class RunRecorder:
 
 def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
     return tuple(collector.reports for collector in collectors.get() if collector.recorder is recorder)
-
-
-def _callers_token(metadata: Metadata) -> object:
-    """Return the token that the caller gave; one beside a run id is a handler's mark (fact 23)."""
-    return metadata.get(RESUMPTION_TOKEN_KEY) if metadata and RUN_ID_KEY not in metadata else None
 
 
 def _hidden_parent(table: RunTable) -> Step | None:

@@ -130,6 +130,26 @@ def test_a_run_that_a_server_repeats_sends_nothing_twice(
     assert counts(client, str(root)) == {ERROR: [1], **TOKENS}
 
 
+@pytest.mark.parametrize("is_continued", [False, True], ids=["begun", "continued"])
+def test_a_server_may_keep_its_id_of_a_run_in_the_metadata(
+    is_continued: bool, process: Process, client: RecordingClient, context: Context, reports: list[RunReport]
+) -> None:
+    """Where each attempt has a root of another id, a function finds the run's; a part that is repeated is one."""
+    options = {"run_ids": lambda metadata: metadata.get("server_run"), "resume": is_continued}
+    metadata = {"server_run": "run-7"}
+    if is_continued:
+        token = process().completion_config("support-bot", context).create_tracker().resumption_token
+        metadata[TOKEN] = token
+    for _ in range(2):
+        stream(process(), context, reports, metadata=dict(metadata), **options)
+
+    assert reports[0].root_run_id != reports[1].root_run_id
+    assert (reports[0].run_id == "run-7") is not is_continued
+    assert counts(client, reports[0].run_id) == {SUCCESS: [1], **TOKENS}
+    stream(process(), context, reports, **options)
+    assert reports[2].run_id not in ("run-7", reports[0].run_id, str(reports[2].root_run_id))
+
+
 def test_a_caller_s_token_goes_before_the_roots_id(
     process: Process, context: Context, reports: list[RunReport]
 ) -> None:
@@ -190,7 +210,7 @@ def test_an_agent_graph_claims_and_repeats_as_a_run_does(
 def test_run_ids_of_roots_need_a_config_that_takes_them(client: RecordingClient, context: Context) -> None:
     """A config of the official package is refused at construction; from a function it opens runs of new ids."""
     official = LDAIClient(client).completion_config("support-bot", context)
-    with pytest.raises(TypeError, match='run_ids="root" needs an AI Config with resume_tracker'):
+    with pytest.raises(TypeError, match="run_ids needs an AI Config with resume_tracker"):
         LdAiHandler(official, run_ids="root")
 
     handler = LdAiHandler(lambda metadata: official, run_ids="root")
@@ -202,7 +222,9 @@ def test_run_ids_of_roots_need_a_config_that_takes_them(client: RecordingClient,
 
 def test_run_ids_are_new_or_the_roots(ai: LdAiClient, context: Context) -> None:
     """Another value is refused at construction."""
-    with pytest.raises(ValueError, match='run_ids is "new" or "root", not \'mine\''):
+    with pytest.raises(
+        ValueError, match='run_ids is "new", "root" or a function from metadata to an id, not \'mine\''
+    ):
         LdAiHandler(ai.completion_config("support-bot", context), run_ids="mine")
 
 
