@@ -8,6 +8,8 @@ ARGS    ?=
 # One environment at a time: the targets for other environments call make again with these two changed.
 VENV    ?= .venv
 LOCK    ?= requirements/dev.txt
+# Only a lock all of whose packages have wheels may forbid building.
+BUILD   ?= --no-build
 
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,7 +25,7 @@ BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly fuzz test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
+.PHONY: help demo test test-nightly fuzz .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,7 +33,7 @@ help: ## list the targets
 demo: $(READY) ## set up .venv and run the quickstart
 	$(BIN)/python cookbook/quickstart.py $(ARGS)
 
-test: lint ## lint, type-check, and run all tests with 100 % branch coverage
+test: lint .venv-langgraph-server ## lint, type-check, and run all tests with 100 % branch coverage
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 
@@ -64,7 +66,7 @@ test-all-pythons: ## run the tests on each Python of PYTHONS (3.12 3.13) that is
 	done; \
 	if [ -n "$$left_out" ]; then echo "left out, as not installed:$$left_out"; fi
 
-pytest: $(READY) ## run the tests only (ARGS="-k token" for some of them)
+pytest: $(READY) .venv-langgraph-server ## run the tests only (ARGS="-k token" for some of them)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## check style, formatting and types
@@ -102,8 +104,12 @@ $(UV_DONE): requirements/uv.txt | check-python
 	.uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	@touch $@
 
+# LangServe and the LangGraph server exclude each other's sse-starlette, so that the latter has an environment.
+.venv-langgraph-server: | check-python
+	@$(MAKE) --no-print-directory $@/.ready-$(VERSION) VENV=$@ LOCK=requirements/langgraph-server.txt BUILD=
+
 $(READY): $(LOCK) pyproject.toml $(UV_DONE) | check-python
 	$(PYTHON) -m venv --clear --without-pip $(VENV)
-	$(UV) pip sync --quiet --no-build --python $(BIN)/python --require-hashes $(LOCK)
+	$(UV) pip sync --quiet $(BUILD) --python $(BIN)/python --require-hashes $(LOCK)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

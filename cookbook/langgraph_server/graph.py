@@ -1,0 +1,51 @@
+"""A graph for a LangGraph server whose runs are counted in LaunchDarkly: `langgraph dev` in this folder.
+
+Without an account, `langgraph dev` needs `pip install "langgraph-cli[inmem]"`, and this file a LaunchDarkly: that
+of the SDK key in LAUNCHDARKLY_SDK_KEY, or a local one at the address in LAUNCHDARKLY_URL.
+
+The handler, like the graph, is made once a process: it holds the runs that are open. Whom a run is for is in its
+metadata, `client.runs.stream(..., metadata={"user_id": "ada"})`. A run whose worker was lost is repeated by the
+server; by `run_ids` and the ledger nothing of it counts twice, whichever process repeats it. Several hosts share
+a `RedisLedger`.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from langgraph.graph import START, MessagesState, StateGraph
+from ldclient import Context
+
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler
+from langchain_ldai.ledgers import SqliteLedger
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # for this recipe's neighbours
+from feedback import connect
+from local_model import LocalModel
+
+LEDGER = os.environ.get("LEDGER_FILE", str(Path(tempfile.gettempdir()) / "langgraph-server-ledger.db"))
+
+ai = LdAiClient(connect(), ledger=SqliteLedger(LEDGER))
+
+
+def config_for(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
+    """Return the AI Config for whom a run is."""
+    user = Context.create(str(metadata.get("user_id", "anonymous")))
+    return ai.completion_config("support-bot", user, variables={"product": "the kettle"})
+
+
+handler = LdAiHandler(config_for, run_ids=lambda metadata: metadata.get("run_id"))
+
+
+async def answer(state: MessagesState) -> dict[str, object]:
+    """Answer the last message."""
+    return {"messages": [await LocalModel(model="local-parrot").ainvoke(state["messages"])]}
+
+
+builder = StateGraph(MessagesState)
+builder.add_node("answer", answer)
+builder.add_edge(START, "answer")
+
+graph = builder.compile().with_config(callbacks=[handler])
