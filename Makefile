@@ -25,7 +25,7 @@ BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly fuzz .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
+.PHONY: help demo test test-nightly test-load fuzz .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ fuzz: $(READY) ## give each decoder of tokens a million mutated ones (about thre
 	for decoder in decode decode_graph unseal; do \
 	  $(BIN)/python -m tests.fuzz.tokens $$decoder -runs=1000000 -timeout=1 -max_len=4096 || exit 1; \
 	done
+
+test-load: $(READY) ## let processes race at full size: 1,000 runs for each ledger, 2,000 requests to LangServe
+	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
+	  tests/ledgers/test_processes.py tests/deployments/test_langserve.py $(ARGS)
 
 test-lowest: ## run the tests with the lowest allowed versions of the dependencies
 	@$(MAKE) --no-print-directory pytest VENV=.venv-lowest LOCK=requirements/lowest.txt

@@ -59,9 +59,7 @@ async def test_a_run_id_used_again_is_a_new_run(
     assert counts(client, reports[2].run_id) == {SUCCESS: [1], **TOKENS}
 
 
-async def test_a_run_id_used_twice_at_once_doubles_nothing(
-    handler: LdAiHandler, reports: list[RunReport]
-) -> None:
+async def test_a_run_id_used_twice_at_once_doubles_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """Two runs under one id cannot be told apart: the first end under it ends the run, and no call is doubled.
 
     What the outer one then still starts is below a root that has just ended; the id may be used again (fact 12).

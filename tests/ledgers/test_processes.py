@@ -19,7 +19,7 @@ from tests.support.chains import SUCCESS
 from tests.support.redis_server import DURABLE, RedisServer, running_redis
 
 PROCESSES: Final = 8
-RUNS: Final = int(os.environ.get("LEDGER_RUNS", "1000"))
+RUNS: Final = int(os.environ.get("LEDGER_RUNS", "200"))
 RACER: Final = Path(__file__).parent / "racer.py"
 EVENTS: Final = {
     SUCCESS: 1,
