@@ -184,22 +184,29 @@ def test_a_memory_ledger_is_bounded() -> None:
     assert ledger.claim("b", ["success"], "other") == {"success"}
 
 
-def claims_in_a_fork(ledger: SqliteLedger) -> None:
+def claims_in_a_fork(ledger: SqliteLedger, opened_by: list[int]) -> None:
     """Claim in a process that was forked, whose exit code is what came of it."""
-    os._exit(0 if ledger.claim(RUN, ["success", "tokens"], "child") == {"tokens"} else 1)
+    granted = ledger.claim(RUN, ["success", "tokens"], "child")
+    os._exit(0 if (granted, opened_by[-1]) == ({"tokens"}, os.getpid()) else 1)
 
 
-def test_a_sqlite_ledger_outlives_a_fork(tmp_path: Path) -> None:
-    """A forked process opens the file anew, and both go on."""
+def test_a_sqlite_ledger_outlives_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked process opens the file anew, as SQLite demands, and both go on."""
+    opened_by: list[int] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **kw: opened_by.append(os.getpid()) or connect(*args, **kw)
+    )
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.claim(RUN, ["success"], "parent")
 
-    child = multiprocessing.get_context("fork").Process(target=claims_in_a_fork, args=(ledger,))
+    child = multiprocessing.get_context("fork").Process(target=claims_in_a_fork, args=(ledger, opened_by))
     child.start()
     child.join(60)
 
     assert child.exitcode == 0
     assert ledger.claim(RUN, ["tokens", "feedback"], "parent") == {"feedback"}
+    assert opened_by == [os.getpid()]
     ledger.close()
 
 
