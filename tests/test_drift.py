@@ -1,6 +1,7 @@
 """When another model runs than the AI Config serves, it shows."""
 
 import pytest
+from langchain_core.messages import AIMessageChunk
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.sources import same_model
@@ -28,6 +29,15 @@ def test_another_model_is_named_once(
     assert [report.models for report in reports] == [("large-2",)] * 2
     (record,) = caplog.records
     assert record.message == "AI Config 'support-bot' serves model 'small-1', but 'large-2' is called"
+
+
+def test_a_model_that_tells_its_name_at_the_end_is_known(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """Where the start does not say which model is called, the result may (fact 84)."""
+    said = AIMessageChunk("Hello", response_metadata={"model_name": "small-1"})
+
+    ScriptedChat(script=[[said]]).invoke("How?", {"callbacks": [handler]})
+
+    assert [report.models for report in reports] == [("small-1",)]
 
 
 def test_the_model_served_is_no_drift(

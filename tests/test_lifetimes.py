@@ -160,6 +160,30 @@ def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
     assert (len(reports), client.events) == (1, sent)
 
 
+def test_one_root_seen_twice_at_the_same_time_is_one_run(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the AI Config of a root is being found, the same event may come once more (facts 96, 97)."""
+    again: list[UUID] = []
+
+    def config_for(metadata):
+        if again:
+            handler.on_chain_start(None, {}, run_id=again.pop(), metadata={})
+        return config
+
+    handler = LdAiHandler(config_for, on_run_end=reports.append)
+    root, call = uuid4(), uuid4()
+    again.append(root)
+
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.SUCCESS, 1)]
+    assert handler.open_runs == 0
+
+
 def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:

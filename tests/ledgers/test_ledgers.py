@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import runpy
 import socket
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
+import langchain_ldai.ledgers.redis
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers.redis import RedisLedger
 from tests.support.redis_server import RedisServer, running_redis
@@ -184,6 +186,18 @@ def test_a_memory_ledger_is_bounded() -> None:
     assert ledger.claim("b", ["success"], "other") == {"success"}
 
 
+def test_a_sqlite_ledger_is_opened_anew_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose process has another id is a fork of the one that opened the file; the claims are the same."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.claim(RUN, ["success"], "parent")
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+
+    assert ledger.claim(RUN, ["success", "tokens"], "child") == {"tokens"}
+    ledger.close()
+
+
 def claims_in_a_fork(ledger: SqliteLedger, opened_by: list[int]) -> None:
     """Claim in a process that was forked, whose exit code is what came of it."""
     granted = ledger.claim(RUN, ["success", "tokens"], "child")
@@ -236,15 +250,9 @@ def test_a_file_that_is_no_ledger_is_refused_at_construction(tmp_path: Path) -> 
     assert raised.value.__notes__ == [f"The ledger's file is {path}"]
 
 
-def test_redis_is_asked_for_by_its_extra() -> None:
-    """Without the package the error names the extra; the other ledgers need nothing."""
-    program = (
-        "import sys; sys.modules['redis'] = None\n"
-        "import langchain_ldai.ledgers\n"
-        "try: import langchain_ldai.ledgers.redis\n"
-        "except ImportError as error: print(error)"
-    )
+def test_redis_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package the error names the extra."""
+    monkeypatch.setitem(sys.modules, "redis", None)
 
-    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
-
-    assert ended.stdout.strip() == 'RedisLedger needs redis: pip install "langchain-ldai[redis]"'
+    with pytest.raises(ImportError, match=r'^RedisLedger needs redis: pip install "langchain-ldai\[redis\]"$'):
+        runpy.run_path(langchain_ldai.ledgers.redis.__file__)

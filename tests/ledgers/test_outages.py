@@ -190,3 +190,17 @@ def test_nobody_waits_for_a_worker_that_died(
 
     assert ai.close(timeout=10)
     assert client.metrics(tracker.run_id) == {DURATION: [5]}
+
+
+def test_a_claim_at_exit_is_made_at_once(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the main thread has ended, no thread can be started: the claim is made where it is handed in."""
+    over = threading.Thread()
+    monkeypatch.setattr(threading, "main_thread", lambda: over)
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}

@@ -1,6 +1,5 @@
 """Runs that go on, or are run again, in another process that shares the ledger."""
 
-import asyncio
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -8,7 +7,7 @@ import pytest
 from ldai import LDAIClient
 from ldclient import Context
 
-from langchain_ldai import Feedback, InvalidResumptionTokenError, LdAiClient, LdAiHandler, RunReport, TokenUsage
+from langchain_ldai import Feedback, LdAiClient, LdAiHandler, RunReport, TokenUsage
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
@@ -28,20 +27,6 @@ def process(client: RecordingClient) -> Process:
     client.set_flag("travel", {"root": "writer", "edges": {}})
     ledger = MemoryLedger()
     return lambda: LdAiClient(client, ledger=ledger)
-
-
-class Backwards:
-    """A stand-in for a sealer: a sealed token is the token backwards."""
-
-    def seal(self, token: str) -> str:
-        """Turn it round."""
-        return token[::-1]
-
-    def unseal(self, sealed: str) -> str:
-        """Turn it back; a plain token is refused."""
-        if sealed.startswith("ey"):
-            raise InvalidResumptionTokenError("a plain token")
-        return sealed[::-1]
 
 
 def stream(ai: LdAiClient, context: Context, reports: list[RunReport], then=str, **options: object) -> None:
@@ -220,41 +205,42 @@ def test_run_ids_of_roots_need_a_config_that_takes_them(client: RecordingClient,
     assert runs[0].run_id != str(runs[0].root_run_id)
 
 
+class Resumable:
+    """An AI Config of another make that can be continued."""
+
+    def __init__(self, client: RecordingClient, context: Context) -> None:
+        self.official, self.context = LDAIClient(client), context
+
+    def create_tracker(self, *, run_id: str | None = None) -> object:
+        """Return a tracker of a new run."""
+        return self.official.completion_config("support-bot", self.context).create_tracker()
+
+    def resume_tracker(self, token: str) -> object:
+        """Return a tracker of the run that a token names."""
+        return self.official.create_tracker(token, self.context).value
+
+
+def test_an_ai_config_of_another_make_may_be_continued(
+    process: Process, client: RecordingClient, context: Context
+) -> None:
+    """Whatever has `resume_tracker` can be; the official package's trackers know no parts."""
+    handler = LdAiHandler(Resumable(client, context), resume=True)
+    tracker = process().completion_config("support-bot", context).create_tracker()
+    metadata = {TOKEN: tracker.resumption_token}
+
+    with handler.collect_runs() as runs:
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    assert runs[0].run_id == tracker.run_id
+    assert counts(client, tracker.run_id) == {SUCCESS: [1], **TOKENS}
+
+
 def test_run_ids_are_new_or_the_roots(ai: LdAiClient, context: Context) -> None:
     """Another value is refused at construction."""
     with pytest.raises(
         ValueError, match='run_ids is "new", "root" or a function from metadata to an id, not \'mine\''
     ):
         LdAiHandler(ai.completion_config("support-bot", context), run_ids="mine")
-
-
-def test_a_sealer_seals_what_the_metadata_shows(
-    ai: LdAiClient, context: Context, reports: list[RunReport]
-) -> None:
-    """Tracers and clients see the sealed token; the report, which stays in the process, has the plain one."""
-    config = ai.completion_config("support-bot", context)
-    handler = LdAiHandler(config, on_run_end=reports.append, sealer=Backwards())
-
-    async def events() -> list[dict[str, object]]:
-        found = chain().astream_events(QUESTION, {"callbacks": [handler]}, version="v2")
-        return [event["metadata"] async for event in found]
-
-    shown = {metadata[TOKEN] for metadata in asyncio.run(events()) if TOKEN in metadata}
-    assert shown == {reports[0].resumption_token[::-1]}
-
-
-def test_a_run_goes_on_by_its_sealed_token(
-    process: Process, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> None:
-    """With a sealer, `resume` takes a sealed token; a plain one opens a new run, and the log says why."""
-    token = process().completion_config("support-bot", context).create_tracker().resumption_token
-    options = {"resume": True, "sealer": Backwards()}
-
-    stream(process(), context, reports, metadata={TOKEN: token[::-1]}, **options)
-    stream(process(), context, reports, metadata={TOKEN: token}, **options)
-
-    assert [report.resumption_token == token for report in reports] == [True, False]
-    assert caplog.messages == ["a run is not continued, a new one opens: a plain token"]
 
 
 def test_flush_waits_for_every_ledger(client: RecordingClient, context: Context) -> None:
@@ -272,18 +258,3 @@ def test_flush_waits_for_every_ledger(client: RecordingClient, context: Context)
 
     assert handler.flush(timeout=10)
     assert len([event for event in client.events if event.name == SUCCESS]) == 2
-
-
-def test_a_sealer_that_fails_leaves_the_run_alone(
-    ai: LdAiClient, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> None:
-    """What a sealer raises is logged once, and the chain goes on untracked."""
-
-    class Fails(Backwards):
-        def seal(self, token: str) -> str:
-            raise OSError
-
-    stream(ai, context, reports, sealer=Fails())
-
-    assert reports == []
-    assert len(caplog.records) == 1

@@ -1,7 +1,7 @@
 """The feedback route within an application: whose feedback it is, where comments go, who may post."""
 
 import logging
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -9,7 +9,7 @@ from ldclient import Context
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from langchain_ldai import Feedback, LdAiClient
+from langchain_ldai import Feedback, LdAiClient, server
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import FeedbackReceived, feedback_routes
 from langchain_ldai.testing import RecordingClient
@@ -115,16 +115,11 @@ async def test_a_limit_is_one(ai: LdAiClient, sealer: TokenSealer) -> None:
         feedback_routes(ai, sealer, context_for=user_of, limit="often")
 
 
-async def test_starlette_is_asked_for_by_its_extra() -> None:
+async def test_starlette_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the packages the error names the extra."""
-    program = (
-        "import sys; sys.modules['starlette'] = None\n"
-        "try: import langchain_ldai.server\n"
-        "except ImportError as error: print(error)"
-    )
+    monkeypatch.setitem(sys.modules, "langchain_ldai.server.feedback", None)  # as without starlette
 
-    ended = subprocess.run(  # noqa: ASYNC221
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
-    )
-
-    assert ended.stdout.strip() == 'the routes need starlette and limits: pip install "langchain-ldai[server]"'
+    with pytest.raises(
+        ImportError, match=r'^the routes need starlette and limits: pip install "langchain-ldai\[server\]"$'
+    ):
+        runpy.run_path(server.__file__)
