@@ -47,7 +47,7 @@ fuzz: $(READY) ## give each decoder of tokens a million mutated ones (about thre
 
 test-load: $(READY) ## let processes race at full size: 1,000 runs for each ledger, 2,000 requests to LangServe
 	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
-	  tests/ledgers/test_processes.py tests/deployments/test_langserve.py $(ARGS)
+	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
 
 test-lowest: ## run the tests with the lowest allowed versions of the dependencies
 	@$(MAKE) --no-print-directory pytest VENV=.venv-lowest LOCK=requirements/lowest.txt

@@ -1,15 +1,20 @@
-"""A LangServe application that counts its runs in LaunchDarkly and takes its users' feedback.
+"""A LangServe server whose runs are counted in LaunchDarkly, and that takes feedback on them.
 
-    pip install "langchain-ldai[server]" "langserve[server]" uvicorn
+    export TOKEN_KEYS=$(python -c "from langchain_ldai.sealing import TokenSealer as t; print(t.generate_key())")
     uvicorn --app-dir cookbook langserve_app:app --workers 4
 
-/bound has the handler bound to its chain, /chat gets it for each request. Of what is added for a request LangServe
-keeps, for /batch, only what `config_keys` names. Both routes give the sealed token of each run in /stream_events,
-and in the header X-LDAI-Resumption-Token of /invoke and /batch. POST /feedback takes it back, in any worker: they
-share a ledger and the key that seals.
+It needs `pip install "langserve[all]" uvicorn "langchain-ldai[server]"` and a LaunchDarkly: that of the SDK key
+in LAUNCHDARKLY_SDK_KEY, or a local one at the address in LAUNCHDARKLY_URL. Each worker imports this file, and so
+has a client and a handler of its own; they share the keys and the ledger. Several hosts share a `RedisLedger`.
 
-Without an account, LAUNCHDARKLY_URL is the address of a local LaunchDarkly; else LAUNCHDARKLY_SDK_KEY is needed.
-The header X-User stands for whom your gateway has authenticated; what a client says of itself is no identity.
+The chain is served in two ways. At `/bound` the handler belongs to the chain, and a request adds whom it is for;
+at `/chat` a request adds both. What it adds must be in `config_keys`, or LangServe drops it for a batch; what the
+client says there itself is replaced. Whom a request is for is in a header that only your gateway sets.
+
+A run has one id for LangServe and for LaunchDarkly. Its token, sealed, is in the metadata of each event of
+`/stream_events`; for `/invoke` and `/batch` it is in a header of the response, beside one with the run's id, which
+LangServe names in the body. `/stream` starts to answer before its run starts, and tells the id alone. Mind that
+`/stream_events` and `/stream_log` show a client every step and its prompts: `add_routes(disabled_endpoints=...)`.
 """
 
 import os
@@ -20,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
+from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langserve import add_routes
 from ldclient import Context
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback import connect
@@ -35,67 +42,70 @@ from langchain_ldai.server import feedback_routes
 from local_model import LocalModel
 
 LEDGER = os.environ.get("LEDGER_FILE", str(Path(tempfile.gettempdir()) / "langserve-ledger.db"))
-KEYS = os.environ["TOKEN_KEYS"].split()  # made once, by TokenSealer.generate_key(), and kept as secrets are
+MOST_TOKENS = 10  # a response's headers hold: each has some 400 bytes, and proxies take 4 KB or 8 KB
 
-client = connect()
-ai = LdAiClient(client, ledger=SqliteLedger(LEDGER))
-sealer = TokenSealer(KEYS)
-
-
-def user_of(request: Request) -> Context:
-    """Return whose request it is."""
-    user = request.headers.get("x-user")
-    if not user:
-        raise HTTPException(401, "Who are you?")
-    return Context.create(user)
+ld = connect()
+ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER))
+sealer = TokenSealer(os.environ["TOKEN_KEYS"].split(","))
 
 
 def config_for(metadata: Mapping[str, Any]) -> LdAiCompletionConfig:
     """Return the AI Config for whom a run is."""
-    return ai.completion_config("support-bot", Context.create(metadata["user"]))
+    return ai.completion_config(
+        "support-bot", Context.create(metadata["user_id"]), variables={"product": "the kettle"}
+    )
 
 
-handler = LdAiHandler(config_for, sealer=sealer)
+handler = LdAiHandler(config_for, sealer=sealer, run_ids="root")
 
 
-class TokenHeader:
-    """Puts the sealed tokens of the runs that a request made into a header of its answer.
+def user_of(request: Request) -> str:
+    """Return whom a request is from."""
+    user = request.headers.get("X-Authenticated-User")
+    if not user:
+        raise HTTPException(401, "Who are you?")
+    return user
 
-    The answer to /invoke or /batch begins once their runs have ended, in the context in which the request came.
-    """
+
+def context_of(request: Request) -> Context:
+    """Return whose feedback a request brings."""
+    return Context.create(user_of(request))
+
+
+def for_user(config: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Add whom a run is for."""
+    return {**config, "metadata": {"user_id": user_of(request)}}
+
+
+def counted_for_user(config: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Add whom a run is for, and the handler."""
+    return {**for_user(config, request), "callbacks": [handler]}
+
+
+class TokensInHeaders:
+    """Adds the tokens of the runs that end before the response starts to its headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+        """Serve a request; its runs start in this context, whatever other requests do at the same time."""
         with handler.collect_runs() as runs:
 
             async def send_with_tokens(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    tokens = [sealer.seal(run.resumption_token).encode() for run in runs]
-                    message["headers"] += [(b"x-ldai-resumption-token", token) for token in tokens]
+                if message["type"] == "http.response.start" and len(runs) <= MOST_TOKENS:
+                    headers = MutableHeaders(scope=message)
+                    for run in runs:
+                        headers.append("X-LDAI-Run-Id", run.run_id)
+                        headers.append("X-LDAI-Resumption-Token", sealer.seal(run.resumption_token))
                 await send(message)
 
             await self.app(scope, receive, send_with_tokens)
 
 
-def with_user(config: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Say in a run's metadata whose request it is."""
-    return {**config, "metadata": {**config.get("metadata", {}), "user": user_of(request).key}}
-
-
-def with_handler(config: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Give a run the handler, too."""
-    return {**with_user(config, request), "callbacks": [handler]}
-
-
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Deliver what is on its way before the worker ends."""
+    """At the end of a worker, send what it has recorded."""
     yield
     await run_in_threadpool(close)
 
@@ -104,28 +114,32 @@ def close() -> None:
     """Close the runs that wait for a model call, wait for the ledger, and deliver."""
     handler.flush(5)
     ai.close(5)
-    client.close()
+    ld.close()
 
 
-chain = (
-    ChatPromptTemplate.from_messages([("user", "{question}")])
-    | LocalModel(model="local-parrot")
-    | StrOutputParser()
-)
-app = FastAPI(lifespan=lifespan)
-app.add_middleware(TokenHeader)
-app.router.routes.extend(feedback_routes(ai, sealer, context_for=user_of))
-add_routes(
-    app,
-    chain.with_config(callbacks=[handler]),
-    path="/bound",
-    per_req_config_modifier=with_user,
-    config_keys=["configurable", "metadata"],
-)
-add_routes(
-    app,
-    chain,
-    path="/chat",
-    per_req_config_modifier=with_handler,
-    config_keys=["configurable", "metadata", "callbacks"],
-)
+def serve(model: BaseChatModel) -> FastAPI:
+    """Return an application that answers questions with a model."""
+    chain = ChatPromptTemplate.from_messages([("user", "{question}")]) | model | StrOutputParser()
+    app = FastAPI(lifespan=lifespan)
+    app.add_middleware(TokensInHeaders)
+    app.router.routes.extend(
+        feedback_routes(ai, sealer, context_for=lambda request: Context.create(user_of(request)))
+    )
+    add_routes(
+        app,
+        chain.with_config(callbacks=[handler]),
+        path="/bound",
+        config_keys=["metadata"],
+        per_req_config_modifier=for_user,
+    )
+    add_routes(
+        app,
+        chain,
+        path="/chat",
+        config_keys=["metadata", "callbacks"],
+        per_req_config_modifier=counted_for_user,
+    )
+    return app
+
+
+app = serve(LocalModel(model="local-parrot"))

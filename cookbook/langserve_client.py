@@ -1,7 +1,4 @@
-"""A client of the LangServe application: it streams an answer, then sends a thumb for it.
-
-python langserve_client.py http://localhost:8000
-"""
+"""Ask the LangServe recipe and like the answer: `python langserve_client.py http://127.0.0.1:8000 ada`."""
 
 import asyncio
 import sys
@@ -10,19 +7,20 @@ import httpx
 from langserve import RemoteRunnable
 
 
-async def main(address: str) -> None:
-    """Ask, print the answer as it comes, and say that it was good."""
-    headers = {"x-user": "ada"}
-    remote = RemoteRunnable(f"{address}/chat", headers=headers)
+async def main(url: str, user: str) -> None:
+    """Stream an answer, and give feedback on it with the token of its run."""
+    headers = {"X-Authenticated-User": user}  # in production your gateway's doing
+    chat = RemoteRunnable(f"{url}/chat", headers=headers)
     token = ""
-    async for event in remote.astream_events({"question": "How do I switch it off?"}, version="v2"):
-        token = event["metadata"].get("ldai_resumption_token", token)
-        if event["event"] == "on_chat_model_stream":
-            print(event["data"]["chunk"].content, end="", flush=True)
-    async with httpx.AsyncClient(base_url=address, headers=headers) as http:
-        answer = await http.post("/feedback", json={"token": token, "kind": "positive"})
-    print(f"\nfeedback: {answer.status_code}")
+    async for event in chat.astream_events({"question": "How do I switch it off?"}):
+        token = event["metadata"]["ldai_resumption_token"]
+        if event["event"] == "on_parser_stream":
+            print(event["data"]["chunk"], end="", flush=True)
+
+    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+        response = await client.post("/feedback", json={"token": token, "kind": "positive"})
+    print(f"\nfeedback: {response.json()['status']}")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:3]))
