@@ -188,20 +188,24 @@ def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seconds later, or many runs later, its id is an unknown parent's like any other (fact 112)."""
-    roots = []
-    for _ in range(2):
-        root, call = start(handler)
+    monkeypatch.setattr(table, "LEFT_IDS", 1)
+
+    def end(parent: UUID | None = None) -> UUID:
+        root, call = start(handler, parent=parent)
         handler.on_llm_end(EMPTY, run_id=call)
-        handler.on_chain_end({}, run_id=root)
-        roots.append(root)
-        monkeypatch.setattr(table, "LEFT_IDS", 1)
+        if parent is None:
+            handler.on_chain_end({}, run_id=root)
+        return root
+
+    older, newer = end(), end()
+    end(newer)
+    assert len(reports) == 2
+    end(older)
+    assert len(reports) == 3
     monkeypatch.setattr(table, "WAIT_SECONDS", 0.0)
+    end(end())
 
-    for root in roots:
-        _, call = start(handler, parent=root)
-        handler.on_llm_end(EMPTY, run_id=call)
-
-    assert len(reports) == 4
+    assert len(reports) == 5
 
 
 def test_an_id_may_be_used_again_once_its_run_has_ended(handler: LdAiHandler, reports: list[RunReport]) -> None:
