@@ -25,7 +25,7 @@ from tests.deployments.langserve_calls import (
 from tests.deployments.servers import ROOT
 from tests.support.chains import FIRST_TOKEN
 
-REQUESTS: Final = int(os.environ.get("LANGSERVE_REQUESTS", "200"))
+REQUESTS: Final = int(os.environ.get("LANGSERVE_REQUESTS", "100"))
 AT_ONCE: Final = 24
 PATHS: Final = ["/bound/invoke", "/bound/stream", "/chat/stream_events", "/chat/stream_events"]
 

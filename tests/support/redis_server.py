@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tests.support.leaving_out import leave_out
 
@@ -39,8 +38,11 @@ class RedisServer:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-        with redis.Redis.from_url(self.url, retry=Retry(ConstantBackoff(0.05), 600)) as client:
-            client.ping()
+        answers = Retrying(
+            wait=wait_fixed(0.05), stop=stop_after_delay(60), retry=retry_if_exception_type(redis.RedisError)
+        )
+        with redis.Redis.from_url(self.url) as client:
+            answers(client.ping)
 
     def kill(self) -> None:
         """End the server at once, as a machine that fails does."""
