@@ -54,7 +54,8 @@ class SqliteLedger:
         now = time.time()
         with self._lock:
             if self._process != os.getpid():
-                self._open()  # a connection does not outlive a fork
+                self._inherited = self._connection  # a fork may neither use nor close it
+                self._open()
             with self._connection as transaction:
                 transaction.execute("BEGIN IMMEDIATE")
                 if now >= self._next_cleaning:
@@ -71,13 +72,17 @@ class SqliteLedger:
 
     def _open(self) -> None:
         self._process = os.getpid()
+        connection = None
         try:
-            self._connection = sqlite3.connect(
+            connection = sqlite3.connect(
                 self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.executescript(_SCHEMA)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             error.add_note(f"The ledger's file is {self._path}")
+            if connection is not None:
+                connection.close()
             raise
+        self._connection = connection
