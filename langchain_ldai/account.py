@@ -1,9 +1,9 @@
 """The figures of one tracker within a run: what is known of them and what is due; pure, the time passed in."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import Claims
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import MetricSummary, TokenUsage
@@ -39,14 +39,13 @@ class RunTracker(Protocol):
     @property
     def summary(self) -> MetricSummary: ...
     def track_tool_call(self, key: str) -> None: ...
-    def record_missing(
+    def take_missing(
         self,
-        *,
-        time_to_first_token_ms: float | None = None,
-        duration_ms: float | None = None,
-        tokens: TokenUsage | None = None,
-        success: bool | None = None,
-    ) -> None: ...
+        time_to_first_token_ms: float | None,
+        duration_ms: float | None,
+        tokens: TokenUsage | None,
+        success: bool | None,
+    ) -> list[Delivery]: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,15 +60,15 @@ class Due:
     success: bool | None = None
     journey: Journey | None = None
 
-    def record(self, attempt: Callable[..., object]) -> None:
-        """Hand each metric to the tracker by itself, so that one that fails keeps no other back."""
-        for name in self.tool_calls:
-            attempt(self.tracker.track_tool_call, name)
-        for metric in ("time_to_first_token_ms", "duration_ms", "tokens", "success"):
-            if (value := getattr(self, metric)) is not None:
-                attempt(self.tracker.record_missing, **{metric: value})
+    def deliveries(self) -> list[Delivery]:
+        """Return a call for each event, so that one that fails keeps no other back."""
+        found: list[Delivery] = [(self.tracker.track_tool_call, (name,)) for name in self.tool_calls]
+        found += self.tracker.take_missing(
+            self.time_to_first_token_ms, self.duration_ms, self.tokens, self.success
+        )
         if self.journey is not None:
-            attempt(self.journey.record)
+            found.append((self.journey.record, ()))
+        return found
 
 
 class Account:
@@ -89,11 +88,9 @@ class Account:
     __slots__ = (
         "_duration",
         "_first_token_known",
-        "_input",
-        "_output",
         "_stopwatch",
+        "_tokens",
         "_tools",
-        "_total",
         "failed_model_calls",
         "marks",
         "model_calls",
@@ -123,7 +120,7 @@ class Account:
         self._stopwatch = Stopwatch()
         self._tools: list[str] = []
         self._first_token_known = False
-        self._total = self._input = self._output = 0
+        self._tokens: TokenUsage | None = None
 
     def visit_started(self, now: float) -> None:
         """Note that the root, or the node, began."""
@@ -148,9 +145,7 @@ class Account:
         if self._duration == "model":
             self._stopwatch.stop(started, now)
         if usage is not None:
-            self._total += usage.total
-            self._input += usage.input
-            self._output += usage.output
+            self._tokens = self._tokens + usage if self._tokens else usage
 
     def first_token(self, started: float, now: float) -> Due | None:
         """Note a model call's first chunk with content; only the first call's counts."""
@@ -192,13 +187,13 @@ class Account:
         return Due(
             tracker=self.tracker,
             duration_ms=self._stopwatch.elapsed() * 1000,
-            tokens=TokenUsage(self._total, self._input, self._output),
+            tokens=self._tokens,
             success=self._success(),
             journey=journey,
         )
 
     def _success(self) -> bool | None:
-        return {Outcome.SUCCESS: True, Outcome.ERROR: False}.get(self.outcome) if self.outcome else None
+        return True if self.outcome is Outcome.SUCCESS else False if self.outcome is Outcome.ERROR else None
 
 
 def _marks(tracker: RunTracker, sealer: Sealer | None) -> dict[str, str]:

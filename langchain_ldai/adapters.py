@@ -2,6 +2,7 @@
 
 from typing import Final, Protocol
 
+from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import Claims
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.journey import Journey
@@ -61,24 +62,25 @@ class OfficialTracker:
         """Record one call of a tool."""
         self.original.track_tool_call(key)
 
-    def record_missing(
+    def take_missing(
         self,
-        *,
-        time_to_first_token_ms: float | None = None,
-        duration_ms: float | None = None,
-        tokens: TokenUsage | None = None,
-        success: bool | None = None,
-    ) -> None:
-        """Record those of the given metrics that have not been recorded."""
-        known = self.summary
+        time_to_first_token_ms: float | None,
+        duration_ms: float | None,
+        tokens: TokenUsage | None,
+        success: bool | None,
+    ) -> list[Delivery]:
+        """Return the calls that record those of the given metrics that have not been recorded."""
+        known, original = self.summary, self.original
+        found: list[Delivery] = []
         if time_to_first_token_ms is not None and known.time_to_first_token_ms is None:
-            self.original.track_time_to_first_token(int(time_to_first_token_ms))
+            found.append((original.track_time_to_first_token, (int(time_to_first_token_ms),)))
         if duration_ms is not None and known.duration_ms is None:
-            self.original.track_duration(int(duration_ms))
+            found.append((original.track_duration, (int(duration_ms),)))
         if tokens and known.tokens is None:
-            self.original.track_tokens(tokens)
+            found.append((original.track_tokens, (tokens,)))
         if success is not None and known.success is None:
-            (self.original.track_success if success else self.original.track_error)()
+            found.append((original.track_success if success else original.track_error, ()))
+        return found
 
 
 _SUMMARY_FIELDS: Final = {
@@ -128,16 +130,15 @@ class GraphRunTracker:
     def track_tool_call(self, key: str) -> None:
         """Leave a tool call alone: LaunchDarkly counts those of nodes only."""
 
-    def record_missing(
+    def take_missing(
         self,
-        *,
-        time_to_first_token_ms: float | None = None,
-        duration_ms: float | None = None,
-        tokens: TokenUsage | None = None,
-        success: bool | None = None,
-    ) -> None:
-        """Record those of the given metrics that have not been recorded; a graph has no first token."""
-        self.original.record_missing(duration_ms=duration_ms, tokens=tokens, success=success)
+        time_to_first_token_ms: float | None,
+        duration_ms: float | None,
+        tokens: TokenUsage | None,
+        success: bool | None,
+    ) -> list[Delivery]:
+        """Record what has not been recorded, and return the calls that deliver it; a graph has no first token."""
+        return self.original.take_missing(success, duration_ms, tokens)
 
     def record_journey(self, journey: Journey) -> None:
         """Record the way through the graph, and each handoff on it."""

@@ -1,14 +1,17 @@
 """The one place where an exception is caught on its way into a chain."""
 
 import logging
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeVar, TypeVarTuple
 
 from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)
-_P = ParamSpec("_P")
+_Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
+
+Delivery = tuple[Callable[..., object], tuple[object, ...]]
+"""A call that delivers something, and its arguments."""
 
 
 class Boundary:
@@ -19,18 +22,29 @@ class Boundary:
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
-    def run(self, run_id: object, action: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
+    def run(self, run_id: object, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
         """Return the action's result; where it raises, `None`, and log it with the run's id, once an action."""
         try:
-            return action(*args, **kwargs)
+            return action(*args)
         except Exception as error:  # noqa: BLE001
-            place = getattr(action, "__qualname__", type(action).__qualname__)
-            if place not in self._logged:
-                self._logged.add(place)
-                _log.error(
-                    "%s failed for run %s; further failures there are not logged: %s",
-                    place,
-                    run_id,
-                    without_message(error),
-                )
+            self._caught(error, run_id, action)
             return None
+
+    def run_each(self, run_id: object, actions: Iterable[Delivery]) -> None:
+        """Run each action by itself, as `run` does, so that one that fails keeps no other back."""
+        for action, args in actions:
+            try:
+                action(*args)
+            except Exception as error:  # noqa: BLE001
+                self._caught(error, run_id, action)
+
+    def _caught(self, error: Exception, run_id: object, action: object) -> None:
+        place = getattr(action, "__qualname__", type(action).__qualname__)
+        if place not in self._logged:
+            self._logged.add(place)
+            _log.error(
+                "%s failed for run %s; further failures there are not logged: %s",
+                place,
+                run_id,
+                without_message(error),
+            )

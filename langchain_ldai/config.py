@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
-from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import freeze_object
-from langchain_ldai.resumption import RunIdentity, decode
+from langchain_ldai.resumption import RunIdentity, decode, new_run_id
 from langchain_ldai.tracker import LdAiConfigTracker, Send
 
 Role = Literal["system", "user", "assistant"]
@@ -97,23 +96,13 @@ class TrackerFactory:
 
     identity: RunIdentity
     send: Send
-    model_name: str = ""
-    provider_name: str = ""
-    model_key: str = ""
-    model_version: int | None = None
+    model: Mapping[str, object]
 
     def create(self, run_id: str) -> LdAiConfigTracker:
         """Return the tracker of a run that no tracker was made for before."""
         shared = self.identity
         identity = RunIdentity(run_id, shared.config_key, shared.variation_key, shared.version, shared.graph_key)
-        return LdAiConfigTracker(
-            identity,
-            self.send,
-            model_name=self.model_name,
-            provider_name=self.provider_name,
-            model_key=self.model_key,
-            model_version=self.model_version,
-        )
+        return LdAiConfigTracker(identity, self.send, self.model)
 
     def resume(self, token: str) -> LdAiConfigTracker:
         """Return a tracker of the run that a token names (spec section 6)."""
@@ -151,7 +140,7 @@ class LdAiConfig:
         Args:
             run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
         """
-        return self._trackers.create(run_id or str(uuid4()))
+        return self._trackers.create(run_id or new_run_id())
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.

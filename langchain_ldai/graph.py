@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from uuid import uuid4
 
 from langchain_ldai.config import LdAiAgentConfig
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import FrozenDict, freeze_object
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.payload import Payload, as_integer, as_text, object_in
-from langchain_ldai.resumption import GraphRunIdentity, decode_graph
+from langchain_ldai.resumption import GraphRunIdentity, decode_graph, new_run_id
 from langchain_ldai.slots import Send
 
 _log = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ class LdAiAgentGraph:
         Args:
             run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
         """
-        identity = GraphRunIdentity(run_id or str(uuid4()), self.key, self.variation_key, self.version)
+        identity = GraphRunIdentity(run_id or new_run_id(), self.key, self.variation_key, self.version)
         return LdAiGraphTracker(identity, self._send)
 
     def resume_tracker(self, token: str) -> LdAiGraphTracker:

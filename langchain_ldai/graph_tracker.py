@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from langchain_ldai import events
+from langchain_ldai.boundary import Delivery
 from langchain_ldai.metrics import TokenUsage, whole_milliseconds
 from langchain_ldai.resumption import GraphRunIdentity, encode_graph
-from langchain_ldai.slots import Send, SlotTracker
+from langchain_ldai.slots import Event, Send, SlotTracker
 
 _Path = tuple[str, ...]
 _Slot = Literal["duration_ms", "tokens", "success", "path"]
@@ -140,28 +141,41 @@ class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
 
         For instrumentation that gives way to what its user recorded: nothing is logged.
         """
-        if path is not None:
-            self._record("path", tuple(path))
-        if duration_ms is not None:
-            self._record("duration_ms", whole_milliseconds(duration_ms))
-        if tokens:
-            self._record("tokens", tokens)
-        if success is not None:
-            self._record("success", success)
+        for deliver, parts in self.take_missing(success, duration_ms, tokens, path):
+            deliver(*parts)
 
-    def _report(self, slot: _Slot, value: _Value) -> None:
-        data = dict(self._data)
+    def take_missing(
+        self,
+        success: bool | None,
+        duration_ms: float | None,
+        tokens: TokenUsage | None,
+        path: Iterable[str] | None = None,
+    ) -> list[Delivery]:
+        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one."""
+        values: dict[_Slot, _Value] = {}
+        if path is not None:
+            values["path"] = tuple(path)
+        if duration_ms is not None:
+            values["duration_ms"] = whole_milliseconds(duration_ms)
+        if tokens:
+            values["tokens"] = tokens
+        if success is not None:
+            values["success"] = success
+        return self._take_missing(values)
+
+    def _events(self, slot: _Slot, value: _Value) -> list[Event]:
+        data = self._data.copy()
         match value:
             case TokenUsage():
                 parts = max(value.input, 0) + max(value.output, 0)
-                self._send(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)
+                return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
             case tuple():
-                self._send(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)
+                return [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
             case bool():
                 name = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
-                self._send(name, data, 1)
+                return [(name, data, 1)]
             case _:
-                self._send(events.GRAPH_DURATION, data, value)
+                return [(events.GRAPH_DURATION, data, value)]
 
     def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
         self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)

@@ -225,17 +225,13 @@ class LdAiHandler(BaseCallbackHandler):
         """Note a model call's first chunk that carries something; later chunks cost a look-up."""
         step = self._step(run_id)
         if step is not None and not step.first_token_seen:
-            step.streamed = True
-            if self._boundary.run(run_id, carries_content, token, chunk):
-                self._boundary.run(run_id, self._recorder.first_token, step)
+            self._boundary.run(run_id, self._recorder.chunk, step, carries_content, token, chunk)
 
     def on_stream_event(self, event: object, *, run_id: _Id, **kwargs: Any) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
         step = self._step(run_id)
         if step is not None and not step.first_token_seen:
-            step.streamed = True
-            if self._boundary.run(run_id, event_carries_content, event):
-                self._boundary.run(run_id, self._recorder.first_token, step)
+            self._boundary.run(run_id, self._recorder.chunk, step, event_carries_content, event)
 
     def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the end of a model call and what it used."""

@@ -42,6 +42,10 @@ class TokenUsage:
             elif not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"TokenUsage.{part} is a whole number, not {short_repr(value)}")
 
+    def __add__(self, other: "TokenUsage") -> "TokenUsage":
+        """Return what both used together."""
+        return TokenUsage(self.total + other.total, self.input + other.input, self.output + other.output)
+
     def __bool__(self) -> bool:
         """Whether anything is known, that is, whether any part is above 0."""
         return self.total > 0 or self.input > 0 or self.output > 0

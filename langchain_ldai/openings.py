@@ -64,7 +64,8 @@ class Openings:
         known = self._run_ids(MappingProxyType(metadata)) if callable(self._run_ids) else None
         run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
         token = _callers_token(metadata) if self._resume and not node else None
-        tracker = self._continued(config, token, known or str(root_run_id)) or _new(config, run_id, node)
+        tracker = self._continued(config, token, known or str(root_run_id)) if token is not None else None
+        tracker = tracker or _new(config, run_id, node)
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
         duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
@@ -87,7 +88,7 @@ class Openings:
 
     def _continued(self, config: AiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
-        if token is None or not isinstance(config, ResumableAiConfig):
+        if not isinstance(config, ResumableAiConfig):
             return None
         try:
             plain = self._sealer.unseal(cast(str, token)) if self._sealer else cast(str, token)

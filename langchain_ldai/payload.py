@@ -18,7 +18,7 @@ from langchain_ldai.config import (
 )
 from langchain_ldai.frozen import FrozenDict, freeze_object
 from langchain_ldai.resumption import MAX_VERSION, RunIdentity
-from langchain_ldai.tracker import Send
+from langchain_ldai.tracker import Send, model_data
 
 _log = logging.getLogger(__name__)
 
@@ -118,10 +118,12 @@ def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Sha
         "_trackers": TrackerFactory(
             identity,
             send,
-            model_name=model_name,
-            provider_name=provider_name,
-            model_key=as_text(meta.get("modelKey")),
-            model_version=as_integer(meta.get("modelVersion")),
+            model_data(
+                model_name,
+                provider_name,
+                key=as_text(meta.get("modelKey")),
+                version=as_integer(meta.get("modelVersion")),
+            ),
         ),
     }
 

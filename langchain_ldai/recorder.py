@@ -1,9 +1,8 @@
 """From LangChain's events to changes of runs: whose child a step is, and which tracker takes its figures."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from functools import partial
 from time import monotonic
 from typing import Final, cast
 
@@ -13,6 +12,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_ldai.account import (
     CONFIG_KEY_KEY,
     Account,
+    Due,
 )
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
@@ -20,20 +20,20 @@ from langchain_ldai.graph import LdAiAgentGraph
 from langchain_ldai.journey import Journey
 from langchain_ldai.openings import Openings
 from langchain_ldai.report import RunReport
-from langchain_ldai.run import Place, Run, Step
+from langchain_ldai.run import Run, Step
 from langchain_ldai.sources import (
     AiConfig,
     ConfigSource,
     chooser,
     same_model,
 )
-from langchain_ldai.table import Batch, RunTable
+from langchain_ldai.steps import NOWHERE, ModelCall, Place
+from langchain_ldai.table import RunTable
 from langchain_ldai.usage import read_model, read_usage
 
 _log = logging.getLogger(__name__)
 
 _RETRY_TAG: Final = "retry:attempt:"
-_NOWHERE: Final = Place()
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 Metadata = dict[str, object] | None
@@ -89,18 +89,24 @@ class RunRecorder:
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
 
     def start(
-        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+        self,
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        tags: list[str] | None,
+        call: ModelCall | None = None,
     ) -> Step | None:
         """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
         now = monotonic()
         parent = self.table.get(parent_run_id) if parent_run_id is not None else _hidden_parent(self.table)
         if parent is not None:
-            step = self.table.start(run_id, parent, self._place(parent.run, metadata), now)
-        elif self.table.is_open(run_id) or self.table.is_late(run_id, parent_run_id, now):
+            place = self._place(parent.run, parent.place, metadata)
+            step = self.table.start(run_id, parent, place, call, now)
+        elif self.table.is_open(run_id) or (parent_run_id and self.table.is_late(run_id, parent_run_id, now)):
             return None
         else:
             run = self._open_run(run_id, metadata, now)
-            step = self.table.open(run, self._place(run, metadata), now)
+            step = self.table.open(run, self._place(run, NOWHERE, metadata), call, now)
         if step is None or step.account is None:
             return step
         for tag in tags or ():
@@ -114,12 +120,11 @@ class RunRecorder:
         self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
     ) -> None:
         """Add a model call."""
-        step = self.start(run_id, parent_run_id, metadata, tags)
-        if step is not None:
-            self.table.note(lambda: step.run.model_started(step))
-            known = metadata or {}
-            step.provider = str(known.get("ls_provider", ""))
-            self._named(step, known.get("ls_model_name"))
+        known = metadata or {}
+        name, call = known.get("ls_model_name"), ModelCall(str(known.get("ls_provider", "")))
+        step = self.start(run_id, parent_run_id, metadata, tags, call)
+        if step is not None and step.account is not None:
+            self._named(step.account, call, name)
 
     def start_tool(
         self, name: str, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
@@ -129,10 +134,13 @@ class RunRecorder:
         if step is not None:
             self.table.note(lambda: step.run.tool_started(step, name))
 
-    def first_token(self, step: Step) -> None:
-        """Note a model call's first chunk that carries something."""
-        now = monotonic()
-        self.table.note(lambda: step.run.first_token(step, now))
+    def chunk(self, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
+        """Note a chunk of a model call whose first token has not been seen."""
+        if step.call is not None:
+            step.call.streamed = True
+        if carries_content(*parts):
+            now = monotonic()
+            self.table.note(lambda: step.run.first_token(step, now))
 
     def retried(self, run_id: object) -> None:
         """Count a repeated attempt within a model call."""
@@ -144,14 +152,18 @@ class RunRecorder:
         """End a model call, with what its result, or the partial result of a failure, says of it."""
         step = self.table.get(run_id)
         usage = None
-        if result is not None and step is not None:
+        if result is not None and step is not None and step.call is not None:
             usage = self._boundary.run(run_id, read_usage, result)
-            if not step.model:
-                self._boundary.run(run_id, lambda: self._named(step, read_model(result)))
-            silent = usage is None and error is None and step.streamed and step.account is not None
-            if silent and step.provider in _OPENAI_STYLE:
-                self._hint_at_usage()
+            if step.account is not None:
+                self._see(step.account, step.call, result, silent=usage is None and error is None)
         self.table.end(run_id, error, usage)
+
+    def _see(self, account: Account, call: ModelCall, result: LLMResult, *, silent: bool) -> None:
+        """Note the model that a result names, and hint where a streamed one is silent of its usage."""
+        if not call.model:
+            self._named(account, call, self._boundary.run(account.tracker.identity.run_id, read_model, result))
+        if silent and call.streamed and call.provider in _OPENAI_STYLE:
+            self._hint_at_usage()
 
     def _hint_at_usage(self) -> None:
         """Say once how a streamed call comes to report its tokens (fact 87)."""
@@ -162,12 +174,11 @@ class RunRecorder:
                 "model, which is off by default where base_url or an HTTP client of one's own is set"
             )
 
-    def _named(self, step: Step, name: object) -> None:
+    def _named(self, account: Account, call: ModelCall, name: object) -> None:
         """Note which model a call is of, and warn once where the AI Config serves another."""
-        account = step.account
-        if account is None or step.model or not isinstance(name, str) or not name:
+        if not isinstance(name, str) or not name:
             return
-        step.model = name
+        call.model = name
         account.models[name] = None
         pair = (account.served_model, name)
         if account.served_model and not same_model(*pair) and pair not in self._drifted:
@@ -184,12 +195,14 @@ class RunRecorder:
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
         return Run(run_id, account, now, _reports(self), sources, journey)
 
-    def _place(self, run: Run, metadata: Metadata) -> Place:
+    def _place(self, run: Run, around: Place, metadata: Metadata) -> Place:
         """Return where in a LangGraph a step runs; each attempt of a node has the same task (fact 65)."""
         node = metadata.get("langgraph_node") if metadata else None
         if metadata is None or not isinstance(node, str):
-            return _NOWHERE
+            return NOWHERE
         task = str(metadata.get("langgraph_checkpoint_ns", ""))
+        if task and task == around.task:
+            return around
         if node not in run.sources:
             return Place(None, task)
         if node not in run.nodes:
@@ -206,14 +219,16 @@ class RunRecorder:
             return None
         return self._boundary.run(root_run_id, self._openings.open, config, metadata or {}, root_run_id, node)
 
-    def _deliver(self, batch: Batch) -> None:
-        for due in batch.due:
-            due.record(partial(self._boundary.run, due.tracker.identity.run_id))
-        for run in batch.closed:
-            self._boundary.run(run.root_run_id, self._report, run)
+    def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
+        for due in due_now:
+            run_id = due.tracker.identity.run_id
+            self._boundary.run_each(run_id, self._boundary.run(run_id, due.deliveries) or ())
+        for run in closed:
+            if run.collectors or self._on_run_end is not None:
+                self._boundary.run(run.root_run_id, self._report, run)
 
     def _report(self, run: Run) -> None:
-        report = run.report() if run.collectors or self._on_run_end is not None else None
+        report = run.report()
         if report is None:
             return
         for reports in run.collectors:
@@ -223,11 +238,15 @@ class RunRecorder:
 
 
 def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
-    return tuple(collector.reports for collector in collectors.get() if collector.recorder is recorder)
+    known = collectors.get()
+    return tuple(collector.reports for collector in known if collector.recorder is recorder) if known else ()
 
 
 def _hidden_parent(table: RunTable) -> Step | None:
     """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49)."""
-    manager = (var_child_runnable_config.get() or {}).get("callbacks")
+    config = var_child_runnable_config.get()
+    if config is None:
+        return None
+    manager = config.get("callbacks")
     parent = table.get(getattr(manager, "parent_run_id", None))
     return parent if parent is not None and parent.run.ended_at is None else None

@@ -6,9 +6,8 @@ ASCII only, in URL-safe Base64 without padding.
 
 import binascii
 import json
-from base64 import urlsafe_b64encode
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from os import urandom
+from typing import Final, NamedTuple, NoReturn
 
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION
@@ -19,12 +18,12 @@ MAX_TOKEN_LENGTH: Final = 16_384
 MAX_VERSION: Final = 2**63 - 1
 """The greatest version that is read, as far from 0 on either side."""
 
-_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+_quoted: Final = json.encoder.encode_basestring_ascii
 _TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+_TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
-@dataclass(frozen=True, slots=True)
-class RunIdentity:
+class RunIdentity(NamedTuple):
     """What a resumption token says of a run: enough to add to the run, nothing about its content.
 
     Args:
@@ -42,8 +41,7 @@ class RunIdentity:
     graph_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GraphRunIdentity:
+class GraphRunIdentity(NamedTuple):
     """What a graph's resumption token says of a run of an agent graph (spec section 7).
 
     Args:
@@ -59,24 +57,21 @@ class GraphRunIdentity:
     version: int = 1
 
 
+def new_run_id() -> str:
+    """Return the text of a new UUIDv4, as `str(uuid4())` does in four times the time."""
+    digits = urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
 def encode(identity: RunIdentity) -> str:
     """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
-    fields: dict[str, str | int] = {RUN_ID: identity.run_id, CONFIG_KEY: identity.config_key}
-    if identity.variation_key:
-        fields[VARIATION_KEY] = identity.variation_key
-    fields[VERSION] = identity.version
-    if identity.graph_key:
-        fields[GRAPH_KEY] = identity.graph_key
-    return _token(fields)
+    return _token(identity, CONFIG_KEY, identity.config_key, identity.graph_key)
 
 
 def encode_graph(identity: GraphRunIdentity) -> str:
     """Return the resumption token of a run of an agent graph (spec section 7)."""
-    fields: dict[str, str | int] = {RUN_ID: identity.run_id, GRAPH_KEY: identity.graph_key}
-    if identity.variation_key:
-        fields[VARIATION_KEY] = identity.variation_key
-    fields[VERSION] = identity.version
-    return _token(fields)
+    return _token(identity, GRAPH_KEY, identity.graph_key)
 
 
 def decode(token: str) -> RunIdentity:
@@ -122,8 +117,15 @@ def decode_graph(token: str) -> GraphRunIdentity:
     )
 
 
-def _token(fields: dict[str, str | int]) -> str:
-    return urlsafe_b64encode(_to_json(fields).encode("ascii")).rstrip(b"=").decode("ascii")
+def _token(identity: RunIdentity | GraphRunIdentity, key_name: str, key: str, graph_key: str = "") -> str:
+    text = f'{{"{RUN_ID}":{_quoted(identity.run_id)},"{key_name}":{_quoted(key)}'
+    if identity.variation_key:
+        text += f',"{VARIATION_KEY}":{_quoted(identity.variation_key)}'
+    text += f',"{VERSION}":{identity.version}'
+    if graph_key:
+        text += f',"{GRAPH_KEY}":{_quoted(graph_key)}'
+    standard = binascii.b2a_base64(f"{text}}}".encode("ascii"), newline=False)
+    return standard.rstrip(b"=").translate(_TO_URL_SAFE).decode("ascii")
 
 
 def _fields(token: str) -> dict[str, object]:

@@ -5,7 +5,6 @@ become final is returned as `Due`, to be recorded outside the lock.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from langchain_ldai.account import Account, Due
 from langchain_ldai.journey import Journey
@@ -13,14 +12,7 @@ from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome, classify
 from langchain_ldai.report import RunReport, report_of
 from langchain_ldai.sources import Choose
-
-
-class Place(NamedTuple):
-    """Where in a LangGraph a step runs: in which named node, and in which task and step of LangGraph's."""
-
-    node: str | None = None
-    task: str = ""
-    step: int = 0
+from langchain_ldai.steps import ModelCall, Place
 
 
 class Step:
@@ -32,24 +24,22 @@ class Step:
         account: Where its figures go; `None` where nothing tracks them.
         started: When it started, in seconds.
         place: Where in a LangGraph it runs.
+        call: The model call that it is, if it is one.
         is_visit: Whether it is the root, or a visit of the account's named node.
         is_task: Whether it is an attempt of its task, and not a step within one.
     """
 
     __slots__ = (
         "account",
+        "call",
         "first_token_seen",
-        "is_model",
         "is_open",
         "is_task",
         "is_visit",
-        "model",
         "place",
-        "provider",
         "run",
         "run_id",
         "started",
-        "streamed",
     )
 
     def __init__(
@@ -59,6 +49,7 @@ class Step:
         account: Account | None,
         started: float,
         place: Place,
+        call: ModelCall | None,
         is_visit: bool,
         is_task: bool,
     ) -> None:
@@ -67,13 +58,10 @@ class Step:
         self.account = account
         self.started = started
         self.place = place
+        self.call = call
         self.is_visit = is_visit
         self.is_task = is_task
         self.is_open = True
-        self.is_model = False
-        self.model = ""
-        self.provider = ""
-        self.streamed = False
         self.first_token_seen = False
 
 
@@ -141,40 +129,42 @@ class Run:
         self.is_ai_run = False
         self.has_tool_calls = False
 
-    def add(self, run_id: object, parent: Step | None, place: Place, now: float) -> Step:
-        """Add a step below its parent, the root where there is none; in a named node it is the node's."""
+    def add(self, run_id: object, parent: Step | None, place: Place, call: ModelCall | None, now: float) -> Step:
+        """Add a step below its parent, the root where there is none; in a named node it is the node's.
+
+        The first model call makes the run an AI run.
+        """
         self.last_event = now
         if parent is not None and place is parent.place:
-            step = Step(self, run_id, parent.account, now, place, False, False)
-            self.steps.add(step)
-            return step
+            step = Step(self, run_id, parent.account, now, place, call, False, False)
+        else:
+            step = self._entered(run_id, parent, place, call, now)
+        self.steps.add(step)
+        if call is not None and not self.closed:
+            for account in self._counted_for(step):
+                account.model_started(now)
+                self.is_ai_run = True
+        return step
+
+    def _entered(
+        self, run_id: object, parent: Step | None, place: Place, call: ModelCall | None, now: float
+    ) -> Step:
         account = parent.account if parent else self.account
         if place.node is not None:
             account = self.nodes[place.node]
         is_visit = parent is None or account is not parent.account
         is_task = bool(place.task) and (parent is None or parent.place.task != place.task)
-        step = Step(self, run_id, account, now, place, is_visit, is_task)
+        step = Step(self, run_id, account, now, place, call, is_visit, is_task)
         self.root = self.root or step
         if is_task:
             if account and not self.tasks.get(place.task, True):
                 account.retries += 1
             self.tasks[place.task] = False
-        self.steps.add(step)
         if is_visit and account:
             account.visit_started(now)
         if is_visit and self.journey and place.node:
             self.journey.visit_started(place.node, place.task, place.step)
         return step
-
-    def model_started(self, step: Step) -> list[Due]:
-        """Note that the step is a model call; the first makes the run an AI run and lets earlier tool calls go."""
-        step.is_model = True
-        if self.closed:
-            return []
-        for account in self._counted_for(step):
-            account.model_started(step.started)
-            self.is_ai_run = True
-        return self._tools_due()
 
     def first_token(self, step: Step, now: float) -> list[Due]:
         """Note a model call's first chunk that carries something."""
@@ -188,13 +178,23 @@ class Run:
             return []
         step.account.tool_called(name)
         self.has_tool_calls = True
-        return self._tools_due()
+        return self.tools_due()
 
-    def _tools_due(self) -> list[Due]:
+    def tools_due(self) -> list[Due]:
+        """Return the tool calls that were not returned before, once the run has a model call."""
         if not self.is_ai_run or not self.has_tool_calls:
             return []
         self.has_tool_calls = False
         return [due for account in self.accounts() if (due := account.tools_due())]
+
+    def let_go(self) -> None:
+        """Note that the table knows the run no more, and forget its steps, which refer back to it.
+
+        Without the circle no run waits for the garbage collector.
+        """
+        self.is_held = False
+        self.root = None
+        self.steps.clear()
 
     def end(self, step: Step, error: BaseException | None, usage: TokenUsage | None, now: float) -> list[Due]:
         """End a step and return what became final by it; the root's end ends the run."""
@@ -203,9 +203,11 @@ class Run:
         self.last_event = now
         if self.closed:
             return []
-        outcome = classify(error) if error else Outcome.SUCCESS
-        self.interrupted |= outcome is Outcome.INTERRUPTED
-        if step.is_model:
+        outcome = Outcome.SUCCESS
+        if error is not None:
+            outcome = classify(error)
+            self.interrupted |= outcome is Outcome.INTERRUPTED
+        if step.call is not None:
             for account in self._counted_for(step):
                 account.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
         if step is self.root:
@@ -223,15 +225,21 @@ class Run:
     def close(self) -> list[Due]:
         """Close an ended run and return everything that is final; nothing is recorded after it."""
         self.closed = True
-        due = [account.final_due(self.journey if account is self.account else None) for account in self.accounts()]
-        return [item for item in due if item]
+        found = []
+        for account in self.accounts():
+            due = account.final_due(self.journey if account is self.account else None)
+            if due is not None:
+                found.append(due)
+        return found
 
     def calls_are_open(self) -> bool:
         """Whether a model call that counts has not ended."""
-        return any(step.is_model and self._counted_for(step) for step in self.steps)
+        return bool(self.steps) and any(step.call and self._counted_for(step) for step in self.steps)
 
     def accounts(self) -> list[Account]:
         """Return every account of the run."""
+        if not self.nodes:
+            return [self.account] if self.account else []
         return [account for account in (self.account, *self.nodes.values()) if account]
 
     def report(self) -> RunReport | None:
@@ -268,7 +276,7 @@ class Run:
     def _root_ended(self, root: Step, outcome: Outcome, now: float) -> list[Due]:
         if outcome is Outcome.SUCCESS and self.interrupted:
             outcome = Outcome.INTERRUPTED
-        if outcome is Outcome.SUCCESS and any(step.streamed for step in self.steps):
+        if outcome is Outcome.SUCCESS and any(step.call and step.call.streamed for step in self.steps):
             outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
         if root.account:
             root.account.visit_ended(root.started, now, outcome)

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import ClassVar, Final, Generic, TypeVar
 
+from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import ClaimingSend, Claims
 
 Send = Callable[[str, Mapping[str, object], float], None]
 """Delivers one event: its name, its data, its metric value. The context is the sender's."""
+
+Event = tuple[str, Mapping[str, object], float]
 
 _OF_EACH_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
@@ -32,9 +35,9 @@ class SlotTracker(ABC, Generic[SlotT, ValueT]):
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
 
-    def __init__(self, run: str, data: Mapping[str, object], send: Send) -> None:
+    def __init__(self, run: str, data: dict[str, object], send: Send) -> None:
         self._run = run
-        self._data = dict(data)
+        self._data = data
         self._send = send
         self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
         self._part = ""
@@ -50,8 +53,22 @@ class SlotTracker(ABC, Generic[SlotT, ValueT]):
         self._part = part
 
     @abstractmethod
+    def _events(self, slot: SlotT, value: ValueT) -> list[Event]:
+        """Return the events of a value that has just been recorded."""
+
     def _report(self, slot: SlotT, value: ValueT) -> None:
-        """Send the events of a value that has just been recorded."""
+        for event in self._events(slot, value):
+            self._send(*event)
+
+    def _take_missing(self, values: dict[SlotT, ValueT]) -> list[Delivery]:
+        """Record those values whose slots are free, and return what then delivers them."""
+        with self._lock:
+            for slot in values.keys() & self._recorded.keys():
+                del values[slot]
+            self._recorded.update(values)
+        if self.claims is not None:
+            return [(self._submit, (self.claims, slot, value)) for slot, value in values.items()]
+        return [(self._send, event) for slot, value in values.items() for event in self._events(slot, value)]
 
     def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
         if not self._record(slot, value):

@@ -77,6 +77,8 @@ def same_model(served: str, called: str) -> bool:
 
 def in_our_form(tracker: object) -> RunTracker:
     """Return a tracker as a run needs it: ours as it is, a graph's or an official one wrapped."""
+    if isinstance(tracker, LdAiConfigTracker):
+        return tracker
     if isinstance(tracker, LdAiGraphTracker):
         return GraphRunTracker(tracker)
-    return tracker if isinstance(tracker, LdAiConfigTracker) else OfficialTracker(cast(Official, tracker))
+    return OfficialTracker(cast(Official, tracker))

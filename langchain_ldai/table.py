@@ -11,7 +11,8 @@ from typing import Final
 from langchain_ldai.account import Account, Due
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome
-from langchain_ldai.run import Place, Run, Step
+from langchain_ldai.run import Run, Step
+from langchain_ldai.steps import ModelCall, Place
 
 WAIT_SECONDS: Final = 5.0
 """How long a run that ended waits for model calls that did not, and how long its ids stay known."""
@@ -22,10 +23,13 @@ LEFT_IDS: Final = 256
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
 
+Deliver = Callable[[list[Due], list[Run]], None]
+"""Takes what has become due, and the runs that were closed by it."""
+
 
 @dataclass(slots=True)
 class Batch:
-    """What became due at one event, and the runs that were closed by it; delivered outside the lock."""
+    """What becomes due as runs are given up, and those runs; delivered outside the lock."""
 
     due: list[Due] = field(default_factory=list)
     closed: list[Run] = field(default_factory=list)
@@ -47,7 +51,7 @@ class RunTable:
             each streamed token, hence the dictionary's own method.
     """
 
-    def __init__(self, deliver: Callable[[Batch], None], *, max_open_runs: int, run_timeout: float) -> None:
+    def __init__(self, deliver: Deliver, *, max_open_runs: int, run_timeout: float) -> None:
         self._deliver = deliver
         self._max_open_runs = max_open_runs
         self._run_timeout = run_timeout
@@ -77,21 +81,21 @@ class RunTable:
         self._leave(run_id, now)
         return True
 
-    def open(self, run: Run, place: Place, now: float) -> Step | None:
+    def open(self, run: Run, place: Place, call: ModelCall | None, now: float) -> Step | None:
         """Hold a new run and return its root; `None` where its id is open already."""
-        batch = Batch()
         with self._lock:
             if self.is_open(run.root_run_id):
                 return None
-            self._make_room(now, batch)
+            batch = self._make_room(now)
             self._runs[run] = None
-            self._next_look = min(self._next_look, now + self._run_timeout)
-            root = self._steps[run.root_run_id] = run.add(run.root_run_id, None, place, now)
-        if batch.closed:
-            self._deliver(batch)
+            if now + self._run_timeout < self._next_look:
+                self._next_look = now + self._run_timeout
+            root = self._steps[run.root_run_id] = run.add(run.root_run_id, None, place, call, now)
+        if batch is not None:
+            self._deliver(batch.due, batch.closed)
         return root
 
-    def start(self, run_id: object, parent: Step, place: Place, now: float) -> Step | None:
+    def start(self, run_id: object, parent: Step, place: Place, call: ModelCall | None, now: float) -> Step | None:
         """Add a step to its parent's run and return it.
 
         Returns:
@@ -99,9 +103,13 @@ class RunTable:
         """
         run = parent.run
         with self._lock:
-            if self.is_open(run_id) or not run.is_held:
+            known = self._steps.get(run_id)
+            if (known is not None and known.is_open) or not run.is_held:
                 return None
-            step = self._steps[run_id] = run.add(run_id, parent, place, now)
+            step = self._steps[run_id] = run.add(run_id, parent, place, call, now)
+            due = run.tools_due() if call is not None else None
+        if due:
+            self._deliver(due, [])
         return step
 
     def add_node(self, run: Run, node: str, account: Account | None) -> None:
@@ -114,23 +122,26 @@ class RunTable:
         with self._lock:
             due = change()
         if due:
-            self._deliver(Batch(due=due))
+            self._deliver(due, [])
 
     def end(self, run_id: object, error: BaseException | None = None, usage: TokenUsage | None = None) -> None:
         """End a step, and with the root its run; an id that is not known is ignored."""
         with self._lock:
-            step = self._steps.get(run_id)
-            if step is None or not step.is_open:
+            step = self._steps.pop(run_id, None)
+            if step is None:
                 return
-            del self._steps[run_id]
+            if not step.is_open:
+                self._steps[run_id] = step
+                return
             run, now = step.run, monotonic()
             was_closed = run.closed
             due = run.end(step, error, usage, now)
+            if run.ended_at is None:
+                return
             is_closed = run.closed and not was_closed
-            if run.ended_at is not None:
-                self._settle(run, step, now)
+            self._settle(run, step, now)
         if due or is_closed:
-            self._deliver(Batch(due, [run] if is_closed else []))
+            self._deliver(due, [run] if is_closed else [])
 
     def flush(self) -> None:
         """Close every run that has ended or is silent for too long, and forget the ids of ended ones."""
@@ -142,14 +153,14 @@ class RunTable:
             self._give_up_silent(now, batch)
             self._left.clear()
             self._keep_timer(now)
-        self._deliver(batch)
+        self._deliver(batch.due, batch.closed)
 
     def _settle(self, run: Run, step: Step, now: float) -> None:
         """Keep an ended run where it waits, or where more may start below its ids; else drop it."""
         if step is run.root:
             del self._runs[run]
             if run.closed and not run.steps and run.outcome is Outcome.SUCCESS:
-                run.is_held = False
+                run.let_go()
                 self._leave(step.run_id, now)
                 return
             self._ended[run] = None
@@ -169,12 +180,16 @@ class RunTable:
             if len(self._left) > LEFT_IDS:
                 self._left.popitem(last=False)
 
-    def _make_room(self, now: float, batch: Batch) -> None:
+    def _make_room(self, now: float) -> Batch | None:
+        if not self._ended and now < self._next_look and len(self._runs) < self._max_open_runs:
+            return None
+        batch = Batch()
         self._give_up_ended(now, batch)
         if now >= self._next_look:
             self._give_up_silent(now, batch)
         while len(self._runs) >= self._max_open_runs:
             self._give_up(next(iter(self._runs)), now, batch)
+        return batch
 
     def _give_up_ended(self, now: float, batch: Batch) -> None:
         """Close and forget the runs that ended long enough ago, or are too many."""
@@ -206,11 +221,11 @@ class RunTable:
         self._runs.pop(run, None)
         self._ended.pop(run, None)
         self._waiting.discard(run)
-        run.is_held = False
         for run_id in (*(step.run_id for step in run.steps), run.root_run_id):
             known = self._steps.get(run_id)
             if known is not None and known.run is run:
                 del self._steps[run_id]
+        run.let_go()
 
     def _keep_timer(self, now: float) -> None:
         """Have a timer, and an exit hook, just while a run waits."""
@@ -235,4 +250,4 @@ class RunTable:
         with self._lock:
             self._stop_timer()
             self._give_up_ended(monotonic(), batch)
-        self._deliver(batch)
+        self._deliver(batch.due, batch.closed)

@@ -2,12 +2,13 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, Literal
 
 from langchain_ldai import events
+from langchain_ldai.boundary import Delivery
 from langchain_ldai.metrics import (
     AiMetrics,
     Feedback,
@@ -18,7 +19,7 @@ from langchain_ldai.metrics import (
 )
 from langchain_ldai.operations import OperationTracking
 from langchain_ldai.resumption import RunIdentity, encode
-from langchain_ldai.slots import Send, SlotTracker
+from langchain_ldai.slots import Event, Send, SlotTracker
 
 __all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
 
@@ -35,6 +36,28 @@ _FEEDBACK_EVENT: Final = {
 }
 
 
+def model_data(
+    name: str = "", provider: str = "", *, key: str = "", version: int | None = None
+) -> Mapping[str, object]:
+    """Return what the events of an AI Config's runs say of its model (spec section 4).
+
+    Args:
+        name: Name of the model, "" when unknown.
+        provider: Name of the model's provider, "" when unknown.
+        key: LaunchDarkly's key of the model, "" when the AI Config has none.
+        version: LaunchDarkly's version of the model, `None` when the AI Config has none.
+    """
+    data: dict[str, object] = {events.MODEL_NAME: name, events.PROVIDER_NAME: provider}
+    if key:
+        data[events.MODEL_KEY] = key
+    if version is not None:
+        data[events.MODEL_VERSION] = version
+    return data
+
+
+UNKNOWN_MODEL: Final = model_data()
+
+
 class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
     """Records the metrics of one run, each at most once, under the run's `run_id` (spec section 4).
 
@@ -46,10 +69,8 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
     Args:
         identity: Which run this is.
         send: Delivers an event.
-        model_name: Name of the model, "" when unknown, as after a resumption.
-        provider_name: Name of the model's provider, "" when unknown.
-        model_key: LaunchDarkly's key of the model, "" when the AI Config has none.
-        model_version: LaunchDarkly's version of the model, `None` when the AI Config has none.
+        model: What the events say of the model, see `model_data`; by default that it is unknown, as after a
+            resumption.
     """
 
     __slots__ = ("_identity", "_token", "_tool_calls")
@@ -61,27 +82,18 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
         self,
         identity: RunIdentity,
         send: Send,
-        *,
-        model_name: str = "",
-        provider_name: str = "",
-        model_key: str = "",
-        model_version: int | None = None,
+        model: Mapping[str, object] = UNKNOWN_MODEL,
     ) -> None:
         data: dict[str, object] = {
             events.RUN_ID: identity.run_id,
             events.CONFIG_KEY: identity.config_key,
             events.VERSION: identity.version,
-            events.MODEL_NAME: model_name,
-            events.PROVIDER_NAME: provider_name,
+            **model,
         }
         if identity.variation_key:
             data[events.VARIATION_KEY] = identity.variation_key
         if identity.graph_key:
             data[events.GRAPH_KEY] = identity.graph_key
-        if model_key:
-            data[events.MODEL_KEY] = model_key
-        if model_version is not None:
-            data[events.MODEL_VERSION] = model_version
         super().__init__(f"{identity.run_id}/{identity.config_key}", data, send)
         self._identity = identity
         self._token = encode(identity)
@@ -222,18 +234,43 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
 
         For instrumentation that gives way to what its user recorded: nothing is logged.
         """
-        if time_to_first_token_ms is not None:
-            self._record("time_to_first_token_ms", whole_milliseconds(time_to_first_token_ms))
-        if duration_ms is not None:
-            self._record("duration_ms", whole_milliseconds(duration_ms))
-        if tokens:
-            self._record("tokens", tokens)
-        if success is not None:
-            self._record("success", success)
+        for deliver, parts in self.take_missing(time_to_first_token_ms, duration_ms, tokens, success):
+            deliver(*parts)
 
-    def _report(self, slot: _Slot, value: _Value) -> None:
-        for event, metric_value in _events_of(slot, value):
-            self._send(event, self._data.copy(), metric_value)
+    def take_missing(
+        self,
+        time_to_first_token_ms: float | None,
+        duration_ms: float | None,
+        tokens: TokenUsage | None,
+        success: bool | None,
+    ) -> list[Delivery]:
+        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one."""
+        values: dict[_Slot, _Value] = {}
+        if time_to_first_token_ms is not None:
+            values["time_to_first_token_ms"] = whole_milliseconds(time_to_first_token_ms)
+        if duration_ms is not None:
+            values["duration_ms"] = whole_milliseconds(duration_ms)
+        if tokens:
+            values["tokens"] = tokens
+        if success is not None:
+            values["success"] = success
+        return self._take_missing(values)
+
+    def _events(self, slot: _Slot, value: _Value) -> list[Event]:
+        match value:
+            case TokenUsage():
+                parts = (
+                    (events.TOKENS_TOTAL, self._data.copy(), value.total),
+                    (events.TOKENS_INPUT, self._data.copy(), value.input),
+                    (events.TOKENS_OUTPUT, self._data.copy(), value.output),
+                )
+                return [part for part in parts if part[2] > 0]
+            case Feedback():
+                return [(_FEEDBACK_EVENT[value], self._data.copy(), 1)]
+            case bool():
+                return [(events.SUCCESS if value else events.ERROR, self._data.copy(), 1)]
+            case _:
+                return [(_MILLISECONDS_EVENT[slot], self._data.copy(), value)]
 
 
 def _valid(feedback: Feedback) -> Feedback:
@@ -243,20 +280,3 @@ def _valid(feedback: Feedback) -> Feedback:
         raise ValueError(
             f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(feedback)}"
         ) from None
-
-
-def _events_of(slot: _Slot, value: _Value) -> list[tuple[str, float]]:
-    match value:
-        case TokenUsage():
-            parts = (
-                (events.TOKENS_TOTAL, value.total),
-                (events.TOKENS_INPUT, value.input),
-                (events.TOKENS_OUTPUT, value.output),
-            )
-            return [part for part in parts if part[1] > 0]
-        case Feedback():
-            return [(_FEEDBACK_EVENT[value], 1)]
-        case bool():
-            return [(events.SUCCESS if value else events.ERROR, 1)]
-        case _:
-            return [(_MILLISECONDS_EVENT[slot], value)]

@@ -9,6 +9,7 @@ import pytest
 
 from langchain_ldai import AiMetrics, LdAiConfigTracker, TokenUsage
 from langchain_ldai.resumption import RunIdentity
+from langchain_ldai.tracker import model_data
 from tests.support.sent import Sent
 
 PROMPT = "the customer's secret prompt"
@@ -25,7 +26,7 @@ def sent() -> Sent:
 def tracker(sent: Sent) -> LdAiConfigTracker:
     """Return a tracker of a new run."""
     identity = RunIdentity("run-1", "chat", "var-1", 3)
-    return LdAiConfigTracker(identity, sent, model_name="gpt-4", provider_name="openai")
+    return LdAiConfigTracker(identity, sent, model_data("gpt-4", "openai"))
 
 
 @pytest.fixture(params=["sync", "async"])

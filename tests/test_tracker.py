@@ -10,6 +10,7 @@ import pytest
 
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, MetricSummary, TokenUsage
 from langchain_ldai.resumption import RunIdentity
+from langchain_ldai.tracker import model_data
 from tests.support.sent import Sent
 
 USAGE = TokenUsage(total=30, input=10, output=20)
@@ -26,7 +27,7 @@ def sent() -> Sent:
 def tracker(sent: Sent) -> LdAiConfigTracker:
     """Return a tracker of a new run."""
     identity = RunIdentity("run-1", "chat", "var-1", 3)
-    return LdAiConfigTracker(identity, sent, model_name="gpt-4", provider_name="openai")
+    return LdAiConfigTracker(identity, sent, model_data("gpt-4", "openai"))
 
 
 ONCE = {
