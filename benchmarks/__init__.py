@@ -1,0 +1,1 @@
+"""What recording a run costs: ours, the least it could cost, and other packages."""

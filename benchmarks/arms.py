@@ -1,0 +1,112 @@
+"""What is compared: no handler, one that does nothing, the least that six events can cost, and ours."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from benchmarks.delivery import CONTEXT, Delivery
+from langchain_ldai import LdAiHandler
+from langchain_ldai.events import (
+    CONFIG_KEY,
+    DURATION,
+    MODEL_NAME,
+    PROVIDER_NAME,
+    RUN_ID,
+    SUCCESS,
+    TIME_TO_FIRST_TOKEN,
+    TOKENS_INPUT,
+    TOKENS_OUTPUT,
+    TOKENS_TOTAL,
+    VARIATION_KEY,
+    VERSION,
+)
+
+NONE: Final = "no handler"
+NO_OP: Final = "no-op"
+FLOOR: Final = "floor"
+OURS: Final = "langchain_ldai"
+
+
+def nothing() -> int:
+    """Return 0, for arms that record nothing and have nothing to deliver."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Something to run the cases with.
+
+    Args:
+        name: What the report calls it.
+        callbacks: The handlers to pass to the runnables.
+        recorded: Tells how much it has recorded and delivered so far.
+        settle: Delivers what it has recorded; called outside of what is timed.
+    """
+
+    name: str
+    callbacks: list[BaseCallbackHandler]
+    recorded: Callable[[], int] = nothing
+    settle: Callable[[], object] = nothing
+
+
+def _do_nothing(self: object, *args: Any, **kwargs: Any) -> None:
+    pass
+
+
+class NoOp(BaseCallbackHandler):
+    """Takes every callback and does nothing: what LangChain itself spends on a handler."""
+
+    run_inline = True
+
+    on_chain_start = on_chain_end = on_chain_error = _do_nothing
+    on_chat_model_start = on_llm_start = on_llm_new_token = on_llm_end = on_llm_error = _do_nothing
+    on_tool_start = on_tool_end = on_tool_error = _do_nothing
+    on_retriever_start = on_retriever_end = on_retriever_error = _do_nothing
+    on_agent_action = on_agent_finish = on_text = on_retry = _do_nothing
+    on_custom_event = on_stream_event = _do_nothing
+
+
+class Floor(NoOp):
+    """Sends the six events of a run at its root's end, and does nothing else: no handler can cost less."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        config = delivery.config
+        identity = config.create_tracker().identity
+        self._track = delivery.client.track
+        self._data = {
+            CONFIG_KEY: identity.config_key,
+            VARIATION_KEY: identity.variation_key,
+            VERSION: identity.version,
+            MODEL_NAME: config.model.name if config.model else "",
+            PROVIDER_NAME: config.provider.name if config.provider else "",
+        }
+
+    def on_chain_end(self, outputs: object, *, run_id: object, parent_run_id: object = None, **_: object) -> None:
+        """Send the events if this is the root."""
+        if parent_run_id is None:
+            data = {RUN_ID: str(run_id), **self._data}
+            track = self._track
+            track(TIME_TO_FIRST_TOKEN, CONTEXT, data, 120)
+            track(DURATION, CONTEXT, data, 1500)
+            track(TOKENS_TOTAL, CONTEXT, data, 13)
+            track(TOKENS_INPUT, CONTEXT, data, 10)
+            track(TOKENS_OUTPUT, CONTEXT, data, 3)
+            track(SUCCESS, CONTEXT, data, 1)
+
+    on_llm_end = on_chain_end
+
+
+def built_in(delivery: Delivery) -> list[Arm]:
+    """Return the arms that need no other package."""
+
+    def sending(name: str, handler: BaseCallbackHandler) -> Arm:
+        return Arm(name, [handler], delivery.recorded, delivery.settle)
+
+    return [
+        Arm(NONE, []),
+        Arm(NO_OP, [NoOp()]),
+        sending(FLOOR, Floor(delivery)),
+        sending(OURS, LdAiHandler(delivery.config)),
+    ]

@@ -1,0 +1,188 @@
+"""What is run with every arm: chains, streams, an agent, a graph, and many runs at once."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict
+
+from langchain.agents import create_agent
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import tool
+from langgraph.graph import START, StateGraph
+
+from benchmarks.measure import Block, Case
+from benchmarks.model import InstantChat, calling, streaming
+
+QUESTION: Final = {"question": "How do I switch it off?"}
+AGENT_INPUT: Final = {"messages": [("user", "How do I switch it off?")]}
+TOOL_CALLS: Final = 2
+
+Use = Callable[[RunnableConfig], object]
+AsyncUse = Callable[[RunnableConfig], Coroutine[Any, Any, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is in a block.
+
+    Args:
+        chains: Runs of a chain, one after the other.
+        chunks: Chunks of a stream.
+        agents: Runs of an agent.
+        nodes: Nodes of a graph.
+        parallel: Runs at once.
+    """
+
+    chains: int = 20
+    chunks: int = 1000
+    agents: int = 3
+    nodes: int = 50
+    parallel: int = 100
+
+
+@tool
+def look_up() -> str:
+    """Look the answer up."""
+    return "found"
+
+
+class State(TypedDict):
+    """What the graph's nodes pass on."""
+
+    steps: int
+
+
+def chain() -> Runnable:
+    """Return a prompt, a model and a parser."""
+    return ChatPromptTemplate.from_messages([("user", "{question}")]) | InstantChat() | StrOutputParser()
+
+
+def graph(nodes: int) -> Runnable:
+    """Return a graph of so many nodes, one after the other, the first of which calls a model."""
+    model = InstantChat()
+
+    def ask(state: State, config: RunnableConfig) -> State:
+        model.invoke("How?", config)
+        return {"steps": 0}
+
+    def step(state: State) -> State:
+        return {"steps": state["steps"] + 1}
+
+    builder = StateGraph(State)
+    for number in range(nodes):
+        builder.add_node(f"node-{number}", step if number else ask)
+    builder.add_edge(START, "node-0")
+    for number in range(1, nodes):
+        builder.add_edge(f"node-{number - 1}", f"node-{number}")
+    return builder.compile()
+
+
+def _config(callbacks: list[BaseCallbackHandler]) -> RunnableConfig:
+    # A list of its own, as LangChain may add to it.
+    return {"callbacks": [*callbacks], "recursion_limit": 1000}
+
+
+def repeated(use: Use, times: int) -> Block:
+    """Return a block that does something so many times, one after the other."""
+
+    def block(callbacks: list[BaseCallbackHandler]) -> None:
+        for _ in range(times):
+            use(_config(callbacks))
+
+    return block
+
+
+class Loop:
+    """An event loop that stays, so that none is made in what is timed; for a `with` block."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> "Loop":
+        self._runner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._runner.__exit__(*error)
+
+    def repeated(self, use: AsyncUse, times: int) -> Block:
+        """Return a block that awaits something so many times, one after the other."""
+
+        async def await_each(callbacks: list[BaseCallbackHandler]) -> None:
+            for _ in range(times):
+                await use(_config(callbacks))
+
+        return self._block(await_each)
+
+    def gathered(self, use: AsyncUse, times: int) -> Block:
+        """Return a block that awaits something so many times at once."""
+
+        async def await_all(callbacks: list[BaseCallbackHandler]) -> None:
+            await asyncio.gather(*(use(_config(callbacks)) for _ in range(times)))
+
+        return self._block(await_all)
+
+    def _block(self, run: Callable[[list[BaseCallbackHandler]], Coroutine[Any, Any, None]]) -> Block:
+        return lambda callbacks: self._runner.run(run(callbacks), context=copy_context())
+
+
+def read_stream(model: Runnable, config: RunnableConfig) -> None:
+    """Read a stream to its end."""
+    for _ in model.stream("How?", config):
+        pass
+
+
+async def read_astream(model: Runnable, config: RunnableConfig) -> None:
+    """Read an asynchronous stream to its end."""
+    async for _ in model.astream("How?", config):
+        pass
+
+
+def read_v3(model: Runnable, config: RunnableConfig) -> None:
+    """Read the events of the v3 protocol to their end."""
+    for _ in model.stream_events("How?", config, version="v3"):
+        pass
+
+
+def stream_case(name: str, read: Callable[[Runnable, RunnableConfig], object], chunks: int) -> Case:
+    """Return a case of a stream's tokens after the first, read synchronously."""
+    many, one = streaming(chunks), streaming(1)
+    block, base = repeated(lambda config: read(many, config), 1), repeated(lambda config: read(one, config), 1)
+    return Case(name, "token", chunks - 1, block, base)
+
+
+def astream_case(loop: Loop, chunks: int) -> Case:
+    """Return a case of a stream's tokens after the first, read asynchronously."""
+    many, one = streaming(chunks), streaming(1)
+    block = loop.repeated(lambda config: read_astream(many, config), 1)
+    base = loop.repeated(lambda config: read_astream(one, config), 1)
+    return Case("astream", "token", chunks - 1, block, base)
+
+
+def all_cases(loop: Loop, size: Size) -> list[Case]:
+    """Return every case."""
+    steps, agent = chain(), create_agent(calling("look_up", TOOL_CALLS), [look_up])
+    nodes, many = graph(size.nodes), [QUESTION] * size.parallel
+    chains, parallel = size.chains, size.parallel
+
+    def invoke(config: RunnableConfig) -> object:
+        return steps.invoke(QUESTION, config)
+
+    def ainvoke(config: RunnableConfig) -> Coroutine[Any, Any, object]:
+        return steps.ainvoke(QUESTION, config)
+
+    return [
+        Case("chain invoke", "run", chains, repeated(invoke, chains)),
+        Case("chain ainvoke", "run", chains, loop.repeated(ainvoke, chains)),
+        stream_case("stream", read_stream, size.chunks),
+        astream_case(loop, size.chunks),
+        stream_case("stream v3", read_v3, size.chunks),
+        Case("agent", "run", size.agents, repeated(lambda config: agent.invoke(AGENT_INPUT, config), size.agents)),
+        Case(f"graph of {size.nodes} nodes", "run", 1, repeated(lambda config: nodes.invoke({"steps": 0}, config), 1)),
+        Case(f"batch of {parallel}", "run", parallel, repeated(lambda config: steps.batch(many, config), 1)),
+        Case(f"{parallel} ainvoke at once", "run", parallel, loop.gathered(ainvoke, parallel)),
+    ]

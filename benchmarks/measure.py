@@ -1,0 +1,131 @@
+"""Interleaved rounds, and the differences of what was measured in the same one."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from benchmarks.arms import Arm
+
+Block = Callable[[list[BaseCallbackHandler]], object]
+Clock = Literal["cpu", "wall"]
+
+TAIL_SECONDS: Final = 0.005
+"""How long a block waits at its end, so that its background threads' work is counted to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something that users run.
+
+    Args:
+        name: What the report calls it.
+        unit: What the costs are given for.
+        units: How many of them there are in a block.
+        block: Does it, with the handlers given.
+        base: What is done once more and subtracted, such as a stream's first chunk.
+    """
+
+    name: str
+    unit: str
+    units: int
+    block: Block
+    base: Block | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a unit took, in microseconds: of the CPU in all threads, and by the clock on the wall."""
+
+    cpu: float
+    wall: float
+
+    def minus(self, other: "Sample") -> "Sample":
+        """Return what it took more than another."""
+        return Sample(self.cpu - other.cpu, self.wall - other.wall)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A median, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Figure":
+        """Sum up some values, at least one."""
+        values = list(values)
+        middle = statistics.median(values)
+        if len(values) == 1:
+            return cls(middle, middle, middle)
+        low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(middle, low, high)
+
+    def to_json(self) -> dict[str, float]:
+        """Return it as it is written."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+Samples = Mapping[str, Sequence[Sample]]
+
+
+def timed(block: Block, callbacks: list[BaseCallbackHandler]) -> Sample:
+    """Return what a block takes, in a context of its own and without garbage collection."""
+    context = copy_context()
+    gc.collect()
+    gc.disable()
+    try:
+        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+        context.run(block, callbacks)
+        time.sleep(TAIL_SECONDS)
+        cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
+    finally:
+        gc.enable()
+    return Sample(cpu / 1e3, wall / 1e3 - TAIL_SECONDS * 1e6)
+
+
+def sample(case: Case, arm: Arm) -> Sample:
+    """Return what a unit of a case takes with an arm; what the arm recorded is delivered afterwards."""
+    taken = timed(case.block, arm.callbacks)
+    arm.settle()
+    if case.base is not None:
+        taken = taken.minus(timed(case.base, arm.callbacks))
+        arm.settle()
+    return Sample(taken.cpu / case.units, taken.wall / case.units)
+
+
+def rotated(arms: Sequence[Arm], by: int) -> list[Arm]:
+    """Return the arms beginning with another one, so that none is always first, or always after the same."""
+    start = by % len(arms)
+    return [*arms[start:], *arms[:start]]
+
+
+def recorded(case: Case, arm: Arm) -> int:
+    """Return how much an arm records in a case; this warms both up."""
+    arm.settle()
+    before = arm.recorded()
+    case.block(arm.callbacks)
+    arm.settle()
+    return arm.recorded() - before
+
+
+def measure(case: Case, arms: Sequence[Arm], rounds: int) -> Samples:
+    """Return a sample of each round for each arm by its name; the rounds interleave the arms."""
+    samples: dict[str, list[Sample]] = {arm.name: [] for arm in arms}
+    for number in range(rounds):
+        for arm in rotated(arms, number):
+            samples[arm.name].append(sample(case, arm))
+    return samples
+
+
+def differences(samples: Samples, arm: str, baseline: str, clock: Clock) -> list[float]:
+    """Return by how much an arm exceeded another in each round."""
+    pairs = zip(samples[arm], samples[baseline], strict=True)
+    return [getattr(ours.minus(theirs), clock) for ours, theirs in pairs]

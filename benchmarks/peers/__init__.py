@@ -1,0 +1,58 @@
+"""Other packages' handlers, each doing its real work, and dropping what it would send at the last moment."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from benchmarks.arms import Arm
+from benchmarks.delivery import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A package to compare with.
+
+    Args:
+        name: What the report calls it.
+        distribution: What it is installed as.
+        module: The module here whose `make` makes its arm.
+    """
+
+    name: str
+    distribution: str
+    module: str
+
+    @property
+    def version(self) -> str | None:
+        """The version that is installed, `None` where none is."""
+        try:
+            return version(self.distribution)
+        except PackageNotFoundError:
+            return None
+
+    def make(self, delivery: Delivery) -> Arm:
+        """Return its arm; what goes wrong is raised, so that no peer is left out in silence."""
+        made: Arm = importlib.import_module(f"benchmarks.peers.{self.module}").make(self.name, delivery)
+        return made
+
+
+PEERS: Final = (
+    Peer("Langfuse", "langfuse", "langfuse"),
+    Peer("OpenInference", "openinference-instrumentation-langchain", "openinference"),
+    Peer("PostHog", "posthog", "posthog"),
+    Peer("LangSmith", "langsmith", "langsmith"),
+    Peer("MLflow", "mlflow-tracing", "mlflow"),
+    Peer("LaunchDarkly's", "launchdarkly-server-sdk-ai-langchain", "launchdarkly"),
+)
+
+
+def installed() -> Iterator[Peer]:
+    """Yield the peers that are installed."""
+    return (peer for peer in PEERS if peer.version is not None)
+
+
+def absent() -> list[str]:
+    """Return the names of the peers that are not installed."""
+    return [peer.name for peer in PEERS if peer.version is None]
