@@ -25,7 +25,7 @@ BIN     := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
+.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,12 @@ fuzz: $(READY) ## give each decoder of tokens a million mutated ones (about thre
 test-load: $(READY) ## let processes race at full size: 1,000 runs for each ledger, 2,000 requests to LangServe
 	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
 	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
+
+bench: ## measure what the handler costs beside other packages' (about ten minutes; ARGS="--quick" for a glance)
+	@$(MAKE) --no-print-directory benchmark VENV=.venv-bench LOCK=requirements/bench.txt BUILD=
+
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 test-lowest: ## run the tests with the lowest allowed versions of the dependencies
 	@$(MAKE) --no-print-directory pytest VENV=.venv-lowest LOCK=requirements/lowest.txt
@@ -93,6 +99,7 @@ lock: $(UV_DONE) ## renew every lock file in requirements/
 	$(COMPILE) pyproject.toml --all-extras --no-deps --resolution lowest-direct -o .uv/lowest.txt
 	$(COMPILE) $(TESTED) -c .uv/lowest.txt -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:langgraph-server -o requirements/langgraph-server.txt
+	$(COMPILE) pyproject.toml --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt
 
 clean: ## remove the environments, caches and build output
 	rm -rf .uv .venv .venv-* .coverage* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

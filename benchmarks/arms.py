@@ -23,7 +23,7 @@ from langchain_ldai.events import (
     VERSION,
 )
 
-NONE: Final = "no handler"
+NONE: Final = "none"
 NO_OP: Final = "no-op"
 FLOOR: Final = "floor"
 OURS: Final = "langchain_ldai"
@@ -98,15 +98,17 @@ class Floor(NoOp):
     on_llm_end = on_chain_end
 
 
+def no_op() -> Arm:
+    """Return the arm that the others are compared with."""
+    return Arm(NO_OP, [NoOp()])
+
+
+def sending(name: str, handler: BaseCallbackHandler, delivery: Delivery) -> Arm:
+    """Return an arm whose handler sends its events with a LaunchDarkly client."""
+    return Arm(name, [handler], delivery.recorded, delivery.settle)
+
+
 def built_in(delivery: Delivery) -> list[Arm]:
     """Return the arms that need no other package."""
-
-    def sending(name: str, handler: BaseCallbackHandler) -> Arm:
-        return Arm(name, [handler], delivery.recorded, delivery.settle)
-
-    return [
-        Arm(NONE, []),
-        Arm(NO_OP, [NoOp()]),
-        sending(FLOOR, Floor(delivery)),
-        sending(OURS, LdAiHandler(delivery.config)),
-    ]
+    floor, ours = Floor(delivery), LdAiHandler(delivery.config)
+    return [Arm(NONE, []), no_op(), sending(FLOOR, floor, delivery), sending(OURS, ours, delivery)]

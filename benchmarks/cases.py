@@ -148,41 +148,51 @@ def read_v3(model: Runnable, config: RunnableConfig) -> None:
         pass
 
 
-def stream_case(name: str, read: Callable[[Runnable, RunnableConfig], object], chunks: int) -> Case:
-    """Return a case of a stream's tokens after the first, read synchronously."""
+def stream_case(name: str, read: Callable[[Runnable, RunnableConfig], object], chunks: int, times: int = 1) -> Case:
+    """Return a case of a stream's tokens after the first, read synchronously, so many times."""
     many, one = streaming(chunks), streaming(1)
-    block, base = repeated(lambda config: read(many, config), 1), repeated(lambda config: read(one, config), 1)
-    return Case(name, "token", chunks - 1, block, base)
+    block = repeated(lambda config: read(many, config), times)
+    return Case(name, "token", (chunks - 1) * times, block, repeated(lambda config: read(one, config), times))
 
 
-def astream_case(loop: Loop, chunks: int) -> Case:
-    """Return a case of a stream's tokens after the first, read asynchronously."""
+def invoke_case(times: int) -> Case:
+    """Return the case of a chain that is invoked so many times."""
+    steps = chain()
+    return Case("invoke", "run", times, repeated(lambda config: steps.invoke(QUESTION, config), times))
+
+
+def _astream_case(loop: Loop, chunks: int) -> Case:
     many, one = streaming(chunks), streaming(1)
     block = loop.repeated(lambda config: read_astream(many, config), 1)
-    base = loop.repeated(lambda config: read_astream(one, config), 1)
-    return Case("astream", "token", chunks - 1, block, base)
+    return Case("astream", "token", chunks - 1, block, loop.repeated(lambda config: read_astream(one, config), 1))
+
+
+def _agent_case(times: int) -> Case:
+    agent = create_agent(calling("look_up", TOOL_CALLS), [look_up])
+    return Case("agent", "run", times, repeated(lambda config: agent.invoke(AGENT_INPUT, config), times))
+
+
+def _graph_case(nodes: int) -> Case:
+    steps = graph(nodes)
+    return Case(f"graph-{nodes}", "run", 1, repeated(lambda config: steps.invoke({"steps": 0}, config), 1))
 
 
 def all_cases(loop: Loop, size: Size) -> list[Case]:
     """Return every case."""
-    steps, agent = chain(), create_agent(calling("look_up", TOOL_CALLS), [look_up])
-    nodes, many = graph(size.nodes), [QUESTION] * size.parallel
-    chains, parallel = size.chains, size.parallel
-
-    def invoke(config: RunnableConfig) -> object:
-        return steps.invoke(QUESTION, config)
+    steps, parallel = chain(), size.parallel
+    inputs = [QUESTION] * parallel
 
     def ainvoke(config: RunnableConfig) -> Coroutine[Any, Any, object]:
         return steps.ainvoke(QUESTION, config)
 
     return [
-        Case("chain invoke", "run", chains, repeated(invoke, chains)),
-        Case("chain ainvoke", "run", chains, loop.repeated(ainvoke, chains)),
+        invoke_case(size.chains),
+        Case("ainvoke", "run", size.chains, loop.repeated(ainvoke, size.chains)),
         stream_case("stream", read_stream, size.chunks),
-        astream_case(loop, size.chunks),
-        stream_case("stream v3", read_v3, size.chunks),
-        Case("agent", "run", size.agents, repeated(lambda config: agent.invoke(AGENT_INPUT, config), size.agents)),
-        Case(f"graph of {size.nodes} nodes", "run", 1, repeated(lambda config: nodes.invoke({"steps": 0}, config), 1)),
-        Case(f"batch of {parallel}", "run", parallel, repeated(lambda config: steps.batch(many, config), 1)),
-        Case(f"{parallel} ainvoke at once", "run", parallel, loop.gathered(ainvoke, parallel)),
+        _astream_case(loop, size.chunks),
+        stream_case("v3", read_v3, size.chunks),
+        _agent_case(size.agents),
+        _graph_case(size.nodes),
+        Case(f"batch-{parallel}", "run", parallel, repeated(lambda config: steps.batch(inputs, config), 1)),
+        Case(f"concurrent-{parallel}", "run", parallel, loop.gathered(ainvoke, parallel)),
     ]

@@ -111,7 +111,7 @@ def recorded(case: Case, arm: Arm) -> int:
     """Return how much an arm records in a case; this warms both up."""
     arm.settle()
     before = arm.recorded()
-    case.block(arm.callbacks)
+    copy_context().run(case.block, arm.callbacks)
     arm.settle()
     return arm.recorded() - before
 
@@ -125,7 +125,7 @@ def measure(case: Case, arms: Sequence[Arm], rounds: int) -> Samples:
     return samples
 
 
-def differences(samples: Samples, arm: str, baseline: str, clock: Clock) -> list[float]:
+def added(samples: Samples, arm: str, baseline: str, clock: Clock) -> list[float]:
     """Return by how much an arm exceeded another in each round."""
     pairs = zip(samples[arm], samples[baseline], strict=True)
     return [getattr(ours.minus(theirs), clock) for ours, theirs in pairs]

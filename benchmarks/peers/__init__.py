@@ -15,14 +15,12 @@ class Peer:
     """A package to compare with.
 
     Args:
-        name: What the report calls it.
+        name: What the report calls it, and the module here whose `make` makes its arm.
         distribution: What it is installed as.
-        module: The module here whose `make` makes its arm.
     """
 
     name: str
     distribution: str
-    module: str
 
     @property
     def version(self) -> str | None:
@@ -34,17 +32,17 @@ class Peer:
 
     def make(self, delivery: Delivery) -> Arm:
         """Return its arm; what goes wrong is raised, so that no peer is left out in silence."""
-        made: Arm = importlib.import_module(f"benchmarks.peers.{self.module}").make(self.name, delivery)
+        made: Arm = importlib.import_module(f"benchmarks.peers.{self.name}").make(self.name, delivery)
         return made
 
 
 PEERS: Final = (
-    Peer("Langfuse", "langfuse", "langfuse"),
-    Peer("OpenInference", "openinference-instrumentation-langchain", "openinference"),
-    Peer("PostHog", "posthog", "posthog"),
-    Peer("LangSmith", "langsmith", "langsmith"),
-    Peer("MLflow", "mlflow-tracing", "mlflow"),
-    Peer("LaunchDarkly's", "launchdarkly-server-sdk-ai-langchain", "launchdarkly"),
+    Peer("langfuse", "langfuse"),
+    Peer("openinference", "openinference-instrumentation-langchain"),
+    Peer("posthog", "posthog"),
+    Peer("langsmith", "langsmith"),
+    Peer("mlflow", "mlflow-tracing"),
+    Peer("launchdarkly", "launchdarkly-server-sdk-ai-langchain"),
 )
 
 

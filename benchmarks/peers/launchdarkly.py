@@ -3,7 +3,7 @@
 from ldai import LDAIClient
 from ldai_langchain.langgraph_callback_handler import LDMetricsCallbackHandler
 
-from benchmarks.arms import Arm
+from benchmarks.arms import Arm, sending
 from benchmarks.delivery import CONFIG_KEY, CONTEXT, Delivery
 
 _NODES = {"RunnableSequence", "LangGraph", "model", "tools", "node-0"}
@@ -34,4 +34,4 @@ class _Tracking(LDMetricsCallbackHandler):
 
 def make(name: str, delivery: Delivery) -> Arm:
     """Return the arm; it records nothing of a model that is called outside of a chain."""
-    return Arm(name, [_Tracking(delivery)], delivery.recorded, delivery.settle)
+    return sending(name, _Tracking(delivery), delivery)

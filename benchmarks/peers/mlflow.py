@@ -3,7 +3,7 @@
 import mlflow
 from mlflow.entities.trace_location import MlflowExperimentLocation
 from mlflow.langchain.langchain_tracer import MlflowLangchainTracer
-from mlflow.tracing.provider import _get_trace_exporter
+from mlflow.tracing.provider import _get_trace_exporter, provider
 
 from benchmarks.arms import Arm
 from benchmarks.delivery import Delivery
@@ -38,6 +38,10 @@ def make(name: str, delivery: Delivery) -> Arm:
     mlflow.tracing.enable()
     exporter, client = _get_trace_exporter(), _DroppingClient()
     exporter._client = client
-    # Its own flush ends its threads, which takes up to a second.
-    settle = exporter._async_queue._queue.join
+
+    def settle() -> None:
+        provider.get().force_flush()
+        # The queue's own flush ends its threads, which takes up to a second.
+        exporter._async_queue._queue.join()
+
     return Arm(name, [MlflowLangchainTracer()], lambda: client.traces, settle)

@@ -1,0 +1,65 @@
+"""Run the benchmark: `make bench`, or `python -m benchmarks --help`."""
+
+import argparse
+import logging
+import os
+import warnings
+from pathlib import Path
+
+from langchain_core._api import LangChainBetaWarning, LangChainDeprecationWarning
+from rich.console import Console
+
+from benchmarks.cases import Size
+from benchmarks.growth import Extent
+from benchmarks.report import show, write
+from benchmarks.suite import Options, run
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="rounds of each case")
+    parser.add_argument("--cases", type=_names, default=[], help="cases and sections, separated by commas")
+    parser.add_argument("--arms", type=_names, default=[], help="handlers, separated by commas")
+    parser.add_argument("--quick", action="store_true", help="a few rounds of little, to see that it works")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of what is written")
+    return parser.parse_args()
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    chosen = {"cases": arguments.cases, "arms": arguments.arms}
+    if not arguments.quick:
+        return Options(rounds=arguments.rounds or Options().rounds, **chosen)
+    size = Size(chains=5, agents=1)
+    extent = Extent((1, 10, 100, 1_000), (1, 10, 100), (10, 100, 1_000), chains=5)
+    rounds = arguments.rounds or 5
+    return Options(rounds, size=size, extent=extent, calls=100, open_runs=50, imports=3, **chosen)
+
+
+def _quieten() -> None:
+    # Warnings would be written from within what is timed, and a tracer that the environment asks for is no arm.
+    for category in (LangChainBetaWarning, LangChainDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
+    logging.disable(logging.WARNING)
+    os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
+
+
+def main() -> None:
+    """Run what the command line asks for, print it, and write it down."""
+    arguments, console = _arguments(), Console()
+    _quieten()
+    with console.status("making the arms") as status:
+        results = run(_options(arguments), lambda name: status.update(f"measuring {name}"))
+    write(results, arguments.out)
+    from benchmarks.plot import plot  # needs matplotlib, which nothing else here does
+
+    plot(results, arguments.out / "results.svg")
+    show(results, console)
+    console.print(f"written to {arguments.out}: results.json, results.md, results.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Whether the cost of a run grows with other open runs, of a step with the depth, of a token with the stream."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from benchmarks.arms import NO_OP, OURS, Arm, no_op, sending
+from benchmarks.callbacks import nested, opened
+from benchmarks.cases import invoke_case, read_stream, stream_case
+from benchmarks.delivery import Delivery
+from benchmarks.measure import Case, Figure, added, measure
+from langchain_ldai import LdAiHandler
+
+Growth = dict[str, dict[str, float]]
+_STEPS = 200
+_TOKENS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far each grows.
+
+    Args:
+        open_runs: How many other runs are open.
+        depths: How many chains are nested.
+        chunks: How many chunks are streamed.
+        chains: How many runs of a chain are in a block.
+    """
+
+    open_runs: Sequence[int] = (1, 10, 100, 1_000, 10_000)
+    depths: Sequence[int] = (1, 10, 50, 100, 200)
+    chunks: Sequence[int] = (10, 100, 1_000, 10_000)
+    chains: int = 20
+
+
+def _with_open(delivery: Delivery, extent: Extent, rounds: int) -> Growth:
+    most = max(extent.open_runs)
+    handlers = {count: LdAiHandler(delivery.config, max_open_runs=2 * most) for count in extent.open_runs}
+    runs = {count: opened([handler], count) for count, handler in handlers.items()}
+    arms = [sending(str(count), handler, delivery) for count, handler in handlers.items()]
+    samples = measure(invoke_case(extent.chains), [no_op(), *arms], rounds)
+    assert all(handlers[count].open_runs >= len(runs[count]) for count in handlers)
+    return {arm.name: Figure.of(added(samples, arm.name, NO_OP, "cpu")).to_json() for arm in arms}
+
+
+def _over(cases: Iterable[Case], arms: Sequence[Arm], rounds: int) -> Growth:
+    figures = {case.name: Figure.of(added(measure(case, arms, rounds), OURS, NO_OP, "cpu")) for case in cases}
+    return {name: figure.to_json() for name, figure in figures.items()}
+
+
+def _nested_case(depth: int) -> Case:
+    times = max(1, _STEPS // depth)
+
+    def block(callbacks: list[BaseCallbackHandler]) -> None:
+        for _ in range(times):
+            nested(callbacks, depth)
+
+    return Case(str(depth), "step", depth * times, block)
+
+
+def measure_growth(delivery: Delivery, extent: Extent, rounds: int) -> dict[str, Growth]:
+    """Return the added microseconds per run, step and token, each by how many there are."""
+    arms = [no_op(), sending(OURS, LdAiHandler(delivery.config), delivery)]
+    chunks = [stream_case(str(count), read_stream, count, max(1, _TOKENS // count)) for count in extent.chunks]
+    return {
+        "run, by other runs open": _with_open(delivery, extent, rounds),
+        "step, by depth": _over([_nested_case(depth) for depth in extent.depths], arms, rounds),
+        "token, by chunks": _over(chunks, arms, rounds),
+    }

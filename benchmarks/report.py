@@ -1,0 +1,114 @@
+"""The results as tables for the terminal, as JSON, and as Markdown."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.arms import FLOOR, NO_OP, NONE, OURS
+from benchmarks.suite import Results
+from benchmarks.targets import added_cpu, peers_in, targets, times
+
+
+def number(value: float) -> str:
+    """Return a number with about three digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def figure(value: dict[str, float]) -> str:
+    """Return a median and its quartiles."""
+    return f"{number(value['median'])} ({number(value['low'])} to {number(value['high'])})"
+
+
+def _ratio(case: Results, arm: str, of: str) -> str:
+    ratio = times(case, arm, of)
+    return "" if ratio is None or arm in (NONE, NO_OP) else f"{ratio:.2f}"
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left")
+    return table
+
+
+def case_tables(results: Results) -> Iterator[Table]:
+    """Yield a table of each case."""
+    columns = ["", "added CPU, us", "/ floor", "/ ours", "added wall, us", "CPU, us", "recorded"]
+    for name, case in results["cases"].items():
+        table = _table(f"{name}, per {case['unit']}", columns)
+        for arm, taken in case["arms"].items():
+            added, wall, cpu = (figure(taken[key]) for key in ("added_cpu_us", "added_wall_us", "cpu_us"))
+            compared = _ratio(case, arm, FLOOR), _ratio(case, arm, OURS)
+            table.add_row(arm, added, *compared, wall, cpu, str(taken["recorded"]))
+        yield table
+
+
+def section_tables(results: Results) -> Iterator[Table]:
+    """Yield a table of each of the other sections that were measured."""
+    for name, rows in {"single calls, us": results.get("calls", {}), **results.get("growth", {})}.items():
+        if rows:
+            table = _table(name if name in results.get("growth", {}) else name, ["", "CPU, us"])
+            for row, value in rows.items():
+                table.add_row(row, figure(value))
+            yield table
+    if "memory" in results:
+        table = _table("memory of a run, bytes", ["", "open", "completed"])
+        for arm, held in results["memory"].items():
+            table.add_row(arm, number(held["open"]), number(held["completed"]))
+        yield table
+    if "imports" in results:
+        imports = results["imports"]
+        table = _table("import, ms", ["", "median", "least"])
+        table.add_row("langchain_core.callbacks, ldclient", figure(imports["base_ms"]), "")
+        table.add_row("langchain_ldai over them", figure(imports["ours_ms"]), number(imports["ours_least_ms"]))
+        yield table
+
+
+def show(results: Results, console: Console) -> None:
+    """Print everything."""
+    for table in (*case_tables(results), *section_tables(results)):
+        console.print(table)
+    for peer in results["absent"]:
+        console.print(f"left out, as not installed: {peer}")
+    table = _table("targets", ["", "measured", ""])
+    for target in targets(results):
+        table.add_row(target.text, target.measured, "pass" if target.met else "MISS")
+    console.print(table)
+
+
+def _cell(case: Results, arm: str) -> str:
+    if arm not in case["arms"] or (arm not in (FLOOR, OURS) and arm not in peers_in(case)):
+        return "–"
+    ratio = _ratio(case, arm, FLOOR if arm == OURS else OURS) if arm != FLOOR else ""
+    return number(added_cpu(case, arm)) + (f" ({ratio}×)" if ratio else "")
+
+
+def markdown(results: Results) -> str:
+    """Return the added CPU as a table in Markdown, and below it what it was measured with."""
+    arms = [arm for arm in results["arms"] if arm not in (NONE, NO_OP)]
+    lines = ["| " + " | ".join(["added CPU, µs", *arms]) + " |", "|---" + "|--:" * len(arms) + "|"]
+    for name, case in results["cases"].items():
+        row = [f"{name}, per {case['unit']}", *(_cell(case, arm) for arm in arms)]
+        lines.append("| " + " | ".join(row) + " |")
+    used = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
+    left_out = f"; not installed: {', '.join(results['absent'])}" if results["absent"] else ""
+    where = f"{results['machine']['cpu']}, {results['machine']['cores']} cores"
+    lines += [
+        "",
+        f"Medians of {results['rounds']} rounds, over a handler that does nothing; in brackets ours to the floor and the",
+        "others to ours; – where a package records nothing.",
+        f"{where}; {used}{left_out}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(results: Results, folder: Path) -> None:
+    """Write `results.json` and `results.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {**results, "targets": [asdict(target) for target in targets(results)]}
+    (folder / "results.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(markdown(results), encoding="utf-8")
