@@ -6,7 +6,6 @@ import os
 import warnings
 from pathlib import Path
 
-from langchain_core._api import LangChainBetaWarning, LangChainDeprecationWarning
 from rich.console import Console
 
 from benchmarks.cases import Size
@@ -40,9 +39,9 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _quieten() -> None:
-    # Warnings would be written from within what is timed, and a tracer that the environment asks for is no arm.
-    for category in (LangChainBetaWarning, LangChainDeprecationWarning):
-        warnings.filterwarnings("ignore", category=category)
+    # They would be written from within what is timed, and LangChain's own filters undo those set here.
+    warnings.showwarning = lambda *_, **__: None
+    # A tracer that the environment asks for is no arm.
     logging.disable(logging.WARNING)
     os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
 
@@ -50,6 +49,8 @@ def _quieten() -> None:
 def main() -> None:
     """Run what the command line asks for, print it, and write it down."""
     arguments, console = _arguments(), Console()
+    if not console.is_terminal:
+        console.width = 140
     _quieten()
     with console.status("making the arms") as status:
         results = run(_options(arguments), lambda name: status.update(f"measuring {name}"))

@@ -29,6 +29,10 @@ FLOOR: Final = "floor"
 OURS: Final = "langchain_ldai"
 
 
+Callbacks = Callable[[], list[BaseCallbackHandler]]
+"""Gives the handlers of one run."""
+
+
 def nothing() -> int:
     """Return 0, for arms that record nothing and have nothing to deliver."""
     return 0
@@ -40,13 +44,13 @@ class Arm:
 
     Args:
         name: What the report calls it.
-        callbacks: The handlers to pass to the runnables.
+        callbacks: Gives the handlers to pass to the runnables, for each run.
         recorded: Tells how much it has recorded and delivered so far.
         settle: Delivers what it has recorded; called outside of what is timed.
     """
 
     name: str
-    callbacks: list[BaseCallbackHandler]
+    callbacks: Callbacks
     recorded: Callable[[], int] = nothing
     settle: Callable[[], object] = nothing
 
@@ -98,17 +102,22 @@ class Floor(NoOp):
     on_llm_end = on_chain_end
 
 
+def shared(*handlers: BaseCallbackHandler) -> Callbacks:
+    """Return what gives the same handlers to every run, in a list of its own, as LangChain may add to it."""
+    return lambda: [*handlers]
+
+
 def no_op() -> Arm:
     """Return the arm that the others are compared with."""
-    return Arm(NO_OP, [NoOp()])
+    return Arm(NO_OP, shared(NoOp()))
 
 
 def sending(name: str, handler: BaseCallbackHandler, delivery: Delivery) -> Arm:
     """Return an arm whose handler sends its events with a LaunchDarkly client."""
-    return Arm(name, [handler], delivery.recorded, delivery.settle)
+    return Arm(name, shared(handler), delivery.recorded, delivery.settle)
 
 
 def built_in(delivery: Delivery) -> list[Arm]:
     """Return the arms that need no other package."""
     floor, ours = Floor(delivery), LdAiHandler(delivery.config)
-    return [Arm(NONE, []), no_op(), sending(FLOOR, floor, delivery), sending(OURS, ours, delivery)]
+    return [Arm(NONE, shared()), no_op(), sending(FLOOR, floor, delivery), sending(OURS, ours, delivery)]

@@ -3,7 +3,6 @@
 from typing import Final
 
 from langchain_core.callbacks import (
-    BaseCallbackHandler,
     CallbackManager,
     CallbackManagerForChainRun,
     CallbackManagerForLLMRun,
@@ -11,6 +10,7 @@ from langchain_core.callbacks import (
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from benchmarks.arms import Callbacks
 from benchmarks.cases import QUESTION
 from benchmarks.model import USAGE
 
@@ -20,16 +20,16 @@ _MESSAGES: Final = [[HumanMessage(QUESTION["question"])]]
 OpenRun = tuple[CallbackManagerForChainRun, CallbackManagerForLLMRun]
 
 
-def _manager(callbacks: list[BaseCallbackHandler]) -> CallbackManager:
-    return CallbackManager.configure(inheritable_callbacks=[*callbacks])
+def _manager(callbacks: Callbacks) -> CallbackManager:
+    return CallbackManager.configure(inheritable_callbacks=callbacks())
 
 
-def opened(callbacks: list[BaseCallbackHandler], count: int) -> list[OpenRun]:
+def opened(callbacks: Callbacks, count: int) -> list[OpenRun]:
     """Begin so many runs of a chain, each with a model call in flight."""
     runs: list[OpenRun] = []
     for _ in range(count):
         root = _manager(callbacks).on_chain_start(_SERIALIZED, QUESTION)
-        [call] = root.get_child().on_chat_model_start(_SERIALIZED, _MESSAGES)
+        [call] = root.get_child().on_chat_model_start(_SERIALIZED, _MESSAGES, invocation_params={})
         runs.append((root, call))
     return runs
 
@@ -42,7 +42,7 @@ def close(runs: list[OpenRun]) -> None:
         root.on_chain_end({"output": "Hold the button"})
 
 
-def nested(callbacks: list[BaseCallbackHandler], depth: int) -> None:
+def nested(callbacks: Callbacks, depth: int) -> None:
     """Begin so many chains, each within the one before, and end them."""
     manager, steps = _manager(callbacks), []
     for _ in range(depth):

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 
-from langchain_core.callbacks import BaseCallbackHandler
-
-from benchmarks.arms import OURS, Arm
+from benchmarks.arms import OURS, Arm, Callbacks, shared
 from benchmarks.delivery import CONFIG_KEY, CONTEXT, Delivery
 from benchmarks.measure import Block, Case, Figure, measure
 from langchain_ldai.resumption import decode, encode
 
 
 def _repeated(call: Callable[[], object], times: int) -> Block:
-    def block(callbacks: list[BaseCallbackHandler]) -> None:
+    def block(callbacks: Callbacks) -> None:
         for _ in range(times):
             call()
 
@@ -27,7 +25,7 @@ def measure_calls(delivery: Delivery, times: int, rounds: int) -> dict[str, dict
         "token encode": lambda: encode(identity),
         "token decode": lambda: decode(token),
     }
-    arm, figures = Arm(OURS, [], settle=delivery.settle), {}
+    arm, figures = Arm(OURS, shared(), settle=delivery.settle), {}
     for name, call in calls.items():
         samples = measure(Case(name, "call", times, _repeated(call, times)), [arm], rounds)
         figures[name] = Figure.of(sample.cpu for sample in samples[OURS]).to_json()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from langchain.agents import create_agent
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 
+from benchmarks.arms import Callbacks
 from benchmarks.measure import Block, Case
 from benchmarks.model import InstantChat, calling, streaming
 
@@ -81,15 +81,14 @@ def graph(nodes: int) -> Runnable:
     return builder.compile()
 
 
-def _config(callbacks: list[BaseCallbackHandler]) -> RunnableConfig:
-    # A list of its own, as LangChain may add to it.
-    return {"callbacks": [*callbacks], "recursion_limit": 1000}
+def _config(callbacks: Callbacks) -> RunnableConfig:
+    return {"callbacks": callbacks(), "recursion_limit": 1000}
 
 
 def repeated(use: Use, times: int) -> Block:
     """Return a block that does something so many times, one after the other."""
 
-    def block(callbacks: list[BaseCallbackHandler]) -> None:
+    def block(callbacks: Callbacks) -> None:
         for _ in range(times):
             use(_config(callbacks))
 
@@ -112,7 +111,7 @@ class Loop:
     def repeated(self, use: AsyncUse, times: int) -> Block:
         """Return a block that awaits something so many times, one after the other."""
 
-        async def await_each(callbacks: list[BaseCallbackHandler]) -> None:
+        async def await_each(callbacks: Callbacks) -> None:
             for _ in range(times):
                 await use(_config(callbacks))
 
@@ -121,12 +120,12 @@ class Loop:
     def gathered(self, use: AsyncUse, times: int) -> Block:
         """Return a block that awaits something so many times at once."""
 
-        async def await_all(callbacks: list[BaseCallbackHandler]) -> None:
+        async def await_all(callbacks: Callbacks) -> None:
             await asyncio.gather(*(use(_config(callbacks)) for _ in range(times)))
 
         return self._block(await_all)
 
-    def _block(self, run: Callable[[list[BaseCallbackHandler]], Coroutine[Any, Any, None]]) -> Block:
+    def _block(self, run: Callable[[Callbacks], Coroutine[Any, Any, None]]) -> Block:
         return lambda callbacks: self._runner.run(run(callbacks), context=copy_context())
 
 
@@ -148,7 +147,9 @@ def read_v3(model: Runnable, config: RunnableConfig) -> None:
         pass
 
 
-def stream_case(name: str, read: Callable[[Runnable, RunnableConfig], object], chunks: int, times: int = 1) -> Case:
+def stream_case(
+    name: str, read: Callable[[Runnable, RunnableConfig], object], chunks: int, times: int = 1
+) -> Case:
     """Return a case of a stream's tokens after the first, read synchronously, so many times."""
     many, one = streaming(chunks), streaming(1)
     block = repeated(lambda config: read(many, config), times)
@@ -177,10 +178,19 @@ def _graph_case(nodes: int) -> Case:
     return Case(f"graph-{nodes}", "run", 1, repeated(lambda config: steps.invoke({"steps": 0}, config), 1))
 
 
+def _batch_case(parallel: int) -> Case:
+    steps, inputs = chain(), [QUESTION] * parallel
+    return Case(
+        f"batch-{parallel}",
+        "run",
+        parallel,
+        lambda callbacks: steps.batch(inputs, [_config(callbacks) for _ in inputs]),
+    )
+
+
 def all_cases(loop: Loop, size: Size) -> list[Case]:
     """Return every case."""
     steps, parallel = chain(), size.parallel
-    inputs = [QUESTION] * parallel
 
     def ainvoke(config: RunnableConfig) -> Coroutine[Any, Any, object]:
         return steps.ainvoke(QUESTION, config)
@@ -193,6 +203,6 @@ def all_cases(loop: Loop, size: Size) -> list[Case]:
         stream_case("v3", read_v3, size.chunks),
         _agent_case(size.agents),
         _graph_case(size.nodes),
-        Case(f"batch-{parallel}", "run", parallel, repeated(lambda config: steps.batch(inputs, config), 1)),
+        _batch_case(parallel),
         Case(f"concurrent-{parallel}", "run", parallel, loop.gathered(ainvoke, parallel)),
     ]

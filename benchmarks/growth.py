@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from langchain_core.callbacks import BaseCallbackHandler
-
-from benchmarks.arms import NO_OP, OURS, Arm, no_op, sending
+from benchmarks.arms import NO_OP, OURS, Arm, Callbacks, no_op, sending, shared
 from benchmarks.callbacks import nested, opened
 from benchmarks.cases import invoke_case, read_stream, stream_case
 from benchmarks.delivery import Delivery
@@ -37,7 +35,7 @@ class Extent:
 def _with_open(delivery: Delivery, extent: Extent, rounds: int) -> Growth:
     most = max(extent.open_runs)
     handlers = {count: LdAiHandler(delivery.config, max_open_runs=2 * most) for count in extent.open_runs}
-    runs = {count: opened([handler], count) for count, handler in handlers.items()}
+    runs = {count: opened(shared(handler), count) for count, handler in handlers.items()}
     arms = [sending(str(count), handler, delivery) for count, handler in handlers.items()]
     samples = measure(invoke_case(extent.chains), [no_op(), *arms], rounds)
     assert all(handlers[count].open_runs >= len(runs[count]) for count in handlers)
@@ -52,7 +50,7 @@ def _over(cases: Iterable[Case], arms: Sequence[Arm], rounds: int) -> Growth:
 def _nested_case(depth: int) -> Case:
     times = max(1, _STEPS // depth)
 
-    def block(callbacks: list[BaseCallbackHandler]) -> None:
+    def block(callbacks: Callbacks) -> None:
         for _ in range(times):
             nested(callbacks, depth)
 

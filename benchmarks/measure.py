@@ -8,11 +8,9 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from langchain_core.callbacks import BaseCallbackHandler
+from benchmarks.arms import Arm, Callbacks
 
-from benchmarks.arms import Arm
-
-Block = Callable[[list[BaseCallbackHandler]], object]
+Block = Callable[[Callbacks], object]
 Clock = Literal["cpu", "wall"]
 
 TAIL_SECONDS: Final = 0.005
@@ -76,7 +74,7 @@ class Figure:
 Samples = Mapping[str, Sequence[Sample]]
 
 
-def timed(block: Block, callbacks: list[BaseCallbackHandler]) -> Sample:
+def timed(block: Block, callbacks: Callbacks) -> Sample:
     """Return what a block takes, in a context of its own and without garbage collection."""
     context = copy_context()
     gc.collect()
@@ -102,9 +100,10 @@ def sample(case: Case, arm: Arm) -> Sample:
 
 
 def rotated(arms: Sequence[Arm], by: int) -> list[Arm]:
-    """Return the arms beginning with another one, so that none is always first, or always after the same."""
+    """Return the arms beginning with another one, every other time backwards: none always follows the same."""
     start = by % len(arms)
-    return [*arms[start:], *arms[:start]]
+    order = [*arms[start:], *arms[:start]]
+    return order[::-1] if by % 2 else order
 
 
 def recorded(case: Case, arm: Arm) -> int:

@@ -19,7 +19,9 @@ def plot(results: Results, path: Path) -> None:
     # The same figures make the same file.
     mpl.rcParams.update({"svg.hashsalt": "langchain_ldai", "svg.fonttype": "path", "font.size": 9})
     cases = results["cases"]
-    arms = [arm for arm in results["arms"] if arm in (FLOOR, OURS) or any(arm in peers_in(c) for c in cases.values())]
+    arms = [
+        arm for arm in results["arms"] if arm in (FLOOR, OURS) or any(arm in peers_in(c) for c in cases.values())
+    ]
     chart = Figure(figsize=(12, 4.8), facecolor="white", layout="constrained")
     axes = chart.subplots()
     width = 0.85 / len(arms)

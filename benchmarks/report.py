@@ -49,12 +49,12 @@ def case_tables(results: Results) -> Iterator[Table]:
 
 def section_tables(results: Results) -> Iterator[Table]:
     """Yield a table of each of the other sections that were measured."""
-    for name, rows in {"single calls, us": results.get("calls", {}), **results.get("growth", {})}.items():
-        if rows:
-            table = _table(name if name in results.get("growth", {}) else name, ["", "CPU, us"])
-            for row, value in rows.items():
-                table.add_row(row, figure(value))
-            yield table
+    called = {"single call": results["calls"]} if "calls" in results else {}
+    for name, rows in {**called, **results.get("growth", {})}.items():
+        table = _table(name, ["", "CPU, us"])
+        for row, value in rows.items():
+            table.add_row(row, figure(value))
+        yield table
     if "memory" in results:
         table = _table("memory of a run, bytes", ["", "open", "completed"])
         for arm, held in results["memory"].items():
@@ -82,9 +82,9 @@ def show(results: Results, console: Console) -> None:
 
 def _cell(case: Results, arm: str) -> str:
     if arm not in case["arms"] or (arm not in (FLOOR, OURS) and arm not in peers_in(case)):
-        return "–"
+        return "n/a"
     ratio = _ratio(case, arm, FLOOR if arm == OURS else OURS) if arm != FLOOR else ""
-    return number(added_cpu(case, arm)) + (f" ({ratio}×)" if ratio else "")
+    return number(added_cpu(case, arm)) + (f" ({ratio} x)" if ratio else "")
 
 
 def markdown(results: Results) -> str:
@@ -99,8 +99,8 @@ def markdown(results: Results) -> str:
     where = f"{results['machine']['cpu']}, {results['machine']['cores']} cores"
     lines += [
         "",
-        f"Medians of {results['rounds']} rounds, over a handler that does nothing; in brackets ours to the floor and the",
-        "others to ours; – where a package records nothing.",
+        f"Medians of {results['rounds']} rounds, over a handler that does nothing. In brackets: ours to the",
+        "floor, the others to ours; n/a where a package records nothing.",
         f"{where}; {used}{left_out}.",
     ]
     return "\n".join(lines) + "\n"

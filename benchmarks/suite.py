@@ -39,7 +39,7 @@ class Options:
         imports: How many processes import the package.
     """
 
-    rounds: int = 40
+    rounds: int = 30
     cases: Collection[str] = ()
     arms: Collection[str] = ()
     size: Size = field(default_factory=Size)

@@ -46,7 +46,9 @@ def times(case: Results, arm: str, of: str) -> float | None:
 
 def peers_in(case: Results) -> list[str]:
     """Return the other packages that record something in a case."""
-    return [name for name, arm in case["arms"].items() if arm["recorded"] and name not in (NONE, NO_OP, FLOOR, OURS)]
+    return [
+        name for name, arm in case["arms"].items() if arm["recorded"] and name not in (NONE, NO_OP, FLOOR, OURS)
+    ]
 
 
 def _floor(cases: Results) -> Iterator[Target]:

@@ -4,7 +4,7 @@ from langfuse import Langfuse
 from langfuse.langchain import CallbackHandler
 from opentelemetry.sdk.trace import TracerProvider
 
-from benchmarks.arms import Arm
+from benchmarks.arms import Arm, shared
 from benchmarks.delivery import Delivery
 from benchmarks.peers.spans import DroppingExporter
 
@@ -24,4 +24,4 @@ def make(name: str, delivery: Delivery) -> Arm:
         tracer_provider=TracerProvider(),
         span_exporter=exporter,
     )
-    return Arm(name, [CallbackHandler(public_key=_KEY)], exporter.recorded, client.flush)
+    return Arm(name, shared(CallbackHandler(public_key=_KEY)), exporter.recorded, client.flush)

@@ -4,7 +4,7 @@ from langchain_core.tracers import LangChainTracer
 from langsmith import Client
 from requests import Session
 
-from benchmarks.arms import Arm
+from benchmarks.arms import Arm, shared
 from benchmarks.delivery import Delivery
 from benchmarks.peers.http import DroppingAdapter
 
@@ -36,4 +36,4 @@ def make(name: str, delivery: Delivery) -> Arm:
         tracing_sampling_rate=1.0,
     )
     handler = LangChainTracer(project_name="benchmark", client=client)
-    return Arm(name, [handler], adapter.recorded, client.flush)
+    return Arm(name, shared(handler), adapter.recorded, client.flush)

@@ -5,7 +5,7 @@ from mlflow.entities.trace_location import MlflowExperimentLocation
 from mlflow.langchain.langchain_tracer import MlflowLangchainTracer
 from mlflow.tracing.provider import _get_trace_exporter, provider
 
-from benchmarks.arms import Arm
+from benchmarks.arms import Arm, shared
 from benchmarks.delivery import Delivery
 
 _SERVER = "http://127.0.0.1:9"
@@ -44,4 +44,4 @@ def make(name: str, delivery: Delivery) -> Arm:
         # The queue's own flush ends its threads, which takes up to a second.
         exporter._async_queue._queue.join()
 
-    return Arm(name, [MlflowLangchainTracer()], lambda: client.traces, settle)
+    return Arm(name, shared(MlflowLangchainTracer()), lambda: client.traces, settle)

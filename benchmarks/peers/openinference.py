@@ -5,7 +5,7 @@ from openinference.instrumentation.langchain._tracer import OpenInferenceTracer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from benchmarks.arms import Arm
+from benchmarks.arms import Arm, shared
 from benchmarks.delivery import Delivery
 from benchmarks.peers.spans import DroppingExporter
 
@@ -16,4 +16,4 @@ def make(name: str, delivery: Delivery) -> Arm:
     provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = OITracer(provider.get_tracer(name), config=TraceConfig())
     handler = OpenInferenceTracer(tracer, separate_trace_from_runtime_context=False)
-    return Arm(name, [handler], exporter.recorded, provider.force_flush)
+    return Arm(name, shared(handler), exporter.recorded, provider.force_flush)

@@ -3,7 +3,7 @@
 from posthog import Posthog, request
 from posthog.ai.langchain import CallbackHandler
 
-from benchmarks.arms import Arm
+from benchmarks.arms import Arm, shared
 from benchmarks.delivery import Delivery
 from benchmarks.peers.http import DroppingAdapter
 
@@ -15,4 +15,4 @@ def make(name: str, delivery: Delivery) -> Arm:
     adapter = DroppingAdapter()
     request._get_session().mount(_HOST, adapter)
     client = Posthog("phc_benchmark", host=_HOST)
-    return Arm(name, [CallbackHandler(client=client, distinct_id="user-1")], adapter.recorded, client.flush)
+    return Arm(name, shared(CallbackHandler(client=client, distinct_id="user-1")), adapter.recorded, client.flush)
