@@ -11,7 +11,7 @@ _NODES = {"RunnableSequence", "LangGraph", "model", "tools", "node-0"}
 
 
 class _Tracking(LDMetricsCallbackHandler):
-    """Serves one run, and tracks what it collected once the root has ended, as the SDK does after a graph's run."""
+    """Serves one run, and tracks what it collected once the root has ended, as the SDK does after a graph."""
 
     def __init__(self, config: AICompletionConfig) -> None:
         super().__init__(_NODES, {"look_up": "look-up"})
