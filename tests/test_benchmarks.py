@@ -32,8 +32,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    """Those of everything, in two rounds of next to nothing."""
-    options = Options(2, arms=(NONE,), size=TINY, extent=NEAR, calls=2, open_runs=3, imports=1)
+    """Those of everything, in one round of next to nothing."""
+    options = Options(1, arms=(NONE,), size=TINY, extent=NEAR, calls=2, open_runs=3, imports=1)
     return run(options, lambda name: None)
 
 
