@@ -6,9 +6,10 @@ from collections.abc import Generator
 import pytest
 from rich.console import Console
 
-pytest.importorskip("langchain.agents", reason="LangChain 0.3 has no create_agent")
+from tests.facts.watching import HAS_V3
 
-from langchain_core.tracers import LangChainTracer
+if not HAS_V3:
+    pytest.skip("the benchmark is of LangChain 1", allow_module_level=True)
 
 from benchmarks import peers
 from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, Arm, shared
@@ -24,10 +25,7 @@ TINY = Size(chains=1, chunks=5, agents=1, nodes=3, parallel=3)
 NEAR = Extent(open_runs=(1, 10), depths=(1, 5), chunks=(2, 5), chains=1)
 CASES = ["invoke", "ainvoke", "stream", "astream", "v3", "agent", "graph-3", "batch-3", "concurrent-3"]
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(LangChainTracer, "on_stream_event"), reason="no v3 stream protocol"),
-    pytest.mark.filterwarnings("ignore:.*(is in beta|is experimental)"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*(is in beta|is experimental)")
 
 
 @pytest.fixture(scope="module")
