@@ -4,10 +4,13 @@ Text, reasoning and parts of tool calls do. A role, an empty closing chunk and a
 do not (facts 8, 31, 34 to 36).
 """
 
-from collections.abc import Mapping
-from typing import Final
+from __future__ import annotations
 
-from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 _LABELS: Final = frozenset({"type", "index", "id", "encoding", "annotations"})
 _KWARGS_WITH_CONTENT: Final = ("reasoning_content", "reasoning", "tool_calls", "function_call", "audio")
@@ -22,9 +25,11 @@ def carries_content(token: object, chunk: GenerationChunk | ChatGenerationChunk 
     """
     if _has_content(token):
         return True
-    if not isinstance(chunk, ChatGenerationChunk):
-        return chunk is not None and bool(chunk.text)
-    message = chunk.message
+    if chunk is None:
+        return False
+    message = getattr(chunk, "message", None)  # a chat model's chunk has one
+    if message is None:
+        return bool(chunk.text)
     return (
         _has_content(message.content)
         or bool(getattr(message, "tool_call_chunks", None))

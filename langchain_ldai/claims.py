@@ -1,18 +1,22 @@
 """Claims in a ledger that processes share: made on one background thread, which exists while there are any."""
 
+from __future__ import annotations
+
 import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from typing import Final, Literal, Protocol, runtime_checkable
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 from uuid import uuid4
-
-from tenacity import RetryCallState, RetryError, Retrying, wait_random_exponential
 
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.errors import LedgerUnavailableError
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +87,8 @@ class Claims:
         if not timeout > 0:
             raise ValueError(f"ledger_timeout is a number of seconds above 0, not {timeout!r}")
         self.ledger = ledger
+        # Only who has a ledger waits for it; and when a process ends it is late to import anything.
+        self._tenacity = import_module("tenacity")
         self._on_error = on_error
         self._timeout = timeout
         self._boundary = Boundary()
@@ -161,12 +167,13 @@ class Claims:
     def _make(self, claims: list[_Claim]) -> None:
         run, deadline, claimant = claims[0].run, claims[0].made + self._timeout, uuid4().hex
         first = {claim.slot: claim for claim in reversed(claims)}
-        attempts = Retrying(
-            wait=wait_random_exponential(multiplier=0.1, max=1.0), stop=lambda state: _is_over(state, deadline)
+        attempts = self._tenacity.Retrying(
+            wait=self._tenacity.wait_random_exponential(multiplier=0.1, max=1.0),
+            stop=lambda state: _is_over(state, deadline),
         )
         try:
             granted = attempts(lambda: set(self.ledger.claim(run, list(first), claimant)))
-        except RetryError:
+        except self._tenacity.RetryError:
             self._give_up(claims)
             return
         for claim in claims:

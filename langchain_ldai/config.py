@@ -1,23 +1,20 @@
 """AI Configs: what LaunchDarkly serves for a key and a context, frozen; pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
-
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from typing import TYPE_CHECKING, Literal
 
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import freeze_object
 from langchain_ldai.resumption import RunIdentity, decode, new_run_id
 from langchain_ldai.tracker import LdAiConfigTracker, Send
 
-Role = Literal["system", "user", "assistant"]
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
 
-_MESSAGE_CLASS: Final[dict[Role, type[BaseMessage]]] = {
-    "system": SystemMessage,
-    "user": HumanMessage,
-    "assistant": AIMessage,
-}
+Role = Literal["system", "user", "assistant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +176,7 @@ class LdAiAgentConfig(LdAiConfig):
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the instructions as one system message, or nothing where there are none."""
-        return [SystemMessage(self.instructions)] if self.instructions else []
+        return _to_langchain([Message("system", self.instructions)]) if self.instructions else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,4 +192,7 @@ class LdAiJudgeConfig(LdAiConfig):
 
 
 def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
-    return [_MESSAGE_CLASS[message.role](content=message.content) for message in messages]
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage  # late, as it takes a while
+
+    classes = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    return [classes[message.role](content=message.content) for message in messages]

@@ -1,13 +1,12 @@
 """`LdAiHandler`: LangChain's callbacks in, changes to runs out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
-from langchain_core.runnables import RunnableConfig
-from tenacity import RetryCallState
 
 from langchain_ldai.account import DurationMode, Sealer
 from langchain_ldai.boundary import Boundary
@@ -17,6 +16,11 @@ from langchain_ldai.recorder import Collector, RunRecorder, collectors
 from langchain_ldai.report import RunReport
 from langchain_ldai.sources import ConfigSource, check_source
 from langchain_ldai.tracker import LdAiConfigTracker
+
+if TYPE_CHECKING:  # what takes long to import is left to the program that uses it
+    from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+    from langchain_core.runnables import RunnableConfig
+    from tenacity import RetryCallState
 
 _Id = object
 
@@ -270,10 +274,10 @@ class LdAiHandler(BaseCallbackHandler):
         """Count a repeated attempt within a model call (fact 47)."""
         self._boundary.run(run_id, self._recorder.retried, run_id)
 
-    def __copy__(self) -> "LdAiHandler":
+    def __copy__(self) -> LdAiHandler:
         return self
 
-    def __deepcopy__(self, memo: object) -> "LdAiHandler":
+    def __deepcopy__(self, memo: object) -> LdAiHandler:
         return self
 
     def __reduce__(self) -> NoReturn:

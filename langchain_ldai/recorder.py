@@ -1,19 +1,15 @@
 """From LangChain's events to changes of runs: whose child a step is, and which tracker takes its figures."""
 
+from __future__ import annotations
+
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from time import monotonic
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from langchain_core.outputs import LLMResult
-from langchain_core.runnables.config import var_child_runnable_config
-
-from langchain_ldai.account import (
-    CONFIG_KEY_KEY,
-    Account,
-    Due,
-)
+from langchain_ldai.account import CONFIG_KEY_KEY, Account, Due
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.graph import LdAiAgentGraph
@@ -21,15 +17,13 @@ from langchain_ldai.journey import Journey
 from langchain_ldai.openings import Openings
 from langchain_ldai.report import RunReport
 from langchain_ldai.run import Run, Step
-from langchain_ldai.sources import (
-    AiConfig,
-    ConfigSource,
-    chooser,
-    same_model,
-)
+from langchain_ldai.sources import AiConfig, ConfigSource, chooser, same_model
 from langchain_ldai.steps import NOWHERE, ModelCall, Place
 from langchain_ldai.table import RunTable
 from langchain_ldai.usage import read_model, read_usage
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import LLMResult
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +40,7 @@ class Collector:
 
     __slots__ = ("recorder", "reports")
 
-    def __init__(self, recorder: "RunRecorder") -> None:
+    def __init__(self, recorder: RunRecorder) -> None:
         self.recorder = recorder
         self.reports: list[RunReport] = []
 
@@ -244,7 +238,8 @@ def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
 
 def _hidden_parent(table: RunTable) -> Step | None:
     """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49)."""
-    config = var_child_runnable_config.get()
+    runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
+    config = runnables.var_child_runnable_config.get() if runnables is not None else None
     if config is None:
         return None
     manager = config.get("callbacks")

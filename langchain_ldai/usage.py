@@ -4,12 +4,16 @@ LangChain's `usage_metadata` comes first. Models that do not fill it in leave th
 places, and under one of the names, listed here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from __future__ import annotations
 
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from langchain_ldai.metrics import TokenUsage
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import Generation, LLMResult
 
 # A row is the name of a count and the names of what its provider counts beside it rather than in it.
 _INPUT: Final = (
@@ -53,8 +57,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     """
     generations = [generation for candidates in result.generations for generation in candidates]
     for generation in generations:
-        message = generation.message if isinstance(generation, ChatGeneration) else None
-        standard = getattr(message, "usage_metadata", None)
+        standard = getattr(_message(generation), "usage_metadata", None)
         if standard and standard.get("total_cost") == 0:
             return None
         if standard and (usage := _standard(standard)):
@@ -66,12 +69,17 @@ def read_model(result: LLMResult) -> str:
     """Return the name of the model that answered, "" where its result does not say."""
     sources = [result.llm_output or {}]
     for candidates in result.generations:
-        sources += [item.message.response_metadata for item in candidates if isinstance(item, ChatGeneration)]
+        sources += [message.response_metadata for item in candidates if (message := _message(item))]
     for source in filter(None, sources):
         for name in _MODEL:
             if isinstance(model := source.get(name), str) and model:
                 return model
     return ""
+
+
+def _message(generation: Generation) -> BaseMessage | None:
+    """Return the message that a chat model's generation has."""
+    return getattr(generation, "message", None)
 
 
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
@@ -82,13 +90,13 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 
 def _counts(result: LLMResult, generations: Sequence[Generation]) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
-    is_legacy = not any(isinstance(generation, ChatGeneration) for generation in generations)
+    is_legacy = not any(_message(generation) for generation in generations)
     if is_legacy and output.get("token_usage") == {}:
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
     for generation in generations:
-        if isinstance(generation, ChatGeneration):
-            yield from _within(generation.message.response_metadata)
+        if message := _message(generation):
+            yield from _within(message.response_metadata)
         yield from _within(generation.generation_info or {})
 
 

@@ -1,25 +1,65 @@
 """What the package promises to export, and what importing it costs."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import langchain_ldai
 
 ROOT = Path(langchain_ldai.__file__).parent
 
 
-def test_the_exported_names_are_the_public_ones() -> None:
-    """`__all__` is sorted and names every public class, and nothing else is public."""
-    public = {name for name, value in vars(langchain_ldai).items() if isinstance(value, type)}
+def test_the_exported_names_are_classes_of_the_package() -> None:
+    """`__all__` is sorted, and each of its names is a class, where `dir` and an import find it."""
+    exported = {name: getattr(langchain_ldai, name) for name in langchain_ldai.__all__}
 
     assert langchain_ldai.__all__ == sorted(langchain_ldai.__all__)
-    assert set(langchain_ldai.__all__) == public
+    assert set(langchain_ldai.__all__) <= set(dir(langchain_ldai))
+    assert all(
+        value.__name__ == name and value.__module__.startswith("langchain_ldai")
+        for name, value in exported.items()
+    )
+
+
+def test_type_checkers_see_the_exported_names() -> None:
+    """What is imported late is imported for type checkers at once, by the same names."""
+    tree = ast.parse(Path(langchain_ldai.__file__).read_text("utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+
+    assert sorted(alias.name for line in block.body for alias in line.names) == langchain_ldai.__all__
+
+
+def test_a_name_that_is_none_of_the_packages_is_an_error() -> None:
+    """A misspelt name is an `AttributeError`, and an import of it an `ImportError`."""
+    with pytest.raises(AttributeError, match="no attribute 'LdAiHandle'"):
+        langchain_ldai.LdAiHandle  # noqa: B018
+    with pytest.raises(ImportError):
+        from langchain_ldai import LdAiHandle  # noqa: F401
 
 
 def test_every_exported_name_has_a_docstring() -> None:
     """Each export says its contract."""
-    assert all(vars(langchain_ldai)[name].__doc__ for name in langchain_ldai.__all__)
+    assert all(getattr(langchain_ldai, name).__doc__ for name in langchain_ldai.__all__)
+
+
+def test_importing_the_package_waits_for_no_room() -> None:
+    """`import langchain_ldai` imports none of its rooms; using the handler imports no heavy part of LangChain."""
+    code = """
+import sys, ldclient, langchain_core.callbacks.base
+before = set(sys.modules)
+import langchain_ldai
+print(sorted(set(sys.modules) - before))
+from langchain_ldai import LdAiClient, LdAiHandler
+heavy = {"langchain_core.messages", "langchain_core.outputs", "langchain_core.runnables", "tenacity"}
+print(sorted(heavy & (set(sys.modules) - before)))
+"""
+
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    assert printed.splitlines() == ["['langchain_ldai']", "[]"]
 
 
 def test_importing_the_package_imports_no_framework() -> None:
@@ -29,7 +69,7 @@ def test_importing_the_package_imports_no_framework() -> None:
 import sys, ldclient
 import langchain_core.callbacks, langchain_core.globals, langchain_core.runnables
 before = set(sys.modules)  # langchain-core 0.3 looks for langchain itself
-import langchain_ldai
+from langchain_ldai import LdAiClient, LdAiHandler
 print(sorted({unwanted} & (set(sys.modules) - before)))
 """
 

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+import tenacity
 from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, claims
@@ -182,7 +183,7 @@ def test_nobody_waits_for_a_worker_that_died(
     tracker = ai.completion_config("support-bot", context).create_tracker()
     with monkeypatch.context() as patched:
         patched.setattr(threading, "excepthook", lambda failure: None)
-        patched.setattr(claims, "Retrying", None)
+        patched.setattr(tenacity, "Retrying", None)
         tracker.track_success()
         assert ai.close(timeout=10)
 
