@@ -32,14 +32,16 @@ class Size:
     Args:
         chains: Runs of a chain, one after the other.
         chunks: Chunks of a stream.
+        streams: Streams, one after the other, where their tokens are timed to a fraction of a microsecond.
         agents: Runs of an agent.
         nodes: Nodes of a graph.
         parallel: Runs at once.
     """
 
-    chains: int = 20
+    chains: int = 100
     chunks: int = 1000
-    agents: int = 3
+    streams: int = 5
+    agents: int = 10
     nodes: int = 50
     parallel: int = 100
 
@@ -162,10 +164,20 @@ def invoke_case(times: int) -> Case:
     return Case("invoke", "run", times, repeated(lambda config: steps.invoke(QUESTION, config), times))
 
 
-def _astream_case(loop: Loop, chunks: int) -> Case:
+def _astream_case(loop: Loop, chunks: int, times: int) -> Case:
     many, one = streaming(chunks), streaming(1)
-    block = loop.repeated(lambda config: read_astream(many, config), 1)
-    return Case("astream", "token", chunks - 1, block, loop.repeated(lambda config: read_astream(one, config), 1))
+    block = loop.repeated(lambda config: read_astream(many, config), times)
+    base = loop.repeated(lambda config: read_astream(one, config), times)
+    return Case("astream", "token", (chunks - 1) * times, block, base)
+
+
+def token_cases(loop: Loop, chunks: int, times: int = 1) -> list[Case]:
+    """Return the cases of a stream's tokens after the first, each of so many streams in a block."""
+    return [
+        stream_case("stream", read_stream, chunks, times),
+        _astream_case(loop, chunks, times),
+        stream_case("v3", read_v3, chunks, times),
+    ]
 
 
 def _agent_case(times: int) -> Case:
@@ -198,9 +210,7 @@ def all_cases(loop: Loop, size: Size) -> list[Case]:
     return [
         invoke_case(size.chains),
         Case("ainvoke", "run", size.chains, loop.repeated(ainvoke, size.chains)),
-        stream_case("stream", read_stream, size.chunks),
-        _astream_case(loop, size.chunks),
-        stream_case("v3", read_v3, size.chunks),
+        *token_cases(loop, size.chunks),
         _agent_case(size.agents),
         _graph_case(size.nodes),
         _batch_case(parallel),

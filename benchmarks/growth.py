@@ -42,7 +42,13 @@ def _with_open(delivery: Delivery, extent: Extent, rounds: int) -> Growth:
     return {arm.name: Figure.of(added(samples, arm.name, NO_OP, "cpu")).to_json() for arm in arms}
 
 
-def _over(cases: Iterable[Case], arms: Sequence[Arm], rounds: int) -> Growth:
+def ours_alone(delivery: Delivery) -> list[Arm]:
+    """Return the arms of our own handler and of the one that does nothing."""
+    return [no_op(), sending(OURS, LdAiHandler(delivery.config), delivery)]
+
+
+def added_by_case(cases: Iterable[Case], arms: Sequence[Arm], rounds: int) -> dict[str, dict[str, float]]:
+    """Return by the name of each case how many microseconds of CPU ours adds in it."""
     figures = {case.name: Figure.of(added(measure(case, arms, rounds), OURS, NO_OP, "cpu")) for case in cases}
     return {name: figure.to_json() for name, figure in figures.items()}
 
@@ -59,10 +65,10 @@ def _nested_case(depth: int) -> Case:
 
 def measure_growth(delivery: Delivery, extent: Extent, rounds: int) -> dict[str, Growth]:
     """Return the added microseconds per run, step and token, each by how many there are."""
-    arms = [no_op(), sending(OURS, LdAiHandler(delivery.config), delivery)]
+    arms = ours_alone(delivery)
     chunks = [stream_case(str(count), read_stream, count, max(1, _TOKENS // count)) for count in extent.chunks]
     return {
         "run, by other runs open": _with_open(delivery, extent, rounds),
-        "step, by depth": _over([_nested_case(depth) for depth in extent.depths], arms, rounds),
-        "token, by chunks": _over(chunks, arms, rounds),
+        "step, by depth": added_by_case([_nested_case(depth) for depth in extent.depths], arms, rounds),
+        "token, by chunks": added_by_case(chunks, arms, rounds),
     }

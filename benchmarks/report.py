@@ -49,8 +49,9 @@ def case_tables(results: Results) -> Iterator[Table]:
 
 def section_tables(results: Results) -> Iterator[Table]:
     """Yield a table of each of the other sections that were measured."""
-    called = {"single call": results["calls"]} if "calls" in results else {}
-    for name, rows in {**called, **results.get("growth", {})}.items():
+    singles = {"token after the first": "tokens", "single call": "calls"}
+    measured = {title: results[section] for title, section in singles.items() if section in results}
+    for name, rows in {**measured, **results.get("growth", {})}.items():
         table = _table(name, ["", "CPU, us"])
         for row, value in rows.items():
             table.add_row(row, figure(value))
@@ -65,6 +66,7 @@ def section_tables(results: Results) -> Iterator[Table]:
         table = _table("import, ms", ["", "median", "least"])
         table.add_row("langchain_core.callbacks, ldclient", figure(imports["base_ms"]), "")
         table.add_row("langchain_ldai over them", figure(imports["ours_ms"]), number(imports["ours_least_ms"]))
+        table.add_row("LdAiClient and LdAiHandler", figure(imports["names_ms"]), number(imports["names_least_ms"]))
         yield table
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 from benchmarks import peers
 from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, Arm, built_in, nothing
 from benchmarks.calls import measure_calls
-from benchmarks.cases import Loop, Size, all_cases, invoke_case
+from benchmarks.cases import Loop, Size, all_cases, invoke_case, token_cases
 from benchmarks.delivery import Delivery
-from benchmarks.growth import Extent, measure_growth
+from benchmarks.growth import Extent, added_by_case, measure_growth, ours_alone
 from benchmarks.imports import measure_imports
 from benchmarks.machine import machine, versions
 from benchmarks.measure import Case, Figure, Samples, added, measure, recorded
@@ -19,7 +19,7 @@ from benchmarks.memory import measure_memory
 Results = dict[str, Any]
 Say = Callable[[str], object]
 
-SECTIONS: Final = ("calls", "memory", "growth", "imports")
+SECTIONS: Final = ("tokens", "calls", "memory", "growth", "imports")
 ALWAYS: Final = (NO_OP, FLOOR, OURS)
 """The arms without which nothing can be compared."""
 
@@ -116,7 +116,11 @@ def run(options: Options, say: Say) -> Results:
         for name in [name for name in cases if name in wanted]:
             say(name)
             results["cases"][name] = run_case(cases[name], arms, options.rounds)
+        size = options.size
         sections: dict[str, Callable[[], object]] = {
+            "tokens": lambda: added_by_case(
+                token_cases(loop, size.chunks, size.streams), ours_alone(delivery), 2 * options.rounds
+            ),
             "calls": lambda: measure_calls(delivery, options.calls, options.rounds),
             "growth": lambda: measure_growth(delivery, options.extent, options.rounds),
             "memory": lambda: measure_memory(arms, options.open_runs),

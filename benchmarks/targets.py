@@ -8,7 +8,6 @@ from benchmarks.arms import FLOOR, NO_OP, NONE, OURS
 from benchmarks.suite import Results
 
 TIMES_THE_FLOOR: Final = {"invoke": 1.25, "ainvoke": 1.25, "agent": 1.5}
-TOKEN_CASES: Final = ("stream", "astream", "v3")
 TOKEN_MICROSECONDS: Final = 0.3
 FAR_BELOW: Final = ("langfuse", "openinference", "posthog", "langsmith")
 FAR_BELOW_CASES: Final = ("invoke", "ainvoke", "astream")
@@ -59,9 +58,9 @@ def _floor(cases: Results) -> Iterator[Target]:
         yield Target(f"{name}: at most {TIMES_THE_FLOOR[name]} times the floor", measured, met)
 
 
-def _tokens(cases: Results) -> Iterator[Target]:
-    for name in [name for name in TOKEN_CASES if name in cases]:
-        cost = added_cpu(cases[name], OURS)
+def _tokens(tokens: Results) -> Iterator[Target]:
+    for name, figure in tokens.items():
+        cost = figure["median"]
         text = f"{name}: a token after the first within {TOKEN_MICROSECONDS} us of no-op"
         yield Target(text, f"{cost:+.2f} us", cost <= TOKEN_MICROSECONDS)
 
@@ -98,4 +97,4 @@ def _others(results: Results) -> Iterator[Target]:
 def targets(results: Results) -> list[Target]:
     """Return the targets of what was measured."""
     cases = results["cases"]
-    return [*_floor(cases), *_tokens(cases), *_peers(cases), *_others(results)]
+    return [*_floor(cases), *_tokens(results.get("tokens", {})), *_peers(cases), *_others(results)]

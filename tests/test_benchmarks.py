@@ -21,7 +21,7 @@ from benchmarks.report import markdown, show, write
 from benchmarks.suite import ALWAYS, Options, Results, make_arms, run
 from benchmarks.targets import targets, times
 
-TINY = Size(chains=1, chunks=5, agents=1, nodes=3, parallel=3)
+TINY = Size(chains=1, chunks=5, streams=1, agents=1, nodes=3, parallel=3)
 NEAR = Extent(open_runs=(1, 10), depths=(1, 5), chunks=(2, 5), chains=1)
 CASES = ["invoke", "ainvoke", "stream", "astream", "v3", "agent", "graph-3", "batch-3", "concurrent-3"]
 
