@@ -34,6 +34,7 @@ class Size:
         chunks: Chunks of a stream.
         streams: Streams, one after the other, where their tokens are timed to a fraction of a microsecond.
         agents: Runs of an agent.
+        graphs: Runs of a graph.
         nodes: Nodes of a graph.
         parallel: Runs at once.
     """
@@ -42,6 +43,7 @@ class Size:
     chunks: int = 1000
     streams: int = 5
     agents: int = 10
+    graphs: int = 5
     nodes: int = 50
     parallel: int = 100
 
@@ -185,9 +187,9 @@ def _agent_case(times: int) -> Case:
     return Case("agent", "run", times, repeated(lambda config: agent.invoke(AGENT_INPUT, config), times))
 
 
-def _graph_case(nodes: int) -> Case:
+def _graph_case(nodes: int, times: int) -> Case:
     steps = graph(nodes)
-    return Case(f"graph-{nodes}", "run", 1, repeated(lambda config: steps.invoke({"steps": 0}, config), 1))
+    return Case(f"graph-{nodes}", "run", times, repeated(lambda config: steps.invoke({"steps": 0}, config), times))
 
 
 def _batch_case(parallel: int) -> Case:
@@ -212,7 +214,7 @@ def all_cases(loop: Loop, size: Size) -> list[Case]:
         Case("ainvoke", "run", size.chains, loop.repeated(ainvoke, size.chains)),
         *token_cases(loop, size.chunks),
         _agent_case(size.agents),
-        _graph_case(size.nodes),
+        _graph_case(size.nodes, size.graphs),
         _batch_case(parallel),
         Case(f"concurrent-{parallel}", "run", parallel, loop.gathered(ainvoke, parallel)),
     ]

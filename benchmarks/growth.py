@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.arms import NO_OP, OURS, Arm, Callbacks, no_op, sending, shared
+from benchmarks.arms import OURS, Arm, Callbacks, no_op, sending, shared
 from benchmarks.callbacks import nested, opened
 from benchmarks.cases import invoke_case, read_stream, stream_case
 from benchmarks.delivery import Delivery
-from benchmarks.measure import Case, Figure, added, measure
+from benchmarks.measure import Case, Figure, added, beside, measure
 from langchain_ldai import LdAiHandler
 
 Growth = dict[str, dict[str, float]]
@@ -39,7 +39,7 @@ def _with_open(delivery: Delivery, extent: Extent, rounds: int) -> Growth:
     arms = [sending(str(count), handler, delivery) for count, handler in handlers.items()]
     samples = measure(invoke_case(extent.chains), [no_op(), *arms], rounds)
     assert all(handlers[count].open_runs >= len(runs[count]) for count in handlers)
-    return {arm.name: Figure.of(added(samples, arm.name, NO_OP, "cpu")).to_json() for arm in arms}
+    return {arm.name: Figure.of(added(samples, arm.name, beside(arm.name), "cpu")).to_json() for arm in arms}
 
 
 def ours_alone(delivery: Delivery) -> list[Arm]:
@@ -49,7 +49,9 @@ def ours_alone(delivery: Delivery) -> list[Arm]:
 
 def added_by_case(cases: Iterable[Case], arms: Sequence[Arm], rounds: int) -> dict[str, dict[str, float]]:
     """Return by the name of each case how many microseconds of CPU ours adds in it."""
-    figures = {case.name: Figure.of(added(measure(case, arms, rounds), OURS, NO_OP, "cpu")) for case in cases}
+    figures = {
+        case.name: Figure.of(added(measure(case, arms, rounds), OURS, beside(OURS), "cpu")) for case in cases
+    }
     return {name: figure.to_json() for name, figure in figures.items()}
 
 

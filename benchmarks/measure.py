@@ -8,7 +8,7 @@ from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-from benchmarks.arms import Arm, Callbacks
+from benchmarks.arms import NO_OP, Arm, Callbacks
 
 Block = Callable[[Callbacks], object]
 Clock = Literal["cpu", "wall"]
@@ -115,12 +115,26 @@ def recorded(case: Case, arm: Arm) -> int:
     return arm.recorded() - before
 
 
+def beside(arm: str) -> str:
+    """Return the name under which the no-op's samples beside an arm's are kept."""
+    return f"{NO_OP} beside {arm}"
+
+
 def measure(case: Case, arms: Sequence[Arm], rounds: int) -> Samples:
-    """Return a sample of each round for each arm by its name; the rounds interleave the arms."""
-    samples: dict[str, list[Sample]] = {arm.name: [] for arm in arms}
+    """Return a sample of each round for each arm by its name; the rounds interleave the arms.
+
+    Where the no-op is among them, it runs once more right before or after each other arm: this machine's
+    speed changes within a round by more than what is to be seen.
+    """
+    samples: dict[str, list[Sample]] = {}
+    no_op = next((arm for arm in arms if arm.name == NO_OP), None)
     for number in range(rounds):
         for arm in rotated(arms, number):
-            samples[arm.name].append(sample(case, arm))
+            turns = [(arm.name, arm)]
+            if no_op is not None and arm is not no_op:
+                turns.insert(number % 2, (beside(arm.name), no_op))
+            for name, each in turns:
+                samples.setdefault(name, []).append(sample(case, each))
     return samples
 
 

@@ -13,7 +13,7 @@ from benchmarks.delivery import Delivery
 from benchmarks.growth import Extent, added_by_case, measure_growth, ours_alone
 from benchmarks.imports import measure_imports
 from benchmarks.machine import machine, versions
-from benchmarks.measure import Case, Figure, Samples, added, measure, recorded
+from benchmarks.measure import Case, Figure, Samples, added, beside, measure, recorded
 from benchmarks.memory import measure_memory
 
 Results = dict[str, Any]
@@ -39,7 +39,7 @@ class Options:
         imports: How many processes import the package.
     """
 
-    rounds: int = 30
+    rounds: int = 12
     cases: Collection[str] = ()
     arms: Collection[str] = ()
     size: Size = field(default_factory=Size)
@@ -78,11 +78,12 @@ def make_arms(delivery: Delivery, wanted: Collection[str] = ()) -> list[Arm]:
 
 
 def _summary(samples: Samples, name: str) -> dict[str, dict[str, float]]:
+    baseline = beside(name) if name != NO_OP else NO_OP
     return {
         "cpu_us": Figure.of(sample.cpu for sample in samples[name]).to_json(),
         "wall_us": Figure.of(sample.wall for sample in samples[name]).to_json(),
-        "added_cpu_us": Figure.of(added(samples, name, NO_OP, "cpu")).to_json(),
-        "added_wall_us": Figure.of(added(samples, name, NO_OP, "wall")).to_json(),
+        "added_cpu_us": Figure.of(added(samples, name, baseline, "cpu")).to_json(),
+        "added_wall_us": Figure.of(added(samples, name, baseline, "wall")).to_json(),
     }
 
 

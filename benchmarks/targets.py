@@ -38,9 +38,9 @@ def added_cpu(case: Results, arm: str) -> float:
 
 
 def times(case: Results, arm: str, of: str) -> float | None:
-    """Return how many times as much as another an arm adds; `None` where the other adds nothing to speak of."""
-    least = added_cpu(case, of)
-    return added_cpu(case, arm) / least if least > 0 and case["unit"] != "token" else None
+    """Return how many times as much as another an arm adds; `None` where either adds nothing to speak of."""
+    cost, other = added_cpu(case, arm), added_cpu(case, of)
+    return cost / other if min(cost, other) > 0 and case["unit"] != "token" else None
 
 
 def peers_in(case: Results) -> list[str]:

@@ -16,12 +16,12 @@ from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, Arm, shared
 from benchmarks.cases import Loop, Size, all_cases
 from benchmarks.delivery import Delivery
 from benchmarks.growth import Extent
-from benchmarks.measure import Case, Figure, Sample, added, measure, recorded, rotated
+from benchmarks.measure import Case, Figure, Sample, added, beside, measure, recorded, rotated
 from benchmarks.report import markdown, show, write
 from benchmarks.suite import ALWAYS, Options, Results, make_arms, run
 from benchmarks.targets import targets, times
 
-TINY = Size(chains=1, chunks=5, streams=1, agents=1, nodes=3, parallel=3)
+TINY = Size(chains=1, chunks=5, streams=1, agents=1, graphs=1, nodes=3, parallel=3)
 NEAR = Extent(open_runs=(1, 10), depths=(1, 5), chunks=(2, 5), chains=1)
 CASES = ["invoke", "ainvoke", "stream", "astream", "v3", "agent", "graph-3", "batch-3", "concurrent-3"]
 
@@ -93,6 +93,19 @@ def test_rounds_are_interleaved_and_delivered_after_each_block():
 
     assert "".join(log) == "a.b.a.b."
     assert {name: len(each) for name, each in taken.items()} == {"a": 2, "b": 2}
+
+
+def test_each_arm_has_the_no_op_beside_it():
+    """What an arm is compared with ran right before it, or right after it, in turn."""
+    log = []
+    arms = [Arm(name, lambda name=name: log.append(name[0])) for name in (NO_OP, "a", "b")]
+
+    taken = measure(Case("x", "run", 1, lambda callbacks: callbacks()), arms, 2)
+
+    assert "".join(log) == "nnanbnbnan"
+    assert {name: len(each) for name, each in taken.items()} == dict.fromkeys(
+        (NO_OP, "a", "b", beside("a"), beside("b")), 2
+    )
 
 
 def test_a_cost_is_per_unit_and_beyond_the_base(monkeypatch):

@@ -64,6 +64,13 @@ def test_every_exported_name_is_in_the_readme() -> None:
     assert [name for name in langchain_ldai.__all__ if f"`{name}" not in text and name not in text] == []
 
 
+def test_the_readme_shows_the_benchmarks_figures() -> None:
+    """The table of costs is the one that `make bench` wrote last."""
+    measured = (README.parent / "benchmarks" / "results.md").read_text("utf-8").rstrip()
+
+    assert measured in README.read_text("utf-8")
+
+
 def run_recipe(name: str) -> "subprocess.CompletedProcess[str]":
     """Run a file of the cookbook as a user would, without an account."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHDARKLY")}
