@@ -130,8 +130,9 @@ class RunRecorder:
 
     def chunk(self, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call whose first token has not been seen."""
-        if step.call is not None:
-            step.call.streamed = True
+        if step.call is None:
+            return
+        step.call.streamed = True
         if carries_content(*parts):
             now = monotonic()
             self.table.note(lambda: step.run.first_token(step, now))

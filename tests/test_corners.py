@@ -122,3 +122,35 @@ def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
     handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={"langgraph_node": "late"})
 
     assert (handler.open_runs, client.events) == (0, sent)
+
+
+def test_an_official_config_opens_a_run_where_a_token_asks_for_another(
+    config: LdAiCompletionConfig, client: RecordingClient, context: Context
+) -> None:
+    """Only AI Configs of ours can be resumed; a function that gives another's has a new run opened for it."""
+    official = LDAIClient(client).completion_config("support-bot", context)
+    began = config.create_tracker()
+    handler = LdAiHandler(lambda metadata: official, resume=True)
+
+    with handler.collect_runs() as runs:
+        metadata = {"ldai_resumption_token": began.resumption_token}
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    assert runs[0].run_id != began.run_id
+    assert client.metrics(began.run_id) == {}
+    assert counts(client, runs[0].run_id)["$ld:ai:tokens:total"] == [13]
+
+
+def test_a_token_of_what_is_no_model_call_says_nothing(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A chunk under a chain's id, which LangChain does not send, is no first token."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start({}, {}, run_id=root)
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root)
+
+    handler.on_llm_new_token("Hello", run_id=root)
+    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert FIRST_TOKEN not in client.metrics(reports[0].run_id)
