@@ -82,11 +82,27 @@ def show(results: Results, console: Console) -> None:
     console.print(table)
 
 
+def _is_clear(case: Results, arm: str) -> bool:
+    """Whether an arm cost something in at least three of four rounds, so that its median says something."""
+    least: float = case["arms"][arm]["added_cpu_us"]["low"]
+    return least > 0
+
+
 def _cell(case: Results, arm: str) -> str:
     if arm not in case["arms"] or (arm not in (FLOOR, OURS) and arm not in peers_in(case)):
         return "n/a"
-    ratio = _ratio(case, arm, FLOOR if arm == OURS else OURS) if arm != FLOOR else ""
+    if not _is_clear(case, arm):
+        most = case["arms"][arm]["added_cpu_us"]["high"]
+        return f"< {number(most)}" if most > 0 else "0"
+    to = FLOOR if arm == OURS else OURS
+    ratio = _ratio(case, arm, to) if arm != FLOOR and _is_clear(case, to) else ""
     return number(added_cpu(case, arm)) + (f" ({ratio} x)" if ratio else "")
+
+
+def _tokens(results: Results) -> Iterator[str]:
+    if "tokens" in results:
+        costs = ", ".join(f"{name} {value['median']:+.2f}" for name, value in results["tokens"].items())
+        yield f"A token after the first, ours beside the no-op alone, {2 * results['rounds']} rounds, µs: {costs}."
 
 
 def markdown(results: Results) -> str:
@@ -101,8 +117,10 @@ def markdown(results: Results) -> str:
     where = f"{results['machine']['cpu']}, {results['machine']['cores']} cores"
     lines += [
         "",
-        f"Medians of {results['rounds']} rounds, over a handler that does nothing. In brackets: ours to the",
-        "floor, the others to ours; n/a where a package records nothing.",
+        f"Medians of {results['rounds']} rounds, over a handler that does nothing; where a quarter of the rounds",
+        "or more show no cost at all, the upper quartile after <. In brackets: ours to the floor, the others to",
+        "ours; n/a where a package records nothing.",
+        *_tokens(results),
         f"{where}; {used}{left_out}.",
     ]
     return "\n".join(lines) + "\n"

@@ -50,7 +50,10 @@ def samples(**cpu: list[float]) -> dict[str, list[Sample]]:
 def case_of(floor: float, ours: float, peer: float, unit: str = "run", sent: int = 1) -> Results:
     """Return a case's results, in which a peer records so many things."""
     arms = {NO_OP: (0.0, 0), FLOOR: (floor, 6), OURS: (ours, 6), "langfuse": (peer, sent)}
-    figures = {name: {"added_cpu_us": {"median": cpu}, "recorded": count} for name, (cpu, count) in arms.items()}
+    figures = {
+        name: {"added_cpu_us": {"median": cpu, "low": cpu - 1, "high": cpu + 1}, "recorded": count}
+        for name, (cpu, count) in arms.items()
+    }
     return {"unit": unit, "arms": figures}
 
 
@@ -195,3 +198,11 @@ def test_there_is_no_ratio_to_nothing():
     assert times(case_of(-1, 5, 9), OURS, FLOOR) is None
     assert times(case_of(1, 5, 9, unit="token"), OURS, FLOOR) is None
     assert times(case_of(2, 5, 9), OURS, FLOOR) == 2.5
+
+
+def test_the_table_gives_no_median_of_noise():
+    """Where rounds show no cost the upper quartile stands for it, and nothing is divided by it."""
+    names = {"cases": {"invoke": case_of(0.5, 5, 9)}, "arms": [NO_OP, FLOOR, OURS, "langfuse"], "absent": []}
+    results = {**names, "rounds": 1, "versions": {}, "machine": {"cpu": "one", "cores": 1}}
+
+    assert "| invoke, per run | < 1.50 | 5.00 | 9.00 (1.80 x) |" in markdown(results)
