@@ -15,6 +15,7 @@ DurationMode = Literal["model", "run"]
 
 RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
+VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata key under which a run's token is found, and, with `resume=True`, given."""
 
@@ -48,24 +49,24 @@ class RunTracker(Protocol):
     ) -> list[Delivery]: ...
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Due:
     """Metrics that have become final and are to be recorded, outside the lock."""
 
     tracker: RunTracker
-    tool_calls: tuple[str, ...] = ()
-    time_to_first_token_ms: float | None = None
     duration_ms: float | None = None
     tokens: TokenUsage | None = None
     success: bool | None = None
+    time_to_first_token_ms: float | None = None
+    tool_calls: tuple[str, ...] = ()
     journey: Journey | None = None
 
     def deliveries(self) -> list[Delivery]:
-        """Return a call for each event, so that one that fails keeps no other back."""
-        found: list[Delivery] = [(self.tracker.track_tool_call, (name,)) for name in self.tool_calls]
-        found += self.tracker.take_missing(
-            self.time_to_first_token_ms, self.duration_ms, self.tokens, self.success
-        )
+        """Return a call for each metric, so that one that fails keeps no other back."""
+        tracker = self.tracker
+        if self.tool_calls:
+            return [(tracker.track_tool_call, (name,)) for name in self.tool_calls]
+        found = tracker.take_missing(self.time_to_first_token_ms, self.duration_ms, self.tokens, self.success)
         if self.journey is not None:
             found.append((self.journey.record, ()))
         return found
@@ -110,7 +111,14 @@ class Account:
     ) -> None:
         self.tracker = tracker
         self.served_model = served_model
-        self.marks = _marks(tracker, sealer)
+        identity, token = tracker.identity, tracker.resumption_token
+        self.marks = {
+            RESUMPTION_TOKEN_KEY: sealer.seal(token) if sealer else token,
+            RUN_ID_KEY: identity.run_id,
+            CONFIG_KEY_KEY: identity.config_key,
+        }
+        if identity.variation_key:
+            self.marks[VARIATION_KEY_KEY] = identity.variation_key
         self.models: dict[str, None] = {}
         self.outcome: Outcome | None = None
         self.model_calls = 0
@@ -152,7 +160,7 @@ class Account:
         if self._first_token_known:
             return None
         self._first_token_known = True
-        return Due(tracker=self.tracker, time_to_first_token_ms=(now - started) * 1000)
+        return Due(self.tracker, time_to_first_token_ms=(now - started) * 1000)
 
     def tool_called(self, name: str) -> None:
         """Note a tool call, to be recorded once the run has a model call."""
@@ -163,7 +171,7 @@ class Account:
         if not self._tools:
             return None
         tools, self._tools = tuple(self._tools), []
-        return Due(tracker=self.tracker, tool_calls=tools)
+        return Due(self.tracker, tool_calls=tools)
 
     def cut(self, now: float) -> None:
         """Let what still goes on count up to now."""
@@ -174,7 +182,7 @@ class Account:
         success = self._success()
         if success is None or not self.model_calls:
             return None
-        return Due(tracker=self.tracker, success=success)
+        return Due(self.tracker, success=success)
 
     def final_due(self, journey: Journey | None = None) -> Due | None:
         """Return everything that is final once the run is closed; nothing without a model call.
@@ -184,25 +192,9 @@ class Account:
         """
         if not self.model_calls:
             return None
-        return Due(
-            tracker=self.tracker,
-            duration_ms=self._stopwatch.elapsed() * 1000,
-            tokens=self._tokens,
-            success=self._success(),
-            journey=journey,
-        )
+        due = Due(self.tracker, self._stopwatch.elapsed() * 1000, self._tokens, self._success())
+        due.journey = journey
+        return due
 
     def _success(self) -> bool | None:
         return True if self.outcome is Outcome.SUCCESS else False if self.outcome is Outcome.ERROR else None
-
-
-def _marks(tracker: RunTracker, sealer: Sealer | None) -> dict[str, str]:
-    identity, token = tracker.identity, tracker.resumption_token
-    marks = {
-        RESUMPTION_TOKEN_KEY: sealer.seal(token) if sealer else token,
-        RUN_ID_KEY: identity.run_id,
-        CONFIG_KEY_KEY: identity.config_key,
-    }
-    if identity.variation_key:
-        marks["ldai_variation_key"] = identity.variation_key
-    return marks

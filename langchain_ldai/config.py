@@ -88,22 +88,18 @@ class JudgeAttachment:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackerFactory:
-    """What an AI Config's trackers have in common: identity, model, and where their events go."""
+class TrackerParts:
+    """What an AI Config's trackers have in common beside what the AI Config shows.
 
-    identity: RunIdentity
+    Args:
+        send: Where their events go.
+        model: What the events say of the model.
+        graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
+    """
+
     send: Send
     model: Mapping[str, object]
-
-    def create(self, run_id: str) -> LdAiConfigTracker:
-        """Return the tracker of a run that no tracker was made for before."""
-        shared = self.identity
-        identity = RunIdentity(run_id, shared.config_key, shared.variation_key, shared.version, shared.graph_key)
-        return LdAiConfigTracker(identity, self.send, self.model)
-
-    def resume(self, token: str) -> LdAiConfigTracker:
-        """Return a tracker of the run that a token names (spec section 6)."""
-        return LdAiConfigTracker(decode(token), self.send)
+    graph_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +125,7 @@ class LdAiConfig:
     provider: ProviderConfig
     tools: Mapping[str, ToolConfig]
     judges: tuple[JudgeAttachment, ...]
-    _trackers: TrackerFactory = field(repr=False, compare=False)
+    _parts: TrackerParts = field(repr=False, compare=False)
 
     def create_tracker(self, *, run_id: str | None = None) -> LdAiConfigTracker:
         """Return the tracker of a new run; also when the config is disabled.
@@ -137,7 +133,9 @@ class LdAiConfig:
         Args:
             run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
         """
-        return self._trackers.create(run_id or new_run_id())
+        parts = self._parts
+        identity = RunIdentity(run_id or new_run_id(), self.key, self.variation_key, self.version, parts.graph_key)
+        return LdAiConfigTracker(identity, parts.send, parts.model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -149,12 +147,12 @@ class LdAiConfig:
             TypeError: If the token is not a string.
             InvalidResumptionTokenError: If it cannot be read, or names another AI Config.
         """
-        tracker = self._trackers.resume(token)
-        if tracker.identity.config_key != self.key:
+        identity = decode(token)
+        if identity.config_key != self.key:
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return tracker
+        return LdAiConfigTracker(identity, self._parts.send)
 
 
 @dataclass(frozen=True, kw_only=True)

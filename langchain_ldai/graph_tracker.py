@@ -9,7 +9,7 @@ from langchain_ldai import events
 from langchain_ldai.boundary import Delivery
 from langchain_ldai.metrics import TokenUsage, whole_milliseconds
 from langchain_ldai.resumption import GraphRunIdentity, encode_graph
-from langchain_ldai.slots import Event, Send, SlotTracker
+from langchain_ldai.slots import Send, SlotTracker
 
 _Path = tuple[str, ...]
 _Slot = Literal["duration_ms", "tokens", "success", "path"]
@@ -27,7 +27,7 @@ class GraphMetricSummary:
     resumption_token: str = field(repr=False)
 
 
-class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
+class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
     """Records the metrics of one run of an agent graph under the run's `run_id` (spec section 7).
 
     Made by `graph.create_tracker()` for a new run, or by `client.create_graph_tracker(token, context)`
@@ -40,7 +40,7 @@ class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
         send: Delivers an event.
     """
 
-    __slots__ = ("_identity", "_token")
+    __slots__ = ()
 
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "agent graph"
@@ -53,24 +53,7 @@ class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
         }
         if identity.variation_key:
             data[events.VARIATION_KEY] = identity.variation_key
-        super().__init__(f"{identity.run_id}/{identity.graph_key}", data, send)
-        self._identity = identity
-        self._token = encode_graph(identity)
-
-    @property
-    def identity(self) -> GraphRunIdentity:
-        """Which run this is."""
-        return self._identity
-
-    @property
-    def run_id(self) -> str:
-        """The run's id in LaunchDarkly, on every event of the run; the nodes' runs have ids of their own."""
-        return self._identity.run_id
-
-    @property
-    def resumption_token(self) -> str:
-        """The text with which another process can add to this run; always the same (spec section 7)."""
-        return self._token
+        super().__init__(identity, encode_graph(identity), data, send)
 
     @property
     def summary(self) -> GraphMetricSummary:
@@ -163,19 +146,17 @@ class LdAiGraphTracker(SlotTracker[_Slot, _Value]):
             values["success"] = success
         return self._take_missing(values)
 
-    def _events(self, slot: _Slot, value: _Value) -> list[Event]:
+    def _report(self, slot: _Slot, value: _Value) -> None:
         data = self._data.copy()
-        match value:
-            case TokenUsage():
-                parts = max(value.input, 0) + max(value.output, 0)
-                return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
-            case tuple():
-                return [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
-            case bool():
-                name = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
-                return [(name, data, 1)]
-            case _:
-                return [(events.GRAPH_DURATION, data, value)]
+        if isinstance(value, TokenUsage):
+            parts = max(value.input, 0) + max(value.output, 0)
+            self._send(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)
+        elif isinstance(value, tuple):
+            self._send(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)
+        elif isinstance(value, bool):
+            self._send(events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE, data, 1)
+        else:
+            self._send(events.GRAPH_DURATION, data, value)
 
     def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
         self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)

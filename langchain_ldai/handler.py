@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # what takes long to import is left to the program that uses 
     from tenacity import RetryCallState
 
 _Id = object
+_Tags = list[str] | None
+_Metadata = dict[str, Any] | None
 
 
 class LdAiHandler(BaseCallbackHandler):
@@ -145,6 +147,8 @@ class LdAiHandler(BaseCallbackHandler):
         """How many runs the handler holds: those open, and those that ended seconds ago and may get more."""
         return len(self._recorder.table)
 
+    # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
+
     def on_chain_start(
         self,
         serialized: object,
@@ -152,8 +156,10 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        name: str | None = None,
+        run_type: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
@@ -166,8 +172,8 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
@@ -180,8 +186,8 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
         **kwargs: Any,
     ) -> None:
         """Note a model call."""
@@ -194,8 +200,8 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
         **kwargs: Any,
     ) -> None:
         """Note a model call."""
@@ -208,15 +214,14 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Note a tool call."""
-        name = (serialized or {}).get("name") or kwargs.get("name")  # `name` is the run's, where it has one
-        self._boundary.run(
-            run_id, self._recorder.start_tool, str(name or "unknown"), run_id, parent_run_id, metadata, tags
-        )
+        tool = str((serialized or {}).get("name") or name or "unknown")  # `name` is the run's, where it has one
+        self._boundary.run(run_id, self._recorder.start_tool, tool, run_id, parent_run_id, metadata, tags)
 
     def on_llm_new_token(
         self,
@@ -224,6 +229,8 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         chunk: GenerationChunk | ChatGenerationChunk | None = None,
         run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
         **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something; later chunks cost a look-up."""
@@ -231,13 +238,17 @@ class LdAiHandler(BaseCallbackHandler):
         if step is not None and not step.first_token_seen:
             self._boundary.run(run_id, self._recorder.chunk, step, carries_content, token, chunk)
 
-    def on_stream_event(self, event: object, *, run_id: _Id, **kwargs: Any) -> None:
+    def on_stream_event(
+        self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
         step = self._step(run_id)
         if step is not None and not step.first_token_seen:
             self._boundary.run(run_id, self._recorder.chunk, step, event_carries_content, event)
 
-    def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
+    def on_llm_end(
+        self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
         """Note the end of a model call and what it used."""
         self._boundary.run(run_id, self._recorder.end_model, run_id, None, response)
 
@@ -246,7 +257,9 @@ class LdAiHandler(BaseCallbackHandler):
         partial = kwargs.get("response")
         self._boundary.run(run_id, self._recorder.end_model, run_id, error, partial)
 
-    def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
+    def on_chain_end(
+        self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
         """End a step, and with the root its run."""
         self._boundary.run(run_id, self._end, run_id)
 
@@ -254,21 +267,19 @@ class LdAiHandler(BaseCallbackHandler):
         """End a step, and with the root its run."""
         self._boundary.run(run_id, self._end, run_id, error)
 
-    def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
+    on_tool_error = on_retriever_error = on_chain_error
+
+    def on_tool_end(
+        self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
         """End a step."""
         self._boundary.run(run_id, self._end, run_id)
 
-    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a step."""
-        self._boundary.run(run_id, self._end, run_id, error)
-
-    def on_retriever_end(self, documents: object, *, run_id: _Id, **kwargs: Any) -> None:
+    def on_retriever_end(
+        self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
         """End a step."""
         self._boundary.run(run_id, self._end, run_id)
-
-    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a step."""
-        self._boundary.run(run_id, self._end, run_id, error)
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""

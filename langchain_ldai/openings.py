@@ -61,11 +61,10 @@ class Openings:
             root_run_id: LangChain's id of the run's root.
             node: Name of the node whose account it is, "" for the run's own.
         """
-        known = self._run_ids(MappingProxyType(metadata)) if callable(self._run_ids) else None
-        run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
-        token = _callers_token(metadata) if self._resume and not node else None
-        tracker = self._continued(config, token, known or str(root_run_id)) if token is not None else None
-        tracker = tracker or _new(config, run_id, node)
+        if self._run_ids == "new" and not self._resume:
+            tracker = in_our_form(config.create_tracker())
+        else:
+            tracker = self._as_told(config, metadata, root_run_id, node)
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
         duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
@@ -85,6 +84,16 @@ class Openings:
             if not claims.wait(None if deadline is None else max(0.0, deadline - monotonic())):
                 return False
         return True
+
+    def _as_told(
+        self, config: AiConfig, metadata: Mapping[str, object], root_run_id: object, node: str
+    ) -> RunTracker:
+        """Return the tracker of the run that the metadata, or the root's id, names."""
+        known = self._run_ids(MappingProxyType(metadata)) if callable(self._run_ids) else None
+        run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
+        token = _callers_token(metadata) if self._resume and not node else None
+        tracker = self._continued(config, token, known or str(root_run_id)) if token is not None else None
+        return tracker or _new(config, run_id, node)
 
     def _continued(self, config: AiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""

@@ -14,10 +14,10 @@ from langchain_ldai.config import (
     ProviderConfig,
     Role,
     ToolConfig,
-    TrackerFactory,
+    TrackerParts,
 )
 from langchain_ldai.frozen import FrozenDict, freeze_object
-from langchain_ldai.resumption import MAX_VERSION, RunIdentity
+from langchain_ldai.resumption import MAX_VERSION
 from langchain_ldai.tracker import Send, model_data
 
 _log = logging.getLogger(__name__)
@@ -96,27 +96,23 @@ class _Shared(TypedDict):
     provider: ProviderConfig
     tools: Mapping[str, ToolConfig]
     judges: tuple[JudgeAttachment, ...]
-    _trackers: TrackerFactory
+    _parts: TrackerParts
 
 
 def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Shared:
     meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
     version = as_integer(meta.get("version"))
-    identity = RunIdentity(
-        "", key, as_text(meta.get("variationKey")), 1 if version is None else version, graph_key
-    )
     model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
     return {
         "key": key,
         "enabled": meta.get("enabled") is True,
-        "variation_key": identity.variation_key,
-        "version": identity.version,
+        "variation_key": as_text(meta.get("variationKey")),
+        "version": 1 if version is None else version,
         "model": ModelConfig(model_name, object_in(model, "parameters"), object_in(model, "custom")),
         "provider": ProviderConfig(provider_name),
         "tools": _tools(payload),
         "judges": _judges(payload),
-        "_trackers": TrackerFactory(
-            identity,
+        "_parts": TrackerParts(
             send,
             model_data(
                 model_name,
@@ -124,6 +120,7 @@ def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Sha
                 key=as_text(meta.get("modelKey")),
                 version=as_integer(meta.get("modelVersion")),
             ),
+            graph_key,
         ),
     }
 

@@ -17,7 +17,7 @@ from langchain_ldai.journey import Journey
 from langchain_ldai.openings import Openings
 from langchain_ldai.report import RunReport
 from langchain_ldai.run import Run, Step
-from langchain_ldai.sources import AiConfig, ConfigSource, chooser, same_model
+from langchain_ldai.sources import AiConfig, Choose, ConfigSource, chooser, same_model
 from langchain_ldai.steps import NOWHERE, ModelCall, Place
 from langchain_ldai.table import RunTable
 from langchain_ldai.usage import read_model, read_usage
@@ -94,7 +94,7 @@ class RunRecorder:
         now = monotonic()
         parent = self.table.get(parent_run_id) if parent_run_id is not None else _hidden_parent(self.table)
         if parent is not None:
-            place = self._place(parent.run, parent.place, metadata)
+            place = self._place(parent.run, parent.place, metadata) if metadata else NOWHERE
             step = self.table.start(run_id, parent, place, call, now)
         elif self.table.is_open(run_id) or (parent_run_id and self.table.is_late(run_id, parent_run_id, now)):
             return None
@@ -181,14 +181,16 @@ class RunRecorder:
             _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
     def _open_run(self, run_id: object, metadata: Metadata, now: float) -> Run:
-        config = self._boundary.run(run_id, self._choose, metadata) if self._choose else None
-        account = self._account(config, metadata, run_id)
+        opened = self._boundary.run(run_id, self._opened, self._choose, metadata, run_id) if self._choose else None
+        config, account = opened or (None, None)
         sources, journey = self._nodes, None
         if isinstance(config, LdAiAgentGraph) and account is not None:
             sources = {**{key: chooser(node) for key, node in config.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in config.edges}
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
-        return Run(run_id, account, now, _reports(self), sources, journey)
+        known = collectors.get()
+        reports = tuple(each.reports for each in known if each.recorder is self) if known else ()
+        return Run(run_id, account, now, reports, sources, journey)
 
     def _place(self, run: Run, around: Place, metadata: Metadata) -> Place:
         """Return where in a LangGraph a step runs; each attempt of a node has the same task (fact 65)."""
@@ -201,18 +203,18 @@ class RunRecorder:
         if node not in run.sources:
             return Place(None, task)
         if node not in run.nodes:
-            config = self._boundary.run(run.root_run_id, run.sources[node], metadata)
-            self.table.add_node(run, node, self._account(config, metadata, run.root_run_id, node))
+            root_run_id = run.root_run_id
+            opened = self._boundary.run(root_run_id, self._opened, run.sources[node], metadata, root_run_id, node)
+            self.table.add_node(run, node, opened[1] if opened else None)
         step = metadata.get("langgraph_step")
         return Place(node, task, step if isinstance(step, int) else 0)
 
-    def _account(
-        self, config: AiConfig | None, metadata: Metadata, root_run_id: object, node: str = ""
-    ) -> Account | None:
-        """Return a new account, or `None` where there is no AI Config or it gives no tracker."""
-        if config is None:
-            return None
-        return self._boundary.run(root_run_id, self._openings.open, config, metadata or {}, root_run_id, node)
+    def _opened(
+        self, choose: Choose, metadata: Metadata, root_run_id: object, node: str = ""
+    ) -> tuple[AiConfig, Account] | None:
+        """Return the AI Config of a run, or of its node, and a new account of it; `None` where there is none."""
+        config = choose(metadata)
+        return None if config is None else (config, self._openings.open(config, metadata or {}, root_run_id, node))
 
     def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
         for due in due_now:
@@ -230,11 +232,6 @@ class RunRecorder:
             reports.append(report)
         if self._on_run_end is not None:
             self._boundary.run(report.run_id, self._on_run_end, report)
-
-
-def _reports(recorder: RunRecorder) -> tuple[list[RunReport], ...]:
-    known = collectors.get()
-    return tuple(collector.reports for collector in known if collector.recorder is recorder) if known else ()
 
 
 def _hidden_parent(table: RunTable) -> Step | None:

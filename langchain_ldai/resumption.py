@@ -6,6 +6,7 @@ ASCII only, in URL-safe Base64 without padding.
 
 import binascii
 import json
+from functools import lru_cache
 from os import urandom
 from typing import Final, NamedTuple, NoReturn
 
@@ -66,12 +67,14 @@ def new_run_id() -> str:
 
 def encode(identity: RunIdentity) -> str:
     """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
-    return _token(identity, CONFIG_KEY, identity.config_key, identity.graph_key)
+    run_id, key, variation_key, version, graph_key = identity
+    return _token(run_id, _after_run_id(CONFIG_KEY, key, variation_key, version, graph_key))
 
 
 def encode_graph(identity: GraphRunIdentity) -> str:
     """Return the resumption token of a run of an agent graph (spec section 7)."""
-    return _token(identity, GRAPH_KEY, identity.graph_key)
+    run_id, graph_key, variation_key, version = identity
+    return _token(run_id, _after_run_id(GRAPH_KEY, graph_key, variation_key, version))
 
 
 def decode(token: str) -> RunIdentity:
@@ -117,15 +120,22 @@ def decode_graph(token: str) -> GraphRunIdentity:
     )
 
 
-def _token(identity: RunIdentity | GraphRunIdentity, key_name: str, key: str, graph_key: str = "") -> str:
-    text = f'{{"{RUN_ID}":{_quoted(identity.run_id)},"{key_name}":{_quoted(key)}'
-    if identity.variation_key:
-        text += f',"{VARIATION_KEY}":{_quoted(identity.variation_key)}'
-    text += f',"{VERSION}":{identity.version}'
+def _token(run_id: str, rest: str) -> str:
+    text = f'{{"{RUN_ID}":{_quoted(run_id)}{rest}'
+    standard = binascii.b2a_base64(text.encode("ascii"), newline=False)
+    return standard.rstrip(b"=").translate(_TO_URL_SAFE).decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _after_run_id(key_name: str, key: str, variation_key: str, version: int, graph_key: str = "") -> str:
+    """Return what a token says after the run's id, the same in all runs of an AI Config."""
+    text = f',"{key_name}":{_quoted(key)}'
+    if variation_key:
+        text += f',"{VARIATION_KEY}":{_quoted(variation_key)}'
+    text += f',"{VERSION}":{version}'
     if graph_key:
         text += f',"{GRAPH_KEY}":{_quoted(graph_key)}'
-    standard = binascii.b2a_base64(f"{text}}}".encode("ascii"), newline=False)
-    return standard.rstrip(b"=").translate(_TO_URL_SAFE).decode("ascii")
+    return text + "}"
 
 
 def _fields(token: str) -> dict[str, object]:

@@ -20,7 +20,7 @@ class Step:
 
     Args:
         run: The run it belongs to.
-        run_id: LangChain's id of it.
+        key: What it is known by, see `key_of`.
         account: Where its figures go; `None` where nothing tracks them.
         started: When it started, in seconds.
         place: Where in a LangGraph it runs.
@@ -36,16 +36,16 @@ class Step:
         "is_open",
         "is_task",
         "is_visit",
+        "key",
         "place",
         "run",
-        "run_id",
         "started",
     )
 
     def __init__(
         self,
         run: "Run",
-        run_id: object,
+        key: object,
         account: Account | None,
         started: float,
         place: Place,
@@ -54,7 +54,7 @@ class Step:
         is_task: bool,
     ) -> None:
         self.run = run
-        self.run_id = run_id
+        self.key = key
         self.account = account
         self.started = started
         self.place = place
@@ -129,16 +129,16 @@ class Run:
         self.is_ai_run = False
         self.has_tool_calls = False
 
-    def add(self, run_id: object, parent: Step | None, place: Place, call: ModelCall | None, now: float) -> Step:
+    def add(self, key: object, parent: Step | None, place: Place, call: ModelCall | None, now: float) -> Step:
         """Add a step below its parent, the root where there is none; in a named node it is the node's.
 
         The first model call makes the run an AI run.
         """
         self.last_event = now
         if parent is not None and place is parent.place:
-            step = Step(self, run_id, parent.account, now, place, call, False, False)
+            step = Step(self, key, parent.account, now, place, call, False, False)
         else:
-            step = self._entered(run_id, parent, place, call, now)
+            step = self._entered(key, parent, place, call, now)
         self.steps.add(step)
         if call is not None and not self.closed:
             for account in self._counted_for(step):
@@ -146,15 +146,13 @@ class Run:
                 self.is_ai_run = True
         return step
 
-    def _entered(
-        self, run_id: object, parent: Step | None, place: Place, call: ModelCall | None, now: float
-    ) -> Step:
+    def _entered(self, key: object, parent: Step | None, place: Place, call: ModelCall | None, now: float) -> Step:
         account = parent.account if parent else self.account
         if place.node is not None:
             account = self.nodes[place.node]
         is_visit = parent is None or account is not parent.account
         is_task = bool(place.task) and (parent is None or parent.place.task != place.task)
-        step = Step(self, run_id, account, now, place, call, is_visit, is_task)
+        step = Step(self, key, account, now, place, call, is_visit, is_task)
         self.root = self.root or step
         if is_task:
             if account and not self.tasks.get(place.task, True):
@@ -276,7 +274,11 @@ class Run:
     def _root_ended(self, root: Step, outcome: Outcome, now: float) -> list[Due]:
         if outcome is Outcome.SUCCESS and self.interrupted:
             outcome = Outcome.INTERRUPTED
-        if outcome is Outcome.SUCCESS and any(step.call and step.call.streamed for step in self.steps):
+        if (
+            self.steps
+            and outcome is Outcome.SUCCESS
+            and any(step.call and step.call.streamed for step in self.steps)
+        ):
             outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
         if root.account:
             root.account.visit_ended(root.started, now, outcome)

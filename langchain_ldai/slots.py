@@ -9,40 +9,57 @@ from typing import ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import ClaimingSend, Claims
+from langchain_ldai.resumption import GraphRunIdentity, RunIdentity
 
 Send = Callable[[str, Mapping[str, object], float], None]
 """Delivers one event: its name, its data, its metric value. The context is the sender's."""
 
-Event = tuple[str, Mapping[str, object], float]
-
 _OF_EACH_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
+IdentityT = TypeVar("IdentityT", bound=RunIdentity | GraphRunIdentity)
 SlotT = TypeVar("SlotT", bound=str)
 ValueT = TypeVar("ValueT")
 
 
-class SlotTracker(ABC, Generic[SlotT, ValueT]):
+class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
     """Records a value in each slot at most once, from any number of threads (spec section 4).
 
     Args:
-        run: Which run it is, as a ledger knows it.
+        identity: Which run it is.
+        token: The run's resumption token.
         data: What every event of the run carries.
         send: Delivers an event; a `ClaimingSend` once the slot is claimed in its ledger.
     """
 
-    __slots__ = ("_data", "_lock", "_part", "_recorded", "_run", "_send", "claims")
+    __slots__ = ("_data", "_identity", "_lock", "_part", "_recorded", "_send", "_token", "claims")
 
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
 
-    def __init__(self, run: str, data: dict[str, object], send: Send) -> None:
-        self._run = run
+    def __init__(self, identity: IdentityT, token: str, data: dict[str, object], send: Send) -> None:
+        self._identity = identity
+        self._token = token
         self._data = data
         self._send = send
         self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
         self._part = ""
         self._recorded: dict[SlotT, ValueT] = {}
         self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> IdentityT:
+        """Which run this is."""
+        return self._identity
+
+    @property
+    def run_id(self) -> str:
+        """The run's id in LaunchDarkly, on every event of the run; the runs of a graph's nodes have their own."""
+        return self._identity.run_id
+
+    @property
+    def resumption_token(self) -> str:
+        """The text with which another process can add to this run; always the same (spec sections 6 and 7)."""
+        return self._token
 
     def begin_part(self, part: str) -> None:
         """Claim what each part of a continued run sends by itself, such as its tokens, for this part alone.
@@ -53,22 +70,18 @@ class SlotTracker(ABC, Generic[SlotT, ValueT]):
         self._part = part
 
     @abstractmethod
-    def _events(self, slot: SlotT, value: ValueT) -> list[Event]:
-        """Return the events of a value that has just been recorded."""
-
     def _report(self, slot: SlotT, value: ValueT) -> None:
-        for event in self._events(slot, value):
-            self._send(*event)
+        """Send the events of a value that has just been recorded."""
 
     def _take_missing(self, values: dict[SlotT, ValueT]) -> list[Delivery]:
         """Record those values whose slots are free, and return what then delivers them."""
         with self._lock:
-            for slot in values.keys() & self._recorded.keys():
-                del values[slot]
+            if self._recorded:
+                values = {slot: value for slot, value in values.items() if slot not in self._recorded}
             self._recorded.update(values)
-        if self.claims is not None:
-            return [(self._submit, (self.claims, slot, value)) for slot, value in values.items()]
-        return [(self._send, event) for slot, value in values.items() for event in self._events(slot, value)]
+        if self.claims is None:
+            return [(self._report, taken) for taken in values.items()]
+        return [(self._submit, (self.claims, *taken)) for taken in values.items()]
 
     def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
         if not self._record(slot, value):
@@ -97,4 +110,5 @@ class SlotTracker(ABC, Generic[SlotT, ValueT]):
 
     def _submit(self, claims: Claims, slot: SlotT, value: ValueT) -> Future[bool]:
         name = f"{slot}/{self._part}" if self._part and slot in _OF_EACH_PART else slot
-        return claims.submit(self._run, name, self._report, slot, value)
+        run_id, key, *_ = self._identity
+        return claims.submit(f"{run_id}/{key}", name, self._report, slot, value)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol, cast, runtime_checkable
 
@@ -69,6 +70,7 @@ def served_model(config: AiConfig) -> str:
     return name if isinstance(name, str) else ""
 
 
+@lru_cache(maxsize=256)
 def same_model(served: str, called: str) -> bool:
     """Whether two names are of one model: the longer may have a vendor before it, a date or version behind it."""
     one, other = sorted((served.lower(), called.lower()), key=len)

@@ -38,6 +38,8 @@ class Stopwatch:
 
     def elapsed(self) -> float:
         """Return the length of the union of all intervals, after a cut."""
+        if not self._late:
+            return self._total
         total, reached = self._total, float("-inf")
         for start, end in sorted(self._late):
             total += max(0.0, end - max(start, reached))

@@ -12,13 +12,13 @@ from langchain_ldai.account import Account, Due
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome
 from langchain_ldai.run import Run, Step
-from langchain_ldai.steps import ModelCall, Place
+from langchain_ldai.steps import ModelCall, Place, key_of
 
 WAIT_SECONDS: Final = 5.0
 """How long a run that ended waits for model calls that did not, and how long its ids stay known."""
 
 LEFT_IDS: Final = 256
-"""Of how many runs that ended well the roots' ids stay known."""
+"""Of at least how many runs that ended well the roots' ids stay known."""
 
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
@@ -45,10 +45,6 @@ class RunTable:
         deliver: Records what is due and reports the runs closed.
         max_open_runs: Where one more run would be too many, the oldest is closed.
         run_timeout: Seconds of silence after which a run is closed as abandoned.
-
-    Attributes:
-        get: Returns the step of a LangChain run; `None` where it is not known, or no longer. It is asked for
-            each streamed token, hence the dictionary's own method.
     """
 
     def __init__(self, deliver: Deliver, *, max_open_runs: int, run_timeout: float) -> None:
@@ -57,11 +53,11 @@ class RunTable:
         self._run_timeout = run_timeout
         self._lock = threading.RLock()
         self._steps: dict[object, Step] = {}
-        self.get: Callable[[object], Step | None] = self._steps.get
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
         self._waiting: set[Run] = set()
-        self._left: OrderedDict[object, float] = OrderedDict()
+        self._left: dict[object, float] = {}
+        self._left_before: dict[object, float] = {}
         self._timer: threading.Timer | None = None
         self._next_look = float("inf")
 
@@ -69,28 +65,38 @@ class RunTable:
         """How many runs are open, wait, or have ended so lately that their ids are remembered."""
         return len(self._runs) + len(self._ended)
 
+    def get(self, run_id: object) -> Step | None:
+        """Return the step of a LangChain run; `None` where it is not known, or no longer."""
+        return self._steps.get(getattr(run_id, "int", run_id))  # `key_of`, in place for each streamed token
+
     def is_open(self, run_id: object) -> bool:
         """Whether a LangChain run has started and not ended."""
-        step = self._steps.get(run_id)
+        step = self.get(run_id)
         return step is not None and step.is_open
 
     def is_late(self, run_id: object, parent_run_id: object, now: float) -> bool:
         """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
-        if now - self._left.get(parent_run_id, -WAIT_SECONDS) >= WAIT_SECONDS:
-            return False
-        self._leave(run_id, now)
-        return True
+        parent = key_of(parent_run_id)
+        with self._lock:
+            left_at = self._left.get(parent) or self._left_before.get(parent)
+            if left_at is None or now - left_at >= WAIT_SECONDS:
+                return False
+            self._leave(key_of(run_id), now)
+            return True
 
     def open(self, run: Run, place: Place, call: ModelCall | None, now: float) -> Step | None:
         """Hold a new run and return its root; `None` where its id is open already."""
+        key = key_of(run.root_run_id)
         with self._lock:
-            if self.is_open(run.root_run_id):
+            known = self._steps.get(key)
+            if known is not None and known.is_open:
                 return None
-            batch = self._make_room(now)
+            is_full = self._ended or now >= self._next_look or len(self._runs) >= self._max_open_runs
+            batch = self._make_room(now) if is_full else None
             self._runs[run] = None
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
-            root = self._steps[run.root_run_id] = run.add(run.root_run_id, None, place, call, now)
+            root = self._steps[key] = run.add(key, None, place, call, now)
         if batch is not None:
             self._deliver(batch.due, batch.closed)
         return root
@@ -101,12 +107,12 @@ class RunTable:
         Returns:
             The step, or `None` where it is known already, or its run has been given up meanwhile.
         """
-        run = parent.run
+        run, key = parent.run, key_of(run_id)
         with self._lock:
-            known = self._steps.get(run_id)
+            known = self._steps.get(key)
             if (known is not None and known.is_open) or not run.is_held:
                 return None
-            step = self._steps[run_id] = run.add(run_id, parent, place, call, now)
+            step = self._steps[key] = run.add(key, parent, place, call, now)
             due = run.tools_due() if call is not None else None
         if due:
             self._deliver(due, [])
@@ -126,12 +132,13 @@ class RunTable:
 
     def end(self, run_id: object, error: BaseException | None = None, usage: TokenUsage | None = None) -> None:
         """End a step, and with the root its run; an id that is not known is ignored."""
+        key = key_of(run_id)
         with self._lock:
-            step = self._steps.pop(run_id, None)
+            step = self._steps.pop(key, None)
             if step is None:
                 return
             if not step.is_open:
-                self._steps[run_id] = step
+                self._steps[key] = step
                 return
             run, now = step.run, monotonic()
             was_closed = run.closed
@@ -151,7 +158,7 @@ class RunTable:
             for run in list(self._ended):
                 self._give_up(run, now, batch)
             self._give_up_silent(now, batch)
-            self._left.clear()
+            self._left, self._left_before = {}, {}
             self._keep_timer(now)
         self._deliver(batch.due, batch.closed)
 
@@ -161,28 +168,25 @@ class RunTable:
             del self._runs[run]
             if run.closed and not run.steps and run.outcome is Outcome.SUCCESS:
                 run.let_go()
-                self._leave(step.run_id, now)
+                self._leave(step.key, now)
                 return
             self._ended[run] = None
-            self._steps[step.run_id] = step
+            self._steps[step.key] = step
         if not run.closed:
             self._waiting.add(run)
         elif run.steps or run.outcome is not Outcome.SUCCESS:
             self._waiting.discard(run)
         else:
             self._drop(run)
-            self._leave(run.root_run_id, now)
+            self._leave(key_of(run.root_run_id), now)
         self._keep_timer(now)
 
-    def _leave(self, run_id: object, now: float) -> None:
-        with self._lock:
-            self._left[run_id] = now
-            if len(self._left) > LEFT_IDS:
-                self._left.popitem(last=False)
+    def _leave(self, key: object, now: float) -> None:
+        if len(self._left) >= LEFT_IDS:
+            self._left_before, self._left = self._left, {}
+        self._left[key] = now
 
-    def _make_room(self, now: float) -> Batch | None:
-        if not self._ended and now < self._next_look and len(self._runs) < self._max_open_runs:
-            return None
+    def _make_room(self, now: float) -> Batch:
         batch = Batch()
         self._give_up_ended(now, batch)
         if now >= self._next_look:
@@ -221,10 +225,10 @@ class RunTable:
         self._runs.pop(run, None)
         self._ended.pop(run, None)
         self._waiting.discard(run)
-        for run_id in (*(step.run_id for step in run.steps), run.root_run_id):
-            known = self._steps.get(run_id)
+        for key in (*(step.key for step in run.steps), key_of(run.root_run_id)):
+            known = self._steps.get(key)
             if known is not None and known.run is run:
-                del self._steps[run_id]
+                del self._steps[key]
         run.let_go()
 
     def _keep_timer(self, now: float) -> None:

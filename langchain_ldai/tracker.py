@@ -19,7 +19,7 @@ from langchain_ldai.metrics import (
 )
 from langchain_ldai.operations import OperationTracking
 from langchain_ldai.resumption import RunIdentity, encode
-from langchain_ldai.slots import Event, Send, SlotTracker
+from langchain_ldai.slots import Send, SlotTracker
 
 __all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
 
@@ -58,7 +58,7 @@ def model_data(
 UNKNOWN_MODEL: Final = model_data()
 
 
-class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
+class LdAiConfigTracker(SlotTracker[RunIdentity, _Slot, _Value], OperationTracking):
     """Records the metrics of one run, each at most once, under the run's `run_id` (spec section 4).
 
     Made by `config.create_tracker()` for a new run, or by `client.create_tracker(token, context)` for a
@@ -73,7 +73,7 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
             resumption.
     """
 
-    __slots__ = ("_identity", "_token", "_tool_calls")
+    __slots__ = ("_tool_calls",)
 
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "AI Config"
@@ -94,25 +94,8 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
             data[events.VARIATION_KEY] = identity.variation_key
         if identity.graph_key:
             data[events.GRAPH_KEY] = identity.graph_key
-        super().__init__(f"{identity.run_id}/{identity.config_key}", data, send)
-        self._identity = identity
-        self._token = encode(identity)
+        super().__init__(identity, encode(identity), data, send)
         self._tool_calls: list[str] = []
-
-    @property
-    def identity(self) -> RunIdentity:
-        """Which run this is."""
-        return self._identity
-
-    @property
-    def run_id(self) -> str:
-        """The run's id in LaunchDarkly, on every event of the run."""
-        return self._identity.run_id
-
-    @property
-    def resumption_token(self) -> str:
-        """The text with which another process can add to this run; always the same (spec section 6)."""
-        return self._token
 
     @property
     def summary(self) -> MetricSummary:
@@ -256,21 +239,23 @@ class LdAiConfigTracker(SlotTracker[_Slot, _Value], OperationTracking):
             values["success"] = success
         return self._take_missing(values)
 
-    def _events(self, slot: _Slot, value: _Value) -> list[Event]:
-        match value:
-            case TokenUsage():
-                parts = (
-                    (events.TOKENS_TOTAL, self._data.copy(), value.total),
-                    (events.TOKENS_INPUT, self._data.copy(), value.input),
-                    (events.TOKENS_OUTPUT, self._data.copy(), value.output),
-                )
-                return [part for part in parts if part[2] > 0]
-            case Feedback():
-                return [(_FEEDBACK_EVENT[value], self._data.copy(), 1)]
-            case bool():
-                return [(events.SUCCESS if value else events.ERROR, self._data.copy(), 1)]
-            case _:
-                return [(_MILLISECONDS_EVENT[slot], self._data.copy(), value)]
+    def _report(self, slot: _Slot, value: _Value) -> None:
+        if isinstance(value, TokenUsage):
+            self._report_tokens(value)
+        elif isinstance(value, Feedback):
+            self._send(_FEEDBACK_EVENT[value], self._data.copy(), 1)
+        elif isinstance(value, bool):
+            self._send(events.SUCCESS if value else events.ERROR, self._data.copy(), 1)
+        else:
+            self._send(_MILLISECONDS_EVENT[slot], self._data.copy(), value)
+
+    def _report_tokens(self, usage: TokenUsage) -> None:
+        if usage.total > 0:
+            self._send(events.TOKENS_TOTAL, self._data.copy(), usage.total)
+        if usage.input > 0:
+            self._send(events.TOKENS_INPUT, self._data.copy(), usage.input)
+        if usage.output > 0:
+            self._send(events.TOKENS_OUTPUT, self._data.copy(), usage.output)
 
 
 def _valid(feedback: Feedback) -> Feedback:

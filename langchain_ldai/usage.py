@@ -6,7 +6,7 @@ places, and under one of the names, listed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai.metrics import TokenUsage
@@ -55,14 +55,14 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     Args:
         result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
     """
-    generations = [generation for candidates in result.generations for generation in candidates]
-    for generation in generations:
-        standard = getattr(_message(generation), "usage_metadata", None)
-        if standard and standard.get("total_cost") == 0:
-            return None
-        if standard and (usage := _standard(standard)):
-            return usage
-    return next((usage for counts in _counts(result, generations) if (usage := _read(counts))), None)
+    for candidates in result.generations:
+        for generation in candidates:
+            standard = getattr(_message(generation), "usage_metadata", None)
+            if standard and standard.get("total_cost") == 0:
+                return None
+            if standard and (usage := _standard(standard)):
+                return usage
+    return next((usage for counts in _counts(result) if (usage := _read(counts))), None)
 
 
 def read_model(result: LLMResult) -> str:
@@ -88,8 +88,9 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
     return TokenUsage(total, used_input, used_output) if total else None
 
 
-def _counts(result: LLMResult, generations: Sequence[Generation]) -> Iterator[Mapping[str, object]]:
+def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
+    generations = [generation for candidates in result.generations for generation in candidates]
     is_legacy = not any(_message(generation) for generation in generations)
     if is_legacy and output.get("token_usage") == {}:
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
