@@ -32,8 +32,8 @@ def _options(arguments: argparse.Namespace) -> Options:
     chosen = {"cases": arguments.cases, "arms": arguments.arms}
     if not arguments.quick:
         return Options(rounds=arguments.rounds or Options().rounds, **chosen)
-    size = Size(chains=5, streams=1, agents=1, graphs=1)
-    extent = Extent((1, 10, 100, 1_000), (1, 10, 100), (10, 100, 1_000), chains=5)
+    size = Size(chains=5, blocks=1, streams=1, graphs=1, crowds=1)
+    extent = Extent((1, 10, 100, 1_000), (1, 10, 100), (10, 100, 1_000), runs=5)
     rounds = arguments.rounds or 5
     return Options(rounds, size=size, extent=extent, calls=100, open_runs=50, imports=3, **chosen)
 

@@ -42,6 +42,12 @@ def close(runs: list[OpenRun]) -> None:
         root.on_chain_end({"output": "Hold the button"})
 
 
+def in_turn(callbacks: Callbacks, count: int) -> None:
+    """Begin and end so many runs, one after the other."""
+    for _ in range(count):
+        close(opened(callbacks, 1))
+
+
 def nested(callbacks: Callbacks, depth: int) -> None:
     """Begin so many chains, each within the one before, and end them."""
     manager, steps = _manager(callbacks), []

@@ -27,25 +27,27 @@ AsyncUse = Callable[[RunnableConfig], Coroutine[Any, Any, object]]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is in a block.
+    """How much there is in a block, and how many blocks in a round.
 
     Args:
-        chains: Runs of a chain, one after the other.
+        chains: Runs of a chain, one after the other, in each of `blocks` blocks.
         chunks: Chunks of a stream.
-        streams: Streams, one after the other, where their tokens are timed to a fraction of a microsecond.
-        agents: Runs of an agent.
-        graphs: Runs of a graph.
         nodes: Nodes of a graph.
         parallel: Runs at once.
+        blocks: Blocks of chains, or of one agent's run.
+        graphs: Blocks of one graph's run.
+        streams: Blocks of one stream.
+        crowds: Blocks of `parallel` runs.
     """
 
-    chains: int = 100
+    chains: int = 10
     chunks: int = 1000
-    streams: int = 5
-    agents: int = 10
-    graphs: int = 5
     nodes: int = 50
     parallel: int = 100
+    blocks: int = 10
+    graphs: int = 5
+    streams: int = 5
+    crowds: int = 2
 
 
 @tool
@@ -152,54 +154,61 @@ def read_v3(model: Runnable, config: RunnableConfig) -> None:
 
 
 def stream_case(
-    name: str, read: Callable[[Runnable, RunnableConfig], object], chunks: int, times: int = 1
+    name: str,
+    read: Callable[[Runnable, RunnableConfig], object],
+    chunks: int,
+    times: int = 1,
+    blocks: int = 1,
 ) -> Case:
-    """Return a case of a stream's tokens after the first, read synchronously, so many times."""
+    """Return a case of a stream's tokens after the first, read synchronously, so many times in a block."""
     many, one = streaming(chunks), streaming(1)
-    block = repeated(lambda config: read(many, config), times)
-    return Case(name, "token", (chunks - 1) * times, block, repeated(lambda config: read(one, config), times))
+    block, base = (repeated(lambda config, model=model: read(model, config), times) for model in (many, one))
+    return Case(name, "token", (chunks - 1) * times, block, base, blocks)
 
 
-def invoke_case(times: int) -> Case:
-    """Return the case of a chain that is invoked so many times."""
+def invoke_case(times: int, blocks: int = 1) -> Case:
+    """Return the case of a chain that is invoked so many times in a block."""
     steps = chain()
-    return Case("invoke", "run", times, repeated(lambda config: steps.invoke(QUESTION, config), times))
+    return Case(
+        "invoke", "run", times, repeated(lambda config: steps.invoke(QUESTION, config), times), None, blocks
+    )
 
 
-def _astream_case(loop: Loop, chunks: int, times: int) -> Case:
+def _astream_case(loop: Loop, chunks: int, blocks: int) -> Case:
     many, one = streaming(chunks), streaming(1)
-    block = loop.repeated(lambda config: read_astream(many, config), times)
-    base = loop.repeated(lambda config: read_astream(one, config), times)
-    return Case("astream", "token", (chunks - 1) * times, block, base)
+    block, base = (
+        loop.repeated(lambda config, model=model: read_astream(model, config), 1) for model in (many, one)
+    )
+    return Case("astream", "token", chunks - 1, block, base, blocks)
 
 
-def token_cases(loop: Loop, chunks: int, times: int = 1) -> list[Case]:
-    """Return the cases of a stream's tokens after the first, each of so many streams in a block."""
+def token_cases(loop: Loop, chunks: int, blocks: int) -> list[Case]:
+    """Return the cases of a stream's tokens after the first, a stream in each block."""
     return [
-        stream_case("stream", read_stream, chunks, times),
-        _astream_case(loop, chunks, times),
-        stream_case("v3", read_v3, chunks, times),
+        stream_case("stream", read_stream, chunks, blocks=blocks),
+        _astream_case(loop, chunks, blocks),
+        stream_case("v3", read_v3, chunks, blocks=blocks),
     ]
 
 
-def _agent_case(times: int) -> Case:
+def _agent_case(blocks: int) -> Case:
     agent = create_agent(calling("look_up", TOOL_CALLS), [look_up])
-    return Case("agent", "run", times, repeated(lambda config: agent.invoke(AGENT_INPUT, config), times))
+    return Case("agent", "run", 1, repeated(lambda config: agent.invoke(AGENT_INPUT, config), 1), None, blocks)
 
 
-def _graph_case(nodes: int, times: int) -> Case:
+def _graph_case(nodes: int, blocks: int) -> Case:
     steps = graph(nodes)
-    return Case(f"graph-{nodes}", "run", times, repeated(lambda config: steps.invoke({"steps": 0}, config), times))
+    block = repeated(lambda config: steps.invoke({"steps": 0}, config), 1)
+    return Case(f"graph-{nodes}", "run", 1, block, None, blocks)
 
 
-def _batch_case(parallel: int) -> Case:
+def _batch_case(parallel: int, blocks: int) -> Case:
     steps, inputs = chain(), [QUESTION] * parallel
-    return Case(
-        f"batch-{parallel}",
-        "run",
-        parallel,
-        lambda callbacks: steps.batch(inputs, [_config(callbacks) for _ in inputs]),
-    )
+
+    def block(callbacks: Callbacks) -> None:
+        steps.batch(inputs, [_config(callbacks) for _ in inputs])
+
+    return Case(f"batch-{parallel}", "run", parallel, block, None, blocks)
 
 
 def all_cases(loop: Loop, size: Size) -> list[Case]:
@@ -210,11 +219,11 @@ def all_cases(loop: Loop, size: Size) -> list[Case]:
         return steps.ainvoke(QUESTION, config)
 
     return [
-        invoke_case(size.chains),
-        Case("ainvoke", "run", size.chains, loop.repeated(ainvoke, size.chains)),
-        *token_cases(loop, size.chunks),
-        _agent_case(size.agents),
+        invoke_case(size.chains, size.blocks),
+        Case("ainvoke", "run", size.chains, loop.repeated(ainvoke, size.chains), None, size.blocks),
+        *token_cases(loop, size.chunks, size.streams),
+        _agent_case(size.blocks),
         _graph_case(size.nodes, size.graphs),
-        _batch_case(parallel),
-        Case(f"concurrent-{parallel}", "run", parallel, loop.gathered(ainvoke, parallel)),
+        _batch_case(parallel, size.crowds),
+        Case(f"concurrent-{parallel}", "run", parallel, loop.gathered(ainvoke, parallel), None, size.crowds),
     ]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.arms import OURS, Arm, Callbacks, no_op, sending, shared
-from benchmarks.callbacks import nested, opened
-from benchmarks.cases import invoke_case, read_stream, stream_case
+from benchmarks.callbacks import in_turn, nested, opened
+from benchmarks.cases import read_stream, stream_case
 from benchmarks.delivery import Delivery
 from benchmarks.measure import Case, Figure, added, beside, measure
 from langchain_ldai import LdAiHandler
@@ -23,13 +23,15 @@ class Extent:
         open_runs: How many other runs are open.
         depths: How many chains are nested.
         chunks: How many chunks are streamed.
-        chains: How many runs of a chain are in a block.
+        runs: How many runs are in a block.
+        blocks: How many blocks are in a round.
     """
 
     open_runs: Sequence[int] = (1, 10, 100, 1_000, 10_000)
     depths: Sequence[int] = (1, 10, 50, 100, 200)
     chunks: Sequence[int] = (10, 100, 1_000, 10_000)
-    chains: int = 20
+    runs: int = 20
+    blocks: int = 20
 
 
 def _with_open(delivery: Delivery, extent: Extent, rounds: int) -> Growth:
@@ -37,7 +39,9 @@ def _with_open(delivery: Delivery, extent: Extent, rounds: int) -> Growth:
     handlers = {count: LdAiHandler(delivery.config, max_open_runs=2 * most) for count in extent.open_runs}
     runs = {count: opened(shared(handler), count) for count, handler in handlers.items()}
     arms = [sending(str(count), handler, delivery) for count, handler in handlers.items()]
-    samples = measure(invoke_case(extent.chains), [no_op(), *arms], rounds)
+    count = extent.runs  # made of callbacks alone: what a chain does beside them only blurs the difference
+    case = Case("run", "run", count, lambda callbacks: in_turn(callbacks, count), None, extent.blocks)
+    samples = measure(case, [no_op(), *arms], rounds)
     assert all(handlers[count].open_runs >= len(runs[count]) for count in handlers)
     return {arm.name: Figure.of(added(samples, arm.name, beside(arm.name), "cpu")).to_json() for arm in arms}
 
@@ -55,22 +59,25 @@ def added_by_case(cases: Iterable[Case], arms: Sequence[Arm], rounds: int) -> di
     return {name: figure.to_json() for name, figure in figures.items()}
 
 
-def _nested_case(depth: int) -> Case:
+def _nested_case(depth: int, blocks: int) -> Case:
     times = max(1, _STEPS // depth)
 
     def block(callbacks: Callbacks) -> None:
         for _ in range(times):
             nested(callbacks, depth)
 
-    return Case(str(depth), "step", depth * times, block)
+    return Case(str(depth), "step", depth * times, block, None, blocks)
 
 
 def measure_growth(delivery: Delivery, extent: Extent, rounds: int) -> dict[str, Growth]:
     """Return the added microseconds per run, step and token, each by how many there are."""
-    arms = ours_alone(delivery)
-    chunks = [stream_case(str(count), read_stream, count, max(1, _TOKENS // count)) for count in extent.chunks]
+    arms, blocks = ours_alone(delivery), extent.blocks
+    depths = [_nested_case(depth, blocks) for depth in extent.depths]
+    chunks = [
+        stream_case(str(count), read_stream, count, max(1, _TOKENS // count), blocks) for count in extent.chunks
+    ]
     return {
         "run, by other runs open": _with_open(delivery, extent, rounds),
-        "step, by depth": added_by_case([_nested_case(depth) for depth in extent.depths], arms, rounds),
+        "step, by depth": added_by_case(depths, arms, rounds),
         "token, by chunks": added_by_case(chunks, arms, rounds),
     }

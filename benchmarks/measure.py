@@ -13,7 +13,7 @@ from benchmarks.arms import NO_OP, Arm, Callbacks
 Block = Callable[[Callbacks], object]
 Clock = Literal["cpu", "wall"]
 
-TAIL_SECONDS: Final = 0.005
+TAIL_SECONDS: Final = 0.002
 """How long a block waits at its end, so that its background threads' work is counted to it."""
 
 
@@ -27,6 +27,8 @@ class Case:
         units: How many of them there are in a block.
         block: Does it, with the handlers given.
         base: What is done once more and subtracted, such as a stream's first chunk.
+        blocks: How many blocks an arm has in a round; short ones that alternate with the no-op's, since this
+            machine's speed changes within a second by more than what is to be seen.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Case:
     units: int
     block: Block
     base: Block | None = None
+    blocks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Sample:
 
     cpu: float
     wall: float
+
+    @classmethod
+    def mean(cls, samples: Sequence["Sample"]) -> "Sample":
+        """Return the mean of some, at least one."""
+        return cls(statistics.fmean(each.cpu for each in samples), statistics.fmean(each.wall for each in samples))
 
     def minus(self, other: "Sample") -> "Sample":
         """Return what it took more than another."""
@@ -75,28 +83,40 @@ Samples = Mapping[str, Sequence[Sample]]
 
 
 def timed(block: Block, callbacks: Callbacks) -> Sample:
-    """Return what a block takes, in a context of its own and without garbage collection."""
+    """Return what a block takes, in a context of its own."""
     context = copy_context()
-    gc.collect()
-    gc.disable()
-    try:
-        cpu, wall = time.process_time_ns(), time.perf_counter_ns()
-        context.run(block, callbacks)
-        time.sleep(TAIL_SECONDS)
-        cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
-    finally:
-        gc.enable()
+    cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+    context.run(block, callbacks)
+    time.sleep(TAIL_SECONDS)
+    cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
     return Sample(cpu / 1e3, wall / 1e3 - TAIL_SECONDS * 1e6)
 
 
 def sample(case: Case, arm: Arm) -> Sample:
-    """Return what a unit of a case takes with an arm; what the arm recorded is delivered afterwards."""
+    """Return what a unit of a case takes with an arm, in one block."""
     taken = timed(case.block, arm.callbacks)
-    arm.settle()
     if case.base is not None:
         taken = taken.minus(timed(case.base, arm.callbacks))
-        arm.settle()
     return Sample(taken.cpu / case.units, taken.wall / case.units)
+
+
+def alternated(case: Case, arms: Sequence[Arm]) -> list[Sample]:
+    """Return the mean of each arm's blocks, which alternate, without garbage collection.
+
+    What the arms recorded is delivered afterwards.
+    """
+    taken: list[list[Sample]] = [[] for _ in arms]
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(case.blocks):
+            for place in range(len(arms))[:: -1 if number % 2 else 1]:
+                taken[place].append(sample(case, arms[place]))
+    finally:
+        gc.enable()
+    for arm in arms:
+        arm.settle()
+    return [Sample.mean(each) for each in taken]
 
 
 def rotated(arms: Sequence[Arm], by: int) -> list[Arm]:
@@ -123,8 +143,7 @@ def beside(arm: str) -> str:
 def measure(case: Case, arms: Sequence[Arm], rounds: int) -> Samples:
     """Return a sample of each round for each arm by its name; the rounds interleave the arms.
 
-    Where the no-op is among them, it runs once more right before or after each other arm: this machine's
-    speed changes within a round by more than what is to be seen.
+    Where the no-op is among them, its blocks alternate with those of each other arm.
     """
     samples: dict[str, list[Sample]] = {}
     no_op = next((arm for arm in arms if arm.name == NO_OP), None)
@@ -133,8 +152,9 @@ def measure(case: Case, arms: Sequence[Arm], rounds: int) -> Samples:
             turns = [(arm.name, arm)]
             if no_op is not None and arm is not no_op:
                 turns.insert(number % 2, (beside(arm.name), no_op))
-            for name, each in turns:
-                samples.setdefault(name, []).append(sample(case, each))
+            taken = alternated(case, [each for _, each in turns])
+            for (name, _), each in zip(turns, taken, strict=True):
+                samples.setdefault(name, []).append(each)
     return samples
 
 

@@ -18,10 +18,12 @@ class InstantChat(BaseChatModel):
     Args:
         answers: The answers; a stream of one is `chunks`, whatever the messages.
         chunks: What is streamed, without a pause.
+        model_name: Its name, which every provider's model tells.
     """
 
     answers: Sequence[AIMessage] = (AIMessage("Hold the button", usage_metadata=USAGE),)
     chunks: Sequence[ChatGenerationChunk] = ()
+    model_name: str = "small-1"
 
     @property
     def _llm_type(self) -> str:

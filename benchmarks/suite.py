@@ -92,7 +92,7 @@ def run_case(case: Case, arms: Sequence[Arm], rounds: int) -> Results:
     counts = {arm.name: recorded(case, arm) for arm in arms}
     samples = measure(case, arms, rounds)
     figures = {arm.name: {"recorded": counts[arm.name], **_summary(samples, arm.name)} for arm in arms}
-    return {"unit": case.unit, "units_in_a_block": case.units, "arms": figures}
+    return {"unit": case.unit, "units_in_a_round": case.units * case.blocks, "arms": figures}
 
 
 def run(options: Options, say: Say) -> Results:
@@ -120,7 +120,7 @@ def run(options: Options, say: Say) -> Results:
         size = options.size
         sections: dict[str, Callable[[], object]] = {
             "tokens": lambda: added_by_case(
-                token_cases(loop, size.chunks, size.streams), ours_alone(delivery), 2 * options.rounds
+                token_cases(loop, size.chunks, 4 * size.streams), ours_alone(delivery), 2 * options.rounds
             ),
             "calls": lambda: measure_calls(delivery, options.calls, options.rounds),
             "growth": lambda: measure_growth(delivery, options.extent, options.rounds),

@@ -95,8 +95,8 @@ class LdAiHandler(BaseCallbackHandler):
             max_open_runs=max_open_runs,
             run_timeout=run_timeout,
         )
-        self._step = self._recorder.table.get
-        self._end = self._recorder.table.end
+        self._table = self._recorder.table
+        self._end = self._table.end
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
@@ -124,7 +124,7 @@ class LdAiHandler(BaseCallbackHandler):
         manager = runnable_config.get("callbacks")
         parent = getattr(manager, "parent_run_id", None)
         for handler in getattr(manager, "handlers", ()):
-            step = handler._step(parent) if isinstance(handler, LdAiHandler) else None
+            step = handler._table.get(parent) if isinstance(handler, LdAiHandler) else None
             if step is not None and step.account is not None and step.run.ended_at is None:
                 tracker = step.account.tracker
                 return cast(LdAiConfigTracker, getattr(tracker, "original", tracker))
@@ -139,13 +139,13 @@ class LdAiHandler(BaseCallbackHandler):
         Returns:
             Whether nothing is left to do.
         """
-        self._recorder.table.flush()
+        self._table.flush()
         return self._openings.wait_for_claims(timeout)
 
     @property
     def open_runs(self) -> int:
         """How many runs the handler holds: those open, and those that ended seconds ago and may get more."""
-        return len(self._recorder.table)
+        return len(self._table)
 
     # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
 
@@ -233,17 +233,17 @@ class LdAiHandler(BaseCallbackHandler):
         tags: _Tags = None,
         **kwargs: Any,
     ) -> None:
-        """Note a model call's first chunk that carries something; later chunks cost a look-up."""
-        step = self._step(run_id)
-        if step is not None and not step.first_token_seen:
+        """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
+        step = self._table.get(run_id) if self._table.awaited else None
+        if step is not None and step.awaits_token:
             self._boundary.run(run_id, self._recorder.chunk, step, carries_content, token, chunk)
 
     def on_stream_event(
         self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
-        step = self._step(run_id)
-        if step is not None and not step.first_token_seen:
+        step = self._table.get(run_id) if self._table.awaited else None
+        if step is not None and step.awaits_token:
             self._boundary.run(run_id, self._recorder.chunk, step, event_carries_content, event)
 
     def on_llm_end(

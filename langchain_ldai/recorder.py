@@ -129,13 +129,10 @@ class RunRecorder:
             self.table.note(lambda: step.run.tool_started(step, name))
 
     def chunk(self, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
-        """Note a chunk of a model call whose first token has not been seen."""
-        if step.call is None:
-            return
-        step.call.streamed = True
+        """Note a chunk of a model call that awaits its first token."""
+        cast(ModelCall, step.call).streamed = True
         if carries_content(*parts):
-            now = monotonic()
-            self.table.note(lambda: step.run.first_token(step, now))
+            self.table.first_token(step, monotonic())
 
     def retried(self, run_id: object) -> None:
         """Count a repeated attempt within a model call."""

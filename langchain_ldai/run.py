@@ -27,12 +27,15 @@ class Step:
         call: The model call that it is, if it is one.
         is_visit: Whether it is the root, or a visit of the account's named node.
         is_task: Whether it is an attempt of its task, and not a step within one.
+
+    Attributes:
+        awaits_token: Whether it is a model call that goes on and has had no first token.
     """
 
     __slots__ = (
         "account",
+        "awaits_token",
         "call",
-        "first_token_seen",
         "is_open",
         "is_task",
         "is_visit",
@@ -62,7 +65,7 @@ class Step:
         self.is_visit = is_visit
         self.is_task = is_task
         self.is_open = True
-        self.first_token_seen = False
+        self.awaits_token = call is not None
 
 
 class Run:
@@ -166,7 +169,6 @@ class Run:
 
     def first_token(self, step: Step, now: float) -> list[Due]:
         """Note a model call's first chunk that carries something."""
-        step.first_token_seen = True
         due = step.account.first_token(step.started, now) if step.account and not self.closed else None
         return [due] if due else []
 

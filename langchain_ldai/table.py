@@ -45,6 +45,9 @@ class RunTable:
         deliver: Records what is due and reports the runs closed.
         max_open_runs: Where one more run would be too many, the oldest is closed.
         run_timeout: Seconds of silence after which a run is closed as abandoned.
+
+    Attributes:
+        awaited: How many model calls await their first token; where none does, a token is no news to any.
     """
 
     def __init__(self, deliver: Deliver, *, max_open_runs: int, run_timeout: float) -> None:
@@ -60,6 +63,7 @@ class RunTable:
         self._left_before: dict[object, float] = {}
         self._timer: threading.Timer | None = None
         self._next_look = float("inf")
+        self.awaited = 0
 
     def __len__(self) -> int:
         """How many runs are open, wait, or have ended so lately that their ids are remembered."""
@@ -97,6 +101,7 @@ class RunTable:
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
             root = self._steps[key] = run.add(key, None, place, call, now)
+            self.awaited += call is not None
         if batch is not None:
             self._deliver(batch.due, batch.closed)
         return root
@@ -113,7 +118,10 @@ class RunTable:
             if (known is not None and known.is_open) or not run.is_held:
                 return None
             step = self._steps[key] = run.add(key, parent, place, call, now)
-            due = run.tools_due() if call is not None else None
+            due = None
+            if call is not None:
+                self.awaited += 1
+                due = run.tools_due()
         if due:
             self._deliver(due, [])
         return step
@@ -130,6 +138,16 @@ class RunTable:
         if due:
             self._deliver(due, [])
 
+    def first_token(self, step: Step, now: float) -> None:
+        """Note a model call's first chunk that carries something, and deliver what became due by it."""
+        with self._lock:
+            if not step.awaits_token:
+                return
+            self._await_no_more(step)
+            due = step.run.first_token(step, now)
+        if due:
+            self._deliver(due, [])
+
     def end(self, run_id: object, error: BaseException | None = None, usage: TokenUsage | None = None) -> None:
         """End a step, and with the root its run; an id that is not known is ignored."""
         key = key_of(run_id)
@@ -140,6 +158,8 @@ class RunTable:
             if not step.is_open:
                 self._steps[key] = step
                 return
+            if step.awaits_token:
+                self._await_no_more(step)
             run, now = step.run, monotonic()
             was_closed = run.closed
             due = run.end(step, error, usage, now)
@@ -161,6 +181,10 @@ class RunTable:
             self._left, self._left_before = {}, {}
             self._keep_timer(now)
         self._deliver(batch.due, batch.closed)
+
+    def _await_no_more(self, step: Step) -> None:
+        self.awaited -= 1
+        step.awaits_token = False
 
     def _settle(self, run: Run, step: Step, now: float) -> None:
         """Keep an ended run where it waits, or where more may start below its ids; else drop it."""
@@ -225,6 +249,9 @@ class RunTable:
         self._runs.pop(run, None)
         self._ended.pop(run, None)
         self._waiting.discard(run)
+        for step in run.steps:
+            if step.awaits_token:
+                self._await_no_more(step)
         for key in (*(step.key for step in run.steps), key_of(run.root_run_id)):
             known = self._steps.get(key)
             if known is not None and known.run is run:

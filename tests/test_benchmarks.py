@@ -21,8 +21,8 @@ from benchmarks.report import markdown, show, write
 from benchmarks.suite import ALWAYS, Options, Results, make_arms, run
 from benchmarks.targets import targets, times
 
-TINY = Size(chains=1, chunks=5, streams=1, agents=1, graphs=1, nodes=3, parallel=3)
-NEAR = Extent(open_runs=(1, 10), depths=(1, 5), chunks=(2, 5), chains=1)
+TINY = Size(chains=1, chunks=5, nodes=3, parallel=3, blocks=1, graphs=1, streams=1, crowds=1)
+NEAR = Extent(open_runs=(1, 10), depths=(1, 5), chunks=(2, 5), runs=1, blocks=1)
 CASES = ["invoke", "ainvoke", "stream", "astream", "v3", "agent", "graph-3", "batch-3", "concurrent-3"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(is in beta|is experimental)")
@@ -87,28 +87,38 @@ def test_rounds_begin_with_each_arm_in_turn():
     assert ["".join(rotated("abc", number)) for number in range(6)] == ["abc", "acb", "cab", "cba", "bca", "bac"]
 
 
-def test_rounds_are_interleaved_and_delivered_after_each_block():
+def test_rounds_are_interleaved_and_delivered_after_an_arms_blocks():
     """Each round has every arm once, and what is delivered is not timed."""
     log = []
     arms = [Arm(name, lambda name=name: log.append(name), settle=lambda: log.append(".")) for name in "ab"]
 
-    taken = measure(Case("x", "run", 1, lambda callbacks: callbacks()), arms, 2)
+    taken = measure(Case("x", "run", 1, lambda callbacks: callbacks(), blocks=3), arms, 2)
 
-    assert "".join(log) == "a.b.a.b."
+    assert "".join(log) == "aaa.bbb.aaa.bbb."
     assert {name: len(each) for name, each in taken.items()} == {"a": 2, "b": 2}
 
 
-def test_each_arm_has_the_no_op_beside_it():
-    """What an arm is compared with ran right before it, or right after it, in turn."""
+def test_each_arms_blocks_alternate_with_the_no_ops():
+    """What a block is compared with ran right before it, or right after it, in turn."""
     log = []
     arms = [Arm(name, lambda name=name: log.append(name[0])) for name in (NO_OP, "a", "b")]
 
-    taken = measure(Case("x", "run", 1, lambda callbacks: callbacks()), arms, 2)
+    taken = measure(Case("x", "run", 1, lambda callbacks: callbacks(), blocks=2), arms, 2)
 
-    assert "".join(log) == "nnanbnbnan"
+    assert "".join(log) == "nnnaannbbnnnbnnbanna"
     assert {name: len(each) for name, each in taken.items()} == dict.fromkeys(
         (NO_OP, "a", "b", beside("a"), beside("b")), 2
     )
+
+
+def test_the_figure_of_a_round_is_the_mean_of_its_blocks(monkeypatch):
+    """Of as many as the case has."""
+    takes = iter([Sample(100, 1), Sample(200, 2), Sample(600, 6)])
+    monkeypatch.setattr("benchmarks.measure.timed", lambda block, callbacks: next(takes))
+
+    taken = measure(Case("x", "run", 1, "block", blocks=3), [Arm("a", shared())], 1)
+
+    assert taken == {"a": [Sample(300, 3)]}
 
 
 def test_a_cost_is_per_unit_and_beyond_the_base(monkeypatch):

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
@@ -19,7 +19,8 @@ from tests.conftest import FLAG
 from tests.support.chains import QUESTION, chain
 from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
 
-TOKEN_BYTECODES = 25
+TOKEN_BYTECODES = 11
+LOOK_UP_BYTECODES = 40
 STEP_BYTECODES = 400
 RUN_BYTECODES = 4_200
 HASH_BYTES = 64
@@ -64,10 +65,16 @@ def opened(handler: LdAiHandler) -> UUID:
     return root
 
 
-def streaming(handler: LdAiHandler) -> UUID:
-    """Return the id of a model call that has had its first token."""
+def waiting(handler: LdAiHandler) -> UUID:
+    """Return the id of a model call that awaits its first token."""
     root, call = opened(handler), uuid4()
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    return call
+
+
+def streaming(handler: LdAiHandler) -> UUID:
+    """Return the id of a model call that has had its first token."""
+    call = waiting(handler)
     handler.on_llm_new_token("Hi", run_id=call)
     return call
 
@@ -80,14 +87,71 @@ LATER_TOKENS = {
 
 
 @pytest.mark.parametrize("send", LATER_TOKENS.values(), ids=LATER_TOKENS)
-def test_a_later_token_is_one_look_up(handler: LdAiHandler, send: Callable[..., None]) -> None:
-    """A streamed token after the first costs a look-up: no lock, no call of ours, the same for each."""
+def test_a_later_token_costs_next_to_nothing(handler: LdAiHandler, send: Callable[..., None]) -> None:
+    """A streamed token after the first is no news while no model call awaits one."""
     call = streaming(handler)
 
     counts = {bytecodes(lambda: send(handler, call)) for _ in range(10)}
 
     assert len(counts) == 1
     assert max(counts) <= TOKEN_BYTECODES
+
+
+@pytest.mark.parametrize("send", LATER_TOKENS.values(), ids=LATER_TOKENS)
+def test_a_later_token_is_one_look_up_while_another_call_waits(
+    handler: LdAiHandler, send: Callable[..., None]
+) -> None:
+    """Beside a call that awaits its first token it costs a look-up: no lock, and the same for each."""
+    call, other = streaming(handler), waiting(handler)
+
+    counts = {bytecodes(lambda: send(handler, call)) for _ in range(10)}
+
+    assert len(counts) == 1
+    assert max(counts) <= LOOK_UP_BYTECODES
+    assert first_token_bytecodes(handler, other) > LOOK_UP_BYTECODES
+
+
+def first_token_bytecodes(handler: LdAiHandler, call: UUID) -> int:
+    """Return what a chunk without content costs while the call awaits its first token, which it goes on to do."""
+    return bytecodes(lambda: handler.on_llm_new_token("", run_id=call))
+
+
+class OvertakenBlock(dict[str, str]):
+    """A content block; while it is read, another thread is done with the next."""
+
+    def __init__(self, overtake: Callable[[], object]) -> None:
+        super().__init__(text="Hi")
+        self._overtake = overtake
+
+    def items(self):
+        """Let the other thread go first."""
+        self._overtake()
+        return super().items()
+
+
+def two_at_once(handler: LdAiHandler, call: UUID) -> None:
+    """Let two threads send a chunk of the same call."""
+    other = OvertakenBlock(lambda: handler.on_llm_new_token("there", run_id=call))
+    handler.on_llm_new_token([other], run_id=call)
+
+
+WAYS_TO_WAIT_NO_MORE = {
+    "two at once": two_at_once,
+    "first token": lambda handler, call: handler.on_llm_new_token("Hi", run_id=call),
+    "end": lambda handler, call: handler.on_llm_end(LLMResult(generations=[]), run_id=call),
+    "error": lambda handler, call: handler.on_llm_error(ValueError("no"), run_id=call),
+    "abandoned": lambda handler, call: [opened(handler) for _ in range(20_000)],
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_WAIT_NO_MORE.values(), ids=WAYS_TO_WAIT_NO_MORE)
+def test_a_call_that_waits_no_more_costs_other_streams_nothing(
+    handler: LdAiHandler, way: Callable[..., object]
+) -> None:
+    """However a model call comes to await no first token, the tokens of others cost next to nothing again."""
+    way(handler, waiting(handler))
+
+    assert bytecodes(lambda: handler.on_llm_new_token("there", run_id=uuid4())) <= TOKEN_BYTECODES
 
 
 @pytest.mark.parametrize("send", LATER_TOKENS.values(), ids=LATER_TOKENS)
