@@ -37,8 +37,9 @@ test: lint .venv-langgraph-server ## lint, type-check, and run all tests with 10
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage report
 
-test-nightly: $(READY) ## run the properties and the memory tests at full length (about half an hour)
-	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest tests/test_properties.py tests/test_memory.py $(ARGS)
+test-nightly: $(READY) ## run the properties, races and memory tests at full length (about three quarters of an hour)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest \
+	  tests/test_properties.py tests/test_races.py tests/test_memory.py $(ARGS)
 
 fuzz: $(READY) ## give each decoder of tokens a million mutated ones (about three minutes)
 	for decoder in decode decode_graph unseal; do \

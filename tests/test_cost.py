@@ -20,9 +20,9 @@ from tests.support.chains import QUESTION, chain
 from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
 
 TOKEN_BYTECODES = 11
-LOOK_UP_BYTECODES = 40
+LOOK_UP_BYTECODES = 36
 STEP_BYTECODES = 400
-RUN_BYTECODES = 4_200
+RUN_BYTECODES = 4_050
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
 
