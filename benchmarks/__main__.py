@@ -53,7 +53,13 @@ def main() -> None:
         console.width = 140
     _quieten()
     with console.status("making the arms") as status:
-        results = run(_options(arguments), lambda name: status.update(f"measuring {name}"))
+
+        def say(name: str) -> None:
+            status.update(f"measuring {name}")
+            if not console.is_terminal:  # where a status shows nothing
+                console.print(f"measuring {name}")
+
+        results = run(_options(arguments), say)
     write(results, arguments.out)
     from benchmarks.plot import plot  # needs matplotlib, which nothing else here does
 

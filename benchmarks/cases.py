@@ -31,12 +31,12 @@ class Size:
 
     Args:
         chains: Runs of a chain, one after the other, in each of `blocks` blocks.
-        chunks: Chunks of a stream.
+        chunks: Chunks of a stream whose cost is told from that of one twice as long.
         nodes: Nodes of a graph.
         parallel: Runs at once.
         blocks: Blocks of chains, or of one agent's run.
         graphs: Blocks of one graph's run.
-        streams: Blocks of one stream.
+        streams: Blocks of one stream of each length.
         crowds: Blocks of `parallel` runs.
     """
 
@@ -46,7 +46,7 @@ class Size:
     parallel: int = 100
     blocks: int = 10
     graphs: int = 5
-    streams: int = 5
+    streams: int = 2
     crowds: int = 2
 
 
@@ -160,10 +160,14 @@ def stream_case(
     times: int = 1,
     blocks: int = 1,
 ) -> Case:
-    """Return a case of a stream's tokens after the first, read synchronously, so many times in a block."""
-    many, one = streaming(chunks), streaming(1)
-    block, base = (repeated(lambda config, model=model: read(model, config), times) for model in (many, one))
-    return Case(name, "token", (chunks - 1) * times, block, base, blocks)
+    """Return a case of a stream's tokens after so many, read synchronously, so many times in a block.
+
+    A stream of twice as many chunks is compared with one of so many: what a stream costs but for its tokens
+    depends on what ran before it, and is the same in both.
+    """
+    models = streaming(2 * chunks), streaming(chunks)
+    block, base = (repeated(lambda config, model=model: read(model, config), times) for model in models)
+    return Case(name, "token", chunks * times, block, base, blocks)
 
 
 def invoke_case(times: int, blocks: int = 1) -> Case:
@@ -175,15 +179,13 @@ def invoke_case(times: int, blocks: int = 1) -> Case:
 
 
 def _astream_case(loop: Loop, chunks: int, blocks: int) -> Case:
-    many, one = streaming(chunks), streaming(1)
-    block, base = (
-        loop.repeated(lambda config, model=model: read_astream(model, config), 1) for model in (many, one)
-    )
-    return Case("astream", "token", chunks - 1, block, base, blocks)
+    models = streaming(2 * chunks), streaming(chunks)
+    block, base = (loop.repeated(lambda config, model=model: read_astream(model, config), 1) for model in models)
+    return Case("astream", "token", chunks, block, base, blocks)
 
 
 def token_cases(loop: Loop, chunks: int, blocks: int) -> list[Case]:
-    """Return the cases of a stream's tokens after the first, a stream in each block."""
+    """Return the cases of a stream's tokens after so many, see `stream_case`."""
     return [
         stream_case("stream", read_stream, chunks, blocks=blocks),
         _astream_case(loop, chunks, blocks),

@@ -26,7 +26,7 @@ class Case:
         unit: What the costs are given for.
         units: How many of them there are in a block.
         block: Does it, with the handlers given.
-        base: What is done once more and subtracted, such as a stream's first chunk.
+        base: What is done once more and subtracted, such as a shorter stream.
         blocks: How many blocks an arm has in a round; short ones that alternate with the no-op's, since this
             machine's speed changes within a second by more than what is to be seen.
     """

@@ -122,7 +122,7 @@ def test_the_figure_of_a_round_is_the_mean_of_its_blocks(monkeypatch):
 
 
 def test_a_cost_is_per_unit_and_beyond_the_base(monkeypatch):
-    """A stream's first chunk is subtracted, and the rest is shared by the tokens."""
+    """A shorter stream is subtracted, and the rest is shared by the tokens."""
     takes = {"many": Sample(1100, 2100), "one": Sample(100, 100)}
     monkeypatch.setattr("benchmarks.measure.timed", lambda block, callbacks: takes[block])
 
