@@ -121,7 +121,7 @@ class Loop:
             for _ in range(times):
                 await use(_config(callbacks))
 
-        return self._block(await_each)
+        return self.once(await_each)
 
     def gathered(self, use: AsyncUse, times: int) -> Block:
         """Return a block that awaits something so many times at once."""
@@ -129,9 +129,10 @@ class Loop:
         async def await_all(callbacks: Callbacks) -> None:
             await asyncio.gather(*(use(_config(callbacks)) for _ in range(times)))
 
-        return self._block(await_all)
+        return self.once(await_all)
 
-    def _block(self, run: Callable[[Callbacks], Coroutine[Any, Any, None]]) -> Block:
+    def once(self, run: Callable[[Callbacks], Coroutine[Any, Any, None]]) -> Block:
+        """Return a block that awaits what a function of the handlers returns."""
         return lambda callbacks: self._runner.run(run(callbacks), context=copy_context())
 
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from benchmarks import peers
 from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, Arm, built_in, nothing
+from benchmarks.callbacks import token_callbacks
 from benchmarks.calls import measure_calls
-from benchmarks.cases import Loop, Size, all_cases, invoke_case, token_cases
+from benchmarks.cases import Loop, Size, all_cases, invoke_case
 from benchmarks.delivery import Delivery
 from benchmarks.growth import Extent, added_by_case, measure_growth, ours_alone
 from benchmarks.imports import measure_imports
@@ -120,7 +121,7 @@ def run(options: Options, say: Say) -> Results:
         size = options.size
         sections: dict[str, Callable[[], object]] = {
             "tokens": lambda: added_by_case(
-                token_cases(loop, size.chunks, 4 * size.streams), ours_alone(delivery), 2 * options.rounds
+                token_callbacks(loop, 5 * size.chunks, 4 * size.streams), ours_alone(delivery), 2 * options.rounds
             ),
             "calls": lambda: measure_calls(delivery, options.calls, options.rounds),
             "growth": lambda: measure_growth(delivery, options.extent, options.rounds),
