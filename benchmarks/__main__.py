@@ -10,8 +10,10 @@ from rich.console import Console
 
 from benchmarks.cases import Size
 from benchmarks.growth import Extent
-from benchmarks.report import show, write
+from benchmarks.report import show, show_in_readme, write
 from benchmarks.suite import Options, run
+
+FOLDER = Path(__file__).parent
 
 
 def _names(text: str) -> list[str]:
@@ -24,7 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=_names, default=[], help="cases and sections, separated by commas")
     parser.add_argument("--arms", type=_names, default=[], help="handlers, separated by commas")
     parser.add_argument("--quick", action="store_true", help="a few rounds of little, to see that it works")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of what is written")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of what is written")
     return parser.parse_args()
 
 
@@ -64,6 +66,8 @@ def main() -> None:
     from benchmarks.plot import plot  # needs matplotlib, which nothing else here does
 
     plot(results, arguments.out / "results.svg")
+    if arguments.out == FOLDER:
+        show_in_readme(results, FOLDER.parent / "README.md")
     show(results, console)
     console.print(f"written to {arguments.out}: results.json, results.md, results.svg")
 

@@ -133,3 +133,12 @@ def write(results: Results, folder: Path) -> None:
     whole = {**results, "targets": [asdict(target) for target in targets(results)]}
     (folder / "results.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(markdown(results), encoding="utf-8")
+
+
+def show_in_readme(results: Results, readme: Path) -> None:
+    """Put the Markdown between the README's two marks, so that it never shows other figures than the last ones."""
+    before, begin, rest = readme.read_text(encoding="utf-8").partition("<!-- make bench writes what follows -->\n")
+    _, end, after = rest.partition("\n<!-- to here -->")
+    if not end:
+        raise ValueError(f"{readme} has no place for the figures")
+    readme.write_text(f"{before}{begin}\n{markdown(results)}{end}{after}", encoding="utf-8")

@@ -17,7 +17,7 @@ from benchmarks.cases import Loop, Size, all_cases
 from benchmarks.delivery import Delivery
 from benchmarks.growth import Extent
 from benchmarks.measure import Case, Figure, Sample, added, beside, measure, recorded, rotated
-from benchmarks.report import markdown, show, write
+from benchmarks.report import markdown, show, show_in_readme, write
 from benchmarks.suite import ALWAYS, Options, Results, make_arms, run
 from benchmarks.targets import targets, times
 
@@ -216,3 +216,29 @@ def test_the_table_gives_no_median_of_noise():
     results = {**names, "rounds": 1, "versions": {}, "machine": {"cpu": "one", "cores": 1}}
 
     assert "| invoke, per run | < 1.50 | 5.00 | 9.00 (1.80 x) |" in markdown(results)
+
+
+def test_the_figures_replace_those_between_the_marks(results, tmp_path):
+    """README shows the last figures, once, and keeps what is around them."""
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- make bench writes what follows -->\nold\n<!-- to here -->\nafter\n", "utf-8")
+
+    show_in_readme(results, readme)
+    show_in_readme(results, readme)
+
+    text = readme.read_text("utf-8")
+    assert text.count(markdown(results)) == 1
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+
+
+def test_a_readme_without_a_place_is_left_as_it_is(results, tmp_path):
+    """Figures that have no place are an error, and nothing is written."""
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n", "utf-8")
+
+    with pytest.raises(ValueError, match="no place"):
+        show_in_readme(results, readme)
+
+    assert readme.read_text("utf-8") == "before\n"
