@@ -17,10 +17,15 @@ _OURS = str(Path(langchain_ldai.__file__).parent)
 def bytecodes(action: Callable[[], object]) -> int:
     """Return how many bytecodes of ours an action executes in this thread, with what they call of Python's own.
 
-    It is done twice, since Python 3.12 and later count all bytecodes only of what was traced before.
+    It is done twice, since Python 3.12 and later count all bytecodes only of what was traced before; and without
+    the garbage collector, which may run what other tests left behind.
     """
-    _traced_bytecodes(action)
-    return _traced_bytecodes(action)
+    gc.disable()
+    try:
+        _traced_bytecodes(action)
+        return _traced_bytecodes(action)
+    finally:
+        gc.enable()
 
 
 def _traced_bytecodes(action: Callable[[], object]) -> int:
