@@ -22,6 +22,8 @@ UV_DONE := .uv/.done
 # The stamp's name holds the Python version, so that another PYTHON makes the environment anew.
 READY   := $(VENV)/.ready-$(VERSION)
 BIN     := $(VENV)/bin
+# The tests of a file stay together; ARGS="-n 0" runs all in one process, as a debugger needs it.
+PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,8 +36,7 @@ demo: $(READY) ## set up .venv and run the quickstart
 	$(BIN)/python cookbook/quickstart.py $(ARGS)
 
 test: lint .venv-langgraph-server ## lint, type-check, and run all tests with 100 % branch coverage
-	$(BIN)/coverage run -m pytest $(ARGS)
-	$(BIN)/coverage report
+	$(PYTEST) --cov $(ARGS)
 
 test-nightly: $(READY) ## run the properties, races and memory tests at full length (about three quarters of an hour)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest \
@@ -78,7 +79,7 @@ test-all-pythons: ## run the tests on each Python of PYTHONS (3.12 3.13) that is
 	if [ -n "$$left_out" ]; then echo "left out, as not installed:$$left_out"; fi
 
 pytest: $(READY) .venv-langgraph-server ## run the tests only (ARGS="-k token" for some of them)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff check

@@ -146,6 +146,7 @@ def test_a_token_is_text() -> None:
         ([OLD, "schl\u00fcssel"], ValueError, r"keys\[1\] is not a Fernet key"),
         ([None], TypeError, r"keys\[0\] is a Fernet key in text or bytes, not NoneType"),
     ],
+    ids=["none", "bare", "no-key", "cut", "not-ascii", "no-text"],
 )
 def test_a_wrong_key_is_refused_at_construction(keys: object, error: type[Exception], message: str) -> None:
     """The message names the position of the key and never the key."""
