@@ -1,5 +1,6 @@
 """The figures of one tracker within a run: what is known of them and what is due; pure, the time passed in."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -18,6 +19,9 @@ CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata key under which a run's token is found, and, with `resume=True`, given."""
+
+_RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
+"""The outcomes that are recorded, and whether as a success."""
 
 
 class Sealer(Protocol):
@@ -42,8 +46,8 @@ class RunTracker(Protocol):
     def track_tool_call(self, key: str) -> None: ...
     def take_missing(
         self,
-        time_to_first_token_ms: float | None,
-        duration_ms: float | None,
+        time_to_first_token_ms: int | None,
+        duration_ms: int | None,
         tokens: TokenUsage | None,
         success: bool | None,
     ) -> list[Delivery]: ...
@@ -51,14 +55,14 @@ class RunTracker(Protocol):
 
 @dataclass(slots=True)
 class Due:
-    """Metrics that have become final and are to be recorded, outside the lock."""
+    """Metrics that have become final and are to be recorded, outside the lock; times in whole milliseconds."""
 
     tracker: RunTracker
-    duration_ms: float | None = None
+    duration_ms: int | None = None
     tokens: TokenUsage | None = None
     success: bool | None = None
-    time_to_first_token_ms: float | None = None
-    tool_calls: tuple[str, ...] = ()
+    time_to_first_token_ms: int | None = None
+    tool_calls: Sequence[str] = ()
     journey: Journey | None = None
 
     def deliveries(self) -> list[Delivery]:
@@ -84,14 +88,14 @@ class Account:
     Attributes:
         marks: What the start events of the run, or of the node, carry in their metadata.
         models: The models that were called, by name.
+        tools: The tools that were called before the first model call.
+        times_visits: Whether the visits are timed, and not the model calls.
+        watch: What times them.
     """
 
     __slots__ = (
-        "_duration",
         "_first_token_known",
-        "_stopwatch",
         "_tokens",
-        "_tools",
         "failed_model_calls",
         "marks",
         "model_calls",
@@ -99,7 +103,10 @@ class Account:
         "outcome",
         "retries",
         "served_model",
+        "times_visits",
+        "tools",
         "tracker",
+        "watch",
     )
 
     def __init__(
@@ -124,77 +131,42 @@ class Account:
         self.model_calls = 0
         self.failed_model_calls = 0
         self.retries = 0
-        self._duration = duration
-        self._stopwatch = Stopwatch()
-        self._tools: list[str] = []
+        self.times_visits = duration == "run"
+        self.watch = Stopwatch()
+        self.tools: list[str] = []
         self._first_token_known = False
         self._tokens: TokenUsage | None = None
-
-    def visit_started(self, now: float) -> None:
-        """Note that the root, or the node, began."""
-        if self._duration == "run":
-            self._stopwatch.start(now)
-
-    def visit_ended(self, started: float, now: float, outcome: Outcome) -> None:
-        """Note how the root, or the node, ended; the last visit's outcome stands."""
-        self.outcome = outcome
-        if self._duration == "run":
-            self._stopwatch.stop(started, now)
 
     def model_started(self, now: float) -> None:
         """Note a model call."""
         self.model_calls += 1
-        if self._duration == "model":
-            self._stopwatch.start(now)
+        if not self.times_visits:
+            self.watch.start(now)
 
     def model_ended(self, started: float, now: float, usage: TokenUsage | None, *, failed: bool) -> None:
         """Note the end of a model call and what it used."""
         self.failed_model_calls += failed
-        if self._duration == "model":
-            self._stopwatch.stop(started, now)
+        if not self.times_visits:
+            self.watch.stop(started, now)
         if usage is not None:
-            self._tokens = self._tokens + usage if self._tokens else usage
+            self._tokens = usage if self._tokens is None else self._tokens + usage
 
     def first_token(self, started: float, now: float) -> Due | None:
         """Note a model call's first chunk with content; only the first call's counts."""
         if self._first_token_known:
             return None
         self._first_token_known = True
-        return Due(self.tracker, time_to_first_token_ms=(now - started) * 1000)
-
-    def tool_called(self, name: str) -> None:
-        """Note a tool call, to be recorded once the run has a model call."""
-        self._tools.append(name)
-
-    def tools_due(self) -> Due | None:
-        """Return the tool calls that were noted and not returned before."""
-        if not self._tools:
-            return None
-        tools, self._tools = tuple(self._tools), []
-        return Due(self.tracker, tool_calls=tools)
-
-    def cut(self, now: float) -> None:
-        """Let what still goes on count up to now."""
-        self._stopwatch.cut(now)
+        return Due(self.tracker, time_to_first_token_ms=int((now - started) * 1000))
 
     def success_due(self) -> Due | None:
         """Return the outcome, where it is one that is recorded."""
-        success = self._success()
+        success = _RECORDED.get(self.outcome)
         if success is None or not self.model_calls:
             return None
         return Due(self.tracker, success=success)
 
-    def final_due(self, journey: Journey | None = None) -> Due | None:
-        """Return everything that is final once the run is closed; nothing without a model call.
-
-        Args:
-            journey: The way through the agent graph whose account it is.
-        """
+    def final_due(self) -> Due | None:
+        """Return everything that is final once the run is closed; nothing without a model call."""
         if not self.model_calls:
             return None
-        due = Due(self.tracker, self._stopwatch.elapsed() * 1000, self._tokens, self._success())
-        due.journey = journey
-        return due
-
-    def _success(self) -> bool | None:
-        return True if self.outcome is Outcome.SUCCESS else False if self.outcome is Outcome.ERROR else None
+        return Due(self.tracker, int(self.watch.elapsed() * 1000), self._tokens, _RECORDED.get(self.outcome))

@@ -64,8 +64,8 @@ class OfficialTracker:
 
     def take_missing(
         self,
-        time_to_first_token_ms: float | None,
-        duration_ms: float | None,
+        time_to_first_token_ms: int | None,
+        duration_ms: int | None,
         tokens: TokenUsage | None,
         success: bool | None,
     ) -> list[Delivery]:
@@ -73,9 +73,9 @@ class OfficialTracker:
         known, original = self.summary, self.original
         found: list[Delivery] = []
         if time_to_first_token_ms is not None and known.time_to_first_token_ms is None:
-            found.append((original.track_time_to_first_token, (int(time_to_first_token_ms),)))
+            found.append((original.track_time_to_first_token, (time_to_first_token_ms,)))
         if duration_ms is not None and known.duration_ms is None:
-            found.append((original.track_duration, (int(duration_ms),)))
+            found.append((original.track_duration, (duration_ms,)))
         if tokens and known.tokens is None:
             found.append((original.track_tokens, (tokens,)))
         if success is not None and known.success is None:
@@ -132,8 +132,8 @@ class GraphRunTracker:
 
     def take_missing(
         self,
-        time_to_first_token_ms: float | None,
-        duration_ms: float | None,
+        time_to_first_token_ms: int | None,
+        duration_ms: int | None,
         tokens: TokenUsage | None,
         success: bool | None,
     ) -> list[Delivery]:

@@ -9,6 +9,10 @@ from langchain_ldai.errors import without_message
 _log = logging.getLogger(__name__)
 _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_D = TypeVar("_D")
 
 Delivery = tuple[Callable[..., object], tuple[object, ...]]
 """A call that delivers something, and its arguments."""
@@ -29,6 +33,24 @@ class Boundary:
         except Exception as error:  # noqa: BLE001
             self._caught(error, run_id, action)
             return None
+
+    # What follows does what `run` does, for the events of a chain: to pack their arguments takes longer.
+
+    def start(
+        self, action: Callable[[_A, _B, _C, _D], object], run_id: _A, parent_run_id: _B, metadata: _C, tags: _D
+    ) -> None:
+        """Run what a start event asks for."""
+        try:
+            action(run_id, parent_run_id, metadata, tags)
+        except Exception as error:  # noqa: BLE001
+            self._caught(error, run_id, action)
+
+    def end(self, action: Callable[[_A, _B, _C], object], run_id: _A, error: _B, result: _C) -> None:
+        """Run what an end event asks for."""
+        try:
+            action(run_id, error, result)
+        except Exception as failure:  # noqa: BLE001
+            self._caught(failure, run_id, action)
 
     def run_each(self, run_id: object, actions: Iterable[Delivery]) -> None:
         """Run each action by itself, as `run` does, so that one that fails keeps no other back."""

@@ -1,7 +1,7 @@
 """One run of an agent graph: its identity, its slots, and the handoffs between its nodes."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from langchain_ldai import events
 from langchain_ldai.boundary import Delivery
 from langchain_ldai.metrics import TokenUsage, whole_milliseconds
 from langchain_ldai.resumption import GraphRunIdentity, encode_graph
-from langchain_ldai.slots import Send, SlotTracker
+from langchain_ldai.slots import Event, Send, SlotTracker
 
 _Path = tuple[str, ...]
 _Slot = Literal["duration_ms", "tokens", "success", "path"]
@@ -60,7 +60,7 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         """What has been recorded so far; a snapshot that later recordings do not change."""
         with self._lock:
             recorded = dict(self._recorded)
-        return GraphMetricSummary(resumption_token=self._token, **recorded)  # type: ignore[arg-type]
+        return GraphMetricSummary(resumption_token=self.resumption_token, **recorded)  # type: ignore[arg-type]
 
     def track_invocation_success(self) -> None:
         """Record that the graph's run succeeded; only one of success and failure is recorded."""
@@ -124,39 +124,47 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
 
         For instrumentation that gives way to what its user recorded: nothing is logged.
         """
-        for deliver, parts in self.take_missing(success, duration_ms, tokens, path):
+        duration = None if duration_ms is None else whole_milliseconds(duration_ms)
+        for deliver, parts in self.take_missing(success, duration, tokens or None, path):
             deliver(*parts)
 
     def take_missing(
         self,
         success: bool | None,
-        duration_ms: float | None,
+        duration_ms: int | None,
         tokens: TokenUsage | None,
         path: Iterable[str] | None = None,
     ) -> list[Delivery]:
-        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one."""
+        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one.
+
+        Args:
+            success: Whether the graph's run succeeded.
+            duration_ms: Whole milliseconds.
+            tokens: A usage of which something is known.
+            path: Keys of the nodes that were visited.
+        """
         values: dict[_Slot, _Value] = {}
         if path is not None:
             values["path"] = tuple(path)
         if duration_ms is not None:
-            values["duration_ms"] = whole_milliseconds(duration_ms)
-        if tokens:
+            values["duration_ms"] = duration_ms
+        if tokens is not None:
             values["tokens"] = tokens
         if success is not None:
             values["success"] = success
         return self._take_missing(values)
 
-    def _report(self, slot: _Slot, value: _Value) -> None:
+    def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
         data = self._data.copy()
         if isinstance(value, TokenUsage):
             parts = max(value.input, 0) + max(value.output, 0)
-            self._send(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)
-        elif isinstance(value, tuple):
-            self._send(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)
-        elif isinstance(value, bool):
-            self._send(events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE, data, 1)
-        else:
-            self._send(events.GRAPH_DURATION, data, value)
+            return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
+        if isinstance(value, tuple):
+            return [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
+        if isinstance(value, bool):
+            event = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
+            return [(event, data, 1)]
+        return [(events.GRAPH_DURATION, data, value)]
 
     def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
         self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)

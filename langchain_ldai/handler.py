@@ -15,6 +15,7 @@ from langchain_ldai.openings import Openings, RunIds
 from langchain_ldai.recorder import Collector, RunRecorder, collectors
 from langchain_ldai.report import RunReport
 from langchain_ldai.sources import ConfigSource, check_source
+from langchain_ldai.steps import key_of
 from langchain_ldai.tracker import LdAiConfigTracker
 
 if TYPE_CHECKING:  # what takes long to import is left to the program that uses it
@@ -96,7 +97,9 @@ class LdAiHandler(BaseCallbackHandler):
             run_timeout=run_timeout,
         )
         self._table = self._recorder.table
+        self._start = self._recorder.start
         self._end = self._table.end
+        self._awaiting = self._table.awaiting
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
@@ -124,9 +127,9 @@ class LdAiHandler(BaseCallbackHandler):
         manager = runnable_config.get("callbacks")
         parent = getattr(manager, "parent_run_id", None)
         for handler in getattr(manager, "handlers", ()):
-            step = handler._table.get(parent) if isinstance(handler, LdAiHandler) else None
-            if step is not None and step.account is not None and step.run.ended_at is None:
-                tracker = step.account.tracker
+            scope = handler._table.scope_of(key_of(parent)) if isinstance(handler, LdAiHandler) else None
+            if scope is not None and scope.account is not None and scope.run.ended_at is None:
+                tracker = scope.account.tracker
                 return cast(LdAiConfigTracker, getattr(tracker, "original", tracker))
         return None
 
@@ -163,7 +166,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
-        self._boundary.run(run_id, self._recorder.start, run_id, parent_run_id, metadata, tags)
+        self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
 
     def on_retriever_start(
         self,
@@ -177,7 +180,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
-        self._boundary.run(run_id, self._recorder.start, run_id, parent_run_id, metadata, tags)
+        self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
 
     def on_chat_model_start(
         self,
@@ -191,7 +194,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a model call."""
-        self._boundary.run(run_id, self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+        self._boundary.start(self._recorder.start_model, run_id, parent_run_id, metadata, tags)
 
     def on_llm_start(
         self,
@@ -205,7 +208,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a model call."""
-        self._boundary.run(run_id, self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+        self._boundary.start(self._recorder.start_model, run_id, parent_run_id, metadata, tags)
 
     def on_tool_start(
         self,
@@ -234,38 +237,37 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
-        step = self._table.get(run_id) if self._table.awaited else None
-        if step is not None and step.awaits_token:
-            self._boundary.run(run_id, self._recorder.chunk, step, carries_content, token, chunk)
+        awaiting = self._awaiting
+        if awaiting and (step := awaiting.get(getattr(run_id, "int", run_id))):
+            self._boundary.run(run_id, self._recorder.chunk, run_id, step, carries_content, token, chunk)
 
     def on_stream_event(
         self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
-        step = self._table.get(run_id) if self._table.awaited else None
-        if step is not None and step.awaits_token:
-            self._boundary.run(run_id, self._recorder.chunk, step, event_carries_content, event)
+        awaiting = self._awaiting
+        if awaiting and (step := awaiting.get(getattr(run_id, "int", run_id))):
+            self._boundary.run(run_id, self._recorder.chunk, run_id, step, event_carries_content, event)
 
     def on_llm_end(
         self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note the end of a model call and what it used."""
-        self._boundary.run(run_id, self._recorder.end_model, run_id, None, response)
+        self._boundary.end(self._recorder.end_model, run_id, None, response)
 
     def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the failure of a model call and what it had used by then (fact 93)."""
-        partial = kwargs.get("response")
-        self._boundary.run(run_id, self._recorder.end_model, run_id, error, partial)
+        self._boundary.end(self._recorder.end_model, run_id, error, kwargs.get("response"))
 
     def on_chain_end(
         self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a step, and with the root its run."""
-        self._boundary.run(run_id, self._end, run_id)
+        self._boundary.end(self._end, run_id, None, None)
 
     def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
-        self._boundary.run(run_id, self._end, run_id, error)
+        self._boundary.end(self._end, run_id, error, None)
 
     on_tool_error = on_retriever_error = on_chain_error
 
@@ -273,13 +275,13 @@ class LdAiHandler(BaseCallbackHandler):
         self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a step."""
-        self._boundary.run(run_id, self._end, run_id)
+        self._boundary.end(self._end, run_id, None, None)
 
     def on_retriever_end(
         self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a step."""
-        self._boundary.run(run_id, self._end, run_id)
+        self._boundary.end(self._end, run_id, None, None)
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""

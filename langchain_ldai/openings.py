@@ -20,7 +20,7 @@ from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.claims import Claims
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.slots import SlotTracker
-from langchain_ldai.sources import AiConfig, ResumableAiConfig, in_our_form, served_model
+from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_form, served_model
 
 _log = logging.getLogger(__name__)
 
@@ -52,23 +52,28 @@ class Openings:
         self._sealer = sealer
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
-    def open(self, config: AiConfig, metadata: Mapping[str, object], root_run_id: object, node: str) -> Account:
-        """Return a new account.
+    def open(
+        self, choose: Choose, metadata: Mapping[str, object] | None, root_run_id: object, node: str = ""
+    ) -> tuple[AiConfig, Account] | None:
+        """Return an AI Config and a new account of it; `None` where there is no AI Config.
 
         Args:
-            config: Whose metrics it takes.
+            choose: Chooses the AI Config whose metrics the account takes.
             metadata: The metadata of the step that opens it.
             root_run_id: LangChain's id of the run's root.
             node: Name of the node whose account it is, "" for the run's own.
         """
+        config = choose(metadata)
+        if config is None:
+            return None
         if self._run_ids == "new" and not self._resume:
             tracker = in_our_form(config.create_tracker())
         else:
-            tracker = self._as_told(config, metadata, root_run_id, node)
+            tracker = self._as_told(config, metadata or {}, root_run_id, node)
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
         duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
-        return Account(tracker, duration, served_model(config), self._sealer)
+        return config, Account(tracker, duration, served_model(config), self._sealer)
 
     def wait_for_claims(self, timeout: float | None) -> bool:
         """Wait until what was recorded is claimed in its ledger, where it has one, and sent.

@@ -16,9 +16,9 @@ from langchain_ldai.graph import LdAiAgentGraph
 from langchain_ldai.journey import Journey
 from langchain_ldai.openings import Openings
 from langchain_ldai.report import RunReport
-from langchain_ldai.run import Run, Step
-from langchain_ldai.sources import AiConfig, Choose, ConfigSource, chooser, same_model
-from langchain_ldai.steps import NOWHERE, ModelCall, Place
+from langchain_ldai.run import Run
+from langchain_ldai.sources import ConfigSource, chooser, same_model
+from langchain_ldai.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai.table import RunTable
 from langchain_ldai.usage import read_model, read_usage
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
@@ -81,6 +82,7 @@ class RunRecorder:
         self._drifted: set[tuple[str, str]] = set()
         self._hinted = False
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
+        self._scope_of = self.table.scope_of
 
     def start(
         self,
@@ -89,26 +91,28 @@ class RunRecorder:
         metadata: Metadata,
         tags: list[str] | None,
         call: ModelCall | None = None,
-    ) -> Step | None:
+    ) -> Scope | None:
         """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
         now = monotonic()
-        parent = self.table.get(parent_run_id) if parent_run_id is not None else _hidden_parent(self.table)
-        if parent is not None:
-            place = self._place(parent.run, parent.place, metadata) if metadata else NOWHERE
-            step = self.table.start(run_id, parent, place, call, now)
-        elif self.table.is_open(run_id) or (parent_run_id and self.table.is_late(run_id, parent_run_id, now)):
-            return None
+        # `key_of`, in place for each event
+        key, parent = getattr(run_id, "int", run_id), getattr(parent_run_id, "int", parent_run_id)
+        around = self._scope_of(parent)
+        if around is None and parent_run_id is None:
+            around, parent = self._hidden_parent()
+        task = str(metadata.get(_TASK, "")) if metadata else ""
+        if around is None:
+            scope = self._open(run_id, parent_run_id, metadata, call, task, now)
         else:
-            run = self._open_run(run_id, metadata, now)
-            step = self.table.open(run, self._place(run, NOWHERE, metadata), call, now)
-        if step is None or step.account is None:
-            return step
-        for tag in tags or ():
-            if tag.startswith(_RETRY_TAG):
-                step.account.retries += 1
-        if metadata is not None:
-            metadata.update(step.account.marks)
-        return step
+            scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
+            if not self.table.start(key, parent, around, scope, call, task, now):
+                return None
+        if scope is not None and scope.account is not None:
+            for tag in tags or ():
+                if tag.startswith(_RETRY_TAG):
+                    scope.account.retries += 1
+            if metadata is not None:
+                metadata.update(scope.account.marks)
+        return scope
 
     def start_model(
         self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
@@ -116,50 +120,46 @@ class RunRecorder:
         """Add a model call."""
         known = metadata or {}
         name, call = known.get("ls_model_name"), ModelCall(str(known.get("ls_provider", "")))
-        step = self.start(run_id, parent_run_id, metadata, tags, call)
-        if step is not None and step.account is not None:
-            self._named(step.account, call, name)
+        scope = self.start(run_id, parent_run_id, metadata, tags, call)
+        if name and scope is not None and scope.account is not None:
+            self._named(scope.account, call, name)
 
     def start_tool(
         self, name: str, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
     ) -> None:
         """Add a tool call."""
-        step = self.start(run_id, parent_run_id, metadata, tags)
-        if step is not None:
-            self.table.note(lambda: step.run.tool_started(step, name))
+        scope = self.start(run_id, parent_run_id, metadata, tags)
+        if scope is not None and (account := scope.account) and self.table.tool_started(scope.run, account, name):
+            self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, name)
 
-    def chunk(self, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
+    def chunk(self, run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""
         cast(ModelCall, step.call).streamed = True
         if carries_content(*parts):
-            self.table.first_token(step, monotonic())
+            self.table.first_token(run_id, step, monotonic())
 
     def retried(self, run_id: object) -> None:
         """Count a repeated attempt within a model call."""
-        step = self.table.get(run_id)
-        if step is not None and step.account is not None:
-            step.account.retries += 1
+        scope = self._scope_of(key_of(run_id))
+        if scope is not None and scope.account is not None:
+            scope.account.retries += 1
 
     def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
         """End a model call, with what its result, or the partial result of a failure, says of it."""
-        step = self.table.get(run_id)
+        step = self.table.step(run_id)
         usage = None
         if result is not None and step is not None and step.call is not None:
+            call, account = step.call, step.scope.account
             usage = self._boundary.run(run_id, read_usage, result)
-            if step.account is not None:
-                self._see(step.account, step.call, result, silent=usage is None and error is None)
+            if account is not None and not call.model:
+                self._named(account, call, self._boundary.run(run_id, read_model, result))
+            if usage is None and error is None and call.streamed and account is not None:
+                self._hint_at_usage(call)
         self.table.end(run_id, error, usage)
 
-    def _see(self, account: Account, call: ModelCall, result: LLMResult, *, silent: bool) -> None:
-        """Note the model that a result names, and hint where a streamed one is silent of its usage."""
-        if not call.model:
-            self._named(account, call, self._boundary.run(account.tracker.identity.run_id, read_model, result))
-        if silent and call.streamed and call.provider in _OPENAI_STYLE:
-            self._hint_at_usage()
-
-    def _hint_at_usage(self) -> None:
+    def _hint_at_usage(self, call: ModelCall) -> None:
         """Say once how a streamed call comes to report its tokens (fact 87)."""
-        if not self._hinted:
+        if not self._hinted and call.provider in _OPENAI_STYLE:
             self._hinted = True
             _log.warning(
                 "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
@@ -173,45 +173,64 @@ class RunRecorder:
         call.model = name
         account.models[name] = None
         pair = (account.served_model, name)
-        if account.served_model and not same_model(*pair) and pair not in self._drifted:
+        if account.served_model not in ("", name) and not same_model(*pair) and pair not in self._drifted:
             self._drifted.add(pair)
             _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
-    def _open_run(self, run_id: object, metadata: Metadata, now: float) -> Run:
-        opened = self._boundary.run(run_id, self._opened, self._choose, metadata, run_id) if self._choose else None
-        config, account = opened or (None, None)
-        sources, journey = self._nodes, None
+    def _open(
+        self,
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        call: ModelCall | None,
+        task: str,
+        now: float,
+    ) -> Scope | None:
+        """Open the run whose root starts, and return where that is; `None` where the event opens none."""
+        key = key_of(run_id)
+        if self.table.is_open(key) or (parent_run_id and self.table.is_late(run_id, parent_run_id, now)):
+            return None
+        config = account = journey = None
+        sources, known = self._nodes, collectors.get()
+        if self._choose is not None:
+            opened = self._boundary.run(run_id, self._openings.open, self._choose, metadata, run_id)
+            config, account = opened or (None, None)
         if isinstance(config, LdAiAgentGraph) and account is not None:
             sources = {**{key: chooser(node) for key, node in config.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in config.edges}
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
-        known = collectors.get()
         reports = tuple(each.reports for each in known if each.recorder is self) if known else ()
-        return Run(run_id, account, now, reports, sources, journey)
+        run = Run(run_id, key, account, now, reports, sources, journey)
+        scope = Scope(run, account, run.accounts.copy())
+        if sources and metadata:
+            scope = self._scope(scope, metadata, task)
+        return scope if self.table.open(Step(scope, None, now, call, task)) else None
 
-    def _place(self, run: Run, around: Place, metadata: Metadata) -> Place:
-        """Return where in a LangGraph a step runs; each attempt of a node has the same task (fact 65)."""
-        node = metadata.get("langgraph_node") if metadata else None
-        if metadata is None or not isinstance(node, str):
-            return NOWHERE
-        task = str(metadata.get("langgraph_checkpoint_ns", ""))
-        if task and task == around.task:
+    def _scope(self, around: Scope, metadata: dict[str, object], task: str) -> Scope:
+        """Return where a step is: in the scope around it, or in the named node that LangGraph says it is in."""
+        run, node = around.run, metadata.get("langgraph_node")
+        if not isinstance(node, str) or node not in run.sources or (task and task == around.task):
             return around
-        if node not in run.sources:
-            return Place(None, task)
         if node not in run.nodes:
-            root_run_id = run.root_run_id
-            opened = self._boundary.run(root_run_id, self._opened, run.sources[node], metadata, root_run_id, node)
+            run_id = run.root_run_id
+            opened = self._boundary.run(run_id, self._openings.open, run.sources[node], metadata, run_id, node)
             self.table.add_node(run, node, opened[1] if opened else None)
-        step = metadata.get("langgraph_step")
-        return Place(node, task, step if isinstance(step, int) else 0)
+        account, number = run.nodes[node], metadata.get("langgraph_step")
+        return Scope(run, account, run.counted_for(account), node, task, number if isinstance(number, int) else 0)
 
-    def _opened(
-        self, choose: Choose, metadata: Metadata, root_run_id: object, node: str = ""
-    ) -> tuple[AiConfig, Account] | None:
-        """Return the AI Config of a run, or of its node, and a new account of it; `None` where there is none."""
-        config = choose(metadata)
-        return None if config is None else (config, self._openings.open(config, metadata or {}, root_run_id, node))
+    def _hidden_parent(self) -> tuple[Scope | None, object]:
+        """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).
+
+        Returns:
+            Where it is, `None` where there is none, and its key.
+        """
+        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
+        config = runnables.var_child_runnable_config.get() if runnables is not None else None
+        if config is None:
+            return None, None
+        key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
+        parent = self._scope_of(key)
+        return (parent, key) if parent is not None and parent.run.ended_at is None else (None, None)
 
     def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
         for due in due_now:
@@ -229,14 +248,3 @@ class RunRecorder:
             reports.append(report)
         if self._on_run_end is not None:
             self._boundary.run(report.run_id, self._on_run_end, report)
-
-
-def _hidden_parent(table: RunTable) -> Step | None:
-    """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49)."""
-    runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
-    config = runnables.var_child_runnable_config.get() if runnables is not None else None
-    if config is None:
-        return None
-    manager = config.get("callbacks")
-    parent = table.get(getattr(manager, "parent_run_id", None))
-    return parent if parent is not None and parent.run.ended_at is None else None

@@ -4,7 +4,9 @@ Every method is called under the lock of the table that owns the run, and none c
 become final is returned as `Due`, to be recorded outside the lock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 from langchain_ldai.account import Account, Due
 from langchain_ldai.journey import Journey
@@ -12,60 +14,11 @@ from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome, classify
 from langchain_ldai.report import RunReport, report_of
 from langchain_ldai.sources import Choose
-from langchain_ldai.steps import ModelCall, Place
+from langchain_ldai.steps import Step
 
-
-class Step:
-    """One LangChain run at or below the root of a run: a chain, tool, retriever or model call.
-
-    Args:
-        run: The run it belongs to.
-        key: What it is known by, see `key_of`.
-        account: Where its figures go; `None` where nothing tracks them.
-        started: When it started, in seconds.
-        place: Where in a LangGraph it runs.
-        call: The model call that it is, if it is one.
-        is_visit: Whether it is the root, or a visit of the account's named node.
-        is_task: Whether it is an attempt of its task, and not a step within one.
-
-    Attributes:
-        awaits_token: Whether it is a model call that goes on and has had no first token.
-    """
-
-    __slots__ = (
-        "account",
-        "awaits_token",
-        "call",
-        "is_open",
-        "is_task",
-        "is_visit",
-        "key",
-        "place",
-        "run",
-        "started",
-    )
-
-    def __init__(
-        self,
-        run: "Run",
-        key: object,
-        account: Account | None,
-        started: float,
-        place: Place,
-        call: ModelCall | None,
-        is_visit: bool,
-        is_task: bool,
-    ) -> None:
-        self.run = run
-        self.key = key
-        self.account = account
-        self.started = started
-        self.place = place
-        self.call = call
-        self.is_visit = is_visit
-        self.is_task = is_task
-        self.is_open = True
-        self.awaits_token = call is not None
+# To read a member off its enumeration takes longer than most of what is done with it.
+_SUCCESS: Final = Outcome.SUCCESS
+_ERROR: Final = Outcome.ERROR
 
 
 class Run:
@@ -73,6 +26,7 @@ class Run:
 
     Args:
         root_run_id: LangChain's id of the root.
+        key: What the root is known by, see `key_of`.
         account: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         now: When it started, in seconds.
         collectors: Lists that take the run's report.
@@ -80,13 +34,17 @@ class Run:
         journey: Its way through an agent graph, where the AI Config is one.
 
     Attributes:
-        steps: Those that have started and not ended.
+        accounts: That one and those of its named nodes.
+        steps: Those that have started and not ended, by their keys; of those that are no `Step`, LangGraph's task
+            that they are in.
         is_held: Whether its table still knows it.
-        tasks: LangGraph's tasks that have started, and whether they succeeded; one that starts again is a retry.
+        tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
+            succeeded; one that starts again before is a retry.
     """
 
     __slots__ = (
         "account",
+        "accounts",
         "closed",
         "collectors",
         "ended_at",
@@ -95,10 +53,10 @@ class Run:
         "is_ai_run",
         "is_held",
         "journey",
+        "key",
         "last_event",
         "nodes",
         "outcome",
-        "root",
         "root_run_id",
         "sources",
         "steps",
@@ -108,6 +66,7 @@ class Run:
     def __init__(
         self,
         root_run_id: object,
+        key: object,
         account: Account | None,
         now: float,
         collectors: tuple[list[RunReport], ...],
@@ -115,14 +74,15 @@ class Run:
         journey: Journey | None,
     ) -> None:
         self.root_run_id = root_run_id
+        self.key = key
         self.account = account
+        self.accounts = [account] if account else []
         self.collectors = collectors
         self.sources = sources
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
-        self.root: Step | None = None
-        self.steps: set[Step] = set()
-        self.tasks: dict[str, bool] = {}
+        self.steps: dict[object, Step | str] = {}
+        self.tasks: dict[str, object] = {}
         self.last_event = now
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
@@ -132,60 +92,67 @@ class Run:
         self.is_ai_run = False
         self.has_tool_calls = False
 
-    def add(self, key: object, parent: Step | None, place: Place, call: ModelCall | None, now: float) -> Step:
-        """Add a step below its parent, the root where there is none; in a named node it is the node's.
+    def add_node(self, node: str, account: Account | None) -> None:
+        """Give a named node its account, unless it has one."""
+        if node not in self.nodes:
+            self.nodes[node] = account
+            self.accounts += [account] if account else []
+
+    def counted_for(self, account: Account | None) -> Sequence[Account]:
+        """Return the accounts that a model call of an account counts for: an agent graph counts its nodes' too."""
+        graph = self.account if self.journey is not None else None
+        return [each for each in dict.fromkeys((account, graph)) if each]
+
+    def task_again(self, task: str, key: object, parent: object, account: Account | None) -> None:
+        """Note a step in a task that others were in before: a new attempt of it, if its parent is in another."""
+        above = self.steps.get(parent)
+        if task == (above.task if isinstance(above, Step) else above):
+            return
+        if account and self.tasks[task] is not None:
+            account.retries += 1
+        self.tasks[task] = key
+
+    def started(self, step: Step) -> list[Due]:
+        """Note what a step that has started tells, and return what became due by it.
 
         The first model call makes the run an AI run.
         """
-        self.last_event = now
-        if parent is not None and place is parent.place:
-            step = Step(self, key, parent.account, now, place, call, False, False)
-        else:
-            step = self._entered(key, parent, place, call, now)
-        self.steps.add(step)
-        if call is not None and not self.closed:
-            for account in self._counted_for(step):
-                account.model_started(now)
-                self.is_ai_run = True
-        return step
-
-    def _entered(self, key: object, parent: Step | None, place: Place, call: ModelCall | None, now: float) -> Step:
-        account = parent.account if parent else self.account
-        if place.node is not None:
-            account = self.nodes[place.node]
-        is_visit = parent is None or account is not parent.account
-        is_task = bool(place.task) and (parent is None or parent.place.task != place.task)
-        step = Step(self, key, account, now, place, call, is_visit, is_task)
-        self.root = self.root or step
-        if is_task:
-            if account and not self.tasks.get(place.task, True):
-                account.retries += 1
-            self.tasks[place.task] = False
-        if is_visit and account:
-            account.visit_started(now)
-        if is_visit and self.journey and place.node:
-            self.journey.visit_started(place.node, place.task, place.step)
-        return step
+        scope = step.scope
+        if step.is_visit:
+            if scope.account and scope.account.times_visits:
+                scope.account.watch.start(step.started)
+            if self.journey and scope.node:
+                self.journey.visit_started(scope.node, scope.task, scope.number)
+        if step.call is None or self.closed or not scope.counted:
+            return []
+        for account in scope.counted:
+            account.model_started(step.started)
+        self.is_ai_run = True
+        return self.tools_due() if self.has_tool_calls else []
 
     def first_token(self, step: Step, now: float) -> list[Due]:
         """Note a model call's first chunk that carries something."""
-        due = step.account.first_token(step.started, now) if step.account and not self.closed else None
+        account = step.scope.account
+        due = account.first_token(step.started, now) if account and not self.closed else None
         return [due] if due else []
 
-    def tool_started(self, step: Step, name: str) -> list[Due]:
-        """Note that the step is a call of a tool."""
-        if step.account is None or self.closed:
-            return []
-        step.account.tool_called(name)
+    def tool_started(self, account: Account, name: str) -> bool:
+        """Note a call of a tool, and return whether it is to be recorded at once, as there was a model call."""
+        if self.is_ai_run or self.closed:
+            return not self.closed
+        account.tools.append(name)
         self.has_tool_calls = True
-        return self.tools_due()
+        return False
 
     def tools_due(self) -> list[Due]:
-        """Return the tool calls that were not returned before, once the run has a model call."""
-        if not self.is_ai_run or not self.has_tool_calls:
-            return []
+        """Return the tool calls that came before the first model call."""
         self.has_tool_calls = False
-        return [due for account in self.accounts() if (due := account.tools_due())]
+        found = []
+        for account in self.accounts:
+            if account.tools:
+                found.append(Due(account.tracker, tool_calls=account.tools))
+                account.tools = []
+        return found
 
     def let_go(self) -> None:
         """Note that the table knows the run no more, and forget its steps, which refer back to it.
@@ -193,27 +160,30 @@ class Run:
         Without the circle no run waits for the garbage collector.
         """
         self.is_held = False
-        self.root = None
         self.steps.clear()
 
-    def end(self, step: Step, error: BaseException | None, usage: TokenUsage | None, now: float) -> list[Due]:
-        """End a step and return what became final by it; the root's end ends the run."""
-        self.steps.remove(step)
-        step.is_open = False
-        self.last_event = now
+    def ended(
+        self, key: object, step: Step | str, error: BaseException | None, usage: TokenUsage | None, now: float
+    ) -> list[Due]:
+        """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
         if self.closed:
             return []
-        outcome = Outcome.SUCCESS
+        outcome = _SUCCESS
         if error is not None:
             outcome = classify(error)
             self.interrupted |= outcome is Outcome.INTERRUPTED
+        task = step.task if isinstance(step, Step) else step
+        if task and outcome is _SUCCESS and self.tasks.get(task) == key:
+            self.tasks[task] = None
+        if not isinstance(step, Step):
+            return []
         if step.call is not None:
-            for account in self._counted_for(step):
-                account.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
-        if step is self.root:
+            for account in step.scope.counted:
+                account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
+        if key == self.key:
             return self._root_ended(step, outcome, now)
-        if step.is_visit or step.is_task:
-            self._node_ended(step, outcome, now)
+        if step.is_visit:
+            self._visit_ended(step, outcome, now)
         return self.close() if self.ended_at is not None and not self.calls_are_open() else []
 
     def abandon(self, now: float) -> list[Due]:
@@ -226,21 +196,16 @@ class Run:
         """Close an ended run and return everything that is final; nothing is recorded after it."""
         self.closed = True
         found = []
-        for account in self.accounts():
-            due = account.final_due(self.journey if account is self.account else None)
+        for account in self.accounts:
+            due = account.final_due()
             if due is not None:
+                due.journey = self.journey if account is self.account else None
                 found.append(due)
         return found
 
     def calls_are_open(self) -> bool:
         """Whether a model call that counts has not ended."""
-        return bool(self.steps) and any(step.call and self._counted_for(step) for step in self.steps)
-
-    def accounts(self) -> list[Account]:
-        """Return every account of the run."""
-        if not self.nodes:
-            return [self.account] if self.account else []
-        return [account for account in (self.account, *self.nodes.values()) if account]
+        return any(step.call and step.scope.counted for step in self._open_steps())
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -255,45 +220,51 @@ class Run:
         path = self.journey.path if self.journey else ()
         return report_of(self.account, self.root_run_id, outcome, nodes, path)
 
-    def _counted_for(self, step: Step) -> list[Account]:
-        """Return the accounts that a model call counts for: an agent graph counts its nodes' calls too."""
-        if step.account is None:
-            return [self.account] if self.journey and self.account else []
-        if self.journey is None or self.account is None or self.account is step.account:
-            return [step.account]
-        return [step.account, self.account]
+    def _open_steps(self) -> list[Step]:
+        return [step for step in self.steps.values() if isinstance(step, Step)]
 
-    def _node_ended(self, step: Step, outcome: Outcome, now: float) -> None:
-        if step.is_task and outcome is Outcome.SUCCESS:
-            self.tasks[step.place.task] = True
-        if not step.is_visit or step.account is None:
+    def _visit_ended(self, step: Step, outcome: Outcome, now: float) -> None:
+        scope, account = step.scope, step.scope.account
+        if account is None:
             return
-        known = self.outcome and step.account.outcome  # the outcome went out when the root ended
-        step.account.visit_ended(step.started, now, known or outcome)
-        if self.journey and step.place.node:
-            self.journey.visit_ended(step.place.node, step.place.task, outcome)
+        account.outcome = (self.outcome and account.outcome) or outcome  # the former went out when the root ended
+        if account.times_visits:
+            account.watch.stop(step.started, now)
+        if self.journey and scope.node:
+            self.journey.visit_ended(scope.node, scope.task, outcome)
 
     def _root_ended(self, root: Step, outcome: Outcome, now: float) -> list[Due]:
-        if outcome is Outcome.SUCCESS and self.interrupted:
+        if outcome is _SUCCESS and self.interrupted:
             outcome = Outcome.INTERRUPTED
         if (
-            self.steps
-            and outcome is Outcome.SUCCESS
-            and any(step.call and step.call.streamed for step in self.steps)
+            outcome is _SUCCESS
+            and self.steps
+            and any(step.call and step.call.streamed for step in self._open_steps())
         ):
             outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
-        if root.account:
-            root.account.visit_ended(root.started, now, outcome)
+        account = root.scope.account
+        if account:
+            account.outcome = outcome
+            if account.times_visits:
+                account.watch.stop(root.started, now)
         self._settle(outcome, now)
-        if not self.calls_are_open():
+        if not self.steps or not self.calls_are_open():
             return self.close()
-        return [due for account in self.accounts() if (due := account.success_due())]
+        return [due for account in self.accounts if (due := account.success_due())]
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         self.outcome = outcome
         self.ended_at = now
-        for step in self.steps:
-            if step.is_visit and step.account:
-                step.account.outcome = outcome
-        for account in self.accounts():
-            account.cut(now)
+        for step in self._open_steps() if self.steps else ():
+            if step.is_visit and step.scope.account:
+                step.scope.account.outcome = outcome
+        for account in self.accounts:
+            account.watch.cut(now)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What becomes due as runs are given up, and those runs; delivered outside the lock."""
+
+    due: list[Due] = field(default_factory=list)
+    closed: list[Run] = field(default_factory=list)

@@ -3,7 +3,7 @@
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import ClassVar, Final, Generic, TypeVar
 
@@ -13,6 +13,9 @@ from langchain_ldai.resumption import GraphRunIdentity, RunIdentity
 
 Send = Callable[[str, Mapping[str, object], float], None]
 """Delivers one event: its name, its data, its metric value. The context is the sender's."""
+
+Event = tuple[str, Mapping[str, object], float]
+"""What `Send` takes."""
 
 _OF_EACH_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
@@ -29,16 +32,22 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         token: The run's resumption token.
         data: What every event of the run carries.
         send: Delivers an event; a `ClaimingSend` once the slot is claimed in its ledger.
+
+    Attributes:
+        identity: Which run this is.
+        resumption_token: The text with which another process can add to this run; always the same (spec sections
+            6 and 7).
+        claims: Where the slots are claimed beside in the tracker; `None` without a ledger.
     """
 
-    __slots__ = ("_data", "_identity", "_lock", "_part", "_recorded", "_send", "_token", "claims")
+    __slots__ = ("_data", "_lock", "_part", "_recorded", "_send", "claims", "identity", "resumption_token")
 
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
 
     def __init__(self, identity: IdentityT, token: str, data: dict[str, object], send: Send) -> None:
-        self._identity = identity
-        self._token = token
+        self.identity: Final = identity
+        self.resumption_token: Final = token
         self._data = data
         self._send = send
         self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
@@ -47,19 +56,9 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         self._lock = threading.Lock()
 
     @property
-    def identity(self) -> IdentityT:
-        """Which run this is."""
-        return self._identity
-
-    @property
     def run_id(self) -> str:
         """The run's id in LaunchDarkly, on every event of the run; the runs of a graph's nodes have their own."""
-        return self._identity.run_id
-
-    @property
-    def resumption_token(self) -> str:
-        """The text with which another process can add to this run; always the same (spec sections 6 and 7)."""
-        return self._token
+        return self.identity.run_id
 
     def begin_part(self, part: str) -> None:
         """Claim what each part of a continued run sends by itself, such as its tokens, for this part alone.
@@ -70,8 +69,13 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         self._part = part
 
     @abstractmethod
+    def _events(self, slot: SlotT, value: ValueT) -> Sequence[Event]:
+        """Return the events of a value."""
+
     def _report(self, slot: SlotT, value: ValueT) -> None:
         """Send the events of a value that has just been recorded."""
+        for event in self._events(slot, value):
+            self._send(*event)
 
     def _take_missing(self, values: dict[SlotT, ValueT]) -> list[Delivery]:
         """Record those values whose slots are free, and return what then delivers them."""
@@ -79,9 +83,14 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
             if self._recorded:
                 values = {slot: value for slot, value in values.items() if slot not in self._recorded}
             self._recorded.update(values)
-        if self.claims is None:
-            return [(self._report, taken) for taken in values.items()]
-        return [(self._submit, (self.claims, *taken)) for taken in values.items()]
+        found: list[Delivery] = []
+        for slot, value in values.items():
+            if self.claims is not None:
+                found.append((self._submit, (self.claims, slot, value)))
+            else:
+                for event in self._events(slot, value):
+                    found.append((self._send, event))
+        return found
 
     def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
         if not self._record(slot, value):
@@ -110,5 +119,5 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
 
     def _submit(self, claims: Claims, slot: SlotT, value: ValueT) -> Future[bool]:
         name = f"{slot}/{self._part}" if self._part and slot in _OF_EACH_PART else slot
-        run_id, key, *_ = self._identity
+        run_id, key, *_ = self.identity
         return claims.submit(f"{run_id}/{key}", name, self._report, slot, value)

@@ -1,22 +1,50 @@
-"""What is known of one step of a run; plain data."""
+"""The steps of a run: where each is, and what its end is to tell; plain data."""
 
-from typing import Final, NamedTuple
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-class Place(NamedTuple):
-    """Where in a LangGraph a step runs: in which named node, and in which task and step of LangGraph's."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-    node: str | None = None
-    task: str = ""
-    step: int = 0
-
-
-NOWHERE: Final = Place()
+    from langchain_ldai.account import Account
+    from langchain_ldai.run import Run
 
 
 def key_of(run_id: object) -> object:
     """Return what a step is known by: the number of a `UUID`, whose own hash takes longer than all the rest."""
     return getattr(run_id, "int", run_id)
+
+
+class Scope:
+    """Where in a run a step is, which it shares with the steps below it up to the next named node.
+
+    Args:
+        run: The run.
+        account: Where its figures go; `None` where nothing tracks them.
+        counted: The accounts that its model calls count for.
+        node: The named node of a LangGraph that it is in, "" outside one.
+        task: LangGraph's task of that node.
+        number: Which of LangGraph's steps that is.
+    """
+
+    __slots__ = ("account", "counted", "node", "number", "run", "task")
+
+    def __init__(
+        self,
+        run: Run,
+        account: Account | None,
+        counted: Sequence[Account],
+        node: str = "",
+        task: str = "",
+        number: int = 0,
+    ) -> None:
+        self.run = run
+        self.account = account
+        self.counted = counted
+        self.node = node
+        self.task = task
+        self.number = number
 
 
 class ModelCall:
@@ -36,3 +64,29 @@ class ModelCall:
         self.model = ""
         self.provider = provider
         self.streamed = False
+
+
+class Step:
+    """A step whose end tells more than that it ended: a root, a visit of a named node, or a model call.
+
+    Args:
+        scope: Where it is.
+        around: Where the step above it is, `None` for a root.
+        started: When it started, in seconds.
+        call: The model call that it is, if it is one.
+        task: LangGraph's task that it is in, "" outside one.
+
+    Attributes:
+        is_visit: Whether it is the root, or a visit of the account's named node.
+    """
+
+    __slots__ = ("call", "is_visit", "scope", "started", "task")
+
+    def __init__(
+        self, scope: Scope, around: Scope | None, started: float, call: ModelCall | None, task: str
+    ) -> None:
+        self.scope = scope
+        self.started = started
+        self.call = call
+        self.task = task
+        self.is_visit = around is None or scope.account is not around.account

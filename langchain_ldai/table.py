@@ -4,35 +4,23 @@ import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 from langchain_ldai.account import Account, Due
+from langchain_ldai.left import WAIT_SECONDS, LeftRoots
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome
-from langchain_ldai.run import Run, Step
-from langchain_ldai.steps import ModelCall, Place, key_of
-
-WAIT_SECONDS: Final = 5.0
-"""How long a run that ended waits for model calls that did not, and how long its ids stay known."""
-
-LEFT_IDS: Final = 256
-"""Of at least how many runs that ended well the roots' ids stay known."""
+from langchain_ldai.run import Batch, Run
+from langchain_ldai.steps import ModelCall, Scope, Step, key_of
 
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
 
+_SUCCESS: Final = Outcome.SUCCESS
+
 Deliver = Callable[[list[Due], list[Run]], None]
 """Takes what has become due, and the runs that were closed by it."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """What becomes due as runs are given up, and those runs; delivered outside the lock."""
-
-    due: list[Due] = field(default_factory=list)
-    closed: list[Run] = field(default_factory=list)
 
 
 class RunTable:
@@ -47,7 +35,8 @@ class RunTable:
         run_timeout: Seconds of silence after which a run is closed as abandoned.
 
     Attributes:
-        awaited: How many model calls await their first token; where none does, a token is no news to any.
+        scope_of: Returns where a step is that has started, by its key; `None` where it is not known, or no longer.
+        awaiting: The model calls that await their first token, by their keys; to any other a token is no news.
     """
 
     def __init__(self, deliver: Deliver, *, max_open_runs: int, run_timeout: float) -> None:
@@ -55,118 +44,138 @@ class RunTable:
         self._max_open_runs = max_open_runs
         self._run_timeout = run_timeout
         self._lock = threading.RLock()
-        self._steps: dict[object, Step] = {}
+        self._scopes: dict[object, Scope] = {}
+        self.scope_of = self._scopes.get
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
         self._waiting: set[Run] = set()
-        self._left: dict[object, float] = {}
-        self._left_before: dict[object, float] = {}
+        self._left = LeftRoots()
         self._timer: threading.Timer | None = None
         self._next_look = float("inf")
-        self.awaited = 0
+        self.awaiting: dict[object, Step] = {}
 
     def __len__(self) -> int:
         """How many runs are open, wait, or have ended so lately that their ids are remembered."""
         return len(self._runs) + len(self._ended)
 
-    def get(self, run_id: object) -> Step | None:
-        """Return the step of a LangChain run; `None` where it is not known, or no longer."""
-        return self._steps.get(getattr(run_id, "int", run_id))  # `key_of`, in place for each streamed token
+    def step(self, run_id: object) -> Step | None:
+        """Return an open step that is a `Step`, as a model call is; `None` where there is none of that id."""
+        key = key_of(run_id)
+        scope = self._scopes.get(key)
+        step = None if scope is None else scope.run.steps.get(key)
+        return step if isinstance(step, Step) else None
 
-    def is_open(self, run_id: object) -> bool:
-        """Whether a LangChain run has started and not ended."""
-        step = self.get(run_id)
-        return step is not None and step.is_open
+    def is_open(self, key: object) -> bool:
+        """Whether the step of a key has started and not ended."""
+        scope = self._scopes.get(key)
+        return scope is not None and key in scope.run.steps
 
     def is_late(self, run_id: object, parent_run_id: object, now: float) -> bool:
         """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
-        parent = key_of(parent_run_id)
         with self._lock:
-            left_at = self._left.get(parent) or self._left_before.get(parent)
-            if left_at is None or now - left_at >= WAIT_SECONDS:
-                return False
-            self._leave(key_of(run_id), now)
-            return True
+            is_late = self._left.has(key_of(parent_run_id), now)
+            if is_late:
+                self._left.add(key_of(run_id), now)
+            return is_late
 
-    def open(self, run: Run, place: Place, call: ModelCall | None, now: float) -> Step | None:
-        """Hold a new run and return its root; `None` where its id is open already."""
-        key = key_of(run.root_run_id)
+    def open(self, root: Step) -> bool:
+        """Hold a new run, whose root this is; return `False` where the root's id is open already."""
+        run, now = root.scope.run, root.started
         with self._lock:
-            known = self._steps.get(key)
-            if known is not None and known.is_open:
-                return None
+            if self.is_open(run.key):
+                return False
             is_full = self._ended or now >= self._next_look or len(self._runs) >= self._max_open_runs
             batch = self._make_room(now) if is_full else None
             self._runs[run] = None
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
-            root = self._steps[key] = run.add(key, None, place, call, now)
-            self.awaited += call is not None
+            self._add(run.key, root)
         if batch is not None:
             self._deliver(batch.due, batch.closed)
-        return root
+        return True
 
-    def start(self, run_id: object, parent: Step, place: Place, call: ModelCall | None, now: float) -> Step | None:
-        """Add a step to its parent's run and return it.
+    def start(
+        self,
+        key: object,
+        parent: object,
+        around: Scope,
+        scope: Scope,
+        call: ModelCall | None,
+        task: str,
+        now: float,
+    ) -> bool:
+        """Add a step to a run, and deliver what became due by it.
+
+        Args:
+            key: What it is known by.
+            parent: What the step above it is known by.
+            around: Where in the run that is.
+            scope: Where it is itself.
+            call: The model call that it is, if it is one.
+            task: LangGraph's task that it is in, "" outside one.
+            now: When it started, in seconds.
 
         Returns:
-            The step, or `None` where it is known already, or its run has been given up meanwhile.
+            `False`, where the step is known already, or its run has been given up meanwhile.
         """
-        run, key = parent.run, key_of(run_id)
+        run = scope.run
         with self._lock:
-            known = self._steps.get(key)
-            if (known is not None and known.is_open) or not run.is_held:
-                return None
-            step = self._steps[key] = run.add(key, parent, place, call, now)
-            due = None
-            if call is not None:
-                self.awaited += 1
-                due = run.tools_due()
+            if not run.is_held or (key in self._scopes and self.is_open(key)):
+                return False
+            run.last_event = now
+            if task in run.tasks:
+                run.task_again(task, key, parent, scope.account)
+            elif task:
+                run.tasks[task] = key
+            if call is None and scope is around:
+                self._scopes[key] = scope
+                run.steps[key] = task
+                return True
+            due = self._add(key, Step(scope, around, now, call, task))
         if due:
             self._deliver(due, [])
-        return step
+        return True
 
     def add_node(self, run: Run, node: str, account: Account | None) -> None:
         """Give a run's named node its account, unless another thread has."""
         with self._lock:
-            run.nodes.setdefault(node, account)
+            run.add_node(node, account)
 
-    def note(self, change: Callable[[], list[Due]]) -> None:
-        """Apply a change to a run under the lock, and deliver what became due by it."""
+    def tool_started(self, run: Run, account: Account, name: str) -> bool:
+        """Note a call of a tool, and return whether it is to be recorded at once."""
         with self._lock:
-            due = change()
-        if due:
-            self._deliver(due, [])
+            return run.tool_started(account, name)
 
-    def first_token(self, step: Step, now: float) -> None:
+    def first_token(self, run_id: object, step: Step, now: float) -> None:
         """Note a model call's first chunk that carries something, and deliver what became due by it."""
         with self._lock:
-            if not step.awaits_token:
+            if self.awaiting.pop(key_of(run_id), None) is None:
                 return
-            self._await_no_more(step)
-            due = step.run.first_token(step, now)
+            due = step.scope.run.first_token(step, now)
         if due:
             self._deliver(due, [])
 
-    def end(self, run_id: object, error: BaseException | None = None, usage: TokenUsage | None = None) -> None:
+    def end(self, run_id: object, error: BaseException | None, usage: TokenUsage | None) -> None:
         """End a step, and with the root its run; an id that is not known is ignored."""
-        key = key_of(run_id)
+        key = getattr(run_id, "int", run_id)
         with self._lock:
-            step = self._steps.pop(key, None)
-            if step is None:
+            scope = self._scopes.get(key)
+            if scope is None or key not in scope.run.steps:
                 return
-            if not step.is_open:
-                self._steps[key] = step
+            del self._scopes[key]
+            run, now = scope.run, monotonic()
+            run.last_event = now
+            step, was_closed = run.steps.pop(key), run.closed
+            if type(step) is str and error is None and run.ended_at is None:
+                if step and run.tasks[step] == key:
+                    run.tasks[step] = None
                 return
-            if step.awaits_token:
-                self._await_no_more(step)
-            run, now = step.run, monotonic()
-            was_closed = run.closed
-            due = run.end(step, error, usage, now)
+            self.awaiting.pop(key, None)
+            due = run.ended(key, step, error, usage, now)
             if run.ended_at is None:
                 return
             is_closed = run.closed and not was_closed
-            self._settle(run, step, now)
+            self._settle(run, scope if key == run.key else None, now)
         if due or is_closed:
             self._deliver(due, [run] if is_closed else [])
 
@@ -178,37 +187,42 @@ class RunTable:
             for run in list(self._ended):
                 self._give_up(run, now, batch)
             self._give_up_silent(now, batch)
-            self._left, self._left_before = {}, {}
+            self._left = LeftRoots()
             self._keep_timer(now)
         self._deliver(batch.due, batch.closed)
 
-    def _await_no_more(self, step: Step) -> None:
-        self.awaited -= 1
-        step.awaits_token = False
+    def _add(self, key: object, step: Step) -> list[Due]:
+        scope = step.scope
+        self._scopes[key] = scope
+        scope.run.steps[key] = step
+        if step.call is not None:
+            self.awaiting[key] = step
+        return scope.run.started(step)
 
-    def _settle(self, run: Run, step: Step, now: float) -> None:
-        """Keep an ended run where it waits, or where more may start below its ids; else drop it."""
-        if step is run.root:
+    def _settle(self, run: Run, root: Scope | None, now: float) -> None:
+        """Keep an ended run where it waits, or where more may start below its ids; else drop it.
+
+        Args:
+            run: The run.
+            root: Where its root is, if it is that which has just ended.
+            now: The time, in seconds.
+        """
+        if root is not None:
             del self._runs[run]
-            if run.closed and not run.steps and run.outcome is Outcome.SUCCESS:
+            if run.closed and not run.steps and run.outcome is _SUCCESS:
                 run.let_go()
-                self._leave(step.key, now)
+                self._left.add(run.key, now)
                 return
             self._ended[run] = None
-            self._steps[step.key] = step
+            self._scopes[run.key] = root
         if not run.closed:
             self._waiting.add(run)
-        elif run.steps or run.outcome is not Outcome.SUCCESS:
+        elif run.steps or run.outcome is not _SUCCESS:
             self._waiting.discard(run)
         else:
             self._drop(run)
-            self._leave(key_of(run.root_run_id), now)
+            self._left.add(run.key, now)
         self._keep_timer(now)
-
-    def _leave(self, key: object, now: float) -> None:
-        if len(self._left) >= LEFT_IDS:
-            self._left_before, self._left = self._left, {}
-        self._left[key] = now
 
     def _make_room(self, now: float) -> Batch:
         batch = Batch()
@@ -249,13 +263,11 @@ class RunTable:
         self._runs.pop(run, None)
         self._ended.pop(run, None)
         self._waiting.discard(run)
-        for step in run.steps:
-            if step.awaits_token:
-                self._await_no_more(step)
-        for key in (*(step.key for step in run.steps), key_of(run.root_run_id)):
-            known = self._steps.get(key)
+        for key in (*run.steps, run.key):
+            known = self._scopes.get(key)
             if known is not None and known.run is run:
-                del self._steps[key]
+                del self._scopes[key]
+                self.awaiting.pop(key, None)
         run.let_go()
 
     def _keep_timer(self, now: float) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, Literal
@@ -19,7 +19,7 @@ from langchain_ldai.metrics import (
 )
 from langchain_ldai.operations import OperationTracking
 from langchain_ldai.resumption import RunIdentity, encode
-from langchain_ldai.slots import Send, SlotTracker
+from langchain_ldai.slots import Event, Send, SlotTracker
 
 __all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
 
@@ -103,7 +103,7 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, _Slot, _Value], OperationTracki
         with self._lock:
             recorded = dict(self._recorded)
             tool_calls = tuple(self._tool_calls)
-        return MetricSummary(resumption_token=self._token, tool_calls=tool_calls, **recorded)  # type: ignore[arg-type]
+        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **recorded)  # type: ignore[arg-type]
 
     def track_duration(self, ms: float) -> None:
         """Record how long the run took, once.
@@ -217,45 +217,51 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, _Slot, _Value], OperationTracki
 
         For instrumentation that gives way to what its user recorded: nothing is logged.
         """
-        for deliver, parts in self.take_missing(time_to_first_token_ms, duration_ms, tokens, success):
+        first = None if time_to_first_token_ms is None else whole_milliseconds(time_to_first_token_ms)
+        duration = None if duration_ms is None else whole_milliseconds(duration_ms)
+        for deliver, parts in self.take_missing(first, duration, tokens or None, success):
             deliver(*parts)
 
     def take_missing(
         self,
-        time_to_first_token_ms: float | None,
-        duration_ms: float | None,
+        time_to_first_token_ms: int | None,
+        duration_ms: int | None,
         tokens: TokenUsage | None,
         success: bool | None,
     ) -> list[Delivery]:
-        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one."""
+        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one.
+
+        Args:
+            time_to_first_token_ms: Whole milliseconds.
+            duration_ms: Whole milliseconds.
+            tokens: A usage of which something is known.
+            success: Whether the run succeeded.
+        """
         values: dict[_Slot, _Value] = {}
         if time_to_first_token_ms is not None:
-            values["time_to_first_token_ms"] = whole_milliseconds(time_to_first_token_ms)
+            values["time_to_first_token_ms"] = time_to_first_token_ms
         if duration_ms is not None:
-            values["duration_ms"] = whole_milliseconds(duration_ms)
-        if tokens:
+            values["duration_ms"] = duration_ms
+        if tokens is not None:
             values["tokens"] = tokens
         if success is not None:
             values["success"] = success
         return self._take_missing(values)
 
-    def _report(self, slot: _Slot, value: _Value) -> None:
+    def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
+        data = self._data
         if isinstance(value, TokenUsage):
-            self._report_tokens(value)
-        elif isinstance(value, Feedback):
-            self._send(_FEEDBACK_EVENT[value], self._data.copy(), 1)
-        elif isinstance(value, bool):
-            self._send(events.SUCCESS if value else events.ERROR, self._data.copy(), 1)
-        else:
-            self._send(_MILLISECONDS_EVENT[slot], self._data.copy(), value)
-
-    def _report_tokens(self, usage: TokenUsage) -> None:
-        if usage.total > 0:
-            self._send(events.TOKENS_TOTAL, self._data.copy(), usage.total)
-        if usage.input > 0:
-            self._send(events.TOKENS_INPUT, self._data.copy(), usage.input)
-        if usage.output > 0:
-            self._send(events.TOKENS_OUTPUT, self._data.copy(), usage.output)
+            counts = (
+                (events.TOKENS_TOTAL, value.total),
+                (events.TOKENS_INPUT, value.input),
+                (events.TOKENS_OUTPUT, value.output),
+            )
+            return [(name, data.copy(), count) for name, count in counts if count > 0]
+        if isinstance(value, Feedback):
+            return [(_FEEDBACK_EVENT[value], data.copy(), 1)]
+        if isinstance(value, bool):
+            return [(events.SUCCESS if value else events.ERROR, data.copy(), 1)]
+        return [(_MILLISECONDS_EVENT[slot], data.copy(), value)]
 
 
 def _valid(feedback: Feedback) -> Feedback:

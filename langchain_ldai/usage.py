@@ -57,7 +57,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     """
     for candidates in result.generations:
         for generation in candidates:
-            standard = getattr(_message(generation), "usage_metadata", None)
+            standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
             if standard and standard.get("total_cost") == 0:
                 return None
             if standard and (usage := _standard(standard)):

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from langchain_core.outputs import LLMResult
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, table
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
@@ -188,7 +188,7 @@ def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seconds later, or many runs later, its id is an unknown parent's like any other (fact 112)."""
-    monkeypatch.setattr(table, "LEFT_IDS", 1)
+    monkeypatch.setattr(left, "LEFT_IDS", 1)
 
     def end(parent: UUID | None = None) -> UUID:
         root, call = start(handler, parent=parent)
@@ -202,7 +202,7 @@ def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
     assert len(reports) == 2
     end(older)
     assert len(reports) == 3
-    monkeypatch.setattr(table, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(left, "WAIT_SECONDS", 0.0)
     end(end())
 
     assert len(reports) == 5
