@@ -106,12 +106,12 @@ class RunRecorder:
             scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
             if not self.table.start(key, parent, around, scope, call, task, now):
                 return None
-        if scope is not None and scope.account is not None:
+        if scope is not None and (account := scope.account) is not None:
             for tag in tags or ():
                 if tag.startswith(_RETRY_TAG):
-                    scope.account.retries += 1
+                    account.retries += 1
             if metadata is not None:
-                metadata.update(scope.account.marks)
+                metadata.update(account.marks)
         return scope
 
     def start_model(

@@ -83,14 +83,10 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
             if self._recorded:
                 values = {slot: value for slot, value in values.items() if slot not in self._recorded}
             self._recorded.update(values)
-        found: list[Delivery] = []
-        for slot, value in values.items():
-            if self.claims is not None:
-                found.append((self._submit, (self.claims, slot, value)))
-            else:
-                for event in self._events(slot, value):
-                    found.append((self._send, event))
-        return found
+        if self.claims is not None:
+            return [(self._submit, (self.claims, slot, value)) for slot, value in values.items()]
+        send = self._send
+        return [(send, event) for slot, value in values.items() for event in self._events(slot, value)]
 
     def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
         if not self._record(slot, value):

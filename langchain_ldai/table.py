@@ -123,10 +123,8 @@ class RunTable:
             if not run.is_held or (key in self._scopes and self.is_open(key)):
                 return False
             run.last_event = now
-            if task in run.tasks:
+            if task and run.tasks.setdefault(task, key) != key:
                 run.task_again(task, key, parent, scope.account)
-            elif task:
-                run.tasks[task] = key
             if call is None and scope is around:
                 self._scopes[key] = scope
                 run.steps[key] = task
@@ -159,18 +157,21 @@ class RunTable:
         """End a step, and with the root its run; an id that is not known is ignored."""
         key = getattr(run_id, "int", run_id)
         with self._lock:
-            scope = self._scopes.get(key)
-            if scope is None or key not in scope.run.steps:
+            scope = self._scopes.pop(key, None)
+            if scope is None:
                 return
-            del self._scopes[key]
-            run, now = scope.run, monotonic()
-            run.last_event = now
-            step, was_closed = run.steps.pop(key), run.closed
+            run = scope.run
+            step = run.steps.pop(key, None)
+            if step is None:
+                self._scopes[key] = scope  # a root that has ended, kept for what may start below it
+                return
+            run.last_event = now = monotonic()
             if type(step) is str and error is None and run.ended_at is None:
                 if step and run.tasks[step] == key:
                     run.tasks[step] = None
                 return
             self.awaiting.pop(key, None)
+            was_closed = run.closed
             due = run.ended(key, step, error, usage, now)
             if run.ended_at is None:
                 return

@@ -30,6 +30,8 @@ _MILLISECONDS_EVENT: Final[dict[_Slot, str]] = {
     "duration_ms": events.DURATION,
     "time_to_first_token_ms": events.TIME_TO_FIRST_TOKEN,
 }
+_TOTAL, _INPUT, _OUTPUT = events.TOKENS_TOTAL, events.TOKENS_INPUT, events.TOKENS_OUTPUT
+_OUTCOME_EVENT: Final = {True: events.SUCCESS, False: events.ERROR}
 _FEEDBACK_EVENT: Final = {
     Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
     Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
@@ -251,16 +253,12 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, _Slot, _Value], OperationTracki
     def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
         data = self._data
         if isinstance(value, TokenUsage):
-            counts = (
-                (events.TOKENS_TOTAL, value.total),
-                (events.TOKENS_INPUT, value.input),
-                (events.TOKENS_OUTPUT, value.output),
-            )
+            counts = (_TOTAL, value.total), (_INPUT, value.input), (_OUTPUT, value.output)
             return [(name, data.copy(), count) for name, count in counts if count > 0]
         if isinstance(value, Feedback):
             return [(_FEEDBACK_EVENT[value], data.copy(), 1)]
         if isinstance(value, bool):
-            return [(events.SUCCESS if value else events.ERROR, data.copy(), 1)]
+            return [(_OUTCOME_EVENT[value], data.copy(), 1)]
         return [(_MILLISECONDS_EVENT[slot], data.copy(), value)]
 
 
