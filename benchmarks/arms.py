@@ -1,8 +1,8 @@
-"""What is compared: no handler, one that does nothing, the least that six events can cost, and ours."""
+"""What is compared: no handler, one that does nothing, the least that events can cost, and ours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
 
@@ -19,6 +19,8 @@ from langchain_ldai.events import (
     TOKENS_INPUT,
     TOKENS_OUTPUT,
     TOKENS_TOTAL,
+    TOOL_CALL,
+    TOOL_KEY,
     VARIATION_KEY,
     VERSION,
 )
@@ -26,6 +28,7 @@ from langchain_ldai.events import (
 NONE: Final = "none"
 NO_OP: Final = "no-op"
 FLOOR: Final = "floor"
+EVENTS: Final = "events"
 OURS: Final = "langchain_ldai"
 
 
@@ -65,7 +68,16 @@ class NoOp(BaseCallbackHandler):
 
 
 class Floor(NoOp):
-    """Sends the six events of a run at its root's end, and does nothing else: no handler can cost less."""
+    """Sends the six events of a streamed run when its root ends, and does nothing else."""
+
+    _ending: ClassVar[tuple[tuple[str, int], ...]] = (
+        (TIME_TO_FIRST_TOKEN, 120),
+        (DURATION, 1500),
+        (TOKENS_TOTAL, 13),
+        (TOKENS_INPUT, 10),
+        (TOKENS_OUTPUT, 3),
+        (SUCCESS, 1),
+    )
 
     def __init__(self, delivery: Delivery) -> None:
         config = delivery.config
@@ -84,14 +96,23 @@ class Floor(NoOp):
         if parent_run_id is None:
             data = {RUN_ID: str(run_id), **self._data}
             track = self._track
-            track(TIME_TO_FIRST_TOKEN, CONTEXT, data, 120)
-            track(DURATION, CONTEXT, data, 1500)
-            track(TOKENS_TOTAL, CONTEXT, data, 13)
-            track(TOKENS_INPUT, CONTEXT, data, 10)
-            track(TOKENS_OUTPUT, CONTEXT, data, 3)
-            track(SUCCESS, CONTEXT, data, 1)
+            for name, value in self._ending:
+                track(name, CONTEXT, data, value)
 
     on_llm_end = on_chain_end
+
+
+class Events(Floor):
+    """Sends what ours sends of a run that does not stream, when ours does, and does nothing else.
+
+    No handler that sends the same can cost less.
+    """
+
+    _ending: ClassVar = Floor._ending[1:]
+
+    def on_tool_start(self, serialized: object, input_str: object, *, run_id: object, **_: object) -> None:
+        """Send the event of a tool call."""
+        self._track(TOOL_CALL, CONTEXT, {RUN_ID: str(run_id), **self._data, TOOL_KEY: "look_up"}, 1)
 
 
 def shared(*handlers: BaseCallbackHandler) -> Callbacks:
@@ -111,5 +132,5 @@ def sending(name: str, handler: BaseCallbackHandler, delivery: Delivery) -> Arm:
 
 def built_in(delivery: Delivery) -> list[Arm]:
     """Return the arms that need no other package."""
-    floor, ours = Floor(delivery), LdAiHandler(delivery.config)
-    return [Arm(NONE, shared()), no_op(), sending(FLOOR, floor, delivery), sending(OURS, ours, delivery)]
+    sent = {FLOOR: Floor(delivery), EVENTS: Events(delivery), OURS: LdAiHandler(delivery.config)}
+    return [Arm(NONE, shared()), no_op(), *(sending(name, handler, delivery) for name, handler in sent.items())]

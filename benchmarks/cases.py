@@ -40,14 +40,14 @@ class Size:
         crowds: Blocks of `parallel` runs.
     """
 
-    chains: int = 10
+    chains: int = 5
     chunks: int = 1000
     nodes: int = 50
     parallel: int = 100
-    blocks: int = 10
-    graphs: int = 5
-    streams: int = 2
-    crowds: int = 2
+    blocks: int = 30
+    graphs: int = 15
+    streams: int = 4
+    crowds: int = 4
 
 
 @tool

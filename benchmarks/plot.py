@@ -6,9 +6,9 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.arms import FLOOR, OURS
+from benchmarks.arms import OURS
 from benchmarks.suite import Results
-from benchmarks.targets import added_cpu, peers_in
+from benchmarks.targets import OWN, added_cpu, peers_in
 
 _LEAST_MICROSECONDS: Final = 0.05
 """What is less is drawn so, as a logarithmic axis has no place for it."""
@@ -19,9 +19,7 @@ def plot(results: Results, path: Path) -> None:
     # The same figures make the same file.
     mpl.rcParams.update({"svg.hashsalt": "langchain_ldai", "svg.fonttype": "path", "font.size": 9})
     cases = results["cases"]
-    arms = [
-        arm for arm in results["arms"] if arm in (FLOOR, OURS) or any(arm in peers_in(c) for c in cases.values())
-    ]
+    arms = [arm for arm in results["arms"] if arm in OWN or any(arm in peers_in(case) for case in cases.values())]
     chart = Figure(figsize=(12, 4.8), facecolor="white", layout="constrained")
     axes = chart.subplots()
     width = 0.85 / len(arms)
@@ -29,7 +27,7 @@ def plot(results: Results, path: Path) -> None:
         shown = [
             (place + position * width, added_cpu(case, arm))
             for place, case in enumerate(cases.values())
-            if arm in (FLOOR, OURS, *peers_in(case))
+            if arm in case["arms"] and arm in (*OWN, *peers_in(case))
         ]
         places, heights = [place for place, _ in shown], [max(added, _LEAST_MICROSECONDS) for _, added in shown]
         axes.bar(places, heights, width, label=arm, color="black" if arm == OURS else f"C{position}")

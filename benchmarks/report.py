@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.arms import FLOOR, NO_OP, NONE, OURS
+from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS
 from benchmarks.suite import Results
-from benchmarks.targets import added_cpu, peers_in, targets, times
+from benchmarks.targets import OWN, added_cpu, is_clear, peers_in, targets, times
 
 
 def number(value: float) -> str:
@@ -19,7 +19,7 @@ def number(value: float) -> str:
 
 
 def figure(value: dict[str, float]) -> str:
-    """Return a median and its quartiles."""
+    """Return a median and the interval it lies in."""
     return f"{number(value['median'])} ({number(value['low'])} to {number(value['high'])})"
 
 
@@ -82,28 +82,24 @@ def show(results: Results, console: Console) -> None:
     console.print(table)
 
 
-def _is_clear(case: Results, arm: str) -> bool:
-    """Whether an arm cost something in at least three of four rounds, so that its median says something."""
-    least: float = case["arms"][arm]["added_cpu_us"]["low"]
-    return least > 0
-
-
 def _cell(case: Results, arm: str) -> str:
-    if arm not in case["arms"] or (arm not in (FLOOR, OURS) and arm not in peers_in(case)):
+    if arm not in case["arms"] or (arm not in OWN and arm not in peers_in(case)):
         return "n/a"
-    if not _is_clear(case, arm):
-        most = case["arms"][arm]["added_cpu_us"]["high"]
-        return f"< {number(most)}" if most > 0 else "0"
-    to = FLOOR if arm == OURS else OURS
-    ratio = _ratio(case, arm, to) if arm != FLOOR and _is_clear(case, to) else ""
+    figure = case["arms"][arm]["added_cpu_us"]
+    if not is_clear(case, arm):
+        return f"< {number(figure['high'])}" if figure["high"] > 0 else "0"
+    to = FLOOR if arm in (EVENTS, OURS) else OURS
+    ratio = _ratio(case, arm, to) if arm != FLOOR and is_clear(case, to) else ""
     return number(added_cpu(case, arm)) + (f" ({ratio} x)" if ratio else "")
 
 
 def _tokens(results: Results) -> Iterator[str]:
     if "tokens" in results:
-        costs = ", ".join(f"{name} {value['median']:+.2f}" for name, value in results["tokens"].items())
-        rounds = 2 * results["rounds"]
-        yield f"A token after the first, its callback alone, {rounds} rounds, µs over the no-op's: {costs}."
+        costs = ", ".join(
+            f"{name} {value['median']:+.2f} ({value['low']:+.2f} to {value['high']:+.2f})"
+            for name, value in results["tokens"].items()
+        )
+        yield f"A token after the first, ours beside the no-op alone and so with more blocks, µs: {costs}."
 
 
 def markdown(results: Results) -> str:
@@ -116,11 +112,12 @@ def markdown(results: Results) -> str:
     used = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
     left_out = f"; not installed: {', '.join(results['absent'])}" if results["absent"] else ""
     where = f"{results['machine']['cpu']}, {results['machine']['cores']} cores"
+    blocks = [case["blocks"] for case in results["cases"].values()]
     lines += [
         "",
-        f"Medians of {results['rounds']} rounds, over a handler that does nothing; where a quarter of the rounds",
-        "or more show no cost at all, the upper quartile after <. In brackets: ours to the floor, the others to",
-        "ours; n/a where a package records nothing.",
+        f"Medians of {min(blocks, default=0)} to {max(blocks, default=0)} pairs of blocks, over a handler that",
+        "does nothing; where that may be 0, the upper end of its 95 % interval after <. In brackets: events and",
+        "ours to the floor, the others to ours; n/a where a package records nothing.",
         *_tokens(results),
         f"{where}; {used}{left_out}.",
     ]

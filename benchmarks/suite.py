@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks import peers
-from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, Arm, built_in, nothing
-from benchmarks.callbacks import token_callbacks
+from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS, Arm, built_in, nothing
 from benchmarks.calls import measure_calls
-from benchmarks.cases import Loop, Size, all_cases, invoke_case
+from benchmarks.cases import Loop, Size, all_cases, invoke_case, token_cases
 from benchmarks.delivery import Delivery
 from benchmarks.growth import Extent, added_by_case, measure_growth, ours_alone
 from benchmarks.imports import measure_imports
@@ -21,7 +20,7 @@ Results = dict[str, Any]
 Say = Callable[[str], object]
 
 SECTIONS: Final = ("tokens", "calls", "memory", "growth", "imports")
-ALWAYS: Final = (NO_OP, FLOOR, OURS)
+ALWAYS: Final = (NO_OP, FLOOR, EVENTS, OURS)
 """The arms without which nothing can be compared."""
 
 
@@ -90,10 +89,11 @@ def _summary(samples: Samples, name: str) -> dict[str, dict[str, float]]:
 
 def run_case(case: Case, arms: Sequence[Arm], rounds: int) -> Results:
     """Return what a case takes with each arm, per unit, and how much each arm recorded in one block."""
+    arms = [arm for arm in arms if arm.name != EVENTS or case.unit == "run"]
     counts = {arm.name: recorded(case, arm) for arm in arms}
     samples = measure(case, arms, rounds)
     figures = {arm.name: {"recorded": counts[arm.name], **_summary(samples, arm.name)} for arm in arms}
-    return {"unit": case.unit, "units_in_a_round": case.units * case.blocks, "arms": figures}
+    return {"unit": case.unit, "units": case.units, "blocks": case.blocks * rounds, "arms": figures}
 
 
 def run(options: Options, say: Say) -> Results:
@@ -121,7 +121,7 @@ def run(options: Options, say: Say) -> Results:
         size = options.size
         sections: dict[str, Callable[[], object]] = {
             "tokens": lambda: added_by_case(
-                token_callbacks(loop, 5 * size.chunks, 4 * size.streams), ours_alone(delivery), 2 * options.rounds
+                token_cases(loop, size.chunks, 4 * size.streams), ours_alone(delivery), options.rounds
             ),
             "calls": lambda: measure_calls(delivery, options.calls, options.rounds),
             "growth": lambda: measure_growth(delivery, options.extent, options.rounds),

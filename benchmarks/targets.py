@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.arms import FLOOR, NO_OP, NONE, OURS
+from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS
 from benchmarks.suite import Results
+
+OWN: Final = (FLOOR, EVENTS, OURS)
+"""The arms that are no other package's and add something."""
 
 TIMES_THE_FLOOR: Final = {"invoke": 1.25, "ainvoke": 1.25, "agent": 1.5}
 TOKEN_MICROSECONDS: Final = 0.3
@@ -37,6 +40,12 @@ def added_cpu(case: Results, arm: str) -> float:
     return added
 
 
+def is_clear(case: Results, arm: str) -> bool:
+    """Whether an arm surely adds something in a case, so that its median says how much."""
+    least: float = case["arms"][arm]["added_cpu_us"]["low"]
+    return least > 0
+
+
 def times(case: Results, arm: str, of: str) -> float | None:
     """Return how many times as much as another an arm adds; `None` where either adds nothing to speak of."""
     cost, other = added_cpu(case, arm), added_cpu(case, of)
@@ -45,9 +54,8 @@ def times(case: Results, arm: str, of: str) -> float | None:
 
 def peers_in(case: Results) -> list[str]:
     """Return the other packages that record something in a case."""
-    return [
-        name for name, arm in case["arms"].items() if arm["recorded"] and name not in (NONE, NO_OP, FLOOR, OURS)
-    ]
+    own = (NONE, NO_OP, *OWN)
+    return [name for name, arm in case["arms"].items() if arm["recorded"] and name not in own]
 
 
 def _floor(cases: Results) -> Iterator[Target]:

@@ -237,16 +237,14 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
-        awaiting = self._awaiting
-        if awaiting and (step := awaiting.get(getattr(run_id, "int", run_id))):
+        if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._boundary.run(run_id, self._recorder.chunk, run_id, step, carries_content, token, chunk)
 
     def on_stream_event(
         self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
-        awaiting = self._awaiting
-        if awaiting and (step := awaiting.get(getattr(run_id, "int", run_id))):
+        if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._boundary.run(run_id, self._recorder.chunk, run_id, step, event_carries_content, event)
 
     def on_llm_end(

@@ -1,5 +1,6 @@
 """The benchmark works: every case yields a figure for each arm, and what is absent is named."""
 
+import gc
 import json
 from collections.abc import Generator
 
@@ -12,7 +13,7 @@ if not HAS_V3:
     pytest.skip("the benchmark is of LangChain 1", allow_module_level=True)
 
 from benchmarks import peers
-from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, Arm, shared
+from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS, Arm, shared
 from benchmarks.cases import Loop, Size, all_cases
 from benchmarks.delivery import Delivery
 from benchmarks.growth import Extent
@@ -54,29 +55,35 @@ def case_of(floor: float, ours: float, peer: float, unit: str = "run", sent: int
         name: {"added_cpu_us": {"median": cpu, "low": cpu - 1, "high": cpu + 1}, "recorded": count}
         for name, (cpu, count) in arms.items()
     }
-    return {"unit": unit, "arms": figures}
+    return {"unit": unit, "blocks": 3, "arms": figures}
 
 
-def test_arms_are_compared_within_their_round():
-    """A machine that slows down between two rounds does not count."""
+def test_arms_are_compared_block_by_block():
+    """A machine that slows down between two blocks does not count."""
     taken = samples(ours=[110, 220, 1010], base=[100, 200, 1000])
 
     assert added(taken, "ours", "base", "cpu") == [10, 20, 10]
     assert added(taken, "ours", "base", "wall") == [100, 200, 100]
 
 
-def test_arms_with_unlike_rounds_are_not_compared():
-    """A round that is lacking is no difference of 0."""
+def test_arms_with_unlike_blocks_are_not_compared():
+    """A block that is lacking is no difference of 0."""
     with pytest.raises(ValueError, match="zip"):
         added(samples(ours=[1, 2], base=[1]), "ours", "base", "cpu")
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([7], (7, 7, 7)), ([1, 2, 3, 4, 5], (3, 2, 4)), ([5, 1, 1000, 2, 3], (3, 2, 5)), ([1, 3], (2, 1.5, 2.5))],
+    [
+        ([7], (7, 7, 7)),
+        ([1, 3], (2, 1, 3)),
+        ([5, 1, 1000, 2, 3], (3, 1, 1000)),
+        (range(1, 101), (50.5, 40, 61)),  # as in tables of the sign test
+        ([*range(1, 100), 10**6], (50.5, 40, 61)),
+    ],
 )
-def test_a_figure_is_the_median_and_its_quartiles(values, expected):
-    """One outlier moves neither the median nor, by much, the quartiles."""
+def test_a_figure_is_the_median_and_the_interval_it_lies_in(values, expected):
+    """An outlier moves neither; of a few values the interval takes in all."""
     figure = Figure.of(values)
 
     assert (figure.median, figure.low, figure.high) == expected
@@ -95,7 +102,7 @@ def test_rounds_are_interleaved_and_delivered_after_an_arms_blocks():
     taken = measure(Case("x", "run", 1, lambda callbacks: callbacks(), blocks=3), arms, 2)
 
     assert "".join(log) == "aaa.bbb.aaa.bbb."
-    assert {name: len(each) for name, each in taken.items()} == {"a": 2, "b": 2}
+    assert {name: len(each) for name, each in taken.items()} == {"a": 6, "b": 6}
 
 
 def test_each_arms_blocks_alternate_with_the_no_ops():
@@ -107,18 +114,34 @@ def test_each_arms_blocks_alternate_with_the_no_ops():
 
     assert "".join(log) == "nnnaannbbnnnbnnbanna"
     assert {name: len(each) for name, each in taken.items()} == dict.fromkeys(
-        (NO_OP, "a", "b", beside("a"), beside("b")), 2
+        (NO_OP, "a", "b", beside("a"), beside("b")), 4
     )
 
 
-def test_the_figure_of_a_round_is_the_mean_of_its_blocks(monkeypatch):
-    """Of as many as the case has."""
-    takes = iter([Sample(100, 1), Sample(200, 2), Sample(600, 6)])
-    monkeypatch.setattr("benchmarks.measure.timed", lambda block, callbacks: next(takes))
+def test_each_block_is_a_sample(monkeypatch):
+    """A block that was interrupted is one of many, and not a part of a mean."""
+    takes = [Sample(100, 1), Sample(200, 2), Sample(600, 6)]
+    each = iter(takes)
+    monkeypatch.setattr("benchmarks.measure.timed", lambda block, callbacks: next(each))
 
     taken = measure(Case("x", "run", 1, "block", blocks=3), [Arm("a", shared())], 1)
 
-    assert taken == {"a": [Sample(300, 3)]}
+    assert taken == {"a": takes}
+
+
+def test_no_garbage_is_collected_within_a_block():
+    """What one block leaves is collected before the next, and the collector is on again afterwards."""
+    seen = []
+
+    def block(callbacks: object) -> None:
+        circle: list[object] = []
+        circle.append(circle)
+        seen.append((gc.isenabled(), gc.get_count()[0] < 50))
+
+    measure(Case("x", "run", 1, block, blocks=3), [Arm("a", shared())], 1)
+
+    assert seen == [(False, True)] * 3
+    assert gc.isenabled()
 
 
 def test_a_cost_is_per_unit_and_beyond_the_base(monkeypatch):
@@ -135,18 +158,19 @@ def test_every_case_has_a_figure_for_each_arm(results):
     """None is left out."""
     assert list(results["cases"]) == CASES
     for case in results["cases"].values():
-        assert list(case["arms"]) == [NONE, *ALWAYS]
+        assert list(case["arms"]) == [arm for arm in (NONE, *ALWAYS) if arm != EVENTS or case["unit"] == "run"]
         for taken in case["arms"].values():
             assert all(set(taken[clock]) == {"median", "low", "high"} for clock in ("cpu_us", "added_wall_us"))
         assert case["arms"][NO_OP]["added_cpu_us"] == {"median": 0, "low": 0, "high": 0}
         assert case["arms"][OURS]["recorded"] > 0
         assert case["arms"][FLOOR]["recorded"] % 6 == 0
+        assert case["arms"].get(EVENTS, case["arms"][OURS])["recorded"] == case["arms"][OURS]["recorded"]
 
 
 def test_the_other_sections_have_a_figure_for_each_row(results):
     """Calls, memory, imports and growth."""
     assert list(results["calls"]) == ["completion_config", "token encode", "token decode"]
-    assert set(results["memory"]) == {FLOOR, OURS}
+    assert set(results["memory"]) == {FLOOR, EVENTS, OURS}
     assert [list(rows) for rows in results["growth"].values()] == [["1", "10"], ["1", "5"], ["2", "5"]]
     assert results["imports"]["ours_ms"]["median"] > 0
     assert results["imports"]["unwanted_modules"] == []
@@ -211,7 +235,7 @@ def test_there_is_no_ratio_to_nothing():
 
 
 def test_the_table_gives_no_median_of_noise():
-    """Where rounds show no cost the upper quartile stands for it, and nothing is divided by it."""
+    """Where there may be no cost the interval's upper end stands for it, and nothing is divided by it."""
     names = {"cases": {"invoke": case_of(0.5, 5, 9)}, "arms": [NO_OP, FLOOR, OURS, "langfuse"], "absent": []}
     results = {**names, "rounds": 1, "versions": {}, "machine": {"cpu": "one", "cores": 1}}
 
