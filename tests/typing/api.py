@@ -1,0 +1,98 @@
+"""The public API as a type checker sees it: checked by `make lint`, never run.
+
+An ignored error must be one: mypy reports an ignore that is not needed.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import assert_type
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+from ldclient import AsyncLDClient, Context, LDClient
+
+from langchain_ldai import (
+    AiMetrics,
+    AsyncLdAiClient,
+    Feedback,
+    LdAiAgentConfig,
+    LdAiAgentGraph,
+    LdAiClient,
+    LdAiCompletionConfig,
+    LdAiConfigTracker,
+    LdAiHandler,
+    Message,
+    MetricSummary,
+    Outcome,
+    RunReport,
+    TokenUsage,
+)
+from langchain_ldai.chat_models import create_chat_model
+from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
+
+
+def clients_evaluate(client: LDClient, context: Context) -> None:
+    """Each method of a client gives a config of its kind."""
+    ai = LdAiClient(client, ledger=MemoryLedger(), on_ledger_error="send")
+    config = ai.completion_config("chat", context, variables={"product": "Acme"})
+
+    assert_type(config, LdAiCompletionConfig)
+    assert_type(config.messages, tuple[Message, ...])
+    assert_type(config.model.parameters, Mapping[str, object])
+    assert_type(config.to_messages(), list[BaseMessage])
+    assert_type(ai.agent_config("agent", context), LdAiAgentConfig)
+    assert_type(ai.agent_configs(["one", "two"], context), dict[str, LdAiAgentConfig])
+    assert_type(ai.agent_graph("graph", context), LdAiAgentGraph)
+    assert_type(create_chat_model(config), BaseChatModel)
+
+    LdAiClient(client, ledger="ledger.db")  # type: ignore[arg-type]
+    LdAiClient(client, on_ledger_error="retry")  # type: ignore[arg-type]
+    ai.completion_config("chat", "user-1")  # type: ignore[arg-type]
+    config.enabled = True  # type: ignore[misc]
+    config.model.parameters["temperature"] = 1  # type: ignore[index]
+    SqliteLedger()  # type: ignore[call-arg]
+
+
+async def asynchronous_clients_are_awaited(client: AsyncLDClient, context: Context) -> None:
+    """What the synchronous client returns, the asynchronous one gives once awaited."""
+    ai = AsyncLdAiClient(client)
+
+    assert_type(await ai.completion_config("chat", context), LdAiCompletionConfig)
+    assert_type(await ai.agent_graph("graph", context), LdAiAgentGraph)
+    assert_type(await ai.close(), bool)
+
+
+def handlers_take_configs(config: LdAiCompletionConfig, graph: LdAiAgentGraph) -> None:
+    """A handler takes a config, a graph, or a function from metadata to one."""
+
+    def on_run_end(report: RunReport) -> None:
+        assert_type(report.outcome, Outcome)
+        assert_type(report.summary, MetricSummary)
+        assert_type(report.nodes, Mapping[str, RunReport])
+
+    handler = LdAiHandler(lambda metadata: config if metadata.get("user") else None, on_run_end=on_run_end)
+    LdAiHandler(graph, nodes={"writer": config}, run_ids=lambda metadata: None, duration="run", resume=True)
+
+    with handler.collect_runs() as runs:
+        assert_type(runs, list[RunReport])
+    assert_type(LdAiHandler.current_tracker(RunnableConfig()), LdAiConfigTracker | None)
+    assert_type(handler.flush(timeout=1.0), bool)
+
+    LdAiHandler("chat")  # type: ignore[arg-type]
+    LdAiHandler(config, duration="total")  # type: ignore[arg-type]
+    LdAiHandler(config, nodes=["writer"])  # type: ignore[arg-type]
+
+
+def trackers_record(tracker: LdAiConfigTracker) -> None:
+    """Operations keep their types, and values are of the types that say what they are."""
+    assert_type(tracker.run_id, str)
+    assert_type(tracker.resumption_token, str)
+    assert_type(tracker.track_duration_of(lambda: 3), int)
+    assert_type(tracker.track_metrics_of(lambda text: AiMetrics(success=bool(text)), lambda: "answer"), str)
+    assert_type(tracker.record_feedback(Feedback.POSITIVE), Future[bool])
+    tracker.track_tokens(TokenUsage(total=3))
+
+    tracker.track_tokens({"total": 3})  # type: ignore[arg-type]
+    tracker.track_feedback("positive")  # type: ignore[arg-type]
+    tracker.resumption_token = "another"  # type: ignore[misc]
