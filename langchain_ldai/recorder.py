@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from langchain_ldai.account import CONFIG_KEY_KEY, Account, Due
@@ -93,7 +92,6 @@ class RunRecorder:
         call: ModelCall | None = None,
     ) -> Scope | None:
         """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
-        now = monotonic()
         # `key_of`, in place for each event
         key, parent = getattr(run_id, "int", run_id), getattr(parent_run_id, "int", parent_run_id)
         around = self._scope_of(parent)
@@ -101,10 +99,10 @@ class RunRecorder:
             around, parent = self._hidden_parent()
         task = str(metadata.get(_TASK, "")) if metadata else ""
         if around is None:
-            scope = self._open(run_id, parent_run_id, metadata, call, task, now)
+            scope = self._open(run_id, parent_run_id, metadata, call, task)
         else:
             scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
-            if not self.table.start(key, parent, around, scope, call, task, now):
+            if not self.table.start(key, parent, around, scope, call, task):
                 return None
         if scope is not None and (account := scope.account) is not None:
             for tag in tags or ():
@@ -136,7 +134,7 @@ class RunRecorder:
         """Note a chunk of a model call that awaits its first token."""
         cast(ModelCall, step.call).streamed = True
         if carries_content(*parts):
-            self.table.first_token(run_id, step, monotonic())
+            self.table.first_token(run_id, step)
 
     def retried(self, run_id: object) -> None:
         """Count a repeated attempt within a model call."""
@@ -184,11 +182,10 @@ class RunRecorder:
         metadata: Metadata,
         call: ModelCall | None,
         task: str,
-        now: float,
     ) -> Scope | None:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
         key = key_of(run_id)
-        if self.table.is_open(key) or (parent_run_id and self.table.is_late(run_id, parent_run_id, now)):
+        if self.table.is_open(key) or (parent_run_id and self.table.is_late(run_id, parent_run_id)):
             return None
         config = account = journey = None
         sources, known = self._nodes, collectors.get()
@@ -200,11 +197,11 @@ class RunRecorder:
             edges = {(edge.source, edge.target) for edge in config.edges}
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
         reports = tuple(each.reports for each in known if each.recorder is self) if known else ()
-        run = Run(run_id, key, account, now, reports, sources, journey)
+        run = Run(run_id, key, task, account, reports, sources, journey)
         scope = Scope(run, account, run.accounts.copy())
         if sources and metadata:
             scope = self._scope(scope, metadata, task)
-        return scope if self.table.open(Step(scope, None, now, call, task)) else None
+        return scope if self.table.open(scope, call) else None
 
     def _scope(self, around: Scope, metadata: dict[str, object], task: str) -> Scope:
         """Return where a step is: in the scope around it, or in the named node that LangGraph says it is in."""

@@ -27,13 +27,14 @@ class Run:
     Args:
         root_run_id: LangChain's id of the root.
         key: What the root is known by, see `key_of`.
+        root_task: LangGraph's task that the root is in, "" outside one.
         account: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
-        now: When it started, in seconds.
         collectors: Lists that take the run's report.
         sources: How the AI Configs of its named nodes are chosen, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
 
     Attributes:
+        last_event: When it was heard of last, in seconds.
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys; of those that are no `Step`, LangGraph's task
             that they are in.
@@ -58,6 +59,7 @@ class Run:
         "nodes",
         "outcome",
         "root_run_id",
+        "root_task",
         "sources",
         "steps",
         "tasks",
@@ -67,14 +69,15 @@ class Run:
         self,
         root_run_id: object,
         key: object,
+        root_task: str,
         account: Account | None,
-        now: float,
         collectors: tuple[list[RunReport], ...],
         sources: Mapping[str, Choose],
         journey: Journey | None,
     ) -> None:
         self.root_run_id = root_run_id
         self.key = key
+        self.root_task = root_task
         self.account = account
         self.accounts = [account] if account else []
         self.collectors = collectors
@@ -83,7 +86,7 @@ class Run:
         self.nodes: dict[str, Account | None] = {}
         self.steps: dict[object, Step | str] = {}
         self.tasks: dict[str, object] = {}
-        self.last_event = now
+        self.last_event = 0.0
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
         self.interrupted = False
@@ -105,7 +108,7 @@ class Run:
 
     def task_again(self, task: str, key: object, parent: object, account: Account | None) -> None:
         """Note a step in a task that others were in before: a new attempt of it, if its parent is in another."""
-        above = self.steps.get(parent)
+        above = self.steps.get(parent, self.root_task)  # a parent that has ended is the root
         if task == (above.task if isinstance(above, Step) else above):
             return
         if account and self.tasks[task] is not None:
@@ -180,7 +183,7 @@ class Run:
         if step.call is not None:
             for account in step.scope.counted:
                 account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
-        if key == self.key:
+        if step.is_root:
             return self._root_ended(step, outcome, now)
         if step.is_visit:
             self._visit_ended(step, outcome, now)

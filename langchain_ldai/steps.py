@@ -77,10 +77,11 @@ class Step:
         task: LangGraph's task that it is in, "" outside one.
 
     Attributes:
+        is_root: Whether it is the root of its run.
         is_visit: Whether it is the root, or a visit of the account's named node.
     """
 
-    __slots__ = ("call", "is_visit", "scope", "started", "task")
+    __slots__ = ("call", "is_root", "is_visit", "scope", "started", "task")
 
     def __init__(
         self, scope: Scope, around: Scope | None, started: float, call: ModelCall | None, task: str
@@ -89,4 +90,5 @@ class Step:
         self.started = started
         self.call = call
         self.task = task
+        self.is_root = around is None
         self.is_visit = around is None or scope.account is not around.account

@@ -26,8 +26,8 @@ Deliver = Callable[[list[Due], list[Run]], None]
 class RunTable:
     """Owns every open run of a handler, and remembers the ids of those that have just ended.
 
-    The lock is reentrant: collecting an abandoned generator, which Python may do at any line, ends that
-    generator's run in the same thread.
+    Times are read under the lock, so that they are in the order of the events. It is reentrant: collecting an
+    abandoned generator, which Python may do at any line, ends that generator's run in the same thread.
 
     Args:
         deliver: Records what is due and reports the runs closed.
@@ -70,39 +70,43 @@ class RunTable:
         scope = self._scopes.get(key)
         return scope is not None and key in scope.run.steps
 
-    def is_late(self, run_id: object, parent_run_id: object, now: float) -> bool:
+    def is_late(self, run_id: object, parent_run_id: object) -> bool:
         """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
         with self._lock:
+            now = monotonic()
             is_late = self._left.has(key_of(parent_run_id), now)
             if is_late:
                 self._left.add(key_of(run_id), now)
             return is_late
 
-    def open(self, root: Step) -> bool:
-        """Hold a new run, whose root this is; return `False` where the root's id is open already."""
-        run, now = root.scope.run, root.started
+    def open(self, scope: Scope, call: ModelCall | None) -> bool:
+        """Hold a new run.
+
+        Args:
+            scope: Where its root is.
+            call: The model call that its root is, if it is one.
+
+        Returns:
+            `False`, where the root's id is open already.
+        """
+        run = scope.run
         with self._lock:
             if self.is_open(run.key):
                 return False
+            now = monotonic()
             is_full = self._ended or now >= self._next_look or len(self._runs) >= self._max_open_runs
             batch = self._make_room(now) if is_full else None
             self._runs[run] = None
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
-            self._add(run.key, root)
+            run.last_event = now
+            self._add(run.key, Step(scope, None, now, call, run.root_task))
         if batch is not None:
             self._deliver(batch.due, batch.closed)
         return True
 
     def start(
-        self,
-        key: object,
-        parent: object,
-        around: Scope,
-        scope: Scope,
-        call: ModelCall | None,
-        task: str,
-        now: float,
+        self, key: object, parent: object, around: Scope, scope: Scope, call: ModelCall | None, task: str
     ) -> bool:
         """Add a step to a run, and deliver what became due by it.
 
@@ -113,7 +117,6 @@ class RunTable:
             scope: Where it is itself.
             call: The model call that it is, if it is one.
             task: LangGraph's task that it is in, "" outside one.
-            now: When it started, in seconds.
 
         Returns:
             `False`, where the step is known already, or its run has been given up meanwhile.
@@ -122,7 +125,7 @@ class RunTable:
         with self._lock:
             if not run.is_held or (key in self._scopes and self.is_open(key)):
                 return False
-            run.last_event = now
+            run.last_event = now = monotonic()
             if task and run.tasks.setdefault(task, key) != key:
                 run.task_again(task, key, parent, scope.account)
             if call is None and scope is around:
@@ -144,12 +147,12 @@ class RunTable:
         with self._lock:
             return run.tool_started(account, name)
 
-    def first_token(self, run_id: object, step: Step, now: float) -> None:
+    def first_token(self, run_id: object, step: Step) -> None:
         """Note a model call's first chunk that carries something, and deliver what became due by it."""
         with self._lock:
             if self.awaiting.pop(key_of(run_id), None) is None:
                 return
-            due = step.scope.run.first_token(step, now)
+            due = step.scope.run.first_token(step, monotonic())
         if due:
             self._deliver(due, [])
 
@@ -176,7 +179,7 @@ class RunTable:
             if run.ended_at is None:
                 return
             is_closed = run.closed and not was_closed
-            self._settle(run, scope if key == run.key else None, now)
+            self._settle(run, scope if isinstance(step, Step) and step.is_root else None, now)
         if due or is_closed:
             self._deliver(due, [run] if is_closed else [])
 

@@ -1,20 +1,24 @@
 """What happens at the edges of a run: late steps, retries, streams without usage, trackers that fail."""
 
+import threading
+import time
+from collections.abc import Mapping
 from uuid import uuid4
 
 import pytest
-from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import LLMResult
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.retrievers import BaseRetriever
 from ldai import LDAIClient
 from ldclient import Context
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.support.chains import FIRST_TOKEN, QUESTION, chain, counts
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, TOKENS, chain, counts
+from tests.support.models import HELLO, USAGE, ScriptedChat
 
 EMPTY = LLMResult(generations=[])
+ANSWER = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
 
 
 class Provider(ScriptedChat):
@@ -154,3 +158,70 @@ def test_a_token_of_what_is_no_model_call_says_nothing(
     handler.on_chain_end({}, run_id=root)
 
     assert FIRST_TOKEN not in client.metrics(reports[0].run_id)
+
+
+def test_what_an_evicted_run_did_meanwhile_counts(
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A run that takes another's place has its config looked up first: the other ends only after that."""
+    root, call = uuid4(), uuid4()
+
+    def other_thread() -> None:
+        handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={})
+        time.sleep(0.02)
+
+    def choose(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
+        if "slow" in metadata:
+            thread = threading.Thread(target=other_thread)
+            thread.start()
+            thread.join()
+        return config
+
+    handler = LdAiHandler(choose, on_run_end=reports.append, max_open_runs=1)
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    time.sleep(0.02)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={"slow": True})
+
+    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+    assert client.metrics(reports[0].run_id)[DURATION][0] >= 40
+    assert TOKENS.items() <= client.metrics(reports[0].run_id).items()
+
+
+def test_a_step_may_take_the_id_of_its_ended_root(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Below a step that is still open the id is that step's child's; its end is not the root's a second time."""
+    root, step = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=step, parent_run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+    handler.on_chat_model_start({}, [[]], run_id=root, parent_run_id=step, metadata={})
+
+    handler.on_llm_end(ANSWER, run_id=step)
+    handler.on_llm_end(ANSWER, run_id=root)
+
+    assert [(report.outcome, report.summary.tokens) for report in reports] == [
+        (Outcome.SUCCESS, TokenUsage(total=26, input=20, output=6))
+    ]
+    assert handler.open_runs == 0
+
+
+@pytest.mark.parametrize(("task", "retries"), [("work:1", 0), ("", 1)], ids=["its task", "none"])
+def test_a_step_below_an_ended_root_is_a_retry_only_in_another_task(
+    handler: LdAiHandler, reports: list[RunReport], task: str, retries: int
+) -> None:
+    """Which task the root was in is known after its end: its own task does not begin anew below it."""
+    root, step, call = uuid4(), uuid4(), uuid4()
+    inside = {"langgraph_node": "work", "langgraph_checkpoint_ns": "work:1"}
+    handler.on_chain_start(None, {}, run_id=root, metadata=inside if task else {})
+    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={**inside})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=step, metadata={**inside})
+    handler.on_chain_end({}, run_id=root)
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), parent_run_id=root, metadata={**inside})
+    handler.on_llm_end(EMPTY, run_id=call)
+
+    assert [report.retries for report in reports] == [retries]
