@@ -51,7 +51,7 @@ test-load: $(READY) ## let processes race at full size: 1,000 runs for each ledg
 	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
 	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
 
-bench: ## measure what the handler costs beside other packages' (about half an hour; ARGS="--quick" for a glance)
+bench: ## measure what the handler costs beside other packages' (about twenty minutes; ARGS="--quick" for a glance)
 	@$(MAKE) --no-print-directory benchmark VENV=.venv-bench LOCK=requirements/bench.txt
 
 benchmark: $(READY)

@@ -107,6 +107,8 @@ def alternated(case: Case, arms: Sequence[Arm]) -> list[list[Sample]]:
     Garbage is collected before each block and not within it: all begin with the same memory.
     """
     taken: list[list[Sample]] = [[] for _ in arms]
+    gc.collect()
+    gc.freeze()  # what stays, such as what a package keeps of its traces, is not gone through before each block
     gc.disable()
     try:
         for number in range(case.blocks):

@@ -113,8 +113,6 @@ def run(options: Options, say: Say) -> Results:
         arms = make_arms(delivery, options.arms)
         results: Results = {"rounds": options.rounds, "machine": machine(), "versions": versions()}
         results |= {"absent": peers.absent(), "arms": [arm.name for arm in arms], "cases": {}}
-        # What exists by now stays, and need not be gone through before each block.
-        gc.freeze()
         for name in [name for name in cases if name in wanted]:
             say(name)
             results["cases"][name] = run_case(cases[name], arms, options.rounds)

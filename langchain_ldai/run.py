@@ -97,9 +97,8 @@ class Run:
 
     def add_node(self, node: str, account: Account | None) -> None:
         """Give a named node its account, unless it has one."""
-        if node not in self.nodes:
-            self.nodes[node] = account
-            self.accounts += [account] if account else []
+        if self.nodes.setdefault(node, account) is account and account:
+            self.accounts.append(account)
 
     def counted_for(self, account: Account | None) -> Sequence[Account]:
         """Return the accounts that a model call of an account counts for: an agent graph counts its nodes' too."""
@@ -150,11 +149,9 @@ class Run:
     def tools_due(self) -> list[Due]:
         """Return the tool calls that came before the first model call."""
         self.has_tool_calls = False
-        found = []
+        found = [Due(account.tracker, tool_calls=account.tools) for account in self.accounts if account.tools]
         for account in self.accounts:
-            if account.tools:
-                found.append(Due(account.tracker, tool_calls=account.tools))
-                account.tools = []
+            account.tools = []
         return found
 
     def let_go(self) -> None:

@@ -36,6 +36,13 @@ def results() -> Results:
     return run(options, lambda name: None)
 
 
+@pytest.fixture(autouse=True)
+def thaw() -> Generator[None]:
+    """Let the garbage collector see again what a measurement has set aside."""
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def delivery() -> Generator[Delivery]:
     """A client with a LaunchDarkly on this machine."""

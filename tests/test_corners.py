@@ -225,3 +225,38 @@ def test_a_step_below_an_ended_root_is_a_retry_only_in_another_task(
     handler.on_llm_end(EMPTY, run_id=call)
 
     assert [report.retries for report in reports] == [retries]
+
+
+def test_a_task_that_succeeded_is_no_retry_when_it_starts_again(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """As the tasks of a subgraph do whose own node is retried: only the node's attempt is repeated."""
+    root, first = uuid4(), uuid4()
+    task = {"langgraph_checkpoint_ns": "outer:1|inner:2"}
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chain_start(None, {}, run_id=first, parent_run_id=root, metadata={**task})
+    handler.on_chain_end({}, run_id=first)
+
+    handler.on_chat_model_start({}, [[]], run_id=(again := uuid4()), parent_run_id=root, metadata={**task})
+    handler.on_llm_end(EMPTY, run_id=again)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.retries for report in reports] == [0]
+
+
+def test_an_event_that_makes_no_sense_is_logged_once(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is raised into the chain, and the run that goes on is not disturbed."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+
+    for _ in range(2):
+        handler.on_chain_start(None, {}, run_id=[], metadata={})
+        handler.on_chain_end({}, run_id=[])
+
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+    assert [record.name for record in caplog.records] == ["langchain_ldai.boundary"] * 2
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
