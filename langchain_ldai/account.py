@@ -7,7 +7,7 @@ from typing import Final, Literal, Protocol
 from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import Claims
 from langchain_ldai.journey import Journey
-from langchain_ldai.metrics import MetricSummary, TokenUsage
+from langchain_ldai.metrics import MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai.outcome import Outcome
 from langchain_ldai.resumption import RunIdentity
 from langchain_ldai.stopwatch import Stopwatch
@@ -44,33 +44,30 @@ class RunTracker(Protocol):
     @property
     def summary(self) -> MetricSummary: ...
     def track_tool_call(self, key: str) -> None: ...
-    def take_missing(
-        self,
-        time_to_first_token_ms: int | None,
-        duration_ms: int | None,
-        tokens: TokenUsage | None,
-        success: bool | None,
-    ) -> list[Delivery]: ...
+    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]: ...
 
 
 @dataclass(slots=True)
 class Due:
-    """Metrics that have become final and are to be recorded, outside the lock; times in whole milliseconds."""
+    """What has become final and is to be recorded, outside the lock.
+
+    Args:
+        tracker: Takes it.
+        values: Metrics by slot.
+        tool_calls: The tools that were called, by name.
+        journey: The way through an agent graph.
+    """
 
     tracker: RunTracker
-    duration_ms: int | None = None
-    tokens: TokenUsage | None = None
-    success: bool | None = None
-    time_to_first_token_ms: int | None = None
+    values: dict[Slot, Value]
     tool_calls: Sequence[str] = ()
     journey: Journey | None = None
 
     def deliveries(self) -> list[Delivery]:
         """Return a call for each metric, so that one that fails keeps no other back."""
         tracker = self.tracker
-        if self.tool_calls:
-            return [(tracker.track_tool_call, (name,)) for name in self.tool_calls]
-        found = tracker.take_missing(self.time_to_first_token_ms, self.duration_ms, self.tokens, self.success)
+        found = tracker.take_missing(self.values) if self.values else []
+        found += [(tracker.track_tool_call, (name,)) for name in self.tool_calls]
         if self.journey is not None:
             found.append((self.journey.record, ()))
         return found
@@ -156,17 +153,23 @@ class Account:
         if self._first_token_known:
             return None
         self._first_token_known = True
-        return Due(self.tracker, time_to_first_token_ms=int((now - started) * 1000))
+        return Due(self.tracker, {"time_to_first_token_ms": int((now - started) * 1000)})
 
     def success_due(self) -> Due | None:
         """Return the outcome, where it is one that is recorded."""
         success = _RECORDED.get(self.outcome)
         if success is None or not self.model_calls:
             return None
-        return Due(self.tracker, success=success)
+        return Due(self.tracker, {"success": success})
 
     def final_due(self) -> Due | None:
         """Return everything that is final once the run is closed; nothing without a model call."""
         if not self.model_calls:
             return None
-        return Due(self.tracker, int(self.watch.elapsed() * 1000), self._tokens, _RECORDED.get(self.outcome))
+        values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
+        if self._tokens is not None:
+            values["tokens"] = self._tokens
+        success = _RECORDED.get(self.outcome)
+        if success is not None:
+            values["success"] = success
+        return Due(self.tracker, values)

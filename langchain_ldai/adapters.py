@@ -1,12 +1,13 @@
 """Trackers of other makes, and of agent graphs, as a run uses one."""
 
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import Claims
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.journey import Journey
-from langchain_ldai.metrics import Feedback, MetricSummary, TokenUsage
+from langchain_ldai.metrics import Feedback, MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai.resumption import RunIdentity, decode
 
 
@@ -62,26 +63,25 @@ class OfficialTracker:
         """Record one call of a tool."""
         self.original.track_tool_call(key)
 
-    def take_missing(
-        self,
-        time_to_first_token_ms: int | None,
-        duration_ms: int | None,
-        tokens: TokenUsage | None,
-        success: bool | None,
-    ) -> list[Delivery]:
+    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
         """Return the calls that record those of the given metrics that have not been recorded."""
         known, original = self.summary, self.original
         found: list[Delivery] = []
-        if time_to_first_token_ms is not None and known.time_to_first_token_ms is None:
-            found.append((original.track_time_to_first_token, (time_to_first_token_ms,)))
-        if duration_ms is not None and known.duration_ms is None:
-            found.append((original.track_duration, (duration_ms,)))
-        if tokens and known.tokens is None:
-            found.append((original.track_tokens, (tokens,)))
-        if success is not None and known.success is None:
-            found.append((original.track_success if success else original.track_error, ()))
+        for slot, value in values.items():
+            if getattr(known, slot) is not None:
+                continue
+            if slot == "success":
+                found.append((original.track_success if value else original.track_error, ()))
+            else:
+                found.append((getattr(original, _TRACK[slot]), (value,)))
         return found
 
+
+_TRACK: Final[Mapping[Slot, str]] = {
+    "time_to_first_token_ms": "track_time_to_first_token",
+    "duration_ms": "track_duration",
+    "tokens": "track_tokens",
+}
 
 _SUMMARY_FIELDS: Final = {
     "duration_ms": "duration_ms",
@@ -130,15 +130,10 @@ class GraphRunTracker:
     def track_tool_call(self, key: str) -> None:
         """Leave a tool call alone: LaunchDarkly counts those of nodes only."""
 
-    def take_missing(
-        self,
-        time_to_first_token_ms: int | None,
-        duration_ms: int | None,
-        tokens: TokenUsage | None,
-        success: bool | None,
-    ) -> list[Delivery]:
+    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
         """Record what has not been recorded, and return the calls that deliver it; a graph has no first token."""
-        return self.original.take_missing(success, duration_ms, tokens)
+        known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
+        return self.original.take_missing(known)
 
     def record_journey(self, journey: Journey) -> None:
         """Record the way through the graph, and each handoff on it."""

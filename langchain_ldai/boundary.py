@@ -52,9 +52,9 @@ class Boundary:
         except Exception as failure:  # noqa: BLE001
             self._caught(failure, run_id, action)
 
-    def run_each(self, run_id: object, actions: Iterable[Delivery]) -> None:
-        """Run each action by itself, as `run` does, so that one that fails keeps no other back."""
-        for action, args in actions:
+    def run_each(self, run_id: object, find: Callable[[], Iterable[Delivery]]) -> None:
+        """Run each of the calls found by itself, as `run` does, so that one that fails keeps no other back."""
+        for action, args in self.run(run_id, find) or ():
             try:
                 action(*args)
             except Exception as error:  # noqa: BLE001

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from langchain_ldai import events
-from langchain_ldai.boundary import Delivery
 from langchain_ldai.metrics import TokenUsage, whole_milliseconds
 from langchain_ldai.resumption import GraphRunIdentity, encode_graph
 from langchain_ldai.slots import Event, Send, SlotTracker
@@ -124,35 +123,17 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
 
         For instrumentation that gives way to what its user recorded: nothing is logged.
         """
-        duration = None if duration_ms is None else whole_milliseconds(duration_ms)
-        for deliver, parts in self.take_missing(success, duration, tokens or None, path):
-            deliver(*parts)
-
-    def take_missing(
-        self,
-        success: bool | None,
-        duration_ms: int | None,
-        tokens: TokenUsage | None,
-        path: Iterable[str] | None = None,
-    ) -> list[Delivery]:
-        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one.
-
-        Args:
-            success: Whether the graph's run succeeded.
-            duration_ms: Whole milliseconds.
-            tokens: A usage of which something is known.
-            path: Keys of the nodes that were visited.
-        """
         values: dict[_Slot, _Value] = {}
         if path is not None:
             values["path"] = tuple(path)
         if duration_ms is not None:
-            values["duration_ms"] = duration_ms
-        if tokens is not None:
+            values["duration_ms"] = whole_milliseconds(duration_ms)
+        if tokens:
             values["tokens"] = tokens
         if success is not None:
             values["success"] = success
-        return self._take_missing(values)
+        for deliver, parts in self.take_missing(values):
+            deliver(*parts)
 
     def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
         data = self._data.copy()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from numbers import Real
 from reprlib import repr as short_repr
+from typing import Literal
 
 
 class Feedback(StrEnum):
@@ -108,6 +109,12 @@ class MetricSummary:
     feedback: Feedback | None = None
     tool_calls: tuple[str, ...] = ()
     resumption_token: str = field(repr=False)
+
+
+Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
+"""Where a tracker records a value, once; times in whole milliseconds."""
+
+Value = int | bool | TokenUsage | Feedback
 
 
 def whole_milliseconds(ms: float) -> int:

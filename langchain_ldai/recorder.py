@@ -99,7 +99,7 @@ class RunRecorder:
             around, parent = self._hidden_parent()
         task = str(metadata.get(_TASK, "")) if metadata else ""
         if around is None:
-            scope = self._open(run_id, parent_run_id, metadata, call, task)
+            scope = self._open(key, run_id, parent_run_id, metadata, call, task)
         else:
             scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
             if not self.table.start(key, parent, around, scope, call, task):
@@ -177,6 +177,7 @@ class RunRecorder:
 
     def _open(
         self,
+        key: object,
         run_id: object,
         parent_run_id: object,
         metadata: Metadata,
@@ -184,8 +185,7 @@ class RunRecorder:
         task: str,
     ) -> Scope | None:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
-        key = key_of(run_id)
-        if self.table.is_open(key) or (parent_run_id and self.table.is_late(run_id, parent_run_id)):
+        if self.table.is_open(key) or (parent_run_id and self.table.is_late(key, key_of(parent_run_id))):
             return None
         config = account = journey = None
         sources, known = self._nodes, collectors.get()
@@ -231,8 +231,7 @@ class RunRecorder:
 
     def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
         for due in due_now:
-            run_id = due.tracker.identity.run_id
-            self._boundary.run_each(run_id, self._boundary.run(run_id, due.deliveries) or ())
+            self._boundary.run_each(due.tracker.identity.run_id, due.deliveries)
         for run in closed:
             if run.collectors or self._on_run_end is not None:
                 self._boundary.run(run.root_run_id, self._report, run)

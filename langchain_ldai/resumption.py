@@ -28,6 +28,9 @@ if hasattr(os, "register_at_fork"):
 
 _quoted: Final = json.encoder.encode_basestring_ascii
 _TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+"""The digit that says how the id is made, by a random one (RFC 9562, section 4.1)."""
+
 _TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -71,20 +74,18 @@ def new_run_id() -> str:
     Its numbers do not come from the operating system one by one, as those of `uuid4()` do: to ask it lets
     another thread go on, and a chain would wait for that. They are no secret.
     """
-    parts = _bits(32), _bits(16), _bits(12), 0x8000 | _bits(14), _bits(48)
-    return "%08x-%04x-4%03x-%04x-%012x" % parts  # noqa: UP031  takes two thirds of what `format` does
+    text = _bits(128).to_bytes(16, "big").hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def encode(identity: RunIdentity) -> str:
     """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
-    run_id, key, variation_key, version, graph_key = identity
-    return _token(run_id, _after_run_id(CONFIG_KEY, key, variation_key, version, graph_key))
+    return _token(identity.run_id, _after_run_id(identity[1:], CONFIG_KEY))
 
 
 def encode_graph(identity: GraphRunIdentity) -> str:
     """Return the resumption token of a run of an agent graph (spec section 7)."""
-    run_id, graph_key, variation_key, version = identity
-    return _token(run_id, _after_run_id(GRAPH_KEY, graph_key, variation_key, version))
+    return _token(identity.run_id, _after_run_id((*identity[1:], ""), GRAPH_KEY))
 
 
 def decode(token: str) -> RunIdentity:
@@ -137,8 +138,9 @@ def _token(run_id: str, rest: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _after_run_id(key_name: str, key: str, variation_key: str, version: int, graph_key: str = "") -> str:
+def _after_run_id(rest: tuple[str, str, int, str], key_name: str) -> str:
     """Return what a token says after the run's id, the same in all runs of an AI Config."""
+    key, variation_key, version, graph_key = rest
     text = f',"{key_name}":{_quoted(key)}'
     if variation_key:
         text += f',"{VARIATION_KEY}":{_quoted(variation_key)}'

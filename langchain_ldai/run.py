@@ -149,7 +149,7 @@ class Run:
     def tools_due(self) -> list[Due]:
         """Return the tool calls that came before the first model call."""
         self.has_tool_calls = False
-        found = [Due(account.tracker, tool_calls=account.tools) for account in self.accounts if account.tools]
+        found = [Due(account.tracker, {}, account.tools) for account in self.accounts if account.tools]
         for account in self.accounts:
             account.tools = []
         return found

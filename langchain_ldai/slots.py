@@ -77,8 +77,12 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         for event in self._events(slot, value):
             self._send(*event)
 
-    def _take_missing(self, values: dict[SlotT, ValueT]) -> list[Delivery]:
-        """Record those values whose slots are free, and return what then delivers them."""
+    def take_missing(self, values: dict[SlotT, ValueT]) -> list[Delivery]:
+        """Record those values whose slots are free, and return the calls that deliver them, to be made one by one.
+
+        Args:
+            values: By slot; the usage is one of which something is known.
+        """
         with self._lock:
             if self._recorded:
                 values = {slot: value for slot, value in values.items() if slot not in self._recorded}

@@ -70,13 +70,13 @@ class RunTable:
         scope = self._scopes.get(key)
         return scope is not None and key in scope.run.steps
 
-    def is_late(self, run_id: object, parent_run_id: object) -> bool:
+    def is_late(self, key: object, parent: object) -> bool:
         """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
         with self._lock:
             now = monotonic()
-            is_late = self._left.has(key_of(parent_run_id), now)
+            is_late = self._left.has(parent, now)
             if is_late:
-                self._left.add(key_of(run_id), now)
+                self._left.add(key, now)
             return is_late
 
     def open(self, scope: Scope, call: ModelCall | None) -> bool:
@@ -91,7 +91,7 @@ class RunTable:
         """
         run = scope.run
         with self._lock:
-            if self.is_open(run.key):
+            if run.key in self._scopes and self.is_open(run.key):
                 return False
             now = monotonic()
             is_full = self._ended or now >= self._next_look or len(self._runs) >= self._max_open_runs

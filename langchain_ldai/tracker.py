@@ -5,16 +5,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from reprlib import repr as short_repr
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from langchain_ldai import events
-from langchain_ldai.boundary import Delivery
 from langchain_ldai.metrics import (
     AiMetrics,
     Feedback,
     JudgeResult,
     MetricSummary,
+    Slot,
     TokenUsage,
+    Value,
     whole_milliseconds,
 )
 from langchain_ldai.operations import OperationTracking
@@ -23,16 +24,14 @@ from langchain_ldai.slots import Event, Send, SlotTracker
 
 __all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
 
-_Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
-_Value = int | bool | TokenUsage | Feedback
-
-_MILLISECONDS_EVENT: Final[dict[_Slot, str]] = {
+_MILLISECONDS_EVENT: Final[dict[Slot, str]] = {
     "duration_ms": events.DURATION,
     "time_to_first_token_ms": events.TIME_TO_FIRST_TOKEN,
 }
 _TOTAL, _INPUT, _OUTPUT = events.TOKENS_TOTAL, events.TOKENS_INPUT, events.TOKENS_OUTPUT
-_OUTCOME_EVENT: Final = {True: events.SUCCESS, False: events.ERROR}
-_FEEDBACK_EVENT: Final = {
+_EVENT: Final[Mapping[object, str]] = {
+    True: events.SUCCESS,
+    False: events.ERROR,
     Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
     Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
 }
@@ -60,7 +59,7 @@ def model_data(
 UNKNOWN_MODEL: Final = model_data()
 
 
-class LdAiConfigTracker(SlotTracker[RunIdentity, _Slot, _Value], OperationTracking):
+class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking):
     """Records the metrics of one run, each at most once, under the run's `run_id` (spec section 4).
 
     Made by `config.create_tracker()` for a new run, or by `client.create_tracker(token, context)` for a
@@ -219,47 +218,26 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, _Slot, _Value], OperationTracki
 
         For instrumentation that gives way to what its user recorded: nothing is logged.
         """
-        first = None if time_to_first_token_ms is None else whole_milliseconds(time_to_first_token_ms)
-        duration = None if duration_ms is None else whole_milliseconds(duration_ms)
-        for deliver, parts in self.take_missing(first, duration, tokens or None, success):
-            deliver(*parts)
-
-    def take_missing(
-        self,
-        time_to_first_token_ms: int | None,
-        duration_ms: int | None,
-        tokens: TokenUsage | None,
-        success: bool | None,
-    ) -> list[Delivery]:
-        """Record what `record_missing` records, but return the calls that deliver it, to be made one by one.
-
-        Args:
-            time_to_first_token_ms: Whole milliseconds.
-            duration_ms: Whole milliseconds.
-            tokens: A usage of which something is known.
-            success: Whether the run succeeded.
-        """
-        values: dict[_Slot, _Value] = {}
+        values: dict[Slot, Value] = {}
         if time_to_first_token_ms is not None:
-            values["time_to_first_token_ms"] = time_to_first_token_ms
+            values["time_to_first_token_ms"] = whole_milliseconds(time_to_first_token_ms)
         if duration_ms is not None:
-            values["duration_ms"] = duration_ms
-        if tokens is not None:
+            values["duration_ms"] = whole_milliseconds(duration_ms)
+        if tokens:
             values["tokens"] = tokens
         if success is not None:
             values["success"] = success
-        return self._take_missing(values)
+        for deliver, parts in self.take_missing(values):
+            deliver(*parts)
 
-    def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
+    def _events(self, slot: Slot, value: Value) -> Sequence[Event]:
         data = self._data
+        if type(value) is int:
+            return [(_MILLISECONDS_EVENT[slot], data.copy(), value)]
         if isinstance(value, TokenUsage):
             counts = (_TOTAL, value.total), (_INPUT, value.input), (_OUTPUT, value.output)
             return [(name, data.copy(), count) for name, count in counts if count > 0]
-        if isinstance(value, Feedback):
-            return [(_FEEDBACK_EVENT[value], data.copy(), 1)]
-        if isinstance(value, bool):
-            return [(_OUTCOME_EVENT[value], data.copy(), 1)]
-        return [(_MILLISECONDS_EVENT[slot], data.copy(), value)]
+        return [(_EVENT[value], data.copy(), 1)]
 
 
 def _valid(feedback: Feedback) -> Feedback:
