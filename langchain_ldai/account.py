@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from langchain_ldai.boundary import Delivery
 from langchain_ldai.claims import Claims
@@ -24,6 +24,7 @@ _RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcom
 """The outcomes that are recorded, and whether as a success."""
 
 
+@runtime_checkable
 class Sealer(Protocol):
     """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
 

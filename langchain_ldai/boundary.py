@@ -19,15 +19,18 @@ Delivery = tuple[Callable[..., object], tuple[object, ...]]
 
 
 class Boundary:
-    """Keeps what fails in a handler, or in what it calls, from the chain: logs it once a place, and goes on."""
+    """Keeps what fails in a handler, or in what it calls, from the chain: logs it once, and goes on.
+
+    Once is once for each action and type of exception.
+    """
 
     __slots__ = ("_logged",)
 
     def __init__(self) -> None:
-        self._logged: set[str] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def run(self, run_id: object, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
-        """Return the action's result; where it raises, `None`, and log it with the run's id, once an action."""
+        """Return the action's result; where it raises, `None`, and log that once, with the run's id."""
         try:
             return action(*args)
         except Exception as error:  # noqa: BLE001
@@ -62,10 +65,11 @@ class Boundary:
 
     def _caught(self, error: Exception, run_id: object, action: object) -> None:
         place = getattr(action, "__qualname__", type(action).__qualname__)
-        if place not in self._logged:
-            self._logged.add(place)
+        kind = place, type(error).__name__
+        if kind not in self._logged:
+            self._logged.add(kind)
             _log.error(
-                "%s failed for run %s; further failures there are not logged: %s",
+                "%s failed for run %s; further such failures there are not logged: %s",
                 place,
                 run_id,
                 without_message(error),

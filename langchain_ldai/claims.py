@@ -9,10 +9,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from importlib import import_module
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 from uuid import uuid4
 
 from langchain_ldai.boundary import Boundary
+from langchain_ldai.checks import check_function, check_seconds
 from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
@@ -73,19 +75,9 @@ class Claims:
         ledger: Where slots are claimed.
         on_error: What becomes of a metric whose claim could not be made in time.
         timeout: Seconds for which a claim is attempted.
-
-    Raises:
-        TypeError: If the ledger is none.
-        ValueError: If an option has a value it cannot have.
     """
 
-    def __init__(self, ledger: Ledger, on_error: OnLedgerError = "drop", timeout: float = 60.0) -> None:
-        if not isinstance(ledger, Ledger):
-            raise TypeError(f"a ledger has claim(run, slots, claimant); {type(ledger).__name__} has not")
-        if on_error not in ("drop", "send"):
-            raise ValueError(f'on_ledger_error is "drop" or "send", not {on_error!r}')
-        if not timeout > 0:
-            raise ValueError(f"ledger_timeout is a number of seconds above 0, not {timeout!r}")
+    def __init__(self, ledger: Ledger, on_error: OnLedgerError, timeout: float) -> None:
         self.ledger = ledger
         # Only who has a ledger waits for it; and when a process ends it is late to import anything.
         self._tenacity = import_module("tenacity")
@@ -115,7 +107,7 @@ class Claims:
             if not is_one_too_many:
                 self._pending.setdefault(run, []).append(claim)
         if is_one_too_many:
-            self._give_up([claim])
+            self._give_up([claim], "too many claims wait")
         elif threading.main_thread().is_alive():
             self._have_worker()
         else:
@@ -173,8 +165,8 @@ class Claims:
         )
         try:
             granted = attempts(lambda: set(self.ledger.claim(run, list(first), claimant)))
-        except self._tenacity.RetryError:
-            self._give_up(claims)
+        except self._tenacity.RetryError as failure:
+            self._give_up(claims, "the ledger could not claim it in time", failure.last_attempt.exception())
             return
         for claim in claims:
             is_granted = claim.slot in granted and claim is first[claim.slot]
@@ -182,16 +174,45 @@ class Claims:
                 self._boundary.run(run, claim.send, *claim.args)
             claim.granted.set_result(is_granted)
 
-    def _give_up(self, claims: list[_Claim]) -> None:
+    def _give_up(self, claims: list[_Claim], reason: str, cause: BaseException | None = None) -> None:
         slots = ", ".join(claim.slot for claim in claims)
         done = "sent without a claim" if self._on_error == "send" else "dropped"
-        _log.error("the ledger cannot be reached: %s of run %s %s", slots, claims[0].run, done)
+        if cause is not None:
+            place = extract_tb(cause.__traceback__)[-1]
+            reason += f", {type(cause).__name__} at {place.filename}:{place.lineno}"
+        _log.error("%s of run %s %s: %s", slots, claims[0].run, done, reason)
         for claim in claims:
             if self._on_error == "send":
                 self._boundary.run(claim.run, claim.send, *claim.args)
                 claim.granted.set_result(True)
             else:
-                claim.granted.set_exception(LedgerUnavailableError(f"{claim.slot} could not be claimed"))
+                unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: {reason}")
+                unavailable.__cause__ = cause
+                claim.granted.set_exception(unavailable)
+
+
+def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> Claims | None:
+    """Return what claims slots in a ledger; `None` without one.
+
+    Args:
+        ledger: Where slots are claimed.
+        on_error: What becomes of a metric whose claim could not be made in time.
+        timeout: Seconds for which a claim is attempted.
+
+    Raises:
+        TypeError: If the ledger is none, or an option is of another type.
+        ValueError: If an option has a value it cannot have.
+    """
+    if on_error not in ("drop", "send"):
+        raise ValueError(f'on_ledger_error is "drop" or "send", not {on_error!r}')
+    check_seconds("ledger_timeout", timeout)
+    if ledger is None:
+        return None
+    if not isinstance(ledger, Ledger) or isinstance(ledger, type):
+        given = f"the class {ledger.__name__}" if isinstance(ledger, type) else type(ledger).__name__
+        raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given}")
+    check_function("the ledger's claim", ledger.claim)
+    return Claims(ledger, on_error, timeout)
 
 
 class ClaimingSend:

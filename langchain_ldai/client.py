@@ -1,12 +1,13 @@
 """The clients that evaluate AI Configs and resume runs, over the synchronous and asynchronous `ldclient`."""
 
 import asyncio
+import inspect
 from collections.abc import Iterable
 
-from ldclient import Context
+from ldclient import Context, LDClient
 
 from langchain_ldai import events
-from langchain_ldai.claims import Claims, Ledger, OnLedgerError
+from langchain_ldai.claims import Ledger, OnLedgerError, claims_in
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
     LdAiAgentConfigDefault,
@@ -41,7 +42,7 @@ class LdAiClient(AiClient):
         ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
 
     Raises:
-        TypeError: If the ledger is none.
+        TypeError: If the client is asynchronous or none, the ledger is none, or an option is of another type.
         ValueError: If an option has a value it cannot have.
     """
 
@@ -53,8 +54,10 @@ class LdAiClient(AiClient):
         on_ledger_error: OnLedgerError = "drop",
         ledger_timeout: float = 60.0,
     ) -> None:
-        claims = Claims(ledger, on_ledger_error, ledger_timeout) if ledger is not None else None
-        super().__init__(client, claims)
+        _check_client(client, "LDClient")
+        if inspect.iscoroutinefunction(getattr(client, "variation", None)):
+            raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
+        super().__init__(client, claims_in(ledger, on_ledger_error, ledger_timeout))
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -177,9 +180,11 @@ class AsyncLdAiClient(AiClient):
         on_ledger_error: OnLedgerError = "drop",
         ledger_timeout: float = 60.0,
     ) -> None:
-        claims = Claims(ledger, on_ledger_error, ledger_timeout) if ledger is not None else None
+        _check_client(client, "AsyncLDClient")
+        if isinstance(client, LDClient):
+            raise TypeError("an LDClient is synchronous: use LdAiClient, or give an AsyncLDClient")
         self._events = LoopSink(client)
-        super().__init__(self._events, claims)
+        super().__init__(self._events, claims_in(ledger, on_ledger_error, ledger_timeout))
         self._flags = client
 
     def _sender(self, context: Context) -> Send:
@@ -259,3 +264,10 @@ class AsyncLdAiClient(AiClient):
 
     async def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
         return call.read(await self._flags.variation(call.key, call.context, call.fallback))
+
+
+def _check_client(client: object, expected: str) -> None:
+    if not (hasattr(client, "variation") and hasattr(client, "track")):
+        raise TypeError(
+            f"a client is an ldclient.{expected}, or has its variation() and track(), not {type(client).__name__}"
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import freeze_object
-from langchain_ldai.resumption import RunIdentity, decode, new_run_id
+from langchain_ldai.resumption import RunIdentity, check_run_id, decode, new_run_id
 from langchain_ldai.tracker import LdAiConfigTracker, Send
 
 if TYPE_CHECKING:
@@ -19,10 +19,18 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a prompt."""
+    """One message of a prompt.
+
+    Raises:
+        TypeError: If the content is no text.
+    """
 
     role: Role
     content: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, str):
+            raise TypeError(f"a Message's content is a str, not {type(self.content).__name__}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,12 @@ class LdAiConfig:
 
         Args:
             run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
+
+        Raises:
+            TypeError: If the id is not a string.
         """
+        if run_id is not None:
+            check_run_id(run_id)
         parts = self._parts
         identity = RunIdentity(run_id or new_run_id(), self.key, self.variation_key, self.version, parts.graph_key)
         return LdAiConfigTracker(identity, parts.send, parts.model)

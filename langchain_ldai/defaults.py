@@ -1,8 +1,9 @@
 """What to use where LaunchDarkly serves nothing usable: defaults, written as flag payloads; pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from reprlib import repr as short_repr
+from typing import ClassVar, Final, cast
 
 from langchain_ldai.config import (
     JudgeAttachment,
@@ -24,6 +25,9 @@ class LdAiCompletionConfigDefault:
         messages: The prompt; mustache tags in it are filled in like those of a served config.
         tools: Tools by key.
         judges: Judges that are to score runs.
+
+    Raises:
+        TypeError: If a part is of another type: it would be found out in an outage, when the default is used.
     """
 
     enabled: bool | None = None
@@ -34,6 +38,9 @@ class LdAiCompletionConfigDefault:
     judges: Sequence[JudgeAttachment] = ()
 
     mode: ClassVar = "completion"
+
+    def __post_init__(self) -> None:
+        _check(self)
 
     def to_payload(self) -> dict[str, object]:
         """Return the default in the flag payload's form (spec section 1)."""
@@ -57,6 +64,9 @@ class LdAiAgentConfigDefault:
 
     mode: ClassVar = "agent"
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def to_payload(self) -> dict[str, object]:
         """Return the default in the flag payload's form (spec section 1)."""
         return {
@@ -78,6 +88,9 @@ class LdAiJudgeConfigDefault:
 
     mode: ClassVar = "judge"
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def to_payload(self) -> dict[str, object]:
         """Return the default in the flag payload's form (spec section 1)."""
         return {
@@ -94,6 +107,39 @@ class LdAiAgentConfigRequest:
     key: str
     default: LdAiAgentConfigDefault | None = None
     variables: Mapping[str, object] | None = None
+
+
+_Default = LdAiCompletionConfigDefault | LdAiAgentConfigDefault | LdAiJudgeConfigDefault
+
+_PARTS: Final[Mapping[str, type]] = {
+    "enabled": bool,
+    "model": ModelConfig,
+    "provider": ProviderConfig,
+    "instructions": str,
+    "evaluation_metric_key": str,
+}
+_LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachment}
+
+
+def _check(default: _Default) -> None:
+    """Raise `TypeError` where a part has a type that it cannot have."""
+    for name in default.__slots__:
+        value, expected = getattr(default, name), ""
+        if name == "tools" and not _are(value or {}, Mapping, ToolConfig):
+            expected = "a dictionary of ToolConfig by key"
+        elif name in _LISTS and not _are(value, Sequence, _LISTS[name]):
+            expected = f"a list of {_LISTS[name].__name__}"
+        elif name in _PARTS and not (value is None or isinstance(value, _PARTS[name])):
+            expected = f"a {_PARTS[name].__name__}"
+        if expected:
+            raise TypeError(f"{type(default).__name__}: {name} is {expected}, not {short_repr(value)}")
+
+
+def _are(values: object, collection: type, kind: type) -> bool:
+    if not isinstance(values, collection):
+        return False
+    items = values.values() if isinstance(values, Mapping) else values
+    return all(isinstance(item, kind) for item in cast(Iterable[object], items))
 
 
 def _base(

@@ -11,7 +11,7 @@ from typing import Final, Generic, Protocol, Self, TypeVar
 from ldclient import Context
 
 from langchain_ldai import events
-from langchain_ldai.claims import ClaimingSend, Claims, Ledger, OnLedgerError
+from langchain_ldai.claims import ClaimingSend, Claims, Ledger, OnLedgerError, claims_in
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
     LdAiAgentConfigDefault,
@@ -21,7 +21,7 @@ from langchain_ldai.defaults import (
 )
 from langchain_ldai.graph import LdAiAgentGraph, parse_graph
 from langchain_ldai.graph_tracker import LdAiGraphTracker
-from langchain_ldai.interpolation import renderer
+from langchain_ldai.interpolation import check_context, renderer
 from langchain_ldai.payload import (
     JUDGE_PLACEHOLDERS,
     Payload,
@@ -102,7 +102,7 @@ class AiClient:
     def with_ledger(self, ledger: Ledger, *, on_error: OnLedgerError = "drop", timeout: float = 60.0) -> Self:
         """Return a client like this one whose trackers claim their slots in another ledger."""
         other = copy(self)
-        other._claims = Claims(ledger, on_error, timeout)
+        other._claims = claims_in(ledger, on_error, timeout)
         return other
 
     def create_tracker(self, token: str, context: Context) -> LdAiConfigTracker:
@@ -132,6 +132,7 @@ class AiClient:
         return LdAiGraphTracker(decode_graph(token), self._sender(context))
 
     def _sender(self, context: Context) -> Send:
+        check_context(context)
         track = self._sink.track
 
         def send(event_name: str, data: Mapping[str, object], metric_value: float) -> None:
@@ -147,8 +148,9 @@ class AiClient:
         default: LdAiCompletionConfigDefault | None,
         render: Render,
     ) -> Evaluation[LdAiCompletionConfig]:
+        call = self._evaluation(key, context, default, LdAiCompletionConfigDefault, parse_completion, render)
         self._sink.track(usage_event, context, key, 1)
-        return self._evaluation(key, context, default or LdAiCompletionConfigDefault(), parse_completion, render)
+        return call
 
     def _agent(
         self,
@@ -159,7 +161,7 @@ class AiClient:
         graph_key: str = "",
     ) -> Evaluation[LdAiAgentConfig]:
         parse = partial(parse_agent, graph_key=graph_key)
-        return self._evaluation(key, context, default or LdAiAgentConfigDefault(), parse, render)
+        return self._evaluation(key, context, default, LdAiAgentConfigDefault, parse, render)
 
     def _one_agent(
         self,
@@ -169,22 +171,26 @@ class AiClient:
         default: LdAiAgentConfigDefault | None,
         render: Render,
     ) -> Evaluation[LdAiAgentConfig]:
+        call = self._agent(key, context, default, render)
         self._sink.track(usage_event, context, key, 1)
-        return self._agent(key, context, default, render)
+        return call
 
     def _agents(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
     ) -> list[Evaluation[LdAiAgentConfig]]:
+        if isinstance(requests, str):
+            raise TypeError(f"agent_configs takes a list of keys or requests, not one text: [{requests!r}]")
         wanted = [LdAiAgentConfigRequest(item) if isinstance(item, str) else item for item in requests]
-        self._sink.track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
-        return [
+        calls = [
             self._agent(item.key, context, item.default, renderer(item.key, context, item.variables))
             for item in wanted
         ]
+        self._sink.track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
+        return calls
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
-        self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
         send = self._sender(context)
+        self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def read(value: object) -> GraphEvaluation:
             graph = parse_graph(key, value, send)
@@ -205,16 +211,26 @@ class AiClient:
         default: LdAiJudgeConfigDefault | None,
         render: Render,
     ) -> Evaluation[LdAiJudgeConfig]:
+        call = self._evaluation(key, context, default, LdAiJudgeConfigDefault, parse_judge, render)
         self._sink.track(usage_event, context, key, 1)
-        return self._evaluation(key, context, default or LdAiJudgeConfigDefault(), parse_judge, render)
+        return call
 
     def _evaluation(
-        self, key: str, context: Context, default: _Default, parse: _Parse[ConfigT], render: Render
+        self,
+        key: str,
+        context: Context,
+        given: _Default | None,
+        kind: type[_Default],
+        parse: _Parse[ConfigT],
+        render: Render,
     ) -> Evaluation[ConfigT]:
+        default = kind() if given is None else given
+        if not isinstance(default, kind):
+            raise TypeError(f"the default of {key!r} is a {kind.__name__}, not {type(default).__name__}")
         fallback, send = default.to_payload(), self._sender(context)
 
         def read(value: object) -> ConfigT:
-            return parse(key, usable(value, default.mode, key, fallback), send, render)
+            return parse(key, usable(value, kind.mode, key, fallback), send, render)
 
         return Evaluation(key, context, fallback, read)
 

@@ -9,7 +9,7 @@ from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import FrozenDict, freeze_object
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.payload import Payload, as_integer, as_text, object_in
-from langchain_ldai.resumption import GraphRunIdentity, decode_graph, new_run_id
+from langchain_ldai.resumption import GraphRunIdentity, check_run_id, decode_graph, new_run_id
 from langchain_ldai.slots import Send
 
 _log = logging.getLogger(__name__)
@@ -81,7 +81,12 @@ class LdAiAgentGraph:
 
         Args:
             run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
+
+        Raises:
+            TypeError: If the id is not a string.
         """
+        if run_id is not None:
+            check_run_id(run_id)
         identity = GraphRunIdentity(run_id or new_run_id(), self.key, self.variation_key, self.version)
         return LdAiGraphTracker(identity, self._send)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from langchain_ldai import events
-from langchain_ldai.metrics import TokenUsage, whole_milliseconds
+from langchain_ldai.metrics import TokenUsage, check_usage, whole_milliseconds
 from langchain_ldai.resumption import GraphRunIdentity, encode_graph
 from langchain_ldai.slots import Event, Send, SlotTracker
 
@@ -90,8 +90,8 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         Raises:
             TypeError: If it is no `TokenUsage`.
         """
-        if usage is not None and not isinstance(usage, TokenUsage):
-            raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
+        if usage is not None:
+            check_usage(usage)
         if usage:
             self._track("track_total_tokens", "tokens", usage)
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai.account import DurationMode, Sealer
+from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
+from langchain_ldai.checks import check_count, check_function, check_seconds
 from langchain_ldai.chunks import carries_content, event_carries_content
 from langchain_ldai.openings import Openings, RunIds
 from langchain_ldai.recorder import Collector, RunRecorder, collectors
 from langchain_ldai.report import RunReport
-from langchain_ldai.sources import ConfigSource, check_source
+from langchain_ldai.sources import ConfigSource, check_sources
 from langchain_ldai.steps import key_of
 from langchain_ldai.tracker import LdAiConfigTracker
 
@@ -55,7 +57,8 @@ class LdAiHandler(BaseCallbackHandler):
         run_timeout: Seconds without an event after which a run is closed as abandoned.
 
     Raises:
-        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set.
+        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
+            another type.
         ValueError: If an option has a value it cannot have.
     """
 
@@ -74,22 +77,17 @@ class LdAiHandler(BaseCallbackHandler):
         max_open_runs: int = 10_000,
         run_timeout: float = 3600.0,
     ) -> None:
-        by_name = dict(nodes or {})
-        sources = {f"nodes[{name!r}]": source for name, source in by_name.items()}
-        if config is not None or not sources:
-            sources["config"] = config  # type: ignore[assignment]
         needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
-        for name, source in sources.items():
-            check_source(name, source, needed_for)
-        if max_open_runs < 1:
-            raise ValueError(f"max_open_runs is at least 1, not {max_open_runs!r}")
-        if not run_timeout > 0:
-            raise ValueError(f"run_timeout is a number of seconds above 0, not {run_timeout!r}")
+        check_sources(config, {} if nodes is None else nodes, needed_for)
+        if on_run_end is not None:
+            check_function("on_run_end", on_run_end)
+        check_count("max_open_runs", max_open_runs)
+        check_seconds("run_timeout", run_timeout)
         self._boundary = Boundary()
-        self._openings = Openings(duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        self._openings = Openings(self._boundary, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
-            by_name,
+            dict(nodes or {}),
             on_run_end,
             self._boundary,
             self._openings,
@@ -122,7 +120,8 @@ class LdAiHandler(BaseCallbackHandler):
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with.
 
         Returns:
-            The tracker to record on; with an AI Config of the official package, that package's.
+            The tracker to record on; with an AI Config of the official package, that package's. In a run of an
+            agent graph there is one only in the agents' nodes.
         """
         manager = runnable_config.get("callbacks")
         parent = getattr(manager, "parent_run_id", None)
@@ -130,7 +129,8 @@ class LdAiHandler(BaseCallbackHandler):
             scope = handler._table.scope_of(key_of(parent)) if isinstance(handler, LdAiHandler) else None
             if scope is not None and scope.account is not None and scope.run.ended_at is None:
                 tracker = scope.account.tracker
-                return cast(LdAiConfigTracker, getattr(tracker, "original", tracker))
+                is_graphs = isinstance(tracker, GraphRunTracker)
+                return None if is_graphs else cast(LdAiConfigTracker, getattr(tracker, "original", tracker))
         return None
 
     def flush(self, timeout: float | None = None) -> bool:

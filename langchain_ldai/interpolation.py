@@ -16,6 +16,12 @@ from langchain_ldai.payload import Render
 _log = logging.getLogger(__name__)
 
 
+def check_context(context: Context) -> None:
+    """Raise `TypeError` where something that a metric is to be counted for is no context."""
+    if not isinstance(context, Context):
+        raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}")
+
+
 def as_written(text: str) -> str:
     """Return a text with its tags as they are, for the `..._template` calls."""
     return text
@@ -32,8 +38,10 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
         variables: The caller's values by name; one called `ldctx` is replaced.
 
     Raises:
+        TypeError: If the context is none.
         ValueError: If a variable contains itself, or nests too deep to copy.
     """
+    check_context(context)
     try:
         scope = {name: _json_value(value) for name, value in (variables or {}).items()}
     except RecursionError:

@@ -16,6 +16,10 @@ class Feedback(StrEnum):
     NEGATIVE = "negative"
 
 
+FeedbackText = Literal["positive", "negative"]
+"""What is taken for a `Feedback`."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
     """How many tokens were used; 0 (or `None`, taken as 0) means that the number is not known.
@@ -60,9 +64,10 @@ class AiMetrics:
         success: Whether the operation did what it should.
         tokens: What it used, `None` when unknown.
         duration_ms: How long it took, in milliseconds; `None` for the time measured around it.
-        tool_calls: The names of the tools it called.
+        tool_calls: The names of the tools it called; each is a text.
 
     Raises:
+        TypeError: If `tokens` is no `TokenUsage`, or `tool_calls` no list of names.
         ValueError: If `duration_ms` is negative or not a number.
     """
 
@@ -75,8 +80,10 @@ class AiMetrics:
         # Here rather than when they are tracked, so that a mistake is the extractor's.
         if self.duration_ms is not None:
             object.__setattr__(self, "duration_ms", whole_milliseconds(self.duration_ms))
+        if self.tokens is not None:
+            check_usage(self.tokens)
         if self.tool_calls is not None:
-            object.__setattr__(self, "tool_calls", tuple(self.tool_calls))
+            object.__setattr__(self, "tool_calls", names_of_tools(self.tool_calls))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,10 @@ class JudgeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSummary:
-    """What a tracker has recorded at one moment; `None` is what it has not."""
+    """What a tracker has recorded at one moment; `None` is what it has not.
+
+    With a ledger a value is here from when it is handed to the ledger, which may refuse it later.
+    """
 
     duration_ms: int | None = None
     time_to_first_token_ms: int | None = None
@@ -115,6 +125,27 @@ Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "fe
 """Where a tracker records a value, once; times in whole milliseconds."""
 
 Value = int | bool | TokenUsage | Feedback
+
+
+def check_usage(usage: TokenUsage) -> None:
+    """Raise `TypeError` where something that was used is no `TokenUsage`."""
+    if not isinstance(usage, TokenUsage):
+        raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
+
+
+def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of tools that were called.
+
+    Raises:
+        TypeError: If it is one text, which would be taken for its letters, or a name is not a string.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"tool calls are a list of names, not one text: [{short_repr(names)}]")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"a tool's name is a str, not {type(name).__name__}")
+    return found
 
 
 def whole_milliseconds(ms: float) -> int:

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from uuid import NAMESPACE_OID, uuid5
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ from langchain_ldai.account import (
     Sealer,
 )
 from langchain_ldai.adapters import GraphRunTracker
+from langchain_ldai.boundary import Boundary
 from langchain_ldai.claims import Claims
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.slots import SlotTracker
@@ -24,7 +26,7 @@ from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_f
 
 _log = logging.getLogger(__name__)
 
-RunIds = Literal["new", "root"] | Callable[[Mapping[str, object]], str | None]
+RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 """Where the id of a run comes from: a new one, LangChain's id of the root, or a function from its metadata."""
 
 
@@ -32,20 +34,35 @@ class Openings:
     """Opens the accounts of one handler's runs.
 
     Args:
+        boundary: Catches what the caller's `run_ids` raises.
         duration: What the duration measures.
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
         sealer: Seals the token that goes into the metadata, and unseals the caller's.
 
     Raises:
+        TypeError: If an option is of another type.
         ValueError: If an option has a value it cannot have.
     """
 
-    def __init__(self, *, duration: DurationMode, resume: bool, run_ids: RunIds, sealer: Sealer | None) -> None:
+    def __init__(
+        self,
+        boundary: Boundary,
+        *,
+        duration: DurationMode,
+        resume: bool,
+        run_ids: RunIds,
+        sealer: Sealer | None,
+    ) -> None:
         if duration not in ("model", "run"):
             raise ValueError(f'duration is "model" or "run", not {duration!r}')
         if run_ids not in ("new", "root") and not callable(run_ids):
             raise ValueError(f'run_ids is "new", "root" or a function from metadata to an id, not {run_ids!r}')
+        if not isinstance(resume, bool):
+            raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
+        if sealer is not None and not isinstance(sealer, Sealer):
+            raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+        self._boundary = boundary
         self._duration = duration
         self._resume = resume
         self._run_ids = run_ids
@@ -94,7 +111,10 @@ class Openings:
         self, config: AiConfig, metadata: Mapping[str, object], root_run_id: object, node: str
     ) -> RunTracker:
         """Return the tracker of the run that the metadata, or the root's id, names."""
-        known = self._run_ids(MappingProxyType(metadata)) if callable(self._run_ids) else None
+        known = None
+        if callable(self._run_ids):
+            given = self._boundary.run(root_run_id, self._run_ids, MappingProxyType(metadata))
+            known = str(given) if given else None
         run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
         token = _callers_token(metadata) if self._resume and not node else None
         tracker = self._continued(config, token, known or str(root_run_id)) if token is not None else None

@@ -57,8 +57,8 @@ class OperationTracking(ABC):
         """Run the operation and record its duration, its outcome, its tokens and its tool calls.
 
         If the operation raises, a cancellation included, duration and error are recorded and the
-        exception goes on. If the extractor raises or returns `None`, the duration alone is recorded and
-        the operation's result is returned (spec section 4).
+        exception goes on. If the extractor raises, or returns `None` or no `AiMetrics`, the duration alone is
+        recorded and the operation's result is returned (spec section 4).
 
         Args:
             extractor: Reads the metrics from the operation's result.
@@ -93,6 +93,8 @@ class OperationTracking(ABC):
     def _track_result(self, extractor: Callable[[_T], AiMetrics | None], result: _T, elapsed_ms: float) -> None:
         try:
             metrics = extractor(result)
+            if metrics is not None and not isinstance(metrics, AiMetrics):
+                raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
         except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
             _log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
             metrics = None

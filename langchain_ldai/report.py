@@ -13,15 +13,16 @@ class RunReport:
     """What became of one run.
 
     Args:
-        run_id: LaunchDarkly's id of the run.
+        run_id: LaunchDarkly's id of the run; "" as `config_key` is, where only named nodes are tracked.
         root_run_id: LangChain's id of the run's root, a `UUID` or what the caller gave as one.
         outcome: How the run ended.
         resumption_token: The text with which another process can add to the run.
-        summary: What was recorded.
+        summary: What was recorded, or with a ledger what was handed to it: a claim may be refused later.
         config_key: Key of the AI Config.
         model_calls: Model calls that were started.
         failed_model_calls: Those that raised, also where a retry or fallback recovered.
-        retries: Repeated attempts that were seen: LangChain's, LangGraph's and tenacity's.
+        retries: Repeated attempts that were seen: of `with_retry`, LangGraph's retry policies and tenacity; not
+            those of middleware, which look like further calls.
         models: The models that were called, by name, where they say it.
         nodes: The reports of the named LangGraph nodes, by node name.
         path: The nodes of an agent graph that were visited, in order.

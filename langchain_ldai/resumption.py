@@ -78,6 +78,12 @@ def new_run_id() -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
+def check_run_id(run_id: str) -> None:
+    """Raise `TypeError` where the id of a run is not a string."""
+    if not isinstance(run_id, str):
+        raise TypeError(f"run_id is a str, not {type(run_id).__name__}: {str(run_id)!r}")
+
+
 def encode(identity: RunIdentity) -> str:
     """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
     return _token(identity.run_id, _after_run_id(identity[1:], CONFIG_KEY))

@@ -7,8 +7,9 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from typing import Final
 
+from langchain_ldai.checks import check_seconds
 from langchain_ldai.errors import InvalidResumptionTokenError
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
+from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
 from langchain_ldai.resumption import MAX_TOKEN_LENGTH, decode, decode_graph
 
 try:
@@ -35,7 +36,7 @@ class TokenSealer:
         ttl: Seconds for which a sealed token is good; `None` for ever.
 
     Raises:
-        TypeError: If a key is neither text nor bytes.
+        TypeError: If a key is neither text nor bytes, or `ttl` is no number.
         ValueError: If there is no key, one is no Fernet key, or `ttl` is not above 0.
     """
 
@@ -45,7 +46,7 @@ class TokenSealer:
         named = [_named_key(position, key) for position, key in enumerate(keys)]
         if not named:
             raise ValueError("a TokenSealer needs a key: TokenSealer([TokenSealer.generate_key()])")
-        self._ttl = None if ttl is None else check_lifetime(ttl)
+        self._ttl = None if ttl is None else check_seconds("ttl", ttl)
         self._key_id = named[0][0]
         self._key_ids = {key_id for key_id, _ in named}
         self._fernet = MultiFernet([fernet for _, fernet in named])

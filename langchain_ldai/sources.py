@@ -1,13 +1,15 @@
 """Where a run's tracker comes from: an AI Config, ours or the official package's, or a function that gives one."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from langchain_ldai.account import RunTracker
 from langchain_ldai.adapters import GraphRunTracker, Official, OfficialTracker
+from langchain_ldai.errors import NoAiConfigError
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.tracker import LdAiConfigTracker
 
@@ -28,28 +30,41 @@ class ResumableAiConfig(Protocol):
     def resume_tracker(self, token: str) -> object: ...
 
 
-ConfigSource = AiConfig | Callable[[Mapping[str, object]], AiConfig | None]
+ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
 """An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
 
 Choose = Callable[[Mapping[str, object] | None], AiConfig | None]
 
 
-def check_source(name: str, source: object, needed_for: str = "") -> None:
-    """Raise where a source cannot give what a handler needs.
+def check_sources(config: object, nodes: object, needed_for: str) -> None:
+    """Raise where a handler's sources cannot give what it needs.
 
     Args:
-        name: What the caller calls it, for the message.
-        source: The AI Config or function given.
-        needed_for: The option that needs an AI Config of ours, where one is set.
+        config: The AI Config, or function, of the runs; `None` where there are only nodes.
+        nodes: Those of the nodes, by name.
+        needed_for: The option that needs AI Configs of ours, "" where none is set.
 
     Raises:
-        TypeError: If it is neither an AI Config nor a function, or is not ours although it should be.
+        TypeError: If one is neither an AI Config nor a function, or is not ours although it should be.
     """
+    if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
+        raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
+    if config is not None or not nodes:
+        _check_source("config", config, needed_for)
+    for name, source in nodes.items():
+        _check_source(f"nodes[{name!r}]", source, needed_for)
+
+
+def _check_source(name: str, source: object, needed_for: str) -> None:
+    expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
+    if hasattr(type(source), "completion_config"):
+        raise TypeError(f"{expected}, not the client: give what its completion_config() or agent_config() returns")
+    if isinstance(source, type):
+        raise TypeError(f"{expected}, not the class {source.__name__}")
+    if inspect.iscoroutinefunction(source):
+        raise TypeError(f"{expected}, not a coroutine function, which a callback cannot await")
     if not isinstance(source, AiConfig) and not callable(source):
-        raise TypeError(
-            f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one, "
-            f"not {type(source).__name__}"
-        )
+        raise TypeError(f"{expected}, not {type(source).__name__}")
     if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
         raise TypeError(
             f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
@@ -61,7 +76,14 @@ def chooser(source: ConfigSource) -> Choose:
     """Return a function from a run's metadata, which it can read but not change, to the run's AI Config."""
     if isinstance(source, AiConfig):
         return lambda metadata: source
-    return lambda metadata: source(MappingProxyType(metadata or {}))
+
+    def chosen(metadata: Mapping[str, object] | None) -> AiConfig | None:
+        config = source(MappingProxyType(metadata or {}))
+        if config is not None and not hasattr(config, "create_tracker"):
+            raise NoAiConfigError(f"the function given for an AI Config returned a {type(config).__name__}")
+        return config
+
+    return chosen
 
 
 def served_model(config: AiConfig) -> str:

@@ -11,11 +11,14 @@ from langchain_ldai import events
 from langchain_ldai.metrics import (
     AiMetrics,
     Feedback,
+    FeedbackText,
     JudgeResult,
     MetricSummary,
     Slot,
     TokenUsage,
     Value,
+    check_usage,
+    names_of_tools,
     whole_milliseconds,
 )
 from langchain_ldai.operations import OperationTracking
@@ -134,8 +137,8 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         Raises:
             TypeError: If it is no `TokenUsage`.
         """
-        if usage is not None and not isinstance(usage, TokenUsage):
-            raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
+        if usage is not None:
+            check_usage(usage)
         if usage:
             self._track("track_tokens", "tokens", usage)
 
@@ -147,7 +150,7 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         """Record that the run failed; only one of success and error is recorded."""
         self._track("track_error", "success", False)
 
-    def track_feedback(self, feedback: Feedback) -> None:
+    def track_feedback(self, feedback: Feedback | FeedbackText) -> None:
         """Record what a user thought of the answer, once.
 
         Args:
@@ -158,7 +161,7 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         """
         self._track("track_feedback", "feedback", _valid(feedback))
 
-    def record_feedback(self, feedback: Feedback) -> Future[bool]:
+    def record_feedback(self, feedback: Feedback | FeedbackText) -> Future[bool]:
         """Record what a user thought of the answer, once, and tell whether it was recorded.
 
         For who has to answer for it, such as a feedback route: nothing is logged.
@@ -185,14 +188,23 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         return recorded
 
     def track_tool_call(self, key: str) -> None:
-        """Record one call of a tool, by the tool's name; each call counts."""
+        """Record one call of a tool, by the tool's name; each call counts.
+
+        Raises:
+            TypeError: If the name is not a string.
+        """
+        names_of_tools((key,))
         with self._lock:
             self._tool_calls.append(key)
         self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
 
     def track_tool_calls(self, keys: Iterable[str]) -> None:
-        """Record one call of each of the tools named."""
-        for key in keys:
+        """Record one call of each of the tools named.
+
+        Raises:
+            TypeError: If it is one text and no list of names, or a name is not a string; nothing is recorded.
+        """
+        for key in names_of_tools(keys):
             self.track_tool_call(key)
 
     def track_judge_result(self, result: JudgeResult) -> None:
@@ -240,7 +252,7 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         return [(_EVENT[value], data.copy(), 1)]
 
 
-def _valid(feedback: Feedback) -> Feedback:
+def _valid(feedback: Feedback | FeedbackText) -> Feedback:
     try:
         return Feedback(feedback)
     except ValueError:

@@ -4,12 +4,12 @@ import operator
 from typing import Annotated, TypedDict
 
 import pytest
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, RetryPolicy, Send
 from ldclient import Context
 
-from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
@@ -242,6 +242,19 @@ def test_each_user_may_have_another_graph(
     compiled([], triage=node("triage")).invoke({"seen": []}, {"callbacks": [handler]})
 
     assert list(reports[0].nodes) == ["triage"]
+
+
+def test_only_in_an_agents_node_is_there_a_current_tracker(handler: LdAiHandler, graph: LdAiAgentGraph) -> None:
+    """A tool that records on the current tracker gets a node's, and never the graph's, which has other metrics."""
+    found = []
+
+    def look(state: State, config: RunnableConfig) -> State:
+        found.append(LdAiHandler.current_tracker(config))
+        return {"seen": []}
+
+    compiled([("triage", "outside")], triage=look, outside=look).invoke({"seen": []}, {"callbacks": [handler]})
+
+    assert [tracker and type(tracker) for tracker in found] == [LdAiConfigTracker, None]
 
 
 def test_a_tool_outside_every_node_is_left_alone(

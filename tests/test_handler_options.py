@@ -1,10 +1,12 @@
 """What a handler is made with: AI Configs, functions to them, and options out of range."""
 
+from uuid import UUID
+
 import pytest
 from ldai import LDAIClient
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiConfigTracker, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOKENS, TOOL_CALL, agent, chain, counts
@@ -37,6 +39,55 @@ def test_a_function_may_leave_a_run_alone(client: RecordingClient, reports: list
     agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
 
     assert (client.events, reports) == ([], [])
+
+
+@pytest.mark.parametrize("found", [{"key": "support-bot"}, "support-bot", LdAiConfigTracker])
+def test_a_function_that_gives_no_config_is_named_in_the_log(
+    found: object, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it returned instead is said by its type, as nothing of the run is recorded."""
+    handler = LdAiHandler(lambda metadata: found, on_run_end=reports.append)
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert reports == []
+    (record,) = caplog.records
+    assert f"the function given for an AI Config returned a {type(found).__name__}" in record.message
+
+
+def test_each_kind_of_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure does not hide another one at the same place, of which nobody would learn."""
+    failures: list[Exception] = [KeyError("user"), KeyError("user"), ConnectionError(), KeyError("user")]
+
+    def config_for(metadata):
+        raise failures.pop()
+
+    handler = LdAiHandler(config_for)
+    for _ in range(4):
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    logged = [record.message.splitlines()[0].rpartition(" ")[2] for record in caplog.records]
+    assert logged == ["KeyError", "ConnectionError"]
+
+
+RUN_ID = UUID("5f8a3bb6-4ac1-4f4d-9d6b-0c2a6f3f5c11")
+
+
+@pytest.mark.parametrize(
+    ("run_ids", "is_new"),
+    [(lambda metadata: RUN_ID, False), (lambda metadata: metadata["run"], True), (lambda metadata: "", True)],
+    ids=["uuid", "fails", "empty"],
+)
+def test_a_function_for_the_run_id_costs_no_run(
+    run_ids: object, is_new: bool, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """A `UUID` is taken as its text, and where the function fails the run gets a new id."""
+    handler = LdAiHandler(config, on_run_end=reports.append, run_ids=run_ids)
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert UUID(reports[0].run_id).version == 4
+    assert (reports[0].run_id != str(RUN_ID)) is is_new
 
 
 def test_a_function_that_fails_leaves_the_run_alone(

@@ -4,6 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 
+from langchain_ldai.checks import check_count
+
 
 class MemoryLedger:
     """Claims slots in this process's memory, and forgets the runs that were claimed longest ago.
@@ -12,13 +14,12 @@ class MemoryLedger:
         max_runs: How many runs are remembered.
 
     Raises:
+        TypeError: If `max_runs` is no whole number.
         ValueError: If `max_runs` is less than 1.
     """
 
     def __init__(self, max_runs: int = 100_000) -> None:
-        if max_runs < 1:
-            raise ValueError(f"max_runs is at least 1, not {max_runs!r}")
-        self._max_runs = max_runs
+        self._max_runs = check_count("max_runs", max_runs)
         self._lock = threading.Lock()
         self._claimants: OrderedDict[str, dict[str, str]] = OrderedDict()
 

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from typing import Final
 
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
+from langchain_ldai.checks import check_seconds
+from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
 
 try:
     import redis
@@ -41,13 +42,16 @@ class RedisLedger:
         prefix: What the keys begin with.
 
     Raises:
+        TypeError: If the client or `ttl` is of another type.
         ValueError: If `ttl` is not above 0.
     """
 
     def __init__(
         self, client: "redis.Redis | redis.RedisCluster", *, ttl: float = THIRTY_DAYS, prefix: str = "ldai"
     ) -> None:
-        self._ttl = max(1, round(check_lifetime(ttl)))
+        if not hasattr(client, "register_script"):
+            raise TypeError(f"client is a redis.Redis, not {type(client).__name__}; from_url(url) takes a URL")
+        self._ttl = max(1, round(check_seconds("ttl", ttl)))
         self._prefix = prefix
         self._script = client.register_script(_CLAIM)
 

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
+from langchain_ldai.checks import check_seconds
+from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS claims (
@@ -38,12 +39,15 @@ class SqliteLedger:
 
     Raises:
         sqlite3.Error: If the file cannot be opened, or is no SQLite database.
-        ValueError: If `ttl` is not above 0.
+        TypeError: If `ttl` is no number.
+        ValueError: If `ttl` is not above 0, or the path is ":memory:".
     """
 
     def __init__(self, path: str | Path, *, ttl: float = THIRTY_DAYS, busy_timeout: float = 10.0) -> None:
+        if str(path) == ":memory:":
+            raise ValueError("a SqliteLedger is a file that processes share, not ':memory:'; use MemoryLedger")
         self._path = Path(path).absolute()
-        self._ttl = check_lifetime(ttl)
+        self._ttl = check_seconds("ttl", ttl)
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
         self._next_cleaning = 0.0

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -44,6 +45,8 @@ _log = logging.getLogger(__name__)
 
 LEDGER_SECONDS: Final = 10.0
 """How long a request waits for the ledger."""
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
 
 RETRY_SECONDS: Final = 30
 """When to come again after the ledger did not answer."""
@@ -102,11 +105,10 @@ def feedback_routes(
         allow_origins: Origins whose pages may call the route from a browser, as in "https://example.com".
 
     Raises:
-        TypeError: If `allow_origins` is one text.
-        ValueError: If `limit` cannot be read.
+        TypeError: If an option is of another type.
+        ValueError: If `limit` cannot be read, or an origin is none.
     """
-    if isinstance(allow_origins, str):
-        raise TypeError("allow_origins is a list of origins, not one text")
+    _check(sealer, context_for, limit_storage, on_feedback, allow_origins)
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
     recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # what is answered with 503 is not recorded later
     limiter = _Limiter(limit, limit_storage or MemoryStorage())
@@ -126,6 +128,24 @@ def feedback_routes(
         Route(path, post, name="feedback", middleware=[cors] if allow_origins else None),
         Route(f"{path.rstrip('/')}/openapi.json", get, name="feedback_openapi"),
     ]
+
+
+def _check(
+    sealer: object, context_for: object, limit_storage: object, on_feedback: object, allow_origins: Sequence[str]
+) -> None:
+    if not isinstance(sealer, Sealer):
+        raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+    if not callable(context_for):
+        raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
+    if not (limit_storage is None or isinstance(limit_storage, Storage)):
+        raise TypeError(f"limit_storage is one of limits.aio.storage, not {type(limit_storage).__name__}")
+    if not (on_feedback is None or callable(on_feedback)):
+        raise TypeError(f"on_feedback is a function of FeedbackReceived, not {type(on_feedback).__name__}")
+    if isinstance(allow_origins, str):
+        raise TypeError("allow_origins is a list of origins, not one text")
+    for origin in allow_origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"an origin is a scheme and a host, as in 'https://example.com', not {origin!r}")
 
 
 class _Endpoint:

@@ -169,7 +169,7 @@ def test_the_claiming_thread_exists_while_there_is_work(
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"ledger": object()}, TypeError, "a ledger has claim"),
+        ({"ledger": object()}, TypeError, "a ledger is an object with claim"),
         ({"ledger": MemoryLedger(), "on_ledger_error": "wait"}, ValueError, "on_ledger_error is"),
         ({"ledger": MemoryLedger(), "ledger_timeout": 0}, ValueError, "ledger_timeout is"),
         ({"ledger": MemoryLedger(), "ledger_timeout": float("nan")}, ValueError, "ledger_timeout is"),

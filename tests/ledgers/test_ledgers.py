@@ -245,6 +245,12 @@ def test_a_lifetime_is_above_zero(ttl: float, tmp_path: Path) -> None:
         RedisLedger(redis.Redis(), ttl=ttl)
 
 
+def test_a_redis_ledger_needs_a_client() -> None:
+    """A URL alone is none; the message names what takes one."""
+    with pytest.raises(TypeError, match=r"client is a redis.Redis, not str; from_url\(url\) takes a URL"):
+        RedisLedger("redis://localhost")
+
+
 def test_a_memory_ledger_remembers_at_least_one_run() -> None:
     """Another number is refused at construction."""
     with pytest.raises(ValueError, match="max_runs is at least 1, not 0"):

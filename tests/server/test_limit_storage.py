@@ -2,7 +2,9 @@
 
 import logging
 
+import limits.storage
 import pytest
+from ldclient import Context
 from limits.aio.storage import MemoryStorage
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -62,10 +64,37 @@ async def test_of_several_limits_each_holds(ai: LdAiClient, browser: Open, run: 
     assert int(answers[1].headers["retry-after"]) > 3600
 
 
-async def test_origins_are_a_list(ai: LdAiClient, sealer: TokenSealer) -> None:
-    """One text would be read as its letters."""
-    with pytest.raises(TypeError, match="not one text"):
-        feedback_routes(ai, sealer, context_for=user_of, allow_origins="https://shop.example")
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"allow_origins": "https://shop.example"}, TypeError, "allow_origins is a list of origins, not one text"),
+        ({"allow_origins": ["shop.example"]}, ValueError, "an origin is a scheme and a host.* not 'shop.example'"),
+        ({"allow_origins": ["https://shop.example/"]}, ValueError, "an origin is .* not 'https://shop.example/'"),
+        ({"sealer": "a key"}, TypeError, r"sealer has seal\(\) and unseal\(\).* str has not"),
+        ({"context_for": Context.create("user-1")}, TypeError, "context_for is a function .* not Context"),
+        (
+            {"limit_storage": limits.storage.MemoryStorage()},
+            TypeError,
+            "one of limits.aio.storage, not MemoryStorage",
+        ),
+        ({"on_feedback": "print"}, TypeError, "on_feedback is a function of FeedbackReceived, not str"),
+    ],
+)
+async def test_an_option_that_cannot_work_is_refused_before_the_first_request(
+    options: dict[str, object], error: type[Exception], message: str, ai: LdAiClient, sealer: TokenSealer
+) -> None:
+    """The message names the option and what it may be."""
+    with pytest.raises(error, match=message):
+        feedback_routes(ai, **{"sealer": sealer, "context_for": user_of, **options})
+
+
+async def test_every_origin_may_be_allowed(ai: LdAiClient, sealer: TokenSealer) -> None:
+    """A star stands for all, as it does in CORS; what is called later may be a coroutine function."""
+
+    async def context_for(request):
+        return user_of(request)
+
+    assert len(feedback_routes(ai, sealer, context_for=context_for, allow_origins=["*"])) == 2
 
 
 async def test_feedback_is_not_counted_for_nobody(

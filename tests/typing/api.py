@@ -73,6 +73,7 @@ def handlers_take_configs(config: LdAiCompletionConfig, graph: LdAiAgentGraph) -
 
     handler = LdAiHandler(lambda metadata: config if metadata.get("user") else None, on_run_end=on_run_end)
     LdAiHandler(graph, nodes={"writer": config}, run_ids=lambda metadata: None, duration="run", resume=True)
+    LdAiHandler(config, run_ids=lambda metadata: metadata.get("run_id"))
 
     with handler.collect_runs() as runs:
         assert_type(runs, list[RunReport])
@@ -91,8 +92,9 @@ def trackers_record(tracker: LdAiConfigTracker) -> None:
     assert_type(tracker.track_duration_of(lambda: 3), int)
     assert_type(tracker.track_metrics_of(lambda text: AiMetrics(success=bool(text)), lambda: "answer"), str)
     assert_type(tracker.record_feedback(Feedback.POSITIVE), Future[bool])
+    assert_type(tracker.record_feedback("negative"), Future[bool])
     tracker.track_tokens(TokenUsage(total=3))
 
     tracker.track_tokens({"total": 3})  # type: ignore[arg-type]
-    tracker.track_feedback("positive")  # type: ignore[arg-type]
+    tracker.track_feedback("good")  # type: ignore[arg-type]
     tracker.resumption_token = "another"  # type: ignore[misc]

@@ -1,0 +1,226 @@
+"""What cannot work is refused where it is given, with its name and the remedy, and nothing has happened."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from ldclient import Context, LDClient
+from ldclient.config import Config
+
+from langchain_ldai import (
+    AiMetrics,
+    AsyncLdAiClient,
+    Feedback,
+    LdAiAgentConfigDefault,
+    LdAiClient,
+    LdAiCompletionConfig,
+    LdAiCompletionConfigDefault,
+    LdAiHandler,
+    LdAiJudgeConfigDefault,
+    Message,
+    ModelConfig,
+    TokenUsage,
+)
+from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
+from langchain_ldai.testing import RecordingClient
+
+
+class AsyncClient:
+    """As an asynchronous LaunchDarkly client is."""
+
+    async def variation(self, key, context, default):
+        """Return the default."""
+        return default
+
+    def track(self, event_name, context, data=None, metric_value=None) -> None:
+        """Do nothing."""
+
+
+class AsyncLedger:
+    """A ledger whose claim would have to be awaited."""
+
+    async def claim(self, run, slots, claimant):
+        """Grant everything."""
+        return slots
+
+
+async def config_for(metadata):
+    """As `AsyncLdAiClient` suggests it."""
+
+
+def offline() -> LDClient:
+    """Return LaunchDarkly's own client, which asks nobody."""
+    return LDClient(Config("sdk-key", offline=True))
+
+
+Case = tuple[Callable[[], object], type[Exception], str]
+
+OF_CLIENTS: dict[str, Case] = {
+    "key": (lambda: LdAiClient("sdk-key"), TypeError, "a client is an ldclient.LDClient.* not str"),
+    "none": (lambda: AsyncLdAiClient(None), TypeError, "a client is an ldclient.AsyncLDClient.* not NoneType"),
+    "async": (lambda: LdAiClient(AsyncClient()), TypeError, "AsyncClient is asynchronous: use AsyncLdAiClient"),
+    "sync": (lambda: AsyncLdAiClient(offline()), TypeError, "an LDClient is synchronous: use LdAiClient"),
+    "on error": (
+        lambda: LdAiClient(RecordingClient(), on_ledger_error="raise"),
+        ValueError,
+        'on_ledger_error is "drop" or "send", not \'raise\'',
+    ),
+    "timeout": (lambda: LdAiClient(RecordingClient(), ledger_timeout=-5), ValueError, "ledger_timeout .* not -5"),
+    "text": (lambda: LdAiClient(RecordingClient(), ledger_timeout="5"), TypeError, "ledger_timeout .* not '5'"),
+    "class": (lambda: LdAiClient(RecordingClient(), ledger=MemoryLedger), TypeError, "not the class MemoryLedger"),
+    "claim": (lambda: LdAiClient(RecordingClient(), ledger=AsyncLedger()), TypeError, "never be awaited"),
+    "runs": (lambda: MemoryLedger("many"), TypeError, "max_runs is a whole number, not 'many'"),
+    "memory": (lambda: SqliteLedger(":memory:"), ValueError, "use MemoryLedger"),
+    "ttl": (lambda: SqliteLedger("runs.db", ttl="1d"), TypeError, "ttl is a number of seconds above 0, not '1d'"),
+}
+
+
+@pytest.mark.parametrize(("make", "error", "message"), OF_CLIENTS.values(), ids=OF_CLIENTS)
+def test_a_client_or_ledger_that_cannot_work_is_refused(
+    make: Callable[[], object], error: type[Exception], message: str
+) -> None:
+    """A wrong client, ledger or option raises when the client, or ledger, is made."""
+    with pytest.raises(error, match=message):
+        make()
+
+
+OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
+    "context": (lambda ai, user: ai.completion_config("bot", "user-1"), "an ldclient.Context, not str"),
+    "template": (lambda ai, user: ai.judge_config_template("bot", None), "an ldclient.Context, not NoneType"),
+    "graph": (lambda ai, user: ai.agent_graph("bot", "user-1"), "an ldclient.Context, not str"),
+    "default": (
+        lambda ai, user: ai.completion_config("bot", user, LdAiAgentConfigDefault(enabled=True)),
+        "the default of 'bot' is a LdAiCompletionConfigDefault, not LdAiAgentConfigDefault",
+    ),
+    "payload": (
+        lambda ai, user: ai.agent_config("bot", user, {"enabled": True}),
+        "the default of 'bot' is a LdAiAgentConfigDefault, not dict",
+    ),
+    "keys": (lambda ai, user: ai.agent_configs("bot", user), r"not one text: \['bot'\]"),
+    "resumed": (
+        lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", "user-1"),
+        "an ldclient.Context, not str",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), OF_CALLS.values(), ids=OF_CALLS)
+def test_a_call_that_cannot_work_sends_nothing(
+    call: Callable[[LdAiClient, Context], object], message: str, ai: LdAiClient, client: RecordingClient
+) -> None:
+    """A wrong context or default raises before the call is counted, also while LaunchDarkly serves a config."""
+    before = list(client.events)
+
+    with pytest.raises(TypeError, match=message):
+        call(ai, Context.create("user-1"))
+
+    assert client.events == before
+
+
+DEFAULTS: dict[str, tuple[Callable[[], object], str]] = {
+    "enabled": (lambda: LdAiCompletionConfigDefault("no"), "enabled is a bool, not 'no'"),
+    "model": (lambda: LdAiAgentConfigDefault(True, "gpt-4"), "model is a ModelConfig, not 'gpt-4'"),
+    "messages": (lambda: LdAiCompletionConfigDefault(messages="Hi"), "messages is a list of Message, not 'Hi'"),
+    "message": (lambda: LdAiJudgeConfigDefault(messages=[("user", "Hi")]), "messages is a list of Message"),
+    "tools": (lambda: LdAiAgentConfigDefault(tools={"search": 5}), "tools is a dictionary of ToolConfig by key"),
+    "judges": (lambda: LdAiCompletionConfigDefault(judges=None), "judges is a list of JudgeAttachment, not None"),
+    "content": (lambda: Message("user", 5), "a Message's content is a str, not int"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), DEFAULTS.values(), ids=DEFAULTS)
+def test_a_default_that_cannot_work_is_refused_before_an_outage(make: Callable[[], object], message: str) -> None:
+    """A default is checked when it is made, as it is used only once LaunchDarkly serves nothing."""
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_a_whole_default_is_taken() -> None:
+    """What is checked may also be absent."""
+    default = LdAiCompletionConfigDefault(True, ModelConfig("small-1"), None, (Message("user", "Hi"),), {}, [])
+
+    assert default.to_payload()["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
+    "coroutine function": ({"config": config_for}, "not a coroutine function, which a callback cannot await"),
+    "class": ({"config": LdAiCompletionConfig}, "not the class LdAiCompletionConfig"),
+    "client": ({"config": LdAiClient(RecordingClient())}, "not the client: give what its completion_config"),
+    "node": ({"nodes": {"writer": config_for}}, r"nodes\['writer'\] is .* not a coroutine function"),
+    "nodes": ({"nodes": ["writer"]}, "nodes is a dictionary"),
+    "name": ({"nodes": {5: dict}}, "nodes is a dictionary .* by the names of nodes"),
+    "report": ({"on_run_end": "print"}, "on_run_end is a function, not 'print'"),
+    "reports": ({"on_run_end": config_for}, "on_run_end is a plain function"),
+    "sealer": ({"sealer": "a key"}, r"sealer has seal\(\) and unseal\(\), as TokenSealer has; str has not"),
+    "resume": ({"resume": "a token"}, "resume is True or False, not 'a token'; a token goes into the metadata"),
+    "runs": ({"max_open_runs": "10"}, "max_open_runs is a whole number, not '10'"),
+    "bool": ({"max_open_runs": True}, "max_open_runs is a whole number, not True"),
+    "seconds": ({"run_timeout": None}, "run_timeout is a number of seconds above 0, not None"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), OF_HANDLERS.values(), ids=OF_HANDLERS)
+def test_a_handler_that_would_record_nothing_is_refused(
+    options: dict[str, object], message: str, config: LdAiCompletionConfig
+) -> None:
+    """An option of a wrong type raises when the handler is made, and not as silence in production."""
+    with pytest.raises(TypeError, match=message):
+        LdAiHandler(**{"config": config, **options})
+
+
+OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
+    "run id": (
+        lambda config: config.create_tracker(run_id=UUID(int=5)),
+        "run_id is a str, not UUID: '00000000-0000-0000-0000-000000000005'",
+    ),
+    "graph's run id": (
+        lambda config: (
+            LdAiClient(RecordingClient()).agent_graph("desk", Context.create("u")).create_tracker(run_id=5)
+        ),
+        "run_id is a str, not int: '5'",
+    ),
+    "tools": (lambda config: config.create_tracker().track_tool_calls("search"), r"not one text: \['search'\]"),
+    "tool": (lambda config: config.create_tracker().track_tool_call(None), "a tool's name is a str, not NoneType"),
+    "metrics' tools": (lambda config: AiMetrics(True, tool_calls="search"), r"not one text: \['search'\]"),
+    "metrics' tokens": (lambda config: AiMetrics(True, {"total": 3}), "token usage is a .*TokenUsage, not dict"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), OF_TRACKERS.values(), ids=OF_TRACKERS)
+def test_a_metric_of_a_wrong_type_is_not_recorded(
+    call: Callable[[LdAiCompletionConfig], object],
+    message: str,
+    config: LdAiCompletionConfig,
+    client: RecordingClient,
+) -> None:
+    """It raises, and no event goes out: a text is an iterable of letters, which a type checker lets pass."""
+    before = list(client.events)
+
+    with pytest.raises(TypeError, match=message):
+        call(config)
+
+    assert client.events == before
+
+
+def test_feedback_is_taken_as_text(config: LdAiCompletionConfig) -> None:
+    """The text of a `Feedback` is one."""
+    tracker = config.create_tracker()
+
+    tracker.track_feedback("negative")
+
+    assert tracker.summary.feedback is Feedback.NEGATIVE
+
+
+@pytest.mark.parametrize("metrics", [{"success": True}, TokenUsage(3), True])
+def test_an_extractor_that_returns_something_else_costs_no_answer(
+    metrics: object, config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operation's result is returned and its duration recorded, as where the extractor raises."""
+    tracker = config.create_tracker()
+
+    answer = tracker.track_metrics_of(lambda result: metrics, lambda: "the answer")
+
+    assert answer == "the answer"
+    assert tracker.summary.duration_ms is not None
+    assert tracker.summary.success is None
+    assert "extractor failed" in caplog.text
