@@ -35,7 +35,9 @@ def check_count(name: str, value: int) -> int:
 
 
 def check_function(name: str, value: object) -> None:
-    """Raise `TypeError` where something that will be called, and not awaited, is no function for that."""
+    """Raise `TypeError` where what is to be called, and not awaited, is no function for that; `None` is none."""
+    if value is None:
+        return
     if not callable(value):
         raise TypeError(f"{name} is a function, not {short_repr(value)}")
     if inspect.iscoroutinefunction(value):

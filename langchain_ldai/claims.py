@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from importlib import import_module
+from queue import SimpleQueue
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 from uuid import uuid4
 
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.checks import check_function, check_seconds
 from langchain_ldai.errors import LedgerUnavailableError
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
+from langchain_ldai.process import WORKER, is_ending, renew_in_forks
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ MAX_PENDING_RUNS: Final = 10_000
 """Of how many runs claims may wait for a ledger that cannot be reached."""
 
 EXIT_SECONDS: Final = 5.0
-"""How long the end of the process is held up by a ledger that cannot be reached."""
+"""How long the end of the process is held up by a ledger that cannot be reached, and by an attempt under way."""
+
+_IN_TIME: Final = "the ledger could not claim it in time"
 
 
 @runtime_checkable
@@ -84,9 +86,17 @@ class Claims:
         self._on_error = on_error
         self._timeout = timeout
         self._boundary = Boundary()
+        self.renew()
+        renew_in_forks(self)
+
+    def renew(self) -> None:
+        """Have nothing to claim: what waited for a claim before a fork is the parent's."""
+        self._inbox: SimpleQueue[_Claim] = SimpleQueue()
         self._pending: OrderedDict[str, list[_Claim]] = OrderedDict()
-        self._changed = threading.Condition(threading.Lock())
-        self._worker: threading.Thread | None = None
+        self._working = threading.Lock()
+        self._changed = threading.Condition()
+        self._failure: BaseException | None = None
+        self._exit_by = math.inf
 
     def submit(self, run: str, slot: str, send: Callable[..., None], *args: object) -> Future[bool]:
         """Claim a slot, and send what belongs in it once it is granted.
@@ -102,16 +112,8 @@ class Claims:
             could not be reached in time and they were dropped.
         """
         claim = _Claim(run, slot, send, args)
-        with self._changed:
-            is_one_too_many = len(self._pending) >= MAX_PENDING_RUNS and run not in self._pending
-            if not is_one_too_many:
-                self._pending.setdefault(run, []).append(claim)
-        if is_one_too_many:
-            self._give_up([claim], "too many claims wait")
-        elif threading.main_thread().is_alive():
-            self._have_worker()
-        else:
-            self._work()  # the process ends, and no thread can be started
+        self._inbox.put(claim)
+        self._have_worker()
         return claim.granted
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -124,55 +126,84 @@ class Claims:
             Whether none is left.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: not self._is_working(), timeout) and not self._pending
+            self._changed.wait_for(self._is_idle, timeout)
+            return not (self._working.locked() or self._is_left())
 
-    def _is_working(self) -> bool:
-        return self._worker is not None and self._worker.is_alive()  # it does not live on after a fork
+    def _is_idle(self) -> bool:
+        self._have_worker()
+        return not self._working.locked()
+
+    def _is_left(self) -> bool:
+        return not self._inbox.empty() or bool(self._pending)
 
     def _have_worker(self) -> None:
-        with self._changed:
-            if self._pending and not self._is_working():
-                self._worker = threading.Thread(target=self._work, name="langchain_ldai-claims")
-                self._worker.start()
+        """Have a thread work, while there is work; who works looks again before it stops.
+
+        Nobody waits for a lock here, as Python may call it at any line: where it collects a stream that was left.
+        """
+        if not self._is_left() or not self._working.acquire(blocking=False):
+            return
+        if is_ending():
+            self._work()  # no thread can be started any more
+            return
+        try:
+            threading.Thread(target=self._work, name=WORKER).start()
+        except RuntimeError:
+            self._working.release()  # none can be started now: the next claim tries again
 
     def _work(self) -> None:
         try:
             while claims := self._next():
                 self._make(claims)
         finally:
+            self._working.release()
             with self._changed:
-                self._retire()  # where something failed that should not, nobody waits for ever
+                self._changed.notify_all()
+        self._have_worker()
 
     def _next(self) -> list[_Claim]:
-        """Take the claims of the run that has waited longest, or retire where there is none."""
-        with self._changed:
-            if self._pending:
-                return self._pending.popitem(last=False)[1]
-            self._retire()
-            return []
+        """Take the claims of the run that has waited longest."""
+        self._sort()
+        return self._pending.popitem(last=False)[1] if self._pending else []
 
-    def _retire(self) -> None:
-        if self._worker is threading.current_thread():
-            self._worker = None
-            self._changed.notify_all()
+    def _sort(self) -> None:
+        """Put what has come with the claims of its run, as far as so many may wait."""
+        while not self._inbox.empty():
+            claim = self._inbox.get()
+            if len(self._pending) >= MAX_PENDING_RUNS and claim.run not in self._pending:
+                self._give_up([claim], "too many claims wait")
+            else:
+                self._pending.setdefault(claim.run, []).append(claim)
 
     def _make(self, claims: list[_Claim]) -> None:
         run, deadline, claimant = claims[0].run, claims[0].made + self._timeout, uuid4().hex
         first = {claim.slot: claim for claim in reversed(claims)}
+        if self._failure is not None and self._is_over(deadline):
+            self._give_up(claims, _IN_TIME, self._failure)  # nor will it be long enough for another attempt
+            return
         attempts = self._tenacity.Retrying(
             wait=self._tenacity.wait_random_exponential(multiplier=0.1, max=1.0),
-            stop=lambda state: _is_over(state, deadline),
+            stop=lambda state: self._is_over(deadline),
+            before_sleep=lambda state: self._sort(),
         )
         try:
             granted = attempts(lambda: set(self.ledger.claim(run, list(first), claimant)))
         except self._tenacity.RetryError as failure:
-            self._give_up(claims, "the ledger could not claim it in time", failure.last_attempt.exception())
+            self._failure = failure.last_attempt.exception()
+            self._give_up(claims, _IN_TIME, self._failure)
             return
+        self._failure = None
         for claim in claims:
             is_granted = claim.slot in granted and claim is first[claim.slot]
             if is_granted:
                 self._boundary.run(run, claim.send, *claim.args)
             claim.granted.set_result(is_granted)
+
+    def _is_over(self, deadline: float) -> bool:
+        now = time.monotonic()
+        if is_ending():
+            self._exit_by = min(self._exit_by, now + EXIT_SECONDS)
+        return now >= min(deadline, self._exit_by)
 
     def _give_up(self, claims: list[_Claim], reason: str, cause: BaseException | None = None) -> None:
         slots = ", ".join(claim.slot for claim in claims)
@@ -232,8 +263,3 @@ class ClaimingSend:
     def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
         """Deliver one event that has no slot, or whose slot has been granted."""
         self._send(event_name, data, metric_value)
-
-
-def _is_over(state: RetryCallState, deadline: float) -> bool:
-    exiting = not threading.main_thread().is_alive()
-    return time.monotonic() >= deadline or (exiting and (state.seconds_since_start or 0) >= EXIT_SECONDS)

@@ -34,15 +34,23 @@ class FrozenList(list[_V]):
 
 
 def freeze_object(value: object) -> FrozenDict[str, object]:
-    """Return a read-only copy of a JSON object, frozen at every depth; of anything else, an empty one."""
-    if not isinstance(value, Mapping):
+    """Return a read-only copy of a JSON object, frozen at every depth; of anything else, an empty one.
+
+    What nests deeper than Python can go is something else.
+    """
+    try:
+        return _freeze_object(value) if isinstance(value, Mapping) else FrozenDict()
+    except RecursionError:
         return FrozenDict()
+
+
+def _freeze_object(value: Mapping[object, object]) -> FrozenDict[str, object]:
     return FrozenDict({str(key): _freeze(item) for key, item in value.items()})
 
 
 def _freeze(value: object) -> object:
     if isinstance(value, Mapping):
-        return freeze_object(value)
+        return _freeze_object(value)
     if isinstance(value, (list, tuple)):
         return FrozenList(_freeze(item) for item in value)
     return value

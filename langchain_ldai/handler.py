@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -79,8 +79,7 @@ class LdAiHandler(BaseCallbackHandler):
     ) -> None:
         needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
         check_sources(config, {} if nodes is None else nodes, needed_for)
-        if on_run_end is not None:
-            check_function("on_run_end", on_run_end)
+        check_function("on_run_end", on_run_end)
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
         self._boundary = Boundary()
@@ -110,7 +109,9 @@ class LdAiHandler(BaseCallbackHandler):
         try:
             yield collector.reports
         finally:
-            collectors.reset(token)
+            collector.is_open = False
+            with suppress(ValueError):  # a generator may be closed in another context than it was begun in
+                collectors.reset(token)
 
     @staticmethod
     def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
@@ -147,7 +148,7 @@ class LdAiHandler(BaseCallbackHandler):
 
     @property
     def open_runs(self) -> int:
-        """How many runs the handler holds: those open, and those that ended seconds ago and may get more."""
+        """How many runs the handler holds: those open, and of those that ended which may get more."""
         return len(self._table)
 
     # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
@@ -223,8 +224,9 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a tool call."""
-        tool = str((serialized or {}).get("name") or name or "unknown")  # `name` is the run's, where it has one
-        self._boundary.run(run_id, self._recorder.start_tool, tool, run_id, parent_run_id, metadata, tags)
+        self._boundary.run(
+            run_id, self._recorder.start_tool, (serialized, name), run_id, parent_run_id, metadata, tags
+        )
 
     def on_llm_new_token(
         self,

@@ -1,7 +1,7 @@
 """The way of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from langchain_ldai.outcome import Outcome
@@ -17,11 +17,23 @@ class Handoff(NamedTuple):
 
 @dataclass(slots=True)
 class _Visit:
+    """A node's visit.
+
+    Args:
+        number: Its place among the visits.
+        node: The node's key.
+        step: LangGraph's step.
+        sources: The visits that handed over to it.
+        outcome: How it ended, `None` until it has.
+        taken: By the nodes that it handed over to, the first step in which it did.
+    """
+
+    number: int
     node: str
-    task: str
     step: int
     sources: "list[_Visit]"
     outcome: Outcome | None = None
+    taken: dict[str, int] = field(default_factory=dict)
 
 
 class Journey:
@@ -36,28 +48,36 @@ class Journey:
         record: Takes the journey once it is over.
     """
 
-    __slots__ = ("_edges", "_record", "_visits")
+    __slots__ = ("_ended", "_record", "_targets", "_visits")
 
     def __init__(self, edges: Collection[tuple[str, str]], record: Callable[["Journey"], None]) -> None:
-        self._edges = edges
         self._record = record
-        self._visits: list[_Visit] = []
+        self._targets: dict[str, list[str]] = {}
+        for source, target in edges:
+            self._targets.setdefault(source, []).append(target)
+        self._visits: dict[tuple[str, str], _Visit] = {}
+        self._ended: dict[str, list[_Visit]] = {}
 
     def visit_started(self, node: str, task: str, step: int) -> None:
         """Note that a node started, in this step and for this task of LangGraph's ("" where unknown)."""
-        if not any(visit.node == node and visit.task == task for visit in self._visits):
-            self._visits.append(_Visit(node, task, step, self._sources(node, step)))
+        if (node, task) not in self._visits:
+            visit = _Visit(len(self._visits), node, step, self._sources(node, step))
+            self._visits[node, task] = visit
 
     def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
         """Note how a visit ended."""
-        for visit in self._visits:
-            if visit.node == node and visit.task == task:
-                visit.outcome = outcome
+        visit = self._visits.get((node, task))
+        if visit is None:
+            return
+        if visit.outcome is None:
+            for target in self._targets.get(node, ()):
+                self._ended.setdefault(target, []).append(visit)
+        visit.outcome = outcome
 
     @property
     def path(self) -> tuple[str, ...]:
         """The nodes that were visited, in the order of their starts."""
-        return tuple(visit.node for visit in self._visits)
+        return tuple(visit.node for visit in self._visits.values())
 
     @property
     def handoffs(self) -> tuple[Handoff, ...]:
@@ -65,7 +85,7 @@ class Journey:
         recorded = {Outcome.SUCCESS: True, Outcome.ERROR: False}
         return tuple(
             Handoff(source.node, visit.node, recorded[visit.outcome])
-            for visit in self._visits
+            for visit in self._visits.values()
             if visit.outcome in recorded
             for source in visit.sources
         )
@@ -75,19 +95,12 @@ class Journey:
         self._record(self)
 
     def _sources(self, node: str, step: int) -> list[_Visit]:
-        taken = [
-            source
-            for visit in self._visits
-            if visit.node == node and visit.step < step
-            for source in visit.sources
-        ]
-        earlier = [
-            visit
-            for visit in self._visits
-            if visit.outcome is not None
-            and visit.step < step
-            and (visit.node, node) in self._edges
-            and not any(visit is source for source in taken)
-        ]
-        latest = {visit.node: visit for visit in earlier if visit.step == max(other.step for other in earlier)}
-        return list(latest.values())
+        """Return the visits that hand over to a node in this step, and forget those that did in an earlier one."""
+        left = [visit for visit in self._ended.get(node, ()) if visit.taken.get(node, step) >= step]
+        self._ended[node] = left
+        last = max((visit.step for visit in left if visit.step < step), default=None)
+        latest = sorted((visit for visit in left if visit.step == last), key=lambda visit: visit.number)
+        sources = list({visit.node: visit for visit in latest}.values())
+        for visit in sources:
+            visit.taken.setdefault(node, step)
+        return sources

@@ -2,10 +2,11 @@
 
 import asyncio
 import sys
+from concurrent import futures
 from enum import StrEnum
 from typing import Final
 
-_CANCELLED: Final = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+_CANCELLED: Final = (asyncio.CancelledError, futures.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 class Outcome(StrEnum):

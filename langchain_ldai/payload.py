@@ -48,8 +48,8 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     if not isinstance(value, Mapping):
         _log.error("AI Config %r is a %s, not an object; the default is used", key, type(value).__name__)
         return fallback
-    served_mode = object_in(value, "_ldMeta").get("mode") or "completion"
-    if served_mode != mode:
+    served_mode = object_in(value, "_ldMeta").get("mode")
+    if ("completion" if served_mode is None else served_mode) != mode:
         _log.warning("AI Config %r is of mode %r, not %r; the default is used", key, served_mode, mode)
         return fallback
     return value

@@ -36,11 +36,12 @@ Event = Mapping[str, object]
 
 
 class Collector:
-    """Takes the reports of one recorder's runs."""
+    """Takes the reports of one recorder's runs that start while it is open."""
 
-    __slots__ = ("recorder", "reports")
+    __slots__ = ("is_open", "recorder", "reports")
 
     def __init__(self, recorder: RunRecorder) -> None:
+        self.is_open = True
         self.recorder = recorder
         self.reports: list[RunReport] = []
 
@@ -95,18 +96,18 @@ class RunRecorder:
         # `key_of`, in place for each event
         key, parent = getattr(run_id, "int", run_id), getattr(parent_run_id, "int", parent_run_id)
         around = self._scope_of(parent)
-        if around is None and parent_run_id is None:
-            around, parent = self._hidden_parent()
+        if around is None:
+            around, parent = self._hidden_parent() if parent_run_id is None else self.table.nearest(parent)
         task = str(metadata.get(_TASK, "")) if metadata else ""
         if around is None:
-            scope = self._open(key, run_id, parent_run_id, metadata, call, task)
+            scope = self._open(key, run_id, parent, metadata, call, task)
         else:
             scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
             if not self.table.start(key, parent, around, scope, call, task):
                 return None
         if scope is not None and (account := scope.account) is not None:
             for tag in tags or ():
-                if tag.startswith(_RETRY_TAG):
+                if type(tag) is str and tag.startswith(_RETRY_TAG):
                     account.retries += 1
             if metadata is not None:
                 metadata.update(account.marks)
@@ -123,9 +124,16 @@ class RunRecorder:
             self._named(scope.account, call, name)
 
     def start_tool(
-        self, name: str, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+        self,
+        tool: tuple[Mapping[str, object] | None, str | None],
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        tags: list[str] | None,
     ) -> None:
-        """Add a tool call."""
+        """Add a tool call, of a tool as LangChain serializes it and the name of its run, where that has one."""
+        serialized, run_name = tool
+        name = str((serialized or {}).get("name") or run_name or "unknown")
         scope = self.start(run_id, parent_run_id, metadata, tags)
         if scope is not None and (account := scope.account) and self.table.tool_started(scope.run, account, name):
             self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, name)
@@ -179,13 +187,13 @@ class RunRecorder:
         self,
         key: object,
         run_id: object,
-        parent_run_id: object,
+        parent: object,
         metadata: Metadata,
         call: ModelCall | None,
         task: str,
     ) -> Scope | None:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
-        if self.table.is_open(key) or (parent_run_id and self.table.is_late(key, key_of(parent_run_id))):
+        if self.table.is_open(key) or (parent is not None and self.table.is_late(key, parent)):
             return None
         config = account = journey = None
         sources, known = self._nodes, collectors.get()
@@ -196,7 +204,7 @@ class RunRecorder:
             sources = {**{key: chooser(node) for key, node in config.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in config.edges}
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
-        reports = tuple(each.reports for each in known if each.recorder is self) if known else ()
+        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         run = Run(run_id, key, task, account, reports, sources, journey)
         scope = Scope(run, account, run.accounts.copy())
         if sources and metadata:

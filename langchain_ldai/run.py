@@ -14,7 +14,7 @@ from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome, classify
 from langchain_ldai.report import RunReport, report_of
 from langchain_ldai.sources import Choose
-from langchain_ldai.steps import Step
+from langchain_ldai.steps import PlainStep, Step, parent_of
 
 # To read a member off its enumeration takes longer than most of what is done with it.
 _SUCCESS: Final = Outcome.SUCCESS
@@ -36,8 +36,7 @@ class Run:
     Attributes:
         last_event: When it was heard of last, in seconds.
         accounts: That one and those of its named nodes.
-        steps: Those that have started and not ended, by their keys; of those that are no `Step`, LangGraph's task
-            that they are in.
+        steps: Those that have started and not ended, by their keys.
         is_held: Whether its table still knows it.
         tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
             succeeded; one that starts again before is a retry.
@@ -84,7 +83,7 @@ class Run:
         self.sources = sources
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
-        self.steps: dict[object, Step | str] = {}
+        self.steps: dict[object, Step | PlainStep] = {}
         self.tasks: dict[str, object] = {}
         self.last_event = 0.0
         self.ended_at: float | None = None
@@ -107,8 +106,8 @@ class Run:
 
     def task_again(self, task: str, key: object, parent: object, account: Account | None) -> None:
         """Note a step in a task that others were in before: a new attempt of it, if its parent is in another."""
-        above = self.steps.get(parent, self.root_task)  # a parent that has ended is the root
-        if task == (above.task if isinstance(above, Step) else above):
+        above = self.steps.get(parent)  # a parent that has ended is the root
+        if task == (self.root_task if above is None else _task_of(above)):
             return
         if account and self.tasks[task] is not None:
             account.retries += 1
@@ -163,7 +162,12 @@ class Run:
         self.steps.clear()
 
     def ended(
-        self, key: object, step: Step | str, error: BaseException | None, usage: TokenUsage | None, now: float
+        self,
+        key: object,
+        step: Step | PlainStep,
+        error: BaseException | None,
+        usage: TokenUsage | None,
+        now: float,
     ) -> list[Due]:
         """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
         if self.closed:
@@ -172,7 +176,7 @@ class Run:
         if error is not None:
             outcome = classify(error)
             self.interrupted |= outcome is Outcome.INTERRUPTED
-        task = step.task if isinstance(step, Step) else step
+        task = _task_of(step)
         if task and outcome is _SUCCESS and self.tasks.get(task) == key:
             self.tasks[task] = None
         if not isinstance(step, Step):
@@ -239,7 +243,7 @@ class Run:
         if (
             outcome is _SUCCESS
             and self.steps
-            and any(step.call and step.call.streamed for step in self._open_steps())
+            and any(step.call and step.call.streamed and self._is_whole(step) for step in self._open_steps())
         ):
             outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
         account = root.scope.account
@@ -252,6 +256,18 @@ class Run:
             return self.close()
         return [due for account in self.accounts if (due := account.success_due())]
 
+    def _is_whole(self, step: Step) -> bool:
+        """Whether every step between an open one and the root is open; else what ended did without it."""
+        parent = step.parent
+        for _ in self.steps:
+            if parent == self.key:
+                return True
+            above = self.steps.get(parent)
+            if above is None:
+                return False
+            parent = parent_of(above)
+        return False
+
     def _settle(self, outcome: Outcome, now: float) -> None:
         self.outcome = outcome
         self.ended_at = now
@@ -260,6 +276,10 @@ class Run:
                 step.scope.account.outcome = outcome
         for account in self.accounts:
             account.watch.cut(now)
+
+
+def _task_of(step: Step | PlainStep) -> str:
+    return step.task if isinstance(step, Step) else step[0]
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
         self._part = ""
         self._recorded: dict[SlotT, ValueT] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
     @property
     def run_id(self) -> str:
@@ -83,14 +83,16 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         Args:
             values: By slot; the usage is one of which something is known.
         """
+        taken: list[tuple[SlotT, ValueT]] = []
         with self._lock:
-            if self._recorded:
-                values = {slot: value for slot, value in values.items() if slot not in self._recorded}
-            self._recorded.update(values)
+            for slot, value in values.items():
+                if slot not in self._recorded:
+                    self._recorded[slot] = value
+                    taken.append((slot, value))
         if self.claims is not None:
-            return [(self._submit, (self.claims, slot, value)) for slot, value in values.items()]
+            return [(self._submit, (self.claims, slot, value)) for slot, value in taken]
         send = self._send
-        return [(send, event) for slot, value in values.items() for event in self._events(slot, value)]
+        return [(send, event) for slot, value in taken for event in self._events(slot, value)]
 
     def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
         if not self._record(slot, value):

@@ -72,6 +72,7 @@ class Step:
     Args:
         scope: Where it is.
         around: Where the step above it is, `None` for a root.
+        parent: What that step is known by.
         started: When it started, in seconds.
         call: The model call that it is, if it is one.
         task: LangGraph's task that it is in, "" outside one.
@@ -81,14 +82,30 @@ class Step:
         is_visit: Whether it is the root, or a visit of the account's named node.
     """
 
-    __slots__ = ("call", "is_root", "is_visit", "scope", "started", "task")
+    __slots__ = ("call", "is_root", "is_visit", "parent", "scope", "started", "task")
 
     def __init__(
-        self, scope: Scope, around: Scope | None, started: float, call: ModelCall | None, task: str
+        self,
+        scope: Scope,
+        around: Scope | None,
+        parent: object,
+        started: float,
+        call: ModelCall | None,
+        task: str,
     ) -> None:
         self.scope = scope
+        self.parent = parent
         self.started = started
         self.call = call
         self.task = task
         self.is_root = around is None
         self.is_visit = around is None or scope.account is not around.account
+
+
+PlainStep = tuple[str, object]
+"""Of any other step LangGraph's task that it is in, "" outside one, and what the step above it is known by."""
+
+
+def parent_of(step: Step | PlainStep) -> object:
+    """Return what the step above a step is known by."""
+    return step.parent if isinstance(step, Step) else step[1]

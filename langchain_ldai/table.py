@@ -1,6 +1,5 @@
 """The open runs of one handler: which LangChain run belongs to which run, under the one lock."""
 
-import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,16 +7,16 @@ from time import monotonic
 from typing import Final
 
 from langchain_ldai.account import Account, Due
-from langchain_ldai.left import WAIT_SECONDS, LeftRoots
+from langchain_ldai.left import LEFT_STEPS, LOOK_SECONDS, WAIT_SECONDS, LeftRoots, Recent
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome
+from langchain_ldai.process import renew_in_forks
 from langchain_ldai.run import Batch, Run
-from langchain_ldai.steps import ModelCall, Scope, Step, key_of
-
-LOOK_SECONDS: Final = 1.0
-"""The shortest time between two looks at every open run."""
+from langchain_ldai.steps import ModelCall, Scope, Step, key_of, parent_of
+from langchain_ldai.waits import WaitingRuns
 
 _SUCCESS: Final = Outcome.SUCCESS
+_MAX_DEPTH: Final = 1000  # steps that name each other as parents are no reason to look for ever
 
 Deliver = Callable[[list[Due], list[Run]], None]
 """Takes what has become due, and the runs that were closed by it."""
@@ -43,16 +42,23 @@ class RunTable:
         self._deliver = deliver
         self._max_open_runs = max_open_runs
         self._run_timeout = run_timeout
-        self._lock = threading.RLock()
         self._scopes: dict[object, Scope] = {}
         self.scope_of = self._scopes.get
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
-        self._waiting: set[Run] = set()
-        self._left = LeftRoots()
-        self._timer: threading.Timer | None = None
-        self._next_look = float("inf")
+        self._waiting = WaitingRuns(self._wait_is_over, self.flush)
         self.awaiting: dict[object, Step] = {}
+        self.renew()
+        renew_in_forks(self)
+
+    def renew(self) -> None:
+        """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
+        self._lock = threading.RLock()
+        for held in (self._scopes, self._runs, self._ended, self._waiting, self.awaiting):
+            held.clear()
+        self._left = LeftRoots(self._max_open_runs, self._run_timeout)
+        self._parents: Recent[object] = Recent(LEFT_STEPS)
+        self._next_look = float("inf")
 
     def __len__(self) -> int:
         """How many runs are open, wait, or have ended so lately that their ids are remembered."""
@@ -70,14 +76,20 @@ class RunTable:
         scope = self._scopes.get(key)
         return scope is not None and key in scope.run.steps
 
-    def is_late(self, key: object, parent: object) -> bool:
-        """Whether a step starts below a root that ended well and was let go, just now; so is what is below it."""
+    def nearest(self, key: object) -> tuple[Scope | None, object]:
+        """Return where the step of a key is, or the closest of those above it that has not ended, and its key."""
         with self._lock:
-            now = monotonic()
-            is_late = self._left.has(parent, now)
-            if is_late:
-                self._left.add(key, now)
-            return is_late
+            for _ in range(_MAX_DEPTH):
+                scope, above = self._scopes.get(key), self._parents.get(key)
+                if scope is not None or above is None:
+                    return scope, key
+                key = above
+            return None, key
+
+    def is_late(self, key: object, parent: object) -> bool:
+        """Whether a step starts below a root that was let go: ended well just now, or given up."""
+        with self._lock:
+            return self._left.is_late(key, parent, monotonic())
 
     def open(self, scope: Scope, call: ModelCall | None) -> bool:
         """Hold a new run.
@@ -100,7 +112,7 @@ class RunTable:
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
             run.last_event = now
-            self._add(run.key, Step(scope, None, now, call, run.root_task))
+            self._add(run.key, Step(scope, None, None, now, call, run.root_task))
         if batch is not None:
             self._deliver(batch.due, batch.closed)
         return True
@@ -130,9 +142,9 @@ class RunTable:
                 run.task_again(task, key, parent, scope.account)
             if call is None and scope is around:
                 self._scopes[key] = scope
-                run.steps[key] = task
+                run.steps[key] = task, parent
                 return True
-            due = self._add(key, Step(scope, around, now, call, task))
+            due = self._add(key, Step(scope, around, parent, now, call, task))
         if due:
             self._deliver(due, [])
         return True
@@ -169,15 +181,20 @@ class RunTable:
                 self._scopes[key] = scope  # a root that has ended, kept for what may start below it
                 return
             run.last_event = now = monotonic()
-            if type(step) is str and error is None and run.ended_at is None:
-                if step and run.tasks[step] == key:
-                    run.tasks[step] = None
+            if type(step) is tuple and error is None and run.ended_at is None:
+                task, parent = step
+                if task and run.tasks[task] == key:
+                    run.tasks[task] = None
+                self._parents.add(key, parent)
                 return
             self.awaiting.pop(key, None)
             was_closed = run.closed
             due = run.ended(key, step, error, usage, now)
+            self._parents.add(key, parent_of(step))
             if run.ended_at is None:
                 return
+            if not (run.closed or self._waiting.add(run, now)):
+                due += run.close()
             is_closed = run.closed and not was_closed
             self._settle(run, scope if isinstance(step, Step) and step.is_root else None, now)
         if due or is_closed:
@@ -191,8 +208,7 @@ class RunTable:
             for run in list(self._ended):
                 self._give_up(run, now, batch)
             self._give_up_silent(now, batch)
-            self._left = LeftRoots()
-            self._keep_timer(now)
+            self._left.forget_ended()
         self._deliver(batch.due, batch.closed)
 
     def _add(self, key: object, step: Step) -> list[Due]:
@@ -215,18 +231,17 @@ class RunTable:
             del self._runs[run]
             if run.closed and not run.steps and run.outcome is _SUCCESS:
                 run.let_go()
-                self._left.add(run.key, now)
+                self._left.run_ended(run.key, now)
                 return
             self._ended[run] = None
             self._scopes[run.key] = root
         if not run.closed:
-            self._waiting.add(run)
-        elif run.steps or run.outcome is not _SUCCESS:
+            return
+        if run.steps or run.outcome is not _SUCCESS:
             self._waiting.discard(run)
         else:
             self._drop(run)
-            self._left.add(run.key, now)
-        self._keep_timer(now)
+            self._left.run_ended(run.key, now)
 
     def _make_room(self, now: float) -> Batch:
         batch = Batch()
@@ -244,7 +259,6 @@ class RunTable:
             if (run.ended_at or 0.0) + WAIT_SECONDS > now and len(self._ended) <= self._max_open_runs:
                 break
             self._give_up(run, now, batch)
-        self._keep_timer(now)
 
     def _give_up_silent(self, now: float, batch: Batch) -> None:
         """Close the open runs that have been silent for too long, and note when the next may be."""
@@ -258,6 +272,9 @@ class RunTable:
         self._next_look = max(self._next_look, now + min(LOOK_SECONDS, self._run_timeout))
 
     def _give_up(self, run: Run, now: float, batch: Batch) -> None:
+        if run.ended_at is None:
+            for key in (*run.steps, run.key):
+                self._left.given_up(key, now)
         if not run.closed:
             batch.due += run.abandon(now)
             batch.closed.append(run)
@@ -274,27 +291,10 @@ class RunTable:
                 self.awaiting.pop(key, None)
         run.let_go()
 
-    def _keep_timer(self, now: float) -> None:
-        """Have a timer, and an exit hook, just while a run waits."""
-        if self._waiting and self._timer is None:
-            first = min(run.ended_at or now for run in self._waiting)
-            self._timer = threading.Timer(first + WAIT_SECONDS - now, self._wait_is_over)
-            self._timer.name = "langchain_ldai-wait"
-            self._timer.daemon = True
-            self._timer.start()
-            atexit.register(self.flush)
-        elif not self._waiting:
-            self._stop_timer()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            atexit.unregister(self.flush)
-            self._timer = None
-
     def _wait_is_over(self) -> None:
         batch = Batch()
         with self._lock:
-            self._stop_timer()
-            self._give_up_ended(monotonic(), batch)
+            now = monotonic()
+            self._give_up_ended(now, batch)
+            self._waiting.go_on(now)
         self._deliver(batch.due, batch.closed)

@@ -185,10 +185,11 @@ def test_one_root_seen_twice_at_the_same_time_is_one_run(
 
 
 def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
-    handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seconds later, or many runs later, its id is an unknown parent's like any other (fact 112)."""
     monkeypatch.setattr(left, "LEFT_IDS", 1)
+    handler = LdAiHandler(config, on_run_end=reports.append)
 
     def end(parent: UUID | None = None) -> UUID:
         root, call = start(handler, parent=parent)

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from langchain_ldai.checks import check_count
+from langchain_ldai.process import renew_in_forks
 
 
 class MemoryLedger:
@@ -20,8 +21,13 @@ class MemoryLedger:
 
     def __init__(self, max_runs: int = 100_000) -> None:
         self._max_runs = check_count("max_runs", max_runs)
-        self._lock = threading.Lock()
         self._claimants: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self.renew()
+        renew_in_forks(self)
+
+    def renew(self) -> None:
+        """Have a lock that no other thread holds, as one of a forked process's parent may."""
+        self._lock = threading.Lock()
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""

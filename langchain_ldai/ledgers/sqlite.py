@@ -10,6 +10,7 @@ from typing import Final
 
 from langchain_ldai.checks import check_seconds
 from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
+from langchain_ldai.process import renew_in_forks
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS claims (
@@ -49,9 +50,14 @@ class SqliteLedger:
         self._path = Path(path).absolute()
         self._ttl = check_seconds("ttl", ttl)
         self._busy_timeout = busy_timeout
-        self._lock = threading.Lock()
         self._next_cleaning = 0.0
+        self.renew()
         self._open()
+        renew_in_forks(self)
+
+    def renew(self) -> None:
+        """Have a lock that no other thread holds, as one of a forked process's parent may."""
+        self._lock = threading.Lock()
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""

@@ -102,7 +102,8 @@ def feedback_routes(
         limit_storage: Where they are counted, from `limits.aio.storage`; in this process unless told otherwise.
         on_feedback: Called with each `FeedbackReceived` once it is recorded and answered; a plain function in a
             thread. What it raises reaches the server.
-        allow_origins: Origins whose pages may call the route from a browser, as in "https://example.com".
+        allow_origins: Origins whose pages may call the route from a browser, as in "https://example.com". They may
+            send an `Authorization` header for `context_for`, and no cookies.
 
     Raises:
         TypeError: If an option is of another type.
@@ -110,7 +111,7 @@ def feedback_routes(
     """
     _check(sealer, context_for, limit_storage, on_feedback, allow_origins)
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
-    recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # what is answered with 503 is not recorded later
+    recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
     limiter = _Limiter(limit, limit_storage or MemoryStorage())
     feedback = _FeedbackRoute(recording, sealer, context_for, limiter, on_feedback)
     document = feedback_openapi(path)
@@ -120,7 +121,11 @@ def feedback_routes(
         return JSONResponse({**document, "servers": [{"url": mounted_at}]} if mounted_at else document)
 
     cors = Middleware(
-        CORSMiddleware, allow_origins=allow_origins, allow_methods=["POST"], expose_headers=["Retry-After"]
+        CORSMiddleware,
+        allow_origins=allow_origins,
+        allow_methods=["POST"],
+        allow_headers=["Authorization"],
+        expose_headers=["Retry-After"],
     )
     post = _Endpoint(["POST"], feedback)
     get = _Endpoint(["GET", "HEAD"], openapi)

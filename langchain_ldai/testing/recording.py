@@ -40,7 +40,7 @@ class _Recorder:
     def __init__(self, flags: Mapping[str, object] | None = None) -> None:
         self._flags = dict(flags or {})
         self._events: list[RecordedEvent] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
     @property
     def events(self) -> list[RecordedEvent]:

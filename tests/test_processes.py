@@ -1,0 +1,212 @@
+"""A process that ends, that is forked, or that can start no thread; and a context that is another at the end."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextvars import copy_context
+from uuid import uuid4
+
+import pytest
+from langchain_core.outputs import LLMResult
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from tests.support.chains import QUESTION, chain
+
+PROGRAM = """
+import os, signal, sys, threading, time
+from uuid import uuid4
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import StrOutputParser
+from ldclient import Context
+from langchain_ldai import LdAiClient, LdAiHandler, claims
+from langchain_ldai.ledgers import MemoryLedger
+
+class Client:
+    def variation(self, key, context, default):
+        return default
+    def track(self, *event):
+        pass
+
+here = os.getpid()
+ai = LdAiClient(Client(), ledger=MemoryLedger() if "ledger" in sys.argv else None)
+config = ai.completion_config("bot", Context.create("user-1"))
+
+def say(report):
+    print("here" if os.getpid() == here else "fork", report.outcome, report.model_calls, flush=True)
+
+handler = LdAiHandler(config, on_run_end=say)
+model = GenericFakeChatModel(messages=iter([AIMessage("Hello there")] * 10**6))
+
+def cancelled():
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+    return call
+
+def opened():
+    handler.on_chat_model_start({}, [[]], run_id=uuid4(), metadata={})
+"""
+
+
+def printed(code: str, *arguments: str) -> list[str]:
+    """Run a program that has a handler, and return what it prints; it must end by itself."""
+    program = f"{PROGRAM}\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_a_stream_that_is_half_read_at_exit_holds_nothing_up() -> None:
+    """Python closes what a module still holds when no thread can run any more: nothing waits for one."""
+    code = "stream = (model | StrOutputParser()).stream('Hi', {'callbacks': [handler]})\nnext(stream)\n"
+
+    assert printed(f"{code}print('end')")[0] == "end"
+
+
+def test_a_run_that_waits_is_closed_at_exit() -> None:
+    """What is known of it is recorded before the process ends."""
+    assert printed("cancelled()\nprint('end')") == ["end", "here success 1"]
+
+
+def test_a_run_that_ends_at_exit_is_closed_at_once() -> None:
+    """After the last thread that keeps a process there is none to wait with."""
+    assert printed("import atexit\natexit.register(cancelled)\nprint('end')") == ["end", "here success 1"]
+
+
+needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+
+
+@needs_fork
+@pytest.mark.parametrize("ending", ["sys.exit()", "handler.flush(); os._exit(0)"])
+def test_a_forked_process_reports_none_of_its_parents_runs(ending: str) -> None:
+    """Those that wait and those that are open are the parent's, or each would be counted twice."""
+    code = f"""
+cancelled()
+opened()
+if os.fork() == 0:
+    {ending}
+os.wait()
+handler.flush()
+"""
+    assert printed(code) == ["here success 1"]
+
+
+@needs_fork
+@pytest.mark.parametrize("ledger", ["ledger", ""])
+def test_a_fork_of_a_busy_process_runs_chains(ledger: str) -> None:
+    """A lock that another thread of the parent held at that moment is not waited for."""
+    code = """
+def busy():
+    while True:
+        model.invoke("Hi", {"callbacks": [handler]})
+        config.create_tracker().track_success()
+claims.MAX_PENDING_RUNS = 10**9
+handler = LdAiHandler(config)
+model.invoke("Hi", {"callbacks": [handler]})  # LangChain imports what it needs, under a lock of its own
+for _ in range(4):
+    threading.Thread(target=busy, daemon=True).start()
+for _ in range(8):
+    process = os.fork()
+    if process == 0:
+        signal.alarm(20)
+        model.invoke("Hi", {"callbacks": [handler]})
+        config.create_tracker().track_success()
+        os._exit(0 if ai.close(10) else 1)
+    print(os.waitpid(process, 0)[1])
+sys.stdout.flush()
+os._exit(0)
+"""
+    assert printed(code, ledger) == ["0"] * 8
+
+
+def waiting(handler: LdAiHandler) -> None:
+    """End a run whose model call goes on."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+
+
+def test_many_handlers_wait_with_one_thread(config: LdAiCompletionConfig) -> None:
+    """A handler a request is as good as one for all, also where each request is cancelled."""
+    before = set(threading.enumerate())
+    handlers = [LdAiHandler(config) for _ in range(50)]
+
+    for handler in handlers:
+        waiting(handler)
+    started = set(threading.enumerate()) - before
+
+    assert len(started) <= 1
+    for handler in handlers:
+        assert handler.flush()
+        assert handler.open_runs == 0
+
+
+def test_where_no_thread_can_be_started_a_run_waits_for_nothing(
+    handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is closed at once with what is known, and the next one waits again."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        waiting(handler)
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+    waiting(handler)
+    assert len(reports) == 1
+    handler.flush()
+    assert len(reports) == 2
+
+
+def test_collected_reports_survive_another_context(handler: LdAiHandler) -> None:
+    """A generator that collects may be read, and closed, in other contexts than it was begun in."""
+
+    def answers() -> Iterator[object]:
+        with handler.collect_runs() as runs:
+            yield from chain().stream(QUESTION, {"callbacks": [handler]})
+            yield runs[0].run_id
+
+    parts = answers()
+    read = [copy_context().run(next, parts, None) for _ in range(8)]
+
+    *texts, run_id = filter(None, read)
+    assert "".join(texts) == "Hello, world"
+    assert len(run_id) == 36
+
+
+def test_nothing_is_collected_once_the_block_is_left(handler: LdAiHandler) -> None:
+    """Also where its context could not be set back."""
+    context = copy_context()
+
+    def collecting() -> Iterator[list[RunReport]]:
+        with handler.collect_runs() as runs:
+            yield runs
+
+    block = collecting()
+    runs = context.run(next, block)
+    block.close()
+    context.run(chain().invoke, QUESTION, {"callbacks": [handler]})
+
+    assert runs == []
+
+
+def test_a_model_call_that_ends_while_another_thread_waits_is_counted(handler: LdAiHandler) -> None:
+    """Waiting costs the call nothing: its end closes the run."""
+    root, call = uuid4(), uuid4()
+    with handler.collect_runs() as runs:
+        handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+    assert runs == []
+
+    handler.on_llm_end(LLMResult(generations=[]), run_id=call)
+
+    assert [report.outcome for report in runs] == [Outcome.SUCCESS]
