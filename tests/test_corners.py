@@ -1,8 +1,10 @@
 """What happens at the edges of a run: late steps, retries, streams without usage, trackers that fail."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Mapping
+from concurrent import futures
 from uuid import uuid4
 
 import pytest
@@ -14,7 +16,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, TOKENS, chain, counts
+from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, TOKENS, TOOL_CALL, chain, counts
 from tests.support.models import HELLO, USAGE, ScriptedChat
 
 EMPTY = LLMResult(generations=[])
@@ -260,3 +262,30 @@ def test_an_event_that_makes_no_sense_is_logged_once(
     handler.on_chain_end({}, run_id=root)
     assert [record.name for record in caplog.records] == ["langchain_ldai.boundary"] * 2
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_tags_may_be_anything(handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]) -> None:
+    """LangChain takes tags that are no text: nothing is lost by them."""
+    root, call, tool = uuid4(), uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={}, tags=[1])
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, tags=[None], metadata={})
+    handler.on_tool_start("search", "", run_id=uuid4(), parent_run_id=root)  # not as LangChain serializes a tool
+    handler.on_tool_start({"name": "search"}, "", run_id=tool, parent_run_id=root, tags=[("a", 1)], metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert client.metrics(reports[0].run_id)[TOOL_CALL] == [1]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, futures.CancelledError])
+def test_either_cancelled_error_is_a_cancellation(
+    error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_error(error(), run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]

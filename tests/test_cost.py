@@ -5,6 +5,7 @@ dearer, and lowers the figure again or raises the bound knowingly.
 """
 
 import gc
+import itertools
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
@@ -13,7 +14,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
-from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai import LdAiClient, LdAiHandler, Outcome
+from langchain_ldai.journey import Journey
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import QUESTION, chain
@@ -21,7 +23,7 @@ from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
 
 TOKEN_BYTECODES = 6
 LOOK_UP_BYTECODES = 22
-STEP_BYTECODES = 280
+STEP_BYTECODES = 320
 RUN_BYTECODES = 3_700
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
@@ -207,6 +209,26 @@ def test_a_deep_step_costs_what_a_shallow_one_does(handler: LdAiHandler) -> None
         parent = step
 
     assert step_cost(handler, parent) == shallow
+
+
+def test_a_visit_of_an_agent_graph_costs_the_same_after_a_thousand() -> None:
+    """What a visit costs does not depend on how many nodes were visited before."""
+    journey = Journey({("plan", "book"), ("book", "plan")}, lambda journey: None)
+    steps = itertools.count()
+
+    def visits() -> None:
+        for node in ("plan", "book"):
+            step = next(steps)
+            journey.visit_started(node, f"task-{step}", step)
+            journey.visit_ended(node, f"task-{step}", Outcome.SUCCESS)
+
+    visits()
+    early = bytecodes(visits)
+    for _ in range(1000):
+        visits()
+
+    assert bytecodes(visits) == early
+    assert len(journey.handoffs) == next(steps) - 1
 
 
 def run_cost(handler: LdAiHandler) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from langchain_core.outputs import LLMResult
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left, table
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
@@ -102,16 +102,22 @@ def test_the_oldest_run_gives_way_to_one_too_many(
     assert set(client.metrics(report.run_id)) == {DURATION}
 
 
+@pytest.mark.parametrize("event", ["start", "end"])
 def test_a_silent_run_is_given_up_when_another_opens(
-    config: LdAiCompletionConfig, reports: list[RunReport]
+    event: str, config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run without an event for `run_timeout` is closed as abandoned; one with events is not."""
-    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.2)
+    """A run without a start or an end for `run_timeout` is closed as abandoned; one with either is not."""
+    now = 1000.0
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
     silent, _ = start(handler)
-    threading.Event().wait(0.15)
-    busy, _ = start(handler)
-    threading.Event().wait(0.1)
-    start(handler, parent=busy)
+    busy, call = start(handler)
+    now += 9.0
+    if event == "start":
+        start(handler, parent=busy)
+    else:
+        handler.on_llm_end(EMPTY, run_id=call)
+    now += 9.0
 
     start(handler)
 

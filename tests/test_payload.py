@@ -67,6 +67,24 @@ def test_another_mode_gives_the_default_and_a_warning(caplog, wanted, given):
     )
 
 
+@pytest.mark.parametrize("mode", ["", 0, False, []])
+def test_a_mode_that_is_none_is_another_mode(mode: object) -> None:
+    """Only one that is missing, or null, is taken for `completion` (spec 2, rule 3)."""
+    assert served(with_meta(mode=None)).enabled
+    assert not served(with_meta(mode=mode)).enabled
+
+
+def test_what_nests_deeper_than_python_can_go_is_absent() -> None:
+    """Nothing that is served raises: parameters too deep to copy are none, the rest is taken (spec 2)."""
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"more": deep}
+
+    config = served({**with_meta(), "model": {"name": "small-1", "parameters": deep}})
+
+    assert (config.model.name, config.model.parameters) == ("small-1", {})
+
+
 VERSIONS = {
     "missing": ({}, 1),
     "null": ({"version": None}, 1),

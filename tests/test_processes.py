@@ -78,6 +78,50 @@ def test_a_run_that_ends_at_exit_is_closed_at_once() -> None:
     assert printed("import atexit\natexit.register(cancelled)\nprint('end')") == ["end", "here success 1"]
 
 
+@pytest.mark.parametrize("ledger", ["ledger", ""])
+def test_streams_that_are_left_in_circles_hold_nothing_up(ledger: str) -> None:
+    """The garbage collector ends them at whatever line it runs, in this handler's own code, too."""
+    code = """
+import gc
+gc.set_threshold(50)
+class Holder:
+    pass
+handler = LdAiHandler(config)
+for _ in range(3000):
+    holder = Holder()
+    holder.itself, holder.stream = holder, model.stream("Hi", {"callbacks": [handler]})
+    next(holder.stream)
+    config.create_tracker().track_success()
+del holder
+gc.collect()
+print(ai.close(60), handler.flush(), handler.open_runs)
+"""
+    assert printed(code, ledger)[-1] == "True True 0"
+
+
+def test_a_program_that_outlives_its_main_thread_claims_and_waits_as_before() -> None:
+    """What the main thread's end is to Python's own threads it is not to those of the program."""
+    code = """
+class Slow(MemoryLedger):
+    def claim(self, run, slots, claimant):
+        print(threading.current_thread().name.startswith("langchain_ldai"), flush=True)
+        return super().claim(run, slots, claimant)
+
+ai = LdAiClient(Client(), ledger=Slow())
+config = ai.completion_config("bot", Context.create("user-1"))
+
+def live_on():
+    threading.main_thread().join()
+    config.create_tracker().track_success()
+    print(ai.close(60), flush=True)
+    cancelled()
+    print([each.daemon for each in threading.enumerate() if each.name == "langchain_ldai-wait"], flush=True)
+
+threading.Thread(target=live_on).start()
+"""
+    assert printed(code) == ["True", "True", "[True]", "here success 1"]
+
+
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 

@@ -148,7 +148,8 @@ class Slow(MemoryLedger):
 ledger, client = Slow(), RecordingClient()
 ai = LdAiClient(client, ledger=ledger)
 atexit.register(lambda: print(*sorted(client.metrics(tracker.run_id))))
-tracker = ai.completion_config("support-bot", Context.create("user-1")).create_tracker()
+user = Context.create("user-1")
+tracker = ai.completion_config("support-bot", user).create_tracker()
 if sys.argv[1] == "at-exit":
     ledger.up.set()
     atexit.register(tracker.track_success)
@@ -177,6 +178,70 @@ def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> 
     assert ended.stdout.strip() == sent
     assert said in ended.stderr
     assert bool(ended.stderr) == bool(said)
+
+
+def test_the_end_of_a_process_is_held_up_once_for_all_runs() -> None:
+    """A ledger that is down costs the seconds that one run would have, however many wait."""
+    program = f"from langchain_ldai import claims; claims.EXIT_SECONDS = 1.0\n{AT_EXIT}"
+    more = "for _ in range(100):\n    ai.completion_config('bot', user).create_tracker().track_success()"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{more}", "never-up"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert ended.stderr.count("dropped: the ledger could not claim it in time") == 101
+
+
+def test_claims_that_waited_too_long_are_given_up_without_an_attempt(
+    client: RecordingClient, context: Context, unreliable: Unreliable
+) -> None:
+    """Their time runs from when they were made: where the ledger has just failed, none of it is left."""
+    ai = LdAiClient(client, ledger=unreliable, ledger_timeout=0.5)
+    config = ai.completion_config("support-bot", context)
+    recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(50)]
+
+    assert ai.close()
+
+    assert all(isinstance(each.exception(0), LedgerUnavailableError) for each in recorded)
+    assert len({run for run, _, _ in unreliable.calls}) == 1
+
+
+def test_closing_waits_no_longer_than_it_is_told(
+    client: RecordingClient, context: Context, unreliable: Unreliable
+) -> None:
+    """It says that claims are left, and waits for them when it is called again."""
+    ai = LdAiClient(client, ledger=unreliable)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+    tracker.track_success()
+
+    assert not ai.close(timeout=0.01)
+    unreliable.up.set()
+
+    assert ai.close()
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_where_no_thread_can_be_started_claims_wait_for_the_next(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is raised into the chain and nothing is lost: whoever comes or closes next tries again."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        tracker.track_success()
+        assert not ai.close()
+
+    assert ai.close()
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
 
 
 def test_nobody_waits_for_a_worker_that_died(

@@ -74,6 +74,7 @@ async def test_other_sites_may_not_post_unless_they_are_named(
 ) -> None:
     """Without `allow_origins` no CORS header is sent; with it, to the origins named."""
     shop, asks = "https://shop.example", {"access-control-request-method": "POST"}
+    asks["access-control-request-headers"] = "authorization, content-type"  # for `context_for`, and for JSON
     named = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of, allow_origins=[shop]))
 
     closed = await browser(app).options("/feedback", headers={"origin": shop, **asks})
@@ -83,7 +84,7 @@ async def test_other_sites_may_not_post_unless_they_are_named(
         "/feedback", json={"token": run[1], "kind": "positive"}, headers={"origin": shop}
     )
 
-    assert closed.status_code == 405
+    assert (closed.status_code, opened.status_code) == (405, 200)
     assert "access-control-allow-origin" not in {*closed.headers, *other.headers}
     assert opened.headers["access-control-allow-origin"] == posted.headers["access-control-allow-origin"] == shop
     assert posted.status_code == 202
