@@ -1,7 +1,7 @@
 """Steps that start late: below a step, or a run, that has ended or was given up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TypedDict
 from uuid import UUID, uuid4
 
@@ -244,32 +244,3 @@ def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler.flush()
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
-
-
-class ReentrantId:
-    """An id that ends another step when it is looked up, as Python's garbage collector may at any line."""
-
-    def __init__(self, then: Callable[[], object]) -> None:
-        self.then: Callable[[], object] | None = None
-        self.later = then
-
-    def __hash__(self) -> int:
-        if self.then is not None:
-            then, self.then = self.then, None
-            then()
-        return 5
-
-
-def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """A stream that is collected while an event is handled ends its run in the same thread."""
-    streaming = begun(handler)
-    called(handler, streaming)
-    other = ReentrantId(lambda: handler.on_chain_end({}, run_id=streaming))
-    handler.on_chain_start(None, {}, run_id=other, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), parent_run_id=other, metadata={})
-
-    other.then = other.later
-    handler.on_llm_end(ANSWER, run_id=call)
-    handler.on_chain_end({}, run_id=other)
-
-    assert [report.root_run_id for report in reports] == [streaming, other]

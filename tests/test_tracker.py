@@ -249,3 +249,21 @@ def test_token_usage_of_another_make_is_named(tracker, sent):
     tracker.track_tokens(USAGE)
 
     assert len(sent.events) == 3
+
+
+def test_what_a_client_does_to_an_event_stays_with_that_event() -> None:
+    """Each event has its own data, which a client or a wrapper around one may add to."""
+    seen = []
+
+    def send(event_name, data, metric_value) -> None:
+        seen.append("added" in data)
+        data["added"] = True
+
+    tracker = LdAiConfigTracker(RunIdentity("run-1", "support-bot"), send)
+
+    tracker.track_tokens(USAGE)
+    tracker.track_duration(5)
+    tracker.track_success()
+    tracker.track_tool_call("search")
+
+    assert seen == [False] * 6

@@ -97,11 +97,12 @@ async def test_every_origin_may_be_allowed(ai: LdAiClient, sealer: TokenSealer) 
     assert len(feedback_routes(ai, sealer, context_for=context_for, allow_origins=["*"])) == 2
 
 
+@pytest.mark.parametrize("nobody", [None, Context.create("")], ids=["none", "invalid"])
 async def test_feedback_is_not_counted_for_nobody(
-    ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, client: RecordingClient
+    nobody: object, ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, client: RecordingClient
 ) -> None:
     """A `context_for` that returns no valid context is a mistake of the application's."""
-    app = Starlette(routes=feedback_routes(ai, sealer, context_for=lambda request: None))
+    app = Starlette(routes=feedback_routes(ai, sealer, context_for=lambda request: nobody))
 
     with pytest.raises(TypeError, match="context_for returns a valid"):
         await browser(app).post("/feedback", json={"token": run[1], "kind": "positive"})

@@ -1,0 +1,84 @@
+"""Ends that come twice, in another order, or in the middle of something else."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from tests.support.models import USAGE
+
+ANSWER = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
+
+
+def begun(handler: LdAiHandler) -> UUID:
+    """Start a chain."""
+    root = uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    return root
+
+
+def called(handler: LdAiHandler, parent: UUID) -> None:
+    """Call a model below a step."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+
+
+def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """Below a root that failed no run opens, also where its end was told again (fact 96)."""
+    root = begun(handler)
+    called(handler, root)
+    for _ in range(2):
+        handler.on_chain_error(ValueError(), run_id=root)
+
+    called(handler, root)
+
+    assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.ERROR, 1)]
+
+
+def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """What the visit of a node tells after that comes too late: the former has been sent."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root, visit, call = begun(handler), uuid4(), uuid4()
+    node = {"langgraph_node": "writer", "langgraph_checkpoint_ns": "writer:1", "langgraph_step": 1}
+    handler.on_chain_start(None, {}, run_id=visit, parent_run_id=root, metadata=dict(node))
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=visit, metadata=dict(node))
+    handler.on_chain_end({}, run_id=root)
+
+    handler.on_chain_error(ValueError(), run_id=visit)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+class ReentrantId:
+    """An id that ends another step when it is looked up, as Python's garbage collector may at any line."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self.then: Callable[[], object] | None = None
+        self.later = then
+
+    def __hash__(self) -> int:
+        if self.then is not None:
+            then, self.then = self.then, None
+            then()
+        return 5
+
+
+def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """A stream that is collected while an event is handled ends its run in the same thread."""
+    streaming = begun(handler)
+    called(handler, streaming)
+    other = ReentrantId(lambda: handler.on_chain_end({}, run_id=streaming))
+    handler.on_chain_start(None, {}, run_id=other, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), parent_run_id=other, metadata={})
+
+    other.then = other.later
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=other)
+
+    assert [report.root_run_id for report in reports] == [streaming, other]
