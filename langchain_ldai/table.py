@@ -46,7 +46,6 @@ class RunTable:
         self.scope_of = self._scopes.get
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
-        self._waiting = WaitingRuns(self._wait_is_over, self.flush)
         self.awaiting: dict[object, Step] = {}
         self.renew()
         renew_in_forks(self)
@@ -54,8 +53,9 @@ class RunTable:
     def renew(self) -> None:
         """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
         self._lock = threading.RLock()
-        for held in (self._scopes, self._runs, self._ended, self._waiting, self.awaiting):
+        for held in (self._scopes, self._runs, self._ended, self.awaiting):
             held.clear()
+        self._waiting = WaitingRuns(self._wait_is_over, self.flush)
         self._left = LeftRoots(self._max_open_runs, self._run_timeout)
         self._parents: Recent[object] = Recent(LEFT_STEPS)
         self._next_look = float("inf")

@@ -109,16 +109,11 @@ class WaitingRuns:
         if run in self._runs:
             self._runs.discard(run)
             if not self._runs:
-                self.clear()
+                waits.forget(self._is_over)
+                atexit.unregister(self._at_exit)
 
     def go_on(self, now: float) -> None:
         """Wait for those that are left."""
         if self._runs:
             first = min(run.ended_at or now for run in self._runs)
             waits.until(first + WAIT_SECONDS, self._is_over)
-
-    def clear(self) -> None:
-        """Have none wait."""
-        self._runs.clear()
-        waits.forget(self._is_over)
-        atexit.unregister(self._at_exit)
