@@ -83,16 +83,15 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         Args:
             values: By slot; the usage is one of which something is known.
         """
-        taken: list[tuple[SlotT, ValueT]] = []
         with self._lock:
-            for slot, value in values.items():
-                if slot not in self._recorded:
-                    self._recorded[slot] = value
-                    taken.append((slot, value))
+            if self._recorded:
+                values = {slot: value for slot, value in values.items() if self._take(slot, value)}
+            else:
+                self._recorded.update(values)
         if self.claims is not None:
-            return [(self._submit, (self.claims, slot, value)) for slot, value in taken]
+            return [(self._submit, (self.claims, slot, value)) for slot, value in values.items()]
         send = self._send
-        return [(send, event) for slot, value in taken for event in self._events(slot, value)]
+        return [(send, event) for slot, value in values.items() for event in self._events(slot, value)]
 
     def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
         if not self._record(slot, value):

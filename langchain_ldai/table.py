@@ -66,8 +66,7 @@ class RunTable:
 
     def step(self, run_id: object) -> Step | None:
         """Return an open step that is a `Step`, as a model call is; `None` where there is none of that id."""
-        key = key_of(run_id)
-        scope = self._scopes.get(key)
+        scope = self._scopes.get(key := key_of(run_id))
         step = None if scope is None else scope.run.steps.get(key)
         return step if isinstance(step, Step) else None
 
@@ -190,7 +189,8 @@ class RunTable:
             self.awaiting.pop(key, None)
             was_closed = run.closed
             due = run.ended(key, step, error, usage, now)
-            self._parents.add(key, parent_of(step))
+            if not isinstance(step, Step) or step.call is None:  # nothing starts below a model call
+                self._parents.add(key, parent_of(step))
             if run.ended_at is None:
                 return
             if not (run.closed or self._waiting.add(run, now)):
