@@ -130,26 +130,32 @@ class Claims:
             return not (self._working.locked() or self._is_left())
 
     def _is_idle(self) -> bool:
-        self._have_worker()
-        return not self._working.locked()
+        can_work = self._have_worker()
+        return not can_work or not (self._working.locked() or self._is_left())
 
     def _is_left(self) -> bool:
         return not self._inbox.empty() or bool(self._pending)
 
-    def _have_worker(self) -> None:
+    def _have_worker(self) -> bool:
         """Have a thread work, while there is work; who works looks again before it stops.
 
         Nobody waits for a lock here, as Python may call it at any line: where it collects a stream that was left.
+
+        Returns:
+            `False` where work is left and nobody can do it now.
         """
         if not self._is_left() or not self._working.acquire(blocking=False):
-            return
-        if is_ending():
-            self._work()  # no thread can be started any more
-            return
-        try:
-            threading.Thread(target=self._work, name=WORKER).start()
-        except RuntimeError:
-            self._working.release()  # none can be started now: the next claim tries again
+            return True
+        if not is_ending():
+            try:
+                threading.Thread(target=self._work, name=WORKER).start()
+                return True
+            except RuntimeError:
+                if threading.main_thread().is_alive():
+                    self._working.release()  # none can be started now: the next claim tries again
+                    return False
+        self._work()  # none can be started any more
+        return True
 
     def _work(self) -> None:
         try:

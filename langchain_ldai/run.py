@@ -225,7 +225,7 @@ class Run:
         return report_of(self.account, self.root_run_id, outcome, nodes, path)
 
     def _open_steps(self) -> list[Step]:
-        return [step for step in self.steps.values() if isinstance(step, Step)]
+        return [step for step in list(self.steps.values()) if isinstance(step, Step)]
 
     def _visit_ended(self, step: Step, outcome: Outcome, now: float) -> None:
         scope, account = step.scope, step.scope.account
@@ -259,7 +259,7 @@ class Run:
     def _is_whole(self, step: Step) -> bool:
         """Whether every step between an open one and the root is open; else what ended did without it."""
         parent = step.parent
-        for _ in self.steps:
+        for _ in range(len(self.steps)):
             if parent == self.key:
                 return True
             above = self.steps.get(parent)

@@ -222,10 +222,7 @@ class RunTable:
     def _settle(self, run: Run, root: Scope | None, now: float) -> None:
         """Keep an ended run where it waits, or where more may start below its ids; else drop it.
 
-        Args:
-            run: The run.
-            root: Where its root is, if it is that which has just ended.
-            now: The time, in seconds.
+        Where its root is, is given if that has just ended.
         """
         if root is not None:
             del self._runs[run]
@@ -249,14 +246,16 @@ class RunTable:
         if now >= self._next_look:
             self._give_up_silent(now, batch)
         while len(self._runs) >= self._max_open_runs:
-            self._give_up(next(iter(self._runs)), now, batch)
+            self._give_up(self._runs.popitem(last=False)[0], now, batch)
         return batch
 
     def _give_up_ended(self, now: float, batch: Batch) -> None:
         """Close and forget the runs that ended long enough ago, or are too many."""
         while self._ended:
-            run = next(iter(self._ended))
-            if (run.ended_at or 0.0) + WAIT_SECONDS > now and len(self._ended) <= self._max_open_runs:
+            run, _ = self._ended.popitem(last=False)
+            if (run.ended_at or 0.0) + WAIT_SECONDS > now and len(self._ended) < self._max_open_runs:
+                self._ended[run] = None
+                self._ended.move_to_end(run, last=False)
                 break
             self._give_up(run, now, batch)
 

@@ -67,7 +67,7 @@ class Waits:
         now = monotonic()
         with self._lock:
             self._timer = None
-            due = [callback for callback, time in self._times.items() if time <= now]
+            due = [callback for callback, time in list(self._times.items()) if time <= now]
             for callback in due:
                 del self._times[callback]
             if self._times:
@@ -115,5 +115,5 @@ class WaitingRuns:
     def go_on(self, now: float) -> None:
         """Wait for those that are left."""
         if self._runs:
-            first = min(run.ended_at or now for run in self._runs)
+            first = min(run.ended_at or now for run in list(self._runs))
             waits.until(first + WAIT_SECONDS, self._is_over)

@@ -55,7 +55,11 @@ def printed(code: str, *arguments: str) -> list[str]:
     """Run a program that has a handler, and return what it prints; it must end by itself."""
     program = f"{PROGRAM}\n{code}"
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program, *arguments],  # of a fork
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert done.stderr == ""
     return done.stdout.splitlines()
@@ -93,14 +97,15 @@ for _ in range(3000):
     next(holder.stream)
     config.create_tracker().track_success()
 del holder
-gc.collect()
+while handler.flush() and handler.open_runs:  # while another thread collects, this one does not
+    gc.collect()
 print(ai.close(60), handler.flush(), handler.open_runs)
 """
     assert printed(code, ledger)[-1] == "True True 0"
 
 
 def test_a_program_that_outlives_its_main_thread_claims_and_waits_as_before() -> None:
-    """What the main thread's end is to Python's own threads it is not to those of the program."""
+    """While it has threads of its own; or at once, with a Python that then starts none any more, as 3.12."""
     code = """
 class Slow(MemoryLedger):
     def claim(self, run, slots, claimant):
@@ -119,7 +124,8 @@ def live_on():
 
 threading.Thread(target=live_on).start()
 """
-    assert printed(code) == ["True", "True", "[True]", "here success 1"]
+    with_threads, without = ["True", "True", "[True]", "here success 1"], ["False", "True", "here success 1", "[]"]
+    assert printed(code) in (with_threads, without)
 
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
