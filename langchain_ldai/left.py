@@ -11,7 +11,7 @@ LOOK_SECONDS: Final = 1.0
 LEFT_IDS: Final = 256
 """Of at least how many runs that ended well the roots' ids stay known."""
 
-LEFT_STEPS: Final = 2048
+LEFT_STEPS: Final = 512
 """Of at least how many steps that ended it stays known whose children they were."""
 
 ValueT = TypeVar("ValueT")

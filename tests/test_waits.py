@@ -1,0 +1,126 @@
+"""Who waits is called back in time; and what is done where no other thread can do it."""
+
+import os
+import queue
+import runpy
+import threading
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+from ldclient import Context
+
+from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport, claims, process
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+from langchain_ldai.waits import Waits
+from tests.ledgers.fakes import Unreliable
+from tests.support.chains import SUCCESS
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the process end: its main thread has, and no other is left."""
+    over = threading.Thread()
+    monkeypatch.setattr(threading, "main_thread", lambda: over)
+    monkeypatch.setattr(threading, "enumerate", lambda: [over])
+
+
+def test_each_is_called_when_its_time_has_come() -> None:
+    """One thread calls the one that is due and waits for the next; one that is forgotten is not called."""
+    waits, called = Waits(), queue.SimpleQueue[tuple[str, str]]()
+
+    def note(name: str) -> None:
+        called.put((name, threading.current_thread().name))
+
+    now = monotonic()
+    forgotten = lambda: note("forgotten")  # noqa: E731
+    assert waits.until(now + 0.05, lambda: note("early"))
+    assert waits.until(now + 0.1, forgotten)
+    assert waits.until(now + 0.3, lambda: note("late"))
+    waits.forget(forgotten)
+
+    assert [called.get(timeout=20) for _ in range(2)] == [
+        ("early", "langchain_ldai-wait"),
+        ("late", "langchain_ldai-wait"),
+    ]
+    assert called.empty()
+
+
+def test_a_run_that_ends_with_the_process_waits_for_nothing(
+    handler: LdAiHandler, reports: list[RunReport], ending: None
+) -> None:
+    """Nobody could close it later, so it is closed with what is known."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_a_ledger_that_is_down_at_the_end_is_given_up(
+    client: RecordingClient,
+    context: Context,
+    ending: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A process that ends is held up for so many seconds, and not for `ledger_timeout`."""
+    monkeypatch.setattr(claims, "EXIT_SECONDS", 0.0)
+    ai = LdAiClient(client, ledger=Unreliable())
+
+    ai.completion_config("support-bot", context).create_tracker().track_success()
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def test_where_python_starts_no_thread_any_more_claims_are_made_at_once(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python 3.12 does once the main thread has ended, whatever other threads there are."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    over = threading.Thread()
+    monkeypatch.setattr(threading, "main_thread", lambda: over)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+class Owner:
+    """Something that is begun anew."""
+
+    renewed = 0
+
+    def renew(self) -> None:
+        """Count how often."""
+        self.renewed += 1
+
+
+def test_a_forked_process_begins_anew_what_still_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was let go before the fork is not held for it."""
+    hooks: dict[str, object] = {}
+    monkeypatch.setattr(os, "register_at_fork", lambda **named: hooks.update(named), raising=False)
+    fresh = runpy.run_path(process.__file__)
+    owner, gone = Owner(), Owner()
+    for each in (owner, gone):
+        fresh["renew_in_forks"](each)
+    del each, gone
+
+    hooks["after_in_child"]()
+
+    assert owner.renewed == 1
+
+
+def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+
+    assert callable(runpy.run_path(process.__file__)["renew_in_forks"])
