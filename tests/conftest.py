@@ -1,6 +1,8 @@
 """What most tests start from: a recording client that serves one AI Config, and a handler for it."""
 
 import os
+import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -55,3 +57,13 @@ def reports() -> list[RunReport]:
 def handler(config: LdAiCompletionConfig, reports: list[RunReport]) -> LdAiHandler:
     """A handler that reports to `reports`."""
     return LdAiHandler(config, on_run_end=reports.append)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Once its work is done, no thread of the ledger's is there."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-claims":
+            thread.join(10)
+            assert not thread.is_alive()
