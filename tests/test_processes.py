@@ -55,7 +55,7 @@ def printed(code: str, *arguments: str) -> list[str]:
     """Run a program that has a handler, and return what it prints; it must end by itself."""
     program = f"{PROGRAM}\n{code}"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", program, *arguments],  # of a fork
+        [sys.executable, "-W", "ignore", "-c", program, *arguments],
         capture_output=True,
         text=True,
         timeout=120,

@@ -37,6 +37,10 @@ class Node:
         """The tree's root."""
         return self.parent.root if self.parent else self
 
+    def is_open_at(self, now: int) -> bool:
+        """Whether it, and all between it and the root, are open when the root ends, which is now."""
+        return self.parent is None or ((self.end is None or self.end > now) and self.parent.is_open_at(now))
+
 
 @st.composite
 def forests(draw: st.DrawFn) -> list[Node]:
@@ -106,8 +110,7 @@ def expected(root: Node, nodes: list[Node]) -> Counter[str]:
     events[TOOL_CALL] = sum(node.kind == "tool" for node in counted)
     events[FIRST_TOKEN] = int(any(node.streams for node in calls))
     cut_short = not root.fails and any(
-        node.streams and node is not root and node.start < root.end and (node.end is None or node.end > root.end)
-        for node in calls
+        node.streams and node is not root and node.start < root.end and node.is_open_at(root.end) for node in calls
     )
     if not cut_short:
         events[ERROR if root.fails else SUCCESS] = 1
