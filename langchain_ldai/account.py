@@ -32,6 +32,12 @@ class Sealer(Protocol):
     def unseal(self, sealed: str) -> str: ...
 
 
+def check_sealer(sealer: object) -> None:
+    """Raise `TypeError` where something that is to seal tokens cannot."""
+    if not isinstance(sealer, Sealer):
+        raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+
+
 class RunTracker(Protocol):
     """What a run needs of its tracker."""
 

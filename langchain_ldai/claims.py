@@ -41,8 +41,9 @@ class Ledger(Protocol):
     def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
         """Claim slots of a run, all in one step, and return those that are the claimant's now.
 
-        Called from one thread at a time in each process, never from an event loop or a chain. It may take
-        its time and may raise whatever it likes: it is called again then, with the same arguments.
+        Called from one thread at a time in each process, and not from an event loop or a chain but where Python
+        starts no thread any more, as at the end of the process. It may take its time and may raise whatever it
+        likes: it is called again then, with the same arguments.
 
         Args:
             run: Which run; text without a meaning of its own.

@@ -109,7 +109,8 @@ class LdAiAgentConfigRequest:
     variables: Mapping[str, object] | None = None
 
 
-_Default = LdAiCompletionConfigDefault | LdAiAgentConfigDefault | LdAiJudgeConfigDefault
+ConfigDefault = LdAiCompletionConfigDefault | LdAiAgentConfigDefault | LdAiJudgeConfigDefault
+"""A default of any mode."""
 
 _PARTS: Final[Mapping[str, type]] = {
     "enabled": bool,
@@ -121,7 +122,7 @@ _PARTS: Final[Mapping[str, type]] = {
 _LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachment}
 
 
-def _check(default: _Default) -> None:
+def _check(default: ConfigDefault) -> None:
     """Raise `TypeError` where a part has a type that it cannot have."""
     for name in default.__slots__:
         value, expected = getattr(default, name), ""

@@ -14,6 +14,7 @@ from langchain_ldai import events
 from langchain_ldai.claims import ClaimingSend, Claims, Ledger, OnLedgerError, claims_in
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
+    ConfigDefault,
     LdAiAgentConfigDefault,
     LdAiAgentConfigRequest,
     LdAiCompletionConfigDefault,
@@ -38,7 +39,6 @@ _log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT")
 Variables = Mapping[str, object] | None
 _Parse = Callable[[str, Payload, Send, Render], ConfigT]
-_Default = LdAiCompletionConfigDefault | LdAiAgentConfigDefault | LdAiJudgeConfigDefault
 
 _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
 
@@ -219,8 +219,8 @@ class AiClient:
         self,
         key: str,
         context: Context,
-        given: _Default | None,
-        kind: type[_Default],
+        given: ConfigDefault | None,
+        kind: type[ConfigDefault],
         parse: _Parse[ConfigT],
         render: Render,
     ) -> Evaluation[ConfigT]:

@@ -54,7 +54,7 @@ class LdAiHandler(BaseCallbackHandler):
         sealer: A `TokenSealer`: the token in the metadata is sealed, for those whom one does not trust, and
             `resume` takes a sealed one.
         max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
-        run_timeout: Seconds without an event after which a run is closed as abandoned.
+        run_timeout: Seconds without a start or an end in it after which a run is closed as abandoned.
 
     Raises:
         TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of

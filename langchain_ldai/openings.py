@@ -16,6 +16,7 @@ from langchain_ldai.account import (
     DurationMode,
     RunTracker,
     Sealer,
+    check_sealer,
 )
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
@@ -60,8 +61,8 @@ class Openings:
             raise ValueError(f'run_ids is "new", "root" or a function from metadata to an id, not {run_ids!r}')
         if not isinstance(resume, bool):
             raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
-        if sealer is not None and not isinstance(sealer, Sealer):
-            raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+        if sealer is not None:
+            check_sealer(sealer)
         self._boundary = boundary
         self._duration = duration
         self._resume = resume

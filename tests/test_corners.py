@@ -8,8 +8,8 @@ from concurrent import futures
 from uuid import uuid4
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import LLMResult
 from langchain_core.retrievers import BaseRetriever
 from ldai import LDAIClient
 from ldclient import Context
@@ -17,10 +17,10 @@ from ldclient import Context
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, TOKENS, TOOL_CALL, chain, counts
-from tests.support.models import HELLO, USAGE, ScriptedChat
+from tests.support.events import ANSWER
+from tests.support.models import HELLO, ScriptedChat
 
 EMPTY = LLMResult(generations=[])
-ANSWER = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
 
 
 class Provider(ScriptedChat):

@@ -1,29 +1,10 @@
 """Ends that come twice, in another order, or in the middle of something else."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4
-
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from uuid import uuid4
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
-from tests.support.models import USAGE
-
-ANSWER = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
-
-
-def begun(handler: LdAiHandler) -> UUID:
-    """Start a chain."""
-    root = uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    return root
-
-
-def called(handler: LdAiHandler, parent: UUID) -> None:
-    """Call a model below a step."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
+from tests.support.events import ANSWER, begun, called
 
 
 def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:

@@ -3,35 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import TypedDict
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph import START, StateGraph
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.models import USAGE, ScriptedChat
-
-ANSWER = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
-
-
-def called(handler: LdAiHandler, parent: UUID) -> None:
-    """Call a model below a step."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
-
-
-def begun(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
-    """Start a chain, or a step of one."""
-    step = uuid4()
-    handler.on_chain_start(None, {}, run_id=step, parent_run_id=parent, metadata={})
-    return step
+from tests.support.events import ANSWER, begun, called
+from tests.support.models import ScriptedChat
 
 
 def of_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:

@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from langchain_ldai.account import Sealer
+from langchain_ldai.account import Sealer, check_sealer
 from langchain_ldai.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, without_message
 from langchain_ldai.ledgers import MemoryLedger
@@ -138,8 +138,7 @@ def feedback_routes(
 def _check(
     sealer: object, context_for: object, limit_storage: object, on_feedback: object, allow_origins: Sequence[str]
 ) -> None:
-    if not isinstance(sealer, Sealer):
-        raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+    check_sealer(sealer)
     if not callable(context_for):
         raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
     if not (limit_storage is None or isinstance(limit_storage, Storage)):

@@ -1,0 +1,26 @@
+"""LangChain's events, sent by hand where their order is what matters."""
+
+from typing import Final
+from uuid import UUID, uuid4
+
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+
+from langchain_ldai import LdAiHandler
+from tests.support.models import USAGE
+
+ANSWER: Final = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
+
+
+def begun(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
+    """Start a chain, or a step of one."""
+    step = uuid4()
+    handler.on_chain_start(None, {}, run_id=step, parent_run_id=parent, metadata={})
+    return step
+
+
+def called(handler: LdAiHandler, parent: UUID) -> None:
+    """Call a model below a step."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
