@@ -8,6 +8,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
 FACTS: Final = (ROOT / "docs" / "reference" / "langchain-facts.md").read_text("utf-8")
+RULES: Final = (ROOT / "docs" / "reference" / "launchdarkly-rules.md").read_text("utf-8")
 FOLDERS: Final = ("langchain_ldai", "tests", "benchmarks", "cookbook", "docs")
 SOURCES: Final = [
     *ROOT.glob("*.md"),
@@ -54,6 +55,7 @@ TESTS: Final = {
     for name, rule in functions(path).items()
 }
 FACT: Final = rf"\bfacts?\s+{LIST}"
+SECTION: Final = rf"\bspec(?:\s+sections?)?\s+{LIST}"
 
 
 def test_each_fact_is_listed_once() -> None:
@@ -80,8 +82,19 @@ def test_each_test_that_cites_a_fact_is_listed() -> None:
     assert sorted(name for name, rule in TESTS.items() if cited(FACT, rule) and f"`{name}`" not in FACTS) == []
 
 
+def test_each_rule_that_is_cited_is_listed() -> None:
+    """Whoever reads `(spec section 4)`, `(spec 2.16)` or `(spec 2, rule 16)` finds the section and the rule."""
+    sections = set(re.findall(r"^## (\d+)\. ", RULES, re.MULTILINE))
+    rules = set(re.findall(r"^- \*\*(\d+\.\d+)\*\*", RULES, re.MULTILINE))
+    newer = set(re.findall(r"^## Generation 2, section (\d+): ", RULES, re.MULTILINE))
+
+    assert absent(SECTION, sections | rules) == []
+    assert absent(r"\bgeneration\s+2,?\s+sections?\s+" + LIST, newer) == []
+
+
 def test_lists_of_numbers_are_read() -> None:
     """Single numbers, lists and ranges are all cited."""
     text = "(fact 47), (facts 48, 49), (facts 8, 31, 34 to\n36), facts 5 and 6, a fact 7. But 8"
 
     assert cited(FACT, text) == {"47", "48", "49", "8", "31", "34", "35", "36", "5", "6", "7"}
+    assert cited(SECTION, "(spec sections 1 to 3), (spec 2.16), (spec 2, rule 9)") == {*"123", "2.16", "2.9"}
