@@ -59,8 +59,11 @@ SECTION: Final = rf"\bspec(?:\s+sections?)?\s+{LIST}"
 
 
 def test_each_fact_is_listed_once() -> None:
-    """Facts 1 to 174 have a number each, in order."""
-    assert re.findall(r"^(\d+)\. ", FACTS, re.MULTILINE) == [str(number) for number in range(1, 175)]
+    """The facts are numbered from 1, in order; the first 174 keep their numbers."""
+    listed = re.findall(r"^(\d+)\. ", FACTS, re.MULTILINE)
+
+    assert listed == [str(number) for number in range(1, len(listed) + 1)]
+    assert len(listed) >= 174
 
 
 def test_each_fact_that_is_cited_is_listed() -> None:
