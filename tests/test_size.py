@@ -1,7 +1,8 @@
-"""What `make size` counts."""
+"""What `make size` and `make frames` count."""
 
 from pathlib import Path
 
+from benchmarks.frames import measured
 from benchmarks.size import code_lines, table
 
 CODE = '''"""A docstring
@@ -56,3 +57,14 @@ def test_files_are_summed_up_by_room(tmp_path: Path) -> None:
         ["9", "observing,", "tracking,", "wire", "and", "base"],
         ["17", "in", "all"],
     ]
+
+
+def test_frames_are_those_of_the_package() -> None:
+    """Both are counted from the handler on, the same each time, and no frame of LangChain's is among them."""
+    first, second = measured(), measured()
+
+    assert first == second
+    for entered in first.values():
+        assert entered[0][1] == "on_chain_start"
+        assert len(entered) > 5
+        assert all((Path("langchain_ldai") / file).is_file() for file, _ in entered)
