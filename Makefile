@@ -27,7 +27,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint format lock clean check-python
+.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ bench: ## measure what the handler costs beside other packages' (about twenty mi
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+size: | check-python ## count the package's code lines, by file and by room
+	@$(PYTHON) -m benchmarks.size
+
+frames: $(READY) ## count the frames that the start of a run, and a whole run, pass through
+	@$(BIN)/python -m benchmarks.frames
 
 test-lowest: ## run the tests with the lowest allowed versions of the dependencies
 	@$(MAKE) --no-print-directory pytest VENV=.venv-lowest LOCK=requirements/lowest.txt

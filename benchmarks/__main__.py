@@ -3,73 +3,48 @@
 import argparse
 import logging
 import os
+import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
-
-from rich.console import Console
+from typing import Final
 
 from benchmarks.cases import Size
-from benchmarks.growth import Extent
-from benchmarks.report import show, show_in_readme, write
-from benchmarks.suite import Options, run
+from benchmarks.report import details, markdown, plot, show_in_readme, write
+from benchmarks.suite import run
 
-FOLDER = Path(__file__).parent
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+FOLDER: Final = Path(__file__).parent
+QUICK: Final = Size(rounds=5, blocks=0.03, calls=100, most=1_000, held=50, imports=3)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, help="rounds of each case")
-    parser.add_argument("--cases", type=_names, default=[], help="cases and sections, separated by commas")
-    parser.add_argument("--arms", type=_names, default=[], help="handlers, separated by commas")
-    parser.add_argument("--quick", action="store_true", help="a few rounds of little, to see that it works")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of what is written")
-    return parser.parse_args()
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    chosen = {"cases": arguments.cases, "arms": arguments.arms}
-    if not arguments.quick:
-        return Options(rounds=arguments.rounds or Options().rounds, **chosen)
-    size = Size(chains=5, blocks=1, streams=1, graphs=1, crowds=1)
-    extent = Extent((1, 10, 100, 1_000), (1, 10, 100), (10, 100, 1_000), runs=5)
-    rounds = arguments.rounds or 5
-    return Options(rounds, size=size, extent=extent, calls=100, open_runs=50, imports=3, **chosen)
-
-
-def _quieten() -> None:
-    # They would be written from within what is timed, and LangChain's own filters undo those set here.
-    warnings.showwarning = lambda *_, **__: None
-    # A tracer that the environment asks for is no arm.
-    logging.disable(logging.WARNING)
-    os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
+def _say(name: str) -> None:
+    sys.stderr.write(f"measuring {name}\n")
 
 
 def main() -> None:
     """Run what the command line asks for, print it, and write it down."""
-    arguments, console = _arguments(), Console()
-    if not console.is_terminal:
-        console.width = 140
-    _quieten()
-    with console.status("making the arms") as status:
-
-        def say(name: str) -> None:
-            status.update(f"measuring {name}")
-            if not console.is_terminal:  # where a status shows nothing
-                console.print(f"measuring {name}")
-
-        results = run(_options(arguments), say)
-    write(results, arguments.out)
-    from benchmarks.plot import plot  # needs matplotlib, which nothing else here does
-
-    plot(results, arguments.out / "results.svg")
-    if arguments.out == FOLDER:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, help="rounds of each case")
+    parser.add_argument("--cases", default="", help="cases and sections, separated by commas")
+    parser.add_argument("--arms", default="", help="handlers, separated by commas")
+    parser.add_argument("--quick", action="store_true", help="a few rounds of little, to see that it works")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of what is written")
+    asked = parser.parse_args()
+    size = QUICK if asked.quick else Size()
+    # Warnings would be written from within what is timed, and LangChain's own filters undo those set here.
+    warnings.showwarning = lambda *_, **__: None
+    logging.disable(logging.WARNING)
+    # A tracer that the environment asks for is no arm.
+    os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"
+    cases, arms = ([name for name in text.split(",") if name] for text in (asked.cases, asked.arms))
+    results = run(replace(size, rounds=asked.rounds or size.rounds), _say, cases, arms)
+    write(results, asked.out)
+    plot(results, asked.out / "results.svg")
+    if asked.out == FOLDER:
         show_in_readme(results, FOLDER.parent / "README.md")
-    show(results, console)
-    console.print(f"written to {arguments.out}: results.json, results.md, results.svg")
+    sys.stdout.write(
+        f"{markdown(results)}\n{details(results)}\nwritten to {asked.out}: results.json, results.md, results.svg\n"
+    )
 
 
 if __name__ == "__main__":

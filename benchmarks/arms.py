@@ -1,61 +1,72 @@
-"""What is compared: no handler, one that does nothing, the least that events can cost, and ours."""
+"""What is compared, but for other packages: no handler, one that does nothing, the least of events, and ours."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from contextlib import ExitStack
 from typing import Any, ClassVar, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
+from ldclient import Context, LDClient
 
-from benchmarks.delivery import CONTEXT, Delivery
-from langchain_ldai import LdAiHandler
-from langchain_ldai.events import (
-    CONFIG_KEY,
-    DURATION,
-    MODEL_NAME,
-    PROVIDER_NAME,
-    RUN_ID,
-    SUCCESS,
-    TIME_TO_FIRST_TOKEN,
-    TOKENS_INPUT,
-    TOKENS_OUTPUT,
-    TOKENS_TOTAL,
-    TOOL_CALL,
-    TOOL_KEY,
-    VARIATION_KEY,
-    VERSION,
-)
+from benchmarks.measure import Arm, Callbacks
+from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.testing import LoopbackLaunchDarkly
 
-NONE: Final = "none"
-NO_OP: Final = "no-op"
-FLOOR: Final = "floor"
-EVENTS: Final = "events"
-OURS: Final = "langchain_ldai"
+NONE, NO_OP, FLOOR, EVENTS, OURS = "none", "no-op", "floor", "events", "langchain_ldai"
+OWN: Final = (FLOOR, EVENTS, OURS)
+"""The arms that add something and are no other package's."""
+CONTEXT: Final = Context.builder("user-1").name("Sandy").build()
+CONFIG_KEY: Final = "support-bot"
+MODEL: Final = "small-1"
+FLAG: Final = {
+    "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},
+    "model": {"name": MODEL, "parameters": {"temperature": 0.2}},
+    "provider": {"name": "acme"},
+    "messages": [{"role": "system", "content": "You help {{ldctx.name}} with {{product}}."}],
+}
+_MARK: Final = "benchmark:delivered"
 
 
-Callbacks = Callable[[], list[BaseCallbackHandler]]
-"""Gives the handlers of one run."""
+class _Sink(LoopbackLaunchDarkly):
+    """Counts the events that arrive and keeps none, so that memory and time do not grow with them."""
+
+    def __init__(self) -> None:
+        super().__init__({CONFIG_KEY: FLAG}, heartbeat=3600.0)
+        self.arrived, self.mark, self.changed = 0, 0.0, threading.Condition()
+
+    def accept(self, payload_id: str | None, batch: list[dict[str, Any]]) -> None:
+        """Count a batch of events."""
+        custom = [event for event in batch if event.get("kind") == "custom"]
+        marks = [event["metricValue"] for event in custom if event["key"] == _MARK]
+        with self.changed:
+            self.arrived += len(custom) - len(marks)
+            self.mark = max([self.mark, *marks])
+            self.changed.notify_all()
 
 
-def nothing() -> int:
-    """Return 0, for arms that record nothing and have nothing to deliver."""
-    return 0
+class Delivery(ExitStack):
+    """A real client of a LaunchDarkly on this machine, which drops its events; for a `with` block."""
 
+    def __enter__(self) -> "Delivery":
+        super().__enter__()
+        self._sink, self._marks = self.enter_context(_Sink()), 0
+        self.client = LDClient(self._sink.config(flush_interval=86_400, events_max_pending=1_000_000))
+        self.callback(self.client.close)
+        self.ai = LdAiClient(self.client)
+        self.config = self.ai.completion_config(CONFIG_KEY, CONTEXT)
+        return self
 
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """Something to run the cases with.
+    def settle(self) -> None:
+        """Deliver everything that was tracked, and wait until it has arrived."""
+        self._marks += 1
+        self.client.track(_MARK, CONTEXT, metric_value=self._marks)
+        self.client.flush()
+        with self._sink.changed:
+            if not self._sink.changed.wait_for(lambda: self._sink.mark >= self._marks, 30.0):
+                raise TimeoutError("the events have not arrived within half a minute")
 
-    Args:
-        name: What the report calls it.
-        callbacks: Gives the handlers to pass to the runnables, for each run.
-        recorded: Tells how much it has recorded and delivered so far.
-        settle: Delivers what it has recorded; called outside of what is timed.
-    """
-
-    name: str
-    callbacks: Callbacks
-    recorded: Callable[[], int] = nothing
-    settle: Callable[[], object] = nothing
+    def recorded(self) -> int:
+        """Return how many events have arrived."""
+        return self._sink.arrived
 
 
 class NoOp(BaseCallbackHandler):
@@ -70,49 +81,39 @@ class NoOp(BaseCallbackHandler):
 class Floor(NoOp):
     """Sends the six events of a streamed run when its root ends, and does nothing else."""
 
-    _ending: ClassVar[tuple[tuple[str, int], ...]] = (
-        (TIME_TO_FIRST_TOKEN, 120),
-        (DURATION, 1500),
-        (TOKENS_TOTAL, 13),
-        (TOKENS_INPUT, 10),
-        (TOKENS_OUTPUT, 3),
-        (SUCCESS, 1),
-    )
+    _ending: ClassVar = {
+        "$ld:ai:tokens:ttf": 120,
+        "$ld:ai:duration:total": 1500,
+        "$ld:ai:tokens:total": 13,
+        "$ld:ai:tokens:input": 10,
+        "$ld:ai:tokens:output": 3,
+        "$ld:ai:generation:success": 1,
+    }
 
     def __init__(self, delivery: Delivery) -> None:
-        config = delivery.config
-        identity = config.create_tracker().identity
         self._track = delivery.client.track
-        self._data = {
-            CONFIG_KEY: identity.config_key,
-            VARIATION_KEY: identity.variation_key,
-            VERSION: identity.version,
-            MODEL_NAME: config.model.name if config.model else "",
-            PROVIDER_NAME: config.provider.name if config.provider else "",
-        }
+        self._data = {"configKey": CONFIG_KEY, "variationKey": "friendly", "version": 3}
+        self._data |= {"modelName": MODEL, "providerName": "acme"}
 
     def on_chain_end(self, outputs: object, *, run_id: object, parent_run_id: object = None, **_: object) -> None:
         """Send the events if this is the root."""
         if parent_run_id is None:
-            data = {RUN_ID: str(run_id), **self._data}
-            track = self._track
-            for name, value in self._ending:
-                track(name, CONTEXT, data, value)
+            data = {"runId": str(run_id), **self._data}
+            for name, value in self._ending.items():
+                self._track(name, CONTEXT, data, value)
 
     on_llm_end = on_chain_end
 
 
 class Events(Floor):
-    """Sends what ours sends of a run that does not stream, when ours does, and does nothing else.
+    """Sends what ours sends of a run that does not stream, when ours does: nothing that sends it can cost less."""
 
-    No handler that sends the same can cost less.
-    """
-
-    _ending: ClassVar = Floor._ending[1:]
+    _ending: ClassVar = {name: value for name, value in Floor._ending.items() if name != "$ld:ai:tokens:ttf"}
 
     def on_tool_start(self, serialized: object, input_str: object, *, run_id: object, **_: object) -> None:
         """Send the event of a tool call."""
-        self._track(TOOL_CALL, CONTEXT, {RUN_ID: str(run_id), **self._data, TOOL_KEY: "look_up"}, 1)
+        data = {"runId": str(run_id), **self._data, "toolKey": "look_up"}
+        self._track("$ld:ai:tool_call", CONTEXT, data, 1)
 
 
 def shared(*handlers: BaseCallbackHandler) -> Callbacks:
@@ -120,17 +121,13 @@ def shared(*handlers: BaseCallbackHandler) -> Callbacks:
     return lambda: [*handlers]
 
 
-def no_op() -> Arm:
-    """Return the arm that the others are compared with."""
-    return Arm(NO_OP, shared(NoOp()))
-
-
 def sending(name: str, handler: BaseCallbackHandler, delivery: Delivery) -> Arm:
-    """Return an arm whose handler sends its events with a LaunchDarkly client."""
+    """Return an arm whose handler sends its events to LaunchDarkly."""
     return Arm(name, shared(handler), delivery.recorded, delivery.settle)
 
 
-def built_in(delivery: Delivery) -> list[Arm]:
-    """Return the arms that need no other package."""
+def own_arms(delivery: Delivery) -> list[Arm]:
+    """Return the arms that need no other package; the one that does nothing is the baseline."""
     sent = {FLOOR: Floor(delivery), EVENTS: Events(delivery), OURS: LdAiHandler(delivery.config)}
-    return [Arm(NONE, shared()), no_op(), *(sending(name, handler, delivery) for name, handler in sent.items())]
+    made = [sending(name, handler, delivery) for name, handler in sent.items()]
+    return [Arm(NONE, shared()), Arm(NO_OP, shared(NoOp())), *made]

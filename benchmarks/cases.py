@@ -1,53 +1,86 @@
-"""What is run with every arm: chains, streams, an agent, a graph, and many runs at once."""
+"""The table of what is timed: chains, streams, an agent, a graph, many runs at once, and single calls."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypedDict
 
 from langchain.agents import create_agent
+from langchain_core.callbacks import CallbackManager, CallbackManagerForChainRun, CallbackManagerForLLMRun
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolCall, ToolMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 
-from benchmarks.arms import Callbacks
-from benchmarks.measure import Block, Case
-from benchmarks.model import InstantChat, calling, streaming
+from benchmarks.arms import CONFIG_KEY, CONTEXT, MODEL, Delivery
+from benchmarks.measure import Block, Callbacks, Case
+from langchain_ldai.resumption import decode, encode
 
 QUESTION: Final = {"question": "How do I switch it off?"}
-AGENT_INPUT: Final = {"messages": [("user", "How do I switch it off?")]}
-TOOL_CALLS: Final = 2
+SEQUENCE: Final = {"name": "RunnableSequence"}
+MESSAGES: Final = [HumanMessage(QUESTION["question"])]
+USAGE: Final[UsageMetadata] = {"input_tokens": 10, "output_tokens": 3, "total_tokens": 13}
+ANSWER: Final = AIMessage("Hold the button", usage_metadata=USAGE)
+ASKING: Final = [
+    AIMessage("", tool_calls=[ToolCall(name="look_up", args={}, id=id_)], usage_metadata=USAGE) for id_ in "ab"
+]
 
-Use = Callable[[RunnableConfig], object]
-AsyncUse = Callable[[RunnableConfig], Coroutine[Any, Any, object]]
+OpenRun = tuple[CallbackManagerForChainRun, CallbackManagerForLLMRun]
+Use = Callable[..., Any]
+"""Does something, given the config last; it may be a coroutine function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is in a block, and how many blocks in a round.
+    """How much is run."""
 
-    Args:
-        chains: Runs of a chain, one after the other, in each of `blocks` blocks.
-        chunks: Chunks of a stream whose cost is told from that of one twice as long.
-        nodes: Nodes of a graph.
-        parallel: Runs at once.
-        blocks: Blocks of chains, or of one agent's run.
-        graphs: Blocks of one graph's run.
-        streams: Blocks of one stream of each length.
-        crowds: Blocks of `parallel` runs.
-    """
+    rounds: int = 12
+    blocks: float = 1  # by how much the blocks of a round are multiplied; each case keeps at least one
+    chunks: int = 1000  # of a stream whose cost is told from that of one twice as long
+    nodes: int = 50  # of the graph
+    parallel: int = 100  # runs at once
+    calls: int = 500  # single calls in a block
+    most: int = 10_000  # how far growth is followed: runs open, depth, chunks
+    held: int = 200  # runs that are opened to weigh them
+    imports: int = 15  # processes that import the package
 
-    chains: int = 5
-    chunks: int = 1000
-    nodes: int = 50
-    parallel: int = 100
-    blocks: int = 30
-    graphs: int = 15
-    streams: int = 4
-    crowds: int = 4
+
+class InstantChat(BaseChatModel):
+    """Answers at once, so that what is measured is what surrounds it; each tool's answer leads to the next."""
+
+    answers: Sequence[AIMessage] = (ANSWER,)
+    chunks: Sequence[ChatGenerationChunk] = ()
+    model_name: str = MODEL
+
+    @property
+    def _llm_type(self) -> str:
+        return "instant"
+
+    def bind_tools(self, tools: Sequence[object], **kwargs: object) -> Runnable:
+        """Accept tools; the answers say when they are called."""
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        tools = sum(isinstance(message, ToolMessage) for message in messages)
+        answer = self.answers[min(tools, len(self.answers) - 1)].model_copy()
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+    async def _agenerate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        return self._generate(messages)
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        yield from self.chunks
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in self.chunks:
+            yield chunk
 
 
 @tool
@@ -62,14 +95,9 @@ class State(TypedDict):
     steps: int
 
 
-def chain() -> Runnable:
-    """Return a prompt, a model and a parser."""
-    return ChatPromptTemplate.from_messages([("user", "{question}")]) | InstantChat() | StrOutputParser()
-
-
 def graph(nodes: int) -> Runnable:
     """Return a graph of so many nodes, one after the other, the first of which calls a model."""
-    model = InstantChat()
+    model, builder = InstantChat(), StateGraph(State)
 
     def ask(state: State, config: RunnableConfig) -> State:
         model.invoke("How?", config)
@@ -78,155 +106,141 @@ def graph(nodes: int) -> Runnable:
     def step(state: State) -> State:
         return {"steps": state["steps"] + 1}
 
-    builder = StateGraph(State)
     for number in range(nodes):
         builder.add_node(f"node-{number}", step if number else ask)
-    builder.add_edge(START, "node-0")
-    for number in range(1, nodes):
-        builder.add_edge(f"node-{number - 1}", f"node-{number}")
+        builder.add_edge(f"node-{number - 1}" if number else START, f"node-{number}")
     return builder.compile()
 
 
-def _config(callbacks: Callbacks) -> RunnableConfig:
+def opened(callbacks: Callbacks, count: int) -> list[OpenRun]:
+    """Begin so many runs of a chain, of their callbacks alone, each with a model call in flight."""
+    managers = [CallbackManager.configure(inheritable_callbacks=callbacks()) for _ in range(count)]
+    roots = [manager.on_chain_start(SEQUENCE, QUESTION) for manager in managers]
+    return [
+        (root, root.get_child().on_chat_model_start({}, [MESSAGES], invocation_params={})[0]) for root in roots
+    ]
+
+
+def close(runs: list[OpenRun]) -> None:
+    """End the runs."""
+    for root, call in runs:
+        call.on_llm_end(LLMResult(generations=[[ChatGeneration(message=ANSWER.model_copy())]]))
+        root.on_chain_end({"output": "Hold the button"})
+
+
+def in_turn(count: int, callbacks: Callbacks) -> None:
+    """Begin and end so many runs, one after the other, of callbacks alone: a chain would only blur the figure."""
+    for _ in range(count):
+        close(opened(callbacks, 1))
+
+
+def nested(times: int, depth: int, callbacks: Callbacks) -> None:
+    """Begin so many chains, each within the one before, end them, and do so again, so many times."""
+    for _ in range(times):
+        manager, steps = CallbackManager.configure(inheritable_callbacks=callbacks()), []
+        for _ in range(depth):
+            steps.append(manager.on_chain_start(SEQUENCE, QUESTION))
+            manager = steps[-1].get_child()
+        for step in reversed(steps):
+            step.on_chain_end({"output": "Hold the button"})
+
+
+def config(callbacks: Callbacks) -> RunnableConfig:
+    """Return the config of one run."""
     return {"callbacks": callbacks(), "recursion_limit": 1000}
 
 
-def repeated(use: Use, times: int) -> Block:
-    """Return a block that does something so many times, one after the other."""
+def repeated(times: int, use: Use, runner: asyncio.Runner | None = None, *, at_once: bool = False) -> Block:
+    """Return a block that does something so many times, with a runner awaiting it: in turn, or all at once."""
+
+    async def awaited(callbacks: Callbacks) -> None:
+        if at_once:
+            await asyncio.gather(*(use(config(callbacks)) for _ in range(times)))
+            return
+        for _ in range(times):
+            await use(config(callbacks))
 
     def block(callbacks: Callbacks) -> None:
+        if runner is not None:  # its loop stays, so that none is made in what is timed
+            runner.run(awaited(callbacks), context=copy_context())
+            return
         for _ in range(times):
-            use(_config(callbacks))
+            use(config(callbacks))
 
     return block
 
 
-class Loop:
-    """An event loop that stays, so that none is made in what is timed; for a `with` block."""
-
-    def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-
-    def __enter__(self) -> "Loop":
-        self._runner.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._runner.__exit__(*error)
-
-    def repeated(self, use: AsyncUse, times: int) -> Block:
-        """Return a block that awaits something so many times, one after the other."""
-
-        async def await_each(callbacks: Callbacks) -> None:
-            for _ in range(times):
-                await use(_config(callbacks))
-
-        return self.once(await_each)
-
-    def gathered(self, use: AsyncUse, times: int) -> Block:
-        """Return a block that awaits something so many times at once."""
-
-        async def await_all(callbacks: Callbacks) -> None:
-            await asyncio.gather(*(use(_config(callbacks)) for _ in range(times)))
-
-        return self.once(await_all)
-
-    def once(self, run: Callable[[Callbacks], Coroutine[Any, Any, None]]) -> Block:
-        """Return a block that awaits what a function of the handlers returns."""
-        return lambda callbacks: self._runner.run(run(callbacks), context=copy_context())
-
-
-def read_stream(model: Runnable, config: RunnableConfig) -> None:
-    """Read a stream to its end."""
-    for _ in model.stream("How?", config):
+def read(stream: str, model: Runnable, config: RunnableConfig, **options: object) -> None:
+    """Read a stream of a model to its end."""
+    for _ in getattr(model, stream)("How?", config, **options):
         pass
 
 
-async def read_astream(model: Runnable, config: RunnableConfig) -> None:
-    """Read an asynchronous stream to its end."""
+async def aread(model: Runnable, config: RunnableConfig) -> None:
+    """Read an asynchronous stream of a model to its end."""
     async for _ in model.astream("How?", config):
         pass
 
 
-def read_v3(model: Runnable, config: RunnableConfig) -> None:
-    """Read the events of the v3 protocol to their end."""
-    for _ in model.stream_events("How?", config, version="v3"):
-        pass
-
-
-def stream_case(
-    name: str,
-    read: Callable[[Runnable, RunnableConfig], object],
-    chunks: int,
-    times: int = 1,
-    blocks: int = 1,
+def tokens(
+    name: str, use: Use, chunks: int, blocks: int, section: str, runner: asyncio.Runner | None = None
 ) -> Case:
-    """Return a case of a stream's tokens after so many, read synchronously, so many times in a block.
+    """Return a case of what each token costs: a stream of twice as many chunks less one of so many.
 
-    A stream of twice as many chunks is compared with one of so many: what a stream costs but for its tokens
-    depends on what ran before it, and is the same in both.
+    What a stream costs but for its tokens depends on what ran before it, and is the same in both. The chunks are
+    made beforehand, since making one takes longer than what is measured; the last one has the usage.
     """
-    models = streaming(2 * chunks), streaming(chunks)
-    block, base = (repeated(lambda config, model=model: read(model, config), times) for model in models)
-    return Case(name, "token", chunks * times, block, base, blocks)
+    last = ChatGenerationChunk(message=AIMessageChunk("", id="lc_run--0", usage_metadata=USAGE))
+    texts = [ChatGenerationChunk(message=AIMessageChunk("token ", id="lc_run--0")) for _ in range(2 * chunks)]
+    models = InstantChat(chunks=[*texts, last]), InstantChat(chunks=[*texts[:chunks], last])
+    times = max(1, 1000 // chunks) if section == "chunks" else 1
+    block, base = (repeated(times, partial(use, model), runner) for model in models)
+    return Case(name, "token", chunks * times, blocks, block, base, section)
 
 
-def invoke_case(times: int, blocks: int = 1) -> Case:
-    """Return the case of a chain that is invoked so many times in a block."""
-    steps = chain()
-    return Case(
-        "invoke", "run", times, repeated(lambda config: steps.invoke(QUESTION, config), times), None, blocks
-    )
+def all_cases(size: Size, runner: asyncio.Runner, delivery: Delivery) -> list[Case]:
+    """Return the table."""
+    chain = ChatPromptTemplate.from_messages([("user", "{question}")]) | InstantChat() | StrOutputParser()
+    invoke, ainvoke = partial(chain.invoke, QUESTION), partial(chain.ainvoke, QUESTION)
+    agent = partial(create_agent(InstantChat(answers=[*ASKING, ANSWER]), [look_up]).invoke, {"messages": MESSAGES})
+    nodes, many, chunks = size.nodes, size.parallel, size.chunks
+    tracker, variables = delivery.config.create_tracker(), {"product": "the kettle"}
+    identity, token = tracker.identity, tracker.resumption_token
+    stream, v3 = partial(read, "stream"), partial(read, "stream_events", version="v3")
+    calls = {
+        "completion_config": lambda _: delivery.ai.completion_config(CONFIG_KEY, CONTEXT, variables=variables),
+        "token encode": lambda _: encode(identity),
+        "token decode": lambda _: decode(token),
+    }
 
+    def batch(callbacks: Callbacks) -> None:
+        chain.batch([QUESTION] * many, [config(callbacks) for _ in range(many)])
 
-def _astream_case(loop: Loop, chunks: int, blocks: int) -> Case:
-    models = streaming(2 * chunks), streaming(chunks)
-    block, base = (loop.repeated(lambda config, model=model: read_astream(model, config), 1) for model in models)
-    return Case("astream", "token", chunks, block, base, blocks)
+    def up_to(*counts: int) -> list[int]:
+        return [count for count in counts if count <= size.most]
 
-
-def token_cases(loop: Loop, chunks: int, blocks: int) -> list[Case]:
-    """Return the cases of a stream's tokens after so many, see `stream_case`."""
-    return [
-        stream_case("stream", read_stream, chunks, blocks=blocks),
-        _astream_case(loop, chunks, blocks),
-        stream_case("v3", read_v3, chunks, blocks=blocks),
+    table = [
+        Case("invoke", "run", 5, 30, repeated(5, invoke)),
+        Case("ainvoke", "run", 5, 30, repeated(5, ainvoke, runner)),
+        tokens("stream", stream, chunks, 4, "cases"),
+        tokens("astream", aread, chunks, 4, "cases", runner),
+        tokens("v3", v3, chunks, 4, "cases"),
+        Case("agent", "run", 1, 30, repeated(1, agent)),
+        Case(f"graph-{nodes}", "run", 1, 15, repeated(1, partial(graph(nodes).invoke, {"steps": 0}))),
+        Case(f"batch-{many}", "run", many, 4, batch),
+        Case(f"concurrent-{many}", "run", many, 4, repeated(many, ainvoke, runner, at_once=True)),
+        tokens("stream", stream, chunks, 16, "tokens"),
+        tokens("astream", aread, chunks, 16, "tokens", runner),
+        tokens("v3", v3, chunks, 16, "tokens"),
+        *(
+            Case(name, "call", size.calls, 1, repeated(size.calls, use), None, "calls")
+            for name, use in calls.items()
+        ),
+        Case("run", "run", 20, 20, partial(in_turn, 20), None, "open", up_to(1, 10, 100, 1_000, 10_000)),
+        *(
+            Case(str(depth), "step", 200, 20, partial(nested, 200 // depth, depth), None, "depth")
+            for depth in up_to(1, 10, 50, 100, 200)
+        ),
+        *(tokens(str(count), stream, count, 20, "chunks") for count in up_to(10, 100, 1_000, 10_000)),
     ]
-
-
-def _agent_case(blocks: int) -> Case:
-    agent = create_agent(calling("look_up", TOOL_CALLS), [look_up])
-    return Case("agent", "run", 1, repeated(lambda config: agent.invoke(AGENT_INPUT, config), 1), None, blocks)
-
-
-def _graph_case(nodes: int, blocks: int) -> Case:
-    steps = graph(nodes)
-    block = repeated(lambda config: steps.invoke({"steps": 0}, config), 1)
-    return Case(f"graph-{nodes}", "run", 1, block, None, blocks)
-
-
-def _batch_case(parallel: int, blocks: int) -> Case:
-    steps, inputs = chain(), [QUESTION] * parallel
-
-    def block(callbacks: Callbacks) -> None:
-        steps.batch(inputs, [_config(callbacks) for _ in inputs])
-
-    return Case(f"batch-{parallel}", "run", parallel, block, None, blocks)
-
-
-def all_cases(loop: Loop, size: Size) -> list[Case]:
-    """Return every case."""
-    steps, parallel = chain(), size.parallel
-
-    def ainvoke(config: RunnableConfig) -> Coroutine[Any, Any, object]:
-        return steps.ainvoke(QUESTION, config)
-
-    return [
-        invoke_case(size.chains, size.blocks),
-        Case("ainvoke", "run", size.chains, loop.repeated(ainvoke, size.chains), None, size.blocks),
-        *token_cases(loop, size.chunks, size.streams),
-        _agent_case(size.blocks),
-        _graph_case(size.nodes, size.graphs),
-        _batch_case(parallel, size.crowds),
-        Case(f"concurrent-{parallel}", "run", parallel, loop.gathered(ainvoke, parallel), None, size.crowds),
-    ]
+    return [replace(case, blocks=max(1, round(case.blocks * size.blocks))) for case in table]

@@ -1,86 +1,71 @@
-"""Interleaved rounds, and the differences of blocks that ran one right after the other."""
+"""Blocks of an arm that alternate with blocks of a baseline, in one process, and figures of their differences."""
 
 import gc
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import copy_context
-from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from benchmarks.arms import NO_OP, Arm, Callbacks
+from langchain_core.callbacks import BaseCallbackHandler
 
+Callbacks = Callable[[], list[BaseCallbackHandler]]
+"""Gives the handlers of one run."""
 Block = Callable[[Callbacks], object]
-Clock = Literal["cpu", "wall"]
-
-_PLACES_FOR_95_PERCENT: Final = 1.96
-
+Figure = dict[str, float]
 TAIL_SECONDS: Final = 0.002
-"""How long a block waits at its end, so that its background threads' work is counted to it."""
+"""How long a block waits at its end, so that the work of its background threads is counted to it."""
+
+
+def nothing() -> int:
+    """Return 0, for arms that record nothing."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Something to run the cases with."""
+
+    name: str
+    callbacks: Callbacks
+    recorded: Callable[[], int] = nothing  # how much it has recorded and delivered so far
+    settle: Callable[[], object] = nothing  # delivers what it has recorded; this is not timed
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Something that users run.
-
-    Args:
-        name: What the report calls it.
-        unit: What the costs are given for.
-        units: How many of them there are in a block.
-        block: Does it, with the handlers given.
-        base: What is done once more and subtracted, such as a shorter stream.
-        blocks: How many blocks an arm has in a round; many short ones that alternate with the no-op's, since a
-            machine's speed changes within a second by more than what is to be seen.
-    """
+    """Something that users run: a row of the table in `cases.py`."""
 
     name: str
-    unit: str
-    units: int
+    unit: str  # what the costs are given for
+    units: int  # in a block
+    blocks: int  # of an arm in a round; many short ones, as a machine's speed changes within a second
     block: Block
-    base: Block | None = None
-    blocks: int = 1
+    base: Block | None = None  # is done as well and subtracted, such as a shorter stream
+    section: str = "cases"  # those are for all arms, "calls" for no handler, and any other for ours alone
+    open_runs: Sequence[int] = ()  # ours is measured with each number of other runs open
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """What a unit took, in microseconds: of the CPU in all threads, and by the clock on the wall."""
 
     cpu: float
     wall: float
 
-    def minus(self, other: "Sample") -> "Sample":
-        """Return what it took more than another."""
-        return Sample(self.cpu - other.cpu, self.wall - other.wall)
+
+Pairs = list[tuple[Sample, Sample]]
+"""Samples of an arm, each with that of the baseline beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A median, and the bounds between which that of endless measuring lies in 19 of 20 cases.
-
-    Unlike a mean it does not move where some blocks were interrupted, and unlike quartiles the bounds tell how
-    well it is known: they are the values so many places below and above the middle (the sign test's).
-    """
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> "Figure":
-        """Sum up some values, at least one."""
-        ordered = sorted(values)
-        count = len(ordered)
-        places = _PLACES_FOR_95_PERCENT * math.sqrt(count)
-        low, high = math.floor((count - 1 - places) / 2), math.ceil((count - 1 + places) / 2)
-        return cls(statistics.median(ordered), ordered[max(low, 0)], ordered[min(high, count - 1)])
-
-    def to_json(self) -> dict[str, float]:
-        """Return it as it is written."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
-
-
-Samples = Mapping[str, Sequence[Sample]]
+def figure(values: Iterable[float]) -> Figure:
+    """Return the median and its 95 % interval (the sign test's), which no interrupted block moves."""
+    ordered = sorted(values)
+    last, places = len(ordered) - 1, 1.96 * math.sqrt(len(ordered))
+    low, high = max(math.floor((last - places) / 2), 0), min(math.ceil((last + places) / 2), last)
+    bounds = {"median": statistics.median(ordered), "low": ordered[low], "high": ordered[high]}
+    return {name: round(value, 4) for name, value in bounds.items()}
 
 
 def timed(block: Block, callbacks: Callbacks) -> Sample:
@@ -94,74 +79,64 @@ def timed(block: Block, callbacks: Callbacks) -> Sample:
 
 
 def sample(case: Case, arm: Arm) -> Sample:
-    """Return what a unit of a case takes with an arm, in one block."""
+    """Return what a unit takes in one block."""
     taken = timed(case.block, arm.callbacks)
-    if case.base is not None:
-        taken = taken.minus(timed(case.base, arm.callbacks))
-    return Sample(taken.cpu / case.units, taken.wall / case.units)
+    less = Sample(0, 0) if case.base is None else timed(case.base, arm.callbacks)
+    return Sample((taken.cpu - less.cpu) / case.units, (taken.wall - less.wall) / case.units)
 
 
-def alternated(case: Case, arms: Sequence[Arm]) -> list[list[Sample]]:
-    """Return the samples of each arm's blocks, which alternate; what they recorded is delivered afterwards.
-
-    Garbage is collected before each block and not within it: all begin with the same memory.
-    """
-    taken: list[list[Sample]] = [[] for _ in arms]
+def paired(case: Case, arm: Arm, baseline: Arm, first: int) -> Pairs:
+    """Return the samples of alternating blocks; garbage is collected before each and not within."""
+    pairs: Pairs = []
+    turns = [arm] if arm is baseline else [arm, baseline]
     gc.collect()
     gc.freeze()  # what stays, such as what a package keeps of its traces, is not gone through before each block
     gc.disable()
     try:
-        for number in range(case.blocks):
-            for place in range(len(arms))[:: -1 if number % 2 else 1]:
+        for number in range(first, first + case.blocks):
+            taken: dict[str, Sample] = {}
+            for each in turns[:: -1 if number % 2 else 1]:
                 gc.collect()
-                taken[place].append(sample(case, arms[place]))
+                taken[each.name] = sample(case, each)
+            pairs.append((taken[arm.name], taken[baseline.name]))
     finally:
         gc.enable()
-    for arm in arms:
-        arm.settle()
-    return taken
+    for each in turns:
+        each.settle()
+    return pairs
 
 
 def rotated(arms: Sequence[Arm], by: int) -> list[Arm]:
     """Return the arms beginning with another one, every other time backwards: none always follows the same."""
     start = by % len(arms)
-    order = [*arms[start:], *arms[:start]]
-    return order[::-1] if by % 2 else order
+    return [*arms[start:], *arms[:start]][:: -1 if by % 2 else 1]
+
+
+def measure(case: Case, arms: Sequence[Arm], baseline: Arm, rounds: int) -> dict[str, Pairs]:
+    """Return the pairs of each arm by its name; each round has every arm once."""
+    found: dict[str, Pairs] = {arm.name: [] for arm in arms}
+    for number in range(rounds):
+        for arm in rotated(arms, number):
+            found[arm.name] += paired(case, arm, baseline, number)
+    return found
+
+
+def summary(pairs: Pairs) -> dict[str, Figure]:
+    """Return what a unit takes with an arm, and how much more than with the baseline, by either clock."""
+    return {
+        "cpu_us": figure(ours.cpu for ours, _ in pairs),
+        "wall_us": figure(ours.wall for ours, _ in pairs),
+        "added_cpu_us": figure(ours.cpu - base.cpu for ours, base in pairs),
+        "added_wall_us": figure(ours.wall - base.wall for ours, base in pairs),
+    }
 
 
 def recorded(case: Case, arm: Arm) -> int:
-    """Return how much an arm records in a case; this warms both up."""
+    """Return how much an arm records in a block; this warms both up, and what is subtracted from it."""
+    if case.base is not None:
+        timed(case.base, arm.callbacks)
     arm.settle()
     before = arm.recorded()
-    copy_context().run(case.block, arm.callbacks)
+    timed(case.block, arm.callbacks)
     arm.settle()
     return arm.recorded() - before
-
-
-def beside(arm: str) -> str:
-    """Return the name under which the no-op's samples beside an arm's are kept."""
-    return f"{NO_OP} beside {arm}"
-
-
-def measure(case: Case, arms: Sequence[Arm], rounds: int) -> Samples:
-    """Return the samples of all blocks of each arm by its name; the rounds interleave the arms.
-
-    Where the no-op is among them, its blocks alternate with those of each other arm.
-    """
-    samples: dict[str, list[Sample]] = {}
-    no_op = next((arm for arm in arms if arm.name == NO_OP), None)
-    for number in range(rounds):
-        for arm in rotated(arms, number):
-            turns = [(arm.name, arm)]
-            if no_op is not None and arm is not no_op:
-                turns.insert(number % 2, (beside(arm.name), no_op))
-            taken = alternated(case, [each for _, each in turns])
-            for (name, _), each in zip(turns, taken, strict=True):
-                samples.setdefault(name, []).extend(each)
-    return samples
-
-
-def added(samples: Samples, arm: str, baseline: str, clock: Clock) -> list[float]:
-    """Return by how much an arm exceeded another in each pair of blocks."""
-    pairs = zip(samples[arm], samples[baseline], strict=True)
-    return [getattr(ours.minus(theirs), clock) for ours, theirs in pairs]

@@ -241,7 +241,7 @@ def test_the_same_event_twice_counts_once(config: LdAiCompletionConfig, client: 
 
 
 def test_events_of_unknown_runs_are_ignored(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> None:
-    """An end, a token or a retry of a run that the handler never saw start does nothing (complaint 31)."""
+    """An end, a token or a retry of a run that the handler never saw start does nothing."""
     unknown = uuid4()
     handler.on_llm_new_token("x", run_id=unknown)
     handler.on_stream_event({"event": "message-start"}, run_id=unknown)

@@ -109,7 +109,7 @@ def test_a_run_that_ends_after_the_block_is_collected(handler: LdAiHandler) -> N
 
 
 def test_threads_collect_their_own_runs(handler: LdAiHandler) -> None:
-    """On a handler shared by two users, neither gets the other's run (complaint 60)."""
+    """On a handler shared by two users, neither gets the other's run."""
     found: dict[str, list[RunReport]] = {}
     both_run = threading.Barrier(2)
 

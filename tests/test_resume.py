@@ -83,7 +83,7 @@ async def test_a_token_in_the_checkpoint_carries_the_run_over(
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_marks_of_the_handler_never_reach_a_checkpoint(name: str, track: Track, tmp_path: Path) -> None:
-    """Only what the caller put into the config is kept, so a token has to be made before the run (16, 25, 62)."""
+    """Only the caller's metadata is kept, so a token has to be made before the run (facts 16, 25, 62)."""
     async with process(name, tmp_path / "checkpoints") as opened:
         config = thread(track(resume=True), metadata={"user": "ada"})
         await run(CALLS[name], opened, NOTHING, config)

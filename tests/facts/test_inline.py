@@ -137,7 +137,7 @@ async def test_a_slow_async_handler_beside_it_changes_nothing(
 async def test_a_run_is_told_before_those_who_take_their_time(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Ends are shielded: cancelled while another handler is still at the end, the run stays a success (20, 42)."""
+    """Ends are shielded: a run cancelled while another handler is at its end stays a success (facts 20, 42)."""
 
     class Holds(AsyncCallbackHandler):
         reached, let_go = asyncio.Event(), asyncio.Event()

@@ -210,7 +210,7 @@ async def test_a_handler_inside_a_subgraph_is_interrupted_too(track: Track, repo
 
 
 async def test_an_exception_of_the_users_by_that_name_is_an_error(track: Track, reports: list[RunReport]) -> None:
-    """What counts is the class, not its name (complaint 3)."""
+    """What counts is the class, not its name."""
     own = type("GraphInterrupt", (Exception,), {})
 
     with pytest.raises(own):

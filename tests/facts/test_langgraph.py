@@ -134,7 +134,7 @@ async def test_a_config_function_sees_the_thread_and_the_users_metadata(
 
 
 async def test_streamed_messages_name_their_run(track: Track, client: RecordingClient, reports) -> None:
-    """`stream_mode="messages"` shows the marks, since model starts carry them, and streams the model (29, 64)."""
+    """`stream_mode="messages"` streams the model, and shows the marks of its start (facts 29, 64)."""
     config = {"callbacks": [track()], "metadata": {"user": "ada"}}
 
     shown = [data for _, data in graph({"a": says()}).stream(NOTHING, config, stream_mode="messages")]

@@ -207,7 +207,7 @@ def test_a_stream_that_is_kept_is_open_until_it_is_given_up(
 def test_a_closed_stream_with_fallbacks_is_given_up(
     leave: Leave, track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """Its root never tells of an end, though all below it does: a fact besides those numbered (74, 117)."""
+    """All below its root ends, and the root never does: a fact besides those numbered (facts 74, 117)."""
     handler = track(run_timeout=1e-9)
     leave(STREAMING["with-fallbacks"](ScriptedChat(script=[GREETING])), {"callbacks": [handler]})
     assert (reports, handler.open_runs) == ([], 1)

@@ -70,7 +70,7 @@ async def test_a_steps_config_shows_no_marks_and_names_the_run(
 async def test_a_tracer_sees_the_roots_marks(
     call: Call, place: str, metadata: dict[str, str], handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Everywhere but sync, before the handler and without metadata, where LangChain drops the dict (18, 20)."""
+    """It does, but for sync use, before the handler and without metadata, which drops the dict (facts 18, 20)."""
     tracer = RunCollectorCallbackHandler()
     callbacks = [tracer, handler] if place == "before" else [handler, tracer]
 
@@ -179,7 +179,7 @@ async def test_two_handlers_each_make_a_report_and_the_later_ones_marks_show(
 async def test_a_token_in_the_config_shows_everywhere(
     version: str, config: LdAiCompletionConfig, resuming: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """`config_factories` give each call its own token, which the root, its steps and v1 see (24, 25)."""
+    """`config_factories` give each call its own token, which the root, its steps and v1 see (facts 24, 25)."""
     trackers = [config.create_tracker() for _ in range(2)]
     tokens = iter([tracker.resumption_token for tracker in trackers])
     continued = RunnableBinding(

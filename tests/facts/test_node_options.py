@@ -196,7 +196,7 @@ async def test_tools_count_where_they_run_although_the_model_runs_elsewhere(
 async def test_a_handler_inside_a_named_node_knows_how_its_run_ended(
     track: Track, writer, reports: list[RunReport]
 ) -> None:
-    """Attached there, the root itself is a step of the named node, and the run's outcome is the root's (115)."""
+    """Attached there, the root is itself a step of the named node, and its outcome the run's (fact 115)."""
     handler = track(nodes={"writer": writer})
 
     def node(state: State) -> State:

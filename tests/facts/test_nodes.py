@@ -204,7 +204,7 @@ async def test_the_last_visits_outcome_is_the_nodes(
 async def test_a_node_that_asks_is_interrupted_and_its_sibling_is_not(
     call: Call, track: Track, writer, critic, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """The node and the run are interrupted; the sibling has succeeded; a resume is another run (58, 60)."""
+    """The node and the run are interrupted, the sibling has succeeded; a resume is another run (facts 58, 60)."""
     paused = graph(
         {"writer": asks, "critic": says()}, in_parallel("writer", "critic"), checkpointer=InMemorySaver()
     )

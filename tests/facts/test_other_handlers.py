@@ -54,7 +54,7 @@ async def test_a_handler_that_breaks_a_model_call_makes_the_run_an_error(
 async def test_a_handler_that_breaks_a_root_leaves_it_to_the_timeout(
     call: Call, config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """LangChain then sends no end, ever: the run is given up in its time, as any that is silent (95, 117)."""
+    """LangChain then sends no end: the run is abandoned in its time, as any silent one (facts 95, 117)."""
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=1e-6)
 
     breaks = Breaks("on_chat_model_start", ZeroDivisionError("by design"))

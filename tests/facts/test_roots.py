@@ -93,7 +93,7 @@ async def test_every_shape_is_one_run(
     handler: LdAiHandler,
     reports: list[RunReport],
 ) -> None:
-    """All that starts below a root, wherever it runs and whoever passes the config, is its run (111, 113)."""
+    """All that starts below a root, wherever it runs, is one run with it (facts 111, 113)."""
     await run(call, shape(), value, {"callbacks": [handler], "metadata": {"list": [handler]}})
 
     assert figures(reports) == [("success", calls, 0, 13 * calls)]
@@ -145,7 +145,7 @@ async def test_a_handler_on_two_inner_models_sees_two_runs(
 async def test_on_a_thread_of_its_own_a_call_is_a_run_where_it_names_the_handler(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Neither a raw thread nor an executor has the context: unseen without callbacks, else a root (113, 114)."""
+    """A raw thread has no context: a call there is unseen, or a root with its callbacks (facts 113, 114)."""
 
     def on_threads(question: object) -> None:
         for config in ({"callbacks": [handler]}, None):
@@ -205,7 +205,7 @@ async def test_another_handlers_run_is_no_parent(
 
 
 async def test_what_never_ends_is_bounded(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
-    """Streams that are kept but not read on have no end: the oldest give way, their late ends too (74, 117)."""
+    """Streams that are kept unread have no end: the oldest are closed, and late ends ignored (facts 74, 117)."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=10)
     streams = [chain().stream(QUESTION, {"callbacks": [handler]}) for _ in range(50)]
 

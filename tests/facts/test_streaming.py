@@ -140,7 +140,7 @@ async def test_deprecated_streams_have_a_first_token(
 async def test_a_v3_stream_has_a_first_token(
     way: Way, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """There `on_stream_event` comes instead of, or besides, `on_llm_new_token`: once all the same (31, 32)."""
+    """`on_stream_event` comes there, alone or beside `on_llm_new_token`: it counts once (facts 31, 32)."""
     assert await first_tokens(way, client, handler, reports) == 1
 
 

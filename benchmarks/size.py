@@ -1,0 +1,80 @@
+"""`make size`: the package's code lines, by file and by room, without blank lines, comments and docstrings."""
+
+import ast
+import io
+import sys
+import tokenize
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = Path(__file__).parent.parent / "langchain_ldai"
+CORE: Final = ("_runs", "_tracking", "_wire", "_base")
+"""The rooms whose sum is watched: observing, tracking, wire and base."""
+
+_FLAT: Final = {
+    "_base": "boundary checks process",
+    "_wire": "events resumption",
+    "_tracking": "metrics slots operations tracker graph_tracker",
+    "ledgers": "claims",
+    "_configs": "frozen config payload defaults interpolation graph evaluation loop_sink client",
+    "_runs": (
+        "account adapters chunks handler journey left openings outcome recorder report run sources steps "
+        "stopwatch table usage waits"
+    ),
+    "chat_models": "model_names chat_models",
+}
+"""The modules of each room that lie side by side; to go once each lies in its room's folder."""
+
+_ROOMS: Final = {module: room for room, modules in _FLAT.items() for module in modules.split()}
+_LAYOUT: Final = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def code_lines(source: str) -> int:
+    """Return how many lines hold code; a text that stands by itself is a docstring."""
+    code = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in _LAYOUT
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            code.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(code)
+
+
+def room(path: Path) -> str:
+    """Return the room of a file, whose path begins at the package: its folder, or what it is called."""
+    return path.parts[0] if len(path.parts) > 1 else _ROOMS.get(path.stem, path.stem)
+
+
+def table(package: Path) -> str:
+    """Return the code lines of each file, of each room and of the core, as lines of text."""
+    files = {path.relative_to(package): code_lines(path.read_text("utf-8")) for path in package.rglob("*.py")}
+    rooms: Counter[str] = Counter()
+    for path, lines in files.items():
+        rooms[room(path)] += lines
+    rows = []
+    for name, total in sorted(rooms.items(), key=lambda item: (-item[1], item[0])):
+        rows.append(f"{total:6}  {name}")
+        inside = sorted((path for path in files if room(path) == name), key=lambda path: (-files[path], path))
+        rows += [f"{'':8}{files[path]:6}  {path.as_posix()}" for path in inside]
+    rows.append(f"{sum(rooms[name] for name in CORE):6}  observing, tracking, wire and base")
+    rows.append(f"{rooms.total():6}  in all")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table(PACKAGE) + "\n")
