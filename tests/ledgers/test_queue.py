@@ -14,6 +14,7 @@ from langchain_ldai import Feedback, LdAiClient, claim_queue
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
+from tests.ledgers.fakes import Held
 from tests.support.chains import DURATION, SUCCESS
 
 POSITIVE = "$ld:ai:feedback:user:positive"
@@ -468,3 +469,65 @@ def test_where_the_worker_cannot_be_started_the_claim_is_not_lost(
     assert ai.close(10)
     assert len(refused) == 1
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_claims_that_wait_for_their_next_attempt_do_not_hold_the_end_up(
+    client: RecordingClient, context: Context, ending: threading.Event
+) -> None:
+    """A worker that waits beyond the last moment finds that nobody waits for it."""
+    ai = LdAiClient(client, ledger=Down())
+    recorded = ai.completion_config("support-bot", context).create_tracker().record_feedback(Feedback.POSITIVE)
+
+    ending.set()
+
+    assert isinstance(recorded.exception(10), LedgerUnavailableError)
+    assert ai.close(10)
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-ledger":
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_two_threads_that_hand_in_claims_at_once_have_them_made_one_by_one(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both start a thread; the one that comes second finds the other at work, and ends."""
+    ledger, start = Held(), threading.Thread.start
+    ai = LdAiClient(client, ledger=ledger)
+    one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
+
+    def overtaken(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        threading.Thread(target=other.track_success).start()
+        assert ledger.was_asked.wait(10)
+        start(thread)
+        thread.join(10)
+
+    monkeypatch.setattr(threading.Thread, "start", overtaken)
+
+    one.track_success()
+    ledger.gate.set()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
+
+
+def test_a_claim_that_comes_as_the_threads_end_is_made(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hands it in finds a thread that is alive; that thread looks again before it ends."""
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
+    late = [other.track_success]
+
+    def is_ending() -> bool:
+        if threading.current_thread().name == "langchain_ldai-claims" and client.metrics(one.run_id) and late:
+            late.pop()()
+        return False
+
+    monkeypatch.setattr(claim_queue, "is_ending", is_ending)
+
+    one.track_success()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
