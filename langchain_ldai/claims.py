@@ -1,37 +1,17 @@
-"""Claims in a ledger that processes share: made on one background thread, which exists while there are any."""
+"""A client's claims in a ledger: what a ledger is, and what a tracker asks of it."""
 
 from __future__ import annotations
 
-import logging
-import math
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
-from importlib import import_module
-from queue import SimpleQueue
-from traceback import extract_tb
 from typing import Final, Literal, Protocol, runtime_checkable
-from uuid import uuid4
 
-from langchain_ldai.boundary import Boundary
 from langchain_ldai.checks import check_function, check_seconds
-from langchain_ldai.errors import LedgerUnavailableError
-from langchain_ldai.process import WORKER, is_ending, renew_in_forks
-
-_log = logging.getLogger(__name__)
+from langchain_ldai.claim_queue import Claim, ClaimQueue, queues
 
 OnLedgerError = Literal["drop", "send"]
 """What becomes of a metric whose claim could not be made in time."""
-
-MAX_PENDING_RUNS: Final = 10_000
-"""Of how many runs claims may wait for a ledger that cannot be reached."""
-
-EXIT_SECONDS: Final = 5.0
-"""How long the end of the process is held up by a ledger that cannot be reached, and by an attempt under way."""
-
-_IN_TIME: Final = "the ledger could not claim it in time"
 
 
 @runtime_checkable
@@ -41,9 +21,10 @@ class Ledger(Protocol):
     def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
         """Claim slots of a run, all in one step, and return those that are the claimant's now.
 
-        Called from one thread at a time in each process, and not from an event loop or a chain but where Python
-        starts no thread any more, as at the end of the process. It may take its time and may raise whatever it
-        likes: it is called again then, with the same arguments.
+        A process calls it from one thread at a time: trackers and feedback routes over one ledger share one queue.
+        Only after a call that did not return in time may a second call begin beside it. No chain and no event
+        loop waits for it, except where Python starts no more threads, at the end of the process. It may take
+        its time, and it may raise anything: the queue then calls it again with the same arguments.
 
         Args:
             run: Which run; text without a meaning of its own.
@@ -54,183 +35,60 @@ class Ledger(Protocol):
         ...
 
 
-class _Claim:
-    """A slot to claim, and what is called with which arguments once it is granted."""
-
-    __slots__ = ("args", "granted", "made", "run", "send", "slot")
-
-    def __init__(self, run: str, slot: str, send: Callable[..., None], args: tuple[object, ...]) -> None:
-        self.run = run
-        self.slot = slot
-        self.send = send
-        self.args = args
-        self.made = time.monotonic()
-        self.granted: Future[bool] = Future()
-        self.granted.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-
-
 class Claims:
-    """Claims slots in a ledger and sends what is granted, without making anyone wait.
-
-    While the ledger cannot be reached, claims wait in memory and are made again; nothing is sent twice.
+    """One client's claims in a ledger, in the queue that it shares with every other client of that ledger.
 
     Args:
-        ledger: Where slots are claimed.
+        queue: Makes the claims.
         on_error: What becomes of a metric whose claim could not be made in time.
         timeout: Seconds for which a claim is attempted.
     """
 
-    def __init__(self, ledger: Ledger, on_error: OnLedgerError, timeout: float) -> None:
-        self.ledger = ledger
-        # Only who has a ledger waits for it; and when a process ends it is late to import anything.
-        self._tenacity = import_module("tenacity")
-        self._on_error = on_error
-        self._timeout = timeout
-        self._boundary = Boundary()
-        self.renew()
-        renew_in_forks(self)
+    def __init__(self, queue: ClaimQueue, on_error: OnLedgerError, timeout: float) -> None:
+        self._queue = queue
+        self.on_error: Final = on_error
+        self.timeout: Final = timeout
 
-    def renew(self) -> None:
-        """Have nothing to claim: what waited for a claim before a fork is the parent's."""
-        self._inbox: SimpleQueue[_Claim] = SimpleQueue()
-        self._pending: OrderedDict[str, list[_Claim]] = OrderedDict()
-        self._working = threading.Lock()
-        self._changed = threading.Condition()
-        self._failure: BaseException | None = None
-        self._exit_by = math.inf
+    @property
+    def ledger(self) -> Ledger:
+        """Where slots are claimed."""
+        return self._queue.ledger
 
-    def submit(self, run: str, slot: str, send: Callable[..., None], *args: object) -> Future[bool]:
-        """Claim a slot, and send what belongs in it once it is granted.
+    def submit(
+        self,
+        run: str,
+        slot: str,
+        send: Callable[..., None],
+        *args: object,
+        answer: Future[bool] | None = None,
+    ) -> None:
+        """Claim a slot, and send what belongs in it once the ledger grants it.
 
         Args:
             run: Which run.
             slot: Name of the slot.
-            send: Called with `args` on the background thread, to deliver the slot's events.
+            send: Called with `args` on a background thread, to deliver the slot's events.
             args: What it is called with.
-
-        Returns:
-            Whether the slot was granted and its events sent; `LedgerUnavailableError` where the ledger
-            could not be reached in time and they were dropped.
+            answer: Gets whether the events were sent; `LedgerUnavailableError` where they were dropped, as the
+                ledger could not claim the slot in time.
         """
-        claim = _Claim(run, slot, send, args)
-        self._inbox.put(claim)
-        self._have_worker()
-        return claim.granted
+        self._queue.put(Claim(self, run, slot, send, args, answer))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every claim is made and what was granted is sent.
+        """Wait until no claim in the ledger's queue is left; `False` after `timeout` seconds."""
+        return self._queue.wait(timeout)
 
-        Args:
-            timeout: Seconds to wait at most.
 
-        Returns:
-            Whether none is left.
-        """
-        with self._changed:
-            self._changed.wait_for(self._is_idle, timeout)
-            return not (self._working.locked() or self._is_left())
-
-    def _is_idle(self) -> bool:
-        can_work = self._have_worker()
-        return not can_work or not (self._working.locked() or self._is_left())
-
-    def _is_left(self) -> bool:
-        return not self._inbox.empty() or bool(self._pending)
-
-    def _have_worker(self) -> bool:
-        """Have a thread work, while there is work; who works looks again before it stops.
-
-        Nobody waits for a lock here, as Python may call it at any line: where it collects a stream that was left.
-
-        Returns:
-            `False` where work is left and nobody can do it now.
-        """
-        if not self._is_left() or not self._working.acquire(blocking=False):
-            return True
-        if not is_ending():
-            try:
-                threading.Thread(target=self._work, name=WORKER).start()
-                return True
-            except RuntimeError:
-                if threading.main_thread().is_alive():
-                    self._working.release()  # none can be started now: the next claim tries again
-                    return False
-        self._work()  # none can be started any more
-        return True
-
-    def _work(self) -> None:
-        try:
-            while claims := self._next():
-                self._make(claims)
-        finally:
-            self._working.release()
-            with self._changed:
-                self._changed.notify_all()
-        self._have_worker()
-
-    def _next(self) -> list[_Claim]:
-        """Take the claims of the run that has waited longest."""
-        self._sort()
-        return self._pending.popitem(last=False)[1] if self._pending else []
-
-    def _sort(self) -> None:
-        """Put what has come with the claims of its run, as far as so many may wait."""
-        while not self._inbox.empty():
-            claim = self._inbox.get()
-            if len(self._pending) >= MAX_PENDING_RUNS and claim.run not in self._pending:
-                self._give_up([claim], "too many claims wait")
-            else:
-                self._pending.setdefault(claim.run, []).append(claim)
-
-    def _make(self, claims: list[_Claim]) -> None:
-        run, deadline, claimant = claims[0].run, claims[0].made + self._timeout, uuid4().hex
-        first = {claim.slot: claim for claim in reversed(claims)}
-        if self._failure is not None and self._is_over(deadline):
-            self._give_up(claims, _IN_TIME, self._failure)  # nor will it be long enough for another attempt
-            return
-        attempts = self._tenacity.Retrying(
-            wait=self._tenacity.wait_random_exponential(multiplier=0.1, max=1.0),
-            stop=lambda state: self._is_over(deadline),
-            before_sleep=lambda state: self._sort(),
-        )
-        try:
-            granted = attempts(lambda: set(self.ledger.claim(run, list(first), claimant)))
-        except self._tenacity.RetryError as failure:
-            self._failure = failure.last_attempt.exception()
-            self._give_up(claims, _IN_TIME, self._failure)
-            return
-        self._failure = None
-        for claim in claims:
-            is_granted = claim.slot in granted and claim is first[claim.slot]
-            if is_granted:
-                self._boundary.run(run, claim.send, *claim.args)
-            claim.granted.set_result(is_granted)
-
-    def _is_over(self, deadline: float) -> bool:
-        now = time.monotonic()
-        if is_ending():
-            self._exit_by = min(self._exit_by, now + EXIT_SECONDS)
-        return now >= min(deadline, self._exit_by)
-
-    def _give_up(self, claims: list[_Claim], reason: str, cause: BaseException | None = None) -> None:
-        slots = ", ".join(claim.slot for claim in claims)
-        done = "sent without a claim" if self._on_error == "send" else "dropped"
-        if cause is not None:
-            place = extract_tb(cause.__traceback__)[-1]
-            reason += f", {type(cause).__name__} at {place.filename}:{place.lineno}"
-        _log.error("%s of run %s %s: %s", slots, claims[0].run, done, reason)
-        for claim in claims:
-            if self._on_error == "send":
-                self._boundary.run(claim.run, claim.send, *claim.args)
-                claim.granted.set_result(True)
-            else:
-                unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: {reason}")
-                unavailable.__cause__ = cause
-                claim.granted.set_exception(unavailable)
+def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
+    """Wait until no claim is left in any of these ledgers' queues; `False` after `timeout` seconds in all."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    return all(
+        claims.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for claims in all_claims
+    )
 
 
 def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> Claims | None:
-    """Return what claims slots in a ledger; `None` without one.
+    """Return a client's claims in a ledger; `None` without one.
 
     Args:
         ledger: Where slots are claimed.
@@ -250,7 +108,7 @@ def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) ->
         given = f"the class {ledger.__name__}" if isinstance(ledger, type) else type(ledger).__name__
         raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given}")
     check_function("the ledger's claim", ledger.claim)
-    return Claims(ledger, on_error, timeout)
+    return Claims(queues.of(ledger), on_error, timeout)
 
 
 class ClaimingSend:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ldclient import Context, LDClient
 
 from langchain_ldai import events
-from langchain_ldai.claims import Ledger, OnLedgerError, claims_in
+from langchain_ldai.claims import Ledger, OnLedgerError, claims_in, wait_for_all
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
     LdAiAgentConfigDefault,
@@ -61,7 +61,9 @@ class LdAiClient(AiClient):
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
-        """Wait for the claims that are on their way to the ledger, as before the LaunchDarkly client is closed.
+        """Wait for the claims that are on their way to a ledger, those of feedback routes too.
+
+        Call it before you close the LaunchDarkly client.
 
         Args:
             timeout: Seconds to wait at most.
@@ -69,7 +71,7 @@ class LdAiClient(AiClient):
         Returns:
             Whether none is left.
         """
-        return self._claims is None or self._claims.wait(timeout)
+        return wait_for_all(list(self._all_claims), timeout)
 
     def completion_config(
         self,
@@ -193,7 +195,7 @@ class AsyncLdAiClient(AiClient):
 
     async def close(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  as the synchronous one has it
         """See `LdAiClient.close`."""
-        return self._claims is None or await asyncio.to_thread(self._claims.wait, timeout)
+        return await asyncio.to_thread(wait_for_all, list(self._all_claims), timeout)
 
     async def completion_config(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Final, Generic, Protocol, Self, TypeVar
+from weakref import WeakSet
 
 from ldclient import Context
 
@@ -87,6 +88,7 @@ class AiClient:
     def __init__(self, sink: EventSink, claims: Claims | None) -> None:
         self._sink = sink
         self._claims = claims
+        self._all_claims = WeakSet([claims] if claims else [])  # with those of the clients that `with_ledger` gave
         info = {
             "aiSdkName": "langchain-ldai",
             "aiSdkVersion": version("langchain-ldai"),
@@ -102,7 +104,9 @@ class AiClient:
     def with_ledger(self, ledger: Ledger, *, on_error: OnLedgerError = "drop", timeout: float = 60.0) -> Self:
         """Return a client like this one whose trackers claim their slots in another ledger."""
         other = copy(self)
-        other._claims = claims_in(ledger, on_error, timeout)
+        other._claims = claims = claims_in(ledger, on_error, timeout)
+        if claims is not None:
+            self._all_claims.add(claims)
         return other
 
     def create_tracker(self, token: str, context: Context) -> LdAiConfigTracker:

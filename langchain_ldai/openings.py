@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping
 from reprlib import repr as short_repr
-from time import monotonic
 from types import MappingProxyType
 from typing import Any, Literal, cast
 from uuid import NAMESPACE_OID, uuid5
@@ -20,7 +19,7 @@ from langchain_ldai.account import (
 )
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
-from langchain_ldai.claims import Claims
+from langchain_ldai.claims import Claims, wait_for_all
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.slots import SlotTracker
 from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_form, served_model
@@ -102,11 +101,7 @@ class Openings:
         Returns:
             Whether nothing is left.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        for claims in filter(None, [ref() for ref in self._claims.valuerefs()]):
-            if not claims.wait(None if deadline is None else max(0.0, deadline - monotonic())):
-                return False
-        return True
+        return wait_for_all(list(self._claims.values()), timeout)
 
     def _as_told(
         self, config: AiConfig, metadata: Mapping[str, object], root_run_id: object, node: str

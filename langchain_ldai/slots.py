@@ -118,7 +118,7 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
             self._recorded[slot] = value
             return True
 
-    def _submit(self, claims: Claims, slot: SlotT, value: ValueT) -> Future[bool]:
+    def _submit(self, claims: Claims, slot: SlotT, value: ValueT, answer: Future[bool] | None = None) -> None:
         name = f"{slot}/{self._part}" if self._part and slot in _OF_EACH_PART else slot
         run_id, key, *_ = self.identity
-        return claims.submit(f"{run_id}/{key}", name, self._report, slot, value)
+        claims.submit(f"{run_id}/{key}", name, self._report, slot, value, answer=answer)

@@ -184,7 +184,8 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
             self._report("feedback", valid)
             recorded.set_result(True)
         else:
-            recorded = self._submit(self.claims, "feedback", valid)
+            recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
+            self._submit(self.claims, "feedback", valid, recorded)
         return recorded
 
     def track_tool_call(self, key: str) -> None:

@@ -20,7 +20,7 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from ldclient import Context
-from langchain_ldai import LdAiClient, LdAiHandler, claims
+from langchain_ldai import LdAiClient, LdAiHandler, claim_queue
 from langchain_ldai.ledgers import MemoryLedger
 
 class Client:
@@ -155,7 +155,7 @@ def busy():
     while True:
         model.invoke("Hi", {"callbacks": [handler]})
         config.create_tracker().track_success()
-claims.MAX_PENDING_RUNS = 10**9
+claim_queue.MAX_PENDING_RUNS = 10**9
 handler = LdAiHandler(config)
 model.invoke("Hi", {"callbacks": [handler]})  # LangChain imports what it needs, under a lock of its own
 for _ in range(4):

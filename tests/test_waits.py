@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport, claims, process
+from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport, claim_queue, process
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from langchain_ldai.waits import Waits
@@ -67,7 +67,7 @@ def test_a_ledger_that_is_down_at_the_end_is_given_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A process that ends is held up for so many seconds, and not for `ledger_timeout`."""
-    monkeypatch.setattr(claims, "EXIT_SECONDS", 0.0)
+    monkeypatch.setattr(claim_queue, "EXIT_SECONDS", 0.0)
     ai = LdAiClient(client, ledger=Unreliable())
 
     ai.completion_config("support-bot", context).create_tracker().track_success()

@@ -1,0 +1,533 @@
+"""What the queue of claims survives: a ledger that fails for one run, raises anything, or never answers."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+
+import pytest
+from ldclient import Context
+
+from langchain_ldai import Feedback, LdAiClient, claim_queue
+from langchain_ldai.errors import LedgerUnavailableError
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+from tests.ledgers.fakes import Held
+from tests.support.chains import DURATION, SUCCESS
+
+POSITIVE = "$ld:ai:feedback:user:positive"
+
+
+class FailsForSome(MemoryLedger):
+    """Raises for the runs whose id begins with "bad"; `calls` are the runs that it was asked about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        self.calls.append(run)
+        if run.startswith("bad"):
+            raise ValueError(run)
+        return super().claim(run, slots, claimant)
+
+
+@pytest.mark.parametrize("bad", [1, 5])
+def test_a_run_that_cannot_be_claimed_holds_no_other_up(
+    bad: int, client: RecordingClient, context: Context
+) -> None:
+    """The others are claimed while the bad ones wait for their next attempt; the bad ones are given up alone."""
+    ai = LdAiClient(client, ledger=FailsForSome(), ledger_timeout=3.0)
+    config = ai.completion_config("support-bot", context)
+    bad_ones = [config.create_tracker(run_id=f"bad-{number}").record_feedback("positive") for number in range(bad)]
+
+    good = [config.create_tracker() for _ in range(50)]
+    for tracker in good:
+        tracker.track_success()
+    deadline = time.monotonic() + 2.5
+    while time.monotonic() < deadline and not all(client.metrics(tracker.run_id) for tracker in good):
+        time.sleep(0.01)
+
+    assert [client.metrics(tracker.run_id) for tracker in good] == [{SUCCESS: [1]}] * 50
+    assert not any(future.done() for future in bad_ones)
+    assert ai.close()
+    assert all(isinstance(future.exception(), LedgerUnavailableError) for future in bad_ones)
+
+
+class RaisesOnce(MemoryLedger):
+    """Raises at the first call."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error: BaseException | None = error
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return super().claim(run, slots, claimant)
+
+
+class Stop(BaseException):
+    """A host's own signal, such as the time-out of an event library."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(), Stop()], ids=repr)
+def test_whatever_a_ledger_raises_the_claim_is_made_again(
+    error: BaseException, client: RecordingClient, context: Context
+) -> None:
+    """Also what is no `Exception` costs neither the thread nor the claim."""
+    ai = LdAiClient(client, ledger=RaisesOnce(error))
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_while_a_thread_is_started_costs_nothing(
+    when: str, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interrupt reaches the program, and the next claim, or `close`, has all of them made."""
+    start: Callable[[threading.Thread], None] = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        if when == "after":
+            start(thread)
+        raise KeyboardInterrupt
+
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    trackers = [ai.completion_config("support-bot", context).create_tracker() for _ in range(3)]
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        trackers[0].track_success()
+    for tracker in trackers[1:]:
+        tracker.track_success()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 3
+
+
+class Hangs(MemoryLedger):
+    """Does not answer the first calls until it is let go."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.hanging = calls
+        self.threads: list[threading.Thread] = []
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        self.threads.append(threading.current_thread())
+        if len(self.threads) <= self.hanging:
+            self.let_go.wait(60)
+        return super().claim(run, slots, claimant)
+
+
+@pytest.fixture
+def hangs() -> Iterator[Callable[[int], Hangs]]:
+    """Give a maker of ledgers whose hanging calls end with the test."""
+    made: list[Hangs] = []
+
+    def make(calls: int) -> Hangs:
+        made.append(Hangs(calls))
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        ledger.let_go.set()
+        for thread in ledger.threads:
+            thread.join(10)
+
+
+def test_a_call_that_never_returns_is_left_behind(
+    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its metric is given up after `ledger_timeout`, told once, and a new thread claims the others."""
+    ai = LdAiClient(client, ledger=hangs(1), ledger_timeout=1.0)
+    config = ai.completion_config("support-bot", context)
+    left = config.create_tracker().record_feedback(Feedback.POSITIVE)
+    time.sleep(0.5)
+    other = config.create_tracker()
+
+    other.track_success()
+
+    assert ai.close(10)
+    assert isinstance(left.exception(0), LedgerUnavailableError)
+    assert client.metrics(other.run_id) == {SUCCESS: [1]}
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "1 metric dropped: the ledger did not answer in time" in caplog.text
+
+
+def test_one_thread_is_left_behind_and_no_second(
+    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs]
+) -> None:
+    """Where the new thread hangs as well, claims are given up at once, until a call returns."""
+    ledger = hangs(2)
+    ai = LdAiClient(client, ledger=ledger, ledger_timeout=0.3)
+    config = ai.completion_config("support-bot", context)
+    for _ in range(4):
+        recorded = config.create_tracker().record_feedback(Feedback.POSITIVE)
+        with pytest.raises(LedgerUnavailableError):
+            recorded.result(10)
+    assert len(ledger.threads) == 2
+
+    ledger.let_go.set()
+    for thread in ledger.threads:
+        thread.join(10)
+    tracker = config.create_tracker()
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_what_a_call_that_was_left_behind_returns_is_ignored(
+    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs]
+) -> None:
+    """Its metric was told to be dropped, and stays so."""
+    ledger = hangs(1)
+    ai = LdAiClient(client, ledger=ledger, ledger_timeout=0.2)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+    tracker.track_success()
+    assert ai.close(10)
+
+    ledger.let_go.set()
+    ledger.threads[0].join(10)
+
+    assert client.metrics(tracker.run_id) == {}
+
+
+class NotesOverlap(MemoryLedger):
+    """Notes how many calls there are at once."""
+
+    inside = most = 0
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(0.01)
+        self.inside -= 1
+        return super().claim(run, slots, claimant)
+
+
+def test_clients_over_one_ledger_call_it_one_at_a_time(client: RecordingClient, context: Context) -> None:
+    """They share its queue, whatever their options; closing one waits for its copies too."""
+    ledger = NotesOverlap()
+    ai = LdAiClient(client, ledger=ledger)
+    copy, other = ai.with_ledger(ledger, timeout=10.0), LdAiClient(client, ledger=ledger, on_ledger_error="send")
+
+    trackers = [each.completion_config("support-bot", context).create_tracker() for each in (ai, copy, other) * 10]
+    for tracker in trackers:
+        tracker.track_success()
+
+    assert ai.close(30)
+    assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 30
+    assert ledger.most == 1
+
+
+def test_closing_a_client_waits_for_a_copy_over_another_ledger(client: RecordingClient, context: Context) -> None:
+    """A feedback route of a client without a ledger has one of its own, whose claims are the client's."""
+    ai = LdAiClient(client)
+    copy = ai.with_ledger(NotesOverlap())
+    tracker = copy.create_tracker(
+        ai.completion_config("support-bot", context).create_tracker().resumption_token, context
+    )
+
+    recorded = tracker.record_feedback(Feedback.POSITIVE)
+
+    assert ai.close(10)
+    assert recorded.done()
+    assert client.metrics(tracker.run_id) == {POSITIVE: [1]}
+
+
+class Down(MemoryLedger):
+    """Raises until it is up."""
+
+    up = False
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        if not self.up:
+            raise ConnectionError
+        return super().claim(run, slots, claimant)
+
+
+def test_what_was_sent_without_a_claim_is_not_sent_again(client: RecordingClient, context: Context) -> None:
+    """`on_ledger_error="send"` sends a slot once a process, also after the ledger is up again."""
+    ledger = Down()
+    ai = LdAiClient(client, ledger=ledger, on_ledger_error="send", ledger_timeout=0.1)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+    resumed = [ai.create_tracker(tracker.resumption_token, context) for _ in range(3)]
+
+    answers = [each.record_feedback(Feedback.POSITIVE) for each in resumed]
+    assert ai.close(10)
+    ledger.up = True
+    late = tracker.record_feedback(Feedback.NEGATIVE)
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert sorted(answer.result(0) for answer in answers) == [False, False, True]
+    assert late.result(0) is False
+    assert client.metrics(tracker.run_id) == {POSITIVE: [1], SUCCESS: [1]}
+
+
+def test_slots_that_were_sent_without_a_claim_are_remembered_in_bounds(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slots that were sent first are forgotten first."""
+    monkeypatch.setattr(claim_queue, "MAX_SENT_UNCLAIMED", 2)
+    ai = LdAiClient(client, ledger=Down(), on_ledger_error="send", ledger_timeout=1e-9)
+    first = ai.completion_config("support-bot", context).create_tracker()
+    for tracker in (first, *(ai.completion_config("support-bot", context).create_tracker() for _ in range(3))):
+        tracker.track_success()
+        assert ai.close(10)
+
+    ai.create_tracker(first.resumption_token, context).track_success()
+    ai.create_tracker(tracker.resumption_token, context).track_success()
+
+    assert ai.close(10)
+    assert client.metrics(first.run_id) == {SUCCESS: [1, 1]}
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_claims_that_are_given_up_are_told_once_a_minute(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the first at once, and counts the others with the first after a minute."""
+    monkeypatch.setattr(claim_queue, "TELL_AGAIN_SECONDS", 1.0)
+    ai = LdAiClient(client, ledger=Down(), ledger_timeout=1e-9)
+    config = ai.completion_config("support-bot", context)
+
+    for pause in (0.0, 0.0, 0.0, 1.1):
+        time.sleep(pause)
+        recorded = config.create_tracker().record_feedback(Feedback.POSITIVE)
+        assert isinstance(recorded.exception(10), LedgerUnavailableError)
+        for thread in threading.enumerate():
+            if thread.name.startswith("langchain_ldai-"):
+                thread.join(10)
+
+    told = [message.partition(":")[0] for message in caplog.messages]
+    assert told == ["1 metric dropped", "3 metrics dropped"]
+
+
+def test_too_many_claims_for_a_queue_are_given_up_where_they_are_made(
+    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the ledger does not answer, no more claims wait than the queue holds."""
+    monkeypatch.setattr(claim_queue, "MAX_PENDING_RUNS", 2)
+    ledger = hangs(1)
+    ai = LdAiClient(client, ledger=ledger)
+    config = ai.completion_config("support-bot", context)
+    config.create_tracker().track_success()
+    while not ledger.threads:
+        time.sleep(0.01)
+
+    recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(12)]
+
+    assert [each.done() for each in recorded] == [False] * 10 + [True] * 2
+    ledger.let_go.set()
+    assert ai.close(10)
+
+
+AT_THE_END = """
+import sys, threading, time
+from langchain_ldai import LdAiClient, claim_queue
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+from ldclient import Context
+
+claim_queue.EXIT_SECONDS, claim_queue.LAST_ATTEMPT_SECONDS = 0.5, 0.5
+
+class Never:
+    calls = 0
+    def claim(self, run, slots, claimant):
+        self.calls += 1
+        print("called", flush=True)
+        if sys.argv[1] == "hangs":
+            threading.Event().wait()
+        time.sleep(0.8)
+        raise ConnectionError
+
+ai = LdAiClient(RecordingClient(), ledger=Never())
+config = ai.completion_config("support-bot", Context.create("user-1"))
+for _ in range(50):
+    config.create_tracker().track_success()
+time.sleep(0.3)
+print("the end", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("how", "calls", "told"), [("hangs", 1, 1), ("fails", 2, 1)])
+def test_the_end_of_a_process_waits_for_one_attempt(how: str, calls: int, told: int) -> None:
+    """No attempt begins after the seconds for it, the attempt under way has some more, and one line tells it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, how], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert 1 <= ended.stdout.count("called") <= calls
+    assert ended.stderr.count("\n") == told
+    assert "50 metrics dropped" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError(), "cannot be reached"),
+        (TimeoutError(), "cannot be reached"),
+        (type("OutOfMemoryError", (Exception,), {})(), "is full"),
+        (type("ReadOnlyError", (Exception,), {})(), "takes no writes"),
+        (ValueError("with a secret"), "failed: ValueError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_give_up_says_what_is_wrong_with_the_ledger(
+    error: Exception, said: str, client: RecordingClient, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Locked, full, read-only or out of reach; never what the error itself says."""
+
+    class Raises(MemoryLedger):
+        def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+            raise error
+
+    ai = LdAiClient(client, ledger=Raises(), ledger_timeout=1e-9)
+    ai.completion_config("support-bot", context).create_tracker().track_duration(3)
+
+    assert ai.close(10)
+    assert f"1 metric dropped: the ledger {said}" in caplog.text
+    assert "secret" not in caplog.text
+    assert DURATION not in [event.name for event in client.events]
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Give what makes the queue see that the process ends."""
+    event = threading.Event()
+    monkeypatch.setattr(claim_queue, "is_ending", event.is_set)
+    monkeypatch.setattr(claim_queue, "EXIT_SECONDS", 0.2)
+    monkeypatch.setattr(claim_queue, "LAST_ATTEMPT_SECONDS", 0.2)
+    return event
+
+
+def test_a_call_that_never_returns_does_not_hold_the_end_up(
+    client: RecordingClient,
+    context: Context,
+    hangs: Callable[[int], Hangs],
+    ending: threading.Event,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever waits then is given up together, and told in one line."""
+    ledger = hangs(1)
+    ai = LdAiClient(client, ledger=ledger)
+    config = ai.completion_config("support-bot", context)
+    recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(3)]
+    while not ledger.threads:
+        time.sleep(0.01)
+
+    ending.set()
+
+    assert all(isinstance(each.exception(10), LedgerUnavailableError) for each in recorded)
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-claims":
+            thread.join(10)
+    assert [message.partition(":")[0] for message in caplog.messages] == ["3 metrics dropped"]
+
+
+@pytest.mark.parametrize("main_is_alive", [True, False])
+def test_where_the_worker_cannot_be_started_the_claim_is_not_lost(
+    main_is_alive: bool, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process without a thread to spare tries again; one that ends claims on the thread that it has."""
+    start, refused = threading.Thread.start, []
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name == "langchain_ldai-ledger" and not (refused and main_is_alive):
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    if not main_is_alive:
+        over = threading.Thread()
+        monkeypatch.setattr(threading, "main_thread", lambda: over)
+        monkeypatch.setattr(claim_queue, "is_ending", lambda: False)
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert len(refused) == 1
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_claims_that_wait_for_their_next_attempt_do_not_hold_the_end_up(
+    client: RecordingClient, context: Context, ending: threading.Event
+) -> None:
+    """A worker that waits beyond the last moment finds that nobody waits for it."""
+    ai = LdAiClient(client, ledger=Down())
+    recorded = ai.completion_config("support-bot", context).create_tracker().record_feedback(Feedback.POSITIVE)
+
+    ending.set()
+
+    assert isinstance(recorded.exception(10), LedgerUnavailableError)
+    assert ai.close(10)
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-ledger":
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_two_threads_that_hand_in_claims_at_once_have_them_made_one_by_one(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both start a thread; the one that comes second finds the other at work, and ends."""
+    ledger, start = Held(), threading.Thread.start
+    ai = LdAiClient(client, ledger=ledger)
+    one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
+
+    def overtaken(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        threading.Thread(target=other.track_success).start()
+        assert ledger.was_asked.wait(10)
+        start(thread)
+        thread.join(10)
+
+    monkeypatch.setattr(threading.Thread, "start", overtaken)
+
+    one.track_success()
+    ledger.gate.set()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
+
+
+def test_a_claim_that_comes_as_the_threads_end_is_made(
+    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hands it in finds a thread that is alive; that thread looks again before it ends."""
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
+    late = [other.track_success]
+
+    def is_ending() -> bool:
+        if threading.current_thread().name == "langchain_ldai-claims" and client.metrics(one.run_id) and late:
+            late.pop()()
+        return False
+
+    monkeypatch.setattr(claim_queue, "is_ending", is_ending)
+
+    one.track_success()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
