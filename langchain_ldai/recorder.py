@@ -120,8 +120,9 @@ class RunRecorder:
         known = metadata or {}
         name, call = known.get("ls_model_name"), ModelCall(str(known.get("ls_provider", "")))
         scope = self.start(run_id, parent_run_id, metadata, tags, call)
-        if name and scope is not None and scope.account is not None:
-            self._named(scope.account, call, name)
+        if isinstance(name, str) and name and scope is not None and scope.account is not None:
+            call.model = name
+            scope.account.models[name] = None
 
     def start_tool(
         self,
@@ -154,11 +155,12 @@ class RunRecorder:
         """End a model call, with what its result, or the partial result of a failure, says of it."""
         step = self.table.step(run_id)
         usage = None
-        if result is not None and step is not None and step.call is not None:
+        if step is not None and step.call is not None:
             call, account = step.call, step.scope.account
-            usage = self._boundary.run(run_id, read_usage, result)
-            if account is not None and not call.model:
-                self._named(account, call, self._boundary.run(run_id, read_model, result))
+            if result is not None:
+                usage = self._boundary.run(run_id, read_usage, result)
+            if account is not None:
+                self._boundary.run(run_id, self._check_model, account, call, result)
             if usage is None and error is None and call.streamed and account is not None:
                 self._hint_at_usage(call)
         self.table.end(run_id, error, usage)
@@ -172,14 +174,22 @@ class RunRecorder:
                 "model, which is off by default where base_url or an HTTP client of one's own is set"
             )
 
-    def _named(self, account: Account, call: ModelCall, name: object) -> None:
-        """Note which model a call is of, and warn once where the AI Config serves another."""
-        if not isinstance(name, str) or not name:
+    def _check_model(self, account: Account, call: ModelCall, result: LLMResult | None) -> None:
+        """Warn once where the AI Config serves another model than was called.
+
+        LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
+        """
+        served = account.served_model
+        if call.model and (not served or same_model(served, call.model)):
             return
-        call.model = name
-        account.models[name] = None
-        pair = (account.served_model, name)
-        if account.served_model not in ("", name) and not same_model(*pair) and pair not in self._drifted:
+        told = "" if result is None else read_model(result)
+        if not call.model and told:
+            call.model = told
+            account.models[told] = None
+        if not served or not call.model or (told and same_model(served, told)):
+            return
+        pair = (served, call.model)
+        if pair not in self._drifted:
             self._drifted.add(pair)
             _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
