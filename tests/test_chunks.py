@@ -130,9 +130,7 @@ def in_each_form(block: object) -> dict[str, bool]:
     """Return whether a block carries something as a token, in a message, and in the v3 protocol."""
     return {
         "token": carries_content([block], None),
-        "message": carries_content(
-            "", ChatGenerationChunk(message=AIMessageChunk.model_construct(content=[block]))
-        ),
+        "message": carries_content("", chunk([block])),
         "start": event_carries_content({"event": "content-block-start", "index": 0, "content": block}),
         "delta": event_carries_content({"event": "content-block-delta", "index": 0, "delta": block}),
         "fields": event_carries_content({"delta": {"type": "block-delta", "fields": block}}),
