@@ -269,13 +269,17 @@ class LdAiHandler(BaseCallbackHandler):
         """End a step, and with the root its run."""
         self._boundary.end(self._end, run_id, error, None)
 
-    on_tool_error = on_retriever_error = on_chain_error
+    on_retriever_error = on_chain_error
 
     def on_tool_end(
         self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
-        """End a step."""
-        self._boundary.end(self._end, run_id, None, None)
+        """End a tool."""
+        self._boundary.end(self._recorder.end_tool, run_id, None, output)
+
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a tool."""
+        self._boundary.end(self._recorder.end_tool, run_id, error, None)
 
     def on_retriever_end(
         self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
+_HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 Metadata = dict[str, object] | None
@@ -136,8 +137,25 @@ class RunRecorder:
         serialized, run_name = tool
         name = str((serialized or {}).get("name") or run_name or "unknown")
         scope = self.start(run_id, parent_run_id, metadata, tags)
-        if scope is not None and (account := scope.account) and self.table.tool_started(scope.run, account, name):
-            self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, name)
+        if scope is None or (account := scope.account) is None or name.startswith(_HANDOFF):
+            return
+        key = account.tool_keys.get(name, name)
+        if self.table.tool_started(scope.run, key_of(run_id), account, key):
+            self._record_tool(account, key)
+
+    def end_tool(self, run_id: object, error: BaseException | None, output: object) -> None:
+        """End a tool, of which in an agent graph only now is known whether it was a handoff."""
+        step = key_of(run_id)
+        scope = self._scope_of(step)
+        if scope is not None and (journey := scope.run.journey) is not None:
+            result = output if error is None else error.args  # LangGraph raises a command to the graph above
+            is_handoff = bool(self._boundary.run(run_id, journey.hands_over, scope.node, result))
+            if call := self.table.tool_ended(scope.run, step, is_handoff=is_handoff):
+                self._record_tool(*call)
+        self.table.end(run_id, error, None)
+
+    def _record_tool(self, account: Account, key: str) -> None:
+        self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, key)
 
     def chunk(self, run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""

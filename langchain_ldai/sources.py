@@ -100,6 +100,17 @@ def served_model(config: AiConfig) -> str:
     return name if isinstance(name, str) else ""
 
 
+def tool_keys(config: AiConfig) -> Mapping[str, str]:
+    """Return LaunchDarkly's keys of the tools that an AI Config serves, by their names; the first of each name."""
+    keys: dict[str, str] = {}
+    tools = getattr(config, "tools", None)
+    for key, tool in tools.items() if isinstance(tools, Mapping) else ():
+        name = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)
+        if isinstance(name, str) and isinstance(key, str):
+            keys.setdefault(name, key)
+    return keys
+
+
 @lru_cache(maxsize=256)
 def same_model(served: str, called: str) -> bool:
     """Whether two names are of one model.
