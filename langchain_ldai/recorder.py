@@ -19,7 +19,7 @@ from langchain_ldai.run import Run
 from langchain_ldai.sources import ConfigSource, chooser, same_model
 from langchain_ldai.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai.table import RunTable
-from langchain_ldai.usage import read_model, read_usage
+from langchain_ldai.usage import read_model, read_usage, result_of_decision
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
@@ -115,15 +115,39 @@ class RunRecorder:
         return scope
 
     def start_model(
-        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+        self,
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        tags: list[str] | None,
+        *,
+        is_decision: bool = False,
     ) -> None:
         """Add a model call."""
         known = metadata or {}
-        name, call = known.get("ls_model_name"), ModelCall(str(known.get("ls_provider", "")))
+        name = known.get("ls_model_name")
+        call = ModelCall(str(known.get("ls_provider", "")), is_decision=is_decision)
         scope = self.start(run_id, parent_run_id, metadata, tags, call)
-        if isinstance(name, str) and name and scope is not None and scope.account is not None:
+        if not (isinstance(name, str) and name) or scope is None or scope.account is None:
+            return
+        if scope.call is None or name != scope.call.model:  # else it may have been handed down
             call.model = name
             scope.account.models[name] = None
+
+    def start_decision(
+        self,
+        run_type: str | None,
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        tags: list[str] | None,
+    ) -> None:
+        """Add a decision model's call, or a step in one, to which LangChain hands down the model's metadata."""
+        above = self._scope_of(key_of(parent_run_id))
+        if run_type is None and above is not None and above.call is not None:
+            self.start(run_id, parent_run_id, metadata, tags)
+        else:
+            self.start_model(run_id, parent_run_id, metadata, tags, is_decision=True)
 
     def start_tool(
         self,
@@ -168,6 +192,15 @@ class RunRecorder:
         scope = self._scope_of(key_of(run_id))
         if scope is not None and scope.account is not None:
             scope.account.retries += 1
+
+    def end_chain(self, run_id: object, error: BaseException | None, outputs: object) -> None:
+        """End a step, which may be a decision model's call."""
+        step = self.table.step(run_id)
+        if step is None or step.call is None:
+            self.table.end(run_id, error, None)
+        else:
+            result = self._boundary.run(run_id, result_of_decision, outputs) if error is None else None
+            self.end_model(run_id, error, result)
 
     def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
         """End a model call, with what its result, or the partial result of a failure, says of it."""
@@ -248,8 +281,9 @@ class RunRecorder:
             run_id = run.root_run_id
             opened = self._boundary.run(run_id, self._openings.open, run.sources[node], metadata, run_id, node)
             self.table.add_node(run, node, opened[1] if opened else None)
-        account, number = run.nodes[node], metadata.get("langgraph_step")
-        return Scope(run, account, run.counted_for(account), node, task, number if isinstance(number, int) else 0)
+        account, step = run.nodes[node], metadata.get("langgraph_step")
+        number = step if isinstance(step, int) else 0
+        return Scope(run, account, run.counted_for(account), node, task, number, around.call)
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).

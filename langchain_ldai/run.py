@@ -201,6 +201,7 @@ class Run:
         if not isinstance(step, Step):
             return []
         if step.call is not None:
+            usage = step.call.used(usage)
             for account in step.scope.counted:
                 account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
         if step.is_root:

@@ -194,8 +194,8 @@ class RunTable:
             self.awaiting.pop(key, None)
             was_closed = run.closed
             due = run.ended(key, step, error, usage, now)
-            if not isinstance(step, Step) or step.call is None:  # nothing starts below a model call
-                self._parents.add(key, parent_of(step))
+            if not isinstance(step, Step) or step.call is None or step.call.is_decision:
+                self._parents.add(key, parent_of(step))  # below any other model call nothing starts
             if run.ended_at is None:
                 return
             if not (run.closed or self._waiting.add(run, now)):
