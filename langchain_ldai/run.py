@@ -147,8 +147,7 @@ class Run:
         """
         if self.journey is None:
             return self._tool_called(account, key)
-        if not self.closed:
-            self.open_tools[step] = account, key
+        self.open_tools[step] = account, key
         return False
 
     def tool_ended(self, step: object, *, is_handoff: bool) -> tuple[Account, str] | None:
@@ -225,7 +224,6 @@ class Run:
         for account, key in self.open_tools.values():
             account.tools.append(key)
         found = self.tools_due() if self.open_tools and self.is_ai_run else []
-        self.open_tools.clear()
         for account in self.accounts:
             due = account.final_due()
             if due is not None:

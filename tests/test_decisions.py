@@ -183,7 +183,7 @@ def test_a_model_in_a_decision_has_its_own_name_and_first_token(
 def test_a_decision_in_a_node_counts_for_the_node(
     ai: LdAiClient, client: RecordingClient, context, config, reports: list[RunReport]
 ) -> None:
-    """A graph may route by one; within the decision a named node is still a node."""
+    """A graph may route by one; within a decision a named node is still a node, and its tokens are handed on."""
     graphs = pytest.importorskip("langgraph.graph")
     builder = graphs.StateGraph(dict)
     builder.add_node("route", lambda state: Decider().invoke(ASKED) and {})
@@ -191,7 +191,8 @@ def test_a_decision_in_a_node_counts_for_the_node(
     builder.add_edge(graphs.START, "route")
     builder.add_edge("route", "rest")
     handler = LdAiHandler(config, nodes={"route": config}, on_run_end=reports.append)
-    around = Decider(act=lambda: builder.compile().invoke({}), usage=None)
+    both = {"input_tokens": 60, "output_tokens": 4, "total_tokens": 64}
+    around = Decider(act=lambda: builder.compile().invoke({}), usage=both)
 
     builder.compile().invoke({}, {"callbacks": [handler]})
     around.invoke(ASKED, {"callbacks": [handler]})
