@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from langchain_ldai.boundary import Delivery
@@ -61,7 +62,7 @@ class Due:
     Args:
         tracker: Takes it.
         values: Metrics by slot.
-        tool_calls: The tools that were called, by name.
+        tool_calls: The keys of the tools that were called.
         journey: The way through an agent graph.
     """
 
@@ -74,7 +75,7 @@ class Due:
         """Return a call for each metric, so that one that fails keeps no other back."""
         tracker = self.tracker
         found = tracker.take_missing(self.values) if self.values else []
-        found += [(tracker.track_tool_call, (name,)) for name in self.tool_calls]
+        found += [(tracker.track_tool_call, (key,)) for key in self.tool_calls]
         if self.journey is not None:
             found.append((self.journey.record, ()))
         return found
@@ -88,11 +89,12 @@ class Account:
         duration: What is timed: the model calls, or the visits (of the root, or of the node).
         served_model: Name of the model that the AI Config serves, "" when it names none.
         sealer: Seals the token that goes into the metadata, where one is given.
+        tool_keys: LaunchDarkly's keys of the tools that the AI Config serves, by the tools' names.
 
     Attributes:
         marks: What the start events of the run, or of the node, carry in their metadata.
         models: The models that were called, by name.
-        tools: The tools that were called before the first model call.
+        tools: The keys of the tools that were called before the first model call.
         times_visits: Whether the visits are timed, and not the model calls.
         watch: What times them.
     """
@@ -108,6 +110,7 @@ class Account:
         "retries",
         "served_model",
         "times_visits",
+        "tool_keys",
         "tools",
         "tracker",
         "watch",
@@ -119,9 +122,11 @@ class Account:
         duration: DurationMode,
         served_model: str = "",
         sealer: Sealer | None = None,
+        tool_keys: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.tracker = tracker
         self.served_model = served_model
+        self.tool_keys = tool_keys
         identity, token = tracker.identity, tracker.resumption_token
         self.marks = {
             RESUMPTION_TOKEN_KEY: sealer.seal(token) if sealer else token,

@@ -1,7 +1,9 @@
 """Whether a streamed chunk carries something of the answer; pure.
 
-Text, reasoning and parts of tool calls do. A role, an empty closing chunk and a chunk of nothing but usage
-do not (facts 8, 31, 34 to 36).
+A chunk carries something if it has text, reasoning, media, or a part of a tool call (a name, arguments or an
+output) that is not empty. Only fields that are known to hold such a thing are looked at. A label, an id, a status,
+a signature or an encrypted text only says that an answer is on its way; so may a field that is not known here
+(facts 8, 31, 34 to 36).
 """
 
 from __future__ import annotations
@@ -12,8 +14,27 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
-_LABELS: Final = frozenset({"type", "index", "id", "encoding", "annotations"})
-_KWARGS_WITH_CONTENT: Final = ("reasoning_content", "reasoning", "tool_calls", "function_call", "audio")
+_CONTENT: Final = frozenset(
+    {
+        *("text", "content", "refusal", "transcript", "guard_content", "citations_content"),
+        *("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "summary"),
+        *("name", "partial_json", "function", "function_call", "tool_calls", "tool_outputs", "executed_tools"),
+        *("data", "base64", "url", "source", "image_url", "audio"),
+        *("value", "delta", "fields"),  # what blocks are wrapped in
+    }
+)
+"""Fields of text, reasoning, tool calls and media: each is a text, or blocks that are read in the same way."""
+
+_PAYLOADS: Final = frozenset(
+    {
+        *("args", "arguments", "input", "code", "executable_code", "action", "operation", "queries"),
+        *("output", "outputs", "result", "code_execution_result"),
+    }
+)
+"""Fields of what a tool is given or gave back: anything in them is content."""
+
+_UNREADABLE: Final = ("redacted", "encrypted")
+"""Parts of the types of blocks whose content nobody can read."""
 
 
 def carries_content(token: object, chunk: GenerationChunk | ChatGenerationChunk | None) -> bool:
@@ -30,25 +51,34 @@ def carries_content(token: object, chunk: GenerationChunk | ChatGenerationChunk 
     message = getattr(chunk, "message", None)  # a chat model's chunk has one
     if message is None:
         return bool(chunk.text)
-    return (
-        _has_content(message.content)
-        or bool(getattr(message, "tool_call_chunks", None))
-        or any(message.additional_kwargs.get(name) for name in _KWARGS_WITH_CONTENT)
-    )
+    parts = (message.content, getattr(message, "tool_call_chunks", None), message.additional_kwargs)
+    return any(map(_has_content, parts))
 
 
 def event_carries_content(event: object) -> bool:
     """Return whether an event of the v3 stream protocol carries something (fact 31)."""
-    return isinstance(event, Mapping) and _block_has_content(event.get("delta") or event.get("content"))
+    return isinstance(event, Mapping) and _has_content(event)
 
 
-def _has_content(content: object) -> bool:
-    if isinstance(content, list):
-        return any(_block_has_content(block) for block in content)
-    return isinstance(content, str) and content != ""
+def _has_content(part: object) -> bool:
+    """Return whether there is something in a text, in a block, or in one of a list of those."""
+    if isinstance(part, Mapping):
+        kind = str(part.get("type"))
+        if any(word in kind for word in _UNREADABLE):
+            return False
+        return any(
+            (name in _CONTENT and _has_content(value)) or (name in _PAYLOADS and _has_leaf(value))
+            for name, value in part.items()
+        )
+    if isinstance(part, (list, tuple)):
+        return any(map(_has_content, part))
+    return isinstance(part, (str, bytes)) and len(part) > 0
 
 
-def _block_has_content(block: object) -> bool:
-    if isinstance(block, Mapping):
-        return any(value for name, value in block.items() if name not in _LABELS)
-    return isinstance(block, str) and block != ""
+def _has_leaf(part: object) -> bool:
+    """Return whether there is anything but a type in a tool's arguments, or in what it gave back."""
+    if isinstance(part, Mapping):
+        return any(_has_leaf(value) for name, value in part.items() if name != "type")
+    if isinstance(part, (list, tuple)):
+        return any(map(_has_leaf, part))
+    return part is not None and part not in ("", b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:  # what takes long to import is left to the program that uses 
     from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
     from langchain_core.runnables import RunnableConfig
     from tenacity import RetryCallState
+
+_MODEL_TYPE: Final = "ls_model_type"
+_MODEL_RUNS: Final = (None, "llm")
+"""The types of runs that may be of a model, if their metadata names its type; that of a chain is not told."""
 
 _Id = object
 _Tags = list[str] | None
@@ -96,6 +100,7 @@ class LdAiHandler(BaseCallbackHandler):
         self._table = self._recorder.table
         self._start = self._recorder.start
         self._end = self._table.end
+        self._end_chain = self._recorder.end_chain  # of a decision model, which awaits a first token to its end
         self._awaiting = self._table.awaiting
 
     @contextmanager
@@ -166,8 +171,12 @@ class LdAiHandler(BaseCallbackHandler):
         run_type: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Open a run, or note a step of one."""
-        self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
+        """Open a run, or note a step of one, which may be a decision model's call."""
+        if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
+            start = self._recorder.start_decision
+            self._boundary.run(run_id, start, run_type, run_id, parent_run_id, metadata, tags)
+        else:
+            self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
 
     def on_retriever_start(
         self,
@@ -263,19 +272,29 @@ class LdAiHandler(BaseCallbackHandler):
         self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a step, and with the root its run."""
-        self._boundary.end(self._end, run_id, None, None)
+        if self._awaiting:
+            self._boundary.end(self._end_chain, run_id, None, outputs)
+        else:
+            self._boundary.end(self._end, run_id, None, None)
 
     def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
-        self._boundary.end(self._end, run_id, error, None)
+        if self._awaiting:
+            self._boundary.end(self._end_chain, run_id, error, None)
+        else:
+            self._boundary.end(self._end, run_id, error, None)
 
-    on_tool_error = on_retriever_error = on_chain_error
+    on_retriever_error = on_chain_error
 
     def on_tool_end(
         self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
-        """End a step."""
-        self._boundary.end(self._end, run_id, None, None)
+        """End a tool."""
+        self._boundary.end(self._recorder.end_tool, run_id, None, output)
+
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a tool."""
+        self._boundary.end(self._recorder.end_tool, run_id, error, None)
 
     def on_retriever_end(
         self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any

@@ -1,6 +1,7 @@
 """The way of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
 
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,9 +89,16 @@ class Journey:
             for source in visit.sources
         )
 
+    def hands_over(self, node: str, result: object) -> bool:
+        """Whether a tool of a node that gave this result handed over to another node of the graph."""
+        return any(target != node and self._has_node(target) for target in _destinations(result))
+
     def record(self) -> None:
         """Hand the journey on to be recorded."""
         self._record(self)
+
+    def _has_node(self, name: object) -> bool:
+        return any(name == source or name in targets for source, targets in self._targets.items())
 
     def _sources(self, node: str, step: int) -> list[_Visit]:
         """Return the visits that hand over to a node in this step, and forget those that did in an earlier one."""
@@ -102,3 +110,13 @@ class Journey:
         for visit in sources:
             visit.taken.setdefault(node, step)
         return sources
+
+
+def _destinations(result: object) -> Iterator[object]:
+    """Give the names of the nodes that the LangGraph commands in a tool's result go to."""
+    types = sys.modules.get("langgraph.types")  # not loaded, there is no command
+    for command in result if isinstance(result, (list, tuple)) else (result,):
+        if types is not None and isinstance(command, types.Command):
+            goto = command.goto
+            for target in (goto,) if isinstance(goto, (str, types.Send)) else goto:
+                yield target.node if isinstance(target, types.Send) else target

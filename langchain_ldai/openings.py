@@ -22,7 +22,7 @@ from langchain_ldai.boundary import Boundary
 from langchain_ldai.claims import Claims, wait_for_all
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.slots import SlotTracker
-from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_form, served_model
+from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_form, served_model, tool_keys
 
 _log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Openings:
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
         duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
-        return config, Account(tracker, duration, served_model(config), self._sealer)
+        return config, Account(tracker, duration, served_model(config), self._sealer, tool_keys(config))
 
     def wait_for_claims(self, timeout: float | None) -> bool:
         """Wait until what was recorded is claimed in its ledger, where it has one, and sent.

@@ -19,7 +19,7 @@ from langchain_ldai.run import Run
 from langchain_ldai.sources import ConfigSource, chooser, same_model
 from langchain_ldai.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai.table import RunTable
-from langchain_ldai.usage import read_model, read_usage
+from langchain_ldai.usage import read_model, read_usage, result_of_decision
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
+_HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 Metadata = dict[str, object] | None
@@ -114,14 +115,39 @@ class RunRecorder:
         return scope
 
     def start_model(
-        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+        self,
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        tags: list[str] | None,
+        *,
+        is_decision: bool = False,
     ) -> None:
         """Add a model call."""
         known = metadata or {}
-        name, call = known.get("ls_model_name"), ModelCall(str(known.get("ls_provider", "")))
+        name = known.get("ls_model_name")
+        call = ModelCall(str(known.get("ls_provider", "")), is_decision=is_decision)
         scope = self.start(run_id, parent_run_id, metadata, tags, call)
-        if name and scope is not None and scope.account is not None:
-            self._named(scope.account, call, name)
+        if not (isinstance(name, str) and name) or scope is None or scope.account is None:
+            return
+        if scope.call is None or name != scope.call.model:  # else it may have been handed down
+            call.model = name
+            scope.account.models[name] = None
+
+    def start_decision(
+        self,
+        run_type: str | None,
+        run_id: object,
+        parent_run_id: object,
+        metadata: Metadata,
+        tags: list[str] | None,
+    ) -> None:
+        """Add a decision model's call, or a step in one, to which LangChain hands down the model's metadata."""
+        above = self._scope_of(key_of(parent_run_id))
+        if run_type is None and above is not None and above.call is not None:
+            self.start(run_id, parent_run_id, metadata, tags)
+        else:
+            self.start_model(run_id, parent_run_id, metadata, tags, is_decision=True)
 
     def start_tool(
         self,
@@ -135,8 +161,25 @@ class RunRecorder:
         serialized, run_name = tool
         name = str((serialized or {}).get("name") or run_name or "unknown")
         scope = self.start(run_id, parent_run_id, metadata, tags)
-        if scope is not None and (account := scope.account) and self.table.tool_started(scope.run, account, name):
-            self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, name)
+        if scope is None or (account := scope.account) is None or name.startswith(_HANDOFF):
+            return
+        key = account.tool_keys.get(name, name)
+        if self.table.tool_started(scope.run, key_of(run_id), account, key):
+            self._record_tool(account, key)
+
+    def end_tool(self, run_id: object, error: BaseException | None, output: object) -> None:
+        """End a tool, of which in an agent graph only now is known whether it was a handoff."""
+        step = key_of(run_id)
+        scope = self._scope_of(step)
+        if scope is not None and (journey := scope.run.journey) is not None:
+            result = output if error is None else error.args  # LangGraph raises a command to the graph above
+            is_handoff = bool(self._boundary.run(run_id, journey.hands_over, scope.node, result))
+            if call := self.table.tool_ended(scope.run, step, is_handoff=is_handoff):
+                self._record_tool(*call)
+        self.table.end(run_id, error, None)
+
+    def _record_tool(self, account: Account, key: str) -> None:
+        self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, key)
 
     def chunk(self, run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""
@@ -150,15 +193,25 @@ class RunRecorder:
         if scope is not None and scope.account is not None:
             scope.account.retries += 1
 
+    def end_chain(self, run_id: object, error: BaseException | None, outputs: object) -> None:
+        """End a step, which may be a decision model's call."""
+        step = self.table.step(run_id)
+        if step is None or step.call is None:
+            self.table.end(run_id, error, None)
+        else:
+            result = self._boundary.run(run_id, result_of_decision, outputs) if error is None else None
+            self.end_model(run_id, error, result)
+
     def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
         """End a model call, with what its result, or the partial result of a failure, says of it."""
         step = self.table.step(run_id)
         usage = None
-        if result is not None and step is not None and step.call is not None:
+        if step is not None and step.call is not None:
             call, account = step.call, step.scope.account
-            usage = self._boundary.run(run_id, read_usage, result)
-            if account is not None and not call.model:
-                self._named(account, call, self._boundary.run(run_id, read_model, result))
+            if result is not None:
+                usage = self._boundary.run(run_id, read_usage, result)
+            if account is not None:
+                self._boundary.run(run_id, self._check_model, account, call, result)
             if usage is None and error is None and call.streamed and account is not None:
                 self._hint_at_usage(call)
         self.table.end(run_id, error, usage)
@@ -172,14 +225,22 @@ class RunRecorder:
                 "model, which is off by default where base_url or an HTTP client of one's own is set"
             )
 
-    def _named(self, account: Account, call: ModelCall, name: object) -> None:
-        """Note which model a call is of, and warn once where the AI Config serves another."""
-        if not isinstance(name, str) or not name:
+    def _check_model(self, account: Account, call: ModelCall, result: LLMResult | None) -> None:
+        """Warn once where the AI Config serves another model than was called.
+
+        LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
+        """
+        served = account.served_model
+        if call.model and (not served or same_model(served, call.model)):
             return
-        call.model = name
-        account.models[name] = None
-        pair = (account.served_model, name)
-        if account.served_model not in ("", name) and not same_model(*pair) and pair not in self._drifted:
+        told = "" if result is None else read_model(result)
+        if not call.model and told:
+            call.model = told
+            account.models[told] = None
+        if not served or not call.model or (told and same_model(served, told)):
+            return
+        pair = (served, call.model)
+        if pair not in self._drifted:
             self._drifted.add(pair)
             _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
 
@@ -220,8 +281,9 @@ class RunRecorder:
             run_id = run.root_run_id
             opened = self._boundary.run(run_id, self._openings.open, run.sources[node], metadata, run_id, node)
             self.table.add_node(run, node, opened[1] if opened else None)
-        account, number = run.nodes[node], metadata.get("langgraph_step")
-        return Scope(run, account, run.counted_for(account), node, task, number if isinstance(number, int) else 0)
+        account, step = run.nodes[node], metadata.get("langgraph_step")
+        number = step if isinstance(step, int) else 0
+        return Scope(run, account, run.counted_for(account), node, task, number, around.call)
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).

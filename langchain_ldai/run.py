@@ -38,6 +38,7 @@ class Run:
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys.
         is_held: Whether its table still knows it.
+        open_tools: In an agent graph the tools that have not ended: whose each is and its key, by steps.
         tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
             succeeded; one that starts again before is a retry.
     """
@@ -56,6 +57,7 @@ class Run:
         "key",
         "last_event",
         "nodes",
+        "open_tools",
         "outcome",
         "root_run_id",
         "root_task",
@@ -93,6 +95,7 @@ class Run:
         self.is_held = True
         self.is_ai_run = False
         self.has_tool_calls = False
+        self.open_tools: dict[object, tuple[Account, str]] = {}
 
     def add_node(self, node: str, account: Account | None) -> None:
         """Give a named node its account, unless it has one."""
@@ -137,16 +140,31 @@ class Run:
         due = account.first_token(step.started, now) if account and not self.closed else None
         return [due] if due else []
 
-    def tool_started(self, account: Account, name: str) -> bool:
-        """Note a call of a tool, and return whether it is to be recorded at once, as there was a model call."""
+    def tool_started(self, step: object, account: Account, key: str) -> bool:
+        """Note that a tool started, and return whether its call is to be recorded at once.
+
+        In an agent graph it may be a handoff, which is known when it ends.
+        """
+        if self.journey is None:
+            return self._tool_called(account, key)
+        self.open_tools[step] = account, key
+        return False
+
+    def tool_ended(self, step: object, *, is_handoff: bool) -> tuple[Account, str] | None:
+        """Note that a tool of an agent graph ended, and return its call where that is to be recorded at once."""
+        call = self.open_tools.pop(step, None)
+        return call if call is not None and not is_handoff and self._tool_called(*call) else None
+
+    def _tool_called(self, account: Account, key: str) -> bool:
+        """Note a tool call, and return whether it is to be recorded at once, as there was a model call."""
         if self.is_ai_run or self.closed:
             return not self.closed
-        account.tools.append(name)
+        account.tools.append(key)
         self.has_tool_calls = True
         return False
 
     def tools_due(self) -> list[Due]:
-        """Return the tool calls that came before the first model call."""
+        """Return the tool calls that have waited."""
         self.has_tool_calls = False
         found = [Due(account.tracker, {}, account.tools) for account in self.accounts if account.tools]
         for account in self.accounts:
@@ -182,6 +200,7 @@ class Run:
         if not isinstance(step, Step):
             return []
         if step.call is not None:
+            usage = step.call.used(usage)
             for account in step.scope.counted:
                 account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
         if step.is_root:
@@ -197,9 +216,14 @@ class Run:
         return self.close()
 
     def close(self) -> list[Due]:
-        """Close an ended run and return everything that is final; nothing is recorded after it."""
+        """Close an ended run and return everything that is final; nothing is recorded after it.
+
+        A tool of an agent graph that never ended was called, for all that is known.
+        """
         self.closed = True
-        found = []
+        for account, key in self.open_tools.values():
+            account.tools.append(key)
+        found = self.tools_due() if self.open_tools and self.is_ai_run else []
         for account in self.accounts:
             due = account.final_due()
             if due is not None:

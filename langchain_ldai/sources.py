@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from langchain_ldai.account import RunTracker
 from langchain_ldai.adapters import GraphRunTracker, Official, OfficialTracker
@@ -32,6 +32,14 @@ class ResumableAiConfig(Protocol):
 
 ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
 """An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
+
+_VENDORS: Final = re.compile(r"^(?:[a-z][a-z0-9-]*\.(?=[a-z]))+")  # us.anthropic.
+_EDITION: Final = re.compile(
+    r"[-@:](?:(?P<date>\d{4}-\d\d-\d\d|\d\d-\d{4}|\d\d-\d\d|\d{8}|\d{6}|\d{4})"
+    r"|(?P<version>v?\d+:\d+|v\d+(?:\.\d+)*|0\d\d)(?::\d+k)?|latest|free)(?=$|:)"
+)
+_DECIMAL_P: Final = re.compile(r"v(\d+)p(\d+)")  # v3p1
+_PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
 
 Choose = Callable[[Mapping[str, object] | None], AiConfig | None]
 
@@ -92,11 +100,39 @@ def served_model(config: AiConfig) -> str:
     return name if isinstance(name, str) else ""
 
 
+def tool_keys(config: AiConfig) -> Mapping[str, str]:
+    """Return LaunchDarkly's keys of the tools that an AI Config serves, by their names; the first of each name."""
+    keys: dict[str, str] = {}
+    tools = getattr(config, "tools", None)
+    for key, tool in tools.items() if isinstance(tools, Mapping) else ():
+        name = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)
+        if isinstance(name, str) and isinstance(key, str):
+            keys.setdefault(name, key)
+    return keys
+
+
 @lru_cache(maxsize=256)
 def same_model(served: str, called: str) -> bool:
-    """Whether two names are of one model: the longer may have a vendor before it, a date or version behind it."""
-    one, other = sorted((served.lower(), called.lower()), key=len)
-    return re.search(rf"(^|[/.:]){re.escape(one)}([-@:](v?\d[\d.:]*|latest))*$", other) is not None
+    """Whether two names are of one model.
+
+    A name may have a path, a region and vendors before it, a date and a version behind it. Where both have a date,
+    or both a version, it must be the same. Punctuation says nothing: "gpt-35-turbo" is "openai/gpt-3.5-turbo".
+    """
+    (one, known), (other, told) = sorted((_parts_of(served), _parts_of(called)), key=lambda parts: len(parts[0]))
+    return other[-len(one) :] == one and all(known[kind] == told[kind] for kind in known.keys() & told.keys())
+
+
+def _parts_of(model: str) -> tuple[list[str], dict[str, str]]:
+    """Return the parts between colons of a model's name, without what is around it, and its date and version."""
+    name, edition = _VENDORS.sub("", model.lower().rpartition("/")[2]), {}
+    while match := _EDITION.search(name):
+        name = name[: match.start()] + name[match.end() :]
+        if date := match["date"]:
+            edition["date"] = date.replace("-", "")
+        if version := match["version"]:
+            edition["version"] = version.lstrip("v").replace(":", ".").removesuffix(".0")
+    name = _DECIMAL_P.sub(r"\1\2", name)
+    return [_PUNCTUATION.sub("", part) for part in name.split(":")], edition
 
 
 def in_our_form(tracker: object) -> RunTracker:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_ldai.account import Account
+    from langchain_ldai.metrics import TokenUsage
     from langchain_ldai.run import Run
 
 
@@ -26,9 +27,10 @@ class Scope:
         node: The named node of a LangGraph that it is in, "" outside one.
         task: LangGraph's task of that node.
         number: Which of LangGraph's steps that is.
+        call: The decision model's call that it is in, `None` outside one.
     """
 
-    __slots__ = ("account", "counted", "node", "number", "run", "task")
+    __slots__ = ("account", "call", "counted", "node", "number", "run", "task")
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Scope:
         node: str = "",
         task: str = "",
         number: int = 0,
+        call: ModelCall | None = None,
     ) -> None:
         self.run = run
         self.account = account
@@ -45,6 +48,14 @@ class Scope:
         self.node = node
         self.task = task
         self.number = number
+        self.call = call
+
+    def entered(self, call: ModelCall) -> Scope:
+        """Return where a model call is that starts here; that of a decision model is a place for others."""
+        call.outer = self.call
+        if not call.is_decision:
+            return self
+        return Scope(self.run, self.account, self.counted, self.node, self.task, self.number, call)
 
 
 class ModelCall:
@@ -52,25 +63,43 @@ class ModelCall:
 
     Args:
         provider: Name of the model's provider, "" where LangChain does not say.
+        is_decision: Whether the model is a decision model, which is a chain to LangChain (fact 158).
 
     Attributes:
         model: Name of the model, "" until it is known.
         streamed: Whether a chunk has come.
+        outer: The decision model's call that it is in, `None` outside one.
+        used_within: What the calls in it have reported so far.
     """
 
-    __slots__ = ("model", "provider", "streamed")
+    __slots__ = ("is_decision", "model", "outer", "provider", "streamed", "used_within")
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, *, is_decision: bool = False) -> None:
         self.model = ""
         self.provider = provider
+        self.is_decision = is_decision
         self.streamed = False
+        self.outer: ModelCall | None = None
+        self.used_within: TokenUsage | None = None
+
+    def used(self, usage: TokenUsage | None) -> TokenUsage | None:
+        """Return what the call used that no call in it has reported.
+
+        A decision model that reports just what the calls in it did hands their figures on.
+        """
+        own = None if usage == self.used_within else usage
+        if self.outer is not None:
+            for part in filter(None, (self.used_within, own)):
+                known = self.outer.used_within
+                self.outer.used_within = part if known is None else known + part
+        return own
 
 
 class Step:
     """A step whose end tells more than that it ended: a root, a visit of a named node, or a model call.
 
     Args:
-        scope: Where it is.
+        scope: Where it is, or where the model call starts that it is.
         around: Where the step above it is, `None` for a root.
         parent: What that step is known by.
         started: When it started, in seconds.
@@ -93,7 +122,7 @@ class Step:
         call: ModelCall | None,
         task: str,
     ) -> None:
-        self.scope = scope
+        self.scope = scope if call is None else scope.entered(call)
         self.parent = parent
         self.started = started
         self.call = call

@@ -153,10 +153,15 @@ class RunTable:
         with self._lock:
             run.add_node(node, account)
 
-    def tool_started(self, run: Run, account: Account, name: str) -> bool:
-        """Note a call of a tool, and return whether it is to be recorded at once."""
+    def tool_started(self, run: Run, step: object, account: Account, key: str) -> bool:
+        """Note that a tool started, and return whether its call is to be recorded at once."""
         with self._lock:
-            return run.tool_started(account, name)
+            return run.tool_started(step, account, key)
+
+    def tool_ended(self, run: Run, step: object, *, is_handoff: bool) -> tuple[Account, str] | None:
+        """Note that a tool of an agent graph ended, and return its call where that is to be recorded at once."""
+        with self._lock:
+            return run.tool_ended(step, is_handoff=is_handoff)
 
     def first_token(self, run_id: object, step: Step) -> None:
         """Note a model call's first chunk that carries something, and deliver what became due by it."""
@@ -189,8 +194,8 @@ class RunTable:
             self.awaiting.pop(key, None)
             was_closed = run.closed
             due = run.ended(key, step, error, usage, now)
-            if not isinstance(step, Step) or step.call is None:  # nothing starts below a model call
-                self._parents.add(key, parent_of(step))
+            if not isinstance(step, Step) or step.call is None or step.call.is_decision:
+                self._parents.add(key, parent_of(step))  # below any other model call nothing starts
             if run.ended_at is None:
                 return
             if not (run.closed or self._waiting.add(run, now)):

@@ -189,10 +189,10 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         return recorded
 
     def track_tool_call(self, key: str) -> None:
-        """Record one call of a tool, by the tool's name; each call counts.
+        """Record one call of a tool, by LaunchDarkly's key of it, or by its name; each call counts.
 
         Raises:
-            TypeError: If the name is not a string.
+            TypeError: If the key is not a string.
         """
         names_of_tools((key,))
         with self._lock:
@@ -200,10 +200,10 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
 
     def track_tool_calls(self, keys: Iterable[str]) -> None:
-        """Record one call of each of the tools named.
+        """Record one call of each of the tools, by their keys.
 
         Raises:
-            TypeError: If it is one text and no list of names, or a name is not a string; nothing is recorded.
+            TypeError: If it is one text and no list of keys, or a key is not a string; nothing is recorded.
         """
         for key in names_of_tools(keys):
             self.track_tool_call(key)

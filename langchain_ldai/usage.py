@@ -77,6 +77,19 @@ def read_model(result: LLMResult) -> str:
     return ""
 
 
+def result_of_decision(answer: object) -> LLMResult:
+    """Return what a decision model answered (fact 158) as a language model would have said it."""
+    from langchain_core.outputs import LLMResult  # not before it is needed
+
+    counts = _member(answer, "usage")
+    counts = counts if isinstance(counts, Mapping) else getattr(counts, "__dict__", None)
+    return LLMResult(generations=[], llm_output={"usage": counts, "model": _member(answer, "model")})
+
+
+def _member(answer: object, name: str) -> object:
+    return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+
+
 def _message(generation: Generation) -> BaseMessage | None:
     """Return the message that a chat model's generation has."""
     return getattr(generation, "message", None)

@@ -75,11 +75,76 @@ def test_a_config_that_names_no_model_cannot_drift(
         ("claude-3-5-sonnet", "us.anthropic.claude-3-5-sonnet-20240620-v1:0", True),
         ("claude-3-5-sonnet-20240620", "claude-3-5-sonnet", True),
         ("claude-3-5-sonnet", "claude-3-5-sonnet-latest", True),
+        ("gpt-4", "gpt-4-0613", True),
+        ("openai/gpt-4o", "gpt-4o-2024-08-06", True),
+        ("openai:gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-3.5-turbo-0125", "gpt-35-turbo", True),
+        ("models/gemini-2.0-flash", "gemini-2.0-flash-001", True),
+        ("publishers/google/models/gemini-2.5-flash", "gemini-2.5-flash-05-20", True),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "claude-3-5-sonnet-20241022", True),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "anthropic.claude-3-5-sonnet-20241022-v2:0", True),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", "eu.anthropic.claude-3-5-sonnet-20241022-v2:0", True),
+        ("claude-3-5-sonnet-v2@20241022", "anthropic.claude-3-5-sonnet-20241022-v2:0", True),
+        ("anthropic/claude-3.5-sonnet", "claude-3-5-sonnet-20241022", True),
+        (
+            "claude-3-haiku",
+            "arn:aws:bedrock:eu::foundation-model/anthropic.claude-3-haiku-20240307-v1:0:48k",
+            True,
+        ),
+        ("openai.gpt-oss-120b-1:0", "gpt-oss-120b", True),
+        ("mistral.mistral-7b-instruct-v0:2", "mistral-7b-instruct-v0.2", True),
+        ("accounts/fireworks/models/llama-v3p1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", True),
+        ("meta.llama3-3-70b-instruct-v1:0", "meta-llama/Llama-3.3-70B-Instruct", True),
+        ("mistral-large-latest", "mistral-large-2411", True),
+        ("command-r-08-2024", "cohere/command-r", True),
+        ("deepseek/deepseek-r1:free", "deepseek-r1", True),
+        ("llama3.2", "ollama/llama3.2:latest", True),
+        ("ft:gpt-4o:org::id", "ft:gpt-4o-2024-08-06:org::id", True),
         ("gpt-4", "gpt-4o", False),
         ("gpt-4o", "gpt-4o-mini", False),
         ("gpt-4", "gpt-4-32k", False),
+        ("gpt-4", "gpt-4.1", False),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06", False),
+        ("gpt-4o", "ft:gpt-4o:org::id", False),
+        ("ft:gpt-4o:org::one", "ft:gpt-4o:org::two", False),
+        ("o1", "o1-mini", False),
+        ("claude-3-5-sonnet", "claude-3-5-haiku", False),
+        ("claude-sonnet-4", "claude-sonnet-4-5", False),
+        ("gemini-2.0-flash", "gemini-2.0-flash-lite", False),
+        ("gemini-1.5-pro-001", "gemini-1.5-pro-002", False),
+        ("mistral-7b-instruct-v0:2", "mistral-7b-instruct-v0.3", False),
+        ("meta-llama/Llama-3.3-70B", "meta-llama/Llama-3.1-70B", False),
+        ("llama3.2", "llama3.2:1b", False),
+        ("gemma:7b", "mistral:7b", False),
+        ("deepseek-v3", "deepseek-v3.1", False),
     ],
 )
 def test_names_of_one_model_are_told_from_names_of_two(served: str, called: str, same: bool) -> None:
     """A vendor before a name, or a date or version behind it, is the same model; anything else is not."""
-    assert same_model(served, called) is same
+    assert (same_model(served, called), same_model(called, served)) == (same, same)
+
+
+@pytest.mark.parametrize(
+    ("answered", "warnings"),
+    [("small-1-2026-01-31", 0), ("large-2", 1), (None, 1)],
+    ids=["served", "other", "silent"],
+)
+def test_a_deployment_is_known_by_what_it_answers(
+    answered: str | None, warnings: int, handler: LdAiHandler, reports: list[RunReport], caplog
+) -> None:
+    """A deployment's name, or an alias, is no drift where its answer names the model that is served."""
+    said = AIMessageChunk("Hello", response_metadata={"model_name": answered} if answered else {})
+    model = NamedChat(script=[[said]], name_to_tell="prod-deployment")
+
+    model.invoke("How?", {"callbacks": [handler]})
+
+    assert [record.args[2] for record in caplog.records] == ["prod-deployment"] * warnings
+    assert reports[0].models == ("prod-deployment",)
+
+
+def test_a_failed_call_of_another_model_is_named(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that fails has been called all the same."""
+    with pytest.raises(ConnectionError):
+        NamedChat(script=[ConnectionError()], name_to_tell="large-2").invoke("How?", {"callbacks": [handler]})
+
+    assert [record.args[2] for record in caplog.records] == ["large-2"]

@@ -29,17 +29,16 @@ def openai(url: str, **options: object) -> BaseChatModel:
     return model
 
 
-def openai_responses(url: str) -> BaseChatModel:
+def openai_responses(url: str, **options: object) -> BaseChatModel:
     """Return OpenAI's chat model over the Responses API."""
-    return openai(url, use_responses_api=True)
+    return openai(url, use_responses_api=True, **options)
 
 
-def anthropic(url: str) -> BaseChatModel:
+def anthropic(url: str, **options: object) -> BaseChatModel:
     """Return Anthropic's chat model."""
     module = pytest.importorskip("langchain_anthropic")
-    model: BaseChatModel = module.ChatAnthropic(
-        model="claude-of-the-tests", api_key=KEY, base_url=url, max_retries=0, max_tokens=100
-    )
+    asked = {"max_retries": 0, "max_tokens": 2000, **options}
+    model: BaseChatModel = module.ChatAnthropic(model="claude-of-the-tests", api_key=KEY, base_url=url, **asked)
     return model
 
 
@@ -57,9 +56,10 @@ def google(url: str) -> BaseChatModel:
     return model
 
 
-def ollama(url: str) -> BaseChatModel:
+def ollama(url: str, **options: object) -> BaseChatModel:
     """Return Ollama's chat model."""
-    model: BaseChatModel = pytest.importorskip("langchain_ollama").ChatOllama(model="llama3.2", base_url=url)
+    module = pytest.importorskip("langchain_ollama")
+    model: BaseChatModel = module.ChatOllama(model="llama3.2", base_url=url, **options)
     return model
 
 
