@@ -31,8 +31,8 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
 
     Made by `graph.create_tracker()` for a new run, or by `client.create_graph_tracker(token, context)`
     for a run that another process began. It keeps what `LdAiConfigTracker` keeps: each metric at most
-    once, from any number of threads, a duplicate dropped with one warning in the log. Redirects and
-    handoffs have no limit.
+    once, from any number of threads, a duplicate dropped with one warning in the log. Visits of nodes, redirects
+    and handoffs have no limit.
 
     Args:
         identity: Which run this is.
@@ -47,6 +47,7 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
     def __init__(self, identity: GraphRunIdentity, send: Send) -> None:
         data: dict[str, object] = {
             events.RUN_ID: identity.run_id,
+            events.CONFIG_KEY: identity.graph_key,
             events.GRAPH_KEY: identity.graph_key,
             events.VERSION: identity.version,
         }
@@ -98,6 +99,15 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
     def track_path(self, keys: Iterable[str]) -> None:
         """Record the nodes that the run visited, by their keys and in order, once."""
         self._track("track_path", "path", tuple(keys))
+
+    def track_node(self, key: str, index: int) -> None:
+        """Record that the run visited a node; each time counts.
+
+        Args:
+            key: Key of the node.
+            index: How many visits came before this one.
+        """
+        self._send(events.GRAPH_NODE, {**self._data, events.NODE_KEY: key, events.INDEX: index}, 1)
 
     def track_redirect(self, source: str, target: str) -> None:
         """Record that a node went on to another node than its edge says; each time counts."""
