@@ -143,5 +143,5 @@ def _tell_what_is_left_out(key: str, names: tuple[str, ...]) -> None:
         "AI Config %r serves parameters that are not known to be harmless, and are left out: %s. "
         "Where you trust whoever may edit the flag with them, name them in create_chat_model(..., allow=[...])",
         key,
-        ", ".join(map(short_repr, names)),
+        ", ".join(map(repr, names)),
     )

@@ -15,7 +15,13 @@ from tests.support.races import race_for_each
 from tests.support.sent import Sent
 
 USAGE: Final = TokenUsage(total=30, input=10, output=20)
-DATA: Final = {"runId": "run-1", "graphKey": "travel", "variationKey": "gv", "version": 2}
+DATA: Final = {
+    "runId": "run-1",
+    "configKey": "travel",
+    "graphKey": "travel",
+    "variationKey": "gv",
+    "version": 2,
+}
 
 
 @pytest.fixture
@@ -165,11 +171,13 @@ def test_no_two_events_share_their_data(tracker, sent):
     tracker.track_duration(0)
     sent.events[1][1].clear()
     tracker.track_redirect("a", "c")
+    tracker.track_node("a", 0)
     tracker.track_handoff_success("a", "b")
     tracker.track_handoff_failure("b", "c")
 
     assert [data for _, data, _ in sent.events[2:]] == [
         {**DATA, "sourceKey": "a", "redirectedTarget": "c"},
+        {**DATA, "nodeKey": "a", "index": 0},
         {**DATA, "sourceKey": "a", "targetKey": "b"},
         {**DATA, "sourceKey": "b", "targetKey": "c"},
     ]
