@@ -41,7 +41,8 @@ class LdAiClient(AiClient):
         on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
         ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
         environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, that of the
-            environment variable `LD_ENVIRONMENT_ID`, else what LaunchDarkly's client is told (SDK 9.20 and newer).
+            environment variable `LD_ENVIRONMENT_ID`, else what LaunchDarkly's client tells hooks, as `LDClient`
+            does from release 9.20 on.
 
     Raises:
         TypeError: If the client is asynchronous or none, the ledger is none, or an option is of another type.
