@@ -152,8 +152,8 @@ class LdAiClient(AiClient):
     ) -> LdAiJudgeConfig:
         """Return a judge's config; the variables `message_history` and `response_to_evaluate` are reserved.
 
-        Their placeholders stay in the messages, where a value that was filled in may look like one: fill them in where
-        no value is yet, in the messages of `config.raw`.
+        Their placeholders stay in the messages, where a value that was filled in may look like one: fill them in
+        where no value is yet, in the messages of `config.raw`.
         """
         render = judge_renderer(key, context, variables)
         return self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))

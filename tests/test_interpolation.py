@@ -192,10 +192,10 @@ def test_a_section_is_repeated_for_what_can_be_iterated_over(make: Callable[[], 
     assert [message.content for message in config.messages] == ["(1)(0) 0"] * 2
 
 
-@pytest.mark.parametrize("empty", [set(), frozenset(), iter(()), range(0), deque(), {}.keys(), "", None], ids=repr)
-def test_a_section_of_nothing_is_left_out(empty: object) -> None:
+@pytest.mark.parametrize("make", [set, frozenset, deque, str, list, dict, lambda: iter(()), lambda: {}.keys()])
+def test_a_section_of_nothing_is_left_out(make: Callable[[], object]) -> None:
     """An iterable without items is as false as an empty list."""
-    assert rendered("{{#xs}}some{{/xs}}{{^xs}}none{{/xs}}", {"xs": empty}) == "none"
+    assert rendered("{{#xs}}some{{/xs}}{{^xs}}none{{/xs}}", {"xs": make()}) == "none"
 
 
 def test_members_are_reached_in_any_iterable() -> None:
