@@ -137,9 +137,8 @@ class GraphRunTracker:
 
     def record_journey(self, journey: Journey) -> None:
         """Record the way through the graph, and each visit and handoff on it."""
-        self.original.record_missing(path=journey.path or None)
-        for index, node in enumerate(journey.path):
-            self.original.track_node(node, index)
+        if journey.path:
+            self.original.record_visits(journey.path)
         for handoff in journey.handoffs:
             if handoff.success:
                 self.original.track_handoff_success(handoff.source, handoff.target)

@@ -15,6 +15,10 @@ _Slot = Literal["duration_ms", "tokens", "success", "path"]
 _Value = int | bool | TokenUsage | _Path
 
 
+class _Visits(_Path):
+    """A path of which each visit is an event too, so that one slot, and one claim, holds for both."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphMetricSummary:
     """What a graph's tracker has recorded at one moment; `None` is what it has not."""
@@ -31,8 +35,8 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
 
     Made by `graph.create_tracker()` for a new run, or by `client.create_graph_tracker(token, context)`
     for a run that another process began. It keeps what `LdAiConfigTracker` keeps: each metric at most
-    once, from any number of threads, a duplicate dropped with one warning in the log. Visits of nodes, redirects
-    and handoffs have no limit.
+    once, from any number of threads, a duplicate dropped with one warning in the log. Redirects and
+    handoffs have no limit.
 
     Args:
         identity: Which run this is.
@@ -100,15 +104,6 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         """Record the nodes that the run visited, by their keys and in order, once."""
         self._track("track_path", "path", tuple(keys))
 
-    def track_node(self, key: str, index: int) -> None:
-        """Record that the run visited a node; each time counts.
-
-        Args:
-            key: Key of the node.
-            index: How many visits came before this one.
-        """
-        self._send(events.GRAPH_NODE, {**self._data, events.NODE_KEY: key, events.INDEX: index}, 1)
-
     def track_redirect(self, source: str, target: str) -> None:
         """Record that a node went on to another node than its edge says; each time counts."""
         self._send_edge(events.GRAPH_REDIRECT, source, events.REDIRECTED_TARGET, target)
@@ -145,13 +140,23 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         for deliver, parts in self.take_missing(values):
             deliver(*parts)
 
+    def record_visits(self, keys: Iterable[str]) -> None:
+        """Record the path, unless it has been recorded, and with it each visit as an event of its own."""
+        for deliver, parts in self.take_missing({"path": _Visits(keys)}):
+            deliver(*parts)
+
     def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
         data = self._data.copy()
         if isinstance(value, TokenUsage):
             parts = max(value.input, 0) + max(value.output, 0)
             return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
         if isinstance(value, tuple):
-            return [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
+            path: list[Event] = [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
+            visits = enumerate(value if isinstance(value, _Visits) else ())
+            return path + [
+                (events.GRAPH_NODE, {**data, events.NODE_KEY: key, events.INDEX: index}, 1)
+                for index, key in visits
+            ]
         if isinstance(value, bool):
             event = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
             return [(event, data, 1)]

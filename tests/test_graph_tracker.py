@@ -171,13 +171,11 @@ def test_no_two_events_share_their_data(tracker, sent):
     tracker.track_duration(0)
     sent.events[1][1].clear()
     tracker.track_redirect("a", "c")
-    tracker.track_node("a", 0)
     tracker.track_handoff_success("a", "b")
     tracker.track_handoff_failure("b", "c")
 
     assert [data for _, data, _ in sent.events[2:]] == [
         {**DATA, "sourceKey": "a", "redirectedTarget": "c"},
-        {**DATA, "nodeKey": "a", "index": 0},
         {**DATA, "sourceKey": "a", "targetKey": "b"},
         {**DATA, "sourceKey": "b", "targetKey": "c"},
     ]
@@ -194,6 +192,20 @@ def test_record_missing_fills_what_is_free(tracker, sent):
     summary = tracker.summary
     assert (summary.success, summary.duration_ms, summary.tokens, summary.path) == (False, 0, USAGE, ())
     assert len(sent.values) == 4
+
+
+def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
+    """The path and each visit in its place are recorded once, and give way to a path that was recorded."""
+    for _ in range(2):
+        tracker.record_visits(iter(["a", "b", "a"]))
+
+    visits = [{**DATA, "nodeKey": key, "index": place} for place, key in enumerate(["a", "b", "a"])]
+    assert sent.events == [
+        ("$ld:ai:graph:path", {**DATA, "path": ["a", "b", "a"]}, 1),
+        *(("$ld:ai:graph:node", data, 1) for data in visits),
+    ]
+    assert tracker.summary.path == ("a", "b", "a")
+    assert caplog.records == []
 
 
 def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
