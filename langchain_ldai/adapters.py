@@ -136,8 +136,9 @@ class GraphRunTracker:
         return self.original.take_missing(known)
 
     def record_journey(self, journey: Journey) -> None:
-        """Record the way through the graph, and each handoff on it."""
-        self.original.record_missing(path=journey.path or None)
+        """Record the way through the graph, and each visit and handoff on it."""
+        if journey.path:
+            self.original.record_visits(journey.path)
         for handoff in journey.handoffs:
             if handoff.success:
                 self.original.track_handoff_success(handoff.source, handoff.target)

@@ -1,17 +1,22 @@
 """LangChain chat models as AI Configs describe them; with the extra `langchain`."""
 
 import copy
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from reprlib import repr as short_repr
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
 
 from langchain_ldai.model_names import (
     LANGCHAIN_PROVIDERS,
+    is_harmless,
+    is_left_to_the_caller,
     langchain_parameters,
     langchain_provider,
     model_family,
+    model_in_region,
 )
 from langchain_ldai.payload import as_text, object_in
 
@@ -20,8 +25,7 @@ try:
 except ImportError as error:
     raise ImportError('create_chat_model needs langchain: pip install "langchain-ldai[langchain]"') from error
 
-_NOT_PASSED_ON: Final = {"config_prefix", "configurable_fields", "model", "model_provider", "tools"}
-"""Tools are bound to a model, and the others are not for an AI Config's parameters to say."""
+_log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -36,29 +40,38 @@ class AiConfig(Protocol):
     def provider(self) -> object: ...
 
 
-def create_chat_model(config: AiConfig, **overrides: Any) -> BaseChatModel:
+def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overrides: Any) -> BaseChatModel:
     """Return the chat model that an AI Config describes, made by LangChain's `init_chat_model`.
 
-    The AI Config's parameters are copied and get LangChain's names, as in `maxTokens` to `max_tokens`; the others
-    go to the provider's chat model as they are. Tools among them do not: bind those with `bind_tools`.
+    Parameters of the AI Config that are known to say how a model answers, such as `temperature` or `reasoning`,
+    are copied and get LangChain's names, as in `maxTokens` to `max_tokens`. Any other might send prompts
+    elsewhere, set a key or run code: it is left out, and named once in the log, unless `allow` names it. Tools,
+    and what goes with them, are left out too: bind them with `bind_tools`. For Bedrock, the AI Config's region is
+    put before the model's name.
 
     Args:
         config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Whether it is enabled is yours to ask.
+        allow: Names of parameters, as they are served, that are passed on whatever they do: whoever may edit the
+            flag then decides on them.
         overrides: Further arguments of `init_chat_model`, such as `api_key`; they win over the AI Config. `model`
             and `model_provider` are in LangChain's terms. `None` leaves a parameter out.
 
     Raises:
-        TypeError: If `config` is not an AI Config.
+        TypeError: If `config` is not an AI Config, or `allow` is one text.
         ValueError: If no model is named, or no provider that is known, or if the provider's chat model refuses
             the parameters.
         ImportError: If the provider's package, which LangChain then names, is not installed.
     """
     if not isinstance(config, AiConfig):
         raise TypeError(f"config is an AI Config (it has key, model and provider), not {type(config).__name__}")
+    if isinstance(allow, str):
+        raise TypeError(f"allow is a list of names of parameters, not one text: [{allow!r}]")
     model, provider = _model_and_provider(config, overrides)
+    if not overrides.get("model"):
+        model = model_in_region(model, as_text(getattr(config.model, "region", None)).strip(), provider)
     arguments = {
         **_family_of_arn(config, model),
-        **langchain_parameters(_parameters(config.model), provider),
+        **langchain_parameters(_parameters(config, allow), provider),
         **langchain_parameters(overrides, provider),
         "model": model,
         "model_provider": provider,
@@ -110,9 +123,25 @@ def _name(named: object) -> str:
     return as_text(getattr(named, "name", None)).strip()
 
 
-def _parameters(model: object) -> dict[str, Any]:
-    """Return a copy of the parameters of a model, this package's or the official one's."""
-    to_dict = getattr(model, "to_dict", None)
-    served = to_dict() if to_dict else {"parameters": getattr(model, "parameters", None)}
-    parameters = copy.deepcopy(dict(object_in(served, "parameters")))
-    return {name: value for name, value in parameters.items() if name not in _NOT_PASSED_ON}
+def _parameters(config: AiConfig, allow: Collection[str]) -> dict[str, Any]:
+    """Return a copy of the parameters to pass on, of an AI Config of this package or of the official one."""
+    to_dict = getattr(config.model, "to_dict", None)
+    served = object_in(
+        to_dict() if to_dict else {"parameters": getattr(config.model, "parameters", None)}, "parameters"
+    )
+    passed_on = {name: value for name, value in served.items() if is_harmless(name) or name in allow}
+    left_out = tuple(name for name in served if name not in passed_on and not is_left_to_the_caller(name))
+    if left_out:
+        _tell_what_is_left_out(config.key, left_out)
+    return copy.deepcopy(passed_on)
+
+
+@lru_cache(maxsize=1_000)
+def _tell_what_is_left_out(key: str, names: tuple[str, ...]) -> None:
+    """Log the names once."""
+    _log.warning(
+        "AI Config %r serves parameters that are not known to be harmless, and are left out: %s. "
+        "Where you trust whoever may edit the flag with them, name them in create_chat_model(..., allow=[...])",
+        key,
+        ", ".join(map(repr, names)),
+    )

@@ -40,6 +40,9 @@ class LdAiClient(AiClient):
             in whichever process, record each metric once among them.
         on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
         ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
+        environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, that of the
+            environment variable `LD_ENVIRONMENT_ID`, else what LaunchDarkly's client tells hooks, as `LDClient`
+            does from release 9.20 on.
 
     Raises:
         TypeError: If the client is asynchronous or none, the ledger is none, or an option is of another type.
@@ -53,11 +56,12 @@ class LdAiClient(AiClient):
         ledger: Ledger | None = None,
         on_ledger_error: OnLedgerError = "drop",
         ledger_timeout: float = 60.0,
+        environment_id: str | None = None,
     ) -> None:
         _check_client(client, "LDClient")
         if inspect.iscoroutinefunction(getattr(client, "variation", None)):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        super().__init__(client, claims_in(ledger, on_ledger_error, ledger_timeout))
+        super().__init__(client, claims_in(ledger, on_ledger_error, ledger_timeout), client, environment_id)
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -148,7 +152,11 @@ class LdAiClient(AiClient):
         default: LdAiJudgeConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiJudgeConfig:
-        """Return a judge's config; the variables `message_history` and `response_to_evaluate` are reserved."""
+        """Return a judge's config; the variables `message_history` and `response_to_evaluate` are reserved.
+
+        Their placeholders stay in the messages, where a value that was filled in may look like one: fill them in
+        where no value is yet, in the messages of `config.raw`.
+        """
         render = judge_renderer(key, context, variables)
         return self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
 
@@ -172,6 +180,7 @@ class AsyncLdAiClient(AiClient):
         ledger: See `LdAiClient`.
         on_ledger_error: See `LdAiClient`.
         ledger_timeout: See `LdAiClient`.
+        environment_id: See `LdAiClient`.
     """
 
     def __init__(
@@ -181,12 +190,13 @@ class AsyncLdAiClient(AiClient):
         ledger: Ledger | None = None,
         on_ledger_error: OnLedgerError = "drop",
         ledger_timeout: float = 60.0,
+        environment_id: str | None = None,
     ) -> None:
         _check_client(client, "AsyncLDClient")
         if isinstance(client, LDClient):
             raise TypeError("an LDClient is synchronous: use LdAiClient, or give an AsyncLDClient")
         self._events = LoopSink(client)
-        super().__init__(self._events, claims_in(ledger, on_ledger_error, ledger_timeout))
+        super().__init__(self._events, claims_in(ledger, on_ledger_error, ledger_timeout), client, environment_id)
         self._flags = client
 
     def _sender(self, context: Context) -> Send:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -21,16 +22,27 @@ Role = Literal["system", "user", "assistant"]
 class Message:
     """One message of a prompt.
 
+    Args:
+        role: Who speaks.
+        content: The text; of a message with blocks, that of its text blocks.
+        blocks: The text and images of which the message consists, as LaunchDarkly serves them, where it is not
+            one text; read-only at every depth. Where there are any, they are what a model is given.
+
     Raises:
-        TypeError: If the content is no text.
+        TypeError: If the content is no text, or a block no dictionary.
     """
 
     role: Role
     content: str
+    blocks: tuple[Mapping[str, object], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.content, str):
             raise TypeError(f"a Message's content is a str, not {type(self.content).__name__}")
+        for block in self.blocks:
+            if not isinstance(block, Mapping):
+                raise TypeError(f"a block of a Message is a dictionary, not {type(block).__name__}")
+        object.__setattr__(self, "blocks", tuple(map(freeze_object, self.blocks)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +53,13 @@ class ModelConfig:
         name: Name of the model, "" when the AI Config names none.
         parameters: The provider's parameters, such as `temperature`; read-only at every depth.
         custom: Values of the team's own; read-only at every depth.
+        region: Where the model is served, as in `eu`; "" when the AI Config names no region.
     """
 
     name: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     custom: Mapping[str, object] = field(default_factory=dict)
+    region: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
@@ -123,6 +137,10 @@ class LdAiConfig:
         provider: Who serves the model.
         tools: Tools by key.
         judges: Judges that are to score runs.
+        output_format: JSON schema that the answer is to follow, `None` when there is none.
+        skills: Key and version of each skill that the AI Config names.
+        raw: The whole variation as LaunchDarkly serves it, its templates not filled in; empty where the default is
+            used.
     """
 
     key: str
@@ -133,6 +151,9 @@ class LdAiConfig:
     provider: ProviderConfig
     tools: Mapping[str, ToolConfig]
     judges: tuple[JudgeAttachment, ...]
+    output_format: Mapping[str, object] | None
+    skills: tuple[tuple[str, int], ...]
+    raw: Mapping[str, object] = field(repr=False)
     _parts: TrackerParts = field(repr=False, compare=False)
 
     def create_tracker(self, *, run_id: str | None = None) -> LdAiConfigTracker:
@@ -181,13 +202,20 @@ class LdAiCompletionConfig(LdAiConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LdAiAgentConfig(LdAiConfig):
-    """An AI Config of an agent's instructions, `None` where it has none; see `LdAiConfig`."""
+    """An AI Config of an agent; see `LdAiConfig`.
+
+    Args:
+        instructions: What the agent is told, `None` where it has no instructions.
+        messages: What follows the instructions; no system message is among them.
+    """
 
     instructions: str | None
+    messages: tuple[Message, ...]
 
     def to_messages(self) -> list[BaseMessage]:
-        """Return the instructions as one system message, or nothing where there are none."""
-        return _to_langchain([Message("system", self.instructions)]) if self.instructions else []
+        """Return the instructions, where there are any, as a system message, and the messages after it."""
+        first = [Message("system", self.instructions)] if self.instructions else []
+        return _to_langchain([*first, *self.messages])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,4 +234,22 @@ def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
     from langchain_core.messages import AIMessage, HumanMessage, SystemMessage  # late, as it takes a while
 
     classes = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
-    return [classes[message.role](content=message.content) for message in messages]
+    return [
+        classes[message.role](content=[_standard_block(block) for block in message.blocks] or message.content)
+        for message in messages
+    ]
+
+
+def _standard_block(block: Mapping[str, object]) -> dict[str, object]:
+    """Return a block in the form that LangChain's messages have for it; one that is not known stays as it is."""
+    plain = copy.deepcopy(dict(block))
+    match plain:
+        case {"type": "image", "source": {"type": "base64", "data": str(data), **about}}:
+            image = {"base64": data}
+        case {"type": "image", "source": {"type": "url", "url": str(url), **about}}:
+            image = {"url": url}
+        case _:
+            return plain
+    del plain["source"]
+    mime_type = about.get("media_type")
+    return {**plain, **image, **({"mime_type": mime_type} if isinstance(mime_type, str) else {})}

@@ -25,6 +25,7 @@ class LdAiCompletionConfigDefault:
         messages: The prompt; mustache tags in it are filled in like those of a served config.
         tools: Tools by key.
         judges: Judges that are to score runs.
+        output_format: JSON schema that the answer is to follow.
 
     Raises:
         TypeError: If a part is of another type: it would be found out in an outage, when the default is used.
@@ -36,6 +37,7 @@ class LdAiCompletionConfigDefault:
     messages: Sequence[Message] = ()
     tools: Mapping[str, ToolConfig] | None = None
     judges: Sequence[JudgeAttachment] = ()
+    output_format: Mapping[str, object] | None = None
 
     mode: ClassVar = "completion"
 
@@ -47,6 +49,7 @@ class LdAiCompletionConfigDefault:
         return {
             **_base(self.mode, self.enabled, self.model, self.provider),
             "messages": _messages(self.messages),
+            "outputFormat": self.output_format,
             **_tools_and_judges(self.tools, self.judges),
         }
 
@@ -61,6 +64,8 @@ class LdAiAgentConfigDefault:
     instructions: str | None = None
     tools: Mapping[str, ToolConfig] | None = None
     judges: Sequence[JudgeAttachment] = ()
+    messages: Sequence[Message] = ()
+    output_format: Mapping[str, object] | None = None
 
     mode: ClassVar = "agent"
 
@@ -72,6 +77,8 @@ class LdAiAgentConfigDefault:
         return {
             **_base(self.mode, self.enabled, self.model, self.provider),
             "instructions": self.instructions,
+            "messages": _messages(self.messages),
+            "outputFormat": self.output_format,
             **_tools_and_judges(self.tools, self.judges),
         }
 
@@ -118,6 +125,7 @@ _PARTS: Final[Mapping[str, type]] = {
     "provider": ProviderConfig,
     "instructions": str,
     "evaluation_metric_key": str,
+    "output_format": Mapping,
 }
 _LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachment}
 
@@ -148,14 +156,19 @@ def _base(
 ) -> dict[str, object]:
     payload: dict[str, object] = {"_ldMeta": {"enabled": bool(enabled), "mode": mode}}
     if model is not None:
-        payload["model"] = {"name": model.name, "parameters": model.parameters, "custom": model.custom}
+        payload["model"] = {
+            "name": model.name,
+            "parameters": model.parameters,
+            "custom": model.custom,
+            "region": model.region,
+        }
     if provider is not None:
         payload["provider"] = {"name": provider.name}
     return payload
 
 
-def _messages(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+def _messages(messages: Sequence[Message]) -> list[dict[str, object]]:
+    return [{"role": message.role, "content": list(message.blocks) or message.content} for message in messages]
 
 
 def _tools_and_judges(

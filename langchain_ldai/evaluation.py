@@ -1,19 +1,22 @@
 """An AI Config evaluation but for its one question to LaunchDarkly, which a client asks, awaited or not."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Final, Generic, Protocol, Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from ldclient import Context
+from ldclient.evaluation import EvaluationDetail
+from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
 
 from langchain_ldai import events
 from langchain_ldai.claims import ClaimingSend, Claims, Ledger, OnLedgerError, claims_in
-from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
+from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
     ConfigDefault,
     LdAiAgentConfigDefault,
@@ -21,6 +24,7 @@ from langchain_ldai.defaults import (
     LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
 )
+from langchain_ldai.frozen import FrozenDict
 from langchain_ldai.graph import LdAiAgentGraph, parse_graph
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.interpolation import check_context, renderer
@@ -38,8 +42,9 @@ from langchain_ldai.tracker import LdAiConfigTracker, Send
 
 _log = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT")
+_AiConfigT = TypeVar("_AiConfigT", bound=LdAiConfig)
 Variables = Mapping[str, object] | None
-_Parse = Callable[[str, Payload, Send, Render], ConfigT]
+_Parse = Callable[[str, Payload, Send, Render], _AiConfigT]
 
 _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
 
@@ -82,13 +87,71 @@ class GraphEvaluation:
     nodes: tuple[Evaluation[LdAiAgentConfig], ...]
 
 
-class AiClient:
-    """What both clients do around the evaluation of a flag."""
+class _Environment(Hook):
+    """The environment that events come from, which LaunchDarkly's client tells its hooks.
 
-    def __init__(self, sink: EventSink, claims: Claims | None) -> None:
+    Attributes:
+        id: LaunchDarkly's id of the environment, "" until it is known.
+    """
+
+    def __init__(self, environment_id: str) -> None:
+        self.id = environment_id
+
+    @property
+    def metadata(self) -> Metadata:
+        """What LaunchDarkly's client calls the hook in its log."""
+        return Metadata(name="langchain-ldai")
+
+    def before_evaluation(
+        self, series_context: EvaluationSeriesContext, data: dict[str, object]
+    ) -> dict[str, object]:
+        """Note the id, which releases of the SDK before 9.20 do not tell."""
+        self.id = getattr(series_context, "environment_id", None) or self.id
+        return data
+
+    def after_evaluation(
+        self, series_context: EvaluationSeriesContext, data: dict[str, object], detail: EvaluationDetail
+    ) -> dict[str, object]:
+        """Note nothing."""
+        return data
+
+
+_environments: Final[WeakKeyDictionary[object, _Environment]] = WeakKeyDictionary()
+"""One hook for each of LaunchDarkly's clients, however many of ours are made over it: it can forget none."""
+
+
+def _environment_of(client: object, environment_id: str | None) -> _Environment:
+    known = environment_id or os.environ.get("LD_ENVIRONMENT_ID")
+    environment = _Environment(known or "")
+    add_hook = getattr(client, "add_hook", None)
+    if known or add_hook is None:
+        return environment
+    try:
+        shared = _environments.setdefault(client, environment)
+    except TypeError:  # a stand-in that nothing can be noted for
+        shared = environment
+    if shared is environment:
+        add_hook(environment)
+    return shared
+
+
+class AiClient:
+    """What both clients do around the evaluation of a flag.
+
+    Args:
+        sink: Where the events go.
+        claims: Where the slots of trackers are claimed.
+        client: LaunchDarkly's client.
+        environment_id: See `LdAiClient`.
+    """
+
+    def __init__(self, sink: EventSink, claims: Claims | None, client: object, environment_id: str | None) -> None:
+        if not isinstance(environment_id, str | None):
+            raise TypeError(f"environment_id is a str, not {type(environment_id).__name__}")
         self._sink = sink
         self._claims = claims
         self._all_claims = WeakSet([claims] if claims else [])  # with those of the clients that `with_ledger` gave
+        self._environment = _environment_of(client, environment_id)
         info = {
             "aiSdkName": "langchain-ldai",
             "aiSdkVersion": version("langchain-ldai"),
@@ -137,9 +200,11 @@ class AiClient:
 
     def _sender(self, context: Context) -> Send:
         check_context(context)
-        track = self._sink.track
+        track, environment = self._sink.track, self._environment
 
         def send(event_name: str, data: Mapping[str, object], metric_value: float) -> None:
+            if environment.id:
+                data = {**data, events.ENVIRONMENT_ID: environment.id}
             track(event_name, context, data, metric_value)
 
         return ClaimingSend(send, self._claims) if self._claims else send
@@ -225,16 +290,18 @@ class AiClient:
         context: Context,
         given: ConfigDefault | None,
         kind: type[ConfigDefault],
-        parse: _Parse[ConfigT],
+        parse: _Parse[_AiConfigT],
         render: Render,
-    ) -> Evaluation[ConfigT]:
+    ) -> Evaluation[_AiConfigT]:
         default = kind() if given is None else given
         if not isinstance(default, kind):
             raise TypeError(f"the default of {key!r} is a {kind.__name__}, not {type(default).__name__}")
         fallback, send = default.to_payload(), self._sender(context)
 
-        def read(value: object) -> ConfigT:
-            return parse(key, usable(value, kind.mode, key, fallback), send, render)
+        def read(value: object) -> _AiConfigT:
+            payload = usable(value, kind.mode, key, fallback)
+            config = parse(key, payload, send, render)
+            return replace(config, raw=FrozenDict()) if payload is fallback else config
 
         return Evaluation(key, context, fallback, read)
 

@@ -15,6 +15,10 @@ _Slot = Literal["duration_ms", "tokens", "success", "path"]
 _Value = int | bool | TokenUsage | _Path
 
 
+class _Visits(_Path):
+    """A path of which each visit is an event too, so that one slot, and one claim, holds for both."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphMetricSummary:
     """What a graph's tracker has recorded at one moment; `None` is what it has not."""
@@ -47,6 +51,7 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
     def __init__(self, identity: GraphRunIdentity, send: Send) -> None:
         data: dict[str, object] = {
             events.RUN_ID: identity.run_id,
+            events.CONFIG_KEY: identity.graph_key,
             events.GRAPH_KEY: identity.graph_key,
             events.VERSION: identity.version,
         }
@@ -135,13 +140,23 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         for deliver, parts in self.take_missing(values):
             deliver(*parts)
 
+    def record_visits(self, keys: Iterable[str]) -> None:
+        """Record the path, unless it has been recorded, and with it each visit as an event of its own."""
+        for deliver, parts in self.take_missing({"path": _Visits(keys)}):
+            deliver(*parts)
+
     def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
         data = self._data.copy()
         if isinstance(value, TokenUsage):
             parts = max(value.input, 0) + max(value.output, 0)
             return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
         if isinstance(value, tuple):
-            return [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
+            path: list[Event] = [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
+            visits = enumerate(value if isinstance(value, _Visits) else ())
+            return path + [
+                (events.GRAPH_NODE, {**data, events.NODE_KEY: key, events.INDEX: index}, 1)
+                for index, key in visits
+            ]
         if isinstance(value, bool):
             event = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
             return [(event, data, 1)]

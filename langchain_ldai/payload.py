@@ -1,8 +1,11 @@
 """A flag payload, read leniently: what has the wrong type is absent, and nothing raises (spec 1, 2); pure."""
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypedDict, TypeGuard, cast
+
+from langchain_core.utils import mustache
 
 from langchain_ldai.config import (
     JudgeAttachment,
@@ -33,7 +36,15 @@ JUDGE_PLACEHOLDERS: Final = {
 }
 """The variables reserved in a judge's messages, and what they render as (spec section 2, rule 16)."""
 
+_COMPLETION: Final = (None, "completion", "messages")
+"""How the mode of a completion is written: the last is what LaunchDarkly's newer packages call it."""
+
+_Content = str | list[Payload]
+"""What a message says: one text, or a list of blocks."""
+
 _ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
+_WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
+_SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
 def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
@@ -49,7 +60,7 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
         _log.error("AI Config %r is a %s, not an object; the default is used", key, type(value).__name__)
         return fallback
     served_mode = object_in(value, "_ldMeta").get("mode")
-    if ("completion" if served_mode is None else served_mode) != mode:
+    if ("completion" if served_mode in _COMPLETION else served_mode) != mode:
         _log.warning("AI Config %r is of mode %r, not %r; the default is used", key, served_mode, mode)
         return fallback
     return value
@@ -57,7 +68,8 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
 
 def parse_completion(key: str, payload: Payload, send: Send, render: Render) -> LdAiCompletionConfig:
     """Return the completion config that a payload describes."""
-    return LdAiCompletionConfig(messages=_messages(payload, render), **_shared(key, payload, send))
+    messages = tuple(_message(role, content, render) for role, content in _served_messages(payload))
+    return LdAiCompletionConfig(messages=messages, **_shared(key, payload, send))
 
 
 def parse_agent(key: str, payload: Payload, send: Send, render: Render, graph_key: str = "") -> LdAiAgentConfig:
@@ -65,6 +77,9 @@ def parse_agent(key: str, payload: Payload, send: Send, render: Render, graph_ke
     instructions = payload.get("instructions")
     return LdAiAgentConfig(
         instructions=render(instructions) if isinstance(instructions, str) else None,
+        messages=tuple(
+            _message(role, content, render) for role, content in _served_messages(payload) if role != "system"
+        ),
         **_shared(key, payload, send, graph_key),
     )
 
@@ -76,15 +91,23 @@ def parse_judge(key: str, payload: Payload, send: Send, render: Render) -> LdAiJ
     if not metric_key.strip() and isinstance(older, list):
         metric_key = next((text for item in older if (text := as_text(item)).strip()), "")
     return LdAiJudgeConfig(
-        messages=tuple(message for message in _messages(payload, render) if not _is_older_form(message)),
+        messages=tuple(
+            _message(role, content, render)
+            for role, content in _served_messages(payload)
+            if role == "system" or not any(map(_has_placeholder, _texts(content)))
+        ),
         evaluation_metric_key=metric_key.strip() or None,
         **_shared(key, payload, send),
     )
 
 
-def _is_older_form(message: Message) -> bool:
-    placeholders = JUDGE_PLACEHOLDERS.values()
-    return message.role != "system" and any(text in message.content for text in placeholders)
+def _has_placeholder(template: str) -> bool:
+    """Return whether a text, as it is served, shows a judge's history or answer."""
+    try:
+        shown = {name for tag, name in mustache.tokenize(template) if tag in ("variable", "no escape")}
+    except mustache.ChevronError:  # it is used as it is, so no other form of a tag is one
+        return any(placeholder in template for placeholder in JUDGE_PLACEHOLDERS.values())
+    return not shown.isdisjoint(JUDGE_PLACEHOLDERS)
 
 
 class _Shared(TypedDict):
@@ -96,47 +119,79 @@ class _Shared(TypedDict):
     provider: ProviderConfig
     tools: Mapping[str, ToolConfig]
     judges: tuple[JudgeAttachment, ...]
+    output_format: Mapping[str, object] | None
+    skills: tuple[tuple[str, int], ...]
+    raw: Payload
     _parts: TrackerParts
 
 
 def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Shared:
     meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
-    version = as_integer(meta.get("version"))
+    version, output = as_integer(meta.get("version")), payload.get("outputFormat")
     model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
     return {
         "key": key,
         "enabled": meta.get("enabled") is True,
         "variation_key": as_text(meta.get("variationKey")),
         "version": 1 if version is None else version,
-        "model": ModelConfig(model_name, object_in(model, "parameters"), object_in(model, "custom")),
+        "model": ModelConfig(
+            model_name, object_in(model, "parameters"), object_in(model, "custom"), as_text(model.get("region"))
+        ),
         "provider": ProviderConfig(provider_name),
         "tools": _tools(payload),
         "judges": _judges(payload),
+        "output_format": freeze_object(output) if isinstance(output, Mapping) else None,
+        "skills": _skills(payload),
+        "raw": freeze_object(payload),
         "_parts": TrackerParts(
             send,
             model_data(
                 model_name,
                 provider_name,
                 key=as_text(meta.get("modelKey")),
-                version=as_integer(meta.get("modelVersion")),
+                version=_whole_number(meta.get("modelVersion")),
             ),
             graph_key,
         ),
     }
 
 
-def _messages(payload: Payload, render: Render) -> tuple[Message, ...]:
+def _served_messages(payload: Payload) -> Iterable[tuple[Role, _Content]]:
+    """Return who speaks and what is said in each message, not filled in."""
     entries = payload.get("messages")
-    if not isinstance(entries, list):
-        return ()
-    return tuple(
-        Message(
-            role=_ROLES.get(as_text(entry.get("role")).lower(), "user"),
-            content=render(as_text(entry.get("content"))),
-        )
-        for entry in entries
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping):
+            content = entry.get("content")
+            is_blocks = isinstance(content, list) and all(isinstance(block, Mapping) for block in content)
+            role = _ROLES.get(as_text(entry.get("role")).lower(), "user")
+            yield role, cast(_Content, content) if is_blocks else as_text(content)
+
+
+def _texts(content: _Content) -> list[str]:
+    """Return the texts that a message's content consists of."""
+    if isinstance(content, str):
+        return [content]
+    return [as_text(block.get("text")) for block in content if block.get("type") == "text"]
+
+
+def _message(role: Role, content: _Content, render: Render) -> Message:
+    if isinstance(content, str):
+        return Message(role, render(content))
+    blocks = [
+        {**block, "text": render(as_text(block.get("text")))} if block.get("type") == "text" else block
+        for block in content
+    ]
+    return Message(role, "".join(_texts(blocks)), () if role == "system" else tuple(blocks))
+
+
+def _skills(payload: Payload) -> tuple[tuple[str, int], ...]:
+    entries = payload.get("skills")
+    skills = (
+        (as_text(entry.get("key")), _whole_number(entry.get("version")) or 0)
+        for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, Mapping)
     )
+    return tuple((key, version) for key, version in skills if _SKILL_KEY.fullmatch(key) and version >= 1)
 
 
 def _tools(payload: Payload) -> Mapping[str, ToolConfig]:
@@ -188,6 +243,12 @@ def as_text(value: object) -> str:
 def as_integer(value: object) -> int | None:
     """Return a number of at most 64 bits as an integer, `None` for anything else."""
     return int(value) if _is_number(value) else None
+
+
+def _whole_number(value: object) -> int | None:
+    """Return a number without a fraction, also one that is written as text, `None` for anything else."""
+    number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else value
+    return int(number) if _is_number(number) and number == int(number) else None
 
 
 def _is_number(value: object) -> TypeGuard[float]:

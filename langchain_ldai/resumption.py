@@ -7,6 +7,7 @@ ASCII only, in URL-safe Base64 without padding.
 import binascii
 import json
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
 from typing import Final, NamedTuple, NoReturn
@@ -105,14 +106,24 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but not a resumption token. The message says
             what is wrong and quotes nothing of the token.
     """
-    fields = _fields(token)
-    return RunIdentity(
-        run_id=_required(fields, RUN_ID),
-        config_key=_required(fields, CONFIG_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-        graph_key=_optional(fields, GRAPH_KEY),
-    )
+    return _identity(_fields(token))
+
+
+def resumption_token_of(track_data: Mapping[str, object]) -> str:
+    """Return the resumption token of the run that an event's data tells of.
+
+    It lets feedback be added to a run of LaunchDarkly's newer packages, which hand out `track_data` and no token.
+
+    Args:
+        track_data: The run's `runId`, `configKey`, `version`, `variationKey` and `graphKey`; the rest is ignored.
+
+    Raises:
+        TypeError: If it is no mapping.
+        InvalidResumptionTokenError: If it tells of no run, as `decode` says it.
+    """
+    if not isinstance(track_data, Mapping):
+        raise TypeError(f"track_data is a dictionary, not {type(track_data).__name__}")
+    return encode(_identity(track_data))
 
 
 def decode_graph(token: str) -> GraphRunIdentity:
@@ -134,6 +145,16 @@ def decode_graph(token: str) -> GraphRunIdentity:
         graph_key=_required(fields, GRAPH_KEY),
         variation_key=_optional(fields, VARIATION_KEY),
         version=_version(fields),
+    )
+
+
+def _identity(fields: Mapping[str, object]) -> RunIdentity:
+    return RunIdentity(
+        run_id=_required(fields, RUN_ID),
+        config_key=_required(fields, CONFIG_KEY),
+        variation_key=_optional(fields, VARIATION_KEY),
+        version=_version(fields),
+        graph_key=_optional(fields, GRAPH_KEY),
     )
 
 
@@ -191,14 +212,14 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _required(fields: dict[str, object], name: str) -> str:
+def _required(fields: Mapping[str, object], name: str) -> str:
     value = _optional(fields, name)
     if not value:
         raise _invalid(f"its {name} is missing or empty")
     return value
 
 
-def _optional(fields: dict[str, object], name: str) -> str:
+def _optional(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
     if value is None:
         return ""
@@ -211,7 +232,7 @@ def _optional(fields: dict[str, object], name: str) -> str:
     return value
 
 
-def _version(fields: dict[str, object]) -> int:
+def _version(fields: Mapping[str, object]) -> int:
     value = fields.get(VERSION)
     if value is None:
         return 1

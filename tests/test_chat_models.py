@@ -134,16 +134,16 @@ def test_the_official_sdk_may_know_nothing(payload: dict[str, Any]) -> None:
 
 def test_the_config_stays_as_it_was() -> None:
     """A model gets copies: changing what it holds changes no AI Config, of this package or of the official one."""
-    parameters = {"extra_body": {"user": {"id": 1}}, "stop": ["END"]}
+    parameters = {"reasoning": {"user": {"id": 1}}, "stop": ["END"]}
     ours = served("gpt-4.1", "openai", **parameters)
     theirs = officially(flag("gpt-4.1", "openai", **parameters))
 
     for config in (ours, theirs):
         made = create_chat_model(config)
-        made.extra_body["user"]["id"] = 2
+        made.reasoning["user"]["id"] = 2
         made.stop.append("STOP")
 
-    unchanged = {"extra_body": {"user": {"id": 1}}, "stop": ["END"]}
+    unchanged = {"reasoning": {"user": {"id": 1}}, "stop": ["END"]}
     assert ours.model.parameters == unchanged
     assert theirs.model.to_dict()["parameters"] == unchanged
 
@@ -168,8 +168,8 @@ def test_no_value_is_no_parameter() -> None:
     assert (made.temperature, made.top_p, made.max_tokens) == (0.7, 0.5, None)
 
 
-def test_an_unknown_parameter_is_the_providers_to_judge() -> None:
-    """What the table does not name goes to the class as it is."""
+def test_a_harmless_parameter_is_the_providers_to_judge() -> None:
+    """What the class does not know, and cannot do harm, goes to the class as it is."""
     with pytest.warns(UserWarning, match="logitBias is not default parameter"):
         made = create_chat_model(served("gpt-4.1", "OpenAI", logitBias={"1": 2}))
 

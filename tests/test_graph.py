@@ -179,7 +179,8 @@ def test_each_run_has_an_id_of_its_own(ask_of):
 
     assert first.run_id != second.run_id
     assert [(event.data, event.context) for event in ask.events[-2:]] == [
-        ({"runId": tracker.run_id, "graphKey": "travel", "version": 1}, CONTEXT) for tracker in (first, second)
+        ({"runId": tracker.run_id, "configKey": "travel", "graphKey": "travel", "version": 1}, CONTEXT)
+        for tracker in (first, second)
     ]
 
 

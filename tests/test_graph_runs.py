@@ -108,6 +108,7 @@ async def test_a_graph_and_its_nodes_each_get_their_metrics(
     assert (report.config_key, report.outcome, report.path) == ("desk", Outcome.SUCCESS, ("triage", "refunds"))
     assert graph_metrics(client, report) == {
         "path": [1],
+        "node": [1, 1],
         "handoff_success": [1],
         "total_tokens": [26],
         "invocation_success": [1],
@@ -117,6 +118,33 @@ async def test_a_graph_and_its_nodes_each_get_their_metrics(
         assert client.metrics(part.run_id)[SUCCESS] == [1]
         assert client.metrics(part.run_id)["$ld:ai:tokens:total"] == [13]
     assert {event.data["graphKey"] for event in client.events if event.name == SUCCESS} == {"desk"}
+
+
+def visits(client: RecordingClient) -> list[tuple[str, int, str, str]]:
+    """Return the visits that were recorded: of which node, as which one, for which AI Config and graph."""
+    return [
+        (event.data["nodeKey"], event.data["index"], event.data["configKey"], event.data["graphKey"])
+        for event in client.events
+        if event.name == f"{PREFIX}node"
+    ]
+
+
+def test_each_visit_is_recorded_in_its_place(handler: LdAiHandler, client: RecordingClient) -> None:
+    """Each visit is an event with the node's key and its place from 0; a retry is no visit."""
+
+    def refunds(state: State) -> Command:
+        chain().invoke(QUESTION)
+        return Command(goto="sales" if len(state["seen"]) < 3 else END, update={"seen": ["refunds"]})
+
+    compiled(
+        [("triage", "refunds"), ("sales", "refunds")],
+        triage=node("triage", fails=1),
+        refunds=refunds,
+        sales=node("sales"),
+    ).invoke({"seen": []}, {"callbacks": [handler]})
+
+    names = ["triage", "refunds", "sales", "refunds"]
+    assert visits(client) == [(name, place, "desk", "desk") for place, name in enumerate(names)]
 
 
 def test_a_failed_graph_is_an_invocation_failure(

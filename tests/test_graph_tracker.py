@@ -15,7 +15,13 @@ from tests.support.races import race_for_each
 from tests.support.sent import Sent
 
 USAGE: Final = TokenUsage(total=30, input=10, output=20)
-DATA: Final = {"runId": "run-1", "graphKey": "travel", "variationKey": "gv", "version": 2}
+DATA: Final = {
+    "runId": "run-1",
+    "configKey": "travel",
+    "graphKey": "travel",
+    "variationKey": "gv",
+    "version": 2,
+}
 
 
 @pytest.fixture
@@ -186,6 +192,20 @@ def test_record_missing_fills_what_is_free(tracker, sent):
     summary = tracker.summary
     assert (summary.success, summary.duration_ms, summary.tokens, summary.path) == (False, 0, USAGE, ())
     assert len(sent.values) == 4
+
+
+def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
+    """The path and each visit in its place are recorded once, and give way to a path that was recorded."""
+    for _ in range(2):
+        tracker.record_visits(iter(["a", "b", "a"]))
+
+    visits = [{**DATA, "nodeKey": key, "index": place} for place, key in enumerate(["a", "b", "a"])]
+    assert sent.events == [
+        ("$ld:ai:graph:path", {**DATA, "path": ["a", "b", "a"]}, 1),
+        *(("$ld:ai:graph:node", data, 1) for data in visits),
+    ]
+    assert tracker.summary.path == ("a", "b", "a")
+    assert caplog.records == []
 
 
 def test_record_missing_gives_way_in_silence(tracker, sent, caplog):

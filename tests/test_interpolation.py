@@ -1,6 +1,9 @@
 """Mustache tags in prompts: what they reach, and what they do not (spec section 3)."""
 
+import itertools
 import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -125,11 +128,108 @@ def test_other_values_have_their_text_form(value, text):
     assert rendered("{{x}}", {"x": value}) == text
 
 
-def test_the_context_takes_the_place_of_a_variable_of_its_name():
-    """`ldctx` is the evaluation's context, whatever the caller calls so."""
-    text = "{{ldctx.kind}} {{ldctx.key}} {{ldctx.name}} {{ldctx.tags.1}} {{ldctx.plan.name}} {{ldctx.mine}}"
+FALSY: list[object] = [False, 0, 0.0, "", None, [], {}, (), set()]
 
-    assert rendered(text, {"ldctx": {"key": "fake", "mine": "fake"}}) == "user user-1  b gold "
+
+@pytest.mark.parametrize("value", [*FALSY, True, 5, "text", ["x"], {"c": "x"}], ids=repr)
+@pytest.mark.parametrize("form", ["{{%s}}", "{{{%s}}}", "{{&%s}}", "{{#%s}}reached{{/%s}}"])
+def test_a_path_that_leads_nowhere_shows_nothing(value: object, form: str) -> None:
+    """A value has no members but a mapping's keys and a list's places, however false it is."""
+    context = Context.builder("user-1").set("a", value if not isinstance(value, (set, tuple)) else None).build()
+    variables = {"a": value, "m": {"a": value}, "l": [value]}
+
+    for path in ("a.b", "m.a.b", "m.a.b.c", "l.0.b", "ldctx.a.b", "ldContext.a.b"):
+        assert rendered(f"[{form.replace('%s', path)}]", variables, context) == "[]"
+
+
+@pytest.mark.parametrize("value", [*FALSY, "text"], ids=repr)
+def test_an_outer_scope_does_not_mend_a_path(value: object) -> None:
+    """Once a path's first name is found, the rest of it is not looked for in outer scopes."""
+    variables = {"a": {"b": "outer"}, "inner": {"a": value}}
+
+    assert rendered("{{a.b}} {{#inner}}[{{a.b}}]{{/inner}}", variables) == "outer []"
+
+
+def test_falsy_items_are_items() -> None:
+    """A section is repeated for each item, and shows it; within it, outer names are found."""
+    variables = {"xs": [0, False, "", None, 0.0, {}, 1], "name": "Ada"}
+
+    assert rendered("{{#xs}}({{.}}{{name}}){{/xs}}", variables) == "(0Ada)(FalseAda)(Ada)(Ada)(0.0Ada)(Ada)(1Ada)"
+
+
+class Countdown:
+    """An application's collection."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((1, 0))
+
+    def __str__(self) -> str:
+        return "a countdown"
+
+
+ITERABLES: dict[str, Callable[[], Iterable[object]]] = {
+    "list": lambda: [1, 0],
+    "tuple": lambda: (1, 0),
+    "generator": lambda: (number for number in (1, 0)),
+    "iterator": lambda: iter([1, 0]),
+    "range": lambda: range(1, -1, -1),
+    "deque": lambda: deque([1, 0]),
+    "keys": lambda: {1: "a", 0: "b"}.keys(),
+    "values": lambda: {"a": 1, "b": 0}.values(),
+    "map": lambda: map(int, "10"),
+    "object": Countdown,
+}
+
+
+@pytest.mark.parametrize("make", ITERABLES.values(), ids=ITERABLES)
+def test_a_section_is_repeated_for_what_can_be_iterated_over(make: Callable[[], Iterable[object]]) -> None:
+    """Any iterable is a list for a section, in each text of the AI Config, also where it can be read only once."""
+    messages = [{"role": "user", "content": "{{#xs}}({{.}}){{/xs}}{{^xs}}none{{/xs}} {{xs.1}}"}] * 2
+    ai = LdAiClient(RecordingClient({"chat": {**flag(""), "messages": messages}}))
+
+    config = ai.completion_config("chat", CONTEXT, variables={"xs": make()})
+
+    assert [message.content for message in config.messages] == ["(1)(0) 0"] * 2
+
+
+@pytest.mark.parametrize("make", [set, frozenset, deque, str, list, dict, lambda: iter(()), lambda: {}.keys()])
+def test_a_section_of_nothing_is_left_out(make: Callable[[], object]) -> None:
+    """An iterable without items is as false as an empty list."""
+    assert rendered("{{#xs}}some{{/xs}}{{^xs}}none{{/xs}}", {"xs": make()}) == "none"
+
+
+def test_members_are_reached_in_any_iterable() -> None:
+    """Of what an iterable gives, a template reaches mapping keys and items, as in a list, and no attributes."""
+    people = ({"name": name, "account": Account()} for name in ("Ada", "Grace"))
+
+    text = "{{#people}}{{name}}{{account.secret}};{{/people}}"
+
+    assert rendered(text, {"people": people}) == "Ada;Grace;"
+
+
+def test_an_iterable_is_not_read_unless_a_template_asks() -> None:
+    """One without an end, or that costs a query, is left alone where it is no section, and shown as its text."""
+    numbers = itertools.count(7)
+
+    assert rendered("{{numbers}} {{c}} {{b}}", {"numbers": numbers, "c": Countdown(), "b": b"x"}) == (
+        "count(7) a countdown b'x'"
+    )
+    assert next(numbers) == 7
+    assert rendered("{{#b}}{{.}}{{/b}}", {"b": b"x"}) == "b'x'"
+
+
+def test_the_context_takes_the_place_of_a_variable_of_its_name(caplog):
+    """`ldctx` and `ldContext` are the context; a variable of such a name is ignored with a warning."""
+    tags = ("kind", "key", "name", "tags.1", "plan.name", "mine")
+
+    for name in ("ldctx", "ldContext"):
+        caplog.clear()
+        text = " ".join(f"{{{{{name}.{tag}}}}}" for tag in tags)
+        assert rendered(text, {name: {"key": "fake", "mine": SECRET}}) == "user user-1  b gold "
+        [warning] = caplog.records
+        assert (warning.name, warning.levelname) == (LOG, "WARNING")
+        assert f"AI Config 'chat': the variable '{name}' is reserved for the context" in warning.getMessage()
+        assert SECRET not in caplog.text
 
 
 def test_a_context_of_several_kinds_has_one_member_for_each():
@@ -137,7 +237,9 @@ def test_a_context_of_several_kinds_has_one_member_for_each():
     context = Context.create_multi(CONTEXT, Context.builder("acme").kind("org").anonymous(True).build())
     text = "{{ldctx.kind}} {{ldctx.key}} {{ldctx.user.plan.name}} {{ldctx.org.key}} {{ldctx.org.anonymous}}"
 
-    assert rendered(text, context=context) == "multi org:acme:user:user-1 gold acme True"
+    for name in ("ldctx", "ldContext"):
+        shown = rendered(text.replace("ldctx", name), context=context)
+        assert shown == "multi org:acme:user:user-1 gold acme True"
 
 
 MALFORMED = {
@@ -205,6 +307,48 @@ def test_a_judge_keeps_no_message_of_the_older_form():
 
     for config in (ai.judge_config("chat", CONTEXT), ai.judge_config_template("chat", CONTEXT)):
         assert [message.role for message in config.messages] == ["system", "assistant"]
+
+
+OLDER_FORMS = [
+    "{{message_history}}",
+    "{{ response_to_evaluate }}",
+    "{{{message_history}}}",
+    "{{&response_to_evaluate}}",
+    "{{#x}}{{message_history}}{{/x}}",
+    "{{^x}}{{{response_to_evaluate}}}{{/x}}",
+    "{{=<% %>=}}<% message_history %>",
+    "{{message_history}} {{no template",
+]
+OTHER_FORMS = [
+    "message_history",
+    "{message_history}",
+    "{{message_history.length}}",
+    "{{! message_history }}",
+    "{{#message_history}}some{{/message_history}}",
+    "{{x}}",
+    "{{{ldctx.name}}} {{{ldContext.tags.0}}}",
+    "{{#xs}}{{{.}}}{{/xs}}",
+]
+
+
+@pytest.mark.parametrize("method", ["judge_config", "judge_config_template"])
+@pytest.mark.parametrize("as_blocks", [False, True], ids=["text", "blocks"])
+@pytest.mark.parametrize("value", ["Sandy", "{{message_history}}", "{{response_to_evaluate}}", "{{="])
+def test_only_what_is_served_makes_a_message_one_of_the_older_form(
+    method: str, as_blocks: bool, value: str
+) -> None:
+    """A judge's placeholders are looked for in the template, in each form of a tag, and in no value."""
+    texts = [*OLDER_FORMS, *OTHER_FORMS]
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": text}] if as_blocks else text} for text in texts
+    ]
+    served = {**flag("", "judge"), "messages": messages}
+    user = Context.builder("user-1").name(value).set("tags", [value]).build()
+    options = {} if method.endswith("template") else {"variables": {"x": value, "xs": [value]}}
+
+    config = getattr(LdAiClient(RecordingClient({"chat": served})), method)("chat", user, **options)
+
+    assert len(config.messages) == len(OTHER_FORMS)
 
 
 pieces = ["{{", "}}", "{{{", "}}}", "#", "^", "/", ">", "=", "&", "!", ".", "x", "x.y", "ldctx", " ", "\n"]

@@ -116,7 +116,7 @@ def test_a_version_is_always_an_integer(meta, version):
     [
         ({}, {}),
         ({"modelKey": "", "modelVersion": None}, {}),
-        ({"modelKey": 5, "modelVersion": "4"}, {}),
+        ({"modelKey": 5, "modelVersion": "four"}, {}),
         ({"modelKey": "mk", "modelVersion": 0}, {"modelKey": "mk", "modelVersion": 0}),
     ],
     ids=["missing", "empty", "wrong-type", "present"],

@@ -7,9 +7,11 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ldclient import Context
 
-from langchain_ldai import InvalidResumptionTokenError
-from langchain_ldai.resumption import MAX_TOKEN_LENGTH, RunIdentity, decode, encode
+from langchain_ldai import Feedback, InvalidResumptionTokenError, LdAiClient
+from langchain_ldai.resumption import MAX_TOKEN_LENGTH, RunIdentity, decode, encode, resumption_token_of
+from langchain_ldai.testing import RecordingClient
 from tests.support.vectors import Case, cases, encoded, token_of, unused, with_ids
 
 VALID = cases("resumption_tokens", "valid")
@@ -239,3 +241,51 @@ def test_a_damaged_token_is_a_run_or_the_error(identity, data):
     damaged = token[:start] + data.draw(st.text(max_size=4)) + token[end:]
 
     assert isinstance(outcome_of(damaged), RunIdentity | InvalidResumptionTokenError)
+
+
+TRACK_DATA = {"runId": "run-1", "configKey": "chat", "variationKey": "v", "version": 3, "graphKey": "desk"}
+
+
+def test_the_token_of_an_events_data_adds_to_its_run() -> None:
+    """What LaunchDarkly's newer packages hand out of a run is enough to add feedback to the run."""
+    client = RecordingClient()
+    data = {**TRACK_DATA, "modelName": "m", "providerName": "P", "environmentId": "e" * 24, "modelVersion": 2}
+
+    token = resumption_token_of(data)
+    LdAiClient(client).create_tracker(token, Context.create("user-1")).track_feedback(Feedback.POSITIVE)
+
+    assert token == encode(RunIdentity("run-1", "chat", "v", 3, "desk"))
+    assert client.metrics("run-1") == {"$ld:ai:feedback:user:positive": [1]}
+
+
+@given(identities)
+def test_the_token_of_a_trackers_own_events_is_the_trackers(identity: RunIdentity) -> None:
+    """The data of an event and the token of its run say the same."""
+    data = {name: value for name, value in zip(TRACK_DATA_NAMES, identity, strict=True) if value != ""}
+
+    assert decode(resumption_token_of(data)) == identity
+
+
+TRACK_DATA_NAMES = ("runId", "configKey", "variationKey", "version", "graphKey")
+NO_RUNS = {
+    "nothing": {},
+    "no-run-id": {**TRACK_DATA, "runId": None},
+    "empty-key": {**TRACK_DATA, "configKey": ""},
+    "number-for-a-key": {**TRACK_DATA, "configKey": 5},
+    "text-for-a-version": {**TRACK_DATA, "version": "3"},
+    "true-for-a-version": {**TRACK_DATA, "version": True},
+    "half-a-character": {**TRACK_DATA, "variationKey": "\ud800"},
+}
+
+
+@pytest.mark.parametrize("data", NO_RUNS.values(), ids=NO_RUNS)
+def test_data_that_tells_of_no_run_is_refused(data: dict[str, object]) -> None:
+    """The data is checked as a token's content is."""
+    with pytest.raises(InvalidResumptionTokenError, match=r"its (runId|configKey|version|variationKey) "):
+        resumption_token_of(data)
+
+
+def test_data_is_a_dictionary() -> None:
+    """A token, given for the data, is a mistake of the caller."""
+    with pytest.raises(TypeError, match="track_data is a dictionary, not str"):
+        resumption_token_of(resumption_token_of(TRACK_DATA))

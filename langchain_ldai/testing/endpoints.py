@@ -32,6 +32,8 @@ Change = tuple[str, Json]
 class Service(Protocol):
     """What the endpoints serve from and record to."""
 
+    environment_id: str | None
+
     def accepts_key(self, sdk_key: str | None) -> bool: ...
     def take_fault(self, path: str) -> int | None: ...
     def flag_data(self) -> Json: ...
@@ -137,6 +139,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
+        if self.server.service.environment_id is not None:
+            self.send_header("X-Ld-Envid", self.server.service.environment_id)
         self.end_headers()
         with closing(self.server.service.changes()) as changes:
             for change in changes:

@@ -32,6 +32,7 @@ class LoopbackLaunchDarkly:
         sdk_key: The only SDK key to accept; without one, any.
         port: Port to listen on; 0 for a free one.
         heartbeat: Seconds after which a stream without a change shows that it lives.
+        environment_id: Id of the environment, as SDKs are told it; without one, they are told none.
 
     Raises:
         TypeError: If a flag's value is not JSON.
@@ -45,7 +46,9 @@ class LoopbackLaunchDarkly:
         sdk_key: str | None = None,
         port: int = 0,
         heartbeat: float = HEARTBEAT_SECONDS,
+        environment_id: str | None = None,
     ) -> None:
+        self.environment_id = environment_id
         self._data = FlagData(flags)
         self._sdk_key = sdk_key
         self._port = port

@@ -189,6 +189,7 @@ def test_an_agent_graph_claims_and_repeats_as_a_run_does(
         "$ld:ai:graph:duration:total": 2,
         "$ld:ai:graph:total_tokens": 2,
         "$ld:ai:graph:path": 2,
+        "$ld:ai:graph:node": 2,
     }
 
 

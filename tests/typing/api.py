@@ -45,6 +45,12 @@ def clients_evaluate(client: LDClient, context: Context) -> None:
     assert_type(ai.agent_configs(["one", "two"], context), dict[str, LdAiAgentConfig])
     assert_type(ai.agent_graph("graph", context), LdAiAgentGraph)
     assert_type(create_chat_model(config), BaseChatModel)
+    assert_type(create_chat_model(config, allow=["base_url"], temperature=0.5), BaseChatModel)
+    assert_type(config.raw, Mapping[str, object])
+    assert_type(config.output_format, Mapping[str, object] | None)
+    assert_type(config.skills, tuple[tuple[str, int], ...])
+    assert_type(config.model.region, str)
+    assert_type(config.messages[0].blocks, tuple[Mapping[str, object], ...])
 
     LdAiClient(client, ledger="ledger.db")  # type: ignore[arg-type]
     LdAiClient(client, on_ledger_error="retry")  # type: ignore[arg-type]
