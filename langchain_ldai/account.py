@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol
 
-from langchain_ldai.boundary import Delivery
+from langchain_ldai.boundary import Delivery, Ids, Notices
+from langchain_ldai.checks import check_instance
 from langchain_ldai.claims import Claims
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import MetricSummary, Slot, TokenUsage, Value
@@ -24,7 +25,6 @@ _RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcom
 """The outcomes that are recorded, and whether as a success."""
 
 
-@runtime_checkable
 class Sealer(Protocol):
     """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
 
@@ -34,8 +34,7 @@ class Sealer(Protocol):
 
 def check_sealer(sealer: object) -> None:
     """Raise `TypeError` where something that is to seal tokens cannot."""
-    if not isinstance(sealer, Sealer):
-        raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
 class RunTracker(Protocol):
@@ -43,7 +42,8 @@ class RunTracker(Protocol):
 
     @property
     def claims(self) -> Claims | None: ...
-
+    @property
+    def notices(self) -> Notices | None: ...
     @property
     def identity(self) -> RunIdentity: ...
     @property
@@ -60,12 +60,14 @@ class Due:
 
     Args:
         tracker: Takes it.
+        ids: What the run is found by in the log.
         values: Metrics by slot.
         tool_calls: The tools that were called, by name.
         journey: The way through an agent graph.
     """
 
     tracker: RunTracker
+    ids: Ids
     values: dict[Slot, Value]
     tool_calls: Sequence[str] = ()
     journey: Journey | None = None
@@ -84,12 +86,16 @@ class Account:
     """The figures of one AI Config in one run: of the run itself, or of one of its named nodes.
 
     Args:
+        config: The AI Config that the figures are counted for, as it was given.
         tracker: Takes the metrics.
+        lc_run_id: LangChain's id of the run's root.
         duration: What is timed: the model calls, or the visits (of the root, or of the node).
         served_model: Name of the model that the AI Config serves, "" when it names none.
-        sealer: Seals the token that goes into the metadata, where one is given.
+        sealed: The sealed token, "" where the plain one is handed out.
 
     Attributes:
+        ids: What the run is found by in the log.
+        token: The resumption token that is handed out.
         marks: What the start events of the run, or of the node, carry in their metadata.
         models: The models that were called, by name.
         tools: The tools that were called before the first model call.
@@ -100,7 +106,9 @@ class Account:
     __slots__ = (
         "_first_token_known",
         "_tokens",
+        "config",
         "failed_model_calls",
+        "ids",
         "marks",
         "model_calls",
         "models",
@@ -108,6 +116,7 @@ class Account:
         "retries",
         "served_model",
         "times_visits",
+        "token",
         "tools",
         "tracker",
         "watch",
@@ -115,21 +124,24 @@ class Account:
 
     def __init__(
         self,
+        config: object,
         tracker: RunTracker,
+        lc_run_id: object,
         duration: DurationMode,
         served_model: str = "",
-        sealer: Sealer | None = None,
+        sealed: str = "",
     ) -> None:
+        self.config = config
         self.tracker = tracker
         self.served_model = served_model
-        identity, token = tracker.identity, tracker.resumption_token
-        self.marks = {
-            RESUMPTION_TOKEN_KEY: sealer.seal(token) if sealer else token,
-            RUN_ID_KEY: identity.run_id,
-            CONFIG_KEY_KEY: identity.config_key,
-        }
-        if identity.variation_key:
-            self.marks[VARIATION_KEY_KEY] = identity.variation_key
+        identity = tracker.identity
+        self.ids = Ids(lc_run_id, identity.run_id)
+        self.token = sealed or tracker.resumption_token
+        self.marks = {RESUMPTION_TOKEN_KEY: self.token, RUN_ID_KEY: identity.run_id}
+        if not sealed:
+            self.marks[CONFIG_KEY_KEY] = identity.config_key
+            if identity.variation_key:
+                self.marks[VARIATION_KEY_KEY] = identity.variation_key
         self.models: dict[str, None] = {}
         self.outcome: Outcome | None = None
         self.model_calls = 0
@@ -160,14 +172,14 @@ class Account:
         if self._first_token_known:
             return None
         self._first_token_known = True
-        return Due(self.tracker, {"time_to_first_token_ms": int((now - started) * 1000)})
+        return Due(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})
 
     def success_due(self) -> Due | None:
         """Return the outcome, where it is one that is recorded."""
         success = _RECORDED.get(self.outcome)
         if success is None or not self.model_calls:
             return None
-        return Due(self.tracker, {"success": success})
+        return Due(self.tracker, self.ids, {"success": success})
 
     def final_due(self) -> Due | None:
         """Return everything that is final once the run is closed; nothing without a model call."""
@@ -179,4 +191,4 @@ class Account:
         success = _RECORDED.get(self.outcome)
         if success is not None:
             values["success"] = success
-        return Due(self.tracker, values)
+        return Due(self.tracker, self.ids, values)

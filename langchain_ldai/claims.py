@@ -15,7 +15,7 @@ from traceback import extract_tb
 from typing import Final, Literal, Protocol, runtime_checkable
 from uuid import uuid4
 
-from langchain_ldai.boundary import Boundary
+from langchain_ldai.boundary import Boundary, Notices
 from langchain_ldai.checks import check_function, check_seconds
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.process import WORKER, is_ending, renew_in_forks
@@ -261,11 +261,12 @@ class ClaimingSend:
         claims: Where slots are claimed.
     """
 
-    __slots__ = ("_send", "claims")
+    __slots__ = ("_send", "claims", "notices")
 
     def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: Claims) -> None:
         self._send = send
         self.claims = claims
+        self.notices: Notices | None = getattr(send, "notices", None)
 
     def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
         """Deliver one event that has no slot, or whose slot has been granted."""

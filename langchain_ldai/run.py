@@ -4,11 +4,13 @@ Every method is called under the lock of the table that owns the run, and none c
 become final is returned as `Due`, to be recorded outside the lock.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from langchain_ldai.account import Account, Due
+from langchain_ldai.boundary import Ids
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome, classify
@@ -38,6 +40,7 @@ class Run:
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys.
         is_held: Whether its table still knows it.
+        opening: Held while the account of a named node is opened.
         tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
             succeeded; one that starts again before is a retry.
     """
@@ -56,6 +59,7 @@ class Run:
         "key",
         "last_event",
         "nodes",
+        "opening",
         "outcome",
         "root_run_id",
         "root_task",
@@ -83,6 +87,7 @@ class Run:
         self.sources = sources
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
+        self.opening = threading.RLock()
         self.steps: dict[object, Step | PlainStep] = {}
         self.tasks: dict[str, object] = {}
         self.last_event = 0.0
@@ -93,6 +98,18 @@ class Run:
         self.is_held = True
         self.is_ai_run = False
         self.has_tool_calls = False
+
+    @property
+    def ids(self) -> Ids:
+        """What it is found by in the log."""
+        return self.account.ids if self.account is not None else Ids(self.root_run_id)
+
+    def __str__(self) -> str:
+        counted = repr(self.account.tracker.identity.config_key) if self.account is not None else "no AI Config"
+        outcome = (
+            "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
+        )
+        return f"counted for {counted}{outcome} [{self.ids}]"
 
     def add_node(self, node: str, account: Account | None) -> None:
         """Give a named node its account, unless it has one."""
@@ -148,7 +165,9 @@ class Run:
     def tools_due(self) -> list[Due]:
         """Return the tool calls that came before the first model call."""
         self.has_tool_calls = False
-        found = [Due(account.tracker, {}, account.tools) for account in self.accounts if account.tools]
+        found = [
+            Due(account.tracker, account.ids, {}, account.tools) for account in self.accounts if account.tools
+        ]
         for account in self.accounts:
             account.tools = []
         return found
