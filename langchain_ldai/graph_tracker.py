@@ -90,10 +90,8 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         Raises:
             TypeError: If it is no `TokenUsage`.
         """
-        if usage is not None:
-            check_usage(usage)
-        if usage:
-            self._track("track_total_tokens", "tokens", usage)
+        if usage is not None and (known := check_usage(usage)):
+            self._track("track_total_tokens", "tokens", known)
 
     def track_path(self, keys: Iterable[str]) -> None:
         """Record the nodes that the run visited, by their keys and in order, once."""
