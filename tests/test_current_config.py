@@ -74,7 +74,7 @@ async def test_a_root_lambda_gets_it(call: Call, edited: Edited) -> None:
 
     def answer(question: str, config: RunnableConfig) -> str:
         seen.append(LdAiHandler.current_config(config))
-        return ScriptedChat().invoke(question).text
+        return str(ScriptedChat().invoke(question).content)
 
     await run(call, RunnableLambda(answer), "How?", {"callbacks": [LdAiHandler(edited)]})
 

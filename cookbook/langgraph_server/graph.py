@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, MessagesState, StateGraph
 from ldclient import Context
 
@@ -39,9 +40,11 @@ def config_for(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
 handler = LdAiHandler(config_for, run_ids=lambda metadata: metadata.get("run_id"))
 
 
-async def answer(state: MessagesState) -> dict[str, object]:
-    """Answer the last message."""
-    return {"messages": [await LocalModel(model="local-parrot").ainvoke(state["messages"])]}
+async def answer(state: MessagesState, config: RunnableConfig) -> dict[str, object]:
+    """Answer the last message as the AI Config says that the run is counted for."""
+    served = LdAiHandler.current_config(config)
+    model = LocalModel(model=served.model.name)
+    return {"messages": [await model.ainvoke([*served.to_messages(), *state["messages"]])]}
 
 
 builder = StateGraph(MessagesState)
