@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from langchain_core.language_models import BaseChatModel
@@ -84,12 +84,6 @@ def counted_for_user(config: dict[str, Any], request: Request) -> dict[str, Any]
     return {**for_user(config, request), "callbacks": [handler]}
 
 
-class Question(TypedDict):
-    """What the chain answers."""
-
-    question: str
-
-
 class TokensInHeaders:
     """Adds the tokens of the runs that end before the response starts to its headers."""
 
@@ -128,7 +122,7 @@ def close() -> None:
 def serve(model: BaseChatModel) -> FastAPI:
     """Return an application that answers questions with a model, under the name that the AI Config has for it."""
 
-    def served(question: Question, config: RunnableConfig) -> Runnable[Question, BaseMessage]:
+    def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], BaseMessage]:
         """Return the prompt and model of the AI Config that the run is counted for."""
         counted_for = LdAiHandler.current_config(config)
         prompt = ChatPromptTemplate.from_messages([*counted_for.to_messages(), ("user", "{question}")])
