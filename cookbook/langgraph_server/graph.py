@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_config
 from langgraph.graph import START, MessagesState, StateGraph
 from ldclient import Context
 
@@ -40,9 +40,9 @@ def config_for(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
 handler = LdAiHandler(config_for, run_ids=lambda metadata: metadata.get("run_id"))
 
 
-async def answer(state: MessagesState, config: RunnableConfig) -> dict[str, object]:
-    """Answer the last message as the AI Config says that the run is counted for."""
-    served = LdAiHandler.current_config(config)
+async def answer(state: MessagesState) -> dict[str, object]:
+    """Answer the last message with the prompt and model of the AI Config that the run is counted for."""
+    served = LdAiHandler.current_config(get_config())
     model = LocalModel(model=served.model.name)
     return {"messages": [await model.ainvoke([*served.to_messages(), *state["messages"]])]}
 
