@@ -145,7 +145,7 @@ class Slow(MemoryLedger):
             raise ConnectionError
         return super().claim(run, slots, claimant)
 
-ledger, client = Slow(), RecordingClient()
+ledger, client = Slow(), RecordingClient({"support-bot": {"_ldMeta": {"enabled": True}}})
 ai = LdAiClient(client, ledger=ledger)
 atexit.register(lambda: print(*sorted(client.metrics(tracker.run_id))))
 user = Context.create("user-1")

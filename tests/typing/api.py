@@ -45,6 +45,8 @@ def clients_evaluate(client: LDClient, context: Context) -> None:
     assert_type(ai.agent_configs(["one", "two"], context), dict[str, LdAiAgentConfig])
     assert_type(ai.agent_graph("graph", context), LdAiAgentGraph)
     assert_type(create_chat_model(config), BaseChatModel)
+    with client, LdAiClient(client) as within:
+        assert_type(within, LdAiClient)
 
     LdAiClient(client, ledger="ledger.db")  # type: ignore[arg-type]
     LdAiClient(client, on_ledger_error="retry")  # type: ignore[arg-type]
@@ -61,6 +63,8 @@ async def asynchronous_clients_are_awaited(client: AsyncLDClient, context: Conte
     assert_type(await ai.completion_config("chat", context), LdAiCompletionConfig)
     assert_type(await ai.agent_graph("graph", context), LdAiAgentGraph)
     assert_type(await ai.close(), bool)
+    async with client, AsyncLdAiClient(client) as within:
+        assert_type(within, AsyncLdAiClient)
 
 
 def handlers_take_configs(config: LdAiCompletionConfig, graph: LdAiAgentGraph) -> None:
