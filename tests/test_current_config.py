@@ -263,11 +263,13 @@ async def test_of_several_handlers_the_first_that_counts_the_run_wins(edited: Ed
 
 
 async def test_there_is_none_outside_a_run(edited: Edited) -> None:
-    """Nor where the function gave none, with a mere list of handlers, or once the run has ended."""
+    """Nor where the function gave none, with a mere list of handlers, or once the run has ended, well or not."""
     seen: list[RunnableConfig] = []
-    keep = RunnableLambda(lambda value, config: seen.append(config))
+    keep = RunnableLambda(lambda value, config: seen.append(config) or 1 / value)
     handler = LdAiHandler(edited)
     keep.invoke(1, {"callbacks": [handler]})
+    with pytest.raises(ZeroDivisionError):
+        keep.invoke(0, {"callbacks": [handler]})
     found: list[object] = []
     look = RunnableLambda(lambda value, config: found.append(LdAiHandler.current_config(config)))
     look.invoke(1, {"callbacks": [LdAiHandler(lambda metadata: None)]})
@@ -275,7 +277,7 @@ async def test_there_is_none_outside_a_run(edited: Edited) -> None:
 
     configs: list[RunnableConfig] = [{}, {"callbacks": [handler]}, {"callbacks": None}, *seen]
 
-    assert [LdAiHandler.current_config(config) for config in configs] + found == [None] * 6
+    assert [LdAiHandler.current_config(config) for config in configs] + found == [None] * 7
 
 
 async def test_a_model_call_that_is_the_root_has_none_beside_it(edited: Edited) -> None:

@@ -18,6 +18,7 @@ from langchain_ldai import (
     LdAiHandler,
     LdAiJudgeConfigDefault,
 )
+from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.support.chains import QUESTION, chain
 from tests.support.told import told, write_with
@@ -102,7 +103,11 @@ def test_a_plain_flag_in_place_of_an_ai_config_is_told(caplog: pytest.LogCapture
     assert "'colours' has no `_ldMeta`" in message
 
 
-@pytest.mark.parametrize("make", [LdAiClient, LDAIClient], ids=["ours", "official"])
+@pytest.mark.parametrize(
+    "make",
+    [LdAiClient, lambda client: LdAiClient(client, ledger=MemoryLedger()), LDAIClient],
+    ids=["ours", "with a ledger", "official"],
+)
 def test_a_run_that_is_counted_for_a_disabled_config_is_told_once(
     make: Callable[[RecordingClient], LdAiClient | LDAIClient], caplog: pytest.LogCaptureFixture
 ) -> None:
