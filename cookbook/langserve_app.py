@@ -26,8 +26,10 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langserve import add_routes
 from ldclient import Context
 from starlette.concurrency import run_in_threadpool
@@ -97,7 +99,7 @@ class TokensInHeaders:
                     headers = MutableHeaders(scope=message)
                     for run in runs:
                         headers.append("X-LDAI-Run-Id", run.run_id)
-                        headers.append("X-LDAI-Resumption-Token", sealer.seal(run.resumption_token))
+                        headers.append("X-LDAI-Resumption-Token", run.resumption_token)
                 await send(message)
 
             await self.app(scope, receive, send_with_tokens)
@@ -118,8 +120,15 @@ def close() -> None:
 
 
 def serve(model: BaseChatModel) -> FastAPI:
-    """Return an application that answers questions with a model."""
-    chain = ChatPromptTemplate.from_messages([("user", "{question}")]) | model | StrOutputParser()
+    """Return an application that answers questions with a model, under the name that the AI Config has for it."""
+
+    def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], BaseMessage]:
+        """Return the prompt and model of the AI Config that the run is counted for."""
+        counted_for = LdAiHandler.current_config(config)
+        prompt = ChatPromptTemplate.from_messages([*counted_for.to_messages(), ("user", "{question}")])
+        return prompt | model.bind(model=counted_for.model.name)
+
+    chain = RunnableLambda(served) | StrOutputParser()
     app = FastAPI(lifespan=lifespan)
     app.add_middleware(TokensInHeaders)
     app.router.routes.extend(

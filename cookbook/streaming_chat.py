@@ -5,24 +5,35 @@ python cookbook/streaming_chat.py
 
 import asyncio
 
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
 from local_model import LocalModel
 
-SUPPORT = {"_ldMeta": {"enabled": True, "variationKey": "friendly"}, "model": {"name": "local-parrot"}}
+SUPPORT = {
+    "_ldMeta": {"enabled": True, "variationKey": "friendly"},
+    "model": {"name": "local-parrot"},
+    "messages": [{"role": "system", "content": "You help {{ldctx.key}} with the kettle."}],
+}
 
 client = RecordingClient({"support-bot": SUPPORT})  # in production: ldclient.LDClient(...)
 ai = LdAiClient(client)
 handler = LdAiHandler(lambda metadata: ai.completion_config("support-bot", Context.create(metadata["user_id"])))
-chain = (
-    ChatPromptTemplate.from_messages([("user", "{question}")])
-    | LocalModel(model="local-parrot")
-    | StrOutputParser()
-)
+
+
+def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], AIMessage]:
+    """Return prompt and model of the AI Config that the run is counted for; to evaluate again may give another."""
+    counted_for = LdAiHandler.current_config(config)
+    prompt = ChatPromptTemplate.from_messages([*counted_for.to_messages(), ("user", "{question}")])
+    return prompt | LocalModel(model=counted_for.model.name)
+
+
+chain = RunnableLambda(served) | StrOutputParser()
 
 
 async def answer(user_id: str, question: str) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol
 
-from langchain_ldai.boundary import Delivery
+from langchain_ldai.boundary import Delivery, Ids, Notices
+from langchain_ldai.checks import check_instance
 from langchain_ldai.claims import Claims
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import MetricSummary, Slot, TokenUsage, Value
@@ -25,7 +26,6 @@ _RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcom
 """The outcomes that are recorded, and whether as a success."""
 
 
-@runtime_checkable
 class Sealer(Protocol):
     """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
 
@@ -35,8 +35,7 @@ class Sealer(Protocol):
 
 def check_sealer(sealer: object) -> None:
     """Raise `TypeError` where something that is to seal tokens cannot."""
-    if not isinstance(sealer, Sealer):
-        raise TypeError(f"sealer has seal() and unseal(), as TokenSealer has; {type(sealer).__name__} has not")
+    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
 class RunTracker(Protocol):
@@ -44,7 +43,8 @@ class RunTracker(Protocol):
 
     @property
     def claims(self) -> Claims | None: ...
-
+    @property
+    def notices(self) -> Notices | None: ...
     @property
     def identity(self) -> RunIdentity: ...
     @property
@@ -61,12 +61,14 @@ class Due:
 
     Args:
         tracker: Takes it.
+        ids: What the run is found by in the log.
         values: Metrics by slot.
         tool_calls: The keys of the tools that were called.
         journey: The way through an agent graph.
     """
 
     tracker: RunTracker
+    ids: Ids
     values: dict[Slot, Value]
     tool_calls: Sequence[str] = ()
     journey: Journey | None = None
@@ -85,13 +87,17 @@ class Account:
     """The figures of one AI Config in one run: of the run itself, or of one of its named nodes.
 
     Args:
+        config: The AI Config that the figures are counted for, as it was given.
         tracker: Takes the metrics.
+        lc_run_id: LangChain's id of the run's root.
         duration: What is timed: the model calls, or the visits (of the root, or of the node).
         served_model: Name of the model that the AI Config serves, "" when it names none.
-        sealer: Seals the token that goes into the metadata, where one is given.
+        sealed: The sealed token, "" where the plain one is handed out.
         tool_keys: LaunchDarkly's keys of the tools that the AI Config serves, by the tools' names.
 
     Attributes:
+        ids: What the run is found by in the log.
+        token: The resumption token that is handed out.
         marks: What the start events of the run, or of the node, carry in their metadata.
         models: The models that were called, by name.
         tools: The keys of the tools that were called before the first model call.
@@ -102,7 +108,9 @@ class Account:
     __slots__ = (
         "_first_token_known",
         "_tokens",
+        "config",
         "failed_model_calls",
+        "ids",
         "marks",
         "model_calls",
         "models",
@@ -110,6 +118,7 @@ class Account:
         "retries",
         "served_model",
         "times_visits",
+        "token",
         "tool_keys",
         "tools",
         "tracker",
@@ -118,23 +127,26 @@ class Account:
 
     def __init__(
         self,
+        config: object,
         tracker: RunTracker,
+        lc_run_id: object,
         duration: DurationMode,
         served_model: str = "",
-        sealer: Sealer | None = None,
+        sealed: str = "",
         tool_keys: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.config = config
         self.tracker = tracker
         self.served_model = served_model
         self.tool_keys = tool_keys
-        identity, token = tracker.identity, tracker.resumption_token
-        self.marks = {
-            RESUMPTION_TOKEN_KEY: sealer.seal(token) if sealer else token,
-            RUN_ID_KEY: identity.run_id,
-            CONFIG_KEY_KEY: identity.config_key,
-        }
-        if identity.variation_key:
-            self.marks[VARIATION_KEY_KEY] = identity.variation_key
+        identity = tracker.identity
+        self.ids = Ids(lc_run_id, identity.run_id)
+        self.token = sealed or tracker.resumption_token
+        self.marks = {RESUMPTION_TOKEN_KEY: self.token, RUN_ID_KEY: identity.run_id}
+        if not sealed:
+            self.marks[CONFIG_KEY_KEY] = identity.config_key
+            if identity.variation_key:
+                self.marks[VARIATION_KEY_KEY] = identity.variation_key
         self.models: dict[str, None] = {}
         self.outcome: Outcome | None = None
         self.model_calls = 0
@@ -165,14 +177,14 @@ class Account:
         if self._first_token_known:
             return None
         self._first_token_known = True
-        return Due(self.tracker, {"time_to_first_token_ms": int((now - started) * 1000)})
+        return Due(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})
 
     def success_due(self) -> Due | None:
         """Return the outcome, where it is one that is recorded."""
         success = _RECORDED.get(self.outcome)
         if success is None or not self.model_calls:
             return None
-        return Due(self.tracker, {"success": success})
+        return Due(self.tracker, self.ids, {"success": success})
 
     def final_due(self) -> Due | None:
         """Return everything that is final once the run is closed; nothing without a model call."""
@@ -184,4 +196,4 @@ class Account:
         success = _RECORDED.get(self.outcome)
         if success is not None:
             values["success"] = success
-        return Due(self.tracker, values)
+        return Due(self.tracker, self.ids, values)

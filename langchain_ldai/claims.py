@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Final, Literal, Protocol, runtime_checkable
 
+from langchain_ldai.boundary import Notices
 from langchain_ldai.checks import check_function, check_seconds
 from langchain_ldai.claim_queue import Claim, ClaimQueue, queues
 
@@ -119,11 +120,12 @@ class ClaimingSend:
         claims: Where slots are claimed.
     """
 
-    __slots__ = ("_send", "claims")
+    __slots__ = ("_send", "claims", "notices")
 
     def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: Claims) -> None:
         self._send = send
         self.claims = claims
+        self.notices: Notices | None = getattr(send, "notices", None)
 
     def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
         """Deliver one event that has no slot, or whose slot has been granted."""

@@ -3,10 +3,13 @@
 import asyncio
 import inspect
 from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, Self
 
-from ldclient import Context, LDClient
+from ldclient import Context
 
 from langchain_ldai import events
+from langchain_ldai.checks import is_async
 from langchain_ldai.claims import Ledger, OnLedgerError, claims_in, wait_for_all
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
@@ -29,9 +32,14 @@ from langchain_ldai.interpolation import as_written, renderer
 from langchain_ldai.loop_sink import LoopSink
 from langchain_ldai.slots import Send
 
+LEAVING_SECONDS: Final = 5.0
+"""How long the end of a client's `with` block waits for its ledger."""
+
 
 class LdAiClient(AiClient):
     """Evaluates AI Configs with a synchronous LaunchDarkly client.
+
+    In a `with` statement, the end of its block does what `close(5)` does.
 
     Args:
         client: An `ldclient.LDClient`, or anything with its `variation` and `track`. It stays the
@@ -59,9 +67,9 @@ class LdAiClient(AiClient):
         environment_id: str | None = None,
     ) -> None:
         _check_client(client, "LDClient")
-        if inspect.iscoroutinefunction(getattr(client, "variation", None)):
+        if is_async(client.variation):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        super().__init__(client, claims_in(ledger, on_ledger_error, ledger_timeout), client, environment_id)
+        super().__init__(client, client, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -168,11 +176,25 @@ class LdAiClient(AiClient):
         return self._evaluate(self._judge(event, key, context, default, as_written))
 
     def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
-        return call.read(self._flags.variation(call.key, call.context, call.fallback))
+        value = self._flags.variation(call.key, call.context, call.fallback)
+        if value is call.fallback:
+            asked = getattr(self._flags, "is_initialized", None)
+            self._nothing_served(call, asked() if asked is not None else True)
+        return call.read(value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
     """Evaluates AI Configs with an asynchronous LaunchDarkly client; each call is as in `LdAiClient`.
+
+    In an `async with` statement, the end of its block does what `close(5)` does.
 
     Args:
         client: An `ldclient.AsyncLDClient`, or anything with its `variation` and `track`. It stays the
@@ -193,10 +215,10 @@ class AsyncLdAiClient(AiClient):
         environment_id: str | None = None,
     ) -> None:
         _check_client(client, "AsyncLDClient")
-        if isinstance(client, LDClient):
-            raise TypeError("an LDClient is synchronous: use LdAiClient, or give an AsyncLDClient")
+        if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
+            raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
         self._events = LoopSink(client)
-        super().__init__(self._events, claims_in(ledger, on_ledger_error, ledger_timeout), client, environment_id)
+        super().__init__(client, self._events, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
         self._flags = client
 
     def _sender(self, context: Context) -> Send:
@@ -275,11 +297,28 @@ class AsyncLdAiClient(AiClient):
         return await self._evaluate(self._judge(event, key, context, default, as_written))
 
     async def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
-        return call.read(await self._flags.variation(call.key, call.context, call.fallback))
+        value = await self._flags.variation(call.key, call.context, call.fallback)
+        if value is call.fallback:
+            asked = getattr(self._flags, "is_initialized", None)
+            is_initialized = asked() if asked is not None else True
+            if inspect.isawaitable(is_initialized):
+                is_initialized = await is_initialized
+            self._nothing_served(call, is_initialized)
+        return call.read(value)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:
-    if not (hasattr(client, "variation") and hasattr(client, "track")):
-        raise TypeError(
-            f"a client is an ldclient.{expected}, or has its variation() and track(), not {type(client).__name__}"
-        )
+    given = f"the class {client.__name__}" if isinstance(client, type) else type(client).__name__
+    has_methods = all(callable(getattr(client, name, None)) for name in ("variation", "track"))
+    if isinstance(client, type) or not has_methods:
+        raise TypeError(f"a client is an ldclient.{expected}, or has its variation() and track(), not {given}")
+    if is_async(getattr(client, "track", None)):
+        raise TypeError(f"a client's track() delivers at once; that of {given} would never be awaited")

@@ -11,11 +11,11 @@ class LedgerUnavailableError(Exception):
     """A metric was dropped, because the ledger in which to claim it could not be reached in time."""
 
 
-class NoAiConfigError(TypeError):
-    """A function that was to give an AI Config gave something else, which the message says."""
+class WrongResultError(TypeError):
+    """A function or method of the caller's returned something else than it should, which the message says."""
 
 
 def without_message(error: BaseException) -> str:
     """Return an exception's type and traceback for a log, without its message, which may quote a prompt."""
-    said = f": {error}" if isinstance(error, NoAiConfigError) else ""  # our own, which quotes nothing
+    said = f": {error}" if isinstance(error, WrongResultError) else ""  # our own, which quotes nothing
     return "".join([type(error).__name__, said, "\n", *traceback.format_tb(error.__traceback__)]).rstrip()

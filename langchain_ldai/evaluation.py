@@ -2,19 +2,22 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
+from ldclient.interfaces import DataSourceState
 
 from langchain_ldai import events
+from langchain_ldai.boundary import Notices
+from langchain_ldai.checks import is_async
 from langchain_ldai.claims import ClaimingSend, Claims, Ledger, OnLedgerError, claims_in
 from langchain_ldai.config import LdAiAgentConfig, LdAiCompletionConfig, LdAiConfig, LdAiJudgeConfig
 from langchain_ldai.defaults import (
@@ -46,6 +49,25 @@ _AiConfigT = TypeVar("_AiConfigT", bound=LdAiConfig)
 Variables = Mapping[str, object] | None
 _Parse = Callable[[str, Payload, Send, Render], _AiConfigT]
 
+_NOTHING_SERVED: Final = (
+    "LaunchDarkly serves nothing for %s %r, %s: is the key right, and is targeting on in this environment?"
+)
+_NOT_INITIALIZED: Final = (
+    "%r is asked for, or counted, while the LaunchDarkly client has not been initialised: AI Configs are the "
+    "defaults, and metrics may be lost. Check the SDK key and the network; an AsyncLDClient needs "
+    "`await client.start()` first"
+)
+_OFFLINE: Final = (
+    "%r is asked for, or counted, while the LaunchDarkly client is offline: AI Configs are the defaults, and no "
+    "metric is sent. Without `offline=True` in its configuration it asks LaunchDarkly"
+)
+_CLOSED: Final = (
+    "%r is counted while the LaunchDarkly client is closed, or has given up on a wrong SDK key: its metrics are "
+    "lost. Close the client after the last run; `postfork()` opens an LDClient again"
+)
+_NO_META: Final = (
+    "AI Config %r has no `_ldMeta`, and so is disabled: is the key that of an AI Config, and not of another flag?"
+)
 _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
 
 
@@ -71,12 +93,23 @@ class AsyncFlagClient(EventSink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evaluation(Generic[ConfigT]):
-    """An evaluation prepared up to the question to LaunchDarkly, and how to read the answer."""
+    """An evaluation prepared up to the question to LaunchDarkly, and how to read the answer.
+
+    Args:
+        key: Key of the AI Config, or of the agent graph.
+        context: Whom it is for.
+        fallback: What LaunchDarkly's client returns where nothing is served.
+        read: Reads the answer.
+        what: What the key is of.
+        has_default: Whether the caller gave a default.
+    """
 
     key: str
     context: Context
     fallback: Payload
     read: Callable[[object], ConfigT]
+    what: str = "AI Config"
+    has_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +168,61 @@ def _environment_of(client: object, environment_id: str | None) -> _Environment:
     return shared
 
 
+class ContextSend:
+    """Delivers the events of one context, and looks each time whether the client still takes them.
+
+    Args:
+        context: Whom the events are counted for.
+        track: Takes them.
+        environment: Which LaunchDarkly environment the events come from.
+        look: Says once where the client takes none; `None` for a client that cannot tell.
+        notices: What the client has logged.
+    """
+
+    __slots__ = ("_context", "_environment", "_look", "_track", "notices")
+
+    def __init__(
+        self,
+        context: Context,
+        track: Callable[..., None],
+        environment: _Environment,
+        look: Callable[[Mapping[str, object]], None] | None,
+        notices: Notices,
+    ) -> None:
+        self._context = context
+        self._track = track
+        self._environment = environment
+        self._look = look
+        self.notices = notices
+
+    def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
+        """Deliver one event."""
+        if self._look is not None:
+            self._look(data)
+        if self._environment.id:
+            data = {**data, events.ENVIRONMENT_ID: self._environment.id}
+        self._track(event_name, self._context, data, metric_value)
+
+
 class AiClient:
     """What both clients do around the evaluation of a flag.
 
     Args:
-        sink: Where the events go.
-        claims: Where the slots of trackers are claimed.
-        client: LaunchDarkly's client.
+        client: The LaunchDarkly client, which is asked how it is.
+        sink: Takes the events.
+        claims: Where slots are claimed.
         environment_id: See `LdAiClient`.
     """
 
-    def __init__(self, sink: EventSink, claims: Claims | None, client: object, environment_id: str | None) -> None:
+    def __init__(self, client: object, sink: EventSink, claims: Claims | None, environment_id: str | None) -> None:
         if not isinstance(environment_id, str | None):
             raise TypeError(f"environment_id is a str, not {type(environment_id).__name__}")
+        self._client: Any = client
         self._sink = sink
         self._claims = claims
         self._all_claims = WeakSet([claims] if claims else [])  # with those of the clients that `with_ledger` gave
         self._environment = _environment_of(client, environment_id)
+        self._notices = Notices()
         info = {
             "aiSdkName": "langchain-ldai",
             "aiSdkVersion": version("langchain-ldai"),
@@ -200,14 +271,53 @@ class AiClient:
 
     def _sender(self, context: Context) -> Send:
         check_context(context)
-        track, environment = self._sink.track, self._environment
-
-        def send(event_name: str, data: Mapping[str, object], metric_value: float) -> None:
-            if environment.id:
-                data = {**data, events.ENVIRONMENT_ID: environment.id}
-            track(event_name, context, data, metric_value)
-
+        look = self._look if hasattr(self._client, "data_source_status_provider") else None
+        send = ContextSend(context, self._sink.track, self._environment, look, self._notices)
         return ClaimingSend(send, self._claims) if self._claims else send
+
+    def _look(self, data: Mapping[str, object]) -> None:
+        """Say once that the LaunchDarkly client is closed, or has not been initialised, where an event is sent."""
+        key = data.get(events.CONFIG_KEY) or data.get(events.GRAPH_KEY)
+        state = getattr(getattr(self._client.data_source_status_provider, "status", None), "state", None)
+        if state is DataSourceState.OFF:
+            self._tell("closed", logging.WARNING, _CLOSED, key)
+        elif state is DataSourceState.INITIALIZING:
+            asked = getattr(self._client, "is_initialized", None)
+            if self._is_offline():
+                self._tell("offline", logging.INFO, _OFFLINE, key)
+            elif asked is None or is_async(asked) or not asked():
+                self._tell("not initialized", logging.WARNING, _NOT_INITIALIZED, key)
+
+    def _is_offline(self) -> bool:
+        asked = getattr(self._client, "is_offline", None)
+        return asked is not None and asked() is True
+
+    def _nothing_served(self, call: Evaluation[ConfigT], is_initialized: object) -> None:
+        """Say once for each key that LaunchDarkly serves nothing for it, and why that may be."""
+        level = logging.INFO if call.has_default else logging.WARNING
+        instead = "the default is used" if call.has_default else "it is disabled, as no default was given"
+        if self._is_offline():
+            self._tell("offline", level, _OFFLINE, call.key)
+        elif is_initialized is False:
+            self._tell("not initialized", logging.WARNING, _NOT_INITIALIZED, call.key)
+        elif not call.context.valid:
+            message = "%s %r is asked for a context that is invalid (%s), %s"
+            self._tell(("context", call.key), level, message, call.what, call.key, call.context.error, instead)
+        else:
+            # A run of it is not told of once more by a handler, as one of a disabled AI Config.
+            kind = ("default" if call.has_default else "disabled", call.key)
+            self._tell(kind, level, _NOTHING_SERVED, call.what, call.key, instead)
+
+    def _left(self, is_done: bool) -> None:
+        """Say, where that is so, that the end of the client's block has not waited for everything."""
+        if not is_done:
+            _log.warning(
+                "Claims still wait for the ledger at the end of the client's block: their metrics are lost if the "
+                "LaunchDarkly client is closed before they are granted. `close(timeout)` waits for longer"
+            )
+
+    def _tell(self, kind: Hashable, level: int, message: str, *args: object) -> None:
+        self._notices.once(_log, level, kind, message, *args)
 
     def _completion(
         self,
@@ -270,7 +380,7 @@ class AiClient:
             )
             return GraphEvaluation(graph, tuple(nodes))
 
-        return Evaluation(key, context, {}, read)
+        return Evaluation(key, context, {}, read, "agent graph")
 
     def _judge(
         self,
@@ -299,11 +409,13 @@ class AiClient:
         fallback, send = default.to_payload(), self._sender(context)
 
         def read(value: object) -> _AiConfigT:
+            if isinstance(value, Mapping) and "_ldMeta" not in value:
+                self._tell(("no _ldMeta", key), logging.WARNING, _NO_META, key)
             payload = usable(value, kind.mode, key, fallback)
             config = parse(key, payload, send, render)
             return replace(config, raw=FrozenDict()) if payload is fallback else config
 
-        return Evaluation(key, context, fallback, read)
+        return Evaluation(key, context, fallback, read, has_default=given is not None)
 
 
 def judge_renderer(key: str, context: Context, variables: Variables) -> Render:

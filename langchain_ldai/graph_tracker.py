@@ -95,10 +95,8 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         Raises:
             TypeError: If it is no `TokenUsage`.
         """
-        if usage is not None:
-            check_usage(usage)
-        if usage:
-            self._track("track_total_tokens", "tokens", usage)
+        if usage is not None and (known := check_usage(usage)):
+            self._track("track_total_tokens", "tokens", known)
 
     def track_path(self, keys: Iterable[str]) -> None:
         """Record the nodes that the run visited, by their keys and in order, once."""
@@ -140,7 +138,7 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         for deliver, parts in self.take_missing(values):
             deliver(*parts)
 
-    def record_visits(self, keys: Iterable[str]) -> None:
+    def track_visits(self, keys: Iterable[str]) -> None:
         """Record the path, unless it has been recorded, and with it each visit as an event of its own."""
         for deliver, parts in self.take_missing({"path": _Visits(keys)}):
             deliver(*parts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_ldai.account import DurationMode, Sealer
+from langchain_ldai.account import Account, DurationMode, Sealer
 from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.checks import check_count, check_function, check_seconds
@@ -55,8 +55,9 @@ class LdAiHandler(BaseCallbackHandler):
         run_ids: Where a run's `runId` comes from: "new" for a new one, "root" for the id of the run's root in
             LangChain, or a function from the metadata of the root, or node, to an id (`None`: a new one). A
             server that repeats a run, in whichever process, then repeats its id.
-        sealer: A `TokenSealer`: the token in the metadata is sealed, for those whom one does not trust, and
-            `resume` takes a sealed one.
+        sealer: A `TokenSealer`: the tokens that are handed out, in the metadata and in reports, are sealed, for
+            those whom one does not trust, and `resume` takes a sealed one. The metadata then has no keys. Trackers
+            inside the process keep the plain token.
         max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
         run_timeout: Seconds without a start or an end in it after which a run is closed as abandoned.
 
@@ -82,11 +83,11 @@ class LdAiHandler(BaseCallbackHandler):
         run_timeout: float = 3600.0,
     ) -> None:
         needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
-        check_sources(config, {} if nodes is None else nodes, needed_for)
-        check_function("on_run_end", on_run_end)
+        self._boundary = Boundary(self._run_id_of)
+        check_sources(config, {} if nodes is None else nodes, needed_for, self._boundary)
+        check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
-        self._boundary = Boundary()
         self._openings = Openings(self._boundary, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
@@ -119,25 +120,44 @@ class LdAiHandler(BaseCallbackHandler):
                 collectors.reset(token)
 
     @staticmethod
+    def current_config(runnable_config: RunnableConfig) -> Any:  # noqa: ANN401  of whatever make it was given
+        """Return the AI Config that the run, or named node, in progress is counted for; `None` outside one.
+
+        It was evaluated once for the run: what builds its prompt and its model from it serves what is counted.
+
+        Args:
+            runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
+                `langgraph.config.get_config()`, as in middleware.
+
+        Returns:
+            The very object that the handler was given, or that its function returned, also where that is one of
+            the official package. In a run of an agent graph there is one only in the agents' nodes: the agent's.
+
+        Raises:
+            TypeError: If it is no such config.
+        """
+        account = _current_account(runnable_config)
+        return None if account is None else account.config
+
+    @staticmethod
     def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
         """Return the tracker of the run, or named node, in progress; `None` outside one.
 
         Args:
-            runnable_config: The config that a node, a tool or a `RunnableLambda` was called with.
+            runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
+                `langgraph.config.get_config()`, as in middleware.
 
         Returns:
             The tracker to record on; with an AI Config of the official package, that package's. In a run of an
             agent graph there is one only in the agents' nodes.
+
+        Raises:
+            TypeError: If it is no such config.
         """
-        manager = runnable_config.get("callbacks")
-        parent = getattr(manager, "parent_run_id", None)
-        for handler in getattr(manager, "handlers", ()):
-            scope = handler._table.scope_of(key_of(parent)) if isinstance(handler, LdAiHandler) else None
-            if scope is not None and scope.account is not None and scope.run.ended_at is None:
-                tracker = scope.account.tracker
-                is_graphs = isinstance(tracker, GraphRunTracker)
-                return None if is_graphs else cast(LdAiConfigTracker, getattr(tracker, "original", tracker))
-        return None
+        account = _current_account(runnable_config)
+        if account is None:
+            return None
+        return cast(LdAiConfigTracker, getattr(account.tracker, "original", account.tracker))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Close the runs that have ended but wait for a model call, and those silent for too long.
@@ -155,6 +175,19 @@ class LdAiHandler(BaseCallbackHandler):
     def open_runs(self) -> int:
         """How many runs the handler holds: those open, and of those that ended which may get more."""
         return len(self._table)
+
+    def _account_at(self, lc_run_id: object) -> Account | None:
+        """Return the account of the run, or named node, that a step of LangChain's is in; `None` after its end."""
+        scope, _ = self._table.nearest(key_of(lc_run_id))
+        return scope.account if scope is not None and scope.run.ended_at is None else None
+
+    def _run_id_of(self, lc_run_id: object) -> str | None:
+        """Return LaunchDarkly's id of the run that a step is in, for the log; `None` where there is none."""
+        try:
+            account = self._account_at(lc_run_id)
+        except TypeError:  # what is no id has no run
+            return None
+        return account.ids.run_id if account is not None else None
 
     # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
 
@@ -174,7 +207,7 @@ class LdAiHandler(BaseCallbackHandler):
         """Open a run, or note a step of one, which may be a decision model's call."""
         if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
             start = self._recorder.start_decision
-            self._boundary.run(run_id, start, run_type, run_id, parent_run_id, metadata, tags)
+            self._boundary.event(run_id, start, run_type, run_id, parent_run_id, metadata, tags)
         else:
             self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
 
@@ -233,7 +266,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a tool call."""
-        self._boundary.run(
+        self._boundary.event(
             run_id, self._recorder.start_tool, (serialized, name), run_id, parent_run_id, metadata, tags
         )
 
@@ -249,14 +282,14 @@ class LdAiHandler(BaseCallbackHandler):
     ) -> None:
         """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
-            self._boundary.run(run_id, self._recorder.chunk, run_id, step, carries_content, token, chunk)
+            self._boundary.event(run_id, self._recorder.chunk, run_id, step, carries_content, token, chunk)
 
     def on_stream_event(
         self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
-            self._boundary.run(run_id, self._recorder.chunk, run_id, step, event_carries_content, event)
+            self._boundary.event(run_id, self._recorder.chunk, run_id, step, event_carries_content, event)
 
     def on_llm_end(
         self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
@@ -304,7 +337,7 @@ class LdAiHandler(BaseCallbackHandler):
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""
-        self._boundary.run(run_id, self._recorder.retried, run_id)
+        self._boundary.event(run_id, self._recorder.retried, run_id)
 
     def __copy__(self) -> LdAiHandler:
         return self
@@ -317,3 +350,20 @@ class LdAiHandler(BaseCallbackHandler):
             "LdAiHandler holds the open runs of its process and cannot be pickled; "
             "make one in the process that runs the chain and pass it in callbacks=[...]"
         )
+
+
+def _current_account(runnable_config: RunnableConfig) -> Account | None:
+    """Return the account that a runnable's config leads to, of the first handler that counts its run."""
+    if not isinstance(runnable_config, Mapping):
+        raise TypeError(
+            f"not {type(runnable_config).__name__}: pass the config that the node or tool was called with, "
+            "or langgraph.config.get_config()"
+        )
+    manager = runnable_config.get("callbacks")
+    parent = getattr(manager, "parent_run_id", None)
+    for handler in getattr(manager, "handlers", ()) if parent is not None else ():
+        account_at = getattr(handler, "_account_at", None)
+        account: Account | None = account_at(parent) if account_at is not None else None
+        if account is not None:
+            return None if isinstance(account.tracker, GraphRunTracker) else account
+    return None

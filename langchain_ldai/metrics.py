@@ -81,7 +81,7 @@ class AiMetrics:
         if self.duration_ms is not None:
             object.__setattr__(self, "duration_ms", whole_milliseconds(self.duration_ms))
         if self.tokens is not None:
-            check_usage(self.tokens)
+            object.__setattr__(self, "tokens", check_usage(self.tokens))
         if self.tool_calls is not None:
             object.__setattr__(self, "tool_calls", names_of_tools(self.tool_calls))
 
@@ -127,10 +127,17 @@ Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "fe
 Value = int | bool | TokenUsage | Feedback
 
 
-def check_usage(usage: TokenUsage) -> None:
-    """Raise `TypeError` where something that was used is no `TokenUsage`."""
-    if not isinstance(usage, TokenUsage):
+def check_usage(usage: TokenUsage) -> TokenUsage:
+    """Return a usage; one of another package's class, which has the same parts, as one of ours.
+
+    Raises:
+        TypeError: If it is no usage.
+    """
+    if isinstance(usage, TokenUsage):
+        return usage
+    if not all(hasattr(usage, part) for part in ("total", "input", "output")):
         raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
+    return TokenUsage(usage.total, usage.input, usage.output)
 
 
 def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:

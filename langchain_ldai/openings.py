@@ -1,10 +1,11 @@
 """How the account of a run, or of a named node, is opened: for a new run, or for the next part of one."""
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from reprlib import repr as short_repr
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 from uuid import NAMESPACE_OID, uuid5
 from weakref import WeakValueDictionary
 
@@ -17,28 +18,43 @@ from langchain_ldai.account import (
     Sealer,
     check_sealer,
 )
-from langchain_ldai.adapters import GraphRunTracker
-from langchain_ldai.boundary import Boundary
+from langchain_ldai.adapters import GraphRunTracker, in_our_form
+from langchain_ldai.boundary import Boundary, Ids
+from langchain_ldai.checks import check_function
 from langchain_ldai.claims import Claims, wait_for_all
-from langchain_ldai.errors import InvalidResumptionTokenError
-from langchain_ldai.slots import SlotTracker
-from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_form, served_model, tool_keys
+from langchain_ldai.errors import WrongResultError
+from langchain_ldai.resumption import is_token
+from langchain_ldai.sources import (
+    NO_TRACKER,
+    AiConfig,
+    Choose,
+    ResumableAiConfig,
+    described,
+    served_model,
+    tool_keys,
+)
 
 _log = logging.getLogger(__name__)
 
 RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 """Where the id of a run comes from: a new one, LangChain's id of the root, or a function from its metadata."""
 
+_RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
+_NOT_CONTINUED: Final = "a run is not continued, a new one opens"
+_PLAIN_FOR_SEALED: Final = (
+    "the token given is a plain one; the handler has a sealer: give the token that it sealed"
+)
+
 
 class Openings:
     """Opens the accounts of one handler's runs.
 
     Args:
-        boundary: Catches what the caller's `run_ids` raises.
+        boundary: Catches what the caller's own functions and objects raise.
         duration: What the duration measures.
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
-        sealer: Seals the token that goes into the metadata, and unseals the caller's.
+        sealer: Seals the token that is handed out, and unseals the caller's.
 
     Raises:
         TypeError: If an option is of another type.
@@ -58,6 +74,8 @@ class Openings:
             raise ValueError(f'duration is "model" or "run", not {duration!r}')
         if run_ids not in ("new", "root") and not callable(run_ids):
             raise ValueError(f'run_ids is "new", "root" or a function from metadata to an id, not {run_ids!r}')
+        if callable(run_ids):
+            check_function("run_ids", run_ids, "the metadata of the run")
         if not isinstance(resume, bool):
             raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
         if sealer is not None:
@@ -70,27 +88,38 @@ class Openings:
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
     def open(
-        self, choose: Choose, metadata: Mapping[str, object] | None, root_run_id: object, node: str = ""
-    ) -> tuple[AiConfig, Account] | None:
-        """Return an AI Config and a new account of it; `None` where there is no AI Config.
+        self, choose: Choose, metadata: Mapping[str, object] | None, lc_run_id: object, node: str = ""
+    ) -> Account | None:
+        """Return a new account of an AI Config; `None` where there is none, or where that failed.
 
         Args:
             choose: Chooses the AI Config whose metrics the account takes.
             metadata: The metadata of the step that opens it.
-            root_run_id: LangChain's id of the run's root.
+            lc_run_id: LangChain's id of the run's root.
             node: Name of the node whose account it is, "" for the run's own.
         """
-        config = choose(metadata)
+        call, ids = self._boundary.call, Ids(lc_run_id)
+        given_for, lost = (
+            (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
+        )
+        config = call(f"The function given for {given_for} failed, {lost} is not counted", ids, choose, metadata)
         if config is None:
             return None
-        if self._run_ids == "new" and not self._resume:
-            tracker = in_our_form(config.create_tracker())
-        else:
-            tracker = self._as_told(config, metadata or {}, root_run_id, node)
+        tracker = call(NO_TRACKER, ids, self._tracker, config, metadata or {}, lc_run_id, node)
+        if tracker is None:
+            return None
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
+        sealed = ""
+        if self._sealer is not None:
+            sealed = (
+                call(f"sealer.seal() failed, {lost} is not counted", ids, _sealed, self._sealer, tracker) or ""
+            )
+            if not sealed:
+                return None
+        self._tell_of_disabled(config, tracker)
         duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
-        return config, Account(tracker, duration, served_model(config), self._sealer, tool_keys(config))
+        return Account(config, tracker, lc_run_id, duration, served_model(config), sealed, tool_keys(config))
 
     def wait_for_claims(self, timeout: float | None) -> bool:
         """Wait until what was recorded is claimed in its ledger, where it has one, and sent.
@@ -103,31 +132,72 @@ class Openings:
         """
         return wait_for_all(list(self._claims.values()), timeout)
 
-    def _as_told(
-        self, config: AiConfig, metadata: Mapping[str, object], root_run_id: object, node: str
+    def _tell_of_disabled(self, config: AiConfig, tracker: RunTracker) -> None:
+        """Say once for each AI Config that a run is counted for it although LaunchDarkly wants it unused."""
+        if getattr(config, "enabled", True) is not False:
+            return
+        what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
+        key = tracker.identity.config_key
+        notices = tracker.notices or self._boundary.notices
+        notices.once(
+            _log,
+            logging.WARNING,
+            ("disabled", key),
+            "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs",
+            what,
+            key,
+        )
+
+    def _tracker(
+        self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
     ) -> RunTracker:
-        """Return the tracker of the run that the metadata, or the root's id, names."""
+        """Return the tracker of a new run, or of the run that the metadata, or the root's id, names."""
+        token = None if node else _callers_token(metadata)
+        if token is not None and not self._resume:
+            self._tell_of_unused_token(config)
+        if self._run_ids == "new" and not self._resume:
+            return in_our_form(config.create_tracker())
         known = None
         if callable(self._run_ids):
-            given = self._boundary.run(root_run_id, self._run_ids, MappingProxyType(metadata))
-            known = str(given) if given else None
-        run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
-        token = _callers_token(metadata) if self._resume and not node else None
-        tracker = self._continued(config, token, known or str(root_run_id)) if token is not None else None
+            known = self._boundary.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
+        run_id = known or (str(lc_run_id) if self._run_ids == "root" else None)
+        tracker = None
+        if token is not None and self._resume and isinstance(config, ResumableAiConfig):
+            part = known or str(lc_run_id)
+            tracker = self._boundary.call(
+                "A" + _NOT_CONTINUED[1:], Ids(lc_run_id), self._continued, config, token, part
+            )
         return tracker or _new(config, run_id, node)
 
-    def _continued(self, config: AiConfig, token: object, part: str) -> RunTracker | None:
+    def _tell_of_unused_token(self, config: AiConfig) -> None:
+        self._boundary.notices.once(
+            _log,
+            logging.WARNING,
+            "no resume",
+            "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens",
+            getattr(config, "key", ""),
+        )
+
+    def _continued(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
-        if not isinstance(config, ResumableAiConfig):
-            return None
         try:
-            plain = self._sealer.unseal(cast(str, token)) if self._sealer else cast(str, token)
+            plain = cast(str, token) if self._sealer is None else self._sealer.unseal(cast(str, token))
             tracker = config.resume_tracker(plain)
-        except (TypeError, InvalidResumptionTokenError) as error:
-            _log.warning("a run is not continued, a new one opens: %s", error)
+        except (TypeError, ValueError) as error:
+            is_plain = self._sealer is not None and isinstance(token, str) and is_token(token)
+            self._boundary.notices.each_minute(
+                _log,
+                logging.WARNING,
+                (_NOT_CONTINUED, is_plain, type(error).__name__),
+                "AI Config %r: %s: %s",
+                getattr(config, "key", ""),
+                _NOT_CONTINUED,
+                _PLAIN_FOR_SEALED if is_plain else error,
+            )
             return None
-        if isinstance(tracker, SlotTracker):
-            tracker.begin_part(part)
+        begin_part = getattr(tracker, "begin_part", None)
+        if begin_part is not None:  # the official package's trackers know no parts
+            begin_part(part)
         return in_our_form(tracker)
 
 
@@ -138,6 +208,21 @@ def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
     return in_our_form(
         config.create_tracker(run_id=str(uuid5(NAMESPACE_OID, f"{run_id}/{node}")) if node else run_id)
     )
+
+
+def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
+    sealed: object = sealer.seal(tracker.resumption_token)
+    if not isinstance(sealed, str) or not sealed:
+        raise WrongResultError(f"it returned a {described(sealed)} and no text")
+    return sealed
+
+
+def _given_id(run_ids: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> str | None:
+    """Return the id that the caller's function gives a run."""
+    given = run_ids(MappingProxyType(metadata))
+    if inspect.isawaitable(given):
+        raise WrongResultError(f"it returned a {described(given)}")
+    return str(given) if given else None
 
 
 def _callers_token(metadata: Mapping[str, object]) -> object:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, cast
 
-from langchain_ldai.account import CONFIG_KEY_KEY, Account, Due
+from langchain_ldai.account import Account, Due
 from langchain_ldai.adapters import GraphRunTracker
-from langchain_ldai.boundary import Boundary
-from langchain_ldai.graph import LdAiAgentGraph
+from langchain_ldai.boundary import Boundary, Ids
+from langchain_ldai.errors import WrongResultError
 from langchain_ldai.journey import Journey
 from langchain_ldai.openings import Openings
 from langchain_ldai.report import RunReport
 from langchain_ldai.run import Run
-from langchain_ldai.sources import ConfigSource, chooser, same_model
+from langchain_ldai.sources import AgentGraph, ConfigSource, chooser, described, same_model
 from langchain_ldai.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai.table import RunTable
 from langchain_ldai.usage import read_model, read_usage, result_of_decision
@@ -29,6 +30,10 @@ _log = logging.getLogger(__name__)
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
+_ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
+_UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
+_UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
+_MAX_SEEN_NODES: Final = 1_000
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 Metadata = dict[str, object] | None
@@ -80,8 +85,7 @@ class RunRecorder:
         self._on_run_end = on_run_end
         self._boundary = boundary
         self._openings = openings
-        self._drifted: set[tuple[str, str]] = set()
-        self._hinted = False
+        self._seen_nodes: dict[str, None] = {}
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._scope_of = self.table.scope_of
 
@@ -173,13 +177,14 @@ class RunRecorder:
         scope = self._scope_of(step)
         if scope is not None and (journey := scope.run.journey) is not None:
             result = output if error is None else error.args  # LangGraph raises a command to the graph above
-            is_handoff = bool(self._boundary.run(run_id, journey.hands_over, scope.node, result))
+            ids = Ids(run_id, scope.run.ids.run_id)
+            is_handoff = bool(self._boundary.call(_UNREADABLE_TOOL, ids, journey.hands_over, scope.node, result))
             if call := self.table.tool_ended(scope.run, step, is_handoff=is_handoff):
                 self._record_tool(*call)
         self.table.end(run_id, error, None)
 
     def _record_tool(self, account: Account, key: str) -> None:
-        self._boundary.run(account.tracker.identity.run_id, account.tracker.track_tool_call, key)
+        self._boundary.run(account.ids, account.tracker.track_tool_call, key)
 
     def chunk(self, run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""
@@ -199,7 +204,11 @@ class RunRecorder:
         if step is None or step.call is None:
             self.table.end(run_id, error, None)
         else:
-            result = self._boundary.run(run_id, result_of_decision, outputs) if error is None else None
+            result = (
+                self._boundary.call(_UNREADABLE, Ids(run_id), result_of_decision, outputs)
+                if error is None
+                else None
+            )
             self.end_model(run_id, error, result)
 
     def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
@@ -208,21 +217,24 @@ class RunRecorder:
         usage = None
         if step is not None and step.call is not None:
             call, account = step.call, step.scope.account
+            ids = account.ids if account is not None else Ids(run_id)
             if result is not None:
-                usage = self._boundary.run(run_id, read_usage, result)
+                usage = self._boundary.call(_UNREADABLE, ids, read_usage, result)
             if account is not None:
-                self._boundary.run(run_id, self._check_model, account, call, result)
+                self._boundary.call(_UNREADABLE, ids, self._check_model, account, call, result)
             if usage is None and error is None and call.streamed and account is not None:
                 self._hint_at_usage(call)
         self.table.end(run_id, error, usage)
 
     def _hint_at_usage(self, call: ModelCall) -> None:
         """Say once how a streamed call comes to report its tokens (fact 87)."""
-        if not self._hinted and call.provider in _OPENAI_STYLE:
-            self._hinted = True
-            _log.warning(
+        if call.provider in _OPENAI_STYLE:
+            self._boundary.notices.once(
+                _log,
+                logging.WARNING,
+                "stream_usage",
                 "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
-                "model, which is off by default where base_url or an HTTP client of one's own is set"
+                "model, which is off by default where base_url or an HTTP client of one's own is set",
             )
 
     def _check_model(self, account: Account, call: ModelCall, result: LLMResult | None) -> None:
@@ -239,10 +251,10 @@ class RunRecorder:
             account.models[told] = None
         if not served or not call.model or (told and same_model(served, told)):
             return
-        pair = (served, call.model)
-        if pair not in self._drifted:
-            self._drifted.add(pair)
-            _log.warning("AI Config %r serves model %r, but %r is called", account.marks[CONFIG_KEY_KEY], *pair)
+        key, message = account.tracker.identity.config_key, "AI Config %r serves model %r, but %r is called"
+        self._boundary.notices.once(
+            _log, logging.WARNING, ("drift", served, call.model), message, key, served, call.model
+        )
 
     def _open(
         self,
@@ -256,31 +268,39 @@ class RunRecorder:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
         if self.table.is_open(key) or (parent is not None and self.table.is_late(key, parent)):
             return None
-        config = account = journey = None
+        account = journey = None
         sources, known = self._nodes, collectors.get()
         if self._choose is not None:
-            opened = self._boundary.run(run_id, self._openings.open, self._choose, metadata, run_id)
-            config, account = opened or (None, None)
-        if isinstance(config, LdAiAgentGraph) and account is not None:
-            sources = {**{key: chooser(node) for key, node in config.nodes.items()}, **self._nodes}
-            edges = {(edge.source, edge.target) for edge in config.edges}
-            journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
+            account = self._openings.open(self._choose, metadata, run_id)
+        if account is not None and isinstance(account.tracker, GraphRunTracker):
+            graph = cast(AgentGraph, account.config)
+            sources = {**{key: chooser(node) for key, node in graph.nodes.items()}, **self._nodes}
+            edges = {(edge.source, edge.target) for edge in graph.edges}
+            journey = Journey(edges, account.tracker.record_journey)
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         run = Run(run_id, key, task, account, reports, sources, journey)
         scope = Scope(run, account, run.accounts.copy())
         if sources and metadata:
             scope = self._scope(scope, metadata, task)
-        return scope if self.table.open(scope, call) else None
+        if not self.table.open(scope, call):
+            return None
+        _log.debug("a run opens: %s", run)
+        return scope
 
     def _scope(self, around: Scope, metadata: dict[str, object], task: str) -> Scope:
         """Return where a step is: in the scope around it, or in the named node that LangGraph says it is in."""
         run, node = around.run, metadata.get("langgraph_node")
-        if not isinstance(node, str) or node not in run.sources or (task and task == around.task):
+        if not isinstance(node, str) or (task and task == around.task):
+            return around
+        if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
+            self._seen_nodes[node] = None
+        if node not in run.sources:
             return around
         if node not in run.nodes:
-            run_id = run.root_run_id
-            opened = self._boundary.run(run_id, self._openings.open, run.sources[node], metadata, run_id, node)
-            self.table.add_node(run, node, opened[1] if opened else None)
+            with run.opening:  # parallel visits of a node have one AI Config between them
+                if node not in run.nodes:
+                    account = self._openings.open(run.sources[node], metadata, run.root_run_id, node)
+                    self.table.add_node(run, node, account)
         account, step = run.nodes[node], metadata.get("langgraph_step")
         number = step if isinstance(step, int) else 0
         return Scope(run, account, run.counted_for(account), node, task, number, around.call)
@@ -301,10 +321,33 @@ class RunRecorder:
 
     def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
         for due in due_now:
-            self._boundary.run_each(due.tracker.identity.run_id, due.deliveries)
+            self._boundary.run_each(due.ids, due.deliveries)
         for run in closed:
+            _log.debug("a run closes: %s", run)
+            if run.sources:
+                self._tell_of_unseen_nodes(run)
             if run.collectors or self._on_run_end is not None:
-                self._boundary.run(run.root_run_id, self._report, run)
+                self._boundary.call("The report of a run could not be made", run.ids, self._report, run)
+
+    def _tell_of_unseen_nodes(self, run: Run) -> None:
+        """Say once of each name that is looked up among LangGraph's nodes that there has been no such node."""
+        seen = list(self._seen_nodes)
+        unseen = [name for name in run.sources if name not in self._seen_nodes]
+        if run.journey is not None and all(name in run.sources for name in seen):
+            unseen = [name for name in unseen if name in self._nodes]  # a run need not visit every agent
+        if not seen or not unseen:
+            return
+        key = run.account.tracker.identity.config_key if run.account is not None else ""
+        self._boundary.notices.once(
+            _log,
+            logging.INFO,
+            "unseen nodes",
+            "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. "
+            "Is the name right? The nodes were called %s",
+            f"agent graph {key!r}" if run.journey is not None else "nodes=",
+            ", ".join(map(repr, unseen)),
+            ", ".join(map(repr, seen)),
+        )
 
     def _report(self, run: Run) -> None:
         report = run.report()
@@ -313,4 +356,11 @@ class RunRecorder:
         for reports in run.collectors:
             reports.append(report)
         if self._on_run_end is not None:
-            self._boundary.run(report.run_id, self._on_run_end, report)
+            self._boundary.call(_ON_RUN_END_FAILED, run.ids, _call_back, self._on_run_end, report)
+
+
+def _call_back(on_run_end: Callable[[RunReport], object], report: RunReport) -> None:
+    """Call the caller's function, and complain where its result would have to be awaited."""
+    result = on_run_end(report)
+    if inspect.isawaitable(result):
+        raise WrongResultError(f"it returned a {described(result)}")

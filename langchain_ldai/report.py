@@ -1,7 +1,7 @@
 """What became of one run, for whoever asks; plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from langchain_ldai.account import Account
 from langchain_ldai.metrics import MetricSummary
@@ -16,7 +16,8 @@ class RunReport:
         run_id: LaunchDarkly's id of the run; "" as `config_key` is, where only named nodes are tracked.
         root_run_id: LangChain's id of the run's root, a `UUID` or what the caller gave as one.
         outcome: How the run ended.
-        resumption_token: The text with which another process can add to the run.
+        resumption_token: The text with which another process can add to the run; sealed, where the handler has a
+            sealer, and so is that of `summary`.
         summary: What was recorded, or with a ledger what was handed to it: a claim may be refused later.
         config_key: Key of the AI Config.
         model_calls: Model calls that were started.
@@ -76,8 +77,8 @@ def report_of(
         run_id=identity.run_id,
         root_run_id=root_run_id,
         outcome=account.outcome or outcome,
-        resumption_token=account.tracker.resumption_token,
-        summary=account.tracker.summary,
+        resumption_token=account.token,
+        summary=replace(account.tracker.summary, resumption_token=account.token),
         config_key=identity.config_key,
         model_calls=account.model_calls,
         failed_model_calls=account.failed_model_calls,

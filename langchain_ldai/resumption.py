@@ -7,6 +7,7 @@ ASCII only, in URL-safe Base64 without padding.
 import binascii
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
@@ -31,6 +32,9 @@ _quoted: Final = json.encoder.encode_basestring_ascii
 _TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 """The digit that says how the id is made, by a random one (RFC 9562, section 4.1)."""
+
+_SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
@@ -158,6 +162,17 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity:
     )
 
 
+def is_token(text: str) -> bool:
+    """Whether a text is the plain resumption token of a run, or of a run of an agent graph."""
+    for read in (decode, decode_graph):
+        try:
+            read(text)
+        except InvalidResumptionTokenError:
+            continue
+        return True
+    return False
+
+
 def _token(run_id: str, rest: str) -> str:
     text = f'{{"{RUN_ID}":{_quoted(run_id)}{rest}'
     standard = binascii.b2a_base64(text.encode("ascii"), newline=False)
@@ -188,6 +203,10 @@ def _text(token: str) -> str:
         raise _invalid("it is empty")
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
+    if _SEALED.fullmatch(token):
+        raise _invalid("it is a sealed one: unseal it first, or give the handler the sealer")
+    if _UUID.fullmatch(token):
+        raise _invalid("it is the id of a run")
     padding = "=" * (-len(token) % 4)
     standard = token.translate(_TO_STANDARD_ALPHABET) + padding
     try:

@@ -4,11 +4,13 @@ Every method is called under the lock of the table that owns the run, and none c
 become final is returned as `Due`, to be recorded outside the lock.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from langchain_ldai.account import Account, Due
+from langchain_ldai.boundary import Ids
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.outcome import Outcome, classify
@@ -39,6 +41,7 @@ class Run:
         steps: Those that have started and not ended, by their keys.
         is_held: Whether its table still knows it.
         open_tools: In an agent graph the tools that have not ended: whose each is and its key, by steps.
+        opening: Held while the account of a named node is opened.
         tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
             succeeded; one that starts again before is a retry.
     """
@@ -58,6 +61,7 @@ class Run:
         "last_event",
         "nodes",
         "open_tools",
+        "opening",
         "outcome",
         "root_run_id",
         "root_task",
@@ -85,6 +89,7 @@ class Run:
         self.sources = sources
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
+        self.opening = threading.RLock()
         self.steps: dict[object, Step | PlainStep] = {}
         self.tasks: dict[str, object] = {}
         self.last_event = 0.0
@@ -96,6 +101,18 @@ class Run:
         self.is_ai_run = False
         self.has_tool_calls = False
         self.open_tools: dict[object, tuple[Account, str]] = {}
+
+    @property
+    def ids(self) -> Ids:
+        """What it is found by in the log."""
+        return self.account.ids if self.account is not None else Ids(self.root_run_id)
+
+    def __str__(self) -> str:
+        counted = repr(self.account.tracker.identity.config_key) if self.account is not None else "no AI Config"
+        outcome = (
+            "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
+        )
+        return f"counted for {counted}{outcome} [{self.ids}]"
 
     def add_node(self, node: str, account: Account | None) -> None:
         """Give a named node its account, unless it has one."""
@@ -166,7 +183,9 @@ class Run:
     def tools_due(self) -> list[Due]:
         """Return the tool calls that have waited."""
         self.has_tool_calls = False
-        found = [Due(account.tracker, {}, account.tools) for account in self.accounts if account.tools]
+        found = [
+            Due(account.tracker, account.ids, {}, account.tools) for account in self.accounts if account.tools
+        ]
         for account in self.accounts:
             account.tools = []
         return found

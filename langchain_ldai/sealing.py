@@ -10,7 +10,7 @@ from typing import Final
 from langchain_ldai.checks import check_seconds
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
-from langchain_ldai.resumption import MAX_TOKEN_LENGTH, decode, decode_graph
+from langchain_ldai.resumption import MAX_TOKEN_LENGTH, decode, decode_graph, is_token
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -86,7 +86,7 @@ class TokenSealer:
             raise _invalid(f"it has {len(sealed):,} characters, more than {MAX_SEALED_LENGTH:,}")
         key_id, dot, token = sealed.partition(".")
         if not dot:
-            raise _invalid("it is a plain one" if _is_plain(sealed) else "it has no key id")
+            raise _invalid("it is a plain one" if is_token(sealed) else "it has no key id")
         if key_id not in self._key_ids:
             raise _invalid("it was sealed with a key that is not among this sealer's")
         try:
@@ -99,7 +99,7 @@ class TokenSealer:
         sealed_at = self._fernet.extract_timestamp(token)
         if self._ttl is not None and sealed_at + self._ttl < time.time():
             raise _invalid("it has expired")
-        if not _is_plain(plain):
+        if not is_token(plain):
             raise _invalid("what was sealed is not a resumption token")
         return plain
 
@@ -125,14 +125,6 @@ def _check(token: str) -> None:
         decode(token)
     except InvalidResumptionTokenError:
         decode_graph(token)
-
-
-def _is_plain(text: str) -> bool:
-    try:
-        _check(text)
-    except InvalidResumptionTokenError:
-        return False
-    return True
 
 
 def _invalid(reason: str) -> InvalidResumptionTokenError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import ClassVar, Final, Generic, TypeVar
 
-from langchain_ldai.boundary import Delivery
+from langchain_ldai.boundary import Delivery, Notices
 from langchain_ldai.claims import ClaimingSend, Claims
 from langchain_ldai.resumption import GraphRunIdentity, RunIdentity
 
@@ -38,9 +38,20 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         resumption_token: The text with which another process can add to this run; always the same (spec sections
             6 and 7).
         claims: Where the slots are claimed beside in the tracker; `None` without a ledger.
+        notices: What the client that made the tracker has logged, `None` for one made without a client.
     """
 
-    __slots__ = ("_data", "_lock", "_part", "_recorded", "_send", "claims", "identity", "resumption_token")
+    __slots__ = (
+        "_data",
+        "_lock",
+        "_part",
+        "_recorded",
+        "_send",
+        "claims",
+        "identity",
+        "notices",
+        "resumption_token",
+    )
 
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
@@ -51,6 +62,7 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         self._data = data
         self._send = send
         self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
+        self.notices: Notices | None = getattr(send, "notices", None)
         self._part = ""
         self._recorded: dict[SlotT, ValueT] = {}
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it

@@ -2,16 +2,15 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
-from langchain_ldai.account import RunTracker
-from langchain_ldai.adapters import GraphRunTracker, Official, OfficialTracker
-from langchain_ldai.errors import NoAiConfigError
-from langchain_ldai.graph_tracker import LdAiGraphTracker
-from langchain_ldai.tracker import LdAiConfigTracker
+from langchain_ldai.adapters import in_our_form
+from langchain_ldai.boundary import Boundary, Ids
+from langchain_ldai.checks import check_function, check_instance, is_async
+from langchain_ldai.errors import WrongResultError
 
 
 @runtime_checkable
@@ -30,6 +29,15 @@ class ResumableAiConfig(Protocol):
     def resume_tracker(self, token: str) -> object: ...
 
 
+class AgentGraph(Protocol):
+    """What a handler asks of an agent graph, ours or one that wraps it."""
+
+    @property
+    def nodes(self) -> Mapping[str, AiConfig]: ...
+    @property
+    def edges(self) -> Iterable[Any]: ...
+
+
 ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
 """An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
 
@@ -44,40 +52,65 @@ _PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
 Choose = Callable[[Mapping[str, object] | None], AiConfig | None]
 
 
-def check_sources(config: object, nodes: object, needed_for: str) -> None:
+NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
+"""What it means that an AI Config gives no tracker, for the log."""
+
+
+def check_sources(config: object, nodes: object, needed_for: str, boundary: Boundary) -> None:
     """Raise where a handler's sources cannot give what it needs.
 
     Args:
         config: The AI Config, or function, of the runs; `None` where there are only nodes.
         nodes: Those of the nodes, by name.
         needed_for: The option that needs AI Configs of ours, "" where none is set.
+        boundary: Catches what a `create_tracker` of another make raises, as it does in a run.
 
     Raises:
-        TypeError: If one is neither an AI Config nor a function, or is not ours although it should be.
+        TypeError: If one is neither an AI Config nor a function, is not ours although it should be, or has
+            trackers that cannot record what a run records.
     """
     if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
         raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
     if config is not None or not nodes:
         _check_source("config", config, needed_for)
-    for name, source in nodes.items():
-        _check_source(f"nodes[{name!r}]", source, needed_for)
+        _check_tracker("config", config, boundary)
+    for node, source in nodes.items():
+        _check_source(f"nodes[{node!r}]", source, needed_for)
+        _check_tracker(f"nodes[{node!r}]", source, boundary)
 
 
 def _check_source(name: str, source: object, needed_for: str) -> None:
     expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
-    if hasattr(type(source), "completion_config"):
+    if hasattr(source, "completion_config") and not isinstance(source, type):
         raise TypeError(f"{expected}, not the client: give what its completion_config() or agent_config() returns")
     if isinstance(source, type):
         raise TypeError(f"{expected}, not the class {source.__name__}")
-    if inspect.iscoroutinefunction(source):
+    if isinstance(source, AiConfig):
+        check_instance(name, source, "is an AI Config with create_tracker()", ("create_tracker",))
+    elif is_async(source):
         raise TypeError(f"{expected}, not a coroutine function, which a callback cannot await")
-    if not isinstance(source, AiConfig) and not callable(source):
+    elif not callable(source):
         raise TypeError(f"{expected}, not {type(source).__name__}")
+    else:
+        check_function(name, source, "the metadata of the run")
     if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
         raise TypeError(
             f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
             f"{name} is {type(source).__name__}"
         )
+
+
+def _check_tracker(name: str, source: object, boundary: Boundary) -> None:
+    """Raise `TypeError` where an AI Config of another make gives trackers that cannot be used."""
+    if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
+        return
+    tracker = boundary.call(NO_TRACKER, Ids(), source.create_tracker)
+    if tracker is None:
+        return
+    try:
+        in_our_form(tracker)
+    except WrongResultError as error:
+        raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
 def chooser(source: ConfigSource) -> Choose:
@@ -88,7 +121,7 @@ def chooser(source: ConfigSource) -> Choose:
     def chosen(metadata: Mapping[str, object] | None) -> AiConfig | None:
         config = source(MappingProxyType(metadata or {}))
         if config is not None and not hasattr(config, "create_tracker"):
-            raise NoAiConfigError(f"the function given for an AI Config returned a {type(config).__name__}")
+            raise WrongResultError(f"the function given for an AI Config returned a {described(config)}")
         return config
 
     return chosen
@@ -135,10 +168,9 @@ def _parts_of(model: str) -> tuple[list[str], dict[str, str]]:
     return [_PUNCTUATION.sub("", part) for part in name.split(":")], edition
 
 
-def in_our_form(tracker: object) -> RunTracker:
-    """Return a tracker as a run needs it: ours as it is, a graph's or an official one wrapped."""
-    if isinstance(tracker, LdAiConfigTracker):
-        return tracker
-    if isinstance(tracker, LdAiGraphTracker):
-        return GraphRunTracker(tracker)
-    return OfficialTracker(cast(Official, tracker))
+def described(value: object) -> str:
+    """Return the type of a value in words; a coroutine is closed, or Python would warn that nobody awaited it."""
+    if inspect.iscoroutine(value):
+        value.close()
+    awaited = ", which a callback cannot await" if inspect.isawaitable(value) else ""
+    return type(value).__name__ + awaited

@@ -137,10 +137,8 @@ class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking
         Raises:
             TypeError: If it is no `TokenUsage`.
         """
-        if usage is not None:
-            check_usage(usage)
-        if usage:
-            self._track("track_tokens", "tokens", usage)
+        if usage is not None and (known := check_usage(usage)):
+            self._track("track_tokens", "tokens", known)
 
     def track_success(self) -> None:
         """Record that the run succeeded; only one of success and error is recorded."""

@@ -57,6 +57,19 @@ def test_the_readmes_code_prints_what_the_readme_shows(launchdarkly: LoopbackLau
     assert launchdarkly.metrics(feedback.data["runId"])["$ld:ai:tokens:total"] == [17]
 
 
+def test_the_readmes_first_example_delivers_by_itself(launchdarkly: LoopbackLaunchDarkly) -> None:
+    """Whoever pastes it, and nothing after it, has their metrics in LaunchDarkly when it ends."""
+    parser = CodeBlockParser("python", evaluator=_run)
+
+    example = next(iter(Sybil([parser]).parse(README).examples()))
+    example.evaluate()
+
+    (report,) = example.namespace["runs"]
+    metrics = launchdarkly.metrics(report.run_id)
+    assert metrics["$ld:ai:generation:success"] == [1]
+    assert metrics["$ld:ai:tokens:total"] == [17]
+
+
 def test_every_exported_name_is_in_the_readme() -> None:
     """A public name that no page explains is not public."""
     _, _, names = README.read_text("utf-8").partition("## All names")

@@ -197,7 +197,7 @@ def test_record_missing_fills_what_is_free(tracker, sent):
 def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
     """The path and each visit in its place are recorded once, and give way to a path that was recorded."""
     for _ in range(2):
-        tracker.record_visits(iter(["a", "b", "a"]))
+        tracker.track_visits(iter(["a", "b", "a"]))
 
     visits = [{**DATA, "nodeKey": key, "index": place} for place, key in enumerate(["a", "b", "a"])]
     assert sent.events == [

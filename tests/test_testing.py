@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import inspect
 import json
 import socket
 import struct
@@ -286,6 +287,71 @@ def test_a_recording_client_loses_nothing_to_threads() -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(run, "abcdefgh"))
     assert [client.metrics(name) for name in "abcdefgh"] == [{"clicked": list(range(100))}] * 8
+
+
+def test_a_recording_client_stands_in_for_all_that_programs_call() -> None:
+    """What opens, asks, flushes, forks and closes a real client works; what was tracked stays, closed or not."""
+    with RecordingClient({"greeting": "hello"}) as client:
+        assert (client.is_initialized(), client.is_offline()) == (True, False)
+        assert client.variation_detail("greeting", USER, None).value == "hello"
+        client.identify(USER)
+        client.postfork()
+        client.flush()
+        client.close()
+    client.track("clicked", USER)
+
+    assert [event.name for event in client.events] == ["clicked"]
+
+
+@pytest.mark.asyncio
+async def test_an_asynchronous_recording_client_stands_in_for_all_that_programs_call() -> None:
+    """What a program awaits of the real one can be awaited."""
+    async with AsyncRecordingClient({"greeting": "hello"}) as client:
+        await client.start()
+        assert (await client.is_initialized(), client.is_offline()) == (True, False)
+        assert (await client.variation_detail("greeting", USER, None)).value == "hello"
+        client.identify(USER)
+        await client.flush()
+        assert await client.flush_and_wait(5)
+        await client.close()
+
+
+OF_BOTH = "variation variation_detail track identify is_initialized is_offline flush close"
+TWINS = [
+    *((RecordingClient, LDClient, name) for name in f"{OF_BOTH} postfork __enter__ __exit__".split()),
+    *(
+        (AsyncRecordingClient, AsyncLDClient, name)
+        for name in f"{OF_BOTH} start flush_and_wait __aenter__ __aexit__".split()
+    ),
+]
+
+
+@pytest.mark.parametrize(("stand_in", "real", "name"), TWINS)
+def test_a_stand_in_is_called_as_the_real_client_is(stand_in: type, real: type, name: str) -> None:
+    """It has what programs call on the real one, awaited where that is awaited."""
+    ours, theirs = getattr(stand_in, name), getattr(real, name)
+
+    assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs)
+    if not name.startswith("__"):
+        assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+def test_a_recording_client_takes_what_the_real_one_takes(
+    launchdarkly: LoopbackLaunchDarkly, client: LDClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event of an invalid context is dropped with a warning, and such a context is served the default."""
+    invalid, recording = Context.create(""), RecordingClient({"greeting": "hello"})
+
+    details = [each.variation_detail("greeting", invalid, "default") for each in (client, recording)]
+    unknown = [each.variation_detail("nothing", USER, "default") for each in (client, recording)]
+    for each in (client, recording):
+        each.track("clicked", invalid)
+    client.close()
+
+    for real, ours in (details, unknown):
+        assert (ours.value, ours.variation_index, ours.reason) == (real.value, real.variation_index, real.reason)
+    assert (launchdarkly.custom_events(), recording.events) == ([], [])
+    assert [record.name for record in caplog.records][-1] == "langchain_ldai.testing.recording"
 
 
 @pytest.mark.asyncio

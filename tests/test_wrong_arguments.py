@@ -1,10 +1,13 @@
 """What cannot work is refused where it is given, with its name and the remedy, and nothing has happened."""
 
+import asyncio
+import functools
 from collections.abc import Callable
-from uuid import UUID
+from types import SimpleNamespace
+from uuid import UUID, uuid4
 
 import pytest
-from ldclient import Context, LDClient
+from ldclient import AsyncLDClient, Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai import (
@@ -22,7 +25,8 @@ from langchain_ldai import (
     TokenUsage,
 )
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
-from langchain_ldai.testing import RecordingClient
+from langchain_ldai.sealing import TokenSealer
+from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 
 
 class AsyncClient:
@@ -48,6 +52,60 @@ async def config_for(metadata):
     """As `AsyncLdAiClient` suggests it."""
 
 
+class AsyncCallable:
+    """An object that has to be awaited when it is called."""
+
+    async def __call__(self, argument):
+        """Return nothing."""
+
+    async def method(self, argument):
+        """Return nothing."""
+
+
+class AsyncTwin(AsyncClient):
+    """Whose evaluation is such an object."""
+
+    variation = AsyncCallable()
+
+
+class AsyncTrack(RecordingClient):
+    """A client whose events would have to be awaited."""
+
+    async def track(self, *event):
+        """Do nothing."""
+
+
+class AsyncConfig:
+    """An AI Config whose trackers would have to be awaited."""
+
+    async def create_tracker(self):
+        """Return nothing."""
+
+
+class Reporter:
+    """An object that takes reports."""
+
+    def __call__(self, report):
+        """Take it."""
+
+
+class AsyncSealer:
+    """A sealer that asks a service."""
+
+    def seal(self, token):
+        """Return it."""
+        return token
+
+    async def unseal(self, sealed):
+        """Return it."""
+        return sealed
+
+
+async def events(metadata):
+    """Give none."""
+    yield metadata
+
+
 def offline() -> LDClient:
     """Return LaunchDarkly's own client, which asks nobody."""
     return LDClient(Config("sdk-key", offline=True))
@@ -59,7 +117,14 @@ OF_CLIENTS: dict[str, Case] = {
     "key": (lambda: LdAiClient("sdk-key"), TypeError, "a client is an ldclient.LDClient.* not str"),
     "none": (lambda: AsyncLdAiClient(None), TypeError, "a client is an ldclient.AsyncLDClient.* not NoneType"),
     "async": (lambda: LdAiClient(AsyncClient()), TypeError, "AsyncClient is asynchronous: use AsyncLdAiClient"),
+    "async object": (lambda: LdAiClient(AsyncTwin()), TypeError, "AsyncTwin is asynchronous: use AsyncLdAiClient"),
+    "async recording": (lambda: LdAiClient(AsyncRecordingClient()), TypeError, "use AsyncLdAiClient"),
     "sync": (lambda: AsyncLdAiClient(offline()), TypeError, "an LDClient is synchronous: use LdAiClient"),
+    "sync recording": (lambda: AsyncLdAiClient(RecordingClient()), TypeError, "is synchronous: use LdAiClient"),
+    "async track": (lambda: LdAiClient(AsyncTrack()), TypeError, "track.* of AsyncTrack would never be awaited"),
+    "client class": (lambda: LdAiClient(LDClient), TypeError, "ldclient.LDClient, .* not the class LDClient"),
+    "async class": (lambda: AsyncLdAiClient(AsyncLDClient), TypeError, "not the class AsyncLDClient"),
+    "async for sync": (lambda: LdAiClient(AsyncLDClient), TypeError, "not the class AsyncLDClient"),
     "on error": (
         lambda: LdAiClient(RecordingClient(), on_ledger_error="raise"),
         ValueError,
@@ -69,6 +134,11 @@ OF_CLIENTS: dict[str, Case] = {
     "text": (lambda: LdAiClient(RecordingClient(), ledger_timeout="5"), TypeError, "ledger_timeout .* not '5'"),
     "class": (lambda: LdAiClient(RecordingClient(), ledger=MemoryLedger), TypeError, "not the class MemoryLedger"),
     "claim": (lambda: LdAiClient(RecordingClient(), ledger=AsyncLedger()), TypeError, "never be awaited"),
+    "claim object": (
+        lambda: LdAiClient(RecordingClient(), ledger=SimpleNamespace(claim=AsyncCallable())),
+        TypeError,
+        "never be awaited",
+    ),
     "runs": (lambda: MemoryLedger("many"), TypeError, "max_runs is a whole number, not 'many'"),
     "memory": (lambda: SqliteLedger(":memory:"), ValueError, "use MemoryLedger"),
     "ttl": (lambda: SqliteLedger("runs.db", ttl="1d"), TypeError, "ttl is a number of seconds above 0, not '1d'"),
@@ -151,6 +221,24 @@ OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
     "name": ({"nodes": {5: dict}}, "nodes is a dictionary .* by the names of nodes"),
     "report": ({"on_run_end": "print"}, "on_run_end is a function, not 'print'"),
     "reports": ({"on_run_end": config_for}, "on_run_end is a plain function"),
+    "object": ({"config": AsyncCallable()}, "not a coroutine function, which a callback cannot await"),
+    "partial": ({"config": functools.partial(AsyncCallable())}, "not a coroutine function"),
+    "method": ({"config": AsyncCallable().method}, "not a coroutine function"),
+    "generator": ({"config": events}, "not a coroutine function"),
+    "argument": ({"config": lambda: None}, "config is called with one argument, the metadata of the run, which"),
+    "async config": ({"config": AsyncConfig()}, r"create_tracker\(\) of AsyncConfig would never be awaited"),
+    "no config": ({"config": SimpleNamespace(create_tracker="tracker")}, "an AI Config with create_tracker"),
+    "node's object": ({"nodes": {"writer": AsyncCallable()}}, r"nodes\['writer'\] is .* not a coroutine function"),
+    "node's class": ({"nodes": {"writer": LdAiCompletionConfig}}, "not the class LdAiCompletionConfig"),
+    "report's object": ({"on_run_end": AsyncCallable()}, "on_run_end is a plain function"),
+    "report's partial": ({"on_run_end": functools.partial(config_for)}, "on_run_end is a plain function"),
+    "report's class": ({"on_run_end": Reporter}, "on_run_end is a function, not the class Reporter"),
+    "report's argument": ({"on_run_end": lambda: None}, "on_run_end is called with one argument, the report"),
+    "run id's object": ({"run_ids": AsyncCallable()}, "run_ids is a plain function"),
+    "run id's function": ({"run_ids": config_for}, "run_ids is a plain function"),
+    "run id's argument": ({"run_ids": uuid4}, "run_ids is called with one argument, the metadata of the run"),
+    "sealer's class": ({"sealer": TokenSealer}, "give an instance, not the class TokenSealer"),
+    "async sealer": ({"sealer": AsyncSealer()}, r"unseal\(\) of AsyncSealer would never be awaited"),
     "sealer": ({"sealer": "a key"}, r"sealer has seal\(\) and unseal\(\), as TokenSealer has; str has not"),
     "resume": ({"resume": "a token"}, "resume is True or False, not 'a token'; a token goes into the metadata"),
     "runs": ({"max_open_runs": "10"}, "max_open_runs is a whole number, not '10'"),
@@ -166,6 +254,31 @@ def test_a_handler_that_would_record_nothing_is_refused(
     """An option of a wrong type raises when the handler is made, and not as silence in production."""
     with pytest.raises(TypeError, match=message):
         LdAiHandler(**{"config": config, **options})
+
+
+def test_what_can_be_called_with_one_argument_is_taken(config: LdAiCompletionConfig) -> None:
+    """Objects, methods, partials and built-in functions, also those that do not say what they take."""
+    given: list[object] = []
+    for function in (Reporter(), given.append, functools.partial(print, flush=True), dict.fromkeys, iter):
+        LdAiHandler(config, on_run_end=function)
+
+
+def test_a_wrapped_client_is_known_by_what_it_does(context: Context) -> None:
+    """A wrapper that hands its calls on passes, and a decorated coroutine function is one."""
+
+    class Passes:
+        def __getattr__(self, name: str) -> object:
+            return getattr(AsyncRecordingClient({"bot": {"_ldMeta": {"enabled": True}}}), name)
+
+    class Decorates(Passes):
+        def __init__(self) -> None:
+            evaluate = super().__getattr__("variation")
+            self.variation = functools.wraps(evaluate)(lambda *given: evaluate(*given))
+
+    async def is_enabled(client: object) -> bool:
+        return (await AsyncLdAiClient(client).completion_config("bot", context)).enabled
+
+    assert [asyncio.run(is_enabled(client)) for client in (Passes(), Decorates())] == [True, True]
 
 
 OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from langgraph.config import get_config
 from langgraph.graph import START, MessagesState, StateGraph
 from ldclient import Context
 
@@ -40,8 +41,10 @@ handler = LdAiHandler(config_for, run_ids=lambda metadata: metadata.get("run_id"
 
 
 async def answer(state: MessagesState) -> dict[str, object]:
-    """Answer the last message."""
-    return {"messages": [await LocalModel(model="local-parrot").ainvoke(state["messages"])]}
+    """Answer the last message with the prompt and model of the AI Config that the run is counted for."""
+    served = LdAiHandler.current_config(get_config())
+    model = LocalModel(model=served.model.name)
+    return {"messages": [await model.ainvoke([*served.to_messages(), *state["messages"]])]}
 
 
 builder = StateGraph(MessagesState)

@@ -29,6 +29,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from langchain_ldai.account import Sealer, check_sealer
+from langchain_ldai.checks import check_instance
 from langchain_ldai.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, without_message
 from langchain_ldai.ledgers import MemoryLedger
@@ -109,6 +110,7 @@ def feedback_routes(
         TypeError: If an option is of another type.
         ValueError: If `limit` cannot be read, or an origin is none.
     """
+    check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
     _check(sealer, context_for, limit_storage, on_feedback, allow_origins)
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
     recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer

@@ -9,7 +9,13 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai import (
+    LdAiClient,
+    LdAiCompletionConfig,
+    LdAiCompletionConfigDefault,
+    LdAiHandler,
+    RunReport,
+)
 from langchain_ldai.testing import RecordingClient
 from tests.facts.watching import COPIES_CONFIGURABLE, TOKEN, Events, SilentClient, settled
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
@@ -20,6 +26,7 @@ pytestmark = pytest.mark.asyncio
 _settled = pytest.fixture(autouse=True)(settled)
 
 KEYS = {TOKEN, "ldai_run_id", "ldai_config_key", "ldai_variation_key"}
+SERVED = LdAiCompletionConfigDefault(enabled=True)
 TWO_PROMPTS = [[HumanMessage("a")], [HumanMessage("bb")]]
 v1_is_deprecated = pytest.mark.filterwarnings("ignore:astream_events version='v1' is deprecated")
 
@@ -152,7 +159,7 @@ async def test_a_continuing_handler_leaves_another_handlers_marks_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Two handlers mark the same dict (new: the later one's marks stay); neither continues the other's run."""
-    other = LdAiHandler(ai.completion_config("other", context), on_run_end=reports.append)
+    other = LdAiHandler(ai.completion_config("other", context, SERVED), on_run_end=reports.append)
 
     chain().invoke(QUESTION, {"callbacks": [other, resuming]})
 
@@ -164,7 +171,7 @@ async def test_two_handlers_each_make_a_report_and_the_later_ones_marks_show(
     ai: LdAiClient, context: Context, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Both count the run, each for its AI Config; both write the same keys into the same dict (fact 18)."""
-    other = LdAiHandler(ai.completion_config("other", context), on_run_end=reports.append)
+    other = LdAiHandler(ai.completion_config("other", context, SERVED), on_run_end=reports.append)
     starts = Events()
 
     chain().invoke(QUESTION, {"callbacks": [other, handler, starts]})

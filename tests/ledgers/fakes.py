@@ -57,3 +57,32 @@ class Held(MemoryLedger):
         self.was_asked.set()
         assert self.gate.wait(60)
         return super().claim(run, slots, claimant)
+
+
+class Hangs(MemoryLedger):
+    """Does not answer the first calls until it is let go."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.hanging = calls
+        self.threads: list[threading.Thread] = []
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        self.threads.append(threading.current_thread())
+        if len(self.threads) <= self.hanging:
+            self.let_go.wait(60)
+        return super().claim(run, slots, claimant)
+
+
+class Down(MemoryLedger):
+    """Raises until it is up."""
+
+    up = False
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        if not self.up:
+            raise ConnectionError
+        return super().claim(run, slots, claimant)

@@ -146,7 +146,7 @@ class Slow(MemoryLedger):
             raise ConnectionError
         return super().claim(run, slots, claimant)
 
-ledger, client = Slow(), RecordingClient()
+ledger, client = Slow(), RecordingClient({"support-bot": {"_ldMeta": {"enabled": True}}})
 ai = LdAiClient(client, ledger=ledger)
 atexit.register(lambda: print(*sorted(client.metrics(tracker.run_id))))
 user = Context.create("user-1")
@@ -194,8 +194,8 @@ def test_the_end_of_a_process_is_held_up_once_for_all_runs() -> None:
         timeout=60,
     )
 
-    assert ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith("101 metrics dropped: the ledger cannot be reached")
+    assert ended.stderr.count("dropped:") == 1
+    assert "101 metrics dropped: the ledger cannot be reached" in ended.stderr
 
 
 def test_a_ledger_that_is_down_is_asked_about_few_runs(

@@ -1,11 +1,9 @@
 """What the queue of claims survives: a ledger that fails for one run, raises anything, or never answers."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import pytest
 from ldclient import Context
@@ -14,7 +12,7 @@ from langchain_ldai import Feedback, LdAiClient, claim_queue
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Held
+from tests.ledgers.fakes import Down, Hangs, Held
 from tests.support.chains import DURATION, SUCCESS
 
 POSITIVE = "$ld:ai:feedback:user:positive"
@@ -114,39 +112,6 @@ def test_an_interrupt_while_a_thread_is_started_costs_nothing(
 
     assert ai.close(10)
     assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 3
-
-
-class Hangs(MemoryLedger):
-    """Does not answer the first calls until it is let go."""
-
-    def __init__(self, calls: int) -> None:
-        super().__init__()
-        self.let_go = threading.Event()
-        self.hanging = calls
-        self.threads: list[threading.Thread] = []
-
-    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
-        """See `Ledger.claim`."""
-        self.threads.append(threading.current_thread())
-        if len(self.threads) <= self.hanging:
-            self.let_go.wait(60)
-        return super().claim(run, slots, claimant)
-
-
-@pytest.fixture
-def hangs() -> Iterator[Callable[[int], Hangs]]:
-    """Give a maker of ledgers whose hanging calls end with the test."""
-    made: list[Hangs] = []
-
-    def make(calls: int) -> Hangs:
-        made.append(Hangs(calls))
-        return made[-1]
-
-    yield make
-    for ledger in made:
-        ledger.let_go.set()
-        for thread in ledger.threads:
-            thread.join(10)
 
 
 def test_a_call_that_never_returns_is_left_behind(
@@ -251,18 +216,6 @@ def test_closing_a_client_waits_for_a_copy_over_another_ledger(client: Recording
     assert client.metrics(tracker.run_id) == {POSITIVE: [1]}
 
 
-class Down(MemoryLedger):
-    """Raises until it is up."""
-
-    up = False
-
-    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
-        """See `Ledger.claim`."""
-        if not self.up:
-            raise ConnectionError
-        return super().claim(run, slots, claimant)
-
-
 def test_what_was_sent_without_a_claim_is_not_sent_again(client: RecordingClient, context: Context) -> None:
     """`on_ledger_error="send"` sends a slot once a process, also after the ledger is up again."""
     ledger = Down()
@@ -340,46 +293,6 @@ def test_too_many_claims_for_a_queue_are_given_up_where_they_are_made(
     assert ai.close(10)
 
 
-AT_THE_END = """
-import sys, threading, time
-from langchain_ldai import LdAiClient, claim_queue
-from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.testing import RecordingClient
-from ldclient import Context
-
-claim_queue.EXIT_SECONDS, claim_queue.LAST_ATTEMPT_SECONDS = 0.5, 0.5
-
-class Never:
-    calls = 0
-    def claim(self, run, slots, claimant):
-        self.calls += 1
-        print("called", flush=True)
-        if sys.argv[1] == "hangs":
-            threading.Event().wait()
-        time.sleep(0.8)
-        raise ConnectionError
-
-ai = LdAiClient(RecordingClient(), ledger=Never())
-config = ai.completion_config("support-bot", Context.create("user-1"))
-for _ in range(50):
-    config.create_tracker().track_success()
-time.sleep(0.3)
-print("the end", flush=True)
-"""
-
-
-@pytest.mark.parametrize(("how", "calls", "told"), [("hangs", 1, 1), ("fails", 2, 1)])
-def test_the_end_of_a_process_waits_for_one_attempt(how: str, calls: int, told: int) -> None:
-    """No attempt begins after the seconds for it, the attempt under way has some more, and one line tells it."""
-    ended = subprocess.run(
-        [sys.executable, "-c", AT_THE_END, how], capture_output=True, text=True, timeout=60, check=True
-    )
-
-    assert 1 <= ended.stdout.count("called") <= calls
-    assert ended.stderr.count("\n") == told
-    assert "50 metrics dropped" in ended.stderr
-
-
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -409,40 +322,6 @@ def test_a_give_up_says_what_is_wrong_with_the_ledger(
     assert DURATION not in [event.name for event in client.events]
 
 
-@pytest.fixture
-def ending(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Give what makes the queue see that the process ends."""
-    event = threading.Event()
-    monkeypatch.setattr(claim_queue, "is_ending", event.is_set)
-    monkeypatch.setattr(claim_queue, "EXIT_SECONDS", 0.2)
-    monkeypatch.setattr(claim_queue, "LAST_ATTEMPT_SECONDS", 0.2)
-    return event
-
-
-def test_a_call_that_never_returns_does_not_hold_the_end_up(
-    client: RecordingClient,
-    context: Context,
-    hangs: Callable[[int], Hangs],
-    ending: threading.Event,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Whatever waits then is given up together, and told in one line."""
-    ledger = hangs(1)
-    ai = LdAiClient(client, ledger=ledger)
-    config = ai.completion_config("support-bot", context)
-    recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(3)]
-    while not ledger.threads:
-        time.sleep(0.01)
-
-    ending.set()
-
-    assert all(isinstance(each.exception(10), LedgerUnavailableError) for each in recorded)
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-claims":
-            thread.join(10)
-    assert [message.partition(":")[0] for message in caplog.messages] == ["3 metrics dropped"]
-
-
 @pytest.mark.parametrize("main_is_alive", [True, False])
 def test_where_the_worker_cannot_be_started_the_claim_is_not_lost(
     main_is_alive: bool, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
@@ -469,23 +348,6 @@ def test_where_the_worker_cannot_be_started_the_claim_is_not_lost(
     assert ai.close(10)
     assert len(refused) == 1
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-
-
-def test_claims_that_wait_for_their_next_attempt_do_not_hold_the_end_up(
-    client: RecordingClient, context: Context, ending: threading.Event
-) -> None:
-    """A worker that waits beyond the last moment finds that nobody waits for it."""
-    ai = LdAiClient(client, ledger=Down())
-    recorded = ai.completion_config("support-bot", context).create_tracker().record_feedback(Feedback.POSITIVE)
-
-    ending.set()
-
-    assert isinstance(recorded.exception(10), LedgerUnavailableError)
-    assert ai.close(10)
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-ledger":
-            thread.join(10)
-            assert not thread.is_alive()
 
 
 def test_two_threads_that_hand_in_claims_at_once_have_them_made_one_by_one(

@@ -97,6 +97,22 @@ async def test_every_origin_may_be_allowed(ai: LdAiClient, sealer: TokenSealer) 
     assert len(feedback_routes(ai, sealer, context_for=context_for, allow_origins=["*"])) == 2
 
 
+WRONG = {
+    "class": (LdAiClient, "give an instance, not the class LdAiClient"),
+    "launchdarkly": (RecordingClient(), "is an LdAiClient, or an AsyncLdAiClient; RecordingClient has not"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
+async def test_a_client_that_cannot_record_is_refused(given: object, message: str, sealer: TokenSealer) -> None:
+    """So is a sealer's class, where a sealer is needed."""
+    ai = LdAiClient(RecordingClient())
+    with pytest.raises(TypeError, match=message):
+        feedback_routes(given, sealer, context_for=print)
+    with pytest.raises(TypeError, match="give an instance, not the class TokenSealer"):
+        feedback_routes(ai, TokenSealer, context_for=print)
+
+
 @pytest.mark.parametrize("nobody", [None, Context.create("")], ids=["none", "invalid"])
 async def test_feedback_is_not_counted_for_nobody(
     nobody: object, ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, client: RecordingClient

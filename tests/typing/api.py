@@ -51,6 +51,8 @@ def clients_evaluate(client: LDClient, context: Context) -> None:
     assert_type(config.skills, tuple[tuple[str, int], ...])
     assert_type(config.model.region, str)
     assert_type(config.messages[0].blocks, tuple[Mapping[str, object], ...])
+    with client, LdAiClient(client) as within:
+        assert_type(within, LdAiClient)
 
     LdAiClient(client, ledger="ledger.db")  # type: ignore[arg-type]
     LdAiClient(client, on_ledger_error="retry")  # type: ignore[arg-type]
@@ -67,6 +69,8 @@ async def asynchronous_clients_are_awaited(client: AsyncLDClient, context: Conte
     assert_type(await ai.completion_config("chat", context), LdAiCompletionConfig)
     assert_type(await ai.agent_graph("graph", context), LdAiAgentGraph)
     assert_type(await ai.close(), bool)
+    async with client, AsyncLdAiClient(client) as within:
+        assert_type(within, AsyncLdAiClient)
 
 
 def handlers_take_configs(config: LdAiCompletionConfig, graph: LdAiAgentGraph) -> None:

@@ -1,0 +1,105 @@
+"""How long the end of a process waits for a ledger."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from ldclient import Context
+
+from langchain_ldai import Feedback, LdAiClient, claim_queue
+from langchain_ldai.errors import LedgerUnavailableError
+from langchain_ldai.testing import RecordingClient
+from tests.ledgers.fakes import Down, Hangs
+
+AT_THE_END = """
+import sys, threading, time
+from langchain_ldai import LdAiClient, claim_queue
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+from ldclient import Context
+
+claim_queue.EXIT_SECONDS, claim_queue.LAST_ATTEMPT_SECONDS = 0.5, 0.5
+
+class Never:
+    calls = 0
+    def claim(self, run, slots, claimant):
+        self.calls += 1
+        print("called", flush=True)
+        if sys.argv[1] == "hangs":
+            threading.Event().wait()
+        time.sleep(0.8)
+        raise ConnectionError
+
+ai = LdAiClient(RecordingClient({"support-bot": {"_ldMeta": {"enabled": True}}}), ledger=Never())
+config = ai.completion_config("support-bot", Context.create("user-1"))
+for _ in range(50):
+    config.create_tracker().track_success()
+time.sleep(0.3)
+print("the end", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("how", "calls", "told"), [("hangs", 1, 1), ("fails", 2, 1)])
+def test_the_end_of_a_process_waits_for_one_attempt(how: str, calls: int, told: int) -> None:
+    """No attempt begins after the seconds for it, the attempt under way has some more, and one line tells it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, how], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert 1 <= ended.stdout.count("called") <= calls
+    assert ended.stderr.count("\n") == told
+    assert "50 metrics dropped" in ended.stderr
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Give what makes the queue see that the process ends."""
+    event = threading.Event()
+    monkeypatch.setattr(claim_queue, "is_ending", event.is_set)
+    monkeypatch.setattr(claim_queue, "EXIT_SECONDS", 0.2)
+    monkeypatch.setattr(claim_queue, "LAST_ATTEMPT_SECONDS", 0.2)
+    return event
+
+
+def test_a_call_that_never_returns_does_not_hold_the_end_up(
+    client: RecordingClient,
+    context: Context,
+    hangs: Callable[[int], Hangs],
+    ending: threading.Event,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever waits then is given up together, and told in one line."""
+    ledger = hangs(1)
+    ai = LdAiClient(client, ledger=ledger)
+    config = ai.completion_config("support-bot", context)
+    recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(3)]
+    while not ledger.threads:
+        time.sleep(0.01)
+
+    ending.set()
+
+    assert all(isinstance(each.exception(10), LedgerUnavailableError) for each in recorded)
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-claims":
+            thread.join(10)
+    assert [message.partition(":")[0] for message in caplog.messages] == ["3 metrics dropped"]
+
+
+def test_claims_that_wait_for_their_next_attempt_do_not_hold_the_end_up(
+    client: RecordingClient, context: Context, ending: threading.Event
+) -> None:
+    """A worker that waits beyond the last moment finds that nobody waits for it."""
+    ai = LdAiClient(client, ledger=Down())
+    recorded = ai.completion_config("support-bot", context).create_tracker().record_feedback(Feedback.POSITIVE)
+
+    ending.set()
+
+    assert isinstance(recorded.exception(10), LedgerUnavailableError)
+    assert ai.close(10)
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-ledger":
+            thread.join(10)
+            assert not thread.is_alive()

@@ -1,0 +1,24 @@
+"""A graph to run, and what the package logged of it."""
+
+import pytest
+from langgraph.graph import START, MessagesState, StateGraph
+
+from langchain_ldai import LdAiHandler
+from tests.support.chains import AGENT_INPUT
+from tests.support.models import ScriptedChat
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """Return levels and messages of what the package logged."""
+    return [(each.levelname, each.message) for each in caplog.records if each.name.startswith("langchain_ldai")]
+
+
+def write_with(handler: LdAiHandler, *names: str) -> None:
+    """Run a graph of nodes that each call a model."""
+    graph = StateGraph(MessagesState)
+    last = START
+    for name in names or ("writer",):
+        graph.add_node(name, lambda state: {"messages": [ScriptedChat().invoke("How?")]})
+        graph.add_edge(last, name)
+        last = name
+    graph.compile().invoke(AGENT_INPUT, {"callbacks": [handler]})

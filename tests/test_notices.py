@@ -1,0 +1,308 @@
+"""What leads to nothing is said once, in words that name the key or option and the remedy."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from ldai import LDAIClient
+from ldclient import AsyncLDClient, Context, LDClient
+
+from langchain_ldai import (
+    AsyncLdAiClient,
+    LdAiAgentConfigDefault,
+    LdAiClient,
+    LdAiCompletionConfig,
+    LdAiCompletionConfigDefault,
+    LdAiHandler,
+    LdAiJudgeConfigDefault,
+)
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
+from tests.support.chains import QUESTION, chain
+from tests.support.told import told, write_with
+
+USER = Context.create("user-1")
+OFF = {"_ldMeta": {"enabled": False}}
+ON = {"_ldMeta": {"enabled": True}}
+
+
+@pytest.fixture(autouse=True)
+def everything_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep what the package logs from INFO on."""
+    caplog.set_level(logging.INFO, "langchain_ldai")
+
+
+KINDS = {
+    "completion_config": LdAiCompletionConfigDefault(enabled=True),
+    "agent_config": LdAiAgentConfigDefault(enabled=True),
+    "judge_config": LdAiJudgeConfigDefault(enabled=True),
+    "completion_config_template": LdAiCompletionConfigDefault(enabled=False),
+}
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("has_default", [False, True], ids=["no default", "default"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_for_which_nothing_is_served_is_told_once(
+    kind: str, has_default: bool, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a client and key: WARNING where it is disabled by that, INFO where a default was given."""
+    ai = AsyncLdAiClient(AsyncRecordingClient()) if is_async else LdAiClient(RecordingClient())
+    given = [KINDS[kind]] if has_default else []
+
+    async def ask() -> None:
+        for key in ("misspelt", "misspelt", "other"):
+            found = getattr(ai, kind)(key, USER, *given)
+            await found if is_async else found
+
+    asyncio.run(ask())
+
+    assert [level for level, _ in told(caplog)] == ["INFO" if has_default else "WARNING"] * 2
+    assert "'misspelt'" in caplog.messages[0]
+    assert "is targeting on" in caplog.messages[0]
+    assert "'other'" in caplog.messages[1]
+
+
+def test_an_agent_or_a_graph_for_which_nothing_is_served_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the key is that of an agent graph, or of an agent in one, or one of several."""
+    flags = {
+        "travel": {"root": "plan", "edges": {"plan": [{"key": "bok"}]}},
+        "plan": {"_ldMeta": {"mode": "agent"}},
+    }
+    ai = LdAiClient(RecordingClient(flags))
+
+    ai.agent_graph("desk", USER)
+    ai.agent_graph("travel", USER)
+    ai.agent_configs(["one"], USER)
+
+    assert [re.findall("for (.*?),", message)[0] for message in caplog.messages] == [
+        "agent graph 'desk'",
+        "AI Config 'bok'",
+        "AI Config 'one'",
+    ]
+
+
+def test_what_is_served_is_not_told(config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture) -> None:
+    """A run of a config that is served and enabled leaves no word in the log."""
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    assert told(caplog) == []
+
+
+def test_a_plain_flag_in_place_of_an_ai_config_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """An object without `_ldMeta` is served by another kind of flag, whose key was taken by mistake."""
+    ai = LdAiClient(RecordingClient({"colours": {"main": "red"}}))
+
+    for _ in range(2):
+        ai.completion_config("colours", USER)
+
+    ((level, message),) = told(caplog)
+    assert level == "WARNING"
+    assert "'colours' has no `_ldMeta`" in message
+
+
+@pytest.mark.parametrize(
+    "make",
+    [LdAiClient, lambda client: LdAiClient(client, ledger=MemoryLedger()), LDAIClient],
+    ids=["ours", "with a ledger", "official"],
+)
+def test_a_run_that_is_counted_for_a_disabled_config_is_told_once(
+    make: Callable[[RecordingClient], LdAiClient | LDAIClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many runs there are; of ours also where each request makes a handler of its own."""
+    ai = make(RecordingClient({"off-bot": OFF}))
+    config = ai.completion_config("off-bot", USER)
+    shared = LdAiHandler(config)
+
+    for _ in range(2):
+        handler = shared if make is LDAIClient else LdAiHandler(ai.completion_config("off-bot", USER))
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    ((level, message),) = told(caplog)
+    assert level == "WARNING"
+    assert "AI Config 'off-bot' is disabled" in message
+    assert "config.enabled" in message
+
+
+def test_a_disabled_agent_graph_and_node_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Each by its key."""
+    client = RecordingClient({"travel": {**OFF, "root": "plan", "edges": {}}, "off-bot": OFF})
+    ai = LdAiClient(client)
+    handler = LdAiHandler(ai.agent_graph("travel", USER), nodes={"writer": ai.completion_config("off-bot", USER)})
+
+    write_with(handler)
+
+    said = [message for _, message in told(caplog)]
+    assert "Agent graph 'travel' is disabled" in said[0]
+    assert "AI Config 'off-bot' is disabled" in said[1]
+
+
+@pytest.fixture
+def launchdarkly() -> Iterator[LoopbackLaunchDarkly]:
+    """A LaunchDarkly for real clients."""
+    with LoopbackLaunchDarkly({"bot": ON}, sdk_key="sdk-right") as server:
+        yield server
+
+
+def test_a_client_that_is_closed_is_told_once(
+    launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever closes it before the last run learns that metrics are lost; once it is opened again, none is."""
+    ld = LDClient(launchdarkly.config("sdk-right"))
+    handler = LdAiHandler(LdAiClient(ld).completion_config("bot", USER))
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+    assert told(caplog) == []
+    ld.close()
+
+    for _ in range(2):
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    ((level, message),) = told(caplog)
+    assert level == "WARNING"
+    assert "'bot' is counted while the LaunchDarkly client is closed" in message
+    assert "Close the client after the last run" in message
+
+
+def test_an_asynchronous_client_that_is_closed_is_told(
+    launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a synchronous one is."""
+
+    async def run_after_close() -> None:
+        async with AsyncLDClient(launchdarkly.async_config("sdk-right")) as ld:
+            config = await AsyncLdAiClient(ld).completion_config("bot", USER)
+        await chain().ainvoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    asyncio.run(run_after_close())
+
+    ((_, message),) = told(caplog)
+    assert "client is closed" in message
+
+
+def test_a_client_that_is_not_initialised_is_told_once(
+    launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong SDK key looks like a flag that is not there, and is not: one line says so, whatever the keys."""
+    with LDClient(launchdarkly.config("sdk-wrong"), start_wait=0.1) as ld:
+        ai = LdAiClient(ld)
+        for key in ("bot", "other"):
+            config = ai.completion_config(key, USER, LdAiCompletionConfigDefault(enabled=True))
+            chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    ((level, message),) = told(caplog)
+    assert level == "WARNING"
+    assert "'bot' is asked for, or counted, while the LaunchDarkly client has not been initialised" in message
+
+
+@pytest.mark.parametrize("evaluates", [True, False], ids=["evaluates", "resumes"])
+def test_an_asynchronous_client_that_was_not_started_is_told(
+    evaluates: bool, launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes no event and says nothing; also where a tracker is resumed and no flag evaluated."""
+    token = (
+        LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", USER).create_tracker().resumption_token
+    )
+
+    async def use() -> None:
+        ai = AsyncLdAiClient(AsyncLDClient(launchdarkly.async_config("sdk-right")))
+        if evaluates:
+            await ai.completion_config("bot", USER)
+        else:
+            ai.create_tracker(token, USER).track_success()
+
+    asyncio.run(use())
+
+    ((_, message),) = told(caplog)
+    assert "await client.start()" in message
+
+
+def test_an_offline_client_is_told(launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture) -> None:
+    """It serves the defaults and sends nothing: the remedy is not its targeting."""
+    with LDClient(launchdarkly.config("sdk-right", offline=True)) as ld:
+        config = LdAiClient(ld).completion_config("bot", USER, LdAiCompletionConfigDefault(enabled=True))
+        chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    ((level, message),) = told(caplog)
+    assert level == "INFO"
+    assert "client is offline" in message
+
+
+def test_an_offline_client_without_defaults_is_told_when_it_counts(
+    launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nothing was evaluated."""
+    token = (
+        LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", USER).create_tracker().resumption_token
+    )
+    with LDClient(launchdarkly.config("sdk-right", offline=True)) as ld:
+        LdAiClient(ld).create_tracker(token, USER).track_success()
+
+    assert [level for level, _ in told(caplog)] == ["INFO"]
+
+
+def test_a_client_that_reads_from_a_store_is_not_told_of(
+    launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In daemon mode there is no connection to wait for."""
+    token = (
+        LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", USER).create_tracker().resumption_token
+    )
+    with LDClient(launchdarkly.config("sdk-right", use_ldd=True)) as ld:
+        LdAiClient(ld).create_tracker(token, USER).track_success()
+
+    assert told(caplog) == []
+
+
+def test_an_invalid_context_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is served for it, and its targeting is not to blame."""
+    LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", Context.create(""))
+
+    assert "'bot' is asked for a context that is invalid" in told(caplog)[-1][1]
+
+
+@pytest.mark.parametrize("names", [("writer",), ("writer", "editor")], ids=["no other", "another"])
+def test_a_node_that_never_occurs_while_others_do_is_told_once(
+    names: tuple[str, ...], config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It names what was looked for and what was there."""
+    handler = LdAiHandler(None, nodes={"writer": config, "editr": config})
+
+    for _ in range(2):
+        write_with(handler, *names)
+
+    ((level, message),) = told(caplog)
+    assert level == "INFO"
+    assert "nodes=: no node of a LangGraph has been called 'editr'" in message
+    assert message.endswith(f"The nodes were called {', '.join(map(repr, names))}")
+
+
+def test_nothing_is_told_where_no_graph_ran(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A chain has no nodes: whether the name is right is not known yet; nor where all of them occurred."""
+    handler = LdAiHandler(config, nodes={"writer": config})
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+    write_with(handler)
+
+    assert told(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "is_told"), [(("plan", "booking"), True), (("planner",), True), (("plan",), False)], ids=str
+)
+def test_names_that_match_no_agent_of_a_graph_are_told(
+    nodes: tuple[str, ...], is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node with another name than an agent's key may be one misspelt; a run need not visit each agent."""
+    agent = {"_ldMeta": {"enabled": True, "mode": "agent"}}
+    flags = {"travel": {"root": "plan", "edges": {"plan": [{"key": "book"}]}}, "plan": agent, "book": agent}
+    graph = LdAiClient(RecordingClient(flags)).agent_graph("travel", USER)
+
+    write_with(LdAiHandler(graph), *nodes)
+
+    assert [("agent graph 'travel'" in message, "'book'" in message) for _, message in told(caplog)] == [
+        (True, True)
+    ] * is_told
