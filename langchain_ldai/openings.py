@@ -6,7 +6,6 @@ from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Literal, cast
-from uuid import NAMESPACE_OID, uuid5
 from weakref import WeakValueDictionary
 
 from langchain_ldai.account import (
@@ -22,6 +21,7 @@ from langchain_ldai.adapters import GraphRunTracker
 from langchain_ldai.boundary import Boundary
 from langchain_ldai.claims import Claims
 from langchain_ldai.errors import InvalidResumptionTokenError
+from langchain_ldai.resumption import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai.slots import SlotTracker
 from langchain_ldai.sources import AiConfig, Choose, ResumableAiConfig, in_our_form, served_model
 
@@ -68,6 +68,7 @@ class Openings:
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
+        self._told_of_replaced = False
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
     def open(
@@ -115,11 +116,28 @@ class Openings:
         known = None
         if callable(self._run_ids):
             given = self._boundary.run(root_run_id, self._run_ids, MappingProxyType(metadata))
-            known = str(given) if given else None
-        run_id = known or (str(root_run_id) if self._run_ids == "root" else None)
+            known = self._held(str(given)) if given else None
+        root = self._held(str(root_run_id))
+        run_id = known or (root if self._run_ids == "root" else None)
         token = _callers_token(metadata) if self._resume and not node else None
-        tracker = self._continued(config, token, known or str(root_run_id)) if token is not None else None
+        tracker = self._continued(config, token, known or root) if token is not None else None
         return tracker or _new(config, run_id, node)
+
+    def _held(self, run_id: str) -> str:
+        """Return an id as it is where every ledger can hold it, else one that follows from it."""
+        fault = run_id_fault(run_id)
+        if not fault:
+            return run_id
+        if not self._told_of_replaced:
+            self._told_of_replaced = True
+            _log.warning(
+                "an id that run_ids= chose for a run %s, which not every ledger can hold; such a run is recorded "
+                "under a UUID that follows from the id. Have run_ids= choose UUIDs, or other texts of at most %s "
+                "characters. Further such ids are not logged",
+                fault,
+                MAX_RUN_ID_LENGTH,
+            )
+        return uuid_of(run_id)
 
     def _continued(self, config: AiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
@@ -140,9 +158,7 @@ def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
     """Return the tracker of a new run; where its id is known, that of a named node follows from it."""
     if run_id is None or not isinstance(config, ResumableAiConfig):
         return in_our_form(config.create_tracker())
-    return in_our_form(
-        config.create_tracker(run_id=str(uuid5(NAMESPACE_OID, f"{run_id}/{node}")) if node else run_id)
-    )
+    return in_our_form(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
 
 
 def _callers_token(metadata: Mapping[str, object]) -> object:
