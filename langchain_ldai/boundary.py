@@ -1,7 +1,7 @@
 """The one place where an exception is caught on its way into a chain."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, TypeVarTuple
 
 from langchain_ldai.errors import without_message
@@ -33,6 +33,14 @@ class Boundary:
         """Return the action's result; where it raises, `None`, and log that once, with the run's id."""
         try:
             return action(*args)
+        except Exception as error:  # noqa: BLE001
+            self._caught(error, run_id, action)
+            return None
+
+    async def run_async(self, run_id: object, action: Callable[[*_Ts], Awaitable[_T]], *args: *_Ts) -> _T | None:
+        """Do what `run` does, with an action that is awaited."""
+        try:
+            return await action(*args)
         except Exception as error:  # noqa: BLE001
             self._caught(error, run_id, action)
             return None
