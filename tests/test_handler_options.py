@@ -128,7 +128,8 @@ def test_a_client_that_chooses_a_bad_id_holds_up_no_other_run(
     client: RecordingClient, context: Context, reports: list[RunReport], tmp_path: Path
 ) -> None:
     """Runs, parts of a continued run and good runs behind them are all claimed at once, and sent."""
-    ai = LdAiClient(client, ledger=SqliteLedger(tmp_path / "ledger.db"))
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ai = LdAiClient(client, ledger=ledger)
     config = ai.completion_config("support-bot", context)
     options = {"on_run_end": reports.append, "run_ids": lambda metadata: metadata["request_id"]}
     handler, resuming = LdAiHandler(config, **options), LdAiHandler(config, resume=True, **options)
@@ -140,6 +141,7 @@ def test_a_client_that_chooses_a_bad_id_holds_up_no_other_run(
         chain().invoke(QUESTION, {"callbacks": [resuming], "metadata": metadata})
 
     assert ai.close(10)
+    ledger.close()
     continued = reports[1].run_id
     assert [report.run_id for report in reports[1:]] == [continued, "good", continued]
     assert [len(client.metrics(run)[DURATION]) for run in (reports[0].run_id, continued, "good")] == [1, 2, 1]
