@@ -5,7 +5,8 @@
 
 It needs `pip install "langserve[all]" uvicorn "langchain-ldai[server]"` and a LaunchDarkly: that of the SDK key
 in LAUNCHDARKLY_SDK_KEY, or a local one at the address in LAUNCHDARKLY_URL. Each worker imports this file, and so
-has a client and a handler of its own; they share the keys and the ledger. Several hosts share a `RedisLedger`.
+has a client and a handler of its own; they share the keys, the ledger (a file, LEDGER_FILE) and the counts of
+feedback requests (a file beside it). Several hosts share a `RedisLedger` and a `limits.aio.storage.RedisStorage`.
 
 The chain is served in two ways. At `/bound` the handler belongs to the chain, and a request adds whom it is for;
 at `/chat` a request adds both. What it adds must be in `config_keys`, or LangServe drops it for a batch; what the
@@ -17,8 +18,8 @@ LangServe names in the body. `/stream` starts to answer before its run starts, a
 `/stream_events` and `/stream_log` show a client every step and its prompts: `add_routes(disabled_endpoints=...)`.
 """
 
+import logging
 import os
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,18 +38,21 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback import connect
+from file_limits import FileLimits
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
 from local_model import LocalModel
+from own_files import own_file
 
-LEDGER = os.environ.get("LEDGER_FILE", str(Path(tempfile.gettempdir()) / "langserve-ledger.db"))
+LEDGER = os.environ.get("LEDGER_FILE") or own_file("langserve-ledger.db")
 MOST_TOKENS = 10  # a response's headers hold: each has some 400 bytes, and proxies take 4 KB or 8 KB
 
 ld = connect()
 ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER))
 sealer = TokenSealer(os.environ["TOKEN_KEYS"].split(","))
+limits = FileLimits(str(Path(LEDGER).with_suffix(".limits.db")))
 
 
 def config_for(metadata: Mapping[str, Any]) -> LdAiCompletionConfig:
@@ -114,8 +118,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def close() -> None:
     """Close the runs that wait for a model call, wait for the ledger, and deliver."""
-    handler.flush(5)
-    ai.close(5)
+    if not all([handler.flush(5), ai.close(5)]):
+        logging.getLogger(__name__).warning(
+            "some metrics are lost, as they were not claimed within 5 s: can the ledger %s be written?", LEDGER
+        )
     ld.close()
 
 
@@ -131,9 +137,7 @@ def serve(model: BaseChatModel) -> FastAPI:
     chain = RunnableLambda(served) | StrOutputParser()
     app = FastAPI(lifespan=lifespan)
     app.add_middleware(TokensInHeaders)
-    app.router.routes.extend(
-        feedback_routes(ai, sealer, context_for=lambda request: Context.create(user_of(request)))
-    )
+    app.router.routes.extend(feedback_routes(ai, sealer, context_for=context_of, limit_storage=limits))
     add_routes(
         app,
         chain.with_config(callbacks=[handler]),

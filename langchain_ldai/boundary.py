@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai.errors import without_message
@@ -119,6 +119,16 @@ class Boundary:
         """
         try:
             return action(*args)
+        except Exception as error:  # noqa: BLE001
+            self._caught(error, run_id, consequence)
+            return None
+
+    async def call_async(
+        self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], Awaitable[_T]], *args: *_Ts
+    ) -> _T | None:
+        """Do what `call` does, with an action that is awaited."""
+        try:
+            return await action(*args)
         except Exception as error:  # noqa: BLE001
             self._caught(error, run_id, consequence)
             return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import freeze_object
-from langchain_ldai.resumption import RunIdentity, check_run_id, decode, new_run_id
+from langchain_ldai.resumption import RunIdentity, checked_run_id, decode, new_run_id
 from langchain_ldai.tracker import LdAiConfigTracker, Send
 
 if TYPE_CHECKING:
@@ -160,15 +160,17 @@ class LdAiConfig:
         """Return the tracker of a new run; also when the config is disabled.
 
         Args:
-            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. One that some
+                ledger could not hold (of more than 256 characters, with NUL or half a surrogate pair) is replaced
+                by a UUID, always the same for the same id.
 
         Raises:
             TypeError: If the id is not a string.
+            ValueError: If the id is empty.
         """
-        if run_id is not None:
-            check_run_id(run_id)
         parts = self._parts
-        identity = RunIdentity(run_id or new_run_id(), self.key, self.variation_key, self.version, parts.graph_key)
+        known = new_run_id() if run_id is None else checked_run_id(run_id)
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, parts.graph_key)
         return LdAiConfigTracker(identity, parts.send, parts.model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:

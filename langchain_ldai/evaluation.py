@@ -40,7 +40,7 @@ from langchain_ldai.payload import (
     parse_judge,
     usable,
 )
-from langchain_ldai.resumption import decode, decode_graph
+from langchain_ldai.resumption import check_key, decode, decode_graph
 from langchain_ldai.tracker import LdAiConfigTracker, Send
 
 _log = logging.getLogger(__name__)
@@ -368,6 +368,7 @@ class AiClient:
         return calls
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
+        check_key(key)
         send = self._sender(context)
         self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
@@ -403,6 +404,7 @@ class AiClient:
         parse: _Parse[_AiConfigT],
         render: Render,
     ) -> Evaluation[_AiConfigT]:
+        check_key(key)
         default = kind() if given is None else given
         if not isinstance(default, kind):
             raise TypeError(f"the default of {key!r} is a {kind.__name__}, not {type(default).__name__}")

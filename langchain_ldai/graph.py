@@ -1,7 +1,7 @@
 """Agent graphs: which agents there are and who hands over to whom, frozen, and how a payload is read; pure."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from langchain_ldai.config import LdAiAgentConfig
@@ -9,7 +9,7 @@ from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.frozen import FrozenDict, freeze_object
 from langchain_ldai.graph_tracker import LdAiGraphTracker
 from langchain_ldai.payload import Payload, as_integer, as_text, object_in
-from langchain_ldai.resumption import GraphRunIdentity, check_run_id, decode_graph, new_run_id
+from langchain_ldai.resumption import GraphRunIdentity, checked_run_id, decode_graph, new_run_id, text_fault
 from langchain_ldai.slots import Send
 
 _log = logging.getLogger(__name__)
@@ -80,14 +80,16 @@ class LdAiAgentGraph:
         """Return the tracker of a new run; also when the graph is disabled.
 
         Args:
-            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4.
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. One that some
+                ledger could not hold (of more than 256 characters, with NUL or half a surrogate pair) is replaced
+                by a UUID, always the same for the same id.
 
         Raises:
             TypeError: If the id is not a string.
+            ValueError: If the id is empty.
         """
-        if run_id is not None:
-            check_run_id(run_id)
-        identity = GraphRunIdentity(run_id or new_run_id(), self.key, self.variation_key, self.version)
+        known = new_run_id() if run_id is None else checked_run_id(run_id)
+        identity = GraphRunIdentity(known, self.key, self.variation_key, self.version)
         return LdAiGraphTracker(identity, self._send)
 
     def resume_tracker(self, token: str) -> LdAiGraphTracker:
@@ -126,7 +128,8 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     version = as_integer(meta.get("version"))
     root = as_text(value.get("root"))
     edges = tuple(edge for group in targets.values() for edge in group)
-    fault = _fault(meta, root, targets.keys() - set(_reached(root, edges)))
+    reached = _reached(root, edges)
+    fault = _fault(meta, reached, targets.keys() - set(reached))
     if fault:
         _log.debug("agent graph %r is disabled: %s", key, fault)
     return LdAiAgentGraph(
@@ -174,11 +177,13 @@ def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
     }
 
 
-def _fault(meta: Payload, root: str, unreached: Iterable[str]) -> str:
+def _fault(meta: Payload, reached: Sequence[str], unreached: Iterable[str]) -> str:
     # An absent `enabled` counts as true, other than in an AI Config (spec section 7).
     if meta.get("enabled") is False:
         return "LaunchDarkly serves it so"
-    if not root:
+    if not reached:
         return "it has no root"
-    names = sorted(unreached)
-    return f"no way leads from its root to {names}" if names else ""
+    if names := sorted(unreached):
+        return f"no way leads from its root to {names}"
+    names = [key for key in reached if text_fault(key)]
+    return f"LaunchDarkly has no keys such as {names}" if names else ""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from reprlib import repr as short_repr
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
-from uuid import NAMESPACE_OID, uuid5
 from weakref import WeakValueDictionary
 
 from langchain_ldai.account import (
@@ -23,7 +22,7 @@ from langchain_ldai.boundary import Boundary, Ids
 from langchain_ldai.checks import check_function
 from langchain_ldai.claims import Claims, wait_for_all
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.resumption import is_token
+from langchain_ldai.resumption import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.sources import (
     NO_TRACKER,
     AiConfig,
@@ -159,15 +158,32 @@ class Openings:
             return in_our_form(config.create_tracker())
         known = None
         if callable(self._run_ids):
-            known = self._boundary.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
-        run_id = known or (str(lc_run_id) if self._run_ids == "root" else None)
+            given = self._boundary.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
+            known = self._held(given) if given else None
+        root = self._held(str(lc_run_id))
+        run_id = known or (root if self._run_ids == "root" else None)
         tracker = None
         if token is not None and self._resume and isinstance(config, ResumableAiConfig):
-            part = known or str(lc_run_id)
             tracker = self._boundary.call(
-                "A" + _NOT_CONTINUED[1:], Ids(lc_run_id), self._continued, config, token, part
+                "A" + _NOT_CONTINUED[1:], Ids(lc_run_id), self._continued, config, token, known or root
             )
         return tracker or _new(config, run_id, node)
+
+    def _held(self, run_id: str) -> str:
+        """Return an id as it is where every ledger can hold it, else a UUID that follows from it."""
+        fault = run_id_fault(run_id)
+        if not fault:
+            return run_id
+        self._boundary.notices.once(
+            _log,
+            logging.WARNING,
+            "run id",
+            "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a "
+            "UUID that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters",
+            fault,
+            MAX_RUN_ID_LENGTH,
+        )
+        return uuid_of(run_id)
 
     def _tell_of_unused_token(self, config: AiConfig) -> None:
         self._boundary.notices.once(
@@ -205,9 +221,7 @@ def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
     """Return the tracker of a new run; where its id is known, that of a named node follows from it."""
     if run_id is None or not isinstance(config, ResumableAiConfig):
         return in_our_form(config.create_tracker())
-    return in_our_form(
-        config.create_tracker(run_id=str(uuid5(NAMESPACE_OID, f"{run_id}/{node}")) if node else run_id)
-    )
+    return in_our_form(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:

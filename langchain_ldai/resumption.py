@@ -1,23 +1,31 @@
-"""A resumption token and the identity of the run it stands for, in both directions; pure.
+"""A resumption token and the identity of the run it stands for, in both directions.
 
 The format is the one every official SDK reads (spec section 6): compact JSON in a fixed key order,
 ASCII only, in URL-safe Base64 without padding.
 """
 
 import binascii
+import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
 from typing import Final, NamedTuple, NoReturn
+from uuid import NAMESPACE_OID, UUID
 
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION
 
+_log = logging.getLogger(__name__)
+
 MAX_TOKEN_LENGTH: Final = 16_384
 """The longest token that is read, in characters; several times what the longest legal keys need."""
+
+MAX_RUN_ID_LENGTH: Final = 256
+"""The longest id of a run, in characters, as long as LaunchDarkly's longest key."""
 
 MAX_VERSION: Final = 2**63 - 1
 """The greatest version that is read, as far from 0 on either side."""
@@ -83,10 +91,59 @@ def new_run_id() -> str:
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
-def check_run_id(run_id: str) -> None:
-    """Raise `TypeError` where the id of a run is not a string."""
+def uuid_of(text: str) -> str:
+    """Return the UUIDv5 of a text, also of one that UTF-8 cannot encode; always the same for the same text."""
+    named = NAMESPACE_OID.bytes + text.encode("utf-8", "surrogatepass")
+    return str(UUID(bytes=hashlib.sha1(named, usedforsecurity=False).digest()[:16], version=5))
+
+
+def run_id_fault(run_id: str) -> str:
+    """Return why some ledger could not hold the id of a run, "" where each can."""
+    if len(run_id) > MAX_RUN_ID_LENGTH:
+        return f"has {len(run_id):,} characters, more than {MAX_RUN_ID_LENGTH}"
+    return text_fault(run_id)
+
+
+def checked_run_id(run_id: str) -> str:
+    """Return the id of a run as it is where every ledger can hold it, else a UUID that follows from it.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If it is empty.
+    """
     if not isinstance(run_id, str):
         raise TypeError(f"run_id is a str, not {type(run_id).__name__}: {str(run_id)!r}")
+    if not run_id:
+        raise ValueError("run_id is empty; leave it out for a new id")
+    fault = run_id_fault(run_id)
+    if not fault:
+        return run_id
+    replacement = uuid_of(run_id)
+    _log.warning(
+        "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
+        "run_id. Give a UUID, or another text of at most %s characters",
+        fault,
+        replacement,
+        MAX_RUN_ID_LENGTH,
+    )
+    return replacement
+
+
+def check_key(key: str) -> None:
+    """Raise `ValueError` where some ledger could not hold the key of an AI Config or of an agent graph."""
+    if fault := text_fault(key):
+        raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
+
+
+def text_fault(text: str) -> str:
+    """Return why some ledger could not hold a text, "" where each can."""
+    if "\0" in text:
+        return "has a NUL character"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "has half a surrogate pair"
+    return ""
 
 
 def encode(identity: RunIdentity) -> str:
@@ -145,7 +202,7 @@ def decode_graph(token: str) -> GraphRunIdentity:
     if _optional(fields, CONFIG_KEY):
         raise _invalid("it is of a run of an AI Config, not of an agent graph")
     return GraphRunIdentity(
-        run_id=_required(fields, RUN_ID),
+        run_id=_run_id(fields),
         graph_key=_required(fields, GRAPH_KEY),
         variation_key=_optional(fields, VARIATION_KEY),
         version=_version(fields),
@@ -154,7 +211,7 @@ def decode_graph(token: str) -> GraphRunIdentity:
 
 def _identity(fields: Mapping[str, object]) -> RunIdentity:
     return RunIdentity(
-        run_id=_required(fields, RUN_ID),
+        run_id=_run_id(fields),
         config_key=_required(fields, CONFIG_KEY),
         variation_key=_optional(fields, VARIATION_KEY),
         version=_version(fields),
@@ -231,10 +288,19 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _run_id(fields: Mapping[str, object]) -> str:
+    run_id = _required(fields, RUN_ID)
+    if fault := run_id_fault(run_id):
+        raise _invalid(f"its {RUN_ID} {fault}")
+    return run_id
+
+
 def _required(fields: Mapping[str, object], name: str) -> str:
     value = _optional(fields, name)
     if not value:
         raise _invalid(f"its {name} is missing or empty")
+    if fault := text_fault(value):
+        raise _invalid(f"its {name} {fault}")
     return value
 
 

@@ -244,3 +244,14 @@ def test_a_graph_is_read_only_and_keeps_no_hold_on_the_flag():
     ):
         with pytest.raises(TypeError, match="read-only"):
             change()
+
+
+@pytest.mark.parametrize("key", ["a\ud800", "nul\0"])
+@both_clients
+def test_a_graph_with_a_key_that_some_ledger_could_not_hold_is_disabled(ask_of, key):
+    """Its nodes' configs are not evaluated, as of such a node no run could be claimed."""
+    ask = ask_of({"travel": {"root": "a", "edges": {"a": [{"key": key}]}}, "a": agent(), key: agent()})
+
+    graph = ask("agent_graph", "travel", CONTEXT)
+
+    assert (graph.enabled, dict(graph.nodes)) == (False, {})

@@ -1,15 +1,18 @@
 """What a handler is made with: AI Configs, functions to them, and options out of range."""
 
-from uuid import UUID
+from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.outputs import LLMResult
 from ldai import LDAIClient
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiConfigTracker, LdAiHandler, RunReport
+from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOKENS, TOOL_CALL, agent, chain, counts
+from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, SUCCESS, TOKENS, TOOL_CALL, agent, chain, counts
 
 
 def test_a_function_gives_each_run_its_users_config(
@@ -88,6 +91,60 @@ def test_a_function_for_the_run_id_costs_no_run(
 
     assert UUID(reports[0].run_id).version == 4
     assert (reports[0].run_id != str(RUN_ID)) is is_new
+
+
+UNHELD = {"half-a-pair": "\ud800", "nul": "a\0b", "too-long": "x" * 1000}
+
+
+@pytest.mark.parametrize("run_id", UNHELD.values(), ids=UNHELD)
+@pytest.mark.parametrize("source", ["root", lambda metadata: metadata["request_id"]], ids=["root", "function"])
+def test_an_id_that_a_client_chose_is_made_one_that_every_ledger_can_hold(
+    source: object, run_id: str, config: LdAiCompletionConfig, reports: list[RunReport], caplog
+) -> None:
+    """A repeated run still has the same id, another run another one, and one warning tells of `run_ids=`."""
+    handler = LdAiHandler(config, nodes={"wri\udfffter": config}, on_run_end=reports.append, run_ids=source)
+    caplog.clear()
+
+    for chosen in (run_id, run_id, run_id + "\ud800"):
+        metadata = {"request_id": chosen, "langgraph_node": "wri\udfffter"}
+        root, call = (chosen if source == "root" else uuid4()), uuid4()
+        handler.on_chain_start(None, {}, run_id=root, metadata=metadata)
+        handler.on_chat_model_start(None, [[]], run_id=call, parent_run_id=root, metadata=metadata)
+        handler.on_llm_end(LLMResult(generations=[]), run_id=call)
+        handler.on_chain_end({}, run_id=root)
+
+    first, again, other = reports
+    assert first.run_id == again.run_id != other.run_id
+    assert UUID(first.run_id).version == 5
+    assert [report.nodes["wri\udfffter"].run_id for report in reports[:2]] == 2 * [
+        first.nodes["wri\udfffter"].run_id
+    ]
+    (record,) = caplog.records
+    assert "the id that run_ids= gave a run ha" in record.message
+    assert run_id not in record.message
+
+
+def test_a_client_that_chooses_a_bad_id_holds_up_no_other_run(
+    client: RecordingClient, context: Context, reports: list[RunReport], tmp_path: Path
+) -> None:
+    """Runs, parts of a continued run and good runs behind them are all claimed at once, and sent."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ai = LdAiClient(client, ledger=ledger)
+    config = ai.completion_config("support-bot", context)
+    options = {"on_run_end": reports.append, "run_ids": lambda metadata: metadata["request_id"]}
+    handler, resuming = LdAiHandler(config, **options), LdAiHandler(config, resume=True, **options)
+    token = config.create_tracker().resumption_token
+
+    for request_id in ("\ud800", "good"):
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"request_id": request_id}})
+        metadata = {"request_id": request_id + "\udfff", "ldai_resumption_token": token}
+        chain().invoke(QUESTION, {"callbacks": [resuming], "metadata": metadata})
+
+    assert ai.close(10)
+    ledger.close()
+    continued = reports[1].run_id
+    assert [report.run_id for report in reports[1:]] == [continued, "good", continued]
+    assert [len(client.metrics(run)[DURATION]) for run in (reports[0].run_id, continued, "good")] == [1, 2, 1]
 
 
 def test_a_function_that_fails_leaves_the_run_alone(

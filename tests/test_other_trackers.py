@@ -183,8 +183,8 @@ def test_a_wrapped_agent_graph_records_like_ours(
         "track_duration",
         "track_handoff_success",
         "track_invocation_success",
-        "track_visits",
         "track_total_tokens",
+        "track_visits",
     ]
     assert caplog.records == []
 

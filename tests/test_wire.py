@@ -13,7 +13,7 @@ from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler, client
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import LoopbackLaunchDarkly, RecordingClient
 from tests.conftest import FLAG
-from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain
+from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, TOOL_CALL, chain
 
 FEEDBACK_PROCESS = Path(__file__).parent.parent / "cookbook" / "feedback.py"
 FEEDBACK = "$ld:ai:feedback:user:positive"
@@ -153,3 +153,18 @@ async def test_three_asynchronous_serverless_invocations_lose_none(context: Cont
 
             for _ in range(3):
                 assert set(launchdarkly.metrics(await invocation())) == {DURATION, SUCCESS, *TOKENS}
+
+
+def test_half_a_surrogate_pair_in_a_name_breaks_no_batch(context: Context) -> None:
+    """The SDK's JSON writes such a character as an escape, so a tool's name needs no repair on its way."""
+    with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
+        with LDClient(launchdarkly.config()) as client:
+            tracker = LdAiClient(client).completion_config("support-bot", context).create_tracker()
+            tracker.track_tool_calls(["search", "sea\ud800rch"])
+            tracker.track_success()
+
+        calls = [event.data["toolKey"] for event in launchdarkly.custom_events(TOOL_CALL)]
+        metrics = launchdarkly.metrics(tracker.run_id)
+
+    assert calls == ["search", "sea\ud800rch"]
+    assert metrics[SUCCESS] == [1]

@@ -9,9 +9,10 @@ server; by `run_ids` and the ledger nothing of it counts twice, whichever proces
 a `RedisLedger`.
 """
 
+import atexit
+import logging
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from langchain_ldai.ledgers import SqliteLedger
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for this recipe's neighbours
 from feedback import connect
 from local_model import LocalModel
+from own_files import own_file
 
-LEDGER = os.environ.get("LEDGER_FILE", str(Path(tempfile.gettempdir()) / "langgraph-server-ledger.db"))
+LEDGER = os.environ.get("LEDGER_FILE") or own_file("langgraph-server-ledger.db")
 
-ai = LdAiClient(connect(), ledger=SqliteLedger(LEDGER))
+ld = connect()
+ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER))
 
 
 def config_for(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
@@ -38,6 +41,16 @@ def config_for(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
 
 
 handler = LdAiHandler(config_for, run_ids=lambda metadata: metadata.get("run_id"))
+
+
+@atexit.register
+def close() -> None:
+    """At the end of the server, send what it has recorded."""
+    if not all([handler.flush(5), ai.close(5)]):
+        logging.getLogger(__name__).warning(
+            "some metrics are lost, as they were not claimed within 5 s: can the ledger %s be written?", LEDGER
+        )
+    ld.close()
 
 
 async def answer(state: MessagesState) -> dict[str, object]:

@@ -5,18 +5,20 @@ import inspect
 import logging
 import math
 import re
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 from ldclient import Context
 from limits import parse_many
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
-from limits.errors import StorageError
 from pydantic import ValidationError
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -26,12 +28,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from langchain_ldai.account import Sealer, check_sealer
+from langchain_ldai.boundary import Boundary, Ids
 from langchain_ldai.checks import check_instance
 from langchain_ldai.client import AsyncLdAiClient, LdAiClient
-from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, without_message
+from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.metrics import Feedback
 from langchain_ldai.resumption import RunIdentity, decode
@@ -43,6 +46,8 @@ from langchain_ldai.server.openapi import (
 )
 
 _log = logging.getLogger(__name__)
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 LEDGER_SECONDS: Final = 10.0
 """How long a request waits for the ledger."""
@@ -51,6 +56,11 @@ _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
 
 RETRY_SECONDS: Final = 30
 """When to come again after the ledger did not answer."""
+
+_REQUEST_FAILED: Final = "A feedback request could not be answered and got a 500"
+_CONTEXT_FOR_FAILED: Final = "The function given for context_for failed; the request got a 500"
+_STORAGE_FAILED: Final = "The limit_storage failed; the feedback request got a 503"
+_ON_FEEDBACK_FAILED: Final = "The function given for on_feedback failed; the feedback is recorded all the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +106,16 @@ def feedback_routes(
         ai: Records the feedback, through its ledger. Without one, feedback on a run is recorded once in this
             process; where several take it, give the client a ledger that they share.
         sealer: Unseals the tokens.
-        context_for: Says whom a request comes from; a plain function is called in a thread. To refuse a request,
-            it raises `starlette.exceptions.HTTPException`.
+        context_for: Says whom a request comes from, before the request counts for the limit; a plain function is
+            called in a thread. To refuse a request, it raises `starlette.exceptions.HTTPException`; anything else
+            that it raises is logged and answered with 500.
         path: Where the route is.
         limit: How many requests a run gets, as `limits` writes it: "5/minute", or several: "5/minute; 20/day".
         limit_storage: Where they are counted, from `limits.aio.storage`; in this process unless told otherwise.
-        on_feedback: Called with each `FeedbackReceived` once it is recorded and answered; a plain function in a
-            thread. What it raises reaches the server.
+            While it fails, requests are answered with 503.
+        on_feedback: Called with each `FeedbackReceived` once it is recorded, also where its request was answered
+            with 503 or given up by then; a plain function in a thread, a coroutine function on the event loop, as
+            long as that runs. What it raises is logged, and changes no answer.
         allow_origins: Origins whose pages may call the route from a browser, as in "https://example.com". They may
             send an `Authorization` header for `context_for`, and no cookies.
 
@@ -115,7 +128,8 @@ def feedback_routes(
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
     recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
     limiter = _Limiter(limit, limit_storage or MemoryStorage())
-    feedback = _FeedbackRoute(recording, sealer, context_for, limiter, on_feedback)
+    boundary = Boundary()
+    feedback = _FeedbackRoute(recording, sealer, context_for, limiter, on_feedback, boundary)
     document = feedback_openapi(path)
 
     async def openapi(request: Request) -> Response:
@@ -129,8 +143,8 @@ def feedback_routes(
         allow_headers=["Authorization"],
         expose_headers=["Retry-After"],
     )
-    post = _Endpoint(["POST"], feedback)
-    get = _Endpoint(["GET", "HEAD"], openapi)
+    post = _Endpoint(["POST"], feedback, boundary)
+    get = _Endpoint(["GET", "HEAD"], openapi, boundary)
     return [
         Route(path, post, name="feedback", middleware=[cors] if allow_origins else None),
         Route(f"{path.rstrip('/')}/openapi.json", get, name="feedback_openapi"),
@@ -155,20 +169,21 @@ def _check(
 
 
 class _Endpoint:
-    """Answers requests of some methods; whatever it refuses, it refuses in JSON."""
+    """Answers requests of some methods; whatever it refuses, and whatever fails, it tells in JSON."""
 
-    def __init__(self, methods: list[str], answer: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(
+        self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Boundary
+    ) -> None:
         self._methods = methods
         self._answer = answer
+        self._boundary = boundary
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await self._response(Request(scope, receive))
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+        request = Request(scope, receive)
+        response = await self._boundary.call_async(_REQUEST_FAILED, Ids(), self._response, request)
+        await (response or _refusal(_failed()))(scope, receive, send)
 
-    async def _response(self, request: Request) -> Response:
+    async def _response(self, request: Request) -> ASGIApp:
         try:
             if request.method not in self._methods:
                 allowed = ", ".join(self._methods)
@@ -176,6 +191,8 @@ class _Endpoint:
             return await self._answer(request)
         except HTTPException as error:
             return _refusal(error)
+        except ClientDisconnect:
+            return _no_answer
 
 
 class _Limiter:
@@ -184,20 +201,14 @@ class _Limiter:
     def __init__(self, limit: str, storage: Storage) -> None:
         self._limits = parse_many(limit)
         self._limiter = FixedWindowRateLimiter(storage)
-        failures = storage.base_exceptions
-        known = failures if isinstance(failures, tuple) else (failures,)
-        self._failures: tuple[type[Exception], ...] = (StorageError, *known)
 
-    async def hit(self, run_id: str) -> None:
-        try:
-            for limit in self._limits:
-                if not await self._limiter.hit(limit, __name__, run_id):
-                    reset_time, _ = await self._limiter.get_window_stats(limit, __name__, run_id)
-                    seconds = max(1, math.ceil(reset_time - time.time()))
-                    raise HTTPException(429, "Too many requests for this run", {"Retry-After": str(seconds)})
-        except self._failures as error:
-            _log.error("the storage of the rate limit failed: %s", without_message(error))
-            raise _unavailable() from None
+    async def count(self, run_id: str) -> int:
+        """Count a request, and return in how many seconds to come again; 0 where it is within the limits."""
+        for limit in self._limits:
+            if not await self._limiter.hit(limit, __name__, run_id):
+                reset_time, _ = await self._limiter.get_window_stats(limit, __name__, run_id)
+                return max(1, math.ceil(reset_time - time.time()))
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,17 +218,18 @@ class _FeedbackRoute:
     context_for: ContextFor
     limiter: _Limiter
     on_feedback: OnFeedback | None
+    boundary: Boundary
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # a loop alone would not keep them
 
     async def __call__(self, request: Request) -> Response:
-        feedback = await _read(request)
-        token, identity = self._unsealed(feedback.token)
-        await self.limiter.hit(identity.run_id)
-        context = await self._context(request)
-        kind = Feedback(feedback.kind)
-        await self._record(token, context, kind)
-        received = FeedbackReceived(identity.run_id, identity.config_key, kind, feedback.comment, context)
-        task = BackgroundTask(self.on_feedback, received) if self.on_feedback else None
-        return JSONResponse({"status": "accepted"}, 202, background=task)
+        posted = await _read(request)
+        token, identity = self._unsealed(posted.token)
+        context = await self._context(request, identity.run_id)
+        await self._keep_limit(identity.run_id)
+        kind = Feedback(posted.kind)
+        feedback = FeedbackReceived(identity.run_id, identity.config_key, kind, posted.comment, context)
+        await self._record(token, feedback)
+        return JSONResponse({"status": "accepted"}, 202, background=self._passing_on(feedback))
 
     def _unsealed(self, sealed: str) -> tuple[str, RunIdentity]:
         try:
@@ -230,22 +242,105 @@ class _FeedbackRoute:
         except InvalidResumptionTokenError:
             raise HTTPException(400, "The token is of a run of an agent graph, which takes no feedback") from None
 
-    async def _context(self, request: Request) -> Context:
-        context = await run_in_threadpool(self.context_for, request)
-        if inspect.isawaitable(context):
-            context = await context
+    async def _context(self, request: Request, run_id: str) -> Context:
+        context = await self.boundary.call_async(_CONTEXT_FOR_FAILED, run_id, self._call_context_for, request)
+        if isinstance(context, Context):
+            return context
+        raise context or _failed()
+
+    async def _call_context_for(self, request: Request) -> Context | HTTPException:
+        try:
+            context = await _call(self.context_for, request)
+        except HTTPException as refusal:
+            return refusal
         if not (isinstance(context, Context) and context.valid):
             raise TypeError("context_for returns a valid ldclient.Context: feedback is not counted for another")
         return context
 
-    async def _record(self, token: str, context: Context, kind: Feedback) -> None:
-        recording = self.ai.create_tracker(token, context).record_feedback(kind)
+    async def _keep_limit(self, run_id: str) -> None:
+        seconds = await self.boundary.call_async(_STORAGE_FAILED, run_id, self.limiter.count, run_id)
+        if seconds is None:
+            raise _unavailable()
+        if seconds:
+            raise HTTPException(429, "Too many requests for this run", {"Retry-After": str(seconds)})
+
+    async def _record(self, token: str, feedback: FeedbackReceived) -> None:
+        recording = self.ai.create_tracker(token, feedback.context).record_feedback(feedback.kind)
         try:
             is_recorded = await asyncio.wait_for(asyncio.wrap_future(recording), LEDGER_SECONDS)
-        except (LedgerUnavailableError, TimeoutError):
+        except (LedgerUnavailableError, TimeoutError, asyncio.CancelledError) as error:
+            # The claim may be granted yet, and the next request for the run is then told that there is feedback.
+            recording.add_done_callback(partial(self._pass_on_late, feedback, asyncio.get_running_loop()))
+            if isinstance(error, asyncio.CancelledError):
+                raise
             raise _unavailable() from None
         if not is_recorded:
             raise HTTPException(409, "Feedback on this run has been recorded already")
+
+    def _passing_on(self, feedback: FeedbackReceived) -> BackgroundTask | None:
+        """Pass feedback on in a task of its own, which goes on where the answer cannot be sent."""
+        if self.on_feedback is None:
+            return None
+        task = self._start_task(feedback.run_id, _call(self.on_feedback, feedback))
+        return BackgroundTask(asyncio.wait, [task])
+
+    def _pass_on_late(
+        self, feedback: FeedbackReceived, loop: asyncio.AbstractEventLoop, recording: Future[bool]
+    ) -> None:
+        """Pass feedback on that is recorded although its request was not told so; called in any thread."""
+        if self.on_feedback is None or recording.cancelled() or recording.exception() or not recording.result():
+            return
+        call = partial(
+            self.boundary.call,
+            _ON_FEEDBACK_FAILED,
+            feedback.run_id,
+            partial(self._call_on_feedback, self.on_feedback, feedback, loop),
+        )
+        thread = threading.Thread(target=call)
+        try:
+            thread.start()
+        except RuntimeError:  # none can be started any more
+            thread.run()
+
+    def _call_on_feedback(
+        self, on_feedback: OnFeedback, feedback: FeedbackReceived, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        result = on_feedback(feedback)
+        if inspect.isawaitable(result) and loop.is_running():
+            loop.call_soon_threadsafe(self._start_task, feedback.run_id, result)
+        elif inspect.iscoroutine(result):
+            result.close()
+            _log.error(
+                "feedback on run %s is recorded, but not passed on: on_feedback is a coroutine function, and its "
+                "event loop has ended; to hear of such feedback too, give a plain function",
+                feedback.run_id,
+            )
+
+    def _start_task(self, run_id: str, passing_on: Awaitable[object]) -> asyncio.Task[None]:
+        task = asyncio.create_task(
+            self.boundary.call_async(_ON_FEEDBACK_FAILED, run_id, _await_on_feedback, passing_on)
+        )
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+
+async def _await_on_feedback(passing_on: Awaitable[object]) -> None:
+    await passing_on
+
+
+async def _call(function: Callable[[_A], _T | Awaitable[_T]], argument: _A) -> _T:
+    """Return what a function of the application's does; a plain one is called in a thread."""
+    result = await run_in_threadpool(function, argument)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _no_answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer nobody, as who asked has left."""
+
+
+def _failed() -> HTTPException:
+    return HTTPException(500, "Feedback cannot be taken, as the application failed")
 
 
 def _unavailable() -> HTTPException:

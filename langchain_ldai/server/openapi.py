@@ -18,6 +18,7 @@ ERRORS: Final = {
     413: "too_large",
     415: "not_json",
     429: "too_many_requests",
+    500: "internal_server_error",
     503: "unavailable",
 }
 """What a refusal's code is, by its status."""

@@ -132,6 +132,20 @@ async def test_feedback_is_taken_once_by_whichever_worker(server: str, launchdar
     assert await metrics(launchdarkly, "ada", *ANSWERED, POSITIVE) == {run_id: sorted([*ANSWERED, POSITIVE])}
 
 
+async def test_the_workers_share_the_limit_of_requests(server: str) -> None:
+    """A run gets five requests a minute from all workers together, and the sixth is refused by either."""
+    async with client(server, "eve") as http:
+        response = await http.post("/bound/invoke", json=asked())
+    thumb = {"token": response.headers["x-ldai-resumption-token"], "kind": "positive"}
+
+    async with other_worker(server, "eve", response.headers["x-worker"]) as one:
+        answers = [await one.post("/feedback", json=thumb) for _ in range(3)]
+    async with other_worker(server, "eve", answers[0].headers["x-worker"]) as other:
+        answers += [await other.post("/feedback", json=thumb) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [202, 409, 409, 409, 409, 429]
+
+
 async def test_the_client_of_the_recipe(server: str, launchdarkly: LoopbackLaunchDarkly) -> None:
     """A `RemoteRunnable` finds the token in the metadata of the events (facts 105, 110)."""
     command = [sys.executable, ROOT / "cookbook" / "langserve_client.py", server, "grace"]

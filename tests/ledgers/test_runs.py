@@ -13,7 +13,19 @@ from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.facts.graphs import NOTHING, graph, says
 from tests.ledgers.fakes import Held
-from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.chains import (
+    AGENT_INPUT,
+    DURATION,
+    ERROR,
+    FIRST_TOKEN,
+    QUESTION,
+    SUCCESS,
+    TOKENS,
+    TOOL_CALL,
+    agent,
+    chain,
+    counts,
+)
 
 TOKEN = "ldai_resumption_token"
 POSITIVE = "$ld:ai:feedback:user:positive"
@@ -113,6 +125,20 @@ def test_a_run_that_a_server_repeats_sends_nothing_twice(
 
     assert [report.run_id for report in reports] == [str(root)] * 2
     assert counts(client, str(root)) == {ERROR: [1], **TOKENS}
+
+
+def test_tool_calls_of_a_run_that_a_server_repeats_count_in_each_attempt(
+    process: Process, client: RecordingClient, context: Context, reports: list[RunReport]
+) -> None:
+    """A tool call has no slot to claim, as a run makes many: what the README says of repeated runs."""
+    root = uuid4()
+    for _ in range(2):
+        config = process().completion_config("support-bot", context)
+        handler = LdAiHandler(config, on_run_end=reports.append, run_ids="root")
+        agent().invoke(AGENT_INPUT, {"callbacks": [handler], "run_id": root})
+        assert handler.flush(timeout=10)
+
+    assert (client.metrics(str(root))[TOOL_CALL], client.metrics(str(root))[SUCCESS]) == ([1, 1], [1])
 
 
 @pytest.mark.parametrize("is_continued", [False, True], ids=["begun", "continued"])

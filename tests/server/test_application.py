@@ -69,6 +69,107 @@ async def test_whom_the_application_does_not_know_it_refuses_itself(
     assert client.metrics(run[0]) == {}
 
 
+SECRET = "ada's password"
+
+
+def fails(given: object) -> object:
+    """Fail."""
+    raise KeyError(SECRET)
+
+
+async def fails_later(given: object) -> object:
+    """Fail once it is awaited."""
+    raise KeyError(SECRET)
+
+
+CONTEXT_FOR = {
+    "fails": fails,
+    "fails-awaited": fails_later,
+    "none": lambda request: None,
+    "no-context": lambda request: "ada",
+    "invalid-context": lambda request: Context.create(""),
+}
+
+
+@pytest.mark.parametrize("context_for", CONTEXT_FOR.values(), ids=CONTEXT_FOR)
+async def test_a_context_for_that_fails_is_answered_in_json(
+    context_for: object, ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, client, caplog
+) -> None:
+    """The answer is 500 and says nothing of the error, the log has it once, and no feedback counts for nobody."""
+    caplog.set_level(logging.ERROR)
+    posts = browser(Starlette(routes=feedback_routes(ai, sealer, context_for=context_for)))
+
+    answers = [await posts.post("/feedback", json={"token": run[1], "kind": "positive"}) for _ in range(3)]
+
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers} == {
+        (500, "internal_server_error")
+    }
+    assert client.metrics(run[0]) == {}
+    (record,) = caplog.records
+    assert "context_for" in record.message
+    assert run[0] in record.message
+    assert SECRET not in record.message + answers[0].text
+
+
+@pytest.mark.parametrize("on_feedback", [fails, fails_later])
+async def test_an_on_feedback_that_fails_changes_no_answer(
+    on_feedback: object, ai: LdAiClient, browser: Open, config, sealer: TokenSealer, client, caplog
+) -> None:
+    """Feedback is recorded and accepted; the log has the error once, without its message."""
+    caplog.set_level(logging.ERROR)
+    routes = feedback_routes(ai, sealer, context_for=user_of, on_feedback=on_feedback)
+    trackers = [config.create_tracker() for _ in range(2)]
+
+    for tracker in trackers:
+        body = {"token": sealer.seal(tracker.resumption_token), "kind": "positive"}
+        assert (await browser(Starlette(routes=routes)).post("/feedback", json=body)).status_code == 202
+
+    assert all(client.metrics(tracker.run_id) for tracker in trackers)
+    (record,) = caplog.records
+    assert "on_feedback" in record.message
+    assert "KeyError" in record.message
+    assert SECRET not in record.message
+
+
+async def test_a_sealer_that_fails_is_answered_in_json(ai: LdAiClient, browser: Open, caplog) -> None:
+    """A sealer of the application's own may need what cannot be reached: 500, also for pages of other sites."""
+
+    class Unreachable:
+        def seal(self, token: str) -> str:
+            return token
+
+        unseal = staticmethod(fails)
+
+    origin = "https://shop.example"
+    routes = feedback_routes(ai, Unreachable(), context_for=user_of, allow_origins=[origin])
+    posts = browser(Starlette(routes=routes))
+
+    answer = await posts.post("/feedback", json={"token": "t", "kind": "positive"}, headers={"origin": origin})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_server_error")
+    assert answer.headers["access-control-allow-origin"] == origin
+    assert SECRET not in caplog.text + answer.text
+
+
+async def test_whom_the_application_does_not_know_uses_up_no_limit(
+    ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer
+) -> None:
+    """`context_for` is asked before a request counts, so that strangers keep no user from the route."""
+
+    def context_for(request) -> Context:
+        if "x-user" not in request.headers:
+            raise HTTPException(401, "log in first")
+        return user_of(request)
+
+    posts = browser(Starlette(routes=feedback_routes(ai, sealer, context_for=context_for, limit="1/hour")))
+    body = {"token": run[1], "kind": "positive"}
+
+    strangers = [await posts.post("/feedback", json=body) for _ in range(3)]
+    user = [await posts.post("/feedback", json=body, headers={"x-user": "ada"}) for _ in range(2)]
+
+    assert [answer.status_code for answer in strangers + user] == [401, 401, 401, 202, 429]
+
+
 async def test_other_sites_may_not_post_unless_they_are_named(
     ai: LdAiClient, app: Starlette, browser: Open, run: Run, sealer: TokenSealer
 ) -> None:

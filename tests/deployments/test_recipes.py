@@ -1,0 +1,123 @@
+"""The servers' recipes as programs: where they keep their files, and what they say when they end."""
+
+import asyncio
+import os
+import runpy
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from limits import parse
+from limits.aio.strategies import FixedWindowRateLimiter
+
+from langchain_ldai.sealing import TokenSealer
+from langchain_ldai.testing import LoopbackLaunchDarkly
+from tests.deployments.servers import ROOT
+
+RECIPES = {"langserve_app": ROOT / "cookbook", "graph": ROOT / "cookbook" / "langgraph_server"}
+ENDS = {"langserve_app": "recipe.close()", "graph": ""}  # of itself, where it is no server's to call it
+COUNTED = (
+    "recipe.ai.completion_config('support-bot', recipe.Context.create('ada')).create_tracker().track_success()"
+)
+
+
+@pytest.fixture
+def launchdarkly() -> Iterator[LoopbackLaunchDarkly]:
+    """A LaunchDarkly that serves the AI Config of the recipes."""
+    with LoopbackLaunchDarkly.from_file(ROOT / "cookbook" / "flags.json") as service:
+        yield service
+
+
+def run(recipe: str, program: str, launchdarkly: LoopbackLaunchDarkly, folder: Path) -> str:
+    """Run a program that imports a recipe, with a home and a temporary directory in a folder; return its log."""
+    home, temporary = folder / "home", folder / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("LEDGER_FILE", "XDG_STATE_HOME")
+    }
+    environment |= {
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "LAUNCHDARKLY_URL": launchdarkly.url,
+        "TOKEN_KEYS": TokenSealer.generate_key(),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'cookbook'}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {recipe} as recipe\n{program}"],
+        cwd=RECIPES[recipe],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stderr
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_keeps_its_files_in_a_directory_of_its_own(
+    recipe: str, launchdarkly: LoopbackLaunchDarkly, tmp_path: Path
+) -> None:
+    """The ledger is where no other user can replace it; nothing is left among the temporary files."""
+    log = run(recipe, f"{COUNTED}\n{ENDS[recipe]}", launchdarkly, tmp_path)
+
+    (ledger,) = tmp_path.rglob("*-ledger.db")
+    assert ledger.is_relative_to(tmp_path / "home")
+    assert ledger.parent.stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert "some metrics are lost" not in log
+    assert len(launchdarkly.custom_events("$ld:ai:generation:success")) == 1
+
+
+@pytest.mark.parametrize("lost", ["handler.flush", "ai.close"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_tells_what_could_not_be_sent_in_time(
+    lost: str, recipe: str, launchdarkly: LoopbackLaunchDarkly, tmp_path: Path
+) -> None:
+    """Where runs or claims are left at the end, one warning names the ledger."""
+    log = run(recipe, f"recipe.{lost} = lambda timeout: False\n{ENDS[recipe]}", launchdarkly, tmp_path)
+
+    assert "some metrics are lost" in log
+    assert "-ledger.db" in log
+
+
+@pytest.mark.asyncio
+async def test_requests_are_counted_in_a_file_that_workers_share(tmp_path: Path) -> None:
+    """Of requests to several storages over one file as many are within the limit as it says, until it is reset."""
+    make = runpy.run_path(str(ROOT / "cookbook" / "file_limits.py"))["FileLimits"]
+    storages = [make(str(tmp_path / "limits.db")) for _ in range(4)]
+    limiters, limit = [FixedWindowRateLimiter(storage) for storage in storages], parse("5/minute")
+
+    answers = await asyncio.gather(*(limiter.hit(limit, "run-1") for limiter in limiters * 3))
+    others = await limiters[0].hit(limit, "run-2")
+    ends, left = await limiters[1].get_window_stats(limit, "run-1")
+    await limiters[0].clear(limit, "run-1")
+
+    assert (sorted(answers), others, left) == ([False] * 7 + [True] * 5, True, 0)
+    assert ends > 0
+    assert await limiters[1].hit(limit, "run-1")
+    assert await storages[0].check()
+    await storages[0].reset()
+    assert await storages[1].get(limit.key_for("run-2")) == 0
+
+
+@pytest.mark.asyncio
+async def test_a_window_ends(tmp_path: Path) -> None:
+    """Once its time is over, requests are counted anew, and the file does not grow."""
+    make = runpy.run_path(str(ROOT / "cookbook" / "file_limits.py"))["FileLimits"]
+    path = tmp_path / "limits.db"
+    limiter, limit = FixedWindowRateLimiter(make(str(path))), parse("1/second")
+
+    answers = [await limiter.hit(limit, "run-1"), await limiter.hit(limit, "run-1")]
+    await asyncio.sleep(1.1)
+    answers.append(await limiter.hit(limit, "run-2"))
+    answers.append(await limiter.hit(limit, "run-1"))
+
+    assert answers == [True, False, True, True]
+    with sqlite3.connect(path) as file:
+        assert file.execute("SELECT count(*) FROM counts").fetchone() == (2,)
+    file.close()
