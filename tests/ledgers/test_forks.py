@@ -180,9 +180,16 @@ claiming.join()
 
 
 @pytest.mark.parametrize(
-    ("before", "child"), [("", "child success"), ("ledger.claim('w', ['a'], 'p')", "refused")]
+    ("before", "granted"),
+    [
+        ("", ["child success", "parent tokens"]),
+        ("ledger.claim('run-0', ['success'], 'parent')", ["refused", "parent success tokens"]),
+    ],
+    ids=["unused", "in-use"],
 )
-def test_a_fork_that_python_is_not_told_of_grants_nothing_twice(before: str, child: str, tmp_path: Path) -> None:
+def test_a_fork_that_python_is_not_told_of_grants_nothing_twice(
+    before: str, granted: list[str], tmp_path: Path
+) -> None:
     """As servers in C make them: the child claims where the parent had claimed nothing yet, or not at all."""
     code = f"""
 {before}
