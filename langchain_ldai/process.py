@@ -86,9 +86,8 @@ def is_ending() -> bool:
 
 def _prepare_all() -> None:
     latest = time.monotonic() + FORK_SECONDS
-    for reference in _pausing.copy():
-        if (owner := reference()) is not None:
-            owner.prepare_fork(latest)
+    for owner in filter(None, [reference() for reference in _pausing.copy()]):
+        owner.prepare_fork(latest)
 
 
 def _renew_all() -> None:

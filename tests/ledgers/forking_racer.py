@@ -1,4 +1,4 @@
-"""A process that claims in a thread and in children that it forks meanwhile: python forking_racer.py LEDGER < runs.
+"""A process that claims in a thread and in children it forks meanwhile: python forking_racer.py LEDGER < runs.
 
 It says "ready" and begins once its standard input ends, so that several begin together. It prints each slot that
 is granted, and fails where a claim raises or a child does not end.

@@ -1,5 +1,7 @@
 """A process that has a ledger and is forked: parent and child claim in the same one, and neither hangs."""
 
+import runpy
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from langchain_ldai.ledgers import sqlite
 from tests.support.redis_server import running_redis
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 PROGRAM = """
-import collections, ctypes, faulthandler, os, signal, sqlite3, sys, threading, time
+import collections, ctypes, os, redis, signal, sqlite3, sys, threading, time
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers.redis import RedisLedger
 
@@ -179,6 +182,25 @@ claiming.join()
     assert printed(code, tmp_path / "ledger.db") == ["0 True", "parent success"]
 
 
+def test_a_fork_waits_until_a_lock_of_redis_is_free(tmp_path: Path) -> None:
+    """One that another thread holds at that moment would never be free in the child."""
+    code = """
+class Slow(redis.ConnectionPool):
+    def make_connection(self):
+        began.set()
+        time.sleep(0.3)
+        return super().make_connection()
+
+began = threading.Event()
+ledger = RedisLedger(redis.Redis(connection_pool=Slow.from_url(sys.argv[1], socket_timeout=2)))
+threading.Thread(target=lambda: print("parent", *ledger.claim("run-1", ["success"], "parent"))).start()
+began.wait(60)
+print(in_child(lambda: not ledger.claim("run-1", ["success"], "child")))
+"""
+    with running_redis(tmp_path) as server:
+        assert printed(code, server.url) == ["parent success", "0"]
+
+
 @pytest.mark.parametrize(
     ("before", "granted"),
     [
@@ -206,3 +228,21 @@ os.waitpid(process, 0)
 print("parent", *sorted(ledger.claim("run-1", ["success", "tokens"], "parent")))
 """
     assert printed(code, tmp_path / "ledger.db") == granted
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed database")
+def test_a_process_that_got_an_open_file_is_told_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One error in the log says what to do, and no ledger of that process claims anything."""
+    make = runpy.run_path(sqlite.__file__)["SqliteLedger"]  # this process goes on with its own
+    ledger, other = make(tmp_path / "ledger.db"), make(tmp_path / "other.db")
+    ledger.claim("run-0", ["success"], "parent")
+
+    for each in (ledger, other):
+        each.renew()
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert str(tmp_path / "ledger.db") in caplog.text
+    assert "make the ledger after the fork" in caplog.text
+    for each in (ledger, other):
+        with pytest.raises(sqlite3.ProgrammingError, match="make the ledger after the fork"):
+            each.claim("run-1", ["success"], "child")

@@ -177,11 +177,12 @@ def test_a_connection_that_failed_is_not_used_again(tmp_path: Path) -> None:
 
 
 OPENER = """
-import sys
+import sys, time
 from langchain_ldai.ledgers import SqliteLedger
 print("ready", flush=True)
-sys.stdin.read()
+start = float(sys.stdin.read())
 for number in range(10):
+    time.sleep(max(0, start + number * 0.1 - time.time()))
     ledger = SqliteLedger(f"{sys.argv[1]}/{number}.db")
     print(len(ledger.claim("run-1", ["success"], sys.argv[2])), end=" ")
     ledger.close()
@@ -199,6 +200,7 @@ def test_eight_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
         for opener in openers:
             assert opener.stdout.readline() == "ready\n"
         for opener in openers:
+            opener.stdin.write(str(time.time() + 0.2))
             opener.stdin.close()
         granted = [opener.stdout.read().split() for opener in openers]
         assert [opener.wait(60) for opener in openers] == [0] * 8
