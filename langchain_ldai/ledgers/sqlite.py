@@ -108,8 +108,10 @@ class SqliteLedger(PausesForForks):
         self._is_open = False
         self._connection: sqlite3.Connection | None = None
         super().__init__()
-        self.claim("", (), "")  # raises where the file cannot be opened or written to
-        self.use(self.close_for_fork)  # so that also a fork of which Python is not told finds nothing open
+        try:
+            self.claim("", (), "")  # raises where the file cannot be opened or written to
+        finally:
+            self.use(self.close_for_fork)  # so that also a fork of which Python is not told finds nothing open
 
     def renew(self) -> None:
         """Have neither the lock nor the connection of a forked process's parent."""
@@ -189,9 +191,11 @@ class SqliteLedger(PausesForForks):
     def _disconnect(self) -> None:
         self._files = []
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-        self._is_open = False
+        try:
+            if connection is not None:
+                connection.close()
+        finally:
+            self._is_open = False
 
     def _identities(self) -> list[tuple[int, int] | None]:
         """Tell the files from others of their names; SQLite makes two beside the one that the path leads to."""

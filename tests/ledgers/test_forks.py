@@ -15,7 +15,7 @@ from tests.support.redis_server import running_redis
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
 PROGRAM = """
-import collections, ctypes, os, redis, signal, sqlite3, sys, threading, time
+import collections, os, redis, signal, sqlite3, sys, threading, time
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers.redis import RedisLedger
 
@@ -212,13 +212,13 @@ print(in_child(lambda: not ledger.claim("run-1", ["success"], "child")))
 def test_a_fork_that_python_is_not_told_of_grants_nothing_twice(
     before: str, granted: list[str], tmp_path: Path
 ) -> None:
-    """As servers in C make them: the child claims where the parent had claimed nothing yet, or not at all."""
+    """As servers in C fork: nothing is closed before, and the child claims where the parent had claimed nothing."""
     code = f"""
 {before}
-process = ctypes.PyDLL(None).fork()
+SqliteLedger.close_for_fork = lambda self: None
+process = os.fork()
 if process == 0:
     signal.alarm(60)
-    ctypes.pythonapi.PyOS_AfterFork_Child()
     try:
         print("child", *ledger.claim("run-1", ["success"], "child"), flush=True)
     except sqlite3.ProgrammingError:
@@ -230,9 +230,15 @@ print("parent", *sorted(ledger.claim("run-1", ["success", "tokens"], "parent")))
     assert printed(code, tmp_path / "ledger.db") == granted
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed database")
-def test_a_process_that_got_an_open_file_is_told_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_process_that_got_an_open_file_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """One error in the log says what to do, and no ledger of that process claims anything."""
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **named: connections.append(connect(*args, **named)) or connections[-1]
+    )
     make = runpy.run_path(sqlite.__file__)["SqliteLedger"]  # this process goes on with its own
     ledger, other = make(tmp_path / "ledger.db"), make(tmp_path / "other.db")
     ledger.claim("run-0", ["success"], "parent")
@@ -246,3 +252,4 @@ def test_a_process_that_got_an_open_file_is_told_so(tmp_path: Path, caplog: pyte
     for each in (ledger, other):
         with pytest.raises(sqlite3.ProgrammingError, match="make the ledger after the fork"):
             each.claim("run-1", ["success"], "child")
+    connections[-1].close()  # which only this test may
