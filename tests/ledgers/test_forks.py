@@ -212,7 +212,7 @@ print(in_child(lambda: not ledger.claim("run-1", ["success"], "child")))
 def test_a_fork_that_python_is_not_told_of_grants_nothing_twice(
     before: str, granted: list[str], tmp_path: Path
 ) -> None:
-    """As servers in C fork: nothing is closed before, and the child claims where the parent had claimed nothing."""
+    """As servers in C fork: nothing is closed before. A child claims where its parent had claimed nothing."""
     code = f"""
 {before}
 SqliteLedger.close_for_fork = lambda self: None
