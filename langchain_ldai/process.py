@@ -3,11 +3,20 @@
 import os
 import sys
 import threading
-from typing import Final, Protocol
-from weakref import WeakSet
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, ParamSpec, Protocol, TypeVar
+from weakref import WeakSet, ref
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 WORKER: Final = "langchain_ldai-claims"
 """The name of the threads that go on for the sake of others, and not by themselves."""
+
+FORK_SECONDS: Final = 1.0
+"""How long a fork waits for what other threads use at that moment."""
 
 
 class Renewable(Protocol):
@@ -26,6 +35,46 @@ def renew_in_forks(owner: Renewable) -> None:
     _inherited.add(owner)
 
 
+class PausesForForks:
+    """What no thread uses while the process is forked: its users wait for the fork, and the fork for its users."""
+
+    def __init__(self) -> None:
+        self.renew()
+        renew_in_forks(self)
+        _pausing.append(ref(self, _pausing.remove))
+
+    def renew(self) -> None:
+        """Have no users: in a forked process, those of its parent are gone."""
+        self._users: set[object] = set()
+
+    def use(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Call a function that uses it, and return what that returns."""
+        user = object()
+        while True:
+            try:
+                self._users.add(user)  # first, so that a fork sees it, or it sees the fork
+                if not _forks:
+                    return call(*args, **options)
+            finally:
+                self._users.discard(user)
+            time.sleep(0.001)
+
+    def close_for_fork(self) -> None:
+        """Close what parent and child cannot share; nobody uses it meanwhile."""
+
+    def prepare_fork(self, latest: float) -> None:
+        """Wait until nobody uses it, but no longer than until a time of `monotonic()`, and close it."""
+        while self._users and time.monotonic() < latest:
+            time.sleep(0.001)
+        if not self._users:
+            self.close_for_fork()
+
+
+_pausing: Final[list[ref[PausesForForks]]] = []
+_forks: Final[list[None]] = []
+"""An entry for each thread that is forking the process."""
+
+
 def is_ending() -> bool:
     """Whether nothing is left that could go on: Python runs what is to be run at exit, or ends."""
     if threading.main_thread().is_alive():
@@ -35,10 +84,20 @@ def is_ending() -> bool:
     )
 
 
+def _prepare_all() -> None:
+    latest = time.monotonic() + FORK_SECONDS
+    for owner in filter(None, [reference() for reference in _pausing.copy()]):
+        owner.prepare_fork(latest)
+
+
 def _renew_all() -> None:
+    _forks.clear()
     for owner in list(_inherited):
         owner.renew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
+    # The `before` that is registered last is called first. What marks a fork is no Python code: an interrupt could
+    # be raised in that, and leave the mark behind.
+    os.register_at_fork(before=_prepare_all)
+    os.register_at_fork(before=partial(_forks.append, None), after_in_parent=_forks.pop, after_in_child=_renew_all)

@@ -1,16 +1,19 @@
 """A process that ends, that is forked, or that can start no thread; and a context that is another at the end."""
 
+import os
+import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from uuid import uuid4
 
 import pytest
 from langchain_core.outputs import LLMResult
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, process
 from tests.support.chains import QUESTION, chain
 
 PROGRAM = """
@@ -172,6 +175,56 @@ sys.stdout.flush()
 os._exit(0)
 """
     assert printed(code, ledger) == ["0"] * 8
+
+
+class Used(process.PausesForForks):
+    """Something that is used, and closed before a fork."""
+
+    closed = 0
+
+    def close_for_fork(self) -> None:
+        """Count how often."""
+        self.closed += 1
+
+
+def test_what_pauses_for_forks_is_closed_before_one_and_used_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes while a thread forks waits until it has; what was let go before is not asked."""
+    hooks: list[dict[str, Callable[[], object]]] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **named: hooks.append(named), raising=False)
+    fresh = runpy.run_path(process.__file__)
+    used, gone = (
+        type("Used", (fresh["PausesForForks"],), {"close_for_fork": Used.close_for_fork, "closed": 0})()
+        for _ in range(2)
+    )
+    del gone
+    done = threading.Event()
+
+    for named in reversed(hooks):
+        named["before"]()
+    user = threading.Thread(target=used.use, args=(done.set,))
+    user.start()
+    assert used.closed == 1
+    assert not done.wait(0.05)
+    for named in hooks:
+        named.get("after_in_parent", list)()
+    user.join(10)
+
+    assert done.is_set()
+
+
+def test_a_fork_waits_for_users_and_not_for_ever() -> None:
+    """It closes what nobody uses any more, and leaves alone what is used for too long."""
+    used, go_on = Used(), threading.Event()
+    user = threading.Thread(target=used.use, args=(go_on.wait, 10))
+    user.start()
+
+    used.prepare_fork(time.monotonic() + 0.05)
+    assert used.closed == 0
+    threading.Timer(0.05, go_on.set).start()
+    used.prepare_fork(time.monotonic() + 10)
+
+    assert used.closed == 1
+    user.join(10)
 
 
 def waiting(handler: LdAiHandler) -> None:

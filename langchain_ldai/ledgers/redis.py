@@ -1,17 +1,22 @@
 """A ledger for the processes of several hosts, in Redis; with the extra `redis`."""
 
+import logging
+import math
 from collections.abc import Collection
 from typing import Final
 
-from langchain_ldai.checks import check_seconds
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
+from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
+from langchain_ldai.process import PausesForForks
 
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.cluster import ClusterNode
     from redis.retry import Retry
 except ImportError as error:
     raise ImportError('RedisLedger needs redis: pip install "langchain-ldai[redis]"') from error
+
+_log = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 2.0
 """How long a Redis given by its URL has for an answer."""
@@ -29,31 +34,44 @@ return granted
 """
 
 
-class RedisLedger:
+class RedisLedger(PausesForForks):
     """Claims slots in Redis, one script a call: atomic, one key a run, also in a cluster.
 
     What Redis forgets can be claimed again. Where it may be restarted, give it `appendonly yes` and
     `appendfsync always`; where it may evict keys, an eviction policy that spares this ledger's.
 
+    After an error the next claim is made over a new connection, so that after a failover it goes to the new
+    primary, wherever the address, Sentinel or the cluster says that is.
+
     Args:
-        client: A `redis.Redis` or `redis.RedisCluster`. Give it timeouts: until a call returns or raises,
-            other claims wait.
-        ttl: Seconds for which a run's claims are remembered after the last one.
+        client: A `redis.Redis` or `redis.RedisCluster`. Give it `socket_timeout` and `socket_connect_timeout` of a
+            few seconds, and few retries: until a call returns or raises, other claims wait.
+        ttl: Seconds for which a run's claims are remembered after the last one, up to 100 years; counted in whole
+            seconds, rounded up.
         prefix: What the keys begin with.
 
     Raises:
-        TypeError: If the client or `ttl` is of another type.
-        ValueError: If `ttl` is not above 0.
+        TypeError: If the client is asynchronous, a pipeline, a class or no client, or another argument is of
+            another type.
+        ValueError: If `ttl` is out of bounds, or the client has one connection that forked processes would share.
     """
 
     def __init__(
         self, client: "redis.Redis | redis.RedisCluster", *, ttl: float = THIRTY_DAYS, prefix: str = "ldai"
     ) -> None:
-        if not hasattr(client, "register_script"):
-            raise TypeError(f"client is a redis.Redis, not {type(client).__name__}; from_url(url) takes a URL")
-        self._ttl = max(1, round(check_seconds("ttl", ttl)))
+        _check_client(client)
+        self._ttl = math.ceil(check_lifetime(ttl))
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix is a str, not {type(prefix).__name__}")
+        super().__init__()  # in a forked process redis-py may wait for ever for a lock that was held in its parent
         self._prefix = prefix
+        self._client = client
         self._script = client.register_script(_CLAIM)
+        if any(pool.connection_kwargs.get("socket_timeout") is None for pool in self._pools()):
+            _log.warning(
+                "The client of a RedisLedger has no socket_timeout: while its Redis hangs, all claims wait. "
+                "Make the client with socket_timeout=2 and socket_connect_timeout=2"
+            )
 
     @classmethod
     def from_url(cls, url: str, *, ttl: float = THIRTY_DAYS, prefix: str = "ldai") -> "RedisLedger":
@@ -68,6 +86,48 @@ class RedisLedger:
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""
-        key = f"{self._prefix}:{{{run}}}"
-        granted = self._script(keys=[key], args=[claimant, self._ttl, *slots])
+        return self.use(self._claim, f"{self._prefix}:{{{run}}}", slots, claimant)
+
+    def _claim(self, key: str, slots: Collection[str], claimant: str) -> set[str]:
+        try:
+            granted = self._script(keys=[key], args=[claimant, self._ttl, *slots])
+        except redis.RedisError:
+            self._disconnect()  # a primary that was demoted, for one, answers, and never grants anything
+            raise
         return {slot.decode() if isinstance(slot, bytes) else slot for slot in granted}
+
+    def _disconnect(self) -> None:
+        for pool in self._pools():
+            # One that blocks cannot leave alone what other threads use, in redis-py 5.
+            is_blocking = isinstance(pool, redis.BlockingConnectionPool)
+            pool.disconnect(**({} if is_blocking else {"inuse_connections": False}))
+
+    def _pools(self) -> "list[redis.ConnectionPool]":
+        if isinstance(self._client, redis.RedisCluster):
+            nodes: list[ClusterNode] = self._client.get_nodes()  # type: ignore[no-untyped-call]
+            clients = [node.redis_connection for node in nodes]
+        else:
+            clients = [self._client]
+        return [client.connection_pool for client in clients if hasattr(client, "connection_pool")]
+
+
+def _check_client(client: object) -> None:
+    if isinstance(client, type):
+        raise TypeError(f"client is a redis.Redis, not the class {client.__name__}")
+    if hasattr(client, "__aenter__"):
+        raise TypeError(
+            f"client is a redis.Redis, not the asynchronous {type(client).__module__}.{type(client).__name__}: a "
+            "ledger is called on a thread of its own, and no event loop waits for it"
+        )
+    if hasattr(client, "execute"):
+        raise TypeError(
+            f"client is a redis.Redis, not {type(client).__name__}, which answers nothing until it is executed: "
+            "give the client that it was made from"
+        )
+    if not hasattr(client, "register_script"):
+        raise TypeError(f"client is a redis.Redis, not {type(client).__name__}; from_url(url) takes a URL")
+    if getattr(client, "connection", None) is not None:
+        raise ValueError(
+            "client has one connection for all, which forked processes would share: make it without "
+            "single_connection_client"
+        )

@@ -1,5 +1,6 @@
 """A ledger for the processes of one host, in a file."""
 
+import logging
 import os
 import sqlite3
 import threading
@@ -8,9 +9,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
 from langchain_ldai.checks import check_seconds
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
-from langchain_ldai.process import renew_in_forks
+from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
+from langchain_ldai.process import PausesForForks
+
+_log = logging.getLogger(__name__)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS claims (
@@ -27,72 +32,174 @@ _FORGET: Final = "DELETE FROM claims WHERE expires <= ?"
 
 _SECONDS_BETWEEN_CLEANINGS: Final = 3600.0
 
+_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_REMEDIES: Final = {
+    sqlite3.SQLITE_CANTOPEN: "its directory must exist, and this process must be allowed to write to both",
+    sqlite3.SQLITE_READONLY: "this process must be allowed to write to it and to its directory",
+    sqlite3.SQLITE_NOTADB: "give the ledger a file of its own",
+    sqlite3.SQLITE_BUSY: "another process has kept it locked for longer than busy_timeout",
+}
 
-class SqliteLedger:
+_FORKED: Final = (
+    "this process was forked while a SqliteLedger had its file open, and can claim nothing in SQLite; "
+    "make the ledger after the fork"
+)
+_inherited: Final[list[sqlite3.Connection | None]] = []
+"""Connections that a fork found open: SQLite can neither use nor close them in this process, nor open others."""
+
+
+class _TryAgainError(sqlite3.OperationalError):
+    """Another attempt, in a moment, may find what this one did not."""
+
+    sqlite_errorcode = sqlite3.SQLITE_BUSY
+
+
+def _code(error: BaseException) -> int:
+    """Return SQLite's primary code of an error; 0 where it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_busy(error: BaseException) -> bool:
+    return _code(error) in _BUSY
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; `None` where there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class SqliteLedger(PausesForForks):
     """Claims slots in a SQLite file that the processes of one host share, in WAL mode.
 
-    The file must be on a disk of that host: SQLite's locks do not hold on network file systems.
+    The file must be on a disk of that host: SQLite's locks do not hold on network file systems. The process may be
+    forked and may become a daemon: the file is closed before each fork, and opened by the next claim. A file that
+    was removed or replaced is opened anew, and what was claimed in the old one can be claimed again. Claims are
+    forgotten by the host's clock: one that jumps ahead by more than `ttl` forgets them all.
 
     Args:
         path: The file; made where it does not exist.
-        ttl: Seconds for which a claim is remembered.
-        busy_timeout: Seconds to wait for another process's claim.
+        ttl: Seconds for which a claim is remembered, up to 100 years.
+        busy_timeout: Seconds to wait while another process has the file locked.
 
     Raises:
-        sqlite3.Error: If the file cannot be opened, or is no SQLite database.
-        TypeError: If `ttl` is no number.
-        ValueError: If `ttl` is not above 0, or the path is ":memory:".
+        sqlite3.Error: If the file cannot be opened or written to, or is no SQLite database.
+        TypeError: If `ttl` or `busy_timeout` is no number.
+        ValueError: If `ttl` is out of bounds, `busy_timeout` is below 0, or the path is ":memory:".
     """
 
     def __init__(self, path: str | Path, *, ttl: float = THIRTY_DAYS, busy_timeout: float = 10.0) -> None:
         if str(path) == ":memory:":
             raise ValueError("a SqliteLedger is a file that processes share, not ':memory:'; use MemoryLedger")
         self._path = Path(path).absolute()
-        self._ttl = check_seconds("ttl", ttl)
-        self._busy_timeout = busy_timeout
+        self._ttl = check_lifetime(ttl)
+        # SQLite itself does not wait in each of its statements, and a fork would have to wait with it.
+        self._attempts = Retrying(
+            retry=retry_if_exception(_is_busy),
+            wait=wait_random_exponential(multiplier=0.001, max=0.05),
+            stop=stop_after_delay(busy_timeout and check_seconds("busy_timeout", busy_timeout)),
+            reraise=True,
+        )
         self._next_cleaning = 0.0
-        self.renew()
-        self._open()
-        renew_in_forks(self)
+        self._is_closed = False
+        self._is_open = False
+        self._connection: sqlite3.Connection | None = None
+        super().__init__()
+        try:
+            self._claim_in_time("", (), "")  # raises where the file cannot be opened or written to
+        finally:
+            self.use(self.close_for_fork)  # so that also a fork of which Python is not told finds nothing open
 
     def renew(self) -> None:
-        """Have a lock that no other thread holds, as one of a forked process's parent may."""
+        """Have neither the lock nor the connection of a forked process's parent."""
+        if self._is_open:
+            _inherited.append(self._connection)
+            _log.error("%s: %s", self._path, _FORKED)
+        self._is_open = False
+        self._connection = None
+        self._files: list[tuple[int, int] | None] = []
         self._lock = threading.Lock()
+        super().renew()
+
+    def close_for_fork(self) -> None:
+        """Close the file, until the next claim."""
+        with self._lock:  # another thread may close it at this moment, which takes its time
+            self._disconnect()
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""
-        now = time.time()
-        with self._lock:
-            if self._process != os.getpid():
-                self._inherited = self._connection  # a fork may neither use nor close it
-                self._open()
-            with self._connection as transaction:
-                transaction.execute("BEGIN IMMEDIATE")
-                if now >= self._next_cleaning:
-                    self._next_cleaning = now + _SECONDS_BETWEEN_CLEANINGS
-                    transaction.execute(_FORGET, (now,))
-                rows = [(run, slot, claimant, now + self._ttl, now) for slot in slots]
-                transaction.executemany(_CLAIM, rows)
-                return {slot for (slot,) in transaction.execute(_GRANTED, (run, claimant))} & set(slots)
+        return self._claim_in_time(run, slots, claimant)
 
     def close(self) -> None:
         """Close the file; a later claim raises `sqlite3.ProgrammingError`."""
-        with self._lock:
-            self._connection.close()
+        self._is_closed = True
+        self.use(self.close_for_fork)
 
-    def _open(self) -> None:
-        self._process = os.getpid()
-        connection = None
+    def _claim_in_time(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         try:
-            connection = sqlite3.connect(
-                self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
+            return self._attempts(self.use, self._claim, run, slots, claimant)
         except sqlite3.Error as error:
+            if remedy := _REMEDIES.get(_code(error)):
+                error.args = (f"{error}: {remedy}",)
             error.add_note(f"The ledger's file is {self._path}")
+            raise
+
+    def _claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        now = time.time()
+        with self._lock:
+            try:
+                with self._opened() as transaction:
+                    transaction.execute("BEGIN IMMEDIATE")
+                    if now >= self._next_cleaning:
+                        self._next_cleaning = now + _SECONDS_BETWEEN_CLEANINGS
+                        transaction.execute(_FORGET, (now,))
+                    rows = [(run, slot, claimant, now + self._ttl, now) for slot in slots]
+                    transaction.executemany(_CLAIM, rows)
+                    return {slot for (slot,) in transaction.execute(_GRANTED, (run, claimant))} & set(slots)
+            except sqlite3.Error as error:
+                if not _is_busy(error):
+                    self._disconnect()  # another connection may give another answer
+                raise
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return a connection to the file that the path names now."""
+        if self._is_closed:
+            raise sqlite3.ProgrammingError("the ledger is closed")
+        if self._connection is None or self._files != self._identities():
+            self._disconnect()
+            return self._connect()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        if _inherited:
+            raise sqlite3.ProgrammingError(_FORKED)
+        before = _identity(self._path)
+        self._real_path = os.path.realpath(self._path)
+        self._is_open = True
+        self._connection = sqlite3.connect(
+            self._real_path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
+        files = self._identities()
+        if before not in (None, files[0]):
+            raise _TryAgainError("the file was replaced while it was opened")
+        self._files = files
+        return self._connection
+
+    def _disconnect(self) -> None:
+        self._files = []
+        connection, self._connection = self._connection, None
+        try:
             if connection is not None:
                 connection.close()
-            raise
-        self._connection = connection
+        finally:
+            self._is_open = False
+
+    def _identities(self) -> list[tuple[int, int] | None]:
+        """Tell the files from others of their names; SQLite makes two beside the one that the path leads to."""
+        return [_identity(path) for path in (self._path, f"{self._real_path}-wal", f"{self._real_path}-shm")]

@@ -1,8 +1,5 @@
 """What every ledger keeps: in memory, in a SQLite file, and in a real Redis."""
 
-import gc
-import multiprocessing
-import os
 import runpy
 import socket
 import sqlite3
@@ -193,47 +190,6 @@ def test_a_memory_ledger_is_bounded() -> None:
 
     assert ledger.claim("a", ["success"], "other") == set()
     assert ledger.claim("b", ["success"], "other") == {"success"}
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed database")
-def test_a_sqlite_ledger_is_opened_anew_in_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whose process has another id is a fork of the one that opened the file; the claims are the same."""
-    ledger = SqliteLedger(tmp_path / "ledger.db")
-    ledger.claim(RUN, ["success"], "parent")
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-
-    assert ledger.claim(RUN, ["success", "tokens"], "child") == {"tokens"}
-    ledger.close()
-    del ledger
-    gc.collect()  # what was inherited is left open, as it has to be; Python 3.13 says so
-
-
-def claims_in_a_fork(ledger: SqliteLedger, opened_by: list[int]) -> None:
-    """Claim in a process that was forked, whose exit code is what came of it."""
-    granted = ledger.claim(RUN, ["success", "tokens"], "child")
-    os._exit(0 if (granted, opened_by[-1]) == ({"tokens"}, os.getpid()) else 1)
-
-
-def test_a_sqlite_ledger_outlives_a_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A forked process opens the file anew, as SQLite demands, and both go on."""
-    opened_by: list[int] = []
-    connect = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda *args, **kw: opened_by.append(os.getpid()) or connect(*args, **kw)
-    )
-    ledger = SqliteLedger(tmp_path / "ledger.db")
-    ledger.claim(RUN, ["success"], "parent")
-
-    child = multiprocessing.get_context("fork").Process(target=claims_in_a_fork, args=(ledger, opened_by))
-    child.start()
-    child.join(60)
-
-    assert child.exitcode == 0
-    assert ledger.claim(RUN, ["tokens", "feedback"], "parent") == {"feedback"}
-    assert opened_by == [os.getpid()]
-    ledger.close()
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan")])

