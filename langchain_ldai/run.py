@@ -37,6 +37,8 @@ class Run:
         last_event: When it was heard of last, in seconds.
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys.
+        ended_steps: Those that have ended and below which more may start, and what the parent of each is known by.
+        attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         is_held: Whether its table still knows it.
         tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
             succeeded; one that starts again before is a retry.
@@ -45,9 +47,11 @@ class Run:
     __slots__ = (
         "account",
         "accounts",
+        "attempts",
         "closed",
         "collectors",
         "ended_at",
+        "ended_steps",
         "has_tool_calls",
         "interrupted",
         "is_ai_run",
@@ -84,6 +88,8 @@ class Run:
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
         self.steps: dict[object, Step | PlainStep] = {}
+        self.ended_steps: dict[object, object] = {}
+        self.attempts: frozenset[tuple[object, str]] = frozenset()
         self.tasks: dict[str, object] = {}
         self.last_event = 0.0
         self.ended_at: float | None = None

@@ -54,15 +54,19 @@ class ModelCall:
         provider: Name of the model's provider, "" where LangChain does not say.
 
     Attributes:
+        copies: How often each of its events comes.
         model: Name of the model, "" until it is known.
+        retries: How often it was told that an attempt is repeated.
         streamed: Whether a chunk has come.
     """
 
-    __slots__ = ("model", "provider", "streamed")
+    __slots__ = ("copies", "model", "provider", "retries", "streamed")
 
     def __init__(self, provider: str) -> None:
+        self.copies = 1
         self.model = ""
         self.provider = provider
+        self.retries = 0
         self.streamed = False
 
 

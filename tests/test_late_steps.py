@@ -1,16 +1,18 @@
 """Steps that start late: below a step, or a run, that has ended or was given up."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import TypedDict
-from uuid import uuid4
+import contextvars
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Final, TypedDict
+from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph import START, StateGraph
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left, table
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
 from tests.support.events import ANSWER, begun, called
@@ -36,6 +38,312 @@ def graph(*nodes: object) -> Runnable:
         builder.add_edge(before, f"node-{number}")
         before = f"node-{number}"
     return builder.compile()
+
+
+Say = Callable[[LdAiHandler, RunnableConfig], tuple[Runnable, RunnableConfig | None]]
+"""What a background call says of the handler: the model that it calls and the config that it passes."""
+
+SAID: Final[dict[str, Say]] = {
+    "nothing": lambda handler, config: (ScriptedChat(), None),
+    "the handler": lambda handler, config: (ScriptedChat(), {"callbacks": [handler]}),
+    "the step's config": lambda handler, config: (ScriptedChat(), config),
+    "bound": lambda handler, config: (ScriptedChat().with_config(callbacks=[handler]), None),
+    "made with": lambda handler, config: (ScriptedChat(callbacks=[handler]), None),
+    "bound and passed": lambda handler, config: (
+        ScriptedChat().with_config(callbacks=[handler]),
+        {"callbacks": [handler]},
+    ),
+    "in a fallback": lambda handler, config: (
+        ScriptedChat().with_fallbacks([ScriptedChat()]),
+        {"callbacks": [handler]},
+    ),
+}
+
+
+class Background:
+    """Calls models in the background, once it is told to: in a task, or on a thread with the step's context."""
+
+    def __init__(self, say: Say, handler: LdAiHandler, calls: int = 1) -> None:
+        self._say, self._handler, self._calls = say, handler, calls
+        self._may_go_on = threading.Event()
+        self._task: asyncio.Task[object] | None = None
+        self._thread: threading.Thread | None = None
+
+    def begin_thread(self, config: RunnableConfig) -> None:
+        """Begin on a thread."""
+        model, own = self._say(self._handler, config)
+        context = contextvars.copy_context()
+
+        def call() -> None:
+            self._may_go_on.wait(10)
+            for _ in range(self._calls):
+                context.run(model.invoke, "How?", own)
+
+        self._thread = threading.Thread(target=call)
+        self._thread.start()
+
+    def begin_task(self, config: RunnableConfig) -> None:
+        """Begin in a task."""
+        model, own = self._say(self._handler, config)
+
+        async def call() -> None:
+            while not self._may_go_on.is_set():  # noqa: ASYNC110  an event of asyncio would be one loop's
+                await asyncio.sleep(0)
+            await asyncio.gather(*(model.ainvoke("How?", own) for _ in range(self._calls)))
+
+        self._task = asyncio.create_task(call())
+
+    def join_thread(self) -> None:
+        """Let it call, and wait until it has."""
+        self._may_go_on.set()
+        self._thread.join()
+
+    async def join_task(self) -> None:
+        """Let it call, and wait until it has."""
+        self._may_go_on.set()
+        await self._task
+
+
+@pytest.mark.parametrize("say", SAID.values(), ids=SAID)
+@pytest.mark.parametrize("is_async", [False, True], ids=["thread", "task"])
+@pytest.mark.parametrize("in_graph", [False, True], ids=["chain", "graph"])
+@pytest.mark.asyncio
+async def test_a_background_call_is_of_the_run_that_is_open(
+    say: Say,
+    is_async: bool,
+    in_graph: bool,
+    handler: LdAiHandler,
+    client: RecordingClient,
+    reports: list[RunReport],
+) -> None:
+    """However it reaches the handler: its step has ended, its run has not; side by side they are no retries."""
+    background = Background(say, handler, calls=2)
+
+    def begin(value: object, config: RunnableConfig) -> object:
+        background.begin_thread(config)
+        return value
+
+    async def abegin(value: object, config: RunnableConfig) -> object:
+        background.begin_task(config)
+        return value
+
+    def finish(value: object) -> object:
+        background.join_thread()
+        return value
+
+    async def afinish(value: object) -> object:
+        await background.join_task()
+        return value
+
+    config: RunnableConfig = {"callbacks": [handler]}
+    steps = (abegin, afinish) if is_async else (begin, finish)
+    runnable = graph(*steps) if in_graph else RunnableLambda(steps[0]) | RunnableLambda(steps[1])
+    await runnable.ainvoke({"done": True}, config) if is_async else runnable.invoke({"done": True}, config)
+
+    assert [(report.outcome, report.model_calls, report.retries) for report in reports] == [
+        (Outcome.SUCCESS, 2, 0)
+    ]
+    assert client.metrics(reports[0].run_id)["$ld:ai:tokens:total"] == [26]
+
+
+@pytest.mark.asyncio
+async def test_a_background_call_of_a_named_node_is_counted_for_it(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """It happens in that node, whose visits are over: they keep their outcome, and the run its own figures."""
+    handler = LdAiHandler(config, nodes={"node-0": config}, on_run_end=reports.append)
+    background = Background(SAID["the handler"], handler)
+
+    async def first(state: State, config: RunnableConfig) -> State:
+        background.begin_task(config)
+        return {"done": False}
+
+    async def second(state: State) -> State:
+        await background.join_task()
+        await ScriptedChat().ainvoke("How?")
+        return {"done": True}
+
+    await graph(first, second).ainvoke({"done": False}, {"callbacks": [handler]})
+
+    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+    assert of_calls(list(reports[0].nodes.values())) == [(Outcome.SUCCESS, 1)]
+
+
+@pytest.mark.asyncio
+async def test_other_runs_push_no_ended_step_out(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """What is known of an open run's ended steps does not depend on how busy the handler is."""
+    root = begun(handler)
+    step = begun(handler, root)
+    handler.on_chain_end({}, run_id=step)
+    pass_by(handler, 2_000)
+
+    called(handler, step)
+    handler.on_chain_end({}, run_id=root)
+
+    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+
+
+def pass_by(handler: LdAiHandler, count: int) -> None:
+    """Have so many other runs come and go, each with a step, and no model call."""
+    for _ in range(count):
+        root = begun(handler)
+        handler.on_chain_end({}, run_id=begun(handler, root))
+        handler.on_chain_end({}, run_id=root)
+
+
+def pass_by_alone(handler: LdAiHandler, count: int) -> None:
+    """Have so many other runs come and go, with roots alone."""
+    for _ in range(count):
+        handler.on_chain_end({}, run_id=begun(handler))
+
+
+def ended_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID, UUID]:
+    """Play a run of one step and no model call; return its root and that step."""
+    root = begun(handler)
+    step = begun(handler, root)
+    handler.on_chain_end({}, run_id=step)
+    if error:
+        handler.on_chain_error(error, run_id=root)
+    else:
+        handler.on_chain_end({}, run_id=root)
+    return root, step
+
+
+def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """What starts below one of them, or below its steps, opens no run; below an older one it does (fact 112)."""
+    older = ended_run(handler)
+    oldest_known = ended_run(handler, ValueError())
+    pass_by_alone(handler, 99_999)
+    handler.flush()
+
+    for parent in oldest_known:
+        called(handler, parent)
+    assert reports == []
+    for parent in older:
+        called(handler, parent)
+    assert len(reports) == 2
+
+
+def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """However many other runs come and go meanwhile, nothing that starts anywhere below it opens one."""
+    root = begun(handler)
+    ended, still_open = begun(handler, root), begun(handler, root)
+    for step in (ended, root):
+        handler.on_chain_end({}, run_id=step)
+    another, its_step = ended_run(handler)
+    late = begun(handler, its_step)
+    pass_by_alone(handler, 100_001)
+
+    for parent in (root, ended, still_open, another, its_step, late):
+        called(handler, begun(handler, parent))
+    assert reports == []
+
+    for step in (still_open, late):
+        handler.on_chain_end({}, run_id=step)
+    for parent in (root, another, late):
+        called(handler, parent)
+    assert reports == []
+
+
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["ended", "given up"])
+def test_steps_that_never_end_are_forgotten_like_those_that_have(
+    is_given_up: bool, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Of as many runs as may be open it is known what goes on below them; after that the roots count."""
+    handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=1)
+    steps = []
+    for _ in range(4):
+        root = begun(handler)
+        steps.append(begun(handler, begun(handler, root)))
+        if not is_given_up:
+            handler.on_chain_end({}, run_id=root)
+
+    for step in steps:
+        called(handler, begun(handler, step))
+        handler.on_chain_end({}, run_id=step)
+
+    assert reports == []
+    assert handler.open_runs == is_given_up
+
+
+def test_of_very_many_steps_of_a_run_the_latest_are_known(
+    handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on for ever is bounded too: below its oldest steps a call is a run of its own."""
+    monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
+    root = begun(handler)
+    steps = [begun(handler, root) for _ in range(20)]
+    for step in steps:
+        handler.on_chain_end({}, run_id=step)
+
+    for step in steps[-5:]:
+        called(handler, step)
+    assert reports == []
+    called(handler, steps[0])
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.model_calls for report in reports] == [1, 5]
+
+
+def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roots are remembered by themselves: the steps of other runs push none out."""
+    monkeypatch.setattr(left, "STEPS", 3)
+    handler = LdAiHandler(config, on_run_end=reports.append)
+    root, step = ended_run(handler)
+    pass_by(handler, 2)
+    called(handler, step)
+    assert reports == []
+
+    pass_by(handler, 1)
+    called(handler, root)
+    assert reports == []
+    called(handler, step)
+    assert len(reports) == 1
+
+
+def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the AI Config of its node is looked up its run may end: what is below it opens no run either."""
+    handler = LdAiHandler(
+        config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
+    )
+    root, step = begun(handler), uuid4()
+    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={"langgraph_node": "late"})
+
+    called(handler, step)
+
+    assert reports == []
+
+
+@pytest.mark.parametrize("say", SAID.values(), ids=SAID)
+@pytest.mark.asyncio
+async def test_what_a_late_step_calls_is_late(say: Say, handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """A background step that outlives its run opens none, nor does what it calls, whatever callbacks it passes."""
+    tasks: list[asyncio.Task[object]] = []
+    may_go_on = asyncio.Event()
+
+    async def work(value: object, config: RunnableConfig) -> object:
+        await may_go_on.wait()
+        model, own = say(handler, config)
+        return await model.ainvoke("How?", own)
+
+    async def leave(value: object) -> object:
+        tasks.append(asyncio.create_task(RunnableLambda(work).ainvoke(value)))
+        await asyncio.sleep(0.01)
+        return await ScriptedChat().ainvoke("How?")
+
+    await RunnableLambda(leave).ainvoke("x", {"callbacks": [handler]})
+    pass_by(handler, 2_000)
+    may_go_on.set()
+    await asyncio.gather(*tasks)
+
+    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+    assert handler.open_runs == 0
 
 
 @pytest.mark.asyncio
