@@ -29,16 +29,17 @@ STEPS_OF_RUN: Final = 50_000
 MAX_DEPTH: Final = 1000
 """How many steps are looked at above one; steps that name each other as parents are no reason to look for ever."""
 
-_BUCKETS: Final = 1 << 14
-_FIRST_ROOM: Final = 1 << 10
+_FIRST_ROOM: Final = 64
+_FIRST_BUCKETS: Final = 16
 
 
 class RecentIds:
     """Remembers the latest ids, exactly so many, and of each the id of its parent.
 
-    An id is known by its hash, which takes eight bytes; as a key of a dictionary it would take a hundred. The ids
+    An id is known by its hash and takes 27 bytes in all; as a key of a dictionary it would take a hundred. The ids
     are numbered from one and lie in a ring. Each bucket has the number of its latest id, and each id the number of
-    the one before it in its bucket: a number that the ring has passed ends the search.
+    the one before it in its bucket: a number that the ring has passed ends the search. Where buckets are doubled,
+    both halves go on from what was there.
 
     Args:
         count: How many ids.
@@ -49,7 +50,7 @@ class RecentIds:
     def __init__(self, count: int) -> None:
         self._count = count
         self._added = 0
-        self._latest = array("q")
+        self._latest = array("q", [0])
         self._ids = array("q")
         self._parents = array("q")
         self._before = array("q")
@@ -58,8 +59,8 @@ class RecentIds:
         """Remember an id; where there are more than `count`, the oldest is forgotten."""
         place = self._added % self._count
         if place == len(self._ids):
-            self._make_room()
-        bucket = known_by % _BUCKETS
+            self._make_room(place)
+        bucket = known_by % len(self._latest)
         self._added += 1
         self._ids[place] = known_by
         self._parents[place] = parent
@@ -68,9 +69,7 @@ class RecentIds:
 
     def parent_of(self, known_by: int) -> int | None:
         """Return the parent of an id; `None` where the id is not known, or no longer."""
-        if not self._added:
-            return None
-        number, forgotten = self._latest[known_by % _BUCKETS], max(0, self._added - self._count)
+        number, forgotten = self._latest[known_by % len(self._latest)], max(0, self._added - self._count)
         while number > forgotten:
             place = (number - 1) % self._count
             if self._ids[place] == known_by:
@@ -78,10 +77,8 @@ class RecentIds:
             number = self._before[place]
         return None
 
-    def _make_room(self) -> None:
-        room = len(self._ids)
-        if not room:
-            self._latest.frombytes(bytes(8 * _BUCKETS))
+    def _make_room(self, room: int) -> None:
+        self._latest *= 2 if room else _FIRST_BUCKETS
         more = bytes(8 * min(room or _FIRST_ROOM, self._count - room))
         for each in (self._ids, self._parents, self._before):
             each.frombytes(more)

@@ -37,7 +37,7 @@ class Run:
         last_event: When it was heard of last, in seconds.
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys.
-        ended_steps: Those that have ended and below which more may start, and what the parent of each is known by.
+        ended_steps: Those that have ended, by their keys, and the key of the parent of each.
         attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         is_held: Whether its table still knows it.
         tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has

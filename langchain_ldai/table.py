@@ -266,8 +266,6 @@ class RunTable:
         if isinstance(step, Step) and step.is_root:
             del self._runs[run]
             self._ended[run] = None
-        elif isinstance(step, Step) and step.call is not None:
-            del self._scopes[key]  # nothing starts below a model call
         else:
             run.ended_steps[key] = parent_of(step)
 
