@@ -111,8 +111,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def close() -> None:
-    """Close the runs that wait for a model call, wait for the ledger, and deliver."""
-    handler.flush(5)
+    """Close the runs that are open, wait for the ledger, and deliver."""
+    handler.close(5)
     ai.close(5)
     ld.close()
 

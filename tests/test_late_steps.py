@@ -11,6 +11,7 @@ import pytest
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph import START, StateGraph
+from langgraph.types import RetryPolicy
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left, table
 from langchain_ldai.testing import RecordingClient
@@ -144,6 +145,35 @@ async def test_a_background_call_is_of_the_run_that_is_open(
         (Outcome.SUCCESS, 2, 0)
     ]
     assert client.metrics(reports[0].run_id)["$ld:ai:tokens:total"] == [26]
+
+
+@pytest.mark.asyncio
+async def test_what_a_failed_attempt_left_running_is_no_further_attempt(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """The node is repeated once, and so is one retry, whatever either attempt still calls."""
+    left_running: list[Background] = []
+
+    async def fail_once(state: State, config: RunnableConfig) -> State:
+        left_running.append(Background(SAID["nothing"], handler, calls=2))
+        left_running[-1].begin_task(config)
+        if len(left_running) == 1:
+            raise ConnectionError
+        return state
+
+    async def finish(state: State) -> State:
+        for background in left_running:
+            await background.join_task()
+        return state
+
+    builder = StateGraph(State)
+    builder.add_node("work", fail_once, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
+    builder.add_node("finish", finish)
+    builder.add_edge(START, "work")
+    builder.add_edge("work", "finish")
+    await builder.compile().ainvoke({"done": True}, {"callbacks": [handler]})
+
+    assert [(report.model_calls, report.retries) for report in reports] == [(4, 1)]
 
 
 @pytest.mark.asyncio

@@ -71,7 +71,7 @@ def test_completed_runs_leave_nothing(
 
 
 def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig, traced: None) -> None:
-    """Of each ended run the ids of its root and its steps, in some tens of bytes each, and nothing before the first."""
+    """Of each ended run the ids of its root and its steps, in some tens of bytes each; at first hardly any."""
     before = held()
     handler = LdAiHandler(config)
 
