@@ -128,7 +128,7 @@ class RunTable:
             if not run.is_held:
                 self._recently_ended.covers(key, parent)
                 return False
-            if key in self._scopes and self.is_open(key):
+            if key in self._scopes and key in self._scopes[key].run.steps:
                 self.seen_again(key)
                 return False
             run.last_event = now = monotonic()
