@@ -176,8 +176,6 @@ class Run:
         now: float,
     ) -> list[Due]:
         """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
-        if self.closed:
-            return []
         outcome = _SUCCESS
         if error is not None:
             outcome = classify(error)
