@@ -117,8 +117,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def close() -> None:
-    """Close the runs that wait for a model call, wait for the ledger, and deliver."""
-    if not all([handler.flush(5), ai.close(5)]):
+    """Close the runs that are open, wait for the ledger, and deliver."""
+    if not all([handler.close(5), ai.close(5)]):
         logging.getLogger(__name__).warning(
             "some metrics are lost, as they were not claimed within 5 s: can the ledger %s be written?", LEDGER
         )

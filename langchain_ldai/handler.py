@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -160,16 +161,39 @@ class LdAiHandler(BaseCallbackHandler):
         return cast(LdAiConfigTracker, getattr(account.tracker, "original", account.tracker))
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Close the runs that have ended but wait for a model call, and those silent for too long.
+        """Close the runs that have ended but wait for a model call, and those silent for `run_timeout`.
+
+        Streams that the program dropped are collected first, so that they end. No run that is at work is closed.
 
         Args:
-            timeout: Seconds to wait at most for claims on their way to a ledger; there are none without one.
+            timeout: Seconds that this takes at most: to end such streams, and to wait for claims on their way to a
+                ledger.
 
         Returns:
             Whether nothing is left to do.
         """
-        self._table.flush()
-        return self._openings.wait_for_claims(timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        is_collected = self._table.flush(timeout)
+        return self._wait_for_claims(deadline) and is_collected
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Do what `flush` does, then close every run that is still open as abandoned: for the end of a process.
+
+        What is known of those runs is sent; what they do later is ignored. The handler may be used after it as
+        before: runs that start then are reported.
+
+        Args:
+            timeout: As for `flush`.
+
+        Returns:
+            Whether nothing is left to do.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        self._table.close(timeout)
+        return self._wait_for_claims(deadline)
+
+    def _wait_for_claims(self, deadline: float | None) -> bool:
+        return self._openings.wait_for_claims(None if deadline is None else max(0.0, deadline - monotonic()))
 
     @property
     def open_runs(self) -> int:
@@ -178,7 +202,7 @@ class LdAiHandler(BaseCallbackHandler):
 
     def _account_at(self, lc_run_id: object) -> Account | None:
         """Return the account of the run, or named node, that a step of LangChain's is in; `None` after its end."""
-        scope, _ = self._table.nearest(key_of(lc_run_id))
+        scope = self._table.scope_of(key_of(lc_run_id))
         return scope.account if scope is not None and scope.run.ended_at is None else None
 
     def _run_id_of(self, lc_run_id: object) -> str | None:
@@ -337,7 +361,7 @@ class LdAiHandler(BaseCallbackHandler):
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""
-        self._boundary.event(run_id, self._recorder.retried, run_id)
+        self._boundary.event(run_id, self._table.retried, run_id)
 
     def __copy__(self) -> LdAiHandler:
         return self

@@ -1,5 +1,6 @@
 """What a process does beside running: it is forked, and it ends."""
 
+import gc
 import os
 import sys
 import threading
@@ -82,6 +83,30 @@ def is_ending() -> bool:
     return sys.is_finalizing() or not any(
         thread.is_alive() and not thread.daemon and thread.name != WORKER for thread in threading.enumerate()
     )
+
+
+def collect_garbage(timeout: float | None) -> bool:
+    """Have Python collect what the program dropped, so that streams among it end.
+
+    A stream of LangChain's may read its model to the end before it ends itself (fact 72), so that another thread
+    collects where the time is limited.
+
+    Args:
+        timeout: Seconds to wait at most; the thread goes on after them.
+
+    Returns:
+        Whether everything is collected.
+    """
+    if timeout is None:
+        gc.collect()
+        return True
+    collector = threading.Thread(target=gc.collect, name="langchain_ldai-collect", daemon=True)
+    try:
+        collector.start()
+    except RuntimeError:  # the process may have no more threads
+        return False
+    collector.join(min(timeout, threading.TIMEOUT_MAX))
+    return not collector.is_alive()
 
 
 def _prepare_all() -> None:

@@ -101,8 +101,8 @@ class RunRecorder:
         # `key_of`, in place for each event
         key, parent = getattr(run_id, "int", run_id), getattr(parent_run_id, "int", parent_run_id)
         around = self._scope_of(parent)
-        if around is None:
-            around, parent = self._hidden_parent() if parent_run_id is None else self.table.nearest(parent)
+        if around is None and parent_run_id is None:
+            around, parent = self._hidden_parent()
         task = str(metadata.get(_TASK, "")) if metadata else ""
         if around is None:
             scope = self._open(key, run_id, parent, metadata, call, task)
@@ -113,7 +113,7 @@ class RunRecorder:
         if scope is not None and (account := scope.account) is not None:
             for tag in tags or ():
                 if type(tag) is str and tag.startswith(_RETRY_TAG):
-                    account.retries += 1
+                    self.table.attempted(scope.run, account, (parent, tag))
             if metadata is not None:
                 metadata.update(account.marks)
         return scope
@@ -192,12 +192,6 @@ class RunRecorder:
         if carries_content(*parts):
             self.table.first_token(run_id, step)
 
-    def retried(self, run_id: object) -> None:
-        """Count a repeated attempt within a model call."""
-        scope = self._scope_of(key_of(run_id))
-        if scope is not None and scope.account is not None:
-            scope.account.retries += 1
-
     def end_chain(self, run_id: object, error: BaseException | None, outputs: object) -> None:
         """End a step, which may be a decision model's call."""
         step = self.table.step(run_id)
@@ -266,7 +260,10 @@ class RunRecorder:
         task: str,
     ) -> Scope | None:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
-        if self.table.is_open(key) or (parent is not None and self.table.is_late(key, parent)):
+        if self.table.is_open(key):
+            self.table.seen_again(key)
+            return None
+        if parent is not None and self.table.is_late(key, parent):
             return None
         account = journey = None
         sources, known = self._nodes, collectors.get()
@@ -308,16 +305,21 @@ class RunRecorder:
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).
 
+        A step of a run that has ended counts while it is open itself: the context of a program's own tasks may
+        name one for good.
+
         Returns:
-            Where it is, `None` where there is none, and its key.
+            Where it is and its key; `None` for where its run is held no more, twice `None` where there is none.
         """
         runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
         if config is None:
             return None, None
         key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
-        parent = self._scope_of(key)
-        return (parent, key) if parent is not None and parent.run.ended_at is None else (None, None)
+        around = self._scope_of(key)
+        if around is None:
+            return None, key if self.table.goes_on(key) else None
+        return (around, key) if around.run.ended_at is None or self.table.is_open(key) else (None, None)
 
     def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
         for due in due_now:

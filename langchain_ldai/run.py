@@ -39,6 +39,8 @@ class Run:
         last_event: When it was heard of last, in seconds.
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys.
+        ended_steps: Those that have ended, by their keys, and the key of the parent of each.
+        attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         is_held: Whether its table still knows it.
         open_tools: In an agent graph the tools that have not ended: whose each is and its key, by steps.
         opening: Held while the account of a named node is opened.
@@ -49,9 +51,11 @@ class Run:
     __slots__ = (
         "account",
         "accounts",
+        "attempts",
         "closed",
         "collectors",
         "ended_at",
+        "ended_steps",
         "has_tool_calls",
         "interrupted",
         "is_ai_run",
@@ -91,6 +95,8 @@ class Run:
         self.nodes: dict[str, Account | None] = {}
         self.opening = threading.RLock()
         self.steps: dict[object, Step | PlainStep] = {}
+        self.ended_steps: dict[object, object] = {}
+        self.attempts: frozenset[tuple[object, str]] = frozenset()
         self.tasks: dict[str, object] = {}
         self.last_event = 0.0
         self.ended_at: float | None = None
@@ -207,8 +213,6 @@ class Run:
         now: float,
     ) -> list[Due]:
         """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
-        if self.closed:
-            return []
         outcome = _SUCCESS
         if error is not None:
             outcome = classify(error)

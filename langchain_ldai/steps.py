@@ -66,18 +66,22 @@ class ModelCall:
         is_decision: Whether the model is a decision model, which is a chain to LangChain (fact 158).
 
     Attributes:
+        copies: How often each of its events comes.
         model: Name of the model, "" until it is known.
+        retries: How often it was told that an attempt is repeated.
         streamed: Whether a chunk has come.
         outer: The decision model's call that it is in, `None` outside one.
         used_within: What the calls in it have reported so far.
     """
 
-    __slots__ = ("is_decision", "model", "outer", "provider", "streamed", "used_within")
+    __slots__ = ("copies", "is_decision", "model", "outer", "provider", "retries", "streamed", "used_within")
 
     def __init__(self, provider: str, *, is_decision: bool = False) -> None:
+        self.copies = 1
         self.model = ""
         self.provider = provider
         self.is_decision = is_decision
+        self.retries = 0
         self.streamed = False
         self.outer: ModelCall | None = None
         self.used_within: TokenUsage | None = None

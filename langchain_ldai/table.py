@@ -3,27 +3,23 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic
-from typing import Final
 
 from langchain_ldai.account import Account, Due
-from langchain_ldai.left import LEFT_STEPS, LOOK_SECONDS, WAIT_SECONDS, LeftRoots, Recent
+from langchain_ldai.left import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, RecentlyEnded
 from langchain_ldai.metrics import TokenUsage
-from langchain_ldai.outcome import Outcome
-from langchain_ldai.process import renew_in_forks
+from langchain_ldai.process import collect_garbage, renew_in_forks
 from langchain_ldai.run import Batch, Run
-from langchain_ldai.steps import ModelCall, Scope, Step, key_of, parent_of
+from langchain_ldai.steps import ModelCall, PlainStep, Scope, Step, key_of, parent_of
 from langchain_ldai.waits import WaitingRuns
-
-_SUCCESS: Final = Outcome.SUCCESS
-_MAX_DEPTH: Final = 1000  # steps that name each other as parents are no reason to look for ever
 
 Deliver = Callable[[list[Due], list[Run]], None]
 """Takes what has become due, and the runs that were closed by it."""
 
 
 class RunTable:
-    """Owns every open run of a handler, and remembers the ids of those that have just ended.
+    """Owns every open run of a handler, and remembers the ids of those that ended lately.
 
     Times are read under the lock, so that they are in the order of the events. It is reentrant: collecting an
     abandoned generator, which Python may do at any line, ends that generator's run in the same thread.
@@ -34,7 +30,7 @@ class RunTable:
         run_timeout: Seconds of silence after which a run is closed as abandoned.
 
     Attributes:
-        scope_of: Returns where a step is that has started, by its key; `None` where it is not known, or no longer.
+        scope_of: Returns where a step is, by its key, also once it has ended, while its run is held; else `None`.
         awaiting: The model calls that await their first token, by their keys; to any other a token is no news.
     """
 
@@ -55,13 +51,12 @@ class RunTable:
         self._lock = threading.RLock()
         for held in (self._scopes, self._runs, self._ended, self.awaiting):
             held.clear()
-        self._waiting = WaitingRuns(self._wait_is_over, self.flush)
-        self._left = LeftRoots(self._max_open_runs, self._run_timeout)
-        self._parents: Recent[object] = Recent(LEFT_STEPS)
+        self._waiting = WaitingRuns(self._wait_is_over, self._close_waiting)
+        self._recently_ended = RecentlyEnded(self._max_open_runs)
         self._next_look = float("inf")
 
     def __len__(self) -> int:
-        """How many runs are open, wait, or have ended so lately that their ids are remembered."""
+        """How many runs are open, or have ended and wait for a model call."""
         return len(self._runs) + len(self._ended)
 
     def step(self, run_id: object) -> Step | None:
@@ -75,20 +70,15 @@ class RunTable:
         scope = self._scopes.get(key)
         return scope is not None and key in scope.run.steps
 
-    def nearest(self, key: object) -> tuple[Scope | None, object]:
-        """Return where the step of a key is, or the closest of those above it that has not ended, and its key."""
+    def goes_on(self, key: object) -> bool:
+        """Whether a step is open whose run has ended or was given up."""
         with self._lock:
-            for _ in range(_MAX_DEPTH):
-                scope, above = self._scopes.get(key), self._parents.get(key)
-                if scope is not None or above is None:
-                    return scope, key
-                key = above
-            return None, key
+            return self._recently_ended.goes_on(key)
 
     def is_late(self, key: object, parent: object) -> bool:
-        """Whether a step starts below a root that was let go: ended well just now, or given up."""
+        """Whether a step starts below the root of a run that has ended or was given up."""
         with self._lock:
-            return self._left.is_late(key, parent, monotonic())
+            return self._recently_ended.covers(key, parent)
 
     def open(self, scope: Scope, call: ModelCall | None) -> bool:
         """Hold a new run.
@@ -103,6 +93,7 @@ class RunTable:
         run = scope.run
         with self._lock:
             if run.key in self._scopes and self.is_open(run.key):
+                self.seen_again(run.key)
                 return False
             now = monotonic()
             is_full = self._ended or now >= self._next_look or len(self._runs) >= self._max_open_runs
@@ -134,11 +125,15 @@ class RunTable:
         """
         run = scope.run
         with self._lock:
-            if not run.is_held or (key in self._scopes and self.is_open(key)):
+            if not run.is_held:
+                self._recently_ended.covers(key, parent)
+                return False
+            if key in self._scopes and key in self._scopes[key].run.steps:
+                self.seen_again(key)
                 return False
             run.last_event = now = monotonic()
-            if task and run.tasks.setdefault(task, key) != key:
-                run.task_again(task, key, parent, scope.account)
+            if task and run.tasks.setdefault(task, key) != key and (parent in run.steps or parent == run.key):
+                run.task_again(task, key, parent, scope.account)  # below an ended step nothing is an attempt
             if call is None and scope is around:
                 self._scopes[key] = scope
                 run.steps[key] = task, parent
@@ -147,6 +142,30 @@ class RunTable:
         if due:
             self._deliver(due, [])
         return True
+
+    def seen_again(self, key: object) -> None:
+        """Note that an open step's start came once more: each of its events does (facts 96, 97)."""
+        with self._lock:
+            step = self.step(key)
+            if step is not None and step.call is not None:
+                step.call.copies += 1
+
+    def retried(self, run_id: object) -> None:
+        """Count a repeated attempt within a model call."""
+        with self._lock:
+            step = self.step(run_id)
+            if step is None or step.call is None or step.scope.account is None:
+                return
+            step.call.retries += 1
+            if step.call.retries % step.call.copies == 0:
+                step.scope.account.retries += 1
+
+    def attempted(self, run: Run, account: Account, attempt: tuple[object, str]) -> None:
+        """Count a repeated attempt, known by its parent and its tag, which LangChain may give to several steps."""
+        with self._lock:
+            if attempt not in run.attempts:
+                run.attempts |= {attempt}
+                account.retries += 1
 
     def add_node(self, run: Run, node: str, account: Account | None) -> None:
         """Give a run's named node its account, unless another thread has."""
@@ -176,44 +195,68 @@ class RunTable:
         """End a step, and with the root its run; an id that is not known is ignored."""
         key = getattr(run_id, "int", run_id)
         with self._lock:
-            scope = self._scopes.pop(key, None)
+            scope = self._scopes.get(key)
             if scope is None:
+                self._recently_ended.end(key)
                 return
             run = scope.run
             step = run.steps.pop(key, None)
             if step is None:
-                self._scopes[key] = scope  # a root that has ended, kept for what may start below it
                 return
             run.last_event = now = monotonic()
             if type(step) is tuple and error is None and run.ended_at is None:
                 task, parent = step
                 if task and run.tasks[task] == key:
                     run.tasks[task] = None
-                self._parents.add(key, parent)
+                run.ended_steps[key] = parent
+                if len(run.ended_steps) > STEPS_OF_RUN:
+                    self._forget_oldest(run)
                 return
             self.awaiting.pop(key, None)
-            was_closed = run.closed
             due = run.ended(key, step, error, usage, now)
-            if not isinstance(step, Step) or step.call is None or step.call.is_decision:
-                self._parents.add(key, parent_of(step))  # below any other model call nothing starts
+            self._note_end(run, key, step)
             if run.ended_at is None:
                 return
             if not (run.closed or self._waiting.add(run, now)):
                 due += run.close()
-            is_closed = run.closed and not was_closed
-            self._settle(run, scope if isinstance(step, Step) and step.is_root else None, now)
+            is_closed = run.closed
+            if is_closed:
+                self._drop(run)
         if due or is_closed:
             self._deliver(due, [run] if is_closed else [])
 
-    def flush(self) -> None:
-        """Close every run that has ended or is silent for too long, and forget the ids of ended ones."""
+    def flush(self, timeout: float | None = None) -> bool:
+        """Let Python end the streams that were dropped, then close the runs that wait or are silent for too long.
+
+        Args:
+            timeout: Seconds to wait at most for the former.
+
+        Returns:
+            Whether all such streams have ended.
+        """
+        called_at = monotonic()
+        is_collected = not self._runs or collect_garbage(timeout)
+        self._close_waiting(called_at)
+        return is_collected
+
+    def close(self, timeout: float | None = None) -> None:
+        """Flush, then close every open run as abandoned."""
+        self.flush(timeout)
+        batch = Batch()
+        with self._lock:
+            now = monotonic()
+            for run in list(self._runs):
+                self._give_up(run, now, batch)
+        self._deliver(batch.due, batch.closed)
+
+    def _close_waiting(self, silent_at: float | None = None) -> None:
+        """Close the runs that wait for a model call, and those silent for too long, now or at the given time."""
         batch = Batch()
         with self._lock:
             now = monotonic()
             for run in list(self._ended):
                 self._give_up(run, now, batch)
-            self._give_up_silent(now, batch)
-            self._left.forget_ended()
+            self._give_up_silent(now if silent_at is None else silent_at, batch)
         self._deliver(batch.due, batch.closed)
 
     def _add(self, key: object, step: Step) -> list[Due]:
@@ -224,26 +267,18 @@ class RunTable:
             self.awaiting[key] = step
         return scope.run.started(step)
 
-    def _settle(self, run: Run, root: Scope | None, now: float) -> None:
-        """Keep an ended run where it waits, or where more may start below its ids; else drop it.
-
-        Where its root is, is given if that has just ended.
-        """
-        if root is not None:
+    def _note_end(self, run: Run, key: object, step: Step | PlainStep) -> None:
+        if isinstance(step, Step) and step.is_root:
             del self._runs[run]
-            if run.closed and not run.steps and run.outcome is _SUCCESS:
-                run.let_go()
-                self._left.run_ended(run.key, now)
-                return
             self._ended[run] = None
-            self._scopes[run.key] = root
-        if not run.closed:
-            return
-        if run.steps or run.outcome is not _SUCCESS:
-            self._waiting.discard(run)
         else:
-            self._drop(run)
-            self._left.run_ended(run.key, now)
+            run.ended_steps[key] = parent_of(step)
+
+    def _forget_oldest(self, run: Run) -> None:
+        """Forget half of a run's ended steps: it is no longer known that what starts below them is of the run."""
+        for key in list(islice(run.ended_steps, STEPS_OF_RUN // 2)):
+            del run.ended_steps[key]
+            self._scopes.pop(key, None)
 
     def _make_room(self, now: float) -> Batch:
         batch = Batch()
@@ -255,7 +290,7 @@ class RunTable:
         return batch
 
     def _give_up_ended(self, now: float, batch: Batch) -> None:
-        """Close and forget the runs that ended long enough ago, or are too many."""
+        """Close the runs that have waited long enough, or are too many."""
         while self._ended:
             run, _ = self._ended.popitem(last=False)
             if (run.ended_at or 0.0) + WAIT_SECONDS > now and len(self._ended) < self._max_open_runs:
@@ -276,23 +311,23 @@ class RunTable:
         self._next_look = max(self._next_look, now + min(LOOK_SECONDS, self._run_timeout))
 
     def _give_up(self, run: Run, now: float, batch: Batch) -> None:
-        if run.ended_at is None:
-            for key in (*run.steps, run.key):
-                self._left.given_up(key, now)
-        if not run.closed:
-            batch.due += run.abandon(now)
-            batch.closed.append(run)
+        batch.due += run.abandon(now)
+        batch.closed.append(run)
         self._drop(run)
 
     def _drop(self, run: Run) -> None:
+        """Let go of a closed run, but for the ids of its steps."""
         self._runs.pop(run, None)
         self._ended.pop(run, None)
         self._waiting.discard(run)
-        for key in (*run.steps, run.key):
-            known = self._scopes.get(key)
-            if known is not None and known.run is run:
-                del self._scopes[key]
-                self.awaiting.pop(key, None)
+        scopes = self._scopes
+        for key in (*run.ended_steps, *run.steps, run.key):
+            known = scopes.get(key)
+            if known is not None and known.run is run:  # an id may be used again
+                del scopes[key]
+        for key in run.steps:
+            self.awaiting.pop(key, None)
+        self._recently_ended.add(run)
         run.let_go()
 
     def _wait_is_over(self) -> None:

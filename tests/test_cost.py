@@ -23,8 +23,8 @@ from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
 
 TOKEN_BYTECODES = 6
 LOOK_UP_BYTECODES = 22
-STEP_BYTECODES = 320
-RUN_BYTECODES = 4_000
+STEP_BYTECODES = 360
+RUN_BYTECODES = 4_200
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
 

@@ -2,19 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TypedDict
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langgraph.graph import START, StateGraph
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left, table
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, begun, called
+from tests.support.events import ANSWER, begun, called, pass_by
 from tests.support.models import ScriptedChat
+from tests.support.nodes import State, graph
 
 
 def of_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
@@ -22,20 +21,147 @@ def of_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
     return [(report.outcome, report.model_calls) for report in reports]
 
 
-class State(TypedDict):
-    """What the nodes pass on: nothing."""
+def test_other_runs_push_no_ended_step_out(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """What is known of an open run's ended steps does not depend on how busy the handler is."""
+    root = begun(handler)
+    step = begun(handler, root)
+    handler.on_chain_end({}, run_id=step)
+    pass_by(handler, 2_000)
 
-    done: bool
+    called(handler, step)
+    assert reports == []
+    handler.on_chain_end({}, run_id=root)
+
+    assert [(report.root_run_id, report.model_calls) for report in reports] == [(root, 1)]
 
 
-def graph(*nodes: object) -> Runnable:
-    """Return a graph of nodes, one after the other."""
-    builder, before = StateGraph(State), START
-    for number, node in enumerate(nodes):
-        builder.add_node(f"node-{number}", node)
-        builder.add_edge(before, f"node-{number}")
-        before = f"node-{number}"
-    return builder.compile()
+def pass_by_alone(handler: LdAiHandler, count: int) -> None:
+    """Have so many other runs come and go, with roots alone."""
+    for _ in range(count):
+        handler.on_chain_end({}, run_id=begun(handler))
+
+
+def ended_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID, UUID]:
+    """Play a run of one step and no model call; return its root and that step."""
+    root = begun(handler)
+    step = begun(handler, root)
+    handler.on_chain_end({}, run_id=step)
+    if error:
+        handler.on_chain_error(error, run_id=root)
+    else:
+        handler.on_chain_end({}, run_id=root)
+    return root, step
+
+
+def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """What starts below one of them, or below its steps, opens no run; below an older one it does (fact 112)."""
+    older = ended_run(handler)
+    oldest_known = ended_run(handler, ValueError())
+    pass_by_alone(handler, 99_999)
+    handler.flush()
+
+    for parent in oldest_known:
+        called(handler, parent)
+    assert reports == []
+    for parent in older:
+        called(handler, parent)
+    assert len(reports) == 2
+
+
+def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """However many other runs come and go meanwhile, nothing that starts anywhere below it opens one."""
+    root = begun(handler)
+    ended, still_open = begun(handler, root), begun(handler, root)
+    for step in (ended, root):
+        handler.on_chain_end({}, run_id=step)
+    another, its_step = ended_run(handler)
+    late = begun(handler, its_step)
+    pass_by_alone(handler, 100_001)
+
+    for parent in (root, ended, still_open, another, its_step, late):
+        called(handler, begun(handler, parent))
+    assert reports == []
+
+    for step in (still_open, late):
+        handler.on_chain_end({}, run_id=step)
+    for parent in (root, another, late):
+        called(handler, parent)
+    assert reports == []
+
+
+@pytest.mark.parametrize("is_given_up", [False, True], ids=["ended", "given up"])
+def test_steps_that_never_end_are_forgotten_like_those_that_have(
+    is_given_up: bool, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Of as many runs as may be open it is known what goes on below them; after that the roots count."""
+    handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=1)
+    steps = []
+    for _ in range(4):
+        root = begun(handler)
+        steps.append(begun(handler, begun(handler, root)))
+        if not is_given_up:
+            handler.on_chain_end({}, run_id=root)
+
+    for step in steps:
+        called(handler, begun(handler, step))
+        handler.on_chain_end({}, run_id=step)
+
+    assert reports == []
+    assert handler.open_runs == is_given_up
+
+
+def test_of_very_many_steps_of_a_run_the_latest_are_known(
+    handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on for ever is bounded too: below its oldest steps a call is a run of its own."""
+    monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
+    root = begun(handler)
+    steps = [begun(handler, root) for _ in range(20)]
+    for step in steps:
+        handler.on_chain_end({}, run_id=step)
+
+    for step in steps[-5:]:
+        called(handler, step)
+    assert reports == []
+    called(handler, steps[0])
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.model_calls for report in reports] == [1, 5]
+
+
+def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roots are remembered by themselves: the steps of other runs push none out."""
+    monkeypatch.setattr(left, "STEPS", 3)
+    handler = LdAiHandler(config, on_run_end=reports.append)
+    root, step = ended_run(handler)
+    pass_by(handler, 2)
+    called(handler, step)
+    assert reports == []
+
+    pass_by(handler, 1)
+    called(handler, root)
+    assert reports == []
+    called(handler, step)
+    assert len(reports) == 1
+
+
+def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the AI Config of its node is looked up its run may end: what is below it opens no run either."""
+    handler = LdAiHandler(
+        config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
+    )
+    root, step = begun(handler), uuid4()
+    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={"langgraph_node": "late"})
+
+    called(handler, step)
+
+    assert reports == []
 
 
 @pytest.mark.asyncio

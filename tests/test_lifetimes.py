@@ -1,16 +1,21 @@
 """Runs that end late or never are bounded, and what is known of them is sent."""
 
 import asyncio
+import gc
 import queue
 import threading
+import time
+from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left, table
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
+from tests.support.cost import no_garbage_collection
 from tests.support.models import ScriptedChat
 
 EMPTY = LLMResult(generations=[])
@@ -143,6 +148,169 @@ def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
     assert reports[0].root_run_id != silent
 
 
+class Response:
+    """What a web framework answers with: a part of a circle, as such objects are."""
+
+    def __init__(self, body: Iterator[object]) -> None:
+        self.body, self.itself = body, self
+        next(body)
+
+
+@pytest.fixture
+def idle() -> Iterator[None]:
+    """An idle process: it makes nothing new, and so Python collects nothing by itself."""
+    with no_garbage_collection():
+        yield
+
+
+class Slow(ScriptedChat):
+    """A model that goes on only once it may."""
+
+    may_go_on: threading.Event
+
+    def _stream(self, *args: object, **kwargs: object) -> Iterator[ChatGenerationChunk]:
+        for position, chunk in enumerate(super()._stream(*args, **kwargs)):
+            if position > 1:
+                self.may_go_on.wait(20)
+            yield chunk
+
+
+@pytest.mark.parametrize("end", [LdAiHandler.flush, LdAiHandler.close], ids=["flush", "close"])
+@pytest.mark.parametrize("timeout", [None, 20], ids=["no-limit", "limit"])
+@pytest.mark.parametrize("shape", [chain, ScriptedChat], ids=["chain", "model"])
+def test_a_stream_that_was_dropped_ends_first(
+    end: Callable[..., bool],
+    timeout: float | None,
+    shape: Callable[[], Runnable],
+    idle: None,
+    handler: LdAiHandler,
+    client: RecordingClient,
+    reports: list[RunReport],
+) -> None:
+    """Nobody can read it any more, so its run is over; it is not given up."""
+    Response(shape().stream(QUESTION if shape is chain else "How?", {"callbacks": [handler]}))
+    assert (reports, handler.open_runs) == ([], 1)
+
+    assert end(handler, timeout)
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+    assert DURATION in client.metrics(reports[0].run_id)
+    assert handler.open_runs == 0
+
+
+@pytest.mark.parametrize(("end", "is_done"), [(LdAiHandler.flush, False), (LdAiHandler.close, True)])
+def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
+    end: Callable[..., bool], is_done: bool, idle: None, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """LangChain reads its model to the end (fact 72): `timeout` holds all the same, and the run is told."""
+    may_go_on = threading.Event()
+    Response(chain(Slow(may_go_on=may_go_on)).stream(QUESTION, {"callbacks": [handler]}))
+    began = time.monotonic()
+
+    assert end(handler, 0.2) is is_done
+
+    assert time.monotonic() - began < 10
+    assert len(reports) == 1
+    may_go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-collect":
+            thread.join()
+    assert handler.flush(20)
+
+
+def test_where_python_starts_no_thread_any_more_nothing_is_collected(
+    idle: None, handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is read to its end could hold up the process's end: `flush` leaves it, `close` tells it."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    Response(chain().stream(QUESTION, {"callbacks": [handler]}))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert not handler.flush(20)
+    assert reports == []
+    assert handler.close(20)
+    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0, 20.0])
+def test_a_flush_closes_no_run_that_is_at_work(
+    timeout: float | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """However often it is called, the run goes on and is told once, with all that it did."""
+    stream = chain().stream(QUESTION, {"callbacks": [handler]})
+    next(stream)
+    for _ in range(2):
+        handler.flush(timeout)
+        assert reports == []
+
+    list(stream)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+    assert counts(client, reports[0].run_id) == {"$ld:ai:generation:success": [1], **TOKENS}
+
+
+def test_a_flush_does_not_count_as_silence(
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a run is silent is asked as of the call of `flush`: what collecting takes is no silence."""
+    now = 1000.0
+
+    def collect() -> None:
+        nonlocal now
+        now += 20.0
+
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    monkeypatch.setattr(gc, "collect", collect)
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
+    start(handler)
+
+    assert handler.flush()
+
+    assert reports == []
+
+
+def test_a_close_tells_every_open_run(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """For the end of a process: what is known of it is sent, as abandoned; what it does later is ignored."""
+    stream = chain().stream(QUESTION, {"callbacks": [handler]})
+    next(stream)
+    waiting, _ = start(handler)
+    handler.on_chain_end({}, run_id=waiting)
+
+    assert handler.close()
+    sent = client.events
+    list(stream)
+
+    assert sorted(report.outcome for report in reports) == [Outcome.ABANDONED, Outcome.SUCCESS]
+    assert all(DURATION in client.metrics(report.run_id) for report in reports)
+    assert client.events == sent
+    assert handler.open_runs == 0
+
+
+def test_a_handler_may_be_used_after_its_close(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Runs that start then are told as before; to close it again does no harm."""
+    assert [handler.close(), handler.close(0)] == [True, True]
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+    assert counts(client, reports[0].run_id)["$ld:ai:generation:success"] == [1]
+
+
+def test_a_close_within_a_run_does_not_disturb_the_chain(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """The chain goes on to its end, and its run stays told as it was at the close."""
+    steps = chain() | RunnableLambda(lambda answer: handler.close() and answer) | ScriptedChat()
+
+    assert steps.invoke(QUESTION, {"callbacks": [handler]}).content == "Hello, world"
+    assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.ABANDONED, 1)]
+
+
 @pytest.mark.parametrize("error", [ValueError(), None], ids=["failed", "ended"])
 def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
     error: Exception | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
@@ -190,11 +358,13 @@ def test_one_root_seen_twice_at_the_same_time_is_one_run(
     assert handler.open_runs == 0
 
 
-def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
+def test_a_root_that_ended_some_time_ago_has_no_late_runs(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seconds later, or many runs later, its id is an unknown parent's like any other (fact 112)."""
-    monkeypatch.setattr(left, "LEFT_IDS", 1)
+    """How long ago it ended does not count; with many others since, its id is an unknown parent's (fact 112)."""
+    now = 1000.0
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    monkeypatch.setattr(left, "ROOTS", 2)
     handler = LdAiHandler(config, on_run_end=reports.append)
 
     def end(parent: UUID | None = None) -> UUID:
@@ -205,12 +375,14 @@ def test_a_root_that_ended_some_time_ago_is_no_ones_parent(
         return root
 
     older, newer = end(), end()
-    end(newer)
-    assert len(reports) == 2
+    now += 100_000.0
+    for _ in range(3):
+        end(newer)
     end(older)
-    assert len(reports) == 3
-    monkeypatch.setattr(left, "WAIT_SECONDS", 0.0)
-    end(end())
+    assert len(reports) == 2
+    for _ in range(2):
+        end()
+    end(older)
 
     assert len(reports) == 5
 

@@ -70,6 +70,39 @@ def test_completed_runs_leave_nothing(
     assert handler.open_runs == 0
 
 
+def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig, traced: None) -> None:
+    """Of each ended run the ids of its root and its steps, in some tens of bytes each; at first hardly any."""
+    before = held()
+    handler = LdAiHandler(config)
+
+    def play(count: int) -> int:
+        for _ in range(count):
+            root, step = uuid4(), uuid4()
+            handler.on_chain_start(None, {}, run_id=root, metadata={})
+            handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={})
+            handler.on_chain_end({}, run_id=step)
+            handler.on_chain_end({}, run_id=root)
+        return held() - before
+
+    assert play(1) < 16_384
+    assert play(5_000) < 16_384 + 5_000 * 2 * 64
+
+
+def test_what_never_ends_below_ended_runs_stays_under_the_cap(config: LdAiCompletionConfig, traced: None) -> None:
+    """Of as many runs as may be open it is known what goes on below them, in a kilobyte each."""
+    handler = LdAiHandler(config, max_open_runs=CAP)
+    before = held()
+
+    for _ in range(2 * CAP):
+        root = uuid4()
+        handler.on_chain_start(None, {}, run_id=root, metadata={})
+        handler.on_chain_start(None, {}, run_id=uuid4(), parent_run_id=root, metadata={})
+        handler.on_chain_end({}, run_id=root)
+
+    assert handler.open_runs == 0
+    assert held() - before < CAP * 2**10
+
+
 def test_runs_that_never_end_stay_under_the_cap(
     config: LdAiCompletionConfig, client: RecordingClient, traced: None
 ) -> None:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from tenacity import RetryCallState, wait_none
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.facts.graphs import Track, calls, tracking
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
@@ -177,6 +177,84 @@ async def test_retries_within_a_model_call_are_counted(
     assert [type(state) for state in others.told] == [RetryCallState] * 2
     assert (report.outcome, report.model_calls, report.failed_model_calls) == (Outcome.SUCCESS, 1, 0)
     assert report.retries == 2
+
+
+HEARD_TWICE: Final[dict[str, Callable[[Runnable, LdAiHandler], tuple[Runnable, list[LdAiHandler]]]]] = {
+    "twice-in-the-list": lambda model, handler: (model, [handler, handler]),
+    "bound-and-passed": lambda model, handler: (model.with_config(callbacks=[handler]), [handler]),
+}
+
+
+@pytest.mark.parametrize("heard", HEARD_TWICE.values(), ids=HEARD_TWICE)
+@pytest.mark.parametrize(
+    "model", [RetryingChat(script=[FLAKY, FLAKY, HELLO]), RetryingLLM()], ids=["chat-model", "legacy-llm"]
+)
+@each(INVOKED)
+async def test_retries_that_are_heard_of_twice_count_once(
+    call: Call,
+    model: Runnable,
+    heard: Callable[[Runnable, LdAiHandler], tuple[Runnable, list[LdAiHandler]]],
+    track: Track,
+    reports: list[RunReport],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A handler that is given twice gets each of the root's events twice, `on_retry` as well (facts 47, 96)."""
+    caplog.set_level("CRITICAL", create_base_retry_decorator.__module__)
+    subject, callbacks = heard(model.model_copy(), track())
+
+    await run(call, subject, "How?", {"callbacks": callbacks})
+
+    assert [(report.model_calls, report.retries) for report in reports] == [(1, 2)]
+
+
+KEY_ERRORS: Final = {"exceptions_to_handle": (KeyError,)}
+
+HANDED_DOWN: Final[dict[str, Callable[[Runnable], Runnable]]] = {
+    "fallbacks": lambda model: model.with_fallbacks([ScriptedChat()], **KEY_ERRORS),
+    "fallbacks-of-a-chain": lambda model: chain(model).with_fallbacks([chain()], **KEY_ERRORS),
+    "fallbacks-of-fallbacks": lambda model: model.with_fallbacks([ScriptedChat()], **KEY_ERRORS).with_fallbacks(
+        [ScriptedChat()], **KEY_ERRORS
+    ),
+    "fallbacks-in-a-chain": lambda model: PROMPT | model.with_fallbacks([ScriptedChat()], **KEY_ERRORS),
+    "bound": lambda model: model.with_fallbacks([ScriptedChat()], **KEY_ERRORS).with_config(run_name="asks"),
+}
+
+
+@shapes(HANDED_DOWN)
+@each(INVOKED)
+async def test_a_repeated_attempt_counts_once_whatever_its_tag_is_handed_to(
+    call: Call, shape: Callable[[Runnable], Runnable], track: Track, reports: list[RunReport]
+) -> None:
+    """`with_fallbacks` passes its config on, and the tag of the attempt with it (facts 44, 48)."""
+    retrying = shape(ScriptedChat(script=[FLAKY, FLAKY, HELLO])).with_retry(
+        stop_after_attempt=3, wait_exponential_jitter=False
+    )
+
+    await run(call, retrying, "How?", {"callbacks": [track()]})
+
+    assert [(report.model_calls, report.retries) for report in reports] == [(3, 2)]
+
+
+@each(INVOKED)
+async def test_a_fallback_within_a_repeated_attempt_is_no_retry(
+    call: Call, track: Track, reports: list[RunReport]
+) -> None:
+    """The first attempt fails twice over, the second is saved by its fallback: one retry (facts 44, 48)."""
+    falling_back = ScriptedChat(script=[FLAKY]).with_fallbacks([ScriptedChat(script=[DOWN, HELLO])])
+
+    await run(call, falling_back.with_retry(**TWICE), "How?", {"callbacks": [track()]})
+
+    assert [(report.model_calls, report.retries) for report in reports] == [(4, 1)]
+
+
+@each(INVOKED)
+async def test_retries_within_retries_are_each_counted(call: Call, track: Track, reports: list[RunReport]) -> None:
+    """The inner runnable is repeated once in each of the outer's two attempts: three retries (fact 44)."""
+    model = ScriptedChat(script=[FLAKY, FLAKY, FLAKY, HELLO])
+
+    await run(call, chain(model.with_retry(**TWICE)).with_retry(**TWICE), "How?", {"callbacks": [track()]})
+
+    assert [(report.model_calls, report.retries) for report in reports] == [(4, 3)]
 
 
 @each(INVOKED)

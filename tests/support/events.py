@@ -24,3 +24,11 @@ def called(handler: LdAiHandler, parent: UUID) -> None:
     call = uuid4()
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
     handler.on_llm_end(ANSWER, run_id=call)
+
+
+def pass_by(handler: LdAiHandler, count: int) -> None:
+    """Have so many other runs come and go, each with a step, and no model call."""
+    for _ in range(count):
+        root = begun(handler)
+        handler.on_chain_end({}, run_id=begun(handler, root))
+        handler.on_chain_end({}, run_id=root)

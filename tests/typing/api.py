@@ -89,6 +89,7 @@ def handlers_take_configs(config: LdAiCompletionConfig, graph: LdAiAgentGraph) -
         assert_type(runs, list[RunReport])
     assert_type(LdAiHandler.current_tracker(RunnableConfig()), LdAiConfigTracker | None)
     assert_type(handler.flush(timeout=1.0), bool)
+    assert_type(handler.close(timeout=1.0), bool)
 
     LdAiHandler("chat")  # type: ignore[arg-type]
     LdAiHandler(config, duration="total")  # type: ignore[arg-type]
