@@ -167,7 +167,8 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
-        self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
+        start = self._recorder.start_stream if "defers_inputs" in kwargs else self._start
+        self._boundary.start(start, run_id, parent_run_id, metadata, tags)
 
     def on_retriever_start(
         self,

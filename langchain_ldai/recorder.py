@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_NODE: Final = "langgraph_node"
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
@@ -91,19 +92,26 @@ class RunRecorder:
         metadata: Metadata,
         tags: list[str] | None,
         call: ModelCall | None = None,
+        *,
+        defers_inputs: bool = False,
     ) -> Scope | None:
         """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
         # `key_of`, in place for each event
         key, parent = getattr(run_id, "int", run_id), getattr(parent_run_id, "int", parent_run_id)
-        around = self._scope_of(parent)
+        around, is_late = self._scope_of(parent), False
         if around is None:
-            around, parent = self._hidden_parent() if parent_run_id is None else self.table.nearest(parent)
-        task = str(metadata.get(_TASK, "")) if metadata else ""
+            is_late = parent_run_id is not None
+            around, parent = self.table.nearest(parent) if is_late else self._hidden_parent()
+        scope: Scope | None
         if around is None:
-            scope = self._open(key, run_id, parent, metadata, call, task)
+            scope = self._open(key, run_id, parent, metadata, call, defers_inputs)
         else:
-            scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
-            if not self.table.start(key, parent, around, scope, call, task):
+            scope = around
+            if metadata:
+                task = str(metadata.get(_TASK, ""))
+                if task != around.task if task else around.run.sources:
+                    scope = self._scope(around, metadata, task, key, parent, is_late)
+            if not self.table.start(key, parent, scope, call, defers_inputs):
                 return None
         if scope is not None and (account := scope.account) is not None:
             for tag in tags or ():
@@ -112,6 +120,12 @@ class RunRecorder:
             if metadata is not None:
                 metadata.update(account.marks)
         return scope
+
+    def start_stream(
+        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+    ) -> None:
+        """Open a run, or add a step, that defers its inputs."""
+        self.start(run_id, parent_run_id, metadata, tags, defers_inputs=True)
 
     def start_model(
         self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
@@ -190,7 +204,7 @@ class RunRecorder:
         parent: object,
         metadata: Metadata,
         call: ModelCall | None,
-        task: str,
+        defers_inputs: bool,
     ) -> Scope | None:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
         if self.table.is_open(key) or (parent is not None and self.table.is_late(key, parent)):
@@ -205,23 +219,45 @@ class RunRecorder:
             edges = {(edge.source, edge.target) for edge in config.edges}
             journey = Journey(edges, cast(GraphRunTracker, account.tracker).record_journey)
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
-        run = Run(run_id, key, task, account, reports, sources, journey)
-        scope = Scope(run, account, run.accounts.copy())
-        if sources and metadata:
-            scope = self._scope(scope, metadata, task)
-        return scope if self.table.open(scope, call) else None
+        run = Run(run_id, key, account, reports, sources, journey)
+        said = metadata or {}
+        node = self._node(run, said) if sources else ""
+        counted = run.counted_for(run.nodes[node]) if node else run.accounts.copy()
+        account = run.nodes[node] if node else account
+        scope = Scope(run, account, counted, None, key, None, node, str(said.get(_TASK, "")))
+        return scope if self.table.open(scope, call, defers_inputs) else None
 
-    def _scope(self, around: Scope, metadata: dict[str, object], task: str) -> Scope:
-        """Return where a step is: in the scope around it, or in the named node that LangGraph says it is in."""
-        run, node = around.run, metadata.get("langgraph_node")
-        if not isinstance(node, str) or node not in run.sources or (task and task == around.task):
+    def _scope(
+        self, around: Scope, metadata: dict[str, object], task: str, key: object, parent: object, is_late: bool
+    ) -> Scope:
+        """Return where a step is that may be the first of a task's attempt, in the scope around it.
+
+        One that is late, as what it was called by has ended, is part of the last attempt.
+        """
+        run = around.run
+        if is_late and task in run.tasks:
+            return run.tasks[task]
+        node = self._node(run, metadata) if run.sources else ""
+        if not task and node in ("", around.node):
             return around
+        account, counted = around.account, around.counted
+        if node:
+            account = run.nodes[node]
+            counted = run.counted_for(account)
+        number = metadata.get("langgraph_step")
+        number = number if isinstance(number, int) else 0
+        return Scope(run, account, counted, around, key, parent, node or around.node, task, number)
+
+    def _node(self, run: Run, metadata: dict[str, object]) -> str:
+        """Return the named node that LangGraph says a step is in, which has an account then; "" for none."""
+        node = metadata.get(_NODE)
+        if not isinstance(node, str) or node not in run.sources:
+            return ""
         if node not in run.nodes:
             run_id = run.root_run_id
             opened = self._boundary.run(run_id, self._openings.open, run.sources[node], metadata, run_id, node)
             self.table.add_node(run, node, opened[1] if opened else None)
-        account, number = run.nodes[node], metadata.get("langgraph_step")
-        return Scope(run, account, run.counted_for(account), node, task, number if isinstance(number, int) else 0)
+        return node
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).

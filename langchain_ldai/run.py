@@ -11,14 +11,16 @@ from typing import Final
 from langchain_ldai.account import Account, Due
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import TokenUsage
-from langchain_ldai.outcome import Outcome, classify
+from langchain_ldai.outcome import Outcome, classify, late_node, was_closed_early, worst
 from langchain_ldai.report import RunReport, report_of
 from langchain_ldai.sources import Choose
-from langchain_ldai.steps import PlainStep, Step, parent_of
+from langchain_ldai.steps import PlainStep, Scope, Step, parent_of
 
 # To read a member off its enumeration takes longer than most of what is done with it.
 _SUCCESS: Final = Outcome.SUCCESS
 _ERROR: Final = Outcome.ERROR
+_INTERRUPTED: Final = Outcome.INTERRUPTED
+_CANCELLED: Final = Outcome.CANCELLED
 
 
 class Run:
@@ -27,7 +29,6 @@ class Run:
     Args:
         root_run_id: LangChain's id of the root.
         key: What the root is known by, see `key_of`.
-        root_task: LangGraph's task that the root is in, "" outside one.
         account: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
         sources: How the AI Configs of its named nodes are chosen, by node name.
@@ -38,8 +39,8 @@ class Run:
         accounts: That one and those of its named nodes.
         steps: Those that have started and not ended, by their keys.
         is_held: Whether its table still knows it.
-        tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
-            succeeded; one that starts again before is a retry.
+        interrupts: Where an interrupt was raised.
+        tasks: The latest attempts of LangGraph's tasks.
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class Run:
         "collectors",
         "ended_at",
         "has_tool_calls",
-        "interrupted",
+        "interrupts",
         "is_ai_run",
         "is_held",
         "journey",
@@ -58,7 +59,6 @@ class Run:
         "nodes",
         "outcome",
         "root_run_id",
-        "root_task",
         "sources",
         "steps",
         "tasks",
@@ -68,7 +68,6 @@ class Run:
         self,
         root_run_id: object,
         key: object,
-        root_task: str,
         account: Account | None,
         collectors: tuple[list[RunReport], ...],
         sources: Mapping[str, Choose],
@@ -76,7 +75,6 @@ class Run:
     ) -> None:
         self.root_run_id = root_run_id
         self.key = key
-        self.root_task = root_task
         self.account = account
         self.accounts = [account] if account else []
         self.collectors = collectors
@@ -84,11 +82,11 @@ class Run:
         self.journey = journey
         self.nodes: dict[str, Account | None] = {}
         self.steps: dict[object, Step | PlainStep] = {}
-        self.tasks: dict[str, object] = {}
+        self.tasks: dict[str, Scope] = {}
         self.last_event = 0.0
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
-        self.interrupted = False
+        self.interrupts: list[Scope] = []
         self.closed = False
         self.is_held = True
         self.is_ai_run = False
@@ -104,26 +102,14 @@ class Run:
         graph = self.account if self.journey is not None else None
         return [each for each in dict.fromkeys((account, graph)) if each]
 
-    def task_again(self, task: str, key: object, parent: object, account: Account | None) -> None:
-        """Note a step in a task that others were in before: a new attempt of it, if its parent is in another."""
-        above = self.steps.get(parent)  # a parent that has ended is the root
-        if task == (self.root_task if above is None else _task_of(above)):
-            return
-        if account and self.tasks[task] is not None:
-            account.retries += 1
-        self.tasks[task] = key
-
-    def started(self, step: Step) -> list[Due]:
+    def started(self, key: object, step: Step) -> list[Due]:
         """Note what a step that has started tells, and return what became due by it.
 
         The first model call makes the run an AI run.
         """
         scope = step.scope
-        if step.is_visit:
-            if scope.account and scope.account.times_visits:
-                scope.account.watch.start(step.started)
-            if self.journey and scope.node:
-                self.journey.visit_started(scope.node, scope.task, scope.number)
+        if scope.key == key and scope.ended_at is None:
+            self._scope_began(scope, step.started)
         if step.call is None or self.closed or not scope.counted:
             return []
         for account in scope.counted:
@@ -160,11 +146,16 @@ class Run:
         """
         self.is_held = False
         self.steps.clear()
+        self.tasks.clear()
+        self.interrupts.clear()
+        for account in self.accounts:
+            account.visits.clear()
 
     def ended(
         self,
         key: object,
         step: Step | PlainStep,
+        scope: Scope,
         error: BaseException | None,
         usage: TokenUsage | None,
         now: float,
@@ -172,22 +163,21 @@ class Run:
         """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
         if self.closed:
             return []
-        outcome = _SUCCESS
-        if error is not None:
-            outcome = classify(error)
-            self.interrupted |= outcome is Outcome.INTERRUPTED
-        task = _task_of(step)
-        if task and outcome is _SUCCESS and self.tasks.get(task) == key:
-            self.tasks[task] = None
+        outcome = _SUCCESS if error is None else classify(error)
+        if outcome is _INTERRUPTED:
+            scope.outcome = worst((scope.outcome, outcome))
+            self.interrupts.append(scope)
+        if self.nodes and self.ended_at is None and outcome is not _CANCELLED:
+            self._time_limits(key, error)
         if not isinstance(step, Step):
             return []
         if step.call is not None:
-            for account in step.scope.counted:
+            for account in scope.counted:
                 account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
-        if step.is_root:
-            return self._root_ended(step, outcome, now)
-        if step.is_visit:
-            self._visit_ended(step, outcome, now)
+        if key == self.key and self.ended_at is None:
+            return self._root_ended(step, error, outcome, now)
+        if key == scope.key and scope.ended_at is None:
+            self._scope_ended(scope, step.started, outcome, now)
         return self.close() if self.ended_at is not None and not self.calls_are_open() else []
 
     def abandon(self, now: float) -> list[Due]:
@@ -201,6 +191,7 @@ class Run:
         self.closed = True
         found = []
         for account in self.accounts:
+            account.settle(self.outcome)
             due = account.final_due()
             if due is not None:
                 due.journey = self.journey if account is self.account else None
@@ -227,38 +218,87 @@ class Run:
     def _open_steps(self) -> list[Step]:
         return [step for step in list(self.steps.values()) if isinstance(step, Step)]
 
-    def _visit_ended(self, step: Step, outcome: Outcome, now: float) -> None:
-        scope, account = step.scope, step.scope.account
-        if account is None:
+    def _scope_began(self, scope: Scope, now: float) -> None:
+        if scope.task and scope.above is not None:
+            before = self.tasks.get(scope.task)
+            if before is not None:
+                self._again(before)
+            self.tasks[scope.task] = scope
+        if not scope.is_visit:
             return
-        account.outcome = (self.outcome and account.outcome) or outcome  # the former went out when the root ended
-        if account.times_visits:
-            account.watch.stop(step.started, now)
+        if scope.account:
+            scope.account.visit_started(scope, now)
         if self.journey and scope.node:
-            self.journey.visit_ended(scope.node, scope.task, outcome)
+            self.journey.visit_started(scope.node, scope.task, scope.number)
 
-    def _root_ended(self, root: Step, outcome: Outcome, now: float) -> list[Due]:
-        if outcome is _SUCCESS and self.interrupted:
-            outcome = Outcome.INTERRUPTED
-        if (
-            outcome is _SUCCESS
-            and self.steps
-            and any(step.call and step.call.streamed and self._is_whole(step) for step in self._open_steps())
-        ):
-            outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
-        account = root.scope.account
-        if account:
-            account.outcome = outcome
-            if account.times_visits:
-                account.watch.stop(root.started, now)
+    def _again(self, before: Scope) -> None:
+        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
+        if before.account and before.outcome not in (_SUCCESS, _INTERRUPTED) and before.counts():
+            before.account.retries += 1
+        before.is_superseded = True
+
+    def _scope_ended(self, scope: Scope, started: float, outcome: Outcome, now: float) -> None:
+        scope.ended_at = now
+        if scope.is_visit and scope.account:
+            scope.account.visit_ended(started, now)
+        if self.ended_at is None or scope.outcome is None:
+            self._note(scope, outcome)
+
+    def _note(self, scope: Scope, outcome: Outcome) -> None:
+        """Note how an attempt ended; what is worse stands."""
+        scope.outcome = outcome if scope.outcome is None else worst((scope.outcome, outcome))
+        if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
+            self.journey.visit_ended(scope.node, scope.task, scope.outcome)
+
+    def _time_limits(self, graph: object, error: BaseException | None) -> None:
+        """Note which nodes of a graph that ended were cancelled because their own time was up.
+
+        They are those that the graph names, all at work where it ran out of time itself, and those without which
+        it went on.
+        """
+        late = "" if error is None else late_node(error)
+        if late is None:
+            return
+        tasks = self.tasks.values() if error is not None and not late else ()
+        if any(task.outcome is _ERROR and task.graph == graph for task in tasks):
+            return  # a node of it raised that error
+        visits = [
+            visit
+            for node, account in self.nodes.items()
+            for visit in (account.visits if account and late in ("", node) else ())
+            if visit.graph == graph
+        ]
+        cut = [visit for visit in visits if visit.outcome is _CANCELLED or (error and visit.ended_at is None)]
+        if error is not None and not late and not cut:  # a sync graph waits for a node that is late
+            cut = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
+        for visit in cut:
+            self._note(visit, _ERROR)
+
+    def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> list[Due]:
+        if root.defers_inputs and (error is None or isinstance(error, GeneratorExit)):
+            closed = True if error else was_closed_early() if self.steps else False
+            outcome = _CANCELLED if closed is not False and self._is_at_work(certain=bool(closed)) else _SUCCESS
+        root.scope.ended_at = now
+        if root.scope.account:
+            root.scope.account.visit_ended(root.started, now)
         self._settle(outcome, now)
         if not self.steps or not self.calls_are_open():
             return self.close()
         return [due for account in self.accounts if (due := account.success_due())]
 
-    def _is_whole(self, step: Step) -> bool:
+    def _is_at_work(self, *, certain: bool) -> bool:
+        """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
+        for step in list(self.steps.values()):
+            if isinstance(step, Step) and step.call:
+                is_at_work = certain or step.call.streamed
+            else:
+                is_at_work = certain and not (step.defers_inputs if isinstance(step, Step) else step[1])
+            if is_at_work and self._is_whole(parent_of(step)):
+                return True
+        return False
+
+    def _is_whole(self, parent: object) -> bool:
         """Whether every step between an open one and the root is open; else what ended did without it."""
-        parent = step.parent
         for _ in range(len(self.steps)):
             if parent == self.key:
                 return True
@@ -266,20 +306,22 @@ class Run:
             if above is None:
                 return False
             parent = parent_of(above)
-        return False
+        return parent == self.key
 
     def _settle(self, outcome: Outcome, now: float) -> None:
+        cut = _CANCELLED if outcome is _ERROR else outcome  # an error is that of a visit that has ended
+        if any(scope.outcome is _INTERRUPTED and scope.counts() for scope in self.interrupts):
+            outcome = worst((outcome, _INTERRUPTED)) or outcome
         self.outcome = outcome
         self.ended_at = now
-        for step in self._open_steps() if self.steps else ():
-            if step.is_visit and step.scope.account:
-                step.scope.account.outcome = outcome
         for account in self.accounts:
+            for visit in account.visits:
+                if visit.above is None:
+                    self._note(visit, outcome)
+                elif visit.ended_at is None:
+                    self._note(visit, cut)
+            account.settle(outcome)
             account.watch.cut(now)
-
-
-def _task_of(step: Step | PlainStep) -> str:
-    return step.task if isinstance(step, Step) else step[0]
 
 
 @dataclass(slots=True)

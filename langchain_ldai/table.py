@@ -90,12 +90,13 @@ class RunTable:
         with self._lock:
             return self._left.is_late(key, parent, monotonic())
 
-    def open(self, scope: Scope, call: ModelCall | None) -> bool:
+    def open(self, scope: Scope, call: ModelCall | None, defers_inputs: bool) -> bool:
         """Hold a new run.
 
         Args:
             scope: Where its root is.
             call: The model call that its root is, if it is one.
+            defers_inputs: Whether its root does.
 
         Returns:
             `False`, where the root's id is open already.
@@ -111,23 +112,22 @@ class RunTable:
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
             run.last_event = now
-            self._add(run.key, Step(scope, None, None, now, call, run.root_task))
+            self._add(run.key, Step(scope, None, now, call, defers_inputs))
         if batch is not None:
             self._deliver(batch.due, batch.closed)
         return True
 
     def start(
-        self, key: object, parent: object, around: Scope, scope: Scope, call: ModelCall | None, task: str
+        self, key: object, parent: object, scope: Scope, call: ModelCall | None, defers_inputs: bool
     ) -> bool:
         """Add a step to a run, and deliver what became due by it.
 
         Args:
             key: What it is known by.
             parent: What the step above it is known by.
-            around: Where in the run that is.
-            scope: Where it is itself.
+            scope: Where it is.
             call: The model call that it is, if it is one.
-            task: LangGraph's task that it is in, "" outside one.
+            defers_inputs: Whether it does.
 
         Returns:
             `False`, where the step is known already, or its run has been given up meanwhile.
@@ -137,13 +137,11 @@ class RunTable:
             if not run.is_held or (key in self._scopes and self.is_open(key)):
                 return False
             run.last_event = now = monotonic()
-            if task and run.tasks.setdefault(task, key) != key:
-                run.task_again(task, key, parent, scope.account)
-            if call is None and scope is around:
+            if call is None and scope.key != key:
                 self._scopes[key] = scope
-                run.steps[key] = task, parent
+                run.steps[key] = parent, defers_inputs
                 return True
-            due = self._add(key, Step(scope, around, parent, now, call, task))
+            due = self._add(key, Step(scope, parent, now, call, defers_inputs))
         if due:
             self._deliver(due, [])
         return True
@@ -180,15 +178,12 @@ class RunTable:
                 self._scopes[key] = scope  # a root that has ended, kept for what may start below it
                 return
             run.last_event = now = monotonic()
-            if type(step) is tuple and error is None and run.ended_at is None:
-                task, parent = step
-                if task and run.tasks[task] == key:
-                    run.tasks[task] = None
-                self._parents.add(key, parent)
+            if type(step) is tuple and error is None and run.ended_at is None and not run.nodes:
+                self._parents.add(key, step[0])
                 return
             self.awaiting.pop(key, None)
-            was_closed = run.closed
-            due = run.ended(key, step, error, usage, now)
+            was_closed, is_root = run.closed, key == run.key and run.ended_at is None
+            due = run.ended(key, step, scope, error, usage, now)
             if not isinstance(step, Step) or step.call is None:  # nothing starts below a model call
                 self._parents.add(key, parent_of(step))
             if run.ended_at is None:
@@ -196,7 +191,7 @@ class RunTable:
             if not (run.closed or self._waiting.add(run, now)):
                 due += run.close()
             is_closed = run.closed and not was_closed
-            self._settle(run, scope if isinstance(step, Step) and step.is_root else None, now)
+            self._settle(run, scope if is_root else None, now)
         if due or is_closed:
             self._deliver(due, [run] if is_closed else [])
 
@@ -217,7 +212,7 @@ class RunTable:
         scope.run.steps[key] = step
         if step.call is not None:
             self.awaiting[key] = step
-        return scope.run.started(step)
+        return scope.run.started(key, step)
 
     def _settle(self, run: Run, root: Scope | None, now: float) -> None:
         """Keep an ended run where it waits, or where more may start below its ids; else drop it.
