@@ -1,4 +1,4 @@
-"""Streamed calls that a step gives up on purpose: the run goes on, and its own end tells how it ended (fact 72)."""
+"""Streamed calls that a step gives up on purpose: the run goes on, and its own end tells its outcome (fact 72)."""
 
 import asyncio
 import contextvars
@@ -10,17 +10,19 @@ from typing import Final
 import pytest
 from langchain_core.runnables import (
     Runnable,
+    RunnableBranch,
     RunnableGenerator,
     RunnableLambda,
     RunnableParallel,
     RunnablePassthrough,
+    RunnablePick,
 )
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
-from tests.facts.graphs import NOTHING, State, Track, graph, tracking
-from tests.facts.stopping import PATIENCE_SECONDS
-from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
-from tests.support.chains import chain
+from tests.facts.graphs import NOTHING, State, Track, graph, says, tracking
+from tests.facts.stopping import PATIENCE_SECONDS, closed
+from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import QUESTION, chain
 from tests.support.models import HELLO, ScriptedChat
 
 GREETING: Final = HELLO[1:]
@@ -106,8 +108,7 @@ def out_of_time(may_go_on: threading.Event) -> str:
 
 async def afirst_word(may_go_on: threading.Event) -> str:
     """Read the first word of an answer; the stream is closed when the loop comes to it."""
-    async for chunk in ScriptedChat(script=[GREETING]).astream("How?"):
-        return chunk.content
+    return (await anext(ScriptedChat(script=[GREETING]).astream("How?"))).content
 
 
 async def afirst_word_of_a_kept_stream(may_go_on: threading.Event) -> str:
@@ -212,16 +213,10 @@ async def _events(runnable: Runnable, value: object, config: object) -> object:
     return [event async for event in runnable.astream_events(value, config, version="v2")]
 
 
-async def _log(runnable: Runnable, value: object, config: object) -> object:
-    return [patch async for patch in runnable.astream_log(value, config)]
-
-
-WATCHED: Final[dict[str, Call]] = {"astream_events": _events, "astream_log": _log}
-CALLS: Final = {**INVOKED, **STREAMED, **BATCHED, **WATCHED}
+CALLS: Final = {**INVOKED, **STREAMED, "astream_events": _events}
 ASYNC_CALLS: Final = {name: call for name, call in CALLS.items() if name.startswith("a")}
 
 
-@pytest.mark.filterwarnings("ignore:astream_log is deprecated")
 @pytest.mark.parametrize("give_up", SYNC.values(), ids=SYNC)
 @shapes
 @each(CALLS)
@@ -237,7 +232,6 @@ async def test_a_run_in_which_a_stream_is_given_up_is_what_its_own_end_says(
     assert {report.outcome for report in reports} == {Outcome.SUCCESS}
 
 
-@pytest.mark.filterwarnings("ignore:astream_log is deprecated")
 @pytest.mark.parametrize("give_up", ASYNC.values(), ids=ASYNC)
 @shapes
 @each(ASYNC_CALLS)
@@ -251,3 +245,91 @@ async def test_an_async_run_in_which_a_stream_is_given_up_is_what_its_own_end_sa
     handler.flush()
 
     assert {report.outcome for report in reports} == {Outcome.SUCCESS}
+
+
+def streams(values: Iterator[object]) -> Iterator[object]:
+    """Ask a model, for each value, and hand on what it says."""
+    for _ in values:
+        yield from ScriptedChat(script=[GREETING]).stream("How?")
+
+
+async def astreams(values: AsyncIterator[object]) -> AsyncIterator[object]:
+    """As a sync one."""
+    async for _ in values:
+        async for chunk in ScriptedChat(script=[GREETING]).astream("How?"):
+            yield chunk
+
+
+def greets() -> Runnable:
+    """Return a chain of which each chunk carries something but the last."""
+    return chain(ScriptedChat(script=[GREETING]))
+
+
+def nodes() -> Runnable:
+    """Return a graph of two nodes."""
+    return graph({"a": says(), "b": says()})
+
+
+READ: Final[dict[str, tuple[Runnable, Outcome]]] = {
+    "chain": (greets(), Outcome.CANCELLED),
+    "model-at-the-end": (RunnablePassthrough() | str | ScriptedChat(script=[GREETING]), Outcome.CANCELLED),
+    "retried": (greets().with_retry(), Outcome.CANCELLED),
+    "chain-in-a-chain": (RunnablePassthrough() | greets(), Outcome.CANCELLED),
+    "returned": (RunnableLambda(lambda value: greets()), Outcome.CANCELLED),
+    "returned-in-a-chain": (RunnablePassthrough() | RunnableLambda(lambda value: greets()), Outcome.CANCELLED),
+    "generator": (RunnableGenerator(streams, astreams), Outcome.CANCELLED),
+    "generator-in-a-chain": (RunnablePassthrough() | RunnableGenerator(streams, astreams), Outcome.CANCELLED),
+    "parallel": (RunnableParallel(a=greets(), b=greets()), Outcome.CANCELLED),
+    "picked": (RunnablePassthrough.assign(a=greets()) | RunnablePick("a"), Outcome.CANCELLED),
+    "branch": (RunnableBranch((lambda value: True, greets()), greets()), Outcome.CANCELLED),
+    "branch-in-a-chain": (
+        RunnablePassthrough() | RunnableBranch((lambda value: True, greets()), greets()),
+        Outcome.CANCELLED,
+    ),
+    "fallbacks-in-a-chain": (RunnablePassthrough() | greets().with_fallbacks([greets()]), Outcome.CANCELLED),
+    "graph": (nodes(), Outcome.CANCELLED),
+    "graph-in-a-chain": (RunnablePassthrough() | nodes().bind(stream_mode="updates"), Outcome.CANCELLED),
+    "whole-answer": (chain() | RunnableLambda(str.upper), Outcome.SUCCESS),
+    "whole-answer-of-a-step": (RunnableLambda(lambda value: chain().invoke(value)), Outcome.SUCCESS),
+    "whole-answer-of-a-model": (chain(ScriptedChat(disable_streaming=True)), Outcome.SUCCESS),
+}
+"""Streams, and the outcome of one that is closed after its first chunk; of a whole answer there is but one."""
+read = pytest.mark.parametrize(("runnable", "outcome"), READ.values(), ids=READ)
+ASKED: Final = {**NOTHING, **QUESTION}
+
+
+@read
+async def test_a_stream_that_its_reader_closes(
+    runnable: Runnable, outcome: Outcome, track: Track, reports: list[RunReport]
+) -> None:
+    """Whichever root LangChain ends like a success, the run is cancelled while something is at work (fact 72)."""
+    stream = runnable.stream(ASKED, {"callbacks": [track()]})
+    next(stream)
+    stream.close()
+
+    assert [report.outcome for report in reports] == [outcome]
+
+
+@read
+async def test_an_async_stream_that_its_reader_closes(
+    runnable: Runnable, outcome: Outcome, track: Track, reports: list[RunReport]
+) -> None:
+    """As a sync one (fact 73)."""
+    handler = track()
+    stream = runnable.astream(ASKED, {"callbacks": [handler]})
+    await anext(stream)
+    await stream.aclose()
+    await closed(handler, reports)
+
+    assert [report.outcome for report in reports] == [outcome]
+
+
+@read
+@each(STREAMED)
+async def test_a_stream_that_is_read_to_its_end(
+    call: Call, runnable: Runnable, outcome: Outcome, track: Track, reports: list[RunReport]
+) -> None:
+    """The same streams, read, are successes."""
+    await run(call, runnable, ASKED, {"callbacks": [track()]})
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
