@@ -51,16 +51,15 @@ def classify(error: BaseException) -> Outcome:
     return Outcome.ERROR
 
 
-def late_node(error: BaseException) -> str | None:
-    """Return which node of a graph that raised this error ran out of time.
+def failed_node(error: BaseException) -> str | None:
+    """Return which of its nodes failed a graph that raised this error, where the node was told to be cancelled.
 
     Returns:
-        Its name, "" where it is any that was at work (`step_timeout`), `None` for any other error.
+        The name of a node that ran out of time or cancelled itself, "" where the graph ran out of time
+        (`step_timeout`), and with it all that were at work; `None` for any other error.
     """
-    langgraph = sys.modules.get("langgraph.errors")
-    timeout = getattr(langgraph, "NodeTimeoutError", None)  # LangGraph 0.6 has none
-    if timeout is not None and isinstance(error, timeout):
-        return str(error.node)
+    if type(error).__module__ == "langgraph.errors" and isinstance(node := getattr(error, "node", None), str):
+        return node
     return "" if isinstance(error, TimeoutError) else None
 
 

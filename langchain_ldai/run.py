@@ -11,7 +11,7 @@ from typing import Final
 from langchain_ldai.account import Account, Due
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import TokenUsage
-from langchain_ldai.outcome import Outcome, classify, late_node, was_closed_early, worst
+from langchain_ldai.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai.report import RunReport, report_of
 from langchain_ldai.sources import Choose
 from langchain_ldai.steps import PlainStep, Scope, Step, parent_of
@@ -168,7 +168,7 @@ class Run:
             scope.outcome = worst((scope.outcome, outcome))
             self.interrupts.append(scope)
         if self.nodes and self.ended_at is None and outcome is not _CANCELLED:
-            self._time_limits(key, error)
+            self._find_failed_nodes(key, error)
         if not isinstance(step, Step):
             return []
         if step.call is not None:
@@ -250,28 +250,28 @@ class Run:
         if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
-    def _time_limits(self, graph: object, error: BaseException | None) -> None:
-        """Note which nodes of a graph that ended were cancelled because their own time was up.
+    def _find_failed_nodes(self, graph: object, error: BaseException | None) -> None:
+        """Note which nodes of a graph that ended failed, though they are, or will be, told to be cancelled.
 
-        They are those that the graph names, all at work where it ran out of time itself, and those without which
-        it went on.
+        They are those that the graph's error names or that were at work when its time was up, and those without
+        which it went on.
         """
-        late = "" if error is None else late_node(error)
-        if late is None:
+        name = "" if error is None else failed_node(error)
+        if name is None:
             return
-        tasks = self.tasks.values() if error is not None and not late else ()
-        if any(task.outcome is _ERROR and task.graph == graph for task in tasks):
-            return  # a node of it raised that error
+        is_out_of_time = error is not None and not name
+        if is_out_of_time and any(each.outcome is _ERROR and each.graph == graph for each in self.tasks.values()):
+            return  # the error is that of a node
         visits = [
             visit
             for node, account in self.nodes.items()
-            for visit in (account.visits if account and late in ("", node) else ())
+            for visit in (account.visits if account and name in ("", node) else ())
             if visit.graph == graph
         ]
-        cut = [visit for visit in visits if visit.outcome is _CANCELLED or (error and visit.ended_at is None)]
-        if error is not None and not late and not cut:  # a sync graph waits for a node that is late
-            cut = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
-        for visit in cut:
+        failed = [each for each in visits if each.outcome is _CANCELLED or (error and each.ended_at is None)]
+        if is_out_of_time and not failed:  # a sync graph waits for a node that is late
+            failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
+        for visit in failed:
             self._note(visit, _ERROR)
 
     def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> list[Due]:
