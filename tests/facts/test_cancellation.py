@@ -167,20 +167,21 @@ class Stop(BaseException):
     """What a host raises in a script whose page was left."""
 
 
+FROM_OUTSIDE: Final = [Stop(), BaseExceptionGroup("", [Stop(), ValueError()])]
+SYNC_ALONE: Final = [GeneratorExit(), futures.CancelledError()]
+"""Of these asyncio makes errors of its own."""
 SIGNALS: Final = [
-    Stop(),
-    GeneratorExit(),
-    futures.CancelledError(),
-    BaseExceptionGroup("", [Stop(), ValueError()]),
+    *[(name, signal) for name in (*INVOKED, *STREAMED) for signal in FROM_OUTSIDE],
+    *[(name, signal) for name in ("invoke", "stream") for signal in SYNC_ALONE],
 ]
 
 
-@pytest.mark.parametrize(("name", "signal"), SIGNALS, ids=lambda each: str(each) or type(each).__name__)
+@pytest.mark.parametrize(("name", "signal"), SIGNALS, ids=repr)
 @pytest.mark.parametrize("place", ["step", "node"])
 def test_whatever_stops_the_chain_from_outside_cancels_it(
     name: str, signal: BaseException, place: str, track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """Green threads, app runners and other loops have signals of their own, which are not to be caught (fact 77)."""
+    """Green threads, app runners and other loops have signals of their own, not to be caught (fact 77)."""
 
     def stops(value: object) -> object:
         raise signal
