@@ -310,7 +310,8 @@ class Run:
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         cut = _CANCELLED if outcome is _ERROR else outcome  # an error is that of a visit that has ended
-        if any(scope.outcome is _INTERRUPTED and scope.counts() for scope in self.interrupts):
+        asking = [scope for scope in self.interrupts if scope.outcome is _INTERRUPTED and scope.counts()]
+        if asking:
             outcome = worst((outcome, _INTERRUPTED)) or outcome
         self.outcome = outcome
         self.ended_at = now
@@ -320,6 +321,8 @@ class Run:
                     self._note(visit, outcome)
                 elif visit.ended_at is None:
                     self._note(visit, cut)
+                if any(visit in scope.line() for scope in asking):
+                    self._note(visit, _INTERRUPTED)
             account.settle(outcome)
             account.watch.cut(now)
 

@@ -84,11 +84,11 @@ class Scope:
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""
-        return not any(scope.is_superseded for scope in self._line())
+        return not any(scope.is_superseded for scope in self.line())
 
     def is_beside(self, other: Scope) -> bool:
         """Whether another scope, which begins, is beside it: at the same time, or in the same step of a graph."""
-        line, others = self._line(), other._line()
+        line, others = self.line(), other.line()
         while line and others and line[-1] is others[-1]:
             line.pop()
             others.pop()
@@ -104,7 +104,7 @@ class Scope:
         """Whether the task is of the functional API, whose tasks are all of one step, also one after the other."""
         return self.above is not None and self.above.above is not None and self.above.key == self.graph
 
-    def _line(self) -> list[Scope]:
+    def line(self) -> list[Scope]:
         """Return the scope and those around it, up to the run itself."""
         line = [self]
         while (above := line[-1].above) is not None:

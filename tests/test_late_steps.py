@@ -199,16 +199,35 @@ def test_a_stream_closed_early_within_steps_is_still_cancelled(
     steps = RunnableLambda(lambda value: value) | chain()
     stream = steps.stream(QUESTION, {"callbacks": [handler]})
     next(stream)
-    root, outer, call = begun(handler), uuid4(), uuid4()
+
+    stream.close()
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+
+
+@pytest.mark.parametrize(
+    ("start", "outcome"),
+    [
+        ({"defers_inputs": False}, Outcome.CANCELLED),
+        ({"defers_inputs": True}, Outcome.CANCELLED),
+        ({}, Outcome.SUCCESS),
+    ],
+    ids=["stream", "stream-that-defers", "call"],
+)
+def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
+    start: dict[str, object], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """LangChain says at its start which roots it ends like a success when they are closed (fact 72)."""
+    root, outer, call = uuid4(), uuid4(), uuid4()
+    handler.on_chain_start(None, {"input": ""}, run_id=root, metadata={}, **start)
     handler.on_chain_start(None, {}, run_id=outer, parent_run_id=root, metadata={})
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=outer, metadata={})
     handler.on_llm_new_token("Hello", run_id=call)
 
-    stream.close()
     handler.on_chain_end({}, run_id=root)
     handler.on_llm_end(ANSWER, run_id=call)
 
-    assert [report.outcome for report in reports] == [Outcome.CANCELLED] * 2
+    assert [report.outcome for report in reports] == [outcome]
 
 
 def test_steps_that_are_each_others_parents_do_not_reach_the_root(

@@ -169,10 +169,10 @@ class Stop(BaseException):
 
 FROM_OUTSIDE: Final = [Stop(), BaseExceptionGroup("", [Stop(), ValueError()])]
 SYNC_ALONE: Final = [GeneratorExit(), futures.CancelledError()]
-"""Of these asyncio makes errors of its own."""
+"""Of these asyncio, and a generator, make something of their own."""
 SIGNALS: Final = [
     *[(name, signal) for name in (*INVOKED, *STREAMED) for signal in FROM_OUTSIDE],
-    *[(name, signal) for name in ("invoke", "stream") for signal in SYNC_ALONE],
+    *[("invoke", signal) for signal in SYNC_ALONE],
 ]
 
 
