@@ -31,7 +31,7 @@ WORST_FIRST = ["error", "interrupted", "cancelled", "success"]
 
 @dataclass(eq=False)
 class Node:
-    """One LangChain run of the tree, and when things happen to it; one of the kind "task" begins a LangGraph task."""
+    """One LangChain run of the tree, and when things happen to it; a "task" is an attempt of a LangGraph task."""
 
     kind: str
     parent: "Node | None"
@@ -75,18 +75,26 @@ class Node:
         return all(node.goes_on_at(now) for node in self.line[1:])
 
 
+SHAPES = [
+    (["chain", "stream", "model"], ["chain", "model", "tool", "task"], None),
+    (["chain"], ["task", "task", "chain"], 4),
+    (["stream"], ["chain", "model"], None),
+]
+"""What the roots of a forest may be, and the other nodes; and among how many, and none, each finds its parent."""
+
+
 @st.composite
 def forests(draw: st.DrawFn) -> list[Node]:
     """Draw interleaved trees: a child starts while its parent is open, and may outlive it, or never end.
 
-    A task may be attempted again while an attempt goes on, or after; and several of a graph may be of one step.
+    A task calls a model at once. It may be attempted again, while an attempt goes on or after it; and several
+    tasks of a graph may be of one step.
     """
     nodes: list[Node] = []
+    begins, kinds, parents = draw(st.sampled_from(SHAPES))
     for _ in range(draw(st.integers(1, 14))):
-        parent = draw(st.sampled_from([None, *nodes]))
-        kind = draw(
-            st.sampled_from(["chain", "model", "tool", "task"] if parent else ["chain", "stream", "model"])
-        )
+        parent = draw(st.sampled_from([None, *nodes][:parents]))
+        kind = draw(st.sampled_from(kinds if parent else begins))
         after = parent.start if parent else 0
         before = parent.end - 1 if parent and parent.end else after + 20
         if kind == "task" and parent and parent.root.end:
@@ -94,21 +102,31 @@ def forests(draw: st.DrawFn) -> list[Node]:
         if before <= after:
             continue
         start = draw(st.integers(after + 1, before))
-        end = draw(st.none() | st.integers(start + 1, start + 30))
-        way = draw(st.sampled_from(["success", "error", "cancelled"] if kind == "model" else list(WAYS)))
+        end = draw(st.none() | st.integers(start + 2, start + 30))
+        way = draw(st.sampled_from(["success", *(way for way in WAYS if (way, kind) != ("interrupted", "model"))]))
         node = Node(
             kind, parent, start, end, way, draw(st.booleans()), draw(st.booleans()), draw(st.integers(0, 50))
         )
-        if kind == "task":
-            node.task, node.name, node.step = f"task:{len(nodes)}", draw(st.sampled_from([NAMED, "other"])), 0
-            node.step = draw(st.integers(0, 2))
-            earlier = [each for each in nodes if each.kind == "task" and each.root is node.root]
-            earlier = [each for each in earlier if each.start < start and each not in node.line]
-            again = draw(st.none() | st.sampled_from(earlier)) if earlier else None
-            if again and not any(each.task == again.task for each in node.line):
-                node.task, node.name = again.task, again.name
         nodes.append(node)
+        if kind == "task":
+            _task(draw, node, nodes)
+            nodes.append(Node("model", node, start + 1, start + 2, "success", False, False, 1))
     return nodes
+
+
+def _task(draw: st.DrawFn, node: Node, nodes: list[Node]) -> None:
+    """Draw which task an attempt is of: one of its own, or one that was attempted before."""
+    node.task, node.name = f"task:{len(nodes)}", draw(st.sampled_from([NAMED, NAMED, "other"]))
+    node.step = draw(st.sampled_from([1, 1, 1, 0, 2]))
+    around = {each.task for each in node.line}
+    before = [
+        each
+        for each in nodes
+        if each.kind == "task" and each.root is node.root and each.start < node.start and each.task not in around
+    ]
+    again = draw(st.none() | st.sampled_from(before)) if before else None
+    if again:
+        node.task, node.name = again.task, again.name
 
 
 def play(handler: LdAiHandler, nodes: list[Node]) -> None:
@@ -239,7 +257,7 @@ class Oracle:
         return worst(*told, *["error" for _ in range(worst(*told) == "cancelled" and bool(went_on))])
 
     def retries(self, *, named: bool) -> int:
-        """Return how many attempts were made because the one before, which counted, had neither worked nor asked."""
+        """Return how many attempts were made because one before, which counted, had neither worked nor asked."""
         found = 0
         for later in self.tasks:
             before = [each for each in self.tasks if later in self.attempts_after(each, later.start)]
