@@ -306,7 +306,7 @@ class Run:
             if above is None:
                 return False
             parent = parent_of(above)
-        return parent == self.key
+        return False
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         cut = _CANCELLED if outcome is _ERROR else outcome  # an error is that of a visit that has ended

@@ -92,7 +92,7 @@ class Scope:
         while line and others and line[-1] is others[-1]:
             line.pop()
             others.pop()
-        if not line or not others:  # the other begins within it
+        if not line:  # the other begins within it
             return True
         branch, new = line[-1], others[-1]
         if branch.ended_at is None and branch.graph in self.run.steps:

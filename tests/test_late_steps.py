@@ -1,9 +1,9 @@
 """Steps that start late: below a step, or a run, that has ended or was given up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TypedDict
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
@@ -13,7 +13,7 @@ from langgraph.graph import START, StateGraph
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, begun, called
+from tests.support.events import ANSWER, begun, called, stream_begun, streaming
 from tests.support.models import ScriptedChat
 
 
@@ -206,23 +206,14 @@ def test_a_stream_closed_early_within_steps_is_still_cancelled(
 
 
 @pytest.mark.parametrize(
-    ("start", "outcome"),
-    [
-        ({"defers_inputs": False}, Outcome.CANCELLED),
-        ({"defers_inputs": True}, Outcome.CANCELLED),
-        ({}, Outcome.SUCCESS),
-    ],
-    ids=["stream", "stream-that-defers", "call"],
+    ("begin", "outcome"), [(stream_begun, Outcome.CANCELLED), (begun, Outcome.SUCCESS)], ids=["stream", "call"]
 )
 def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
-    start: dict[str, object], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
+    begin: Callable[[LdAiHandler], UUID], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """LangChain says at its start which roots it ends like a success when they are closed (fact 72)."""
-    root, outer, call = uuid4(), uuid4(), uuid4()
-    handler.on_chain_start(None, {"input": ""}, run_id=root, metadata={}, **start)
-    handler.on_chain_start(None, {}, run_id=outer, parent_run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=outer, metadata={})
-    handler.on_llm_new_token("Hello", run_id=call)
+    """LangChain shows at its start which roots it ends like a success when they are closed (fact 72)."""
+    root = begin(handler)
+    call = streaming(handler, begun(handler, root))
 
     handler.on_chain_end({}, run_id=root)
     handler.on_llm_end(ANSWER, run_id=call)
@@ -230,17 +221,31 @@ def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
     assert [report.outcome for report in reports] == [outcome]
 
 
+def test_a_stream_whose_step_went_on_without_a_call_was_read(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """A call below a step that has ended is one that the step gave up (fact 72)."""
+    root = stream_begun(handler)
+    step = begun(handler, root)
+    streaming(handler, step)
+    handler.on_chain_end({}, run_id=step)
+
+    handler.on_chain_end({}, run_id=root)
+    handler.flush()
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
 def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """A call below a circle of steps is left as it is, and the root's end is taken for what it says."""
-    root, one, other, call = begun(handler), uuid4(), uuid4(), uuid4()
+    root, one, other = stream_begun(handler), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=root, metadata={})
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
     handler.on_chain_end({}, run_id=one)
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=other, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=one, metadata={})
-    handler.on_llm_new_token("Hello", run_id=call)
+    streaming(handler, one)
 
     handler.on_chain_end({}, run_id=root)
     handler.flush()
