@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
@@ -45,6 +45,10 @@ class Node:
     name: str = ""
     step: int = 0
     run_id: UUID = field(default_factory=uuid4)
+
+    def __str__(self) -> str:
+        told = f"{self.kind} {self.task} {self.name} step {self.step}: {self.start} to {self.end}, {self.way}"
+        return f"{self.parent} / {told}" if self.parent else told
 
     @property
     def line(self) -> "list[Node]":
@@ -233,7 +237,7 @@ class Oracle:
             return True
         mine, other = apart[0]
         graph = mine.parent
-        if mine.goes_on_at(later.start) and (graph.end is None or graph.end > later.start):
+        if all(each.end is None or each.end > later.start for each in (mine, graph)):
             return True
         return graph is other.parent and graph.kind != "task" and 0 < mine.step == other.step
 
@@ -315,6 +319,7 @@ def test_any_forest_of_runs_is_told_truly(nodes: list[Node]) -> None:
         on_run_end=reports.append,
     )
     roots = [node for node in nodes if node.parent is None]
+    note("\n".join(map(str, nodes)))
 
     play(handler, nodes)
     handler.flush()
