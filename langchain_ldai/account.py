@@ -10,8 +10,9 @@ from langchain_ldai.checks import check_instance
 from langchain_ldai.claims import Claims
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import MetricSummary, Slot, TokenUsage, Value
-from langchain_ldai.outcome import Outcome
+from langchain_ldai.outcome import Outcome, worst
 from langchain_ldai.resumption import RunIdentity
+from langchain_ldai.steps import Scope
 from langchain_ldai.stopwatch import Stopwatch
 
 DurationMode = Literal["model", "run"]
@@ -102,6 +103,7 @@ class Account:
         models: The models that were called, by name.
         tools: The keys of the tools that were called before the first model call.
         times_visits: Whether the visits are timed, and not the model calls.
+        visits: The visit that started last, and those beside it.
         watch: What times them.
     """
 
@@ -122,6 +124,7 @@ class Account:
         "tool_keys",
         "tools",
         "tracker",
+        "visits",
         "watch",
     )
 
@@ -153,10 +156,28 @@ class Account:
         self.failed_model_calls = 0
         self.retries = 0
         self.times_visits = duration == "run"
+        self.visits: list[Scope] = []
         self.watch = Stopwatch()
         self.tools: list[str] = []
         self._first_token_known = False
         self._tokens: TokenUsage | None = None
+
+    def visit_started(self, visit: Scope, now: float) -> None:
+        """Note a visit of the node, or the start of the run."""
+        self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
+        self.visits.append(visit)
+        if self.times_visits:
+            self.watch.start(now)
+
+    def visit_ended(self, started: float, now: float) -> None:
+        """Note the end of a visit."""
+        if self.times_visits:
+            self.watch.stop(started, now)
+
+    def settle(self, outcome: Outcome | None) -> None:
+        """Note the outcome for good: the worst of the last visits, or that of the run where there was none."""
+        if self.outcome is None:
+            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
 
     def model_started(self, now: float) -> None:
         """Note a model call."""

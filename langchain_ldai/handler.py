@@ -230,10 +230,11 @@ class LdAiHandler(BaseCallbackHandler):
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
         if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
-            start = self._recorder.start_decision
-            self._boundary.event(run_id, start, run_type, run_id, parent_run_id, metadata, tags)
+            decision = self._recorder.start_decision
+            self._boundary.event(run_id, decision, run_type, run_id, parent_run_id, metadata, tags)
         else:
-            self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
+            start = self._recorder.start_stream if "defers_inputs" in kwargs else self._start
+            self._boundary.start(start, run_id, parent_run_id, metadata, tags)
 
     def on_retriever_start(
         self,

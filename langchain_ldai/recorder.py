@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_NODE: Final = "langgraph_node"
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
@@ -96,6 +97,8 @@ class RunRecorder:
         metadata: Metadata,
         tags: list[str] | None,
         call: ModelCall | None = None,
+        *,
+        defers_inputs: bool = False,
     ) -> Scope | None:
         """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
         # `key_of`, in place for each event
@@ -103,12 +106,16 @@ class RunRecorder:
         around = self._scope_of(parent)
         if around is None and parent_run_id is None:
             around, parent = self._hidden_parent()
-        task = str(metadata.get(_TASK, "")) if metadata else ""
+        scope: Scope | None
         if around is None:
-            scope = self._open(key, run_id, parent, metadata, call, task)
+            scope = self._open(key, run_id, parent, metadata, call, defers_inputs)
         else:
-            scope = self._scope(around, metadata, task) if around.run.sources and metadata else around
-            if not self.table.start(key, parent, around, scope, call, task):
+            scope = around
+            if metadata:
+                task = str(metadata.get(_TASK, ""))
+                if task != around.task if task else around.run.sources:
+                    scope = self._scope(around, metadata, task, key, parent)
+            if not self.table.start(key, parent, scope, call, defers_inputs):
                 return None
         if scope is not None and (account := scope.account) is not None:
             for tag in tags or ():
@@ -117,6 +124,12 @@ class RunRecorder:
             if metadata is not None:
                 metadata.update(account.marks)
         return scope
+
+    def start_stream(
+        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
+    ) -> None:
+        """Open a run, or add a step, that defers its inputs."""
+        self.start(run_id, parent_run_id, metadata, tags, defers_inputs=True)
 
     def start_model(
         self,
@@ -134,7 +147,7 @@ class RunRecorder:
         scope = self.start(run_id, parent_run_id, metadata, tags, call)
         if not (isinstance(name, str) and name) or scope is None or scope.account is None:
             return
-        if scope.call is None or name != scope.call.model:  # else it may have been handed down
+        if call.outer is None or name != call.outer.model:  # else it may have been handed down
             call.model = name
             scope.account.models[name] = None
 
@@ -147,8 +160,7 @@ class RunRecorder:
         tags: list[str] | None,
     ) -> None:
         """Add a decision model's call, or a step in one, to which LangChain hands down the model's metadata."""
-        above = self._scope_of(key_of(parent_run_id))
-        if run_type is None and above is not None and above.call is not None:
+        if run_type is None and self.table.is_in_decision(key_of(parent_run_id)):
             self.start(run_id, parent_run_id, metadata, tags)
         else:
             self.start_model(run_id, parent_run_id, metadata, tags, is_decision=True)
@@ -257,7 +269,7 @@ class RunRecorder:
         parent: object,
         metadata: Metadata,
         call: ModelCall | None,
-        task: str,
+        defers_inputs: bool,
     ) -> Scope | None:
         """Open the run whose root starts, and return where that is; `None` where the event opens none."""
         if self.table.is_open(key):
@@ -275,32 +287,51 @@ class RunRecorder:
             edges = {(edge.source, edge.target) for edge in graph.edges}
             journey = Journey(edges, account.tracker.record_journey)
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
-        run = Run(run_id, key, task, account, reports, sources, journey)
-        scope = Scope(run, account, run.accounts.copy())
-        if sources and metadata:
-            scope = self._scope(scope, metadata, task)
-        if not self.table.open(scope, call):
+        run = Run(run_id, key, account, reports, sources, journey)
+        said = metadata or {}
+        node = self._node(run, said) if sources else ""
+        counted = run.counted_for(run.nodes[node]) if node else run.accounts.copy()
+        account = run.nodes[node] if node else account
+        scope = Scope(run, account, counted, None, key, None, node, str(said.get(_TASK, "")))
+        if not self.table.open(scope, call, defers_inputs):
             return None
         _log.debug("a run opens: %s", run)
         return scope
 
-    def _scope(self, around: Scope, metadata: dict[str, object], task: str) -> Scope:
-        """Return where a step is: in the scope around it, or in the named node that LangGraph says it is in."""
-        run, node = around.run, metadata.get("langgraph_node")
-        if not isinstance(node, str) or (task and task == around.task):
+    def _scope(self, around: Scope, metadata: dict[str, object], task: str, key: object, parent: object) -> Scope:
+        """Return where a step is that may be the first of a task's attempt, in the scope around it.
+
+        One that is late, as the step above it has ended, is part of the last attempt.
+        """
+        run = around.run
+        if task in run.tasks and parent not in run.steps and parent != run.key:
+            return run.tasks[task]
+        node = self._node(run, metadata) if run.sources else ""
+        if not task and node in ("", around.node):
             return around
+        account, counted = around.account, around.counted
+        if node:
+            account = run.nodes[node]
+            counted = run.counted_for(account)
+        number = metadata.get("langgraph_step")
+        number = number if isinstance(number, int) else 0
+        return Scope(run, account, counted, around, key, parent, node or around.node, task, number)
+
+    def _node(self, run: Run, metadata: dict[str, object]) -> str:
+        """Return the named node that LangGraph says a step is in, which has an account then; "" for none."""
+        node = metadata.get(_NODE)
+        if not isinstance(node, str):
+            return ""
         if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
             self._seen_nodes[node] = None
         if node not in run.sources:
-            return around
+            return ""
         if node not in run.nodes:
             with run.opening:  # parallel visits of a node have one AI Config between them
                 if node not in run.nodes:
                     account = self._openings.open(run.sources[node], metadata, run.root_run_id, node)
                     self.table.add_node(run, node, account)
-        account, step = run.nodes[node], metadata.get("langgraph_step")
-        number = step if isinstance(step, int) else 0
-        return Scope(run, account, run.counted_for(account), node, task, number, around.call)
+        return node
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).

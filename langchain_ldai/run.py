@@ -13,14 +13,16 @@ from langchain_ldai.account import Account, Due
 from langchain_ldai.boundary import Ids
 from langchain_ldai.journey import Journey
 from langchain_ldai.metrics import TokenUsage
-from langchain_ldai.outcome import Outcome, classify
+from langchain_ldai.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai.report import RunReport, report_of
 from langchain_ldai.sources import Choose
-from langchain_ldai.steps import PlainStep, Step, parent_of
+from langchain_ldai.steps import ModelCall, PlainStep, Scope, Step, parent_of
 
 # To read a member off its enumeration takes longer than most of what is done with it.
 _SUCCESS: Final = Outcome.SUCCESS
 _ERROR: Final = Outcome.ERROR
+_INTERRUPTED: Final = Outcome.INTERRUPTED
+_CANCELLED: Final = Outcome.CANCELLED
 
 
 class Run:
@@ -29,7 +31,6 @@ class Run:
     Args:
         root_run_id: LangChain's id of the root.
         key: What the root is known by, see `key_of`.
-        root_task: LangGraph's task that the root is in, "" outside one.
         account: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
         sources: How the AI Configs of its named nodes are chosen, by node name.
@@ -44,8 +45,10 @@ class Run:
         is_held: Whether its table still knows it.
         open_tools: In an agent graph the tools that have not ended: whose each is and its key, by steps.
         opening: Held while the account of a named node is opened.
-        tasks: LangGraph's tasks that have started, and the key of the latest attempt of each, `None` once that has
-            succeeded; one that starts again before is a retry.
+        closed_steps: The streams that were closed one after the other just now, and whether each is a model call.
+        has_decisions: Whether a decision model was called.
+        interrupts: Where an interrupt was raised.
+        tasks: The latest attempts of LangGraph's tasks.
     """
 
     __slots__ = (
@@ -53,11 +56,13 @@ class Run:
         "accounts",
         "attempts",
         "closed",
+        "closed_steps",
         "collectors",
         "ended_at",
         "ended_steps",
+        "has_decisions",
         "has_tool_calls",
-        "interrupted",
+        "interrupts",
         "is_ai_run",
         "is_held",
         "journey",
@@ -68,7 +73,6 @@ class Run:
         "opening",
         "outcome",
         "root_run_id",
-        "root_task",
         "sources",
         "steps",
         "tasks",
@@ -78,7 +82,6 @@ class Run:
         self,
         root_run_id: object,
         key: object,
-        root_task: str,
         account: Account | None,
         collectors: tuple[list[RunReport], ...],
         sources: Mapping[str, Choose],
@@ -86,7 +89,6 @@ class Run:
     ) -> None:
         self.root_run_id = root_run_id
         self.key = key
-        self.root_task = root_task
         self.account = account
         self.accounts = [account] if account else []
         self.collectors = collectors
@@ -97,11 +99,13 @@ class Run:
         self.steps: dict[object, Step | PlainStep] = {}
         self.ended_steps: dict[object, object] = {}
         self.attempts: frozenset[tuple[object, str]] = frozenset()
-        self.tasks: dict[str, object] = {}
+        self.tasks: dict[str, Scope] = {}
+        self.closed_steps: dict[object, bool] = {}
+        self.has_decisions = False
         self.last_event = 0.0
         self.ended_at: float | None = None
         self.outcome: Outcome | None = None
-        self.interrupted = False
+        self.interrupts: list[Scope] = []
         self.closed = False
         self.is_held = True
         self.is_ai_run = False
@@ -130,32 +134,38 @@ class Run:
         graph = self.account if self.journey is not None else None
         return [each for each in dict.fromkeys((account, graph)) if each]
 
-    def task_again(self, task: str, key: object, parent: object, account: Account | None) -> None:
-        """Note a step in a task that others were in before: a new attempt of it, if its parent is in another."""
-        above = self.steps.get(parent)  # a parent that has ended is the root
-        if task == (self.root_task if above is None else _task_of(above)):
-            return
-        if account and self.tasks[task] is not None:
-            account.retries += 1
-        self.tasks[task] = key
-
-    def started(self, step: Step) -> list[Due]:
+    def started(self, key: object, step: Step) -> list[Due]:
         """Note what a step that has started tells, and return what became due by it.
 
         The first model call makes the run an AI run.
         """
         scope = step.scope
-        if step.is_visit:
-            if scope.account and scope.account.times_visits:
-                scope.account.watch.start(step.started)
-            if self.journey and scope.node:
-                self.journey.visit_started(scope.node, scope.task, scope.number)
-        if step.call is None or self.closed or not scope.counted:
+        if scope.key == key and scope.ended_at is None:
+            self._scope_began(scope, step.started)
+        call = step.call
+        if call is None:
+            return []
+        if self.has_decisions:
+            call.outer = self.decision_above(step.parent)
+        self.has_decisions |= call.is_decision
+        if self.closed or not scope.counted:
             return []
         for account in scope.counted:
             account.model_started(step.started)
         self.is_ai_run = True
         return self.tools_due() if self.has_tool_calls else []
+
+    def decision_above(self, key: object) -> ModelCall | None:
+        """Return the decision model's call that the step of a key is, or is in; `None` outside one."""
+        for _ in range(len(self.steps) + len(self.ended_steps)):
+            step = self.steps.get(key)
+            if isinstance(step, Step) and step.call is not None and step.call.is_decision:
+                return step.call
+            above = self.ended_steps.get(key) if step is None else parent_of(step)
+            if above is None:
+                break
+            key = above
+        return None
 
     def first_token(self, step: Step, now: float) -> list[Due]:
         """Note a model call's first chunk that carries something."""
@@ -203,33 +213,42 @@ class Run:
         """
         self.is_held = False
         self.steps.clear()
+        self.tasks.clear()
+        self.interrupts.clear()
+        self.closed_steps.clear()
+        for account in self.accounts:
+            account.visits.clear()
 
     def ended(
         self,
         key: object,
         step: Step | PlainStep,
+        scope: Scope,
         error: BaseException | None,
         usage: TokenUsage | None,
         now: float,
     ) -> list[Due]:
         """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
-        outcome = _SUCCESS
-        if error is not None:
-            outcome = classify(error)
-            self.interrupted |= outcome is Outcome.INTERRUPTED
-        task = _task_of(step)
-        if task and outcome is _SUCCESS and self.tasks.get(task) == key:
-            self.tasks[task] = None
+        outcome = _SUCCESS if error is None else classify(error)
+        if outcome is _INTERRUPTED:
+            scope.outcome = worst((scope.outcome, outcome))
+            self.interrupts.append(scope)
+        if isinstance(error, GeneratorExit):
+            if next(reversed(self.ended_steps), None) not in self.closed_steps:
+                self.closed_steps.clear()
+            self.closed_steps[key] = isinstance(step, Step) and step.call is not None
+        if self.nodes and self.ended_at is None and outcome is not _CANCELLED:
+            self._find_failed_nodes(key, error)
         if not isinstance(step, Step):
             return []
         if step.call is not None:
             usage = step.call.used(usage)
-            for account in step.scope.counted:
+            for account in scope.counted:
                 account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
-        if step.is_root:
-            return self._root_ended(step, outcome, now)
-        if step.is_visit:
-            self._visit_ended(step, outcome, now)
+        if key == self.key and self.ended_at is None:
+            return self._root_ended(step, error, outcome, now)
+        if key == scope.key and scope.ended_at is None:
+            self._scope_ended(scope, step.started, outcome, now)
         return self.close() if self.ended_at is not None and not self.calls_are_open() else []
 
     def abandon(self, now: float) -> list[Due]:
@@ -248,6 +267,7 @@ class Run:
             account.tools.append(key)
         found = self.tools_due() if self.open_tools and self.is_ai_run else []
         for account in self.accounts:
+            account.settle(self.outcome)
             due = account.final_due()
             if due is not None:
                 due.journey = self.journey if account is self.account else None
@@ -274,38 +294,95 @@ class Run:
     def _open_steps(self) -> list[Step]:
         return [step for step in list(self.steps.values()) if isinstance(step, Step)]
 
-    def _visit_ended(self, step: Step, outcome: Outcome, now: float) -> None:
-        scope, account = step.scope, step.scope.account
-        if account is None:
+    def _scope_began(self, scope: Scope, now: float) -> None:
+        if scope.task and scope.above is not None:
+            before = self.tasks.get(scope.task)
+            if before is not None:
+                self._again(before)
+            self.tasks[scope.task] = scope
+        if not scope.is_visit:
             return
-        account.outcome = (self.outcome and account.outcome) or outcome  # the former went out when the root ended
-        if account.times_visits:
-            account.watch.stop(step.started, now)
+        if scope.account:
+            scope.account.visit_started(scope, now)
         if self.journey and scope.node:
-            self.journey.visit_ended(scope.node, scope.task, outcome)
+            self.journey.visit_started(scope.node, scope.task, scope.number)
 
-    def _root_ended(self, root: Step, outcome: Outcome, now: float) -> list[Due]:
-        if outcome is _SUCCESS and self.interrupted:
-            outcome = Outcome.INTERRUPTED
-        if (
-            outcome is _SUCCESS
-            and self.steps
-            and any(step.call and step.call.streamed and self._is_whole(step) for step in self._open_steps())
-        ):
-            outcome = Outcome.CANCELLED  # a sync `stream()` closed early ends like a success (fact 72)
-        account = root.scope.account
-        if account:
-            account.outcome = outcome
-            if account.times_visits:
-                account.watch.stop(root.started, now)
+    def _again(self, before: Scope) -> None:
+        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
+        if before.account and before.outcome not in (_SUCCESS, _INTERRUPTED) and before.counts():
+            before.account.retries += 1
+        before.is_superseded = True
+
+    def _scope_ended(self, scope: Scope, started: float, outcome: Outcome, now: float) -> None:
+        scope.ended_at = now
+        if scope.is_visit and scope.account:
+            scope.account.visit_ended(started, now)
+        if self.ended_at is None or scope.outcome is None:
+            self._note(scope, outcome)
+
+    def _note(self, scope: Scope, outcome: Outcome) -> None:
+        """Note how an attempt ended; what is worse stands."""
+        scope.outcome = outcome if scope.outcome is None else worst((scope.outcome, outcome))
+        if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
+            self.journey.visit_ended(scope.node, scope.task, scope.outcome)
+
+    def _find_failed_nodes(self, graph: object, error: BaseException | None) -> None:
+        """Note which nodes of a graph that ended failed, though they are, or will be, told to be cancelled.
+
+        They are those that the graph's error names or that were at work when its time was up, and those without
+        which it went on.
+        """
+        name = "" if error is None else failed_node(error)
+        if name is None:
+            return
+        is_out_of_time = error is not None and not name
+        if is_out_of_time and any(each.outcome is _ERROR and each.graph == graph for each in self.tasks.values()):
+            return  # the error is that of a node
+        visits = [
+            visit
+            for node, account in self.nodes.items()
+            for visit in (account.visits if account and name in ("", node) else ())
+            if visit.graph == graph
+        ]
+        failed = [each for each in visits if each.outcome is _CANCELLED or (error and each.ended_at is None)]
+        if is_out_of_time and not failed:  # a sync graph waits for a node that is late
+            failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
+        for visit in failed:
+            self._note(visit, _ERROR)
+
+    def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> list[Due]:
+        if root.defers_inputs and (error is None or isinstance(error, GeneratorExit)):
+            closed = True if error else was_closed_early() if self.steps else False
+            is_cut_short = closed is not False and self._is_at_work(certain=bool(closed))
+            outcome = _CANCELLED if is_cut_short or (error and self._was_closed_at_work()) else _SUCCESS
+        root.scope.ended_at = now
+        if root.scope.account:
+            root.scope.account.visit_ended(root.started, now)
         self._settle(outcome, now)
         if not self.steps or not self.calls_are_open():
             return self.close()
         return [due for account in self.accounts if (due := account.success_due())]
 
-    def _is_whole(self, step: Step) -> bool:
+    def _is_at_work(self, *, certain: bool) -> bool:
+        """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
+        for step in list(self.steps.values()):
+            if isinstance(step, Step) and step.call:
+                is_at_work = certain or step.call.streamed
+            else:
+                is_at_work = certain and not (step.defers_inputs if isinstance(step, Step) else step[1])
+            if is_at_work and self._is_whole(parent_of(step)):
+                return True
+        return False
+
+    def _was_closed_at_work(self) -> bool:
+        """Whether a model call was closed just before the root was, as an event loop that ends closes all streams."""
+        for key in reversed(self.ended_steps):
+            if self.closed_steps.get(key, True):
+                return key in self.closed_steps
+        return False
+
+    def _is_whole(self, parent: object) -> bool:
         """Whether every step between an open one and the root is open; else what ended did without it."""
-        parent = step.parent
         for _ in range(len(self.steps)):
             if parent == self.key:
                 return True
@@ -316,17 +393,22 @@ class Run:
         return False
 
     def _settle(self, outcome: Outcome, now: float) -> None:
+        cut = _CANCELLED if outcome is _ERROR else outcome  # an error is that of a visit that has ended
+        asking = [scope for scope in self.interrupts if scope.outcome is _INTERRUPTED and scope.counts()]
+        if asking:
+            outcome = worst((outcome, _INTERRUPTED)) or outcome
         self.outcome = outcome
         self.ended_at = now
-        for step in self._open_steps() if self.steps else ():
-            if step.is_visit and step.scope.account:
-                step.scope.account.outcome = outcome
         for account in self.accounts:
+            for visit in account.visits:
+                if visit.above is None:
+                    self._note(visit, outcome)
+                elif visit.ended_at is None:
+                    self._note(visit, cut)
+                if any(visit in scope.line() for scope in asking):
+                    self._note(visit, _INTERRUPTED)
+            account.settle(outcome)
             account.watch.cut(now)
-
-
-def _task_of(step: Step | PlainStep) -> str:
-    return step.task if isinstance(step, Step) else step[0]
 
 
 @dataclass(slots=True)

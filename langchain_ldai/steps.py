@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from langchain_ldai.account import Account
     from langchain_ldai.metrics import TokenUsage
+    from langchain_ldai.outcome import Outcome
     from langchain_ldai.run import Run
 
 
@@ -18,25 +19,48 @@ def key_of(run_id: object) -> object:
 
 
 class Scope:
-    """Where in a run a step is, which it shares with the steps below it up to the next named node.
+    """Where in a run a step is, and what is below it: in the run itself, or in an attempt of a LangGraph task.
 
     Args:
         run: The run.
         account: Where its figures go; `None` where nothing tracks them.
         counted: The accounts that its model calls count for.
-        node: The named node of a LangGraph that it is in, "" outside one.
-        task: LangGraph's task of that node.
-        number: Which of LangGraph's steps that is.
-        call: The decision model's call that it is in, `None` outside one.
+        above: The scope in which it began, `None` for the run itself.
+        key: What the step that began it is known by.
+        graph: What the step above that one is known by: the graph that the task is of.
+        node: The named node that it is in, "" outside one.
+        task: The task, "" where LangGraph names none.
+        number: Which of the graph's steps the task is of, 0 where unknown.
+
+    Attributes:
+        ended_at: When the step that began it ended, in seconds.
+        is_superseded: Whether the task has been attempted again.
+        outcome: How it ended, or, before it has, that an interrupt was raised in it.
     """
 
-    __slots__ = ("account", "call", "counted", "node", "number", "run", "task")
+    __slots__ = (
+        "above",
+        "account",
+        "counted",
+        "ended_at",
+        "graph",
+        "is_superseded",
+        "key",
+        "node",
+        "number",
+        "outcome",
+        "run",
+        "task",
+    )
 
     def __init__(
         self,
         run: Run,
         account: Account | None,
         counted: Sequence[Account],
+        above: Scope | None,
+        key: object,
+        graph: object,
         node: str = "",
         task: str = "",
         number: int = 0,
@@ -45,17 +69,49 @@ class Scope:
         self.run = run
         self.account = account
         self.counted = counted
+        self.above = above
+        self.key = key
+        self.graph = graph
         self.node = node
         self.task = task
         self.number = number
-        self.call = call
+        self.ended_at: float | None = None
+        self.is_superseded = False
+        self.outcome: Outcome | None = None
 
-    def entered(self, call: ModelCall) -> Scope:
-        """Return where a model call is that starts here; that of a decision model is a place for others."""
-        call.outer = self.call
-        if not call.is_decision:
-            return self
-        return Scope(self.run, self.account, self.counted, self.node, self.task, self.number, call)
+    @property
+    def is_visit(self) -> bool:
+        """Whether it is the run itself, or a visit of a named node."""
+        return self.above is None or self.account is not self.above.account
+
+    def counts(self) -> bool:
+        """Whether neither it nor a scope around it has been superseded."""
+        return not any(scope.is_superseded for scope in self.line())
+
+    def is_beside(self, other: Scope) -> bool:
+        """Whether another scope, which begins, is beside it: at the same time, or in the same step of a graph."""
+        line, others = self.line(), other.line()
+        while line and others and line[-1] is others[-1]:
+            line.pop()
+            others.pop()
+        if not line:  # the other begins within it
+            return True
+        branch, new = line[-1], others[-1]
+        if branch.ended_at is None and branch.graph in self.run.steps:
+            return True
+        is_same_step = branch.graph == new.graph and 0 < branch.number == new.number
+        return is_same_step and not branch._is_called()
+
+    def _is_called(self) -> bool:
+        """Whether the task is of the functional API, whose tasks are all of one step, also one after the other."""
+        return self.above is not None and self.above.above is not None and self.above.key == self.graph
+
+    def line(self) -> list[Scope]:
+        """Return the scope and those around it, up to the run itself."""
+        line = [self]
+        while (above := line[-1].above) is not None:
+            line.append(above)
+        return line
 
 
 class ModelCall:
@@ -100,45 +156,32 @@ class ModelCall:
 
 
 class Step:
-    """A step whose end tells more than that it ended: a root, a visit of a named node, or a model call.
+    """A step whose end tells more than that it ended: one that began its scope, or a model call.
 
     Args:
-        scope: Where it is, or where the model call starts that it is.
-        around: Where the step above it is, `None` for a root.
-        parent: What that step is known by.
+        scope: Where it is.
+        parent: What the step above it is known by.
         started: When it started, in seconds.
         call: The model call that it is, if it is one.
-        task: LangGraph's task that it is in, "" outside one.
-
-    Attributes:
-        is_root: Whether it is the root of its run.
-        is_visit: Whether it is the root, or a visit of the account's named node.
+        defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
     """
 
-    __slots__ = ("call", "is_root", "is_visit", "parent", "scope", "started", "task")
+    __slots__ = ("call", "defers_inputs", "parent", "scope", "started")
 
     def __init__(
-        self,
-        scope: Scope,
-        around: Scope | None,
-        parent: object,
-        started: float,
-        call: ModelCall | None,
-        task: str,
+        self, scope: Scope, parent: object, started: float, call: ModelCall | None, defers_inputs: bool
     ) -> None:
-        self.scope = scope if call is None else scope.entered(call)
+        self.scope = scope
         self.parent = parent
         self.started = started
         self.call = call
-        self.task = task
-        self.is_root = around is None
-        self.is_visit = around is None or scope.account is not around.account
+        self.defers_inputs = defers_inputs
 
 
-PlainStep = tuple[str, object]
-"""Of any other step LangGraph's task that it is in, "" outside one, and what the step above it is known by."""
+PlainStep = tuple[object, bool]
+"""Of any other step what the step above it is known by, and whether it defers its inputs."""
 
 
 def parent_of(step: Step | PlainStep) -> object:
     """Return what the step above a step is known by."""
-    return step.parent if isinstance(step, Step) else step[1]
+    return step.parent if isinstance(step, Step) else step[0]

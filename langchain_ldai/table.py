@@ -11,7 +11,7 @@ from langchain_ldai.left import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, Recent
 from langchain_ldai.metrics import TokenUsage
 from langchain_ldai.process import collect_garbage, renew_in_forks
 from langchain_ldai.run import Batch, Run
-from langchain_ldai.steps import ModelCall, PlainStep, Scope, Step, key_of, parent_of
+from langchain_ldai.steps import ModelCall, Scope, Step, key_of, parent_of
 from langchain_ldai.waits import WaitingRuns
 
 Deliver = Callable[[list[Due], list[Run]], None]
@@ -80,12 +80,19 @@ class RunTable:
         with self._lock:
             return self._recently_ended.covers(key, parent)
 
-    def open(self, scope: Scope, call: ModelCall | None) -> bool:
+    def is_in_decision(self, key: object) -> bool:
+        """Whether a step is a decision model's call, or is in one."""
+        with self._lock:
+            scope = self._scopes.get(key)
+            return scope is not None and scope.run.decision_above(key) is not None
+
+    def open(self, scope: Scope, call: ModelCall | None, defers_inputs: bool) -> bool:
         """Hold a new run.
 
         Args:
             scope: Where its root is.
             call: The model call that its root is, if it is one.
+            defers_inputs: Whether its root does.
 
         Returns:
             `False`, where the root's id is open already.
@@ -102,23 +109,22 @@ class RunTable:
             if now + self._run_timeout < self._next_look:
                 self._next_look = now + self._run_timeout
             run.last_event = now
-            self._add(run.key, Step(scope, None, None, now, call, run.root_task))
+            self._add(run.key, Step(scope, None, now, call, defers_inputs))
         if batch is not None:
             self._deliver(batch.due, batch.closed)
         return True
 
     def start(
-        self, key: object, parent: object, around: Scope, scope: Scope, call: ModelCall | None, task: str
+        self, key: object, parent: object, scope: Scope, call: ModelCall | None, defers_inputs: bool
     ) -> bool:
         """Add a step to a run, and deliver what became due by it.
 
         Args:
             key: What it is known by.
             parent: What the step above it is known by.
-            around: Where in the run that is.
-            scope: Where it is itself.
+            scope: Where it is.
             call: The model call that it is, if it is one.
-            task: LangGraph's task that it is in, "" outside one.
+            defers_inputs: Whether it does.
 
         Returns:
             `False`, where the step is known already, or its run has been given up meanwhile.
@@ -132,13 +138,11 @@ class RunTable:
                 self.seen_again(key)
                 return False
             run.last_event = now = monotonic()
-            if task and run.tasks.setdefault(task, key) != key and (parent in run.steps or parent == run.key):
-                run.task_again(task, key, parent, scope.account)  # below an ended step nothing is an attempt
-            if call is None and scope is around:
+            if call is None and scope.key != key:
                 self._scopes[key] = scope
-                run.steps[key] = task, parent
+                run.steps[key] = parent, defers_inputs
                 return True
-            due = self._add(key, Step(scope, around, parent, now, call, task))
+            due = self._add(key, Step(scope, parent, now, call, defers_inputs))
         if due:
             self._deliver(due, [])
         return True
@@ -204,17 +208,17 @@ class RunTable:
             if step is None:
                 return
             run.last_event = now = monotonic()
-            if type(step) is tuple and error is None and run.ended_at is None:
-                task, parent = step
-                if task and run.tasks[task] == key:
-                    run.tasks[task] = None
-                run.ended_steps[key] = parent
-                if len(run.ended_steps) > STEPS_OF_RUN:
-                    self._forget_oldest(run)
+            if type(step) is tuple and error is None and run.ended_at is None and not run.nodes:
+                self._remember(run, key, step[0])
                 return
             self.awaiting.pop(key, None)
-            due = run.ended(key, step, error, usage, now)
-            self._note_end(run, key, step)
+            is_root = key == run.key and run.ended_at is None
+            due = run.ended(key, step, scope, error, usage, now)
+            if is_root:
+                del self._runs[run]
+                self._ended[run] = None
+            else:
+                self._remember(run, key, parent_of(step))
             if run.ended_at is None:
                 return
             if not (run.closed or self._waiting.add(run, now)):
@@ -265,20 +269,15 @@ class RunTable:
         scope.run.steps[key] = step
         if step.call is not None:
             self.awaiting[key] = step
-        return scope.run.started(step)
+        return scope.run.started(key, step)
 
-    def _note_end(self, run: Run, key: object, step: Step | PlainStep) -> None:
-        if isinstance(step, Step) and step.is_root:
-            del self._runs[run]
-            self._ended[run] = None
-        else:
-            run.ended_steps[key] = parent_of(step)
-
-    def _forget_oldest(self, run: Run) -> None:
-        """Forget half of a run's ended steps: it is no longer known that what starts below them is of the run."""
-        for key in list(islice(run.ended_steps, STEPS_OF_RUN // 2)):
-            del run.ended_steps[key]
-            self._scopes.pop(key, None)
+    def _remember(self, run: Run, key: object, parent: object) -> None:
+        """Remember below which step a step was that has ended; of a long run, forget half of such steps."""
+        run.ended_steps[key] = parent
+        if len(run.ended_steps) > STEPS_OF_RUN:
+            for oldest in list(islice(run.ended_steps, STEPS_OF_RUN // 2)):
+                del run.ended_steps[oldest]
+                self._scopes.pop(oldest, None)
 
     def _make_room(self, now: float) -> Batch:
         batch = Batch()

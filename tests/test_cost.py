@@ -24,7 +24,9 @@ from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
 TOKEN_BYTECODES = 6
 LOOK_UP_BYTECODES = 22
 STEP_BYTECODES = 360
-RUN_BYTECODES = 4_200
+TASK_BYTECODES = 900
+"""Of the step that begins a task of LangGraph's, once for all that are below it in the node."""
+RUN_BYTECODES = 4_900
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
 
@@ -193,10 +195,18 @@ def step_cost(handler: LdAiHandler, parent: UUID, metadata: Callable[[], dict[st
     return bytecodes(run_step)
 
 
-@pytest.mark.parametrize("metadata", [dict, in_a_node])
-def test_a_step_has_a_price(handler: LdAiHandler, metadata: Callable[[], dict[str, object]]) -> None:
+@pytest.mark.parametrize(("metadata", "price"), [(dict, STEP_BYTECODES), (in_a_node, TASK_BYTECODES)])
+def test_a_step_has_a_price(handler: LdAiHandler, metadata: Callable[[], dict[str, object]], price: int) -> None:
     """A step that is no model call, in a chain or a graph, executes no more bytecodes than it did."""
-    assert step_cost(handler, opened(handler), metadata) <= STEP_BYTECODES
+    assert step_cost(handler, opened(handler), metadata) <= price
+
+
+def test_a_step_in_a_task_costs_what_one_outside_does(handler: LdAiHandler) -> None:
+    """Only what begins a task costs more."""
+    within, node = in_a_node(), uuid4()
+    handler.on_chain_start({}, {}, run_id=node, parent_run_id=opened(handler), metadata=dict(within))
+
+    assert step_cost(handler, node, lambda: dict(within)) <= STEP_BYTECODES
 
 
 def test_a_deep_step_costs_what_a_shallow_one_does(handler: LdAiHandler) -> None:

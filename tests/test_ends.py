@@ -36,6 +36,45 @@ def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
 
 
+def in_task(task: str, *, step: int = 1) -> dict[str, object]:
+    """Return what LangGraph says of a step in a task of the node `writer`."""
+    return {"langgraph_node": "writer", "langgraph_checkpoint_ns": f"writer:{task}", "langgraph_step": step}
+
+
+def test_a_visit_whose_graph_is_over_is_beside_no_other(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """It was left behind, and the visit that was made instead is the last."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = begun(handler)
+    graphs = [begun(handler, root) for _ in range(2)]
+    left = begun(handler, graphs[0], **in_task("left"))
+    called(handler, left)
+    handler.on_chain_error(TimeoutError(), run_id=graphs[0])
+    made = begun(handler, graphs[1], **in_task("made"))
+    handler.on_chain_end({}, run_id=made)
+
+    handler.on_chain_error(ValueError(), run_id=left)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_a_visit_within_a_visit_is_beside_it(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
+    """A node that another named node of its own calls again: the failure within is told, if nothing follows."""
+    handler = LdAiHandler(config, nodes={"writer": config, "critic": config}, on_run_end=reports.append)
+    root = begun(handler)
+    outer = begun(handler, root, **in_task("outer"))
+    critic = begun(handler, outer, langgraph_node="critic", langgraph_checkpoint_ns="critic:1")
+    inner = begun(handler, critic, **in_task("inner"))
+    called(handler, inner)
+    handler.on_chain_error(ValueError(), run_id=inner)
+    for step in (critic, outer, root):
+        handler.on_chain_end({}, run_id=step)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.ERROR]
+
+
 class ReentrantId:
     """An id that ends another step when it is looked up, as Python's garbage collector may at any line."""
 

@@ -1,6 +1,8 @@
 """`LdAiHandler(graph)` on a compiled LangGraph records the agent graph's metrics and each node's."""
 
+import asyncio
 import operator
+from contextlib import nullcontext
 from typing import Annotated, TypedDict
 
 import pytest
@@ -11,6 +13,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
+from tests.facts.graphs import has_node_options
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat
@@ -293,3 +296,56 @@ def test_a_tool_outside_every_node_is_left_alone(
 
     assert reports[0].path == ()
     assert graph_metrics(client, reports[0]) == {"total_tokens": [13], "invocation_success": [1]}
+
+
+def test_of_agents_visited_at_once_the_handoff_to_each_is_told_by_its_own_visit(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """One visit of two fails: a handoff of each kind, and the agent is an error, whichever ends last."""
+    builder = StateGraph(State).add_node("triage", node("triage")).add_node("refunds", node("refunds", fails=1))
+    builder.add_edge(START, "triage")
+    builder.add_conditional_edges("triage", lambda state: [Send("refunds", state)] * 2, ["refunds"])
+
+    with pytest.raises(ConnectionError):
+        builder.compile().invoke({"seen": []}, {"callbacks": [handler]})
+
+    assert reports[0].path == ("triage", "refunds", "refunds")
+    assert sorted(handoffs(client)) == [("failure", "triage", "refunds"), ("success", "triage", "refunds")]
+    assert reports[0].nodes["refunds"].outcome is Outcome.ERROR
+
+
+@has_node_options
+@pytest.mark.parametrize(("attempts", "told"), [(2, "success"), (1, "failure")])
+def test_an_agent_out_of_time_is_a_failed_handoff_unless_it_is_tried_again(
+    attempts: int, told: str, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """The attempt that was stopped ends late, and tells nothing of the visit once another was begun."""
+    begun: list[asyncio.Event] = []
+
+    async def refunds(state: State) -> State:
+        await chain().ainvoke(QUESTION)
+        begun.append(asyncio.Event())
+        if len(begun) == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.wait_for(begun[0].wait(), 0.1 if attempts == 1 else 10)
+        return {"seen": ["refunds"]}
+
+    async def sales(state: State) -> State:
+        begun[0].set()
+        await asyncio.sleep(0.05)
+        return {"seen": ["sales"]}
+
+    policy = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=attempts, retry_on=lambda error: True)
+    builder = StateGraph(State).add_node("triage", node("triage")).add_node("sales", sales)
+    builder.add_node("refunds", refunds, timeout=0.2, retry_policy=policy)
+    builder.add_edge(START, "triage").add_edge("triage", "refunds").add_edge("refunds", "sales")
+    work = builder.compile().ainvoke({"seen": []}, {"callbacks": [handler]})
+    with pytest.raises(Exception, match="run timeout") if attempts == 1 else nullcontext():
+        asyncio.run(work)
+    handler.flush()
+
+    assert (told, "triage", "refunds") in handoffs(client)
+    assert [result for result, _, target in handoffs(client) if target == "refunds"] == [told]
+    assert reports[0].path[:2] == ("triage", "refunds")

@@ -1,7 +1,7 @@
 """Steps that start late: below a step, or a run, that has ended or was given up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,7 +11,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, left, table
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, begun, called, pass_by
+from tests.support.events import ANSWER, begun, called, pass_by, stream_begun, streaming
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
@@ -325,29 +325,53 @@ def test_a_stream_closed_early_within_steps_is_still_cancelled(
     steps = RunnableLambda(lambda value: value) | chain()
     stream = steps.stream(QUESTION, {"callbacks": [handler]})
     next(stream)
-    root, outer, call = begun(handler), uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=outer, parent_run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=outer, metadata={})
-    handler.on_llm_new_token("Hello", run_id=call)
 
     stream.close()
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+
+
+@pytest.mark.parametrize(
+    ("begin", "outcome"), [(stream_begun, Outcome.CANCELLED), (begun, Outcome.SUCCESS)], ids=["stream", "call"]
+)
+def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
+    begin: Callable[[LdAiHandler], UUID], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """LangChain shows at its start which roots it ends like a success when they are closed (fact 72)."""
+    root = begin(handler)
+    call = streaming(handler, begun(handler, root))
+
     handler.on_chain_end({}, run_id=root)
     handler.on_llm_end(ANSWER, run_id=call)
 
-    assert [report.outcome for report in reports] == [Outcome.CANCELLED] * 2
+    assert [report.outcome for report in reports] == [outcome]
+
+
+def test_a_stream_whose_step_went_on_without_a_call_was_read(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """A call below a step that has ended is one that the step gave up (fact 72)."""
+    root = stream_begun(handler)
+    step = begun(handler, root)
+    streaming(handler, step)
+    handler.on_chain_end({}, run_id=step)
+
+    handler.on_chain_end({}, run_id=root)
+    handler.flush()
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
 
 def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """A call below a circle of steps is left as it is, and the root's end is taken for what it says."""
-    root, one, other, call = begun(handler), uuid4(), uuid4(), uuid4()
+    root, one, other = stream_begun(handler), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=root, metadata={})
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
     handler.on_chain_end({}, run_id=one)
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=other, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=one, metadata={})
-    handler.on_llm_new_token("Hello", run_id=call)
+    streaming(handler, one)
 
     handler.on_chain_end({}, run_id=root)
     handler.flush()

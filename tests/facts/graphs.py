@@ -1,6 +1,7 @@
 """Graphs of LangGraph: nodes that call a model, how they are joined, and what a handler leaves behind."""
 
 import asyncio
+import inspect
 import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Annotated, Final, TypedDict
@@ -19,6 +20,10 @@ Node = object
 
 RETRIED: Final = {"retry_policy": RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=3)}
 """Options of a node that LangGraph runs up to three times."""
+has_node_options = pytest.mark.skipif(
+    "error_handler" not in inspect.signature(StateGraph.add_node).parameters,
+    reason="LangGraph 0.6 knows neither error handlers nor timeouts of nodes",
+)
 
 
 class State(TypedDict):

@@ -4,16 +4,18 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Generator
+from concurrent import futures
+from typing import Final
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.facts.graphs import NeverOpens, Track, calls, tracking
+from tests.facts.graphs import NOTHING, NeverOpens, Track, calls, graph, says, tracking
 from tests.facts.stopping import PATIENCE_SECONDS, SHAPES, STOPS, STREAMING, Held, Shape, Stop, stopped
 from tests.support.calls import INVOKED, STREAMED, Call, each
-from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, TOKENS, chain, counts
+from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
 
 
@@ -159,6 +161,54 @@ def test_a_model_that_is_cancelled_from_within(
     expected = (Outcome.CANCELLED, {DURATION}) if cancelled else (Outcome.ERROR, {DURATION, ERROR})
     assert (report.outcome, set(client.metrics(report.run_id))) == expected
     assert (report.model_calls, report.failed_model_calls) == (1, 0)
+
+
+class Stop(BaseException):
+    """What a host raises in a script whose page was left."""
+
+
+FROM_OUTSIDE: Final = [Stop(), BaseExceptionGroup("", [Stop(), ValueError()])]
+SYNC_ALONE: Final = [GeneratorExit(), futures.CancelledError()]
+"""Of these asyncio, and a generator, make something of their own."""
+SIGNALS: Final = [
+    *[(name, signal) for name in (*INVOKED, *STREAMED) for signal in FROM_OUTSIDE],
+    *[("invoke", signal) for signal in SYNC_ALONE],
+]
+
+
+@pytest.mark.parametrize(("name", "signal"), SIGNALS, ids=repr)
+@pytest.mark.parametrize("place", ["step", "node"])
+def test_whatever_stops_the_chain_from_outside_cancels_it(
+    name: str, signal: BaseException, place: str, track: Track, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Green threads, app runners and other loops have signals of their own, not to be caught (fact 77)."""
+
+    def stops(value: object) -> object:
+        raise signal
+
+    shapes = {
+        "step": chain() | stops,
+        "node": RunnableLambda(lambda value: NOTHING) | graph({"a": says(), "b": stops}),
+    }
+    with pytest.raises(type(signal)):
+        called({**INVOKED, **STREAMED}[name], shapes[place], {"callbacks": [track()]})
+
+    (report,) = reports
+    assert (report.outcome, report.failed_model_calls) == (Outcome.CANCELLED, 0)
+    assert not {SUCCESS, ERROR} & client.metrics(report.run_id).keys()
+
+
+@pytest.mark.parametrize("error", [Exception(), ExceptionGroup("", [ValueError()])], ids=repr)
+def test_whatever_a_chain_may_catch_is_an_error(error: Exception, track: Track, reports: list[RunReport]) -> None:
+    """An `Exception` of whichever kind is a failure of the chain's own."""
+
+    def fails(value: object) -> object:
+        raise error
+
+    with pytest.raises(type(error)):
+        (chain() | fails).invoke("How?", {"callbacks": [track()]})
+
+    assert [report.outcome for report in reports] == [Outcome.ERROR]
 
 
 @pytest.mark.asyncio

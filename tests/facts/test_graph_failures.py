@@ -1,7 +1,6 @@
 """A graph that fails, retries, runs out of steps or of time; facts 65, 76 and 77, and what LangGraph 1.2 adds."""
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Generator
 
@@ -9,7 +8,6 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.func import entrypoint, task
-from langgraph.graph import StateGraph
 from langgraph.types import RetryPolicy
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
@@ -22,6 +20,7 @@ from tests.facts.graphs import (
     Track,
     calls,
     graph,
+    has_node_options,
     in_parallel,
     says,
     speaks,
@@ -38,11 +37,6 @@ LONG_ENOUGH = 0.3
 """Seconds in which a node surely begins its model call; the least a timeout can be."""
 
 FLAKY = ConnectionError("flaky")
-
-has_node_options = pytest.mark.skipif(
-    "error_handler" not in inspect.signature(StateGraph.add_node).parameters,
-    reason="LangGraph 0.6 knows neither error handlers nor timeouts of nodes",
-)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt, NodeInterrupt
-from langgraph.func import entrypoint, task
 from langgraph.types import Command, interrupt
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
+from tests.facts.asking import ASKING
 from tests.facts.graphs import NOTHING, State, Track, asks, calls, graph, in_parallel, speaks, thread, tracking
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import (
@@ -21,7 +21,6 @@ from tests.support.chains import (
     QUESTION,
     SUCCESS,
     TOKENS,
-    TOOL_CALL,
     chain,
     counts,
     create_agent,
@@ -40,45 +39,11 @@ def track(
 
 
 @tool
-def approval() -> str:
-    """Ask a human."""
-    return interrupt("May I?")
-
-
-@tool
 def lookup() -> str:
     """Look something up."""
     return "found"
 
 
-def asking_graph() -> Runnable:
-    """Return a graph with a node that asks."""
-    return graph({"asks": asks}, checkpointer=InMemorySaver())
-
-
-def asking_subgraph() -> Runnable:
-    """Return a graph with a subgraph that asks."""
-    return graph({"sub": graph({"asks": asks})}, checkpointer=InMemorySaver())
-
-
-def asking_agent() -> Runnable:
-    """Return an agent with a tool that asks."""
-    model = ScriptedChat(script=[tool_call("approval"), HELLO])
-    return create_agent(model, [approval], checkpointer=InMemorySaver())
-
-
-def asking_workflow() -> Runnable:
-    """Return a workflow of the functional API with a task that asks."""
-    asking = task(asks)
-    return entrypoint(checkpointer=InMemorySaver())(lambda state: asking(state).result())
-
-
-ASKING: Mapping[str, tuple[Callable[[], Runnable], object, Mapping[str, list[int]]]] = {
-    "node": (asking_graph, NOTHING, {}),
-    "subgraph": (asking_subgraph, NOTHING, {}),
-    "tool": (asking_agent, AGENT_INPUT, {TOOL_CALL: [1]}),
-    "functional-api": (asking_workflow, NOTHING, {}),
-}
 asking = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)
 
 

@@ -1,6 +1,7 @@
 """Streams that are closed before their end, left, or read no further: facts 71 to 75, 77 and 117."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Final
 
@@ -13,6 +14,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.facts.graphs import Track, tracking
 from tests.facts.stopping import STREAMING, Held, Shape, closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.events import begun, called, stream_begun, streaming
 from tests.support.models import HELLO, ScriptedChat
 
 INPUT_FIRST: Final = [
@@ -180,6 +182,43 @@ def test_a_stream_that_outlives_its_loop_is_cancelled(
     handler.flush()
 
     assert cancelled(reports, client) == {}
+
+
+CLOSED_IN_ANY_ORDER = list(itertools.permutations(["call", "parser", "root"]))
+
+
+@pytest.mark.parametrize("order", CLOSED_IN_ANY_ORDER, ids="-".join)
+def test_a_loop_that_ends_closes_the_streams_of_a_run_in_any_order(
+    order: tuple[str, ...], track: Track, reports: list[RunReport]
+) -> None:
+    """The run is cancelled, also where the end of its model call comes before that of its root (fact 73)."""
+    handler = track()
+    root = stream_begun(handler)
+    parser, call = begun(handler, root), streaming(handler, root)
+    ends = {
+        "call": lambda: handler.on_llm_error(GeneratorExit(), run_id=call),
+        "parser": lambda: handler.on_chain_error(GeneratorExit(), run_id=parser),
+        "root": lambda: handler.on_chain_error(GeneratorExit(), run_id=root),
+    }
+
+    for name in order:
+        ends[name]()
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+
+
+def test_a_stream_that_is_closed_after_its_last_call_is_a_success(track: Track, reports: list[RunReport]) -> None:
+    """A call that was given up earlier, after which something ended, is not what the reader left."""
+    handler = track()
+    root = stream_begun(handler)
+    parser = begun(handler, root)
+    handler.on_llm_error(GeneratorExit(), run_id=streaming(handler, root))
+    called(handler, root)
+
+    handler.on_chain_error(GeneratorExit(), run_id=parser)
+    handler.on_chain_error(GeneratorExit(), run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
 
 @pytest.mark.parametrize("shape", ENDING.values(), ids=ENDING)

@@ -12,11 +12,26 @@ from tests.support.models import USAGE
 ANSWER: Final = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
 
 
-def begun(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
-    """Start a chain, or a step of one."""
+def begun(handler: LdAiHandler, parent: UUID | None = None, **said: object) -> UUID:
+    """Start a chain, or a step of one, of which LangGraph says this."""
     step = uuid4()
-    handler.on_chain_start(None, {}, run_id=step, parent_run_id=parent, metadata={})
+    handler.on_chain_start(None, {}, run_id=step, parent_run_id=parent, metadata=said)
     return step
+
+
+def stream_begun(handler: LdAiHandler) -> UUID:
+    """Start a chain that is streamed."""
+    root = uuid4()
+    handler.on_chain_start(None, {"input": ""}, run_id=root, metadata={}, defers_inputs=False)
+    return root
+
+
+def streaming(handler: LdAiHandler, parent: UUID) -> UUID:
+    """Start a model call below a step, and let it bring its first token."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
+    handler.on_llm_new_token("Hello", run_id=call)
+    return call
 
 
 def called(handler: LdAiHandler, parent: UUID) -> None:
