@@ -375,7 +375,7 @@ class Run:
         return False
 
     def _was_closed_at_work(self) -> bool:
-        """Whether a model call was closed just before the root was, as an event loop that ends closes all streams."""
+        """Whether a model call was closed just before the root: an event loop that ends closes all streams."""
         for key in reversed(self.ended_steps):
             if self.closed_steps.get(key, True):
                 return key in self.closed_steps
