@@ -21,7 +21,7 @@ from langgraph.graph import START, StateGraph
 
 from benchmarks.arms import CONFIG_KEY, CONTEXT, MODEL, Delivery
 from benchmarks.measure import Block, Callbacks, Case
-from langchain_ldai.resumption import decode, encode
+from langchain_ldai._wire.tokens import decode, encode
 
 QUESTION: Final = {"question": "How do I switch it off?"}
 SEQUENCE: Final = {"name": "RunnableSequence"}

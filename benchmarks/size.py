@@ -12,21 +12,6 @@ PACKAGE: Final = Path(__file__).parent.parent / "langchain_ldai"
 CORE: Final = ("_runs", "_tracking", "_wire", "_base")
 """The rooms whose sum is watched: observing, tracking, wire and base."""
 
-_FLAT: Final = {
-    "_base": "boundary checks process",
-    "_wire": "events resumption",
-    "_tracking": "metrics slots operations tracker graph_tracker",
-    "ledgers": "claims",
-    "_configs": "frozen config payload defaults interpolation graph evaluation loop_sink client",
-    "_runs": (
-        "account adapters chunks handler journey left openings outcome recorder report run sources steps "
-        "stopwatch table usage waits"
-    ),
-    "chat_models": "model_names chat_models",
-}
-"""The modules of each room that lie side by side; to go once each lies in its room's folder."""
-
-_ROOMS: Final = {module: room for room, modules in _FLAT.items() for module in modules.split()}
 _LAYOUT: Final = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -57,7 +42,7 @@ def code_lines(source: str) -> int:
 
 def room(path: Path) -> str:
     """Return the room of a file, whose path begins at the package: its folder, or what it is called."""
-    return path.parts[0] if len(path.parts) > 1 else _ROOMS.get(path.stem, path.stem)
+    return path.parts[0] if len(path.parts) > 1 else path.stem
 
 
 def table(package: Path) -> str:

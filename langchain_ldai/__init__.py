@@ -4,8 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from langchain_ldai.client import AsyncLdAiClient, LdAiClient
-    from langchain_ldai.config import (
+    from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
+    from langchain_ldai._configs.defaults import (
+        LdAiAgentConfigDefault,
+        LdAiAgentConfigRequest,
+        LdAiCompletionConfigDefault,
+        LdAiJudgeConfigDefault,
+    )
+    from langchain_ldai._configs.graph import GraphEdge, LdAiAgentGraph
+    from langchain_ldai._configs.types import (
         JudgeAttachment,
         LdAiAgentConfig,
         LdAiCompletionConfig,
@@ -15,20 +22,14 @@ if TYPE_CHECKING:
         ProviderConfig,
         ToolConfig,
     )
-    from langchain_ldai.defaults import (
-        LdAiAgentConfigDefault,
-        LdAiAgentConfigRequest,
-        LdAiCompletionConfigDefault,
-        LdAiJudgeConfigDefault,
-    )
+    from langchain_ldai._runs.handler import LdAiHandler
+    from langchain_ldai._runs.reading import Outcome
+    from langchain_ldai._runs.totals import RunReport
+    from langchain_ldai._tracking.graph_tracker import GraphMetricSummary, LdAiGraphTracker
+    from langchain_ldai._tracking.tracker import LdAiConfigTracker
+    from langchain_ldai._tracking.values import AiMetrics, Feedback, JudgeResult, MetricSummary, TokenUsage
+    from langchain_ldai._wire.tokens import resumption_token_of
     from langchain_ldai.errors import InvalidResumptionTokenError
-    from langchain_ldai.graph import GraphEdge, LdAiAgentGraph
-    from langchain_ldai.graph_tracker import GraphMetricSummary, LdAiGraphTracker
-    from langchain_ldai.handler import LdAiHandler
-    from langchain_ldai.metrics import AiMetrics, Feedback, JudgeResult, MetricSummary, TokenUsage
-    from langchain_ldai.outcome import Outcome
-    from langchain_ldai.report import RunReport
-    from langchain_ldai.tracker import LdAiConfigTracker
 
 __all__ = [
     "AiMetrics",
@@ -59,21 +60,24 @@ __all__ = [
     "RunReport",
     "TokenUsage",
     "ToolConfig",
+    "resumption_token_of",
 ]
 
 _ROOMS: Final = {
-    "client": "AsyncLdAiClient LdAiClient",
-    "config": "JudgeAttachment LdAiAgentConfig LdAiCompletionConfig LdAiJudgeConfig "
+    "_configs.client": "AsyncLdAiClient LdAiClient",
+    "_configs.types": "JudgeAttachment LdAiAgentConfig LdAiCompletionConfig LdAiJudgeConfig "
     "Message ModelConfig ProviderConfig ToolConfig",
-    "defaults": "LdAiAgentConfigDefault LdAiAgentConfigRequest LdAiCompletionConfigDefault LdAiJudgeConfigDefault",
+    "_configs.defaults": "LdAiAgentConfigDefault LdAiAgentConfigRequest LdAiCompletionConfigDefault "
+    "LdAiJudgeConfigDefault",
     "errors": "InvalidResumptionTokenError",
-    "graph": "GraphEdge LdAiAgentGraph",
-    "graph_tracker": "GraphMetricSummary LdAiGraphTracker",
-    "handler": "LdAiHandler",
-    "metrics": "AiMetrics Feedback JudgeResult MetricSummary TokenUsage",
-    "outcome": "Outcome",
-    "report": "RunReport",
-    "tracker": "LdAiConfigTracker",
+    "_configs.graph": "GraphEdge LdAiAgentGraph",
+    "_tracking.graph_tracker": "GraphMetricSummary LdAiGraphTracker",
+    "_runs.handler": "LdAiHandler",
+    "_tracking.values": "AiMetrics Feedback JudgeResult MetricSummary TokenUsage",
+    "_runs.reading": "Outcome",
+    "_runs.totals": "RunReport",
+    "_tracking.tracker": "LdAiConfigTracker",
+    "_wire.tokens": "resumption_token_of",
 }
 _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -7,10 +7,10 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from typing import Final
 
-from langchain_ldai.checks import check_seconds
+from langchain_ldai._base.options import check_seconds
+from langchain_ldai._wire.tokens import MAX_TOKEN_LENGTH, decode, decode_graph, is_token
 from langchain_ldai.errors import InvalidResumptionTokenError
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS
-from langchain_ldai.resumption import MAX_TOKEN_LENGTH, decode, decode_graph, is_token
+from langchain_ldai.ledgers._lifetime import THIRTY_DAYS
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet

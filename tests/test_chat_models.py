@@ -12,8 +12,7 @@ from ldai.models import AIConfig
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, ModelConfig, RunReport
-from langchain_ldai.chat_models import create_chat_model
-from langchain_ldai.model_names import LANGCHAIN_PROVIDERS
+from langchain_ldai.chat_models import LANGCHAIN_PROVIDERS, create_chat_model
 from langchain_ldai.testing import RecordingClient
 from tests.providers.server import body, serving
 from tests.support.chains import SUCCESS, TOKENS, counts

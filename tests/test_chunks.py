@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
-from langchain_ldai.chunks import carries_content, event_carries_content
+from langchain_ldai._runs.reading import carries_content, event_carries_content
 from tests.support.models import USAGE
 
 

@@ -260,7 +260,7 @@ def test_an_event_that_makes_no_sense_is_logged_once(
 
     handler.on_llm_end(ANSWER, run_id=call)
     handler.on_chain_end({}, run_id=root)
-    assert [record.name for record in caplog.records] == ["langchain_ldai.boundary"] * 2
+    assert [record.name for record in caplog.records] == ["langchain_ldai._base.guard"] * 2
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
 

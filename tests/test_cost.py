@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome
-from langchain_ldai.journey import Journey
+from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import QUESTION, chain

@@ -10,7 +10,7 @@ from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler
-from langchain_ldai.resumption import decode
+from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordedEvent, RecordingClient
 from tests.support.chains import QUESTION, chain
 

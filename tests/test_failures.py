@@ -9,7 +9,7 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
-from langchain_ldai.boundary import MAX_NOTICES, Notices
+from langchain_ldai._base.guard import MAX_NOTICES, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.told import told, write_with

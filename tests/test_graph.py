@@ -9,13 +9,13 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import GraphEdge, InvalidResumptionTokenError, LdAiClient
-from langchain_ldai.resumption import decode
+from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import RecordingClient
 from tests.support.both import both_clients
 from tests.support.graphs import CONTEXT, agent, graph_of, served
 from tests.support.vectors import graph_flag
 
-LOG: Final = "langchain_ldai.graph"
+LOG: Final = "langchain_ldai._configs.graph"
 
 
 @both_clients

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai import GraphEdge
-from langchain_ldai.resumption import decode_graph
+from langchain_ldai._wire.tokens import decode_graph
 from tests.support.graphs import graph_of, served
 
-LOG: Final = "langchain_ldai.graph"
+LOG: Final = "langchain_ldai._configs.graph"
 
 FAULTS: Final = {
     "disabled": (graph_of("a", {}, enabled=False), "LaunchDarkly serves it so"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiGraphTracker
-from langchain_ldai.resumption import (
+from langchain_ldai._wire.tokens import (
     GraphRunIdentity,
     RunIdentity,
     decode,

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from langchain_ldai import GraphMetricSummary, LdAiGraphTracker, TokenUsage
-from langchain_ldai.resumption import GraphRunIdentity
+from langchain_ldai._wire.tokens import GraphRunIdentity
 from tests.support.races import race_for_each
 from tests.support.sent import Sent
 
@@ -57,7 +57,7 @@ def test_a_duplicate_is_dropped_with_one_warning(tracker, sent, caplog, method, 
 
     assert sent.events == first
     [warning] = caplog.records
-    assert (warning.name, warning.levelname) == ("langchain_ldai.graph_tracker", "WARNING")
+    assert (warning.name, warning.levelname) == ("langchain_ldai._tracking.graph_tracker", "WARNING")
     text = warning.getMessage()
     assert text.startswith(f"{method}: ")
     for part in ("create_tracker() on the agent graph", "run-1", "travel", "gv"):
@@ -251,7 +251,7 @@ def record_everything(run: LdAiGraphTracker, thread: int) -> None:
 
 def test_no_slot_is_ever_recorded_twice(caplog):
     """Of eight threads that race, one fills each slot; success and failure never both go out (spec section 7)."""
-    caplog.set_level("CRITICAL", logger="langchain_ldai.graph_tracker")
+    caplog.set_level("CRITICAL", logger="langchain_ldai._tracking.graph_tracker")
     sent: list[list[tuple[str, dict[str, object], float]]] = [[] for _ in range(300)]
     runs = [
         LdAiGraphTracker(GraphRunIdentity("run", "travel"), lambda *event, to=events: to.append(event))

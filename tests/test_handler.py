@@ -154,7 +154,7 @@ async def test_a_failing_callback_of_the_user_is_logged_once_and_harms_nothing(
     assert answers == ["Hello, world"] * 2
     assert len([event for event in client.events if event.name == SUCCESS]) == 2
     (record,) = caplog.records
-    assert (record.name, record.levelname) == ("langchain_ldai.boundary", "ERROR")
+    assert (record.name, record.levelname) == ("langchain_ldai._base.guard", "ERROR")
     assert "ZeroDivisionError" in record.message
 
 

@@ -22,7 +22,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.both import both_clients
 
 CONTEXT = Context.builder("user-1").set("tags", ["a", "b"]).set("plan", {"name": "gold"}).build()
-LOG = "langchain_ldai.interpolation"
+LOG = "langchain_ldai._configs.templates"
 SECRET = "s3cret"
 
 

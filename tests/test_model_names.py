@@ -6,7 +6,7 @@ from importlib.metadata import version
 import pytest
 from langchain.chat_models import init_chat_model
 
-from langchain_ldai.model_names import LANGCHAIN_PROVIDERS, langchain_provider
+from langchain_ldai.chat_models import LANGCHAIN_PROVIDERS, langchain_provider
 
 RELEASE = [int(part) for part in version("langchain").split(".")[:2]]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from langchain_ldai import AiMetrics, LdAiConfigTracker, TokenUsage
-from langchain_ldai.resumption import RunIdentity
-from langchain_ldai.tracker import model_data
+from langchain_ldai._tracking.tracker import model_data
+from langchain_ldai._wire.tokens import RunIdentity
 from tests.support.sent import Sent
 
 PROMPT = "the customer's secret prompt"
@@ -115,7 +115,7 @@ def test_a_failing_extractor_costs_neither_the_result_nor_the_duration(sent, met
 
     assert list(sent.values) == ["$ld:ai:duration:total"]
     [warning] = caplog.records
-    assert (warning.name, warning.levelname) == ("langchain_ldai.operations", "WARNING")
+    assert (warning.name, warning.levelname) == ("langchain_ldai._tracking.tracker", "WARNING")
     assert "run-1" in warning.getMessage()
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfigDefault, Message, ModelConfig
-from langchain_ldai.resumption import decode
+from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import RecordingClient
 
 CONTEXT = Context.create("user-1")
 METHODS = {"completion": "completion_config", "agent": "agent_config", "judge": "judge_config"}
-LOG = "langchain_ldai.payload"
+LOG = "langchain_ldai._configs.payload"
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

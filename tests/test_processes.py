@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 from langchain_core.outputs import LLMResult
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, process
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai._base import process
 from tests.support.chains import QUESTION, chain
 
 PROGRAM = """
@@ -23,7 +24,8 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from ldclient import Context
-from langchain_ldai import LdAiClient, LdAiHandler, claim_queue
+from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.ledgers import MemoryLedger
 
 class Client:

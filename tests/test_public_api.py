@@ -12,8 +12,8 @@ import langchain_ldai
 ROOT = Path(langchain_ldai.__file__).parent
 
 
-def test_the_exported_names_are_classes_of_the_package() -> None:
-    """`__all__` is sorted, and each of its names is a class, where `dir` and an import find it."""
+def test_the_exported_names_are_classes_and_functions_of_the_package() -> None:
+    """`__all__` is sorted, and each of its names is the package's own, where `dir` and an import find it."""
     exported = {name: getattr(langchain_ldai, name) for name in langchain_ldai.__all__}
 
     assert langchain_ldai.__all__ == sorted(langchain_ldai.__all__)

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from langchain_ldai import Feedback, LdAiConfigTracker, TokenUsage, tracker
-from langchain_ldai.resumption import RunIdentity
+from langchain_ldai._wire.tokens import RunIdentity
 from tests.support.races import THREADS, race_for_each, switching_before_every_line
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ldclient import Context
 
 from langchain_ldai import Feedback, InvalidResumptionTokenError, LdAiClient
-from langchain_ldai.resumption import (
+from langchain_ldai._wire.tokens import (
     MAX_RUN_ID_LENGTH,
     MAX_TOKEN_LENGTH,
     RunIdentity,

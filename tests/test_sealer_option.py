@@ -9,7 +9,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from ldclient import Context
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiClient, LdAiHandler, RunReport
-from langchain_ldai.resumption import is_token
+from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, chain

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiCompletionConfig, LdAiHandler, RunReport, sealing
-from langchain_ldai.resumption import GraphRunIdentity, RunIdentity, encode, encode_graph
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, encode_graph
 from langchain_ldai.sealing import MAX_SEALED_LENGTH, TokenSealer
 from tests.support.chains import QUESTION, chain
 

@@ -36,8 +36,14 @@ def test_only_code_counts() -> None:
 
 
 def test_files_are_summed_up_by_room(tmp_path: Path) -> None:
-    """A file belongs to its folder; side by side with others, to the room that it is going to."""
-    files = {"run.py": 4, "_runs/handler.py": 3, "slots.py": 2, "errors.py": 7, "ledgers/deep/x.py": 1}
+    """A file belongs to its folder, or stands for itself."""
+    files = {
+        "_runs/run.py": 4,
+        "_runs/handler.py": 3,
+        "_tracking/once.py": 2,
+        "errors.py": 7,
+        "ledgers/deep/x.py": 1,
+    }
     for name, lines in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("pass\n" * lines, "utf-8")
@@ -46,12 +52,12 @@ def test_files_are_summed_up_by_room(tmp_path: Path) -> None:
 
     assert found == [
         ["7", "_runs"],
-        ["4", "run.py"],
+        ["4", "_runs/run.py"],
         ["3", "_runs/handler.py"],
         ["7", "errors"],
         ["7", "errors.py"],
         ["2", "_tracking"],
-        ["2", "slots.py"],
+        ["2", "_tracking/once.py"],
         ["1", "ledgers"],
         ["1", "ledgers/deep/x.py"],
         ["9", "observing,", "tracking,", "wire", "and", "base"],

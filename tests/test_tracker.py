@@ -9,12 +9,12 @@ from fractions import Fraction
 import pytest
 
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, MetricSummary, TokenUsage
-from langchain_ldai.resumption import RunIdentity
-from langchain_ldai.tracker import model_data
+from langchain_ldai._tracking.tracker import model_data
+from langchain_ldai._wire.tokens import RunIdentity
 from tests.support.sent import Sent
 
 USAGE = TokenUsage(total=30, input=10, output=20)
-TRACKER_LOG = "langchain_ldai.tracker"
+TRACKER_LOG = "langchain_ldai._tracking.tracker"
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from uuid import uuid4
 import pytest
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport, claim_queue, process
+from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
+from langchain_ldai._base import process
+from langchain_ldai._runs.open_runs import Waits
 from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from langchain_ldai.waits import Waits
 from tests.ledgers.fakes import Unreliable
 from tests.support.chains import SUCCESS
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from ldclient import AsyncLDClient, Context, LDClient
 
-from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler, client
+from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler
+from langchain_ldai._configs import client
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import LoopbackLaunchDarkly, RecordingClient
 from tests.conftest import FLAG

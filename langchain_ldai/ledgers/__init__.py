@@ -3,8 +3,23 @@
 `langchain_ldai.ledgers.redis` has one for several hosts, with the extra `redis`.
 """
 
-from langchain_ldai.claims import Ledger
+from typing import TYPE_CHECKING
+
+from langchain_ldai.ledgers._claims import Ledger
 from langchain_ldai.ledgers.memory import MemoryLedger
-from langchain_ldai.ledgers.sqlite import SqliteLedger
+
+if TYPE_CHECKING:
+    from langchain_ldai.ledgers.sqlite import SqliteLedger
 
 __all__ = ["Ledger", "MemoryLedger", "SqliteLedger"]
+
+
+if not TYPE_CHECKING:  # for which any name would exist
+
+    def __getattr__(name: str) -> object:
+        """Import what needs SQLite once it is used, so that nobody waits for it without."""
+        if name != "SqliteLedger":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from langchain_ldai.ledgers.sqlite import SqliteLedger
+
+        return SqliteLedger

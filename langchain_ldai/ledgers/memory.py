@@ -4,8 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 
-from langchain_ldai.checks import check_count
-from langchain_ldai.process import renew_in_forks
+from langchain_ldai._base.options import check_count
+from langchain_ldai._base.process import renew_in_forks
 
 
 class MemoryLedger:

@@ -5,8 +5,8 @@ import math
 from collections.abc import Collection
 from typing import Final
 
-from langchain_ldai.ledgers.lifetime import THIRTY_DAYS, check_lifetime
-from langchain_ldai.process import PausesForForks
+from langchain_ldai._base.process import PausesForForks
+from langchain_ldai.ledgers._lifetime import THIRTY_DAYS, check_lifetime
 
 try:
     import redis

@@ -30,14 +30,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from langchain_ldai.account import Sealer, check_sealer
-from langchain_ldai.boundary import Boundary, Ids
-from langchain_ldai.checks import check_instance
-from langchain_ldai.client import AsyncLdAiClient, LdAiClient
+from langchain_ldai._base.guard import Boundary, Ids
+from langchain_ldai._base.options import check_instance
+from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
+from langchain_ldai._runs.totals import Sealer, check_sealer
+from langchain_ldai._tracking.values import Feedback
+from langchain_ldai._wire.tokens import RunIdentity, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.metrics import Feedback
-from langchain_ldai.resumption import RunIdentity, decode
 from langchain_ldai.server.openapi import (
     ERRORS,
     MAX_BODY_BYTES,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import httpx
 
-from langchain_ldai.resumption import decode
+from langchain_ldai._wire.tokens import decode
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.deployments.servers import ROOT, free_port, running

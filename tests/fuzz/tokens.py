@@ -12,8 +12,7 @@ from typing import Final
 import atheris
 
 with atheris.instrument_imports(include=["langchain_ldai", "json", "base64"]):
-    from langchain_ldai.errors import InvalidResumptionTokenError
-    from langchain_ldai.resumption import (
+    from langchain_ldai._wire.tokens import (
         GraphRunIdentity,
         RunIdentity,
         decode,
@@ -21,6 +20,7 @@ with atheris.instrument_imports(include=["langchain_ldai", "json", "base64"]):
         encode,
         encode_graph,
     )
+    from langchain_ldai.errors import InvalidResumptionTokenError
     from langchain_ldai.sealing import TokenSealer
 
 Decode = Callable[[str], object]

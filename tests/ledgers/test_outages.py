@@ -8,9 +8,11 @@ import time
 import pytest
 from ldclient import Context
 
-from langchain_ldai import Feedback, LdAiClient, claim_queue, claims
+from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.ledgers import _claims as claims
+from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.ledgers.fakes import LosesItsAnswer, Unreliable
@@ -129,7 +131,7 @@ def test_a_delivery_that_fails_keeps_no_other_back(context: Context, caplog: pyt
 
     assert ai.close()
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-    assert [record.name for record in caplog.records] == ["langchain_ldai.boundary"]
+    assert [record.name for record in caplog.records] == ["langchain_ldai._base.guard"]
 
 
 AT_EXIT = """
@@ -170,7 +172,9 @@ else:
 )
 def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> None:
     """Python waits for claims under way and for those made at exit, and not for ever where none is granted."""
-    program = f"from langchain_ldai import claim_queue; claim_queue.EXIT_SECONDS = 1.5\n{AT_EXIT}"
+    program = (
+        f"from langchain_ldai.ledgers import _queue as claim_queue; claim_queue.EXIT_SECONDS = 1.5\n{AT_EXIT}"
+    )
 
     ended = subprocess.run(
         [sys.executable, "-c", program, when], check=True, capture_output=True, text=True, timeout=60
@@ -183,7 +187,9 @@ def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> 
 
 def test_the_end_of_a_process_is_held_up_once_for_all_runs() -> None:
     """A ledger that is down costs the seconds that one run would have, however many wait."""
-    program = f"from langchain_ldai import claim_queue; claim_queue.EXIT_SECONDS = 1.0\n{AT_EXIT}"
+    program = (
+        f"from langchain_ldai.ledgers import _queue as claim_queue; claim_queue.EXIT_SECONDS = 1.0\n{AT_EXIT}"
+    )
     more = "for _ in range(100):\n    ai.completion_config('bot', user).create_tracker().track_success()"
 
     ended = subprocess.run(

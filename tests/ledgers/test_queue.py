@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection
 import pytest
 from ldclient import Context
 
-from langchain_ldai import Feedback, LdAiClient, claim_queue
+from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Down, Hangs, Held
 from tests.support.chains import DURATION, SUCCESS

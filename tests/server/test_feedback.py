@@ -11,8 +11,8 @@ from limits.aio.storage import MemoryStorage
 from starlette.applications import Starlette
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig
+from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.resumption import GraphRunIdentity, encode_graph
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient

@@ -1,0 +1,192 @@
+"""Where an exception is caught on its way into a chain, and what is logged once instead of each time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple
+
+from langchain_ldai._base.process import renew_in_forks
+from langchain_ldai.errors import without_message
+
+_log = logging.getLogger(__name__)
+_Ts = TypeVarTuple("_Ts")
+_T = TypeVar("_T")
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_D = TypeVar("_D")
+
+REPEAT_SECONDS: Final = 60.0
+"""How long a failure that goes on is counted before it is logged again."""
+
+MAX_NOTICES: Final = 1_000
+"""How many notices are remembered; beyond that the one that recurred longest ago is forgotten."""
+
+Delivery = tuple[Callable[..., object], tuple[object, ...]]
+"""A call that delivers something, and its arguments."""
+
+
+class Ids(NamedTuple):
+    """What a run is found by: LangChain's id of its root, or of a step of it, and LaunchDarkly's `runId`."""
+
+    lc_run_id: object = None
+    run_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"lc_run_id={self.lc_run_id or 'unknown'}, run_id={self.run_id or 'unknown'}"
+
+
+class Notices:
+    """Logs each thing once; a failure that goes on is logged again, with a count, after a minute."""
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+        self.renew()
+        renew_in_forks(self)
+
+    def renew(self) -> None:
+        """Have a lock that no other thread holds, as one of a forked process's parent may."""
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+
+    def once(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
+        """Log a message, unless something was logged for its key before."""
+        with self._lock:
+            is_new = self._remember(key, self._told.get(key, (0.0, 0))) is None
+        if is_new:
+            log.log(level, message, *args)
+
+    def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
+        """Log a message for a key at once, and later what came in between as a number, a minute apart at least."""
+        now = time.monotonic()
+        with self._lock:
+            told_at, count = self._told.get(key, (-REPEAT_SECONDS, 0))
+            is_due = now - told_at >= REPEAT_SECONDS
+            before = self._remember(key, (now, 0) if is_due else (told_at, count + 1))
+        if is_due and before is None:
+            log.log(level, message, *args)
+        elif is_due:
+            log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003
+
+    def _remember(self, key: Hashable, value: tuple[float, int]) -> tuple[float, int] | None:
+        """Note something of a key, and return what was noted of it before."""
+        before = self._told.pop(key, None)
+        self._told[key] = value
+        if len(self._told) > MAX_NOTICES:
+            self._told.popitem(last=False)
+        return before
+
+
+class Boundary:
+    """Keeps what fails in a handler, or in what it calls, from the chain: logs it, and goes on.
+
+    Args:
+        run_id_of: Returns LaunchDarkly's id of the run that a step of LangChain's is in, `None` where unknown.
+
+    Attributes:
+        notices: What has been logged: failures by what failed and the type of the exception.
+    """
+
+    __slots__ = ("_run_id_of", "notices")
+
+    def __init__(self, run_id_of: Callable[[object], str | None] | None = None) -> None:
+        self._run_id_of = run_id_of
+        self.notices = Notices()
+
+    def run(self, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
+        """Do something that delivers a metric, and return its result; where it raises, `None`.
+
+        Args:
+            run_id: LaunchDarkly's id of the run, or both.
+            action: What delivers it.
+            args: Its arguments.
+        """
+        try:
+            return action(*args)
+        except Exception as error:  # noqa: BLE001
+            self._lost(error, run_id, action)
+            return None
+
+    def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
+        """Return the action's result; where it raises, `None`, and log what that means.
+
+        Args:
+            consequence: What failed and what becomes of it, in words, as the log's first line has it.
+            run_id: LaunchDarkly's id of the run, or both.
+            action: What is done.
+            args: Its arguments.
+        """
+        try:
+            return action(*args)
+        except Exception as error:  # noqa: BLE001
+            self._caught(error, run_id, consequence)
+            return None
+
+    async def call_async(
+        self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], Awaitable[_T]], *args: *_Ts
+    ) -> _T | None:
+        """Do what `call` does, with an action that is awaited."""
+        try:
+            return await action(*args)
+        except Exception as error:  # noqa: BLE001
+            self._caught(error, run_id, consequence)
+            return None
+
+    # What follows does what `call` does, for the events of a chain: to pack their arguments takes longer.
+
+    def start(
+        self, action: Callable[[_A, _B, _C, _D], object], lc_run_id: _A, parent_run_id: _B, metadata: _C, tags: _D
+    ) -> None:
+        """Do what a start event asks for."""
+        try:
+            action(lc_run_id, parent_run_id, metadata, tags)
+        except Exception as error:  # noqa: BLE001
+            self._event_failed(error, lc_run_id, action)
+
+    def end(self, action: Callable[[_A, _B, _C], object], lc_run_id: _A, error: _B, result: _C) -> None:
+        """Do what an end event asks for."""
+        try:
+            action(lc_run_id, error, result)
+        except Exception as failure:  # noqa: BLE001
+            self._event_failed(failure, lc_run_id, action)
+
+    def event(self, lc_run_id: object, action: Callable[[*_Ts], object], *args: *_Ts) -> None:
+        """Do what any other event asks for."""
+        try:
+            action(*args)
+        except Exception as error:  # noqa: BLE001
+            self._event_failed(error, lc_run_id, action)
+
+    def run_each(self, run_id: str | Ids, find: Callable[[], Iterable[Delivery]]) -> None:
+        """Do each of the calls found by itself, as `run` does, so that one that fails keeps no other back."""
+        for action, args in self.run(run_id, find) or ():
+            try:
+                action(*args)
+            except Exception as error:  # noqa: BLE001
+                self._lost(error, run_id, action)
+
+    def _lost(self, error: Exception, run_id: str | Ids, action: object) -> None:
+        self._caught(error, run_id, f"A metric could not be sent and is lost ({_name(action)})")
+
+    def _event_failed(self, error: Exception, lc_run_id: object, action: object) -> None:
+        run_id = self._run_id_of(lc_run_id) if self._run_id_of is not None else None
+        consequence = f"An event of LangChain's could not be counted, metrics may be missing ({_name(action)})"
+        self._caught(error, Ids(lc_run_id, run_id), consequence)
+
+    def _caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
+        self.notices.each_minute(
+            _log,
+            logging.ERROR,
+            (consequence, type(error).__name__),
+            "%s [%s]: %s",
+            consequence,
+            run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
+            without_message(error),
+        )
+
+
+def _name(action: object) -> str:
+    return str(getattr(action, "__qualname__", type(action).__qualname__))

@@ -1,0 +1,94 @@
+"""What options of several rooms can be; a check that fails names the option, its value and what it may be."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from numbers import Real
+from reprlib import repr as short_repr
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return a number of seconds.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not above 0.
+    """
+    text = f"{name} is a number of seconds above 0, not {short_repr(value)}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(text)
+    if not value > 0:
+        raise ValueError(text)
+    return value
+
+
+def check_count(name: str, value: int) -> int:
+    """Return how many there may be.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is less than 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a whole number, not {short_repr(value)}")
+    if value < 1:
+        raise ValueError(f"{name} is at least 1, not {value!r}")
+    return value
+
+
+def is_async(function: object) -> bool:
+    """Whether what a function, method, partial or callable object returns has to be awaited."""
+    while isinstance(function, partial):
+        function = function.func
+    called = function, type(function).__call__ if callable(function) else None
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called)
+
+
+def check_function(name: str, value: object, argument: str = "") -> None:
+    """Raise `TypeError` where what is to be called, and not awaited, is no function for that; `None` is none.
+
+    Args:
+        name: Name of the option.
+        value: What was given for it.
+        argument: What the function is called with, where that is one argument.
+    """
+    if value is None:
+        return
+    if not callable(value):
+        raise TypeError(f"{name} is a function, not {short_repr(value)}")
+    if isinstance(value, type):
+        raise TypeError(f"{name} is a function, not the class {value.__name__}")
+    if is_async(value):
+        raise TypeError(f"{name} is a plain function; a coroutine function would never be awaited")
+    if argument and not _takes_one(value):
+        raise TypeError(f"{name} is called with one argument, {argument}, which {short_repr(value)} does not take")
+
+
+def check_instance(name: str, value: object, expected: str, methods: tuple[str, ...]) -> None:
+    """Raise `TypeError` where an object lacks a method, has one that would have to be awaited, or is a class.
+
+    Args:
+        name: Name of the option.
+        value: What was given for it.
+        expected: What it has, in words.
+        methods: The names of its methods, which are called and not awaited.
+    """
+    if isinstance(value, type):
+        raise TypeError(f"{name} {expected}; give an instance, not the class {value.__name__}")
+    if not all(callable(getattr(value, method, None)) for method in methods):
+        raise TypeError(f"{name} {expected}; {type(value).__name__} has not")
+    for method in methods:
+        if is_async(getattr(value, method)):
+            raise TypeError(f"{name} {expected}; {method}() of {type(value).__name__} would never be awaited")
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except ValueError:  # some built-in functions do not say
+        return True
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,365 @@
+"""The clients that evaluate AI Configs and resume runs, over the synchronous and asynchronous `ldclient`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from ldclient import Context
+
+from langchain_ldai._base.options import is_async
+from langchain_ldai._configs.defaults import (
+    LdAiAgentConfigDefault,
+    LdAiAgentConfigRequest,
+    LdAiCompletionConfigDefault,
+    LdAiJudgeConfigDefault,
+)
+from langchain_ldai._configs.evaluation import (
+    AiClient,
+    AsyncFlagClient,
+    ConfigT,
+    Evaluation,
+    EventSink,
+    FlagClient,
+    Variables,
+    judge_renderer,
+)
+from langchain_ldai._configs.graph import LdAiAgentGraph, with_nodes
+from langchain_ldai._configs.templates import as_written, renderer
+from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._wire import events
+from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claims_in, wait_for_all
+
+
+class LoopSink:
+    """Delivers events on the event loop of their client, whose buffer is no other thread's to touch.
+
+    The loop is the first one in which the client is used; once that is closed, the next one.
+
+    Args:
+        sink: The client.
+    """
+
+    __slots__ = ("_loop", "_sink")
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def note_loop(self) -> None:
+        """Note the loop that runs in this thread, where none is known."""
+        if self._loop is None or self._loop.is_closed():
+            self._loop = _running_loop()
+
+    def track(
+        self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
+    ) -> None:
+        """Deliver an event, from the loop's own thread at once."""
+        self.note_loop()
+        if self._loop is None or self._loop is _running_loop():
+            self._sink.track(event_name, context, data, metric_value)
+        else:
+            self._loop.call_soon_threadsafe(self._sink.track, event_name, context, data, metric_value)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+LEAVING_SECONDS: Final = 5.0
+"""How long the end of a client's `with` block waits for its ledger."""
+
+
+class LdAiClient(AiClient):
+    """Evaluates AI Configs with a synchronous LaunchDarkly client.
+
+    In a `with` statement, the end of its block does what `close(5)` does.
+
+    Args:
+        client: An `ldclient.LDClient`, or anything with its `variation` and `track`. It stays the
+            caller's: close it after the last run, so that the events in its buffer are delivered.
+        ledger: Where trackers also claim their slots before they send, so that trackers that resume a run,
+            in whichever process, record each metric once among them.
+        on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
+        ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
+        environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, that of the
+            environment variable `LD_ENVIRONMENT_ID`, else what LaunchDarkly's client tells hooks, as `LDClient`
+            does from release 9.20 on.
+
+    Raises:
+        TypeError: If the client is asynchronous or none, the ledger is none, or an option is of another type.
+        ValueError: If an option has a value it cannot have.
+    """
+
+    def __init__(
+        self,
+        client: FlagClient,
+        *,
+        ledger: Ledger | None = None,
+        on_ledger_error: OnLedgerError = "drop",
+        ledger_timeout: float = 60.0,
+        environment_id: str | None = None,
+    ) -> None:
+        _check_client(client, "LDClient")
+        if is_async(client.variation):
+            raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
+        super().__init__(client, client, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
+        self._flags = client
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Wait for the claims that are on their way to a ledger, those of feedback routes too.
+
+        Call it before you close the LaunchDarkly client.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether none is left.
+        """
+        return wait_for_all(list(self._all_claims), timeout)
+
+    def completion_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiCompletionConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiCompletionConfig:
+        """Return the completion config that LaunchDarkly serves for a key and a context (spec sections 1 to 3).
+
+        Args:
+            key: Key of the AI Config.
+            context: Whom it is for; a template reaches its attributes as `{{ldctx.name}}`.
+            default: What to use where LaunchDarkly serves no completion config; without one, a disabled
+                config.
+            variables: Values for the mustache tags in the messages.
+        """
+        render = renderer(key, context, variables)
+        return self._evaluate(self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render))
+
+    def completion_config_template(
+        self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
+    ) -> LdAiCompletionConfig:
+        """Return the completion config with its mustache tags as they are; see `completion_config`."""
+        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
+        return self._evaluate(self._completion(event, key, context, default, as_written))
+
+    def agent_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiAgentConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiAgentConfig:
+        """Return an agent's config, its instructions filled in; see `completion_config`."""
+        render = renderer(key, context, variables)
+        return self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+
+    def agent_config_template(
+        self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
+    ) -> LdAiAgentConfig:
+        """Return an agent's config with its mustache tags as they are; see `completion_config`."""
+        event = events.USAGE_AGENT_CONFIG_TEMPLATE
+        return self._evaluate(self._one_agent(event, key, context, default, as_written))
+
+    def agent_configs(
+        self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
+    ) -> dict[str, LdAiAgentConfig]:
+        """Return several agents' configs by key.
+
+        Args:
+            requests: Keys, or requests with a default and variables of their own.
+            context: Whom they are for.
+        """
+        return {call.key: self._evaluate(call) for call in self._agents(requests, context)}
+
+    def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
+        """Return an agent graph with its nodes' configs (spec sections 1 and 7).
+
+        The configs are evaluated only if the graph's own flag does not disable it.
+
+        Args:
+            key: Key of the agent graph.
+            context: Whom it is for.
+            variables: Values for the mustache tags in the nodes' instructions.
+        """
+        found = self._evaluate(self._graph(key, context, variables))
+        return with_nodes(found.graph, {call.key: self._evaluate(call) for call in found.nodes})
+
+    def judge_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiJudgeConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiJudgeConfig:
+        """Return a judge's config; the variables `message_history` and `response_to_evaluate` are reserved.
+
+        Their placeholders stay in the messages, where a value that was filled in may look like one: fill them in
+        where no value is yet, in the messages of `config.raw`.
+        """
+        render = judge_renderer(key, context, variables)
+        return self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+
+    def judge_config_template(
+        self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
+    ) -> LdAiJudgeConfig:
+        """Return a judge's config with its mustache tags as they are; see `completion_config`."""
+        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
+        return self._evaluate(self._judge(event, key, context, default, as_written))
+
+    def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+        value = self._flags.variation(call.key, call.context, call.fallback)
+        if value is call.fallback:
+            asked = getattr(self._flags, "is_initialized", None)
+            self._nothing_served(call, asked() if asked is not None else True)
+        return call.read(value)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left(self.close(LEAVING_SECONDS))
+
+
+class AsyncLdAiClient(AiClient):
+    """Evaluates AI Configs with an asynchronous LaunchDarkly client; each call is as in `LdAiClient`.
+
+    In an `async with` statement, the end of its block does what `close(5)` does.
+
+    Args:
+        client: An `ldclient.AsyncLDClient`, or anything with its `variation` and `track`. It stays the
+            caller's: close it after the last run, so that the events in its buffer are delivered.
+        ledger: See `LdAiClient`.
+        on_ledger_error: See `LdAiClient`.
+        ledger_timeout: See `LdAiClient`.
+        environment_id: See `LdAiClient`.
+    """
+
+    def __init__(
+        self,
+        client: AsyncFlagClient,
+        *,
+        ledger: Ledger | None = None,
+        on_ledger_error: OnLedgerError = "drop",
+        ledger_timeout: float = 60.0,
+        environment_id: str | None = None,
+    ) -> None:
+        _check_client(client, "AsyncLDClient")
+        if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
+            raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
+        self._events = LoopSink(client)
+        super().__init__(client, self._events, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
+        self._flags = client
+
+    def _sender(self, context: Context) -> Send:
+        self._events.note_loop()
+        return super()._sender(context)
+
+    async def close(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  as the synchronous one has it
+        """See `LdAiClient.close`."""
+        return await asyncio.to_thread(wait_for_all, list(self._all_claims), timeout)
+
+    async def completion_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiCompletionConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiCompletionConfig:
+        """See `LdAiClient.completion_config`."""
+        render = renderer(key, context, variables)
+        return await self._evaluate(
+            self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render)
+        )
+
+    async def completion_config_template(
+        self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
+    ) -> LdAiCompletionConfig:
+        """See `LdAiClient.completion_config_template`."""
+        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
+        return await self._evaluate(self._completion(event, key, context, default, as_written))
+
+    async def agent_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiAgentConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiAgentConfig:
+        """See `LdAiClient.agent_config`."""
+        render = renderer(key, context, variables)
+        return await self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+
+    async def agent_config_template(
+        self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
+    ) -> LdAiAgentConfig:
+        """See `LdAiClient.agent_config_template`."""
+        event = events.USAGE_AGENT_CONFIG_TEMPLATE
+        return await self._evaluate(self._one_agent(event, key, context, default, as_written))
+
+    async def agent_configs(
+        self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
+    ) -> dict[str, LdAiAgentConfig]:
+        """See `LdAiClient.agent_configs`."""
+        return {call.key: await self._evaluate(call) for call in self._agents(requests, context)}
+
+    async def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
+        """See `LdAiClient.agent_graph`."""
+        found = await self._evaluate(self._graph(key, context, variables))
+        return with_nodes(found.graph, {call.key: await self._evaluate(call) for call in found.nodes})
+
+    async def judge_config(
+        self,
+        key: str,
+        context: Context,
+        default: LdAiJudgeConfigDefault | None = None,
+        variables: Variables = None,
+    ) -> LdAiJudgeConfig:
+        """See `LdAiClient.judge_config`."""
+        render = judge_renderer(key, context, variables)
+        return await self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+
+    async def judge_config_template(
+        self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
+    ) -> LdAiJudgeConfig:
+        """See `LdAiClient.judge_config_template`."""
+        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
+        return await self._evaluate(self._judge(event, key, context, default, as_written))
+
+    async def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+        value = await self._flags.variation(call.key, call.context, call.fallback)
+        if value is call.fallback:
+            asked = getattr(self._flags, "is_initialized", None)
+            is_initialized = asked() if asked is not None else True
+            if inspect.isawaitable(is_initialized):
+                is_initialized = await is_initialized
+            self._nothing_served(call, is_initialized)
+        return call.read(value)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left(await self.close(LEAVING_SECONDS))
+
+
+def _check_client(client: object, expected: str) -> None:
+    given = f"the class {client.__name__}" if isinstance(client, type) else type(client).__name__
+    has_methods = all(callable(getattr(client, name, None)) for name in ("variation", "track"))
+    if isinstance(client, type) or not has_methods:
+        raise TypeError(f"a client is an ldclient.{expected}, or has its variation() and track(), not {given}")
+    if is_async(getattr(client, "track", None)):
+        raise TypeError(f"a client's track() delivers at once; that of {given} would never be awaited")

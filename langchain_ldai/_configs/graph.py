@@ -1,0 +1,190 @@
+"""Agent graphs: which agents there are and who hands over to whom, frozen, and how a payload is read; pure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from langchain_ldai._configs.payload import Payload, as_integer, as_text, object_in
+from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
+from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._wire.tokens import GraphRunIdentity, checked_run_id, decode_graph, new_run_id, text_fault
+from langchain_ldai.errors import InvalidResumptionTokenError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """A way from one node of an agent graph to another.
+
+    Args:
+        source: Key of the node that hands over.
+        target: Key of the node that takes over.
+        handoff: What LaunchDarkly says of the handoff; read-only at every depth.
+    """
+
+    source: str
+    target: str
+    handoff: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "handoff", freeze_object(self.handoff))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiAgentGraph:
+    """A graph of agents that LaunchDarkly serves; made by a client, read-only at every depth.
+
+    Args:
+        key: Key of the agent graph.
+        enabled: Whether it can be used: LaunchDarkly wants it used, it has a root, every node can be
+            reached from there, and every node's config is enabled. Trackers work either way.
+        variation_key: Key of the variation served, "" when unknown.
+        version: Version of the variation.
+        root: Key of the node that a run begins with, "" when there is none.
+        nodes: The agent configs by their keys, the root first, near nodes before far ones; their trackers
+            carry the graph's key. Empty where the graph is disabled on its own account, so that no
+            config was evaluated.
+        edges: The ways from node to node.
+    """
+
+    key: str
+    enabled: bool
+    variation_key: str
+    version: int
+    root: str
+    nodes: Mapping[str, LdAiAgentConfig]
+    edges: tuple[GraphEdge, ...]
+    _send: Send = field(repr=False, compare=False)
+
+    def children(self, key: str) -> tuple[str, ...]:
+        """Return the keys of the nodes that a node can hand over to."""
+        return tuple(dict.fromkeys(edge.target for edge in self.edges if edge.source == key))
+
+    def parents(self, key: str) -> tuple[str, ...]:
+        """Return the keys of the nodes that can hand over to a node."""
+        return tuple(dict.fromkeys(edge.source for edge in self.edges if edge.target == key))
+
+    def terminals(self) -> tuple[str, ...]:
+        """Return the keys of the nodes that hand over to none; a graph that is all cycles has none."""
+        sources = {edge.source for edge in self.edges}
+        return tuple(key for key in self.nodes if key not in sources)
+
+    def reachable(self) -> tuple[str, ...]:
+        """Return the keys of the nodes that a run can come to: the root first, near nodes before far ones."""
+        return _reached(self.root, self.edges)
+
+    def create_tracker(self, *, run_id: str | None = None) -> LdAiGraphTracker:
+        """Return the tracker of a new run; also when the graph is disabled.
+
+        Args:
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. One that some
+                ledger could not hold (of more than 256 characters, with NUL or half a surrogate pair) is replaced
+                by a UUID, always the same for the same id.
+
+        Raises:
+            TypeError: If the id is not a string.
+            ValueError: If the id is empty.
+        """
+        known = new_run_id() if run_id is None else checked_run_id(run_id)
+        identity = GraphRunIdentity(known, self.key, self.variation_key, self.version)
+        return LdAiGraphTracker(identity, self._send)
+
+    def resume_tracker(self, token: str) -> LdAiGraphTracker:
+        """Return a tracker that adds to a run of this agent graph, in this graph's context.
+
+        Args:
+            token: The graph run's resumption token. It is not signed: take it only from whom you trust.
+
+        Raises:
+            TypeError: If the token is not a string.
+            InvalidResumptionTokenError: If it cannot be read, or names another agent graph.
+        """
+        identity = decode_graph(token)
+        if identity.graph_key != self.key:
+            raise InvalidResumptionTokenError(
+                f"the resumption token is of another agent graph than {self.key!r}; "
+                "use client.create_graph_tracker()"
+            )
+        return LdAiGraphTracker(identity, self._send)
+
+
+def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
+    """Return the agent graph that a flag's value describes, still without its nodes' configs.
+
+    Read leniently (spec sections 1, 2 and 7): what has the wrong type is absent, and nothing raises.
+
+    Args:
+        key: The agent graph's key.
+        value: What the flag evaluated to.
+        send: Where the events of the graph's trackers go.
+    """
+    if not isinstance(value, Mapping):
+        _log.error("agent graph %r is a %s, not an object; it is disabled", key, type(value).__name__)
+        value = {}
+    meta, targets = object_in(value, "_ldMeta"), _targets(object_in(value, "edges"))
+    version = as_integer(meta.get("version"))
+    root = as_text(value.get("root"))
+    edges = tuple(edge for group in targets.values() for edge in group)
+    reached = _reached(root, edges)
+    fault = _fault(meta, reached, targets.keys() - set(reached))
+    if fault:
+        _log.debug("agent graph %r is disabled: %s", key, fault)
+    return LdAiAgentGraph(
+        key=key,
+        enabled=not fault,
+        variation_key=as_text(meta.get("variationKey")),
+        version=1 if version is None else version,
+        root=root,
+        nodes=FrozenDict(),
+        edges=edges,
+        _send=send,
+    )
+
+
+def with_nodes(graph: LdAiAgentGraph, configs: Mapping[str, LdAiAgentConfig]) -> LdAiAgentGraph:
+    """Return a parsed graph with its nodes' configs; one that is not enabled disables it (spec section 7)."""
+    fault = [key for key, config in configs.items() if not config.enabled]
+    if fault:
+        _log.debug("agent graph %r is disabled: the agent configs of %s are not enabled", graph.key, fault)
+    return replace(graph, nodes=FrozenDict(configs), enabled=graph.enabled and not fault)
+
+
+def _reached(root: str, edges: Iterable[GraphEdge]) -> tuple[str, ...]:
+    targets: dict[str, list[str]] = {}
+    for edge in edges:
+        targets.setdefault(edge.source, []).append(edge.target)
+    found, seen = ([root], {root}) if root else ([], set())
+    for key in found:  # it grows on the way
+        new = [target for target in dict.fromkeys(targets.get(key, ())) if target not in seen]
+        found.extend(new)
+        seen.update(new)
+    return tuple(found)
+
+
+def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
+    # A source without a target counts: a node that cannot be reached disables the graph all the same.
+    return {
+        source: [
+            GraphEdge(source, target, object_in(entry, "handoff"))
+            for entry in entries
+            if isinstance(entry, Mapping) and (target := as_text(entry.get("key")))
+        ]
+        for source, entries in edges.items()
+        if isinstance(source, str) and isinstance(entries, list)
+    }
+
+
+def _fault(meta: Payload, reached: Sequence[str], unreached: Iterable[str]) -> str:
+    # An absent `enabled` counts as true, other than in an AI Config (spec section 7).
+    if meta.get("enabled") is False:
+        return "LaunchDarkly serves it so"
+    if not reached:
+        return "it has no root"
+    if names := sorted(unreached):
+        return f"no way leads from its root to {names}"
+    names = [key for key in reached if text_fault(key)]
+    return f"LaunchDarkly has no keys such as {names}" if names else ""

@@ -1,0 +1,189 @@
+"""Filling in the mustache tags of a prompt from a caller's variables and context; pure (spec section 3).
+
+The parser is langchain-core's own. Its renderer is not used: it calls functions that it finds among the variables,
+shows 0 or False for a path that goes on after one, and looks for the rest of a path in outer scopes. The variables
+are reduced to JSON values first: a template reaches mapping keys and items, and nothing else of Python.
+"""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from langchain_core.utils import mustache
+from ldclient import Context
+
+from langchain_ldai._configs.payload import Render
+
+_log = logging.getLogger(__name__)
+
+_CONTEXT_NAMES: Final = {"ldctx", "ldContext"}
+"""What a template calls the context: the second is the name in LaunchDarkly's newer packages."""
+
+
+def check_context(context: Context) -> None:
+    """Raise `TypeError` where something that a metric is to be counted for is no context."""
+    if not isinstance(context, Context):
+        raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}")
+
+
+def as_written(text: str) -> str:
+    """Return a text with its tags as they are, for the `..._template` calls."""
+    return text
+
+
+def renderer(key: str, context: Context, variables: Mapping[str, object] | None) -> Render:
+    """Return a function that fills in a text's tags.
+
+    A text that is no valid template keeps its raw form, and one warning names the AI Config.
+
+    Args:
+        key: The AI Config's key, for the log.
+        context: The evaluation's context, reachable as `ldctx` and as `ldContext`.
+        variables: The caller's values by name; one that is called like the context is replaced, with a warning.
+
+    Raises:
+        TypeError: If the context is none.
+        ValueError: If a variable contains itself, or nests too deep to copy.
+    """
+    check_context(context)
+    try:
+        scope = {name: _json_value(value) for name, value in (variables or {}).items()}
+    except RecursionError:
+        raise ValueError(f"a variable for AI Config {key!r} contains itself, or nests too deep") from None
+    for name in scope.keys() & _CONTEXT_NAMES:
+        _log.warning("AI Config %r: the variable %r is reserved for the context; ignored", key, name)
+    scope |= dict.fromkeys(_CONTEXT_NAMES, _context_value(context))
+
+    def render(text: str) -> str:
+        if "{{" not in text:
+            return text
+        try:
+            return "".join(_filled(_parsed(mustache.tokenize(text)), (scope,)))
+        except (mustache.ChevronError, RecursionError):
+            _log.warning(
+                "AI Config %r: a text of it is no mustache template, or too deep, and is used as it is", key
+            )
+            return text
+
+    return render
+
+
+def _context_value(context: Context) -> dict[str, object]:
+    if context.multiple:
+        members = (context.get_individual_context(index) for index in range(context.individual_context_count))
+        return {
+            **{member.kind: _context_value(member) for member in members if member is not None},
+            "kind": "multi",
+            "key": context.fully_qualified_key,
+        }
+    value = {name: _json_value(context.get(name)) for name in context.custom_attributes}
+    value |= {"kind": context.kind, "key": context.key, "name": context.name}
+    if context.anonymous:
+        value["anonymous"] = True
+    return value
+
+
+class _Part(NamedTuple):
+    """A piece of a template.
+
+    Args:
+        tag: What it is, in langchain-core's words.
+        text: The text itself, or the path that the tag names.
+        inner: The parts of a section.
+    """
+
+    tag: str
+    text: str
+    inner: list[_Part]
+
+
+def _parsed(tokens: Iterator[tuple[str, str]]) -> list[_Part]:
+    """Return the parts up to the end of the section, or of the template."""
+    parts = []
+    for tag, text in tokens:
+        if tag == "end":
+            break
+        parts.append(_Part(tag, text, _parsed(tokens) if tag.endswith("section") else []))
+    return parts
+
+
+def _filled(parts: Iterable[_Part], scopes: tuple[object, ...]) -> Iterator[str]:
+    """Return the parts as text; the innermost scope is the last."""
+    for tag, text, inner in parts:
+        if tag == "literal":
+            yield text
+        elif tag == "variable":
+            yield html.escape(_shown(_found(text, scopes)), quote=False).replace('"', "&quot;")
+        elif tag == "no escape":
+            yield _shown(_found(text, scopes))
+        elif tag == "section":
+            for scope in _scopes_of(_found(text, scopes)):
+                yield from _filled(inner, (*scopes, scope))
+        elif tag == "inverted section" and not _scopes_of(_found(text, scopes)):
+            yield from _filled(inner, scopes)
+
+
+def _found(path: str, scopes: tuple[object, ...]) -> object:
+    """Return the value at a path, `None` where it leads nowhere; outer scopes have only its first name."""
+    if path == ".":
+        return scopes[-1]
+    first, *others = path.split(".")
+    value = next((members[first] for scope in reversed(scopes) if first in (members := _members(scope))), None)
+    for name in others:
+        value = _members(value).get(name)
+    return value
+
+
+def _members(value: object) -> Mapping[str, object]:
+    """Return what a path reaches in a value: the items of a list have their places for names."""
+    if isinstance(value, dict):
+        return value
+    return {str(place): item for place, item in enumerate(_items(value) or ())}
+
+
+def _items(value: object) -> list[object] | None:
+    if isinstance(value, _IterableText):
+        return value.items
+    return value if isinstance(value, list) else None
+
+
+def _scopes_of(value: object) -> list[object]:
+    """Return what a section is repeated for: each item of a list, or any other value, where it is something."""
+    items = _items(value)
+    if items is not None:
+        return items
+    return [value] if value else []
+
+
+def _shown(value: object) -> str:
+    is_empty = value is None or (isinstance(value, (list, dict)) and not value)
+    return "" if is_empty else str(value)
+
+
+class _IterableText(str):
+    """The text form of something that can be iterated over, which only happens where a template asks for items."""
+
+    source: Iterable[object]
+
+    @cached_property
+    def items(self) -> list[object]:
+        """What it iterates over."""
+        return [_json_value(item) for item in self.source]
+
+
+def _json_value(value: object) -> object:
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _json_value(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray)):
+        text = _IterableText(value)
+        text.source = value
+        return text
+    return str(value)

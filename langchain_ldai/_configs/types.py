@@ -1,0 +1,309 @@
+"""AI Configs: what LaunchDarkly serves for a key and a context, frozen; pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+
+from langchain_ldai._tracking.tracker import LdAiConfigTracker, Send
+from langchain_ldai._wire.tokens import RunIdentity, checked_run_id, decode, new_run_id
+from langchain_ldai.errors import InvalidResumptionTokenError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _read_only(self: object, *args: object, **kwargs: object) -> NoReturn:
+    raise TypeError("an AI Config is read-only; change a copy.deepcopy() of this value instead")
+
+
+class FrozenDict(dict[_K, _V]):
+    """A dict that raises `TypeError` on every write; `copy.deepcopy` and pickle give a plain dict."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __ior__ = _read_only
+    clear = pop = popitem = setdefault = update = _read_only
+
+    def __reduce__(self) -> tuple[type[dict[_K, _V]], tuple[dict[_K, _V]]]:
+        return dict, (dict(self),)
+
+
+class FrozenList(list[_V]):
+    """A list that raises `TypeError` on every write; `copy.deepcopy` and pickle give a plain list."""
+
+    __slots__ = ()
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _read_only
+    append = clear = extend = insert = pop = remove = reverse = sort = _read_only
+
+    def __reduce__(self) -> tuple[type[list[_V]], tuple[list[_V]]]:
+        return list, (list(self),)
+
+
+def freeze_object(value: object) -> FrozenDict[str, object]:
+    """Return a read-only copy of a JSON object, frozen at every depth; of anything else, an empty one.
+
+    What nests deeper than Python can go is something else.
+    """
+    try:
+        return _freeze_object(value) if isinstance(value, Mapping) else FrozenDict()
+    except RecursionError:
+        return FrozenDict()
+
+
+def _freeze_object(value: Mapping[object, object]) -> FrozenDict[str, object]:
+    return FrozenDict({str(key): _freeze(item) for key, item in value.items()})
+
+
+def _freeze(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _freeze_object(value)
+    if isinstance(value, (list, tuple)):
+        return FrozenList(_freeze(item) for item in value)
+    return value
+
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt.
+
+    Args:
+        role: Who speaks.
+        content: The text; of a message with blocks, that of its text blocks.
+        blocks: The text and images of which the message consists, as LaunchDarkly serves them, where it is not
+            one text; read-only at every depth. Where there are any, they are what a model is given.
+
+    Raises:
+        TypeError: If the content is no text, or a block no dictionary.
+    """
+
+    role: Role
+    content: str
+    blocks: tuple[Mapping[str, object], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, str):
+            raise TypeError(f"a Message's content is a str, not {type(self.content).__name__}")
+        for block in self.blocks:
+            if not isinstance(block, Mapping):
+                raise TypeError(f"a block of a Message is a dictionary, not {type(block).__name__}")
+        object.__setattr__(self, "blocks", tuple(map(freeze_object, self.blocks)))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Which model to call, and how.
+
+    Args:
+        name: Name of the model, "" when the AI Config names none.
+        parameters: The provider's parameters, such as `temperature`; read-only at every depth.
+        custom: Values of the team's own; read-only at every depth.
+        region: Where the model is served, as in `eu`; "" when the AI Config names no region.
+    """
+
+    name: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    custom: Mapping[str, object] = field(default_factory=dict)
+    region: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", freeze_object(self.parameters))
+        object.__setattr__(self, "custom", freeze_object(self.custom))
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """Who serves the model; the name is "" when the AI Config names none."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolConfig:
+    """A tool that an AI Config offers to the model.
+
+    Args:
+        name: Name of the tool.
+        description: What it is for.
+        type: Kind of tool, such as "function".
+        parameters: JSON schema of its arguments; read-only at every depth.
+        custom_parameters: Values of the team's own; read-only at every depth.
+    """
+
+    name: str
+    description: str | None = None
+    type: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    custom_parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", freeze_object(self.parameters))
+        object.__setattr__(self, "custom_parameters", freeze_object(self.custom_parameters))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAttachment:
+    """A judge that is to score runs of an AI Config.
+
+    Args:
+        key: Key of the judge's AI Config.
+        sampling_rate: Share of runs to score, 0.0 to 1.0.
+    """
+
+    key: str
+    sampling_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerParts:
+    """What an AI Config's trackers have in common beside what the AI Config shows.
+
+    Args:
+        send: Where their events go.
+        model: What the events say of the model.
+        graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
+    """
+
+    send: Send
+    model: Mapping[str, object]
+    graph_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiConfig:
+    """What every AI Config has; made by a client, read-only at every depth.
+
+    Args:
+        key: Key of the AI Config.
+        enabled: Whether LaunchDarkly wants it used; trackers work either way.
+        variation_key: Key of the variation served, "" when unknown.
+        version: Version of the variation.
+        model: Which model to call.
+        provider: Who serves the model.
+        tools: Tools by key.
+        judges: Judges that are to score runs.
+        output_format: JSON schema that the answer is to follow, `None` when there is none.
+        skills: Key and version of each skill that the AI Config names.
+        raw: The whole variation as LaunchDarkly serves it, its templates not filled in; empty where the default is
+            used.
+    """
+
+    key: str
+    enabled: bool
+    variation_key: str
+    version: int
+    model: ModelConfig
+    provider: ProviderConfig
+    tools: Mapping[str, ToolConfig]
+    judges: tuple[JudgeAttachment, ...]
+    output_format: Mapping[str, object] | None
+    skills: tuple[tuple[str, int], ...]
+    raw: Mapping[str, object] = field(repr=False)
+    _parts: TrackerParts = field(repr=False, compare=False)
+
+    def create_tracker(self, *, run_id: str | None = None) -> LdAiConfigTracker:
+        """Return the tracker of a new run; also when the config is disabled.
+
+        Args:
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. One that some
+                ledger could not hold (of more than 256 characters, with NUL or half a surrogate pair) is replaced
+                by a UUID, always the same for the same id.
+
+        Raises:
+            TypeError: If the id is not a string.
+            ValueError: If the id is empty.
+        """
+        parts = self._parts
+        known = new_run_id() if run_id is None else checked_run_id(run_id)
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, parts.graph_key)
+        return LdAiConfigTracker(identity, parts.send, parts.model)
+
+    def resume_tracker(self, token: str) -> LdAiConfigTracker:
+        """Return a tracker that adds to a run of this AI Config, in this config's context.
+
+        Args:
+            token: The run's resumption token. It is not signed: take it only from whom you trust.
+
+        Raises:
+            TypeError: If the token is not a string.
+            InvalidResumptionTokenError: If it cannot be read, or names another AI Config.
+        """
+        identity = decode(token)
+        if identity.config_key != self.key:
+            raise InvalidResumptionTokenError(
+                f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
+            )
+        return LdAiConfigTracker(identity, self._parts.send)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiCompletionConfig(LdAiConfig):
+    """An AI Config of messages; see `LdAiConfig`."""
+
+    messages: tuple[Message, ...]
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the messages as LangChain's, ready for a model or a prompt template."""
+        return _to_langchain(self.messages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiAgentConfig(LdAiConfig):
+    """An AI Config of an agent; see `LdAiConfig`.
+
+    Args:
+        instructions: What the agent is told, `None` where it has no instructions.
+        messages: What follows the instructions; no system message is among them.
+    """
+
+    instructions: str | None
+    messages: tuple[Message, ...]
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the instructions, where there are any, as a system message, and the messages after it."""
+        first = [Message("system", self.instructions)] if self.instructions else []
+        return _to_langchain([*first, *self.messages])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdAiJudgeConfig(LdAiConfig):
+    """An AI Config of a judge: its messages and the metric that takes its score; see `LdAiConfig`."""
+
+    messages: tuple[Message, ...]
+    evaluation_metric_key: str | None
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the messages as LangChain's, ready for a model or a prompt template."""
+        return _to_langchain(self.messages)
+
+
+def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage  # late, as it takes a while
+
+    classes = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    return [
+        classes[message.role](content=[_standard_block(block) for block in message.blocks] or message.content)
+        for message in messages
+    ]
+
+
+def _standard_block(block: Mapping[str, object]) -> dict[str, object]:
+    """Return a block in the form that LangChain's messages have for it; one that is not known stays as it is."""
+    plain = copy.deepcopy(dict(block))
+    match plain:
+        case {"type": "image", "source": {"type": "base64", "data": str(data), **about}}:
+            image = {"base64": data}
+        case {"type": "image", "source": {"type": "url", "url": str(url), **about}}:
+            image = {"url": url}
+        case _:
+            return plain
+    del plain["source"]
+    mime_type = about.get("media_type")
+    return {**plain, **image, **({"mime_type": mime_type} if isinstance(mime_type, str) else {})}

@@ -1,0 +1,124 @@
+"""The way of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from langchain_ldai._runs.reading import Outcome
+
+
+class Handoff(NamedTuple):
+    """One node's handing over to another, and whether the other then did its part."""
+
+    source: str
+    target: str
+    success: bool
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A node's visit.
+
+    Args:
+        number: Its place among the visits.
+        node: The node's key.
+        step: LangGraph's step.
+        sources: The visits that handed over to it.
+        outcome: How it ended, `None` until it has.
+        taken: By the nodes that it handed over to, the first step in which it did.
+    """
+
+    number: int
+    node: str
+    step: int
+    sources: list[_Visit]
+    outcome: Outcome | None = None
+    taken: dict[str, int] = field(default_factory=dict)
+
+
+class Journey:
+    """What a run did in an agent graph.
+
+    A node is handed over to by those with an edge to it that were the last such to have ended in an earlier
+    step of LangGraph's, and have not handed over to it in a step between. Another attempt of the same task is
+    the same visit, with the last attempt's outcome.
+
+    Args:
+        edges: The graph's edges, each from a node's key to another's.
+        record: Takes the journey once it is over.
+    """
+
+    __slots__ = ("_ended", "_record", "_targets", "_visits")
+
+    def __init__(self, edges: Collection[tuple[str, str]], record: Callable[[Journey], None]) -> None:
+        self._record = record
+        self._targets: dict[str, list[str]] = {}
+        for source, target in edges:
+            self._targets.setdefault(source, []).append(target)
+        self._visits: dict[tuple[str, str], _Visit] = {}
+        self._ended: dict[str, list[_Visit]] = {}
+
+    def visit_started(self, node: str, task: str, step: int) -> None:
+        """Note that a node started, in this step and for this task of LangGraph's ("" where unknown)."""
+        if (node, task) not in self._visits:
+            visit = _Visit(len(self._visits), node, step, self._sources(node, step))
+            self._visits[node, task] = visit
+
+    def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
+        """Note how a visit ended."""
+        visit = self._visits[node, task]
+        if visit.outcome is None:
+            for target in self._targets.get(node, ()):
+                self._ended.setdefault(target, []).append(visit)
+        visit.outcome = outcome
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The nodes that were visited, in the order of their starts."""
+        return tuple(visit.node for visit in self._visits.values())
+
+    @property
+    def handoffs(self) -> tuple[Handoff, ...]:
+        """The handoffs to nodes that succeeded or failed, in the order of their starts."""
+        recorded = {Outcome.SUCCESS: True, Outcome.ERROR: False}
+        return tuple(
+            Handoff(source.node, visit.node, recorded[visit.outcome])
+            for visit in self._visits.values()
+            if visit.outcome in recorded
+            for source in visit.sources
+        )
+
+    def hands_over(self, node: str, result: object) -> bool:
+        """Whether a tool of a node that gave this result handed over to another node of the graph."""
+        return any(target != node and self._has_node(target) for target in _destinations(result))
+
+    def record(self) -> None:
+        """Hand the journey on to be recorded."""
+        self._record(self)
+
+    def _has_node(self, name: object) -> bool:
+        return any(name == source or name in targets for source, targets in self._targets.items())
+
+    def _sources(self, node: str, step: int) -> list[_Visit]:
+        """Return the visits that hand over to a node in this step, and forget those that did in an earlier one."""
+        left = [visit for visit in self._ended.get(node, ()) if visit.taken.get(node, step) >= step]
+        self._ended[node] = left
+        last = max((visit.step for visit in left if visit.step < step), default=None)
+        latest = sorted((visit for visit in left if visit.step == last), key=lambda visit: visit.number)
+        sources = list({visit.node: visit for visit in latest}.values())
+        for visit in sources:
+            visit.taken.setdefault(node, step)
+        return sources
+
+
+def _destinations(result: object) -> Iterator[object]:
+    """Give the names of the nodes that the LangGraph commands in a tool's result go to."""
+    types = sys.modules.get("langgraph.types")  # not loaded, there is no command
+    for command in result if isinstance(result, (list, tuple)) else (result,):
+        if types is not None and isinstance(command, types.Command):
+            goto = command.goto
+            for target in (goto,) if isinstance(goto, (str, types.Send)) else goto:
+                yield target.node if isinstance(target, types.Send) else target

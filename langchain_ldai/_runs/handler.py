@@ -1,0 +1,392 @@
+"""`LdAiHandler`: LangChain's callbacks in, changes to runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from langchain_ldai._base.guard import Boundary
+from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._runs.reading import carries_content, event_carries_content
+from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
+from langchain_ldai._runs.steps import key_of
+from langchain_ldai._runs.totals import Account, DurationMode, RunReport, Sealer
+from langchain_ldai._runs.tracker_factory import Openings, RunIds
+from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker, check_sources
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+    from langchain_core.runnables import RunnableConfig
+    from tenacity import RetryCallState
+
+_MODEL_TYPE: Final = "ls_model_type"
+_MODEL_RUNS: Final = (None, "llm")
+"""The types of runs that may be of a model, if their metadata names its type; that of a chain is not told."""
+
+_Id = object
+_Tags = list[str] | None
+_Metadata = dict[str, Any] | None
+
+
+class LdAiHandler(BaseCallbackHandler):
+    """Reports each run of a chain to LaunchDarkly: pass it in `callbacks=[...]` to any runnable.
+
+    One handler serves any number of runs at once, from any threads and event loops. It runs inline, stores
+    no inputs or outputs, never raises into the chain, and writes the `ldai_*` keys into the metadata of
+    the run's start events. A `copy` of it is the handler itself.
+
+    Args:
+        config: The AI Config that the runs are counted for, ours or the official package's; or a function
+            from the metadata of a run's root to one (`None`: leave that run alone), so that one handler
+            serves many users. `None` where only `nodes` are tracked.
+        nodes: AI Configs, or functions, of LangGraph nodes by name: what happens in such a node is counted
+            for its AI Config and not for `config`.
+        on_run_end: Called with the report of each run that ends, on the thread that ended it.
+        duration: What the duration measures: "model", the time with a model call in flight, or "run", the
+            time from the root's start to its end.
+        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`; a named
+            node opens a run of its own in each part.
+        run_ids: Where a run's `runId` comes from: "new" for a new one, "root" for the id of the run's root in
+            LangChain, or a function from the metadata of the root, or node, to an id (`None`: a new one). A
+            server that repeats a run, in whichever process, then repeats its id.
+        sealer: A `TokenSealer`: the tokens that are handed out, in the metadata and in reports, are sealed, for
+            those whom one does not trust, and `resume` takes a sealed one. The metadata then has no keys. Trackers
+            inside the process keep the plain token.
+        max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
+        run_timeout: Seconds without a start or an end in it after which a run is closed as abandoned.
+
+    Raises:
+        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
+            another type.
+        ValueError: If an option has a value it cannot have.
+    """
+
+    run_inline = True
+
+    def __init__(
+        self,
+        config: ConfigSource | None,
+        *,
+        nodes: Mapping[str, ConfigSource] | None = None,
+        on_run_end: Callable[[RunReport], object] | None = None,
+        duration: DurationMode = "model",
+        resume: bool = False,
+        run_ids: RunIds = "new",
+        sealer: Sealer | None = None,
+        max_open_runs: int = 10_000,
+        run_timeout: float = 3600.0,
+    ) -> None:
+        needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
+        self._boundary = Boundary(self._run_id_of)
+        check_sources(config, {} if nodes is None else nodes, needed_for, self._boundary)
+        check_function("on_run_end", on_run_end, "the report of the run")
+        check_count("max_open_runs", max_open_runs)
+        check_seconds("run_timeout", run_timeout)
+        self._openings = Openings(self._boundary, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        self._recorder = RunRecorder(
+            config,
+            dict(nodes or {}),
+            on_run_end,
+            self._boundary,
+            self._openings,
+            max_open_runs=max_open_runs,
+            run_timeout=run_timeout,
+        )
+        self._table = self._recorder.table
+        self._start = self._recorder.start
+        self._end = self._table.end
+        self._end_chain = self._recorder.end_chain  # of a decision model, which awaits a first token to its end
+        self._awaiting = self._table.awaiting
+
+    @contextmanager
+    def collect_runs(self) -> Generator[list[RunReport]]:
+        """Give a list that takes the reports of this handler's runs that start in the context.
+
+        Runs that end after the block are added when they end; nested blocks each get every run.
+        """
+        collector = Collector(self._recorder)
+        token = collectors.set((*collectors.get(), collector))
+        try:
+            yield collector.reports
+        finally:
+            collector.is_open = False
+            with suppress(ValueError):  # a generator may be closed in another context than it was begun in
+                collectors.reset(token)
+
+    @staticmethod
+    def current_config(runnable_config: RunnableConfig) -> Any:  # noqa: ANN401  of whatever make it was given
+        """Return the AI Config that the run, or named node, in progress is counted for; `None` outside one.
+
+        It was evaluated once for the run: what builds its prompt and its model from it serves what is counted.
+
+        Args:
+            runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
+                `langgraph.config.get_config()`, as in middleware.
+
+        Returns:
+            The very object that the handler was given, or that its function returned, also where that is one of
+            the official package. In a run of an agent graph there is one only in the agents' nodes: the agent's.
+
+        Raises:
+            TypeError: If it is no such config.
+        """
+        account = _current_account(runnable_config)
+        return None if account is None else account.config
+
+    @staticmethod
+    def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
+        """Return the tracker of the run, or named node, in progress; `None` outside one.
+
+        Args:
+            runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
+                `langgraph.config.get_config()`, as in middleware.
+
+        Returns:
+            The tracker to record on; with an AI Config of the official package, that package's. In a run of an
+            agent graph there is one only in the agents' nodes.
+
+        Raises:
+            TypeError: If it is no such config.
+        """
+        account = _current_account(runnable_config)
+        if account is None:
+            return None
+        return cast(LdAiConfigTracker, getattr(account.tracker, "original", account.tracker))
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Close the runs that have ended but wait for a model call, and those silent for `run_timeout`.
+
+        Streams that the program dropped are collected first, so that they end. No run that is at work is closed.
+
+        Args:
+            timeout: Seconds that this takes at most: to end such streams, and to wait for claims on their way to a
+                ledger.
+
+        Returns:
+            Whether nothing is left to do.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        is_collected = self._table.flush(timeout)
+        return self._wait_for_claims(deadline) and is_collected
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Do what `flush` does, then close every run that is still open as abandoned: for the end of a process.
+
+        What is known of those runs is sent; what they do later is ignored. The handler may be used after it as
+        before: runs that start then are reported.
+
+        Args:
+            timeout: As for `flush`.
+
+        Returns:
+            Whether nothing is left to do.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        self._table.close(timeout)
+        return self._wait_for_claims(deadline)
+
+    def _wait_for_claims(self, deadline: float | None) -> bool:
+        return self._openings.wait_for_claims(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    @property
+    def open_runs(self) -> int:
+        """How many runs the handler holds: those open, and of those that ended which may get more."""
+        return len(self._table)
+
+    def _account_at(self, lc_run_id: object) -> Account | None:
+        """Return the account of the run, or named node, that a step of LangChain's is in; `None` after its end."""
+        scope = self._table.scope_of(key_of(lc_run_id))
+        return scope.account if scope is not None and scope.run.ended_at is None else None
+
+    def _run_id_of(self, lc_run_id: object) -> str | None:
+        """Return LaunchDarkly's id of the run that a step is in, for the log; `None` where there is none."""
+        try:
+            account = self._account_at(lc_run_id)
+        except TypeError:  # what is no id has no run
+            return None
+        return account.ids.run_id if account is not None else None
+
+    # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
+
+    def on_chain_start(
+        self,
+        serialized: object,
+        inputs: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        name: str | None = None,
+        run_type: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a run, or note a step of one, which may be a decision model's call."""
+        if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
+            decision = self._recorder.start_decision
+            self._boundary.event(run_id, decision, run_type, run_id, parent_run_id, metadata, tags)
+        else:
+            start = self._recorder.start_stream if "defers_inputs" in kwargs else self._start
+            self._boundary.start(start, run_id, parent_run_id, metadata, tags)
+
+    def on_retriever_start(
+        self,
+        serialized: object,
+        query: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open a run, or note a step of one."""
+        self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
+
+    def on_chat_model_start(
+        self,
+        serialized: object,
+        messages: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a model call."""
+        self._boundary.start(self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+
+    def on_llm_start(
+        self,
+        serialized: object,
+        prompts: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a model call."""
+        self._boundary.start(self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+
+    def on_tool_start(
+        self,
+        serialized: Mapping[str, object] | None,
+        input_str: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
+        metadata: _Metadata = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a tool call."""
+        self._boundary.event(
+            run_id, self._recorder.start_tool, (serialized, name), run_id, parent_run_id, metadata, tags
+        )
+
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: _Tags = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
+        if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
+            self._boundary.event(run_id, self._recorder.chunk, run_id, step, carries_content, token, chunk)
+
+    def on_stream_event(
+        self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
+        """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
+        if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
+            self._boundary.event(run_id, self._recorder.chunk, run_id, step, event_carries_content, event)
+
+    def on_llm_end(
+        self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
+        """Note the end of a model call and what it used."""
+        self._boundary.end(self._recorder.end_model, run_id, None, response)
+
+    def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """Note the failure of a model call and what it had used by then (fact 93)."""
+        self._boundary.end(self._recorder.end_model, run_id, error, kwargs.get("response"))
+
+    def on_chain_end(
+        self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
+        """End a step, and with the root its run."""
+        if self._awaiting:
+            self._boundary.end(self._end_chain, run_id, None, outputs)
+        else:
+            self._boundary.end(self._end, run_id, None, None)
+
+    def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step, and with the root its run."""
+        if self._awaiting:
+            self._boundary.end(self._end_chain, run_id, error, None)
+        else:
+            self._boundary.end(self._end, run_id, error, None)
+
+    on_retriever_error = on_chain_error
+
+    def on_tool_end(
+        self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
+        """End a tool."""
+        self._boundary.end(self._recorder.end_tool, run_id, None, output)
+
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a tool."""
+        self._boundary.end(self._recorder.end_tool, run_id, error, None)
+
+    def on_retriever_end(
+        self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
+        """End a step."""
+        self._boundary.end(self._end, run_id, None, None)
+
+    def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
+        """Count a repeated attempt within a model call (fact 47)."""
+        self._boundary.event(run_id, self._table.retried, run_id)
+
+    def __copy__(self) -> LdAiHandler:
+        return self
+
+    def __deepcopy__(self, memo: object) -> LdAiHandler:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "LdAiHandler holds the open runs of its process and cannot be pickled; "
+            "make one in the process that runs the chain and pass it in callbacks=[...]"
+        )
+
+
+def _current_account(runnable_config: RunnableConfig) -> Account | None:
+    """Return the account that a runnable's config leads to, of the first handler that counts its run."""
+    if not isinstance(runnable_config, Mapping):
+        raise TypeError(
+            f"not {type(runnable_config).__name__}: pass the config that the node or tool was called with, "
+            "or langgraph.config.get_config()"
+        )
+    manager = runnable_config.get("callbacks")
+    parent = getattr(manager, "parent_run_id", None)
+    for handler in getattr(manager, "handlers", ()) if parent is not None else ():
+        account_at = getattr(handler, "_account_at", None)
+        account: Account | None = account_at(parent) if account_at is not None else None
+        if account is not None:
+            return None if isinstance(account.tracker, GraphRunTracker) else account
+    return None

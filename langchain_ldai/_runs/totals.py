@@ -1,0 +1,349 @@
+"""What became of one run, for whoever asks; plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final, Literal, Protocol
+
+from langchain_ldai._base.guard import Delivery, Ids, Notices
+from langchain_ldai._base.options import check_instance
+from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.reading import Outcome, worst
+from langchain_ldai._runs.steps import Scope
+from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
+from langchain_ldai._wire.tokens import RunIdentity
+from langchain_ldai.ledgers._claims import Claims
+
+
+class Stopwatch:
+    """The union of intervals, each known by its start and, later, its end; all times in seconds.
+
+    After `cut`, what still goes on counts up to the cut, and further only once it ends.
+    """
+
+    __slots__ = ("_cut_at", "_late", "_running", "_since", "_total")
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._since = 0.0
+        self._total = 0.0
+        self._cut_at: float | None = None
+        self._late: list[tuple[float, float]] = []
+
+    def start(self, now: float) -> None:
+        """Begin an interval."""
+        if self._running == 0:
+            self._since = now
+        self._running += 1
+
+    def stop(self, started: float, now: float) -> None:
+        """End the interval that began at `started`."""
+        self._running -= 1
+        if self._cut_at is not None:
+            self._late.append((max(started, self._cut_at), now))
+        elif self._running == 0:
+            self._total += now - self._since
+
+    def cut(self, now: float) -> None:
+        """Count what still goes on up to now."""
+        if self._running and self._cut_at is None:
+            self._total += now - self._since
+        self._cut_at = now
+
+    def elapsed(self) -> float:
+        """Return the length of the union of all intervals, after a cut."""
+        if not self._late:
+            return self._total
+        total, reached = self._total, float("-inf")
+        for start, end in sorted(self._late):
+            total += max(0.0, end - max(start, reached))
+            reached = max(reached, end)
+        return total
+
+
+DurationMode = Literal["model", "run"]
+
+RUN_ID_KEY: Final = "ldai_run_id"
+CONFIG_KEY_KEY: Final = "ldai_config_key"
+VARIATION_KEY_KEY: Final = "ldai_variation_key"
+RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
+"""The metadata key under which a run's token is found, and, with `resume=True`, given."""
+
+_RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
+"""The outcomes that are recorded, and whether as a success."""
+
+
+class Sealer(Protocol):
+    """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
+
+    def seal(self, token: str) -> str: ...
+    def unseal(self, sealed: str) -> str: ...
+
+
+def check_sealer(sealer: object) -> None:
+    """Raise `TypeError` where something that is to seal tokens cannot."""
+    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
+
+
+class RunTracker(Protocol):
+    """What a run needs of its tracker."""
+
+    @property
+    def claims(self) -> Claims | None: ...
+    @property
+    def notices(self) -> Notices | None: ...
+    @property
+    def identity(self) -> RunIdentity: ...
+    @property
+    def resumption_token(self) -> str: ...
+    @property
+    def summary(self) -> MetricSummary: ...
+    def track_tool_call(self, key: str) -> None: ...
+    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]: ...
+
+
+@dataclass(slots=True)
+class Due:
+    """What has become final and is to be recorded, outside the lock.
+
+    Args:
+        tracker: Takes it.
+        ids: What the run is found by in the log.
+        values: Metrics by slot.
+        tool_calls: The keys of the tools that were called.
+        journey: The way through an agent graph.
+    """
+
+    tracker: RunTracker
+    ids: Ids
+    values: dict[Slot, Value]
+    tool_calls: Sequence[str] = ()
+    journey: Journey | None = None
+
+    def deliveries(self) -> list[Delivery]:
+        """Return a call for each metric, so that one that fails keeps no other back."""
+        tracker = self.tracker
+        found = tracker.take_missing(self.values) if self.values else []
+        found += [(tracker.track_tool_call, (key,)) for key in self.tool_calls]
+        if self.journey is not None:
+            found.append((self.journey.record, ()))
+        return found
+
+
+class Account:
+    """The figures of one AI Config in one run: of the run itself, or of one of its named nodes.
+
+    Args:
+        config: The AI Config that the figures are counted for, as it was given.
+        tracker: Takes the metrics.
+        lc_run_id: LangChain's id of the run's root.
+        duration: What is timed: the model calls, or the visits (of the root, or of the node).
+        served_model: Name of the model that the AI Config serves, "" when it names none.
+        sealed: The sealed token, "" where the plain one is handed out.
+        tool_keys: LaunchDarkly's keys of the tools that the AI Config serves, by the tools' names.
+
+    Attributes:
+        ids: What the run is found by in the log.
+        token: The resumption token that is handed out.
+        marks: What the start events of the run, or of the node, carry in their metadata.
+        models: The models that were called, by name.
+        tools: The keys of the tools that were called before the first model call.
+        times_visits: Whether the visits are timed, and not the model calls.
+        visits: The visit that started last, and those beside it.
+        watch: What times them.
+    """
+
+    __slots__ = (
+        "_first_token_known",
+        "_tokens",
+        "config",
+        "failed_model_calls",
+        "ids",
+        "marks",
+        "model_calls",
+        "models",
+        "outcome",
+        "retries",
+        "served_model",
+        "times_visits",
+        "token",
+        "tool_keys",
+        "tools",
+        "tracker",
+        "visits",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        config: object,
+        tracker: RunTracker,
+        lc_run_id: object,
+        duration: DurationMode,
+        served_model: str = "",
+        sealed: str = "",
+        tool_keys: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.config = config
+        self.tracker = tracker
+        self.served_model = served_model
+        self.tool_keys = tool_keys
+        identity = tracker.identity
+        self.ids = Ids(lc_run_id, identity.run_id)
+        self.token = sealed or tracker.resumption_token
+        self.marks = {RESUMPTION_TOKEN_KEY: self.token, RUN_ID_KEY: identity.run_id}
+        if not sealed:
+            self.marks[CONFIG_KEY_KEY] = identity.config_key
+            if identity.variation_key:
+                self.marks[VARIATION_KEY_KEY] = identity.variation_key
+        self.models: dict[str, None] = {}
+        self.outcome: Outcome | None = None
+        self.model_calls = 0
+        self.failed_model_calls = 0
+        self.retries = 0
+        self.times_visits = duration == "run"
+        self.visits: list[Scope] = []
+        self.watch = Stopwatch()
+        self.tools: list[str] = []
+        self._first_token_known = False
+        self._tokens: TokenUsage | None = None
+
+    def visit_started(self, visit: Scope, now: float) -> None:
+        """Note a visit of the node, or the start of the run."""
+        self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
+        self.visits.append(visit)
+        if self.times_visits:
+            self.watch.start(now)
+
+    def visit_ended(self, started: float, now: float) -> None:
+        """Note the end of a visit."""
+        if self.times_visits:
+            self.watch.stop(started, now)
+
+    def settle(self, outcome: Outcome | None) -> None:
+        """Note the outcome for good: the worst of the last visits, or that of the run where there was none."""
+        if self.outcome is None:
+            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
+
+    def model_started(self, now: float) -> None:
+        """Note a model call."""
+        self.model_calls += 1
+        if not self.times_visits:
+            self.watch.start(now)
+
+    def model_ended(self, started: float, now: float, usage: TokenUsage | None, *, failed: bool) -> None:
+        """Note the end of a model call and what it used."""
+        self.failed_model_calls += failed
+        if not self.times_visits:
+            self.watch.stop(started, now)
+        if usage is not None:
+            self._tokens = usage if self._tokens is None else self._tokens + usage
+
+    def first_token(self, started: float, now: float) -> Due | None:
+        """Note a model call's first chunk with content; only the first call's counts."""
+        if self._first_token_known:
+            return None
+        self._first_token_known = True
+        return Due(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})
+
+    def success_due(self) -> Due | None:
+        """Return the outcome, where it is one that is recorded."""
+        success = _RECORDED.get(self.outcome)
+        if success is None or not self.model_calls:
+            return None
+        return Due(self.tracker, self.ids, {"success": success})
+
+    def final_due(self) -> Due | None:
+        """Return everything that is final once the run is closed; nothing without a model call."""
+        if not self.model_calls:
+            return None
+        values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
+        if self._tokens is not None:
+            values["tokens"] = self._tokens
+        success = _RECORDED.get(self.outcome)
+        if success is not None:
+            values["success"] = success
+        return Due(self.tracker, self.ids, values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What became of one run.
+
+    Args:
+        run_id: LaunchDarkly's id of the run; "" as `config_key` is, where only named nodes are tracked.
+        root_run_id: LangChain's id of the run's root, a `UUID` or what the caller gave as one.
+        outcome: How the run ended.
+        resumption_token: The text with which another process can add to the run; sealed, where the handler has a
+            sealer, and so is that of `summary`.
+        summary: What was recorded, or with a ledger what was handed to it: a claim may be refused later.
+        config_key: Key of the AI Config.
+        model_calls: Model calls that were started.
+        failed_model_calls: Those that raised, also where a retry or fallback recovered.
+        retries: Repeated attempts that were seen: of `with_retry`, LangGraph's retry policies and tenacity; not
+            those of middleware, which look like further calls.
+        models: The models that were called, by name, where they say it.
+        nodes: The reports of the named LangGraph nodes, by node name.
+        path: The nodes of an agent graph that were visited, in order.
+    """
+
+    run_id: str
+    root_run_id: object
+    outcome: Outcome
+    resumption_token: str = field(repr=False)
+    summary: MetricSummary
+    config_key: str
+    model_calls: int
+    failed_model_calls: int
+    retries: int
+    models: tuple[str, ...] = ()
+    nodes: Mapping[str, RunReport] = field(default_factory=dict)
+    path: tuple[str, ...] = ()
+
+
+def report_of(
+    account: Account | None,
+    root_run_id: object,
+    outcome: Outcome,
+    nodes: Mapping[str, RunReport] | None = None,
+    path: tuple[str, ...] = (),
+) -> RunReport:
+    """Return the report of a run, or of one of its nodes, from its account.
+
+    Args:
+        account: The figures; `None` for a run that is tracked by its nodes alone.
+        root_run_id: LangChain's id of the run's root.
+        outcome: The run's outcome, for an account that has none of its own.
+        nodes: The reports of its named nodes.
+        path: Its way through an agent graph.
+    """
+    if account is None:
+        return RunReport(
+            run_id="",
+            root_run_id=root_run_id,
+            outcome=outcome,
+            resumption_token="",
+            summary=MetricSummary(resumption_token=""),
+            config_key="",
+            model_calls=0,
+            failed_model_calls=0,
+            retries=0,
+            nodes=nodes or {},
+        )
+    identity = account.tracker.identity
+    return RunReport(
+        run_id=identity.run_id,
+        root_run_id=root_run_id,
+        outcome=account.outcome or outcome,
+        resumption_token=account.token,
+        summary=replace(account.tracker.summary, resumption_token=account.token),
+        config_key=identity.config_key,
+        model_calls=account.model_calls,
+        failed_model_calls=account.failed_model_calls,
+        retries=account.retries,
+        models=tuple(account.models),
+        nodes=nodes or {},
+        path=path,
+    )

@@ -1,0 +1,247 @@
+"""How the account of a run, or of a named node, is opened: for a new run, or for the next part of one."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from reprlib import repr as short_repr
+from types import MappingProxyType
+from typing import Any, Final, Literal, cast
+from weakref import WeakValueDictionary
+
+from langchain_ldai._base.guard import Boundary, Ids
+from langchain_ldai._base.options import check_function
+from langchain_ldai._runs.totals import (
+    RESUMPTION_TOKEN_KEY,
+    RUN_ID_KEY,
+    Account,
+    DurationMode,
+    RunTracker,
+    Sealer,
+    check_sealer,
+)
+from langchain_ldai._runs.trackers import (
+    NO_TRACKER,
+    AiConfig,
+    Choose,
+    GraphRunTracker,
+    ResumableAiConfig,
+    described,
+    in_our_form,
+    served_model,
+    tool_keys,
+)
+from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
+from langchain_ldai.errors import WrongResultError
+from langchain_ldai.ledgers._claims import Claims, wait_for_all
+
+_log = logging.getLogger(__name__)
+
+RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
+"""Where the id of a run comes from: a new one, LangChain's id of the root, or a function from its metadata."""
+
+_RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
+_NOT_CONTINUED: Final = "a run is not continued, a new one opens"
+_PLAIN_FOR_SEALED: Final = (
+    "the token given is a plain one; the handler has a sealer: give the token that it sealed"
+)
+
+
+class Openings:
+    """Opens the accounts of one handler's runs.
+
+    Args:
+        boundary: Catches what the caller's own functions and objects raise.
+        duration: What the duration measures.
+        resume: Whether a token that the caller gave continues its run.
+        run_ids: Where the id of a run comes from.
+        sealer: Seals the token that is handed out, and unseals the caller's.
+
+    Raises:
+        TypeError: If an option is of another type.
+        ValueError: If an option has a value it cannot have.
+    """
+
+    def __init__(
+        self,
+        boundary: Boundary,
+        *,
+        duration: DurationMode,
+        resume: bool,
+        run_ids: RunIds,
+        sealer: Sealer | None,
+    ) -> None:
+        if duration not in ("model", "run"):
+            raise ValueError(f'duration is "model" or "run", not {duration!r}')
+        if run_ids not in ("new", "root") and not callable(run_ids):
+            raise ValueError(f'run_ids is "new", "root" or a function from metadata to an id, not {run_ids!r}')
+        if callable(run_ids):
+            check_function("run_ids", run_ids, "the metadata of the run")
+        if not isinstance(resume, bool):
+            raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
+        if sealer is not None:
+            check_sealer(sealer)
+        self._boundary = boundary
+        self._duration = duration
+        self._resume = resume
+        self._run_ids = run_ids
+        self._sealer = sealer
+        self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
+
+    def open(
+        self, choose: Choose, metadata: Mapping[str, object] | None, lc_run_id: object, node: str = ""
+    ) -> Account | None:
+        """Return a new account of an AI Config; `None` where there is none, or where that failed.
+
+        Args:
+            choose: Chooses the AI Config whose metrics the account takes.
+            metadata: The metadata of the step that opens it.
+            lc_run_id: LangChain's id of the run's root.
+            node: Name of the node whose account it is, "" for the run's own.
+        """
+        call, ids = self._boundary.call, Ids(lc_run_id)
+        given_for, lost = (
+            (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
+        )
+        config = call(f"The function given for {given_for} failed, {lost} is not counted", ids, choose, metadata)
+        if config is None:
+            return None
+        tracker = call(NO_TRACKER, ids, self._tracker, config, metadata or {}, lc_run_id, node)
+        if tracker is None:
+            return None
+        if tracker.claims is not None:
+            self._claims[id(tracker.claims)] = tracker.claims
+        sealed = ""
+        if self._sealer is not None:
+            sealed = (
+                call(f"sealer.seal() failed, {lost} is not counted", ids, _sealed, self._sealer, tracker) or ""
+            )
+            if not sealed:
+                return None
+        self._tell_of_disabled(config, tracker)
+        duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
+        return Account(config, tracker, lc_run_id, duration, served_model(config), sealed, tool_keys(config))
+
+    def wait_for_claims(self, timeout: float | None) -> bool:
+        """Wait until what was recorded is claimed in its ledger, where it has one, and sent.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether nothing is left.
+        """
+        return wait_for_all(list(self._claims.values()), timeout)
+
+    def _tell_of_disabled(self, config: AiConfig, tracker: RunTracker) -> None:
+        """Say once for each AI Config that a run is counted for it although LaunchDarkly wants it unused."""
+        if getattr(config, "enabled", True) is not False:
+            return
+        what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
+        key = tracker.identity.config_key
+        notices = tracker.notices or self._boundary.notices
+        notices.once(
+            _log,
+            logging.WARNING,
+            ("disabled", key),
+            "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs",
+            what,
+            key,
+        )
+
+    def _tracker(
+        self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
+    ) -> RunTracker:
+        """Return the tracker of a new run, or of the run that the metadata, or the root's id, names."""
+        token = None if node else _callers_token(metadata)
+        if token is not None and not self._resume:
+            self._tell_of_unused_token(config)
+        if self._run_ids == "new" and not self._resume:
+            return in_our_form(config.create_tracker())
+        known = None
+        if callable(self._run_ids):
+            given = self._boundary.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
+            known = self._held(given) if given else None
+        root = self._held(str(lc_run_id))
+        run_id = known or (root if self._run_ids == "root" else None)
+        tracker = None
+        if token is not None and self._resume and isinstance(config, ResumableAiConfig):
+            tracker = self._boundary.call(
+                "A" + _NOT_CONTINUED[1:], Ids(lc_run_id), self._continued, config, token, known or root
+            )
+        return tracker or _new(config, run_id, node)
+
+    def _held(self, run_id: str) -> str:
+        """Return an id as it is where every ledger can hold it, else a UUID that follows from it."""
+        fault = run_id_fault(run_id)
+        if not fault:
+            return run_id
+        self._boundary.notices.once(
+            _log,
+            logging.WARNING,
+            "run id",
+            "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a "
+            "UUID that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters",
+            fault,
+            MAX_RUN_ID_LENGTH,
+        )
+        return uuid_of(run_id)
+
+    def _tell_of_unused_token(self, config: AiConfig) -> None:
+        self._boundary.notices.once(
+            _log,
+            logging.WARNING,
+            "no resume",
+            "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens",
+            getattr(config, "key", ""),
+        )
+
+    def _continued(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
+        """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
+        try:
+            plain = cast(str, token) if self._sealer is None else self._sealer.unseal(cast(str, token))
+            tracker = config.resume_tracker(plain)
+        except (TypeError, ValueError) as error:
+            is_plain = self._sealer is not None and isinstance(token, str) and is_token(token)
+            self._boundary.notices.each_minute(
+                _log,
+                logging.WARNING,
+                (_NOT_CONTINUED, is_plain, type(error).__name__),
+                "AI Config %r: %s: %s",
+                getattr(config, "key", ""),
+                _NOT_CONTINUED,
+                _PLAIN_FOR_SEALED if is_plain else error,
+            )
+            return None
+        begin_part = getattr(tracker, "begin_part", None)
+        if begin_part is not None:  # the official package's trackers know no parts
+            begin_part(part)
+        return in_our_form(tracker)
+
+
+def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
+    """Return the tracker of a new run; where its id is known, that of a named node follows from it."""
+    if run_id is None or not isinstance(config, ResumableAiConfig):
+        return in_our_form(config.create_tracker())
+    return in_our_form(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
+
+
+def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
+    sealed: object = sealer.seal(tracker.resumption_token)
+    if not isinstance(sealed, str) or not sealed:
+        raise WrongResultError(f"it returned a {described(sealed)} and no text")
+    return sealed
+
+
+def _given_id(run_ids: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> str | None:
+    """Return the id that the caller's function gives a run."""
+    given = run_ids(MappingProxyType(metadata))
+    if inspect.isawaitable(given):
+        raise WrongResultError(f"it returned a {described(given)}")
+    return str(given) if given else None
+
+
+def _callers_token(metadata: Mapping[str, object]) -> object:
+    """Return the token that the caller gave; one beside a run id is a handler's mark (fact 23)."""
+    return None if RUN_ID_KEY in metadata else metadata.get(RESUMPTION_TOKEN_KEY)

@@ -1,0 +1,385 @@
+"""Where a run's tracker comes from: an AI Config, ours or the official package's, or a function that gives one."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, Protocol, cast, runtime_checkable
+
+from langchain_ldai._base.guard import Boundary, Delivery, Ids, Notices
+from langchain_ldai._base.options import check_function, check_instance, is_async
+from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.totals import RunTracker
+from langchain_ldai._tracking.graph_tracker import GraphMetricSummary, LdAiGraphTracker
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
+from langchain_ldai._tracking.values import Feedback, MetricSummary, Slot, TokenUsage, Value
+from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
+from langchain_ldai.errors import WrongResultError
+from langchain_ldai.ledgers._claims import Claims
+
+_METHODS: Final[Mapping[str, str]] = {
+    "time_to_first_token_ms": "track_time_to_first_token",
+    "duration_ms": "track_duration",
+    "tokens": "track_tokens",
+    "success": "track_success",
+    "error": "track_error",
+}
+"""What records a metric of a run of an AI Config."""
+
+_GRAPH_METHODS: Final[Mapping[str, str]] = {
+    "duration_ms": "track_duration",
+    "tokens": "track_total_tokens",
+    "success": "track_invocation_success",
+    "error": "track_invocation_failure",
+    "path": "track_path",
+}
+"""What records a metric of a run of an agent graph."""
+
+_OFFICIAL_NAMES: Final = {"time_to_first_token_ms": "time_to_first_token"}
+"""What a summary of the official package has under another name."""
+
+
+class Other(Protocol):
+    """What is asked of a tracker of an AI Config's run, beside what records its metrics."""
+
+    @property
+    def resumption_token(self) -> str: ...
+    def get_summary(self) -> object: ...
+    def track_tool_call(self, tool_key: str, /) -> None: ...
+
+
+class OtherGraphs(Protocol):
+    """What is asked of a tracker of an agent graph's run, beside what records its metrics."""
+
+    @property
+    def resumption_token(self) -> str: ...
+    @property
+    def summary(self) -> GraphMetricSummary: ...
+    def track_handoff_success(self, source: str, target: str, /) -> None: ...
+    def track_handoff_failure(self, source: str, target: str, /) -> None: ...
+
+
+def in_our_form(tracker: object) -> RunTracker:
+    """Return a tracker as a run needs it: told by what it can do, so that a wrapped one works like what it wraps.
+
+    Raises:
+        WrongResultError: If it cannot record what a run records.
+    """
+    if type(tracker) is LdAiConfigTracker:
+        return tracker
+    is_graphs = hasattr(tracker, "track_path")
+    needed = ["resumption_token", *(_GRAPH_METHODS if is_graphs else _METHODS).values()]
+    needed += ["summary", "track_handoff_success"] if is_graphs else ["track_tool_call"]
+    lacking = [name for name in needed if not hasattr(tracker, name)]
+    if lacking:
+        made, hint = type(tracker).__name__, "; use agent graphs of LdAiClient.agent_graph()" if is_graphs else ""
+        raise WrongResultError(f"create_tracker() returned a {made}, which has no {lacking[0]}{hint}")
+    return GraphRunTracker(cast(OtherGraphs, tracker)) if is_graphs else OtherTracker(cast(Other, tracker))
+
+
+class OtherTracker:
+    """A tracker of the official `launchdarkly-server-sdk-ai`, or one that wraps ours, as a run uses one.
+
+    It is used through what is documented of it; what it lacks, such as `run_id`, is read from its token.
+
+    Attributes:
+        original: The tracker itself.
+    """
+
+    __slots__ = ("identity", "original", "resumption_token")
+
+    def __init__(self, original: Other) -> None:
+        self.original = original
+        self.resumption_token: str = original.resumption_token
+        self.identity: RunIdentity = decode(self.resumption_token)
+
+    @property
+    def claims(self) -> Claims | None:
+        """Where the tracker claims its slots, if it does."""
+        return getattr(self.original, "claims", None)
+
+    @property
+    def notices(self) -> Notices | None:
+        """What its client has logged, where that is one of ours."""
+        return getattr(self.original, "notices", None)
+
+    @property
+    def summary(self) -> MetricSummary:
+        """What the tracker has recorded so far."""
+        recorded = _recorded(self.original)
+        tokens, feedback = _value(recorded, "tokens"), _value(recorded, "feedback")
+        kind = feedback["kind"].value if isinstance(feedback, Mapping) else feedback
+        return MetricSummary(
+            duration_ms=_value(recorded, "duration_ms"),
+            time_to_first_token_ms=_value(recorded, "time_to_first_token_ms"),
+            tokens=TokenUsage(tokens.total, tokens.input, tokens.output) if tokens else None,
+            success=_value(recorded, "success"),
+            feedback=Feedback(kind) if kind else None,
+            tool_calls=tuple(_value(recorded, "tool_calls") or ()),
+            resumption_token=self.resumption_token,
+        )
+
+    def track_tool_call(self, key: str) -> None:
+        """Record one call of a tool."""
+        self.original.track_tool_call(key)
+
+    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
+        """Return the calls that record those of the given metrics that have not been recorded."""
+        return _missing(self.original, values, _METHODS)
+
+
+class GraphRunTracker:
+    """An agent graph's tracker, ours or one that wraps it, as the run of the graph uses one.
+
+    Attributes:
+        original: The tracker itself.
+    """
+
+    __slots__ = ("identity", "original")
+
+    def __init__(self, original: OtherGraphs) -> None:
+        graph = decode_graph(original.resumption_token)
+        self.original = original
+        self.identity = RunIdentity(graph.run_id, graph.graph_key, graph.variation_key, graph.version)
+
+    @property
+    def claims(self) -> Claims | None:
+        """Where the graph's tracker claims its slots."""
+        return getattr(self.original, "claims", None)
+
+    @property
+    def notices(self) -> Notices | None:
+        """What its client has logged."""
+        return getattr(self.original, "notices", None)
+
+    @property
+    def resumption_token(self) -> str:
+        """The graph run's token."""
+        return self.original.resumption_token
+
+    @property
+    def summary(self) -> MetricSummary:
+        """What the tracker has recorded so far."""
+        recorded = self.original.summary
+        return MetricSummary(
+            duration_ms=recorded.duration_ms,
+            tokens=recorded.tokens,
+            success=recorded.success,
+            resumption_token=recorded.resumption_token,
+        )
+
+    def track_tool_call(self, key: str) -> None:
+        """Leave a tool call alone: LaunchDarkly counts those of nodes only."""
+
+    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
+        """Record what has not been recorded, and return the calls that deliver it; a graph has no first token."""
+        known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
+        if type(self.original) is LdAiGraphTracker:
+            return self.original.take_missing(known)
+        return _missing(self.original, known, _GRAPH_METHODS)
+
+    def record_journey(self, journey: Journey) -> None:
+        """Record the way through the graph, and each visit and handoff on it."""
+        original = self.original
+        if journey.path:
+            track_visits = getattr(original, "track_visits", None)
+            if track_visits is not None:
+                track_visits(journey.path)
+            else:
+                for deliver, args in _missing(original, {"path": journey.path}, _GRAPH_METHODS):
+                    deliver(*args)
+        for handoff in journey.handoffs:
+            if handoff.success:
+                original.track_handoff_success(handoff.source, handoff.target)
+            else:
+                original.track_handoff_failure(handoff.source, handoff.target)
+
+
+def _missing(tracker: object, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Delivery]:
+    """Return the calls that record those metrics that have not been recorded."""
+    recorded = _recorded(tracker)
+    found: list[Delivery] = []
+    for slot, value in values.items():
+        if _value(recorded, slot) is not None:
+            continue
+        if slot == "success":
+            found.append((getattr(tracker, methods["success" if value else "error"]), ()))
+        else:
+            found.append((getattr(tracker, methods[slot]), (value,)))
+    return found
+
+
+def _recorded(tracker: object) -> object:
+    summary: object = getattr(tracker, "summary", None)
+    return cast(Other, tracker).get_summary() if summary is None else summary
+
+
+def _value(recorded: object, name: str) -> Any:  # noqa: ANN401  of each metric another type
+    """Return what a summary says of a metric, `None` where nothing was recorded."""
+    return getattr(recorded, name, getattr(recorded, _OFFICIAL_NAMES.get(name, name), None))
+
+
+@runtime_checkable
+class AiConfig(Protocol):
+    """An AI Config as a handler needs it: ours, or one of `launchdarkly-server-sdk-ai`."""
+
+    @property
+    def create_tracker(self) -> Callable[[], object]: ...
+
+
+@runtime_checkable
+class ResumableAiConfig(Protocol):
+    """An AI Config, or agent graph, of ours: its runs can be continued, and be given an id."""
+
+    def create_tracker(self, *, run_id: str | None = None) -> object: ...
+    def resume_tracker(self, token: str) -> object: ...
+
+
+class AgentGraph(Protocol):
+    """What a handler asks of an agent graph, ours or one that wraps it."""
+
+    @property
+    def nodes(self) -> Mapping[str, AiConfig]: ...
+    @property
+    def edges(self) -> Iterable[Any]: ...
+
+
+ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
+"""An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
+
+_VENDORS: Final = re.compile(r"^(?:[a-z][a-z0-9-]*\.(?=[a-z]))+")  # us.anthropic.
+_EDITION: Final = re.compile(
+    r"[-@:](?:(?P<date>\d{4}-\d\d-\d\d|\d\d-\d{4}|\d\d-\d\d|\d{8}|\d{6}|\d{4})"
+    r"|(?P<version>v?\d+:\d+|v\d+(?:\.\d+)*|0\d\d)(?::\d+k)?|latest|free)(?=$|:)"
+)
+_DECIMAL_P: Final = re.compile(r"v(\d+)p(\d+)")  # v3p1
+_PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
+
+Choose = Callable[[Mapping[str, object] | None], AiConfig | None]
+
+
+NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
+"""What it means that an AI Config gives no tracker, for the log."""
+
+
+def check_sources(config: object, nodes: object, needed_for: str, boundary: Boundary) -> None:
+    """Raise where a handler's sources cannot give what it needs.
+
+    Args:
+        config: The AI Config, or function, of the runs; `None` where there are only nodes.
+        nodes: Those of the nodes, by name.
+        needed_for: The option that needs AI Configs of ours, "" where none is set.
+        boundary: Catches what a `create_tracker` of another make raises, as it does in a run.
+
+    Raises:
+        TypeError: If one is neither an AI Config nor a function, is not ours although it should be, or has
+            trackers that cannot record what a run records.
+    """
+    if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
+        raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
+    if config is not None or not nodes:
+        _check_source("config", config, needed_for)
+        _check_tracker("config", config, boundary)
+    for node, source in nodes.items():
+        _check_source(f"nodes[{node!r}]", source, needed_for)
+        _check_tracker(f"nodes[{node!r}]", source, boundary)
+
+
+def _check_source(name: str, source: object, needed_for: str) -> None:
+    expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
+    if hasattr(source, "completion_config") and not isinstance(source, type):
+        raise TypeError(f"{expected}, not the client: give what its completion_config() or agent_config() returns")
+    if isinstance(source, type):
+        raise TypeError(f"{expected}, not the class {source.__name__}")
+    if isinstance(source, AiConfig):
+        check_instance(name, source, "is an AI Config with create_tracker()", ("create_tracker",))
+    elif is_async(source):
+        raise TypeError(f"{expected}, not a coroutine function, which a callback cannot await")
+    elif not callable(source):
+        raise TypeError(f"{expected}, not {type(source).__name__}")
+    else:
+        check_function(name, source, "the metadata of the run")
+    if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+        raise TypeError(
+            f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
+            f"{name} is {type(source).__name__}"
+        )
+
+
+def _check_tracker(name: str, source: object, boundary: Boundary) -> None:
+    """Raise `TypeError` where an AI Config of another make gives trackers that cannot be used."""
+    if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
+        return
+    tracker = boundary.call(NO_TRACKER, Ids(), source.create_tracker)
+    if tracker is None:
+        return
+    try:
+        in_our_form(tracker)
+    except WrongResultError as error:
+        raise TypeError(f"{name} cannot be counted for: {error}") from None
+
+
+def chooser(source: ConfigSource) -> Choose:
+    """Return a function from a run's metadata, which it can read but not change, to the run's AI Config."""
+    if isinstance(source, AiConfig):
+        return lambda metadata: source
+
+    def chosen(metadata: Mapping[str, object] | None) -> AiConfig | None:
+        config = source(MappingProxyType(metadata or {}))
+        if config is not None and not hasattr(config, "create_tracker"):
+            raise WrongResultError(f"the function given for an AI Config returned a {described(config)}")
+        return config
+
+    return chosen
+
+
+def served_model(config: AiConfig) -> str:
+    """Return the name of the model that an AI Config serves, "" where it names none."""
+    name = getattr(getattr(config, "model", None), "name", None)
+    return name if isinstance(name, str) else ""
+
+
+def tool_keys(config: AiConfig) -> Mapping[str, str]:
+    """Return LaunchDarkly's keys of the tools that an AI Config serves, by their names; the first of each name."""
+    keys: dict[str, str] = {}
+    tools = getattr(config, "tools", None)
+    for key, tool in tools.items() if isinstance(tools, Mapping) else ():
+        name = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)
+        if isinstance(name, str) and isinstance(key, str):
+            keys.setdefault(name, key)
+    return keys
+
+
+@lru_cache(maxsize=256)
+def same_model(served: str, called: str) -> bool:
+    """Whether two names are of one model.
+
+    A name may have a path, a region and vendors before it, a date and a version behind it. Where both have a date,
+    or both a version, it must be the same. Punctuation says nothing: "gpt-35-turbo" is "openai/gpt-3.5-turbo".
+    """
+    (one, known), (other, told) = sorted((_parts_of(served), _parts_of(called)), key=lambda parts: len(parts[0]))
+    return other[-len(one) :] == one and all(known[kind] == told[kind] for kind in known.keys() & told.keys())
+
+
+def _parts_of(model: str) -> tuple[list[str], dict[str, str]]:
+    """Return the parts between colons of a model's name, without what is around it, and its date and version."""
+    name, edition = _VENDORS.sub("", model.lower().rpartition("/")[2]), {}
+    while match := _EDITION.search(name):
+        name = name[: match.start()] + name[match.end() :]
+        if date := match["date"]:
+            edition["date"] = date.replace("-", "")
+        if version := match["version"]:
+            edition["version"] = version.lstrip("v").replace(":", ".").removesuffix(".0")
+    name = _DECIMAL_P.sub(r"\1\2", name)
+    return [_PUNCTUATION.sub("", part) for part in name.split(":")], edition
+
+
+def described(value: object) -> str:
+    """Return the type of a value in words; a coroutine is closed, or Python would warn that nobody awaited it."""
+    if inspect.iscoroutine(value):
+        value.close()
+    awaited = ", which a callback cannot await" if inspect.isawaitable(value) else ""
+    return type(value).__name__ + awaited

@@ -1,0 +1,166 @@
+"""One run of an agent graph: its identity, its slots, and the handoffs between its nodes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from langchain_ldai._tracking.once import Event, Send, SlotTracker
+from langchain_ldai._tracking.values import TokenUsage, check_usage, whole_milliseconds
+from langchain_ldai._wire import events
+from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
+
+_Path = tuple[str, ...]
+_Slot = Literal["duration_ms", "tokens", "success", "path"]
+_Value = int | bool | TokenUsage | _Path
+
+
+class _Visits(_Path):
+    """A path of which each visit is an event too, so that one slot, and one claim, holds for both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphMetricSummary:
+    """What a graph's tracker has recorded at one moment; `None` is what it has not."""
+
+    duration_ms: int | None = None
+    tokens: TokenUsage | None = None
+    success: bool | None = None
+    path: tuple[str, ...] | None = None
+    resumption_token: str = field(repr=False)
+
+
+class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
+    """Records the metrics of one run of an agent graph under the run's `run_id` (spec section 7).
+
+    Made by `graph.create_tracker()` for a new run, or by `client.create_graph_tracker(token, context)`
+    for a run that another process began. It keeps what `LdAiConfigTracker` keeps: each metric at most
+    once, from any number of threads, a duplicate dropped with one warning in the log. Redirects and
+    handoffs have no limit.
+
+    Args:
+        identity: Which run this is.
+        send: Delivers an event.
+    """
+
+    __slots__ = ()
+
+    _log: ClassVar = logging.getLogger(__name__)
+    _made_by: ClassVar = "agent graph"
+
+    def __init__(self, identity: GraphRunIdentity, send: Send) -> None:
+        data: dict[str, object] = {
+            events.RUN_ID: identity.run_id,
+            events.CONFIG_KEY: identity.graph_key,
+            events.GRAPH_KEY: identity.graph_key,
+            events.VERSION: identity.version,
+        }
+        if identity.variation_key:
+            data[events.VARIATION_KEY] = identity.variation_key
+        super().__init__(identity, encode_graph(identity), data, send)
+
+    @property
+    def summary(self) -> GraphMetricSummary:
+        """What has been recorded so far; a snapshot that later recordings do not change."""
+        with self._lock:
+            recorded = dict(self._recorded)
+        return GraphMetricSummary(resumption_token=self.resumption_token, **recorded)  # type: ignore[arg-type]
+
+    def track_invocation_success(self) -> None:
+        """Record that the graph's run succeeded; only one of success and failure is recorded."""
+        self._track("track_invocation_success", "success", True)
+
+    def track_invocation_failure(self) -> None:
+        """Record that the graph's run failed; only one of success and failure is recorded."""
+        self._track("track_invocation_failure", "success", False)
+
+    def track_duration(self, ms: float) -> None:
+        """Record how long the graph's run took, once.
+
+        Args:
+            ms: Milliseconds; sent as a whole number, rounded down. 0 is a measurement.
+
+        Raises:
+            ValueError: If `ms` is negative or not a number.
+        """
+        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
+
+    def track_total_tokens(self, usage: TokenUsage | None) -> None:
+        """Record the tokens that all nodes used together, once.
+
+        Args:
+            usage: Its total is sent, or where that is not known the sum of its parts; a usage with no
+                part above 0 is left unrecorded.
+
+        Raises:
+            TypeError: If it is no `TokenUsage`.
+        """
+        if usage is not None and (known := check_usage(usage)):
+            self._track("track_total_tokens", "tokens", known)
+
+    def track_path(self, keys: Iterable[str]) -> None:
+        """Record the nodes that the run visited, by their keys and in order, once."""
+        self._track("track_path", "path", tuple(keys))
+
+    def track_redirect(self, source: str, target: str) -> None:
+        """Record that a node went on to another node than its edge says; each time counts."""
+        self._send_edge(events.GRAPH_REDIRECT, source, events.REDIRECTED_TARGET, target)
+
+    def track_handoff_success(self, source: str, target: str) -> None:
+        """Record that a node handed over to another one; each time counts."""
+        self._send_edge(events.GRAPH_HANDOFF_SUCCESS, source, events.TARGET_KEY, target)
+
+    def track_handoff_failure(self, source: str, target: str) -> None:
+        """Record that a node could not hand over to another one; each time counts."""
+        self._send_edge(events.GRAPH_HANDOFF_FAILURE, source, events.TARGET_KEY, target)
+
+    def record_missing(
+        self,
+        *,
+        success: bool | None = None,
+        duration_ms: float | None = None,
+        tokens: TokenUsage | None = None,
+        path: Iterable[str] | None = None,
+    ) -> None:
+        """Record those of the given metrics that have not been recorded, and leave the others alone.
+
+        For instrumentation that gives way to what its user recorded: nothing is logged.
+        """
+        values: dict[_Slot, _Value] = {}
+        if path is not None:
+            values["path"] = tuple(path)
+        if duration_ms is not None:
+            values["duration_ms"] = whole_milliseconds(duration_ms)
+        if tokens:
+            values["tokens"] = tokens
+        if success is not None:
+            values["success"] = success
+        for deliver, parts in self.take_missing(values):
+            deliver(*parts)
+
+    def track_visits(self, keys: Iterable[str]) -> None:
+        """Record the path, unless it has been recorded, and with it each visit as an event of its own."""
+        for deliver, parts in self.take_missing({"path": _Visits(keys)}):
+            deliver(*parts)
+
+    def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
+        data = self._data.copy()
+        if isinstance(value, TokenUsage):
+            parts = max(value.input, 0) + max(value.output, 0)
+            return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
+        if isinstance(value, tuple):
+            path: list[Event] = [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
+            visits = enumerate(value if isinstance(value, _Visits) else ())
+            return path + [
+                (events.GRAPH_NODE, {**data, events.NODE_KEY: key, events.INDEX: index}, 1)
+                for index, key in visits
+            ]
+        if isinstance(value, bool):
+            event = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
+            return [(event, data, 1)]
+        return [(events.GRAPH_DURATION, data, value)]
+
+    def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
+        self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)

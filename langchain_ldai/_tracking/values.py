@@ -1,0 +1,169 @@
+"""The values that a tracker records, reads and sums up; plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from numbers import Real
+from reprlib import repr as short_repr
+from typing import Literal
+
+
+class Feedback(StrEnum):
+    """What a user thought of a run's answer."""
+
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+
+
+FeedbackText = Literal["positive", "negative"]
+"""What is taken for a `Feedback`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """How many tokens were used; 0 (or `None`, taken as 0) means that the number is not known.
+
+    Args:
+        total: Tokens in all. Never recomputed from the parts (spec section 4).
+        input: Tokens of the prompt.
+        output: Tokens of the completion.
+
+    Raises:
+        TypeError: If a part is neither an integer nor `None`.
+    """
+
+    total: int = 0
+    input: int = 0
+    output: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self.total) is type(self.input) is type(self.output) is int:
+            return
+        for part in ("total", "input", "output"):
+            value: object = getattr(self, part)
+            if value is None:
+                object.__setattr__(self, part, 0)
+            elif not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"TokenUsage.{part} is a whole number, not {short_repr(value)}")
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        """Return what both used together."""
+        return TokenUsage(self.total + other.total, self.input + other.input, self.output + other.output)
+
+    def __bool__(self) -> bool:
+        """Whether anything is known, that is, whether any part is above 0."""
+        return self.total > 0 or self.input > 0 or self.output > 0
+
+
+@dataclass(frozen=True, slots=True)
+class AiMetrics:
+    """What an extractor reads from the result of an operation, for `track_metrics_of`.
+
+    Args:
+        success: Whether the operation did what it should.
+        tokens: What it used, `None` when unknown.
+        duration_ms: How long it took, in milliseconds; `None` for the time measured around it.
+        tool_calls: The names of the tools it called; each is a text.
+
+    Raises:
+        TypeError: If `tokens` is no `TokenUsage`, or `tool_calls` no list of names.
+        ValueError: If `duration_ms` is negative or not a number.
+    """
+
+    success: bool
+    tokens: TokenUsage | None = None
+    duration_ms: float | None = None
+    tool_calls: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        # Here rather than when they are tracked, so that a mistake is the extractor's.
+        if self.duration_ms is not None:
+            object.__setattr__(self, "duration_ms", whole_milliseconds(self.duration_ms))
+        if self.tokens is not None:
+            object.__setattr__(self, "tokens", check_usage(self.tokens))
+        if self.tool_calls is not None:
+            object.__setattr__(self, "tool_calls", names_of_tools(self.tool_calls))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """A judge's score of a run.
+
+    Args:
+        metric_key: Name of the metric that takes the score.
+        score: The score; without one nothing is sent.
+        judge_config_key: Key of the judge's AI Config.
+        sampled: Whether the run was picked for judging; without it nothing is sent.
+        success: Whether the judge came to a result; without it nothing is sent.
+    """
+
+    metric_key: str
+    score: float | None
+    judge_config_key: str | None = None
+    sampled: bool = True
+    success: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSummary:
+    """What a tracker has recorded at one moment; `None` is what it has not.
+
+    With a ledger a value is here from when it is handed to the ledger, which may refuse it later.
+    """
+
+    duration_ms: int | None = None
+    time_to_first_token_ms: int | None = None
+    tokens: TokenUsage | None = None
+    success: bool | None = None
+    feedback: Feedback | None = None
+    tool_calls: tuple[str, ...] = ()
+    resumption_token: str = field(repr=False)
+
+
+Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
+"""Where a tracker records a value, once; times in whole milliseconds."""
+
+Value = int | bool | TokenUsage | Feedback
+
+
+def check_usage(usage: TokenUsage) -> TokenUsage:
+    """Return a usage; one of another package's class, which has the same parts, as one of ours.
+
+    Raises:
+        TypeError: If it is no usage.
+    """
+    if isinstance(usage, TokenUsage):
+        return usage
+    if not all(hasattr(usage, part) for part in ("total", "input", "output")):
+        raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
+    return TokenUsage(usage.total, usage.input, usage.output)
+
+
+def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of tools that were called.
+
+    Raises:
+        TypeError: If it is one text, which would be taken for its letters, or a name is not a string.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"tool calls are a list of names, not one text: [{short_repr(names)}]")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"a tool's name is a str, not {type(name).__name__}")
+    return found
+
+
+def whole_milliseconds(ms: float) -> int:
+    """Return milliseconds as they are sent, whole and rounded down.
+
+    Raises:
+        ValueError: If `ms` is negative or not a finite number.
+    """
+    is_number = type(ms) is float or (isinstance(ms, Real) and not isinstance(ms, bool))
+    if not is_number or not 0 <= ms < math.inf:
+        raise ValueError(f"milliseconds are a number of at least 0, not {short_repr(ms)}")
+    return math.floor(ms)
