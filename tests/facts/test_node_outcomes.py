@@ -37,7 +37,7 @@ from tests.support.models import ScriptedChat
 
 pytestmark = pytest.mark.asyncio
 
-SOON: Final = 0.3
+SOON: Final = 0.5
 """Seconds after which a node is out of time; in less, it surely begins its model call."""
 AGAIN: Final = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2, retry_on=lambda error: True)
 
@@ -315,13 +315,12 @@ async def test_a_node_out_of_time_is_an_error_however_it_is_read(
 
 
 @quiet
-@pytest.mark.parametrize("node", [stuck, stops], ids=lambda node: node.__name__)
 @read
 async def test_nodes_at_work_in_a_step_out_of_time_are_errors_however_they_are_read(
-    reader, node, handler: LdAiHandler, reports: list[RunReport]
+    reader, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """`step_timeout` is the limit of each; one that was through in time is a success (fact 77)."""
-    flow = graph({"a": node, "b": says()}, in_parallel("a", "b"))
+    flow = graph({"a": stuck, "b": says()}, in_parallel("a", "b"))
     flow.step_timeout = SOON
 
     with pytest.raises(TimeoutError):
