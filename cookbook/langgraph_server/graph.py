@@ -46,7 +46,7 @@ handler = LdAiHandler(config_for, run_ids=lambda metadata: metadata.get("run_id"
 @atexit.register
 def close() -> None:
     """At the end of the server, send what it has recorded."""
-    if not all([handler.flush(5), ai.close(5)]):
+    if not all([handler.close(5), ai.close(5)]):
         logging.getLogger(__name__).warning(
             "some metrics are lost, as they were not claimed within 5 s: can the ledger %s be written?", LEDGER
         )

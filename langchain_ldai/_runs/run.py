@@ -46,7 +46,7 @@ class Run:
         is_held: Whether its table still knows it.
         open_tools: In an agent graph the tools that have not ended: whose each is and its key, by steps.
         opening: Held while the account of a named node is opened.
-        closed_steps: The streams that were closed one after the other just now, and whether each is a model call.
+        closed_steps: The streams that were closed one after the other just now, and whether each was at work.
         has_decisions: Whether a decision model was called.
         interrupts: Where an interrupt was raised.
         tasks: The latest attempts of LangGraph's tasks.
@@ -237,7 +237,7 @@ class Run:
         if isinstance(error, GeneratorExit):
             if next(reversed(self.ended_steps), None) not in self.closed_steps:
                 self.closed_steps.clear()
-            self.closed_steps[key] = isinstance(step, Step) and step.call is not None
+            self.closed_steps[key] = _works(step)
         if self.nodes and self.ended_at is None and outcome is not _CANCELLED:
             self._find_failed_nodes(key, error)
         if not isinstance(step, Step):
@@ -367,16 +367,13 @@ class Run:
     def _is_at_work(self, *, certain: bool) -> bool:
         """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
         for step in list(self.steps.values()):
-            if isinstance(step, Step) and step.call:
-                is_at_work = certain or step.call.streamed
-            else:
-                is_at_work = certain and not (step.defers_inputs if isinstance(step, Step) else step[1])
-            if is_at_work and self._is_whole(parent_of(step)):
+            is_streamed = isinstance(step, Step) and step.call is not None and step.call.streamed
+            if (is_streamed or (certain and _works(step))) and self._is_whole(parent_of(step)):
                 return True
         return False
 
     def _was_closed_at_work(self) -> bool:
-        """Whether a model call was closed just before the root: an event loop that ends closes all streams."""
+        """Whether a step at work was closed just before the root: an event loop that ends closes all streams."""
         for key in reversed(self.ended_steps):
             if self.closed_steps.get(key, True):
                 return key in self.closed_steps
@@ -410,6 +407,13 @@ class Run:
                     self._note(visit, _INTERRUPTED)
             account.settle(outcome)
             account.watch.cut(now)
+
+
+def _works(step: Step | PlainStep) -> bool:
+    """Whether an open step is at work, and does not only hand on what other steps bring it."""
+    if isinstance(step, Step):
+        return step.call is not None or not step.defers_inputs
+    return not step[1]
 
 
 @dataclass(slots=True)

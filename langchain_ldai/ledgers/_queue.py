@@ -318,9 +318,11 @@ class ClaimQueue:
     def _sleep(self, seconds: float) -> None:
         """Wait for the next attempt, or for a claim that need not wait for it."""
         try:
-            self._inbox.put(self._inbox.get(timeout=seconds))
+            claim = self._inbox.get(timeout=seconds)
         except Empty:
             return
+        with self._lock:
+            self._sort(claim)
         if self._is_down():
             time.sleep(min(seconds, _LOOK_SECONDS))  # every claim waits
 
@@ -363,11 +365,13 @@ class ClaimQueue:
     def _sort_inbox(self) -> None:
         """Put what has come with the other claims of its run."""
         for _ in range(self._inbox.qsize()):
-            claim = self._inbox.get()
-            if claim.run in self._fresh:
-                self._fresh[claim.run].claims.append(claim)
-            else:
-                self._fresh[claim.run] = _Batch([claim])
+            self._sort(self._inbox.get())
+
+    def _sort(self, claim: Claim) -> None:
+        if claim.run in self._fresh:
+            self._fresh[claim.run].claims.append(claim)
+        else:
+            self._fresh[claim.run] = _Batch([claim])
 
     def _take_late(self, now: float) -> list[_Batch]:
         """Take out the batches whose time is over.

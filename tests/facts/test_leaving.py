@@ -14,7 +14,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.facts.graphs import Track, tracking
 from tests.facts.stopping import STREAMING, Held, Shape, closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.events import begun, called, stream_begun, streaming
+from tests.support.events import called, stream_begun, streaming
 from tests.support.models import HELLO, ScriptedChat
 
 INPUT_FIRST: Final = [
@@ -194,7 +194,7 @@ def test_a_loop_that_ends_closes_the_streams_of_a_run_in_any_order(
     """The run is cancelled, also where the end of its model call comes before that of its root (fact 73)."""
     handler = track()
     root = stream_begun(handler)
-    parser, call = begun(handler, root), streaming(handler, root)
+    parser, call = stream_begun(handler, root), streaming(handler, root)
     ends = {
         "call": lambda: handler.on_llm_error(GeneratorExit(), run_id=call),
         "parser": lambda: handler.on_chain_error(GeneratorExit(), run_id=parser),
@@ -211,7 +211,7 @@ def test_a_stream_that_is_closed_after_its_last_call_is_a_success(track: Track, 
     """A call that was given up earlier, after which something ended, is not what the reader left."""
     handler = track()
     root = stream_begun(handler)
-    parser = begun(handler, root)
+    parser = stream_begun(handler, root)
     handler.on_llm_error(GeneratorExit(), run_id=streaming(handler, root))
     called(handler, root)
 

@@ -19,11 +19,13 @@ def begun(handler: LdAiHandler, parent: UUID | None = None, **said: object) -> U
     return step
 
 
-def stream_begun(handler: LdAiHandler) -> UUID:
-    """Start a chain that is streamed."""
-    root = uuid4()
-    handler.on_chain_start(None, {"input": ""}, run_id=root, metadata={}, defers_inputs=False)
-    return root
+def stream_begun(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
+    """Start a chain, or a step of one, that is streamed."""
+    step = uuid4()
+    handler.on_chain_start(
+        None, {"input": ""}, run_id=step, parent_run_id=parent, metadata={}, defers_inputs=False
+    )
+    return step
 
 
 def streaming(handler: LdAiHandler, parent: UUID) -> UUID:
