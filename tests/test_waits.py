@@ -126,3 +126,20 @@ def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyP
     monkeypatch.delattr(os, "register_at_fork", raising=False)
 
     assert callable(runpy.run_path(process.__file__)["renew_in_forks"])
+
+
+def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while Python looks whether the main thread is alive: Python 3.11 may take it for ended from then on."""
+
+    class Main:
+        def is_alive(self) -> bool:
+            monkeypatch.setattr(Main, "is_alive", lambda self: False)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "main_thread", Main)
+    is_ending = runpy.run_path(process.__file__)["is_ending"]
+
+    with pytest.raises(KeyboardInterrupt):
+        is_ending()
+
+    assert not is_ending()

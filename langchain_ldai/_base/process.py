@@ -80,11 +80,26 @@ _forks: Final[list[None]] = []
 
 def is_ending() -> bool:
     """Whether nothing is left that could go on: Python runs what is to be run at exit, or ends."""
-    if threading.main_thread().is_alive():
+    if is_main_thread_alive():
         return False
     return sys.is_finalizing() or not any(
         thread.is_alive() and not thread.daemon and thread.name != WORKER for thread in threading.enumerate()
     )
+
+
+def is_main_thread_alive() -> bool:
+    """Whether the main thread has not ended, so that Python still starts threads."""
+    if _interrupted:
+        return not sys.is_finalizing()
+    try:
+        return threading.main_thread().is_alive()
+    except BaseException:
+        _interrupted.append(None)
+        raise
+
+
+_interrupted: Final[list[None]] = []
+"""An entry once an interrupt came at that question: Python 3.11 may then take the main thread for ended, for good."""
 
 
 def collect_garbage(timeout: float | None) -> bool:

@@ -21,7 +21,7 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Boundary
-from langchain_ldai._base.process import WORKER, is_ending, renew_in_forks
+from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, renew_in_forks
 from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class ClaimQueue:
         try:
             keeper.start()
         except RuntimeError:
-            if threading.main_thread().is_alive():
+            if is_main_thread_alive():
                 return False  # the next claim tries again
             self._keep()  # Python starts no more threads
         return True
@@ -259,7 +259,7 @@ class ClaimQueue:
         try:
             worker.start()
         except RuntimeError:
-            if threading.main_thread().is_alive():
+            if is_main_thread_alive():
                 time.sleep(_LOOK_SECONDS)  # the process has no thread to spare now
                 return
             self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
