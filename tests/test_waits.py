@@ -129,7 +129,7 @@ def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyP
 
 
 def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while Python looks whether the main thread is alive: Python 3.11 may take it for ended from then on."""
+    """Ctrl-C at the look whether the main thread is alive: Python 3.11 may take it for ended from then on."""
 
     class Main:
         def is_alive(self) -> bool:

@@ -99,7 +99,7 @@ def is_main_thread_alive() -> bool:
 
 
 _interrupted: Final[list[None]] = []
-"""An entry once an interrupt came at that question: Python 3.11 may then take the main thread for ended, for good."""
+"""An entry once an interrupt hit that look: Python 3.11 may then take the main thread for ended, for good."""
 
 
 def collect_garbage(timeout: float | None) -> bool:
