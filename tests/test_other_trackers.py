@@ -54,6 +54,19 @@ class WrappedConfig(Wrapped):
         return Wrapped(self._wrapped.resume_tracker(token), self._called)
 
 
+class WithoutVisits(Wrapped):
+    """A graph's tracker, or an agent graph, that knows the path and no visits."""
+
+    def __getattr__(self, name: str) -> object:
+        if name == "track_visits":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+    def create_tracker(self, **options: object) -> "WithoutVisits":
+        """Return a tracker that knows no visits either."""
+        return WithoutVisits(self._wrapped.create_tracker(**options), self._called)
+
+
 class Counting(LdAiConfigTracker):
     """One of ours with something added."""
 
@@ -166,6 +179,19 @@ def travelling(client: RecordingClient) -> RecordingClient:
     }.items():
         client.set_flag(key, flag)
     return client
+
+
+def test_a_graphs_tracker_that_knows_no_visits_records_the_path(
+    travelling: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Each visit is an event only where the tracker can send it."""
+    graph = LdAiClient(travelling).agent_graph("travel", USER)
+
+    report = travel(WithoutVisits(graph, []), reports)
+
+    metrics = travelling.metrics(report.run_id)
+    assert metrics["$ld:ai:graph:path"] == [1]
+    assert "$ld:ai:graph:node" not in metrics
 
 
 def test_a_wrapped_agent_graph_records_like_ours(

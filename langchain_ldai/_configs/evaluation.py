@@ -242,8 +242,10 @@ class AiClient:
         """Where the slots of this client's trackers are claimed, beside in the tracker itself."""
         return self._claims.ledger if self._claims else None
 
-    def with_ledger(self, ledger: Ledger, *, on_error: OnLedgerError = "drop", timeout: float = 60.0) -> Self:
-        """Return a client like this one whose trackers claim their slots in another ledger."""
+    def with_ledger(
+        self, ledger: Ledger | None, *, on_error: OnLedgerError = "drop", timeout: float = 60.0
+    ) -> Self:
+        """Return a client like this one whose trackers claim their slots in another ledger, or in none."""
         other = copy(self)
         other._claims = claims = claims_in(ledger, on_error, timeout)
         if claims is not None:

@@ -76,6 +76,16 @@ def test_a_copy_of_a_client_with_a_ledger_announces_nothing(ai: LdAiClient, clie
     assert (other.ledger, ai.ledger, client.events) == (ledger, None, before)
 
 
+def test_a_copy_of_a_client_may_have_no_ledger(client: RecordingClient, context: Context) -> None:
+    """Its trackers send at once, and each records for itself."""
+    ai = LdAiClient(client, ledger=Held())
+    tracker = ai.with_ledger(None).completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
 def test_what_is_claimed_together_is_one_call(client: RecordingClient, context: Context) -> None:
     """While one claim is on its way, those that follow gather and go in one round trip for each run."""
     ledger = Held()
