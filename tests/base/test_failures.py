@@ -8,10 +8,11 @@ from uuid import uuid4
 import pytest
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai._base.guard import MAX_NOTICES, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
+from tests.support.events import ANSWER
 from tests.support.told import told, write_with
 
 ON = {"_ldMeta": {"enabled": True}}
@@ -200,3 +201,34 @@ def test_what_was_told_is_remembered_within_bounds(caplog: pytest.LogCaptureFixt
         notices.once(log, logging.WARNING, number, "key %s", number)
 
     assert caplog.messages[MAX_NOTICES:] == [f"key {MAX_NOTICES}", "key 0"]
+
+
+def test_a_config_that_gives_no_tracker_leaves_the_run_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """An AI Config whose `create_tracker` fails is logged once, and the chain goes on."""
+
+    class Broken:
+        def create_tracker(self):
+            raise OSError
+
+    handler = LdAiHandler(Broken())
+
+    assert [chain().invoke(QUESTION, {"callbacks": [handler]}) for _ in range(2)] == ["Hello, world"] * 2
+    assert len(caplog.records) == 1
+
+
+def test_an_event_that_makes_no_sense_is_logged_once(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is raised into the chain, and the run that goes on is not disturbed."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+
+    for _ in range(2):
+        handler.on_chain_start(None, {}, run_id=[], metadata={})
+        handler.on_chain_end({}, run_id=[])
+
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+    assert [record.name for record in caplog.records] == ["langchain_ldai._base.guard"] * 2
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]

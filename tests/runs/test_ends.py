@@ -1,9 +1,14 @@
 """Ends that come twice, in another order, or in the middle of something else."""
 
+import asyncio
 from collections.abc import Callable
+from concurrent import futures
 from uuid import uuid4
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+import pytest
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
+from langchain_ldai.testing import RecordingClient
 from tests.support.events import ANSWER, begun, called
 
 
@@ -102,3 +107,36 @@ def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, report
     handler.on_chain_end({}, run_id=other)
 
     assert [report.root_run_id for report in reports] == [streaming, other]
+
+
+def test_a_step_may_take_the_id_of_its_ended_root(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Below a step that is still open the id is that step's child's; its end is not the root's a second time."""
+    root, step = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=step, parent_run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+    handler.on_chat_model_start({}, [[]], run_id=root, parent_run_id=step, metadata={})
+
+    handler.on_llm_end(ANSWER, run_id=step)
+    handler.on_llm_end(ANSWER, run_id=root)
+
+    assert [(report.outcome, report.summary.tokens) for report in reports] == [
+        (Outcome.SUCCESS, TokenUsage(total=26, input=20, output=6))
+    ]
+    assert handler.open_runs == 0
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, futures.CancelledError])
+def test_either_cancelled_error_is_a_cancellation(
+    error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_error(error(), run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]

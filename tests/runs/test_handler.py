@@ -5,6 +5,7 @@ import pickle
 import time
 
 import pytest
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_ldai import Feedback, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
@@ -197,3 +198,21 @@ async def test_copies_are_the_handler_itself_and_pickling_says_what_to_do(handle
     assert copy.deepcopy({"callbacks": [handler]})["callbacks"][0] is handler
     with pytest.raises(TypeError, match="make one in the process that runs the chain"):
         pickle.dumps(handler)
+
+
+class Asking(BaseRetriever):
+    """A retriever that asks a model what to look for."""
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        chain().invoke(QUESTION)
+        return []
+
+
+async def test_a_model_called_by_a_retriever_is_part_of_the_run(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A retriever is a step like others: what it asks of a model counts for the run."""
+    (Asking() | (lambda documents: QUESTION) | chain()).invoke("How?", {"callbacks": [handler]})
+
+    assert [report.model_calls for report in reports] == [2]
+    assert counts(client, reports[0].run_id)["$ld:ai:tokens:total"] == [26]

@@ -5,7 +5,7 @@ import gc
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,6 +18,7 @@ from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.cost import no_garbage_collection
+from tests.support.events import ANSWER
 from tests.support.models import ScriptedChat
 
 EMPTY = LLMResult(generations=[])
@@ -443,3 +444,48 @@ def test_a_tool_called_before_the_model_waits_for_it(
 
     (event,) = [event for event in client.events if event.name == "$ld:ai:tool_call"]
     assert event.data["toolKey"] == "search"
+
+
+def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
+    config: LdAiCompletionConfig, client: RecordingClient
+) -> None:
+    """A node's function that flushes the handler takes the ended run away under the step that is starting."""
+    root = uuid4()
+    handler = LdAiHandler(config, nodes={"late": lambda metadata: handler.flush() and config})
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chain_error(ValueError(), run_id=root)
+    sent = client.events
+
+    handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={"langgraph_node": "late"})
+
+    assert (handler.open_runs, client.events) == (0, sent)
+
+
+def test_what_an_evicted_run_did_meanwhile_counts(
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A run that takes another's place has its config looked up first: the other ends only after that."""
+    root, call = uuid4(), uuid4()
+
+    def other_thread() -> None:
+        handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={})
+        time.sleep(0.02)
+
+    def choose(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
+        if "slow" in metadata:
+            thread = threading.Thread(target=other_thread)
+            thread.start()
+            thread.join()
+        return config
+
+    handler = LdAiHandler(choose, on_run_end=reports.append, max_open_runs=1)
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    time.sleep(0.02)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={"slow": True})
+
+    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+    assert client.metrics(reports[0].run_id)[DURATION][0] >= 40
+    assert TOKENS.items() <= client.metrics(reports[0].run_id).items()

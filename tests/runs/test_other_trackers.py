@@ -9,18 +9,28 @@ from langgraph.graph import START, MessagesState, StateGraph
 from ldai import LDAIClient
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiConfigTracker, LdAiGraphTracker, LdAiHandler, RunReport, TokenUsage
+from langchain_ldai import (
+    LdAiClient,
+    LdAiCompletionConfig,
+    LdAiConfigTracker,
+    LdAiGraphTracker,
+    LdAiHandler,
+    RunReport,
+    TokenUsage,
+)
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import (
     AGENT_INPUT,
     ERROR,
+    FIRST_TOKEN,
     QUESTION,
     SUCCESS,
     TOKENS,
     TOOL_CALL,
     agent,
     chain,
+    counts,
 )
 from tests.support.chains import counts as counts_of
 from tests.support.models import ScriptedChat
@@ -288,3 +298,31 @@ def test_an_agent_graph_of_the_official_package_is_refused(travelling: Recording
 
     with pytest.raises(TypeError, match=r"use agent graphs of LdAiClient\.agent_graph\(\)"):
         LdAiHandler(graph)
+
+
+def test_an_official_tracker_records_the_first_token(
+    client: RecordingClient, context: Context, reports: list[RunReport]
+) -> None:
+    """With an AI Config of the official package a streamed run has its time to first token too."""
+    handler = LdAiHandler(LDAIClient(client).completion_config("support-bot", context), on_run_end=reports.append)
+
+    list(chain().stream(QUESTION, {"callbacks": [handler]}))
+
+    assert len(client.metrics(reports[0].run_id)[FIRST_TOKEN]) == 1
+
+
+def test_an_official_config_opens_a_run_where_a_token_asks_for_another(
+    config: LdAiCompletionConfig, client: RecordingClient, context: Context
+) -> None:
+    """Only AI Configs of ours can be resumed; a function that gives another's has a new run opened for it."""
+    official = LDAIClient(client).completion_config("support-bot", context)
+    began = config.create_tracker()
+    handler = LdAiHandler(lambda metadata: official, resume=True)
+
+    with handler.collect_runs() as runs:
+        metadata = {"ldai_resumption_token": began.resumption_token}
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    assert runs[0].run_id != began.run_id
+    assert client.metrics(began.run_id) == {}
+    assert counts(client, runs[0].run_id)["$ld:ai:tokens:total"] == [13]

@@ -8,6 +8,7 @@ from langchain_ldai import LdAiCompletionConfig, LdAiHandler
 from tests.providers.models import openai
 from tests.providers.server import events, serving
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import QUESTION, chain
 from tests.support.models import HELLO, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
@@ -96,3 +97,17 @@ async def test_a_call_that_does_not_stream_gives_no_hint(
         await run(call, model, "Hi", {"callbacks": [handler]})
 
     assert hints(caplog) == []
+
+
+@pytest.mark.parametrize(("provider", "count"), [("openai", 1), ("azure", 1), ("somebody", 0)])
+async def test_a_silent_stream_is_explained_once(
+    provider: str, count: int, handler: LdAiHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One hint a handler names `stream_usage` where an OpenAI-style stream ends without usage (fact 87)."""
+    model = Chat(provider=provider, script=[[AIMessageChunk("Hello")], [AIMessageChunk("Hello")], HELLO])
+
+    for _ in range(3):
+        list(chain(model).stream(QUESTION, {"callbacks": [handler]}))
+
+    assert len(caplog.records) == count
+    assert all("stream_usage=True" in record.message for record in caplog.records)

@@ -18,6 +18,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, Call, each, run
 from tests.support.chains import QUESTION, TOOL_CALL, chain
+from tests.support.events import ANSWER
 
 TOOLS = {
     "weather-v2": {"name": "get_weather", "type": "function", "parameters": {}},
@@ -322,3 +323,16 @@ def test_a_tool_that_never_ends_was_called(
     handler.flush()
 
     assert keys(client) == [("plan", "weather-v2")] * calls_model
+
+
+def test_tags_may_be_anything(handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]) -> None:
+    """LangChain takes tags that are no text: nothing is lost by them."""
+    root, call, tool = uuid4(), uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={}, tags=[1])
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, tags=[None], metadata={})
+    handler.on_tool_start("search", "", run_id=uuid4(), parent_run_id=root)  # not as LangChain serializes a tool
+    handler.on_tool_start({"name": "search"}, "", run_id=tool, parent_run_id=root, tags=[("a", 1)], metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert client.metrics(reports[0].run_id)[TOOL_CALL] == [1]

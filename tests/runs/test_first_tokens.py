@@ -1,10 +1,16 @@
 """The first token is the first chunk that carries something."""
 
+from uuid import uuid4
+
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
+from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai._runs.reading import carries_content, event_carries_content
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import FIRST_TOKEN
+from tests.support.events import NO_ANSWER
 from tests.support.models import USAGE
 
 
@@ -169,3 +175,34 @@ def test_what_announces_something_does_not_count(block: object) -> None:
 def test_events_of_the_v3_protocol_are_read_alike(event: object, expected: bool) -> None:
     """In v3 the first token is the first delta, or a start that is not empty (fact 31)."""
     assert event_carries_content(event) is expected
+
+
+def test_the_first_event_of_the_v3_protocol_that_carries_something_counts(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """In v3 there are no tokens but events; a start that is empty is passed over (fact 31)."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, metadata={})
+    handler.on_stream_event({"event": "message-start"}, run_id=call)
+    assert not [event for event in client.events if event.name == FIRST_TOKEN]
+
+    for _ in range(2):
+        handler.on_stream_event({"event": "content-block-delta", "delta": {"text": "Hello"}}, run_id=call)
+    handler.on_llm_end(NO_ANSWER, run_id=call)
+
+    assert len(client.metrics(reports[0].run_id)[FIRST_TOKEN]) == 1
+
+
+def test_a_token_of_what_is_no_model_call_says_nothing(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A chunk under a chain's id, which LangChain does not send, is no first token."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start({}, {}, run_id=root)
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root)
+
+    handler.on_llm_new_token("Hello", run_id=root)
+    handler.on_llm_end(NO_ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert FIRST_TOKEN not in client.metrics(reports[0].run_id)
