@@ -40,7 +40,7 @@ test: lint .venv-langgraph-server ## lint, type-check, and run all tests with 10
 
 test-nightly: $(READY) ## run the properties, races and memory tests at full length (about three quarters of an hour)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest \
-	  tests/test_properties.py tests/test_races.py tests/test_memory.py $(ARGS)
+	  tests/runs/test_properties.py tests/tracking/test_races.py tests/runs/test_memory.py $(ARGS)
 
 fuzz: $(READY) ## give each decoder of tokens a million mutated ones (about three minutes)
 	for decoder in decode decode_graph unseal; do \

@@ -11,7 +11,7 @@ from langchain_ldai import Feedback, LdAiClient, LdAiHandler, RunReport, TokenUs
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.facts.graphs import NOTHING, graph, says
+from tests.langchain.graphs import NOTHING, graph, says
 from tests.ledgers.fakes import Held
 from tests.support.chains import (
     AGENT_INPUT,

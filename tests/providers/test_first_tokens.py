@@ -9,7 +9,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 
 from langchain_ldai import LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from tests.facts.watching import HAS_V3
+from tests.langchain.watching import HAS_V3
 from tests.providers import models
 from tests.providers.server import Answer, aws_events, events, lines, serving
 from tests.support.calls import STREAMED, Call, run

@@ -10,6 +10,7 @@ from langchain_ldai import LdAiHandler
 from tests.support.models import USAGE
 
 ANSWER: Final = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello", usage_metadata=USAGE))]])
+NO_ANSWER: Final = LLMResult(generations=[])
 
 
 def begun(handler: LdAiHandler, parent: UUID | None = None, **said: object) -> UUID:

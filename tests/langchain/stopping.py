@@ -1,0 +1,98 @@
+"""Runs that are stopped before their end: what runs, where its model call is held up, and how it is stopped."""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import pytest
+from langchain_core.runnables import Runnable, RunnableParallel
+
+from langchain_ldai import LdAiHandler, RunReport
+from tests.langchain.graphs import NOTHING, NeverOpens, graph, says
+from tests.support.chains import chain
+
+PATIENCE_SECONDS: Final = 30
+"""How long a test waits at most for what is bound to happen."""
+
+Shape = Callable[[Runnable], Runnable]
+Stop = Callable[[asyncio.Future[object]], Awaitable[None]]
+
+SHAPES: Final[dict[str, Shape]] = {
+    "chain": chain,
+    "retried": lambda model: chain(model).with_retry(),
+    "with-fallbacks": lambda model: chain(model).with_fallbacks([chain()]),
+    "parallel": lambda model: RunnableParallel(a=chain(model), b=lambda value: value),
+    "graph": lambda model: (lambda value: NOTHING) | graph({"a": says(model)}),
+}
+STREAMING: Final[dict[str, Shape]] = {
+    "model": lambda model: model,
+    **SHAPES,
+    "graph": lambda model: (lambda value: NOTHING) | graph({"a": says(model)}).bind(stream_mode="messages"),
+}
+"""The same, and a model alone; their models stream when they are streamed, in a graph by its mode alone."""
+
+
+class Held(NeverOpens):
+    """The gate of models of which the calls stop after so many chunks; `reached` tells that all calls have."""
+
+    def __init__(self, *, after: int = 0, calls: int = 1) -> None:
+        super().__init__()
+        self._passing = after
+        self._coming = calls
+
+    async def wait(self) -> bool:
+        """Let the first ones pass, hold the others up."""
+        if self._passing:
+            self._passing -= 1
+            return True
+        self._coming -= 1
+        if self._coming:
+            return await asyncio.Event.wait(self)
+        return await super().wait()
+
+
+async def _cancel(task: asyncio.Future[object]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def _time_out(task: asyncio.Future[object]) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(task, 0.001)
+
+
+async def _fail_beside(task: asyncio.Future[object]) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await task
+
+    with pytest.raises(ExceptionGroup):
+        await both()
+
+
+STOPS: Final[dict[str, Stop]] = {"cancel": _cancel, "wait-for": _time_out, "task-group": _fail_beside}
+"""The ways in which asyncio cancels a task: by itself, when its time is up, when a task beside it fails."""
+
+
+async def stopped(stop: Stop, gate: NeverOpens, work: Awaitable[object]) -> None:
+    """Stop work in one of these ways, once its model is being called."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        task = asyncio.ensure_future(work)
+        await gate.reached.wait()
+        await stop(task)
+
+
+async def closed(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """Give the loop turns, and collect what nobody holds, until the handler's run has ended."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not reports:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            gc.collect()
+            handler.flush()

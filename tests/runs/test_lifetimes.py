@@ -1,0 +1,491 @@
+"""Runs that end late or never are bounded, and what is known of them is sent."""
+
+import asyncio
+import gc
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from uuid import UUID, uuid4
+
+import pytest
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai._runs import open_runs as table
+from langchain_ldai._runs import recently_ended as left
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
+from tests.support.cost import no_garbage_collection
+from tests.support.events import ANSWER
+from tests.support.models import ScriptedChat
+
+EMPTY = LLMResult(generations=[])
+
+
+def start(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
+    """Begin a chain and a model call in it, as LangChain would; return both ids."""
+    root, call = parent or uuid4(), uuid4()
+    if parent is None:
+        handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    return root, call
+
+
+def waiting_threads() -> list[threading.Thread]:
+    """Return the threads that wait for late model calls, but for one that is on its way out."""
+    waiting = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-wait"]
+    for thread in waiting:
+        thread.join(0.5)
+    return [thread for thread in waiting if thread.is_alive()]
+
+
+def test_a_sync_stream_closed_early_is_cancelled_and_its_late_tokens_count(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """LangChain ends the root like a success, then drains the model: outcome cancelled, tokens sent (fact 72)."""
+    stream = chain().stream(QUESTION, {"callbacks": [handler]})
+    next(stream)
+    stream.close()
+
+    (report,) = reports
+    assert report.outcome is Outcome.CANCELLED
+    assert counts(client, report.run_id) == TOKENS
+    assert waiting_threads() == []
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_chain_is_closed_by_a_flush(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A cancelled call never ends (fact 69): `flush` sends what is known, with neither success nor error."""
+    model = ScriptedChat(gate=asyncio.Event())
+    task = asyncio.create_task(chain(model).ainvoke(QUESTION, {"callbacks": [handler]}))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert reports == []
+    assert len(waiting_threads()) == 1
+    assert handler.flush()
+
+    (report,) = reports
+    assert report.outcome is Outcome.CANCELLED
+    assert set(client.metrics(report.run_id)) == {DURATION}
+    assert waiting_threads() == []
+
+
+def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
+    config: LdAiCompletionConfig,
+) -> None:
+    """After the wait a timer closes the run, for each run in its turn, and is gone."""
+    ended: queue.Queue[RunReport] = queue.Queue()
+    handler = LdAiHandler(config, on_run_end=ended.put)
+    first, _ = start(handler)
+    handler.on_chain_end({}, run_id=first)
+    second, _ = start(handler)
+    threading.Event().wait(0.2)
+    handler.on_chain_end({}, run_id=second)
+
+    reports = [ended.get(timeout=20) for _ in range(2)]
+
+    assert [report.root_run_id for report in reports] == [first, second]
+    assert waiting_threads() == []
+
+
+def test_the_oldest_run_gives_way_to_one_too_many(
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """With `max_open_runs` reached, the oldest is closed as abandoned and later events of it are ignored."""
+    handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=2)
+    (oldest, call), *_ = [start(handler) for _ in range(3)]
+
+    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_chain_end({}, run_id=oldest)
+
+    (report,) = reports
+    assert (report.root_run_id, report.outcome) == (oldest, Outcome.ABANDONED)
+    assert set(client.metrics(report.run_id)) == {DURATION}
+
+
+@pytest.mark.parametrize("event", ["start", "end"])
+def test_a_silent_run_is_given_up_when_another_opens(
+    event: str, config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without a start or an end for `run_timeout` is closed as abandoned; one with either is not."""
+    now = 1000.0
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
+    silent, _ = start(handler)
+    busy, call = start(handler)
+    now += 9.0
+    if event == "start":
+        start(handler, parent=busy)
+    else:
+        handler.on_llm_end(EMPTY, run_id=call)
+    now += 9.0
+
+    start(handler)
+
+    assert [report.root_run_id for report in reports] == [silent]
+
+
+def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """`flush` closes no run that is still at work."""
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.1)
+    silent, _ = start(handler)
+    threading.Event().wait(0.15)
+    start(handler)
+    del reports[:]
+
+    handler.flush()
+    assert reports == []
+    threading.Event().wait(0.15)
+    handler.flush()
+
+    assert len(reports) == 1
+    assert reports[0].root_run_id != silent
+
+
+class Response:
+    """What a web framework answers with: a part of a circle, as such objects are."""
+
+    def __init__(self, body: Iterator[object]) -> None:
+        self.body, self.itself = body, self
+        next(body)
+
+
+@pytest.fixture
+def idle() -> Iterator[None]:
+    """An idle process: it makes nothing new, and so Python collects nothing by itself."""
+    with no_garbage_collection():
+        yield
+
+
+class Slow(ScriptedChat):
+    """A model that goes on only once it may."""
+
+    may_go_on: threading.Event
+
+    def _stream(self, *args: object, **kwargs: object) -> Iterator[ChatGenerationChunk]:
+        for position, chunk in enumerate(super()._stream(*args, **kwargs)):
+            if position > 1:
+                self.may_go_on.wait(20)
+            yield chunk
+
+
+@pytest.mark.parametrize("end", [LdAiHandler.flush, LdAiHandler.close], ids=["flush", "close"])
+@pytest.mark.parametrize("timeout", [None, 20], ids=["no-limit", "limit"])
+@pytest.mark.parametrize("shape", [chain, ScriptedChat], ids=["chain", "model"])
+def test_a_stream_that_was_dropped_ends_first(
+    end: Callable[..., bool],
+    timeout: float | None,
+    shape: Callable[[], Runnable],
+    idle: None,
+    handler: LdAiHandler,
+    client: RecordingClient,
+    reports: list[RunReport],
+) -> None:
+    """Nobody can read it any more, so its run is over; it is not given up."""
+    Response(shape().stream(QUESTION if shape is chain else "How?", {"callbacks": [handler]}))
+    assert (reports, handler.open_runs) == ([], 1)
+
+    assert end(handler, timeout)
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+    assert DURATION in client.metrics(reports[0].run_id)
+    assert handler.open_runs == 0
+
+
+@pytest.mark.parametrize(("end", "is_done"), [(LdAiHandler.flush, False), (LdAiHandler.close, True)])
+def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
+    end: Callable[..., bool], is_done: bool, idle: None, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """LangChain reads its model to the end (fact 72): `timeout` holds all the same, and the run is told."""
+    may_go_on = threading.Event()
+    Response(chain(Slow(may_go_on=may_go_on)).stream(QUESTION, {"callbacks": [handler]}))
+    began = time.monotonic()
+
+    assert end(handler, 0.2) is is_done
+
+    assert time.monotonic() - began < 10
+    assert len(reports) == 1
+    may_go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "langchain_ldai-collect":
+            thread.join()
+    assert handler.flush(20)
+
+
+def test_where_python_starts_no_thread_any_more_nothing_is_collected(
+    idle: None, handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is read to its end could hold up the process's end: `flush` leaves it, `close` tells it."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    Response(chain().stream(QUESTION, {"callbacks": [handler]}))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    assert not handler.flush(20)
+    assert reports == []
+    assert handler.close(20)
+    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+
+
+@pytest.mark.parametrize("timeout", [None, 0.0, 20.0])
+def test_a_flush_closes_no_run_that_is_at_work(
+    timeout: float | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """However often it is called, the run goes on and is told once, with all that it did."""
+    stream = chain().stream(QUESTION, {"callbacks": [handler]})
+    next(stream)
+    for _ in range(2):
+        handler.flush(timeout)
+        assert reports == []
+
+    list(stream)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+    assert counts(client, reports[0].run_id) == {"$ld:ai:generation:success": [1], **TOKENS}
+
+
+def test_a_flush_does_not_count_as_silence(
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a run is silent is asked as of the call of `flush`: what collecting takes is no silence."""
+    now = 1000.0
+
+    def collect() -> None:
+        nonlocal now
+        now += 20.0
+
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    monkeypatch.setattr(gc, "collect", collect)
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
+    start(handler)
+
+    assert handler.flush()
+
+    assert reports == []
+
+
+def test_a_close_tells_every_open_run(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """For the end of a process: what is known of it is sent, as abandoned; what it does later is ignored."""
+    stream = chain().stream(QUESTION, {"callbacks": [handler]})
+    next(stream)
+    waiting, _ = start(handler)
+    handler.on_chain_end({}, run_id=waiting)
+
+    assert handler.close()
+    sent = client.events
+    list(stream)
+
+    assert sorted(report.outcome for report in reports) == [Outcome.ABANDONED, Outcome.SUCCESS]
+    assert all(DURATION in client.metrics(report.run_id) for report in reports)
+    assert client.events == sent
+    assert handler.open_runs == 0
+
+
+def test_a_handler_may_be_used_after_its_close(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Runs that start then are told as before; to close it again does no harm."""
+    assert [handler.close(), handler.close(0)] == [True, True]
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+    assert counts(client, reports[0].run_id)["$ld:ai:generation:success"] == [1]
+
+
+def test_a_close_within_a_run_does_not_disturb_the_chain(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """The chain goes on to its end, and its run stays told as it was at the close."""
+    steps = chain() | RunnableLambda(lambda answer: handler.close() and answer) | ScriptedChat()
+
+    assert steps.invoke(QUESTION, {"callbacks": [handler]}).content == "Hello, world"
+    assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.ABANDONED, 1)]
+
+
+@pytest.mark.parametrize("error", [ValueError(), None], ids=["failed", "ended"])
+def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
+    error: Exception | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """What an ended run's other branches or tasks still start is not a run of its own, at any depth (fact 76)."""
+    root, call = start(handler)
+    handler.on_llm_end(EMPTY, run_id=call)
+    if error:
+        handler.on_chain_error(error, run_id=root)
+    else:
+        handler.on_chain_end({}, run_id=root)
+    sent = client.events
+
+    below = uuid4()
+    handler.on_chain_start(None, {}, run_id=below, parent_run_id=root, metadata={})
+    _, late = start(handler, parent=below)
+    handler.on_llm_new_token("x", run_id=late)
+    handler.on_tool_start({"name": "search"}, "", run_id=uuid4(), parent_run_id=late, metadata={})
+    handler.on_llm_end(EMPTY, run_id=late)
+
+    assert (len(reports), client.events) == (1, sent)
+
+
+def test_one_root_seen_twice_at_the_same_time_is_one_run(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the AI Config of a root is being found, the same event may come once more (facts 96, 97)."""
+    again: list[UUID] = []
+
+    def config_for(metadata):
+        if again:
+            handler.on_chain_start(None, {}, run_id=again.pop(), metadata={})
+        return config
+
+    handler = LdAiHandler(config_for, on_run_end=reports.append)
+    root, call = uuid4(), uuid4()
+    again.append(root)
+
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.SUCCESS, 1)]
+    assert handler.open_runs == 0
+
+
+def test_a_root_that_ended_some_time_ago_has_no_late_runs(
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long ago it ended does not count; with many others since, its id is an unknown parent's (fact 112)."""
+    now = 1000.0
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    monkeypatch.setattr(left, "ROOTS", 2)
+    handler = LdAiHandler(config, on_run_end=reports.append)
+
+    def end(parent: UUID | None = None) -> UUID:
+        root, call = start(handler, parent=parent)
+        handler.on_llm_end(EMPTY, run_id=call)
+        if parent is None:
+            handler.on_chain_end({}, run_id=root)
+        return root
+
+    older, newer = end(), end()
+    now += 100_000.0
+    for _ in range(3):
+        end(newer)
+    end(older)
+    assert len(reports) == 2
+    for _ in range(2):
+        end()
+    end(older)
+
+    assert len(reports) == 5
+
+
+def test_an_id_may_be_used_again_once_its_run_has_ended(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """A root under an id whose run has ended is a new run, after a failure too (fact 12)."""
+    reused = uuid4()
+    for error in (None, ValueError(), None):
+        handler.on_chat_model_start({}, [[]], run_id=reused, metadata={})
+        if error:
+            handler.on_llm_error(error, run_id=reused)
+        else:
+            handler.on_llm_end(EMPTY, run_id=reused)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS, Outcome.ERROR, Outcome.SUCCESS]
+    assert len({report.run_id for report in reports}) == 3
+
+
+def test_the_same_event_twice_counts_once(config: LdAiCompletionConfig, client: RecordingClient) -> None:
+    """A handler bound and passed gets the root's events twice (fact 96), and counts them once."""
+    reports: list[RunReport] = []
+    handler = LdAiHandler(config, on_run_end=reports.append)
+
+    chain().with_config(callbacks=[handler]).invoke(QUESTION, {"callbacks": [handler, handler]})
+
+    assert len(reports) == 1
+    assert counts(client, reports[0].run_id) == {"$ld:ai:generation:success": [1], **TOKENS}
+
+
+def test_events_of_unknown_runs_are_ignored(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> None:
+    """An end, a token or a retry of a run that the handler never saw start does nothing."""
+    unknown = uuid4()
+    handler.on_llm_new_token("x", run_id=unknown)
+    handler.on_stream_event({"event": "message-start"}, run_id=unknown)
+    handler.on_llm_end(EMPTY, run_id=unknown)
+    handler.on_llm_error(ValueError(), run_id=unknown)
+    handler.on_tool_end("", run_id=unknown)
+    handler.on_tool_error(ValueError(), run_id=unknown)
+    handler.on_retriever_end([], run_id=unknown)
+    handler.on_retriever_error(ValueError(), run_id=unknown)
+    handler.on_retry(None, run_id=unknown)
+
+    assert caplog.records == []
+
+
+def test_a_tool_called_before_the_model_waits_for_it(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A tool call is recorded once the run turns out to be an AI run."""
+    root = uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata=None)
+    handler.on_tool_start(None, "", run_id=uuid4(), parent_run_id=root, name="search", metadata=None)
+    assert not [event for event in client.events if event.name == "$ld:ai:tool_call"]
+
+    start(handler, parent=root)
+
+    (event,) = [event for event in client.events if event.name == "$ld:ai:tool_call"]
+    assert event.data["toolKey"] == "search"
+
+
+def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
+    config: LdAiCompletionConfig, client: RecordingClient
+) -> None:
+    """A node's function that flushes the handler takes the ended run away under the step that is starting."""
+    root = uuid4()
+    handler = LdAiHandler(config, nodes={"late": lambda metadata: handler.flush() and config})
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chain_error(ValueError(), run_id=root)
+    sent = client.events
+
+    handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={"langgraph_node": "late"})
+
+    assert (handler.open_runs, client.events) == (0, sent)
+
+
+def test_what_an_evicted_run_did_meanwhile_counts(
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """A run that takes another's place has its config looked up first: the other ends only after that."""
+    root, call = uuid4(), uuid4()
+
+    def other_thread() -> None:
+        handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={})
+        time.sleep(0.02)
+
+    def choose(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
+        if "slow" in metadata:
+            thread = threading.Thread(target=other_thread)
+            thread.start()
+            thread.join()
+        return config
+
+    handler = LdAiHandler(choose, on_run_end=reports.append, max_open_runs=1)
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    time.sleep(0.02)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={"slow": True})
+
+    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+    assert client.metrics(reports[0].run_id)[DURATION][0] >= 40
+    assert TOKENS.items() <= client.metrics(reports[0].run_id).items()
