@@ -207,6 +207,18 @@ def test_a_loop_that_ends_closes_the_streams_of_a_run_in_any_order(
     assert [report.outcome for report in reports] == [Outcome.CANCELLED]
 
 
+def test_a_stream_that_is_closed_before_any_call_is_no_ai_run(track: Track, reports: list[RunReport]) -> None:
+    """Nothing is recorded of it, in whatever order its steps are closed."""
+    handler = track()
+    root = stream_begun(handler)
+    parser = stream_begun(handler, root)
+
+    handler.on_chain_error(GeneratorExit(), run_id=parser)
+    handler.on_chain_error(GeneratorExit(), run_id=root)
+
+    assert reports == []
+
+
 def test_a_stream_that_is_closed_after_its_last_call_is_a_success(track: Track, reports: list[RunReport]) -> None:
     """A call that was given up earlier, after which something ended, is not what the reader left."""
     handler = track()
