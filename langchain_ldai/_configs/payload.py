@@ -50,6 +50,10 @@ _WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
 _SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
+_MODES: Final = frozenset({"completion", "agent", "judge"})
+_FALLBACK: Final = "the default is used, or without one a disabled AI Config"
+
+
 def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     """Return the payload served, or the fallback where it is not an object or of another mode.
 
@@ -60,11 +64,13 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
         fallback: The caller's default as a payload.
     """
     if not isinstance(value, Mapping):
-        _log.error("AI Config %r is a %s, not an object; the default is used", key, type(value).__name__)
+        _log.error("AI Config %r is a %s, not an object; %s", key, type(value).__name__, _FALLBACK)
         return fallback
     served_mode = object_in(value, "_ldMeta").get("mode")
-    if ("completion" if served_mode in _COMPLETION else served_mode) != mode:
-        _log.warning("AI Config %r is of mode %r, not %r; the default is used", key, served_mode, mode)
+    served = "completion" if served_mode in _COMPLETION else served_mode
+    if served != mode:
+        remedy = f"ask for it with {served}_config(); " if isinstance(served, str) and served in _MODES else ""
+        _log.warning("AI Config %r is of mode %r, not %r; %s%s", key, served, mode, remedy, _FALLBACK)
         return fallback
     return value
 

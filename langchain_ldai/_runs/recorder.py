@@ -371,7 +371,7 @@ class RunRecorder:
         key = run.account.tracker.identity.config_key if run.account is not None else ""
         self._boundary.notices.once(
             _log,
-            logging.INFO,
+            logging.INFO if run.is_ai_run else logging.WARNING,
             "unseen nodes",
             "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. "
             "Is the name right? The nodes were called %s",

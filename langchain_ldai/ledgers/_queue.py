@@ -451,7 +451,7 @@ _left_behind: Final[list[threading.Thread]] = []
 """The threads of this process whose call of a ledger did not return in time."""
 
 _TOO_MANY: Final = "cannot keep up, and too many claims wait for it"
-_DID_NOT_RETURN: Final = "did not answer in time"
+_DID_NOT_RETURN: Final = "did not answer in time, it may be locked or out of reach"
 
 _REASONS: Final = (
     ("SQLITE_BUSY SQLITE_LOCKED", "is locked by another process"),
