@@ -90,6 +90,7 @@ pytest: $(READY) .venv-langgraph-server ## run the tests only (ARGS="-k token" f
 lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy langchain_ldai $(wildcard tests/typing)
 
 format: $(READY) ## format the code and repair what ruff can repair
