@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import Track, tracking
-from tests.langchain.stopping import STREAMING, Held, Shape, closed
+from tests.runs.ends.stopping import STREAMING, Held, Shape, closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.events import called, stream_begun, streaming
 from tests.support.models import HELLO, ScriptedChat

@@ -29,8 +29,8 @@ from tests.langchain.graphs import (
     speaks,
     tracking,
 )
-from tests.langchain.stopping import PATIENCE_SECONDS, closed
 from tests.langchain.watching import HAS_V3
+from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat
