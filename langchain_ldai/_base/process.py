@@ -22,31 +22,31 @@ FORK_SECONDS: Final = 1.0
 """How long a fork waits for what other threads use at that moment."""
 
 
-class Renewable(Protocol):
-    """What is of no use to a forked process as it is: its locks may be held by a thread of the parent's."""
+class ForkSafe(Protocol):
+    """An object whose locks or threads do not survive a fork: a thread of the parent may hold its lock."""
 
-    def renew(self) -> None:
-        """Begin anew, as in a process that has just started."""
+    def reset_after_fork(self) -> None:
+        """Replace locks and drop the parent's work, as in a process that has just started."""
         ...
 
 
-_inherited: Final[WeakSet[Renewable]] = WeakSet()
+_fork_safe: Final[WeakSet[ForkSafe]] = WeakSet()
 
 
-def renew_in_forks(owner: Renewable) -> None:
-    """Have something begin anew in each process that is forked from this one."""
-    _inherited.add(owner)
+def register_fork_safe(owner: ForkSafe) -> None:
+    """Call `owner.reset_after_fork()` in each process that is forked from this one, while `owner` exists."""
+    _fork_safe.add(owner)
 
 
 class PausesForForks:
     """What no thread uses while the process is forked: its users wait for the fork, and the fork for its users."""
 
     def __init__(self) -> None:
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
         _pausing.append(ref(self, _pausing.remove))
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Have no users: in a forked process, those of its parent are gone."""
         self._users: set[object] = set()
 
@@ -132,14 +132,14 @@ def _prepare_all() -> None:
         owner.prepare_fork(latest)
 
 
-def _renew_all() -> None:
+def _reset_all() -> None:
     _forks.clear()
-    for owner in list(_inherited):
-        owner.renew()
+    for owner in list(_fork_safe):
+        owner.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
     # The `before` that is registered last is called first. What marks a fork is no Python code: an interrupt could
     # be raised in that, and leave the mark behind.
     os.register_at_fork(before=_prepare_all)
-    os.register_at_fork(before=partial(_forks.append, None), after_in_parent=_forks.pop, after_in_child=_renew_all)
+    os.register_at_fork(before=partial(_forks.append, None), after_in_parent=_forks.pop, after_in_child=_reset_all)
