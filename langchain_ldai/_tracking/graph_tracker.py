@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
-from langchain_ldai._tracking.once import Event, Send, SlotTracker
+from langchain_ldai._tracking.once import EventTable, OnceTracker, Send
 from langchain_ldai._tracking.values import TokenUsage, check_usage, whole_milliseconds
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
 
-_Path = tuple[str, ...]
-_Slot = Literal["duration_ms", "tokens", "success", "path"]
-_Value = int | bool | TokenUsage | _Path
-
-
-class _Visits(_Path):
-    """A path of which each visit is an event too, so that one slot, and one claim, holds for both."""
+_GraphMetric = Literal["duration_ms", "tokens", "success", "path"]
+_OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +27,7 @@ class GraphMetricSummary:
     resumption_token: str = field(repr=False)
 
 
-class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
+class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
     """Records the metrics of one run of an agent graph under the run's `run_id` (spec section 7).
 
     Made by `graph.create_tracker()` for a new run, or by `client.create_graph_tracker(token, context)`
@@ -49,6 +44,12 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
 
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "agent graph"
+    _events_of: ClassVar[EventTable] = {
+        "duration_ms": lambda ms: [(events.GRAPH_DURATION, {}, ms)],
+        "tokens": lambda usage: [(events.GRAPH_TOTAL_TOKENS, {}, _total(usage))],
+        "success": lambda succeeded: [(_OUTCOME[succeeded], {}, 1)],
+        "path": lambda keys: [(events.GRAPH_PATH, {events.PATH: list(keys)}, 1)],
+    }
 
     def __init__(self, identity: GraphRunIdentity, send: Send) -> None:
         data: dict[str, object] = {
@@ -64,9 +65,7 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
     @property
     def summary(self) -> GraphMetricSummary:
         """What has been recorded so far; a snapshot that later recordings do not change."""
-        with self._lock:
-            recorded = dict(self._recorded)
-        return GraphMetricSummary(resumption_token=self.resumption_token, **recorded)  # type: ignore[arg-type]
+        return GraphMetricSummary(resumption_token=self.resumption_token, **self._recorded.snapshot())
 
     def track_invocation_success(self) -> None:
         """Record that the graph's run succeeded; only one of success and failure is recorded."""
@@ -116,51 +115,17 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         """Record that a node could not hand over to another one; each time counts."""
         self._send_edge(events.GRAPH_HANDOFF_FAILURE, source, events.TARGET_KEY, target)
 
-    def record_missing(
-        self,
-        *,
-        success: bool | None = None,
-        duration_ms: float | None = None,
-        tokens: TokenUsage | None = None,
-        path: Iterable[str] | None = None,
-    ) -> None:
-        """Record those of the given metrics that have not been recorded, and leave the others alone.
-
-        For instrumentation that gives way to what its user recorded: nothing is logged.
-        """
-        values: dict[_Slot, _Value] = {}
-        if path is not None:
-            values["path"] = tuple(path)
-        if duration_ms is not None:
-            values["duration_ms"] = whole_milliseconds(duration_ms)
-        if tokens:
-            values["tokens"] = tokens
-        if success is not None:
-            values["success"] = success
-        for deliver, parts in self.take_missing(values):
-            deliver(*parts)
-
     def track_visits(self, keys: Iterable[str]) -> None:
         """Record the path, unless it has been recorded, and with it each visit as an event of its own."""
-        for deliver, parts in self.take_missing({"path": _Visits(keys)}):
-            deliver(*parts)
-
-    def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
-        data = self._data.copy()
-        if isinstance(value, TokenUsage):
-            parts = max(value.input, 0) + max(value.output, 0)
-            return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
-        if isinstance(value, tuple):
-            path: list[Event] = [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
-            visits = enumerate(value if isinstance(value, _Visits) else ())
-            return path + [
-                (events.GRAPH_NODE, {**data, events.NODE_KEY: key, events.INDEX: index}, 1)
-                for index, key in visits
-            ]
-        if isinstance(value, bool):
-            event = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
-            return [(event, data, 1)]
-        return [(events.GRAPH_DURATION, data, value)]
+        path = tuple(keys)
+        visits = [
+            (events.GRAPH_NODE, {events.NODE_KEY: key, events.INDEX: index}, 1) for index, key in enumerate(path)
+        ]
+        self._record("path", path, further=visits)
 
     def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
         self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)
+
+
+def _total(usage: TokenUsage) -> int:
+    return usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
