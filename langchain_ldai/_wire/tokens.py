@@ -83,6 +83,24 @@ class GraphRunIdentity(NamedTuple):
     version: int = 1
 
 
+class DecodedToken(str):
+    """A resumption token that has been read, with the run it stands for, so that nobody reads it again."""
+
+    __slots__ = ("identity",)
+
+    identity: RunIdentity | GraphRunIdentity
+
+    def __new__(cls, token: str, identity: RunIdentity | GraphRunIdentity) -> DecodedToken:
+        """Return the token's text, which knows its run."""
+        self = super().__new__(cls, token)
+        self.identity = identity
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Copy and pickle the plain text."""
+        return str, (str(self),)
+
+
 def new_run_id() -> str:
     """Return the text of a new UUIDv4.
 
@@ -169,6 +187,8 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but not a resumption token. The message says
             what is wrong and quotes nothing of the token.
     """
+    if isinstance(token, DecodedToken) and isinstance(token.identity, RunIdentity):
+        return token.identity
     return _identity(_fields(token))
 
 
@@ -203,12 +223,30 @@ def decode_graph(token: str) -> GraphRunIdentity:
     fields = _fields(token)
     if _optional(fields, CONFIG_KEY):
         raise _invalid("it is of a run of an AI Config, not of an agent graph")
-    return GraphRunIdentity(
-        run_id=_run_id(fields),
-        graph_key=_required(fields, GRAPH_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-    )
+    return _graph_identity(fields)
+
+
+def decoded(token: str) -> DecodedToken:
+    """Return a resumption token with the run it stands for, be it an AI Config's or an agent graph's.
+
+    Raises:
+        TypeError: If the token is not a string.
+        InvalidResumptionTokenError: If it is a string, but no resumption token.
+    """
+    if isinstance(token, DecodedToken):
+        return token
+    fields = _fields(token)
+    read = _identity if _optional(fields, CONFIG_KEY) else _graph_identity
+    return DecodedToken(token, read(fields))
+
+
+def is_token(text: str) -> bool:
+    """Whether a text is the plain resumption token of a run, or of a run of an agent graph."""
+    try:
+        decoded(text)
+    except InvalidResumptionTokenError:
+        return False
+    return True
 
 
 def _identity(fields: Mapping[str, object]) -> RunIdentity:
@@ -221,15 +259,13 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity:
     )
 
 
-def is_token(text: str) -> bool:
-    """Whether a text is the plain resumption token of a run, or of a run of an agent graph."""
-    for read in (decode, decode_graph):
-        try:
-            read(text)
-        except InvalidResumptionTokenError:
-            continue
-        return True
-    return False
+def _graph_identity(fields: Mapping[str, object]) -> GraphRunIdentity:
+    return GraphRunIdentity(
+        run_id=_run_id(fields),
+        graph_key=_required(fields, GRAPH_KEY),
+        variation_key=_optional(fields, VARIATION_KEY),
+        version=_version(fields),
+    )
 
 
 def _token(run_id: str, rest: str) -> str:
