@@ -45,7 +45,8 @@ from langchain_ldai._configs.types import (
     LdAiJudgeConfig,
 )
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
-from langchain_ldai._tracking.tracker import LdAiConfigTracker, Send
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import check_key, decode, decode_graph
 from langchain_ldai.ledgers._claims import ClaimingSend, Claims, Ledger, OnLedgerError, claims_in

@@ -23,7 +23,8 @@ from langchain_ldai._configs.types import (
     TrackerParts,
     freeze_object,
 )
-from langchain_ldai._tracking.tracker import Send, model_data
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import MAX_VERSION
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
-from langchain_ldai._tracking.tracker import LdAiConfigTracker, Send
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.tokens import RunIdentity, checked_run_id, decode, new_run_id
 from langchain_ldai.errors import InvalidResumptionTokenError
 

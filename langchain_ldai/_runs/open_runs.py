@@ -10,7 +10,7 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from langchain_ldai._base.process import collect_garbage, is_ending, renew_in_forks
+from langchain_ldai._base.process import collect_garbage, is_ending, register_fork_safe
 from langchain_ldai._runs.recently_ended import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, RecentlyEnded
 from langchain_ldai._runs.run import Batch, Run
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of, parent_of
@@ -25,10 +25,10 @@ class Waits:
     """Calls back once a time has come."""
 
     def __init__(self) -> None:
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget who waits: after a fork it is the parent's thread that calls back."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
         self._times: dict[Callable[[], object], float] = {}
@@ -154,10 +154,10 @@ class RunTable:
         self._runs: OrderedDict[Run, None] = OrderedDict()
         self._ended: OrderedDict[Run, None] = OrderedDict()
         self.awaiting: dict[object, Step] = {}
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
         self._lock = threading.RLock()
         for held in (self._scopes, self._runs, self._ended, self.awaiting):

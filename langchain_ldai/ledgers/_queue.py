@@ -21,7 +21,7 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Boundary
-from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, renew_in_forks
+from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ class ClaimQueue:
         self._backoff = wait_random_exponential(multiplier=0.1, max=1.0)
         self._retry_state = RetryCallState(Retrying(), None, (), {})
         self._boundary = Boundary()
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset after a fork: the claims that wait are the parent's."""
         self._inbox: SimpleQueue[Claim] = SimpleQueue()
         self._changed = threading.Condition()
@@ -478,10 +478,10 @@ class _Queues:
 
     def __init__(self) -> None:
         self._of: WeakValueDictionary[int, ClaimQueue] = WeakValueDictionary()
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset after a fork: the parent's threads are not here."""
         self._lock = threading.Lock()
         _left_behind.clear()

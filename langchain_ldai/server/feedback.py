@@ -35,7 +35,7 @@ from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.totals import Sealer, check_sealer
 from langchain_ldai._tracking.values import Feedback
-from langchain_ldai._wire.tokens import RunIdentity, decode
+from langchain_ldai._wire.tokens import DecodedToken, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.server.openapi import (
@@ -223,7 +223,8 @@ class _FeedbackRoute:
 
     async def __call__(self, request: Request) -> Response:
         posted = await _read(request)
-        token, identity = self._unsealed(posted.token)
+        token = self._unsealed(posted.token)
+        identity = decode(token)
         context = await self._context(request, identity.run_id)
         await self._keep_limit(identity.run_id)
         kind = Feedback(posted.kind)
@@ -231,14 +232,14 @@ class _FeedbackRoute:
         await self._record(token, feedback)
         return JSONResponse({"status": "accepted"}, 202, background=self._passing_on(feedback))
 
-    def _unsealed(self, sealed: str) -> tuple[str, RunIdentity]:
+    def _unsealed(self, sealed: str) -> DecodedToken:
         try:
             token = self.sealer.unseal(sealed)
         except InvalidResumptionTokenError as error:
             _log.info("feedback is refused: %s", error)
             raise HTTPException(401, "The token is not valid, or no longer") from None
         try:
-            return token, decode(token)
+            return DecodedToken(token, decode(token))
         except InvalidResumptionTokenError:
             raise HTTPException(400, "The token is of a run of an agent graph, which takes no feedback") from None
 

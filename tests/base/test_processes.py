@@ -318,13 +318,13 @@ def test_a_model_call_that_ends_while_another_thread_waits_is_counted(handler: L
 
 
 class Owner:
-    """Something that is begun anew."""
+    """An owner that counts its resets."""
 
-    renewed = 0
+    resets = 0
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Count how often."""
-        self.renewed += 1
+        self.resets += 1
 
 
 def test_a_forked_process_begins_anew_what_still_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,19 +334,19 @@ def test_a_forked_process_begins_anew_what_still_is_there(monkeypatch: pytest.Mo
     fresh = runpy.run_path(process.__file__)
     owner, gone = Owner(), Owner()
     for each in (owner, gone):
-        fresh["renew_in_forks"](each)
+        fresh["register_fork_safe"](each)
     del each, gone
 
     hooks["after_in_child"]()
 
-    assert owner.renewed == 1
+    assert owner.resets == 1
 
 
 def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     monkeypatch.delattr(os, "register_at_fork", raising=False)
 
-    assert callable(runpy.run_path(process.__file__)["renew_in_forks"])
+    assert callable(runpy.run_path(process.__file__)["register_fork_safe"])
 
 
 def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from langchain_ldai import LdAiGraphTracker, TokenUsage
 from langchain_ldai._wire.tokens import GraphRunIdentity
 from tests.support.races import race_for_each
-from tests.support.sent import Sent
+from tests.support.sent import Sent, record_missing
 
 USAGE: Final = TokenUsage(total=30, input=10, output=20)
 DATA: Final = {
@@ -73,12 +73,11 @@ def test_a_path_may_be_any_iterable(tracker, sent, keys):
 
 
 def test_record_missing_fills_what_is_free(tracker, sent):
-    """Instrumentation records what nobody has; an absent value, an empty usage is left out."""
-    tracker.record_missing()
-    tracker.record_missing(tokens=TokenUsage())
+    """Instrumentation records what nobody has, and nothing else."""
+    record_missing(tracker)
     assert sent.events == []
 
-    tracker.record_missing(success=False, duration_ms=0, tokens=USAGE, path=[])
+    record_missing(tracker, success=False, duration_ms=0, tokens=USAGE, path=())
 
     summary = tracker.summary
     assert (summary.success, summary.duration_ms, summary.tokens, summary.path) == (False, 0, USAGE, ())
@@ -102,10 +101,10 @@ def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
 def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
     """What user code recorded stands, and nothing is logged, at any level."""
     caplog.set_level(logging.DEBUG)
-    tracker.record_missing(success=True, duration_ms=1, tokens=USAGE, path=["a"])
+    record_missing(tracker, success=True, duration_ms=1, tokens=USAGE, path=("a",))
     events, summary = list(sent.events), tracker.summary
 
-    tracker.record_missing(success=False, duration_ms=2, tokens=TokenUsage(1), path=["b"])
+    record_missing(tracker, success=False, duration_ms=2, tokens=TokenUsage(1), path=("b",))
 
     assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
@@ -130,9 +129,9 @@ def test_delivery_holds_nobody():
 
 def record_everything(run: LdAiGraphTracker, thread: int) -> None:
     """Record one value for every slot, another one in every other thread, every third time quietly."""
-    path = [str(thread)]
+    path = (str(thread),)
     if thread % 3 == 0:
-        run.record_missing(success=True, duration_ms=thread, tokens=TokenUsage(thread + 1), path=path)
+        record_missing(run, success=True, duration_ms=thread, tokens=TokenUsage(thread + 1), path=path)
         return
     run.track_duration(thread)
     run.track_total_tokens(TokenUsage(thread + 1))

@@ -9,7 +9,7 @@ import pytest
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import RunIdentity
-from tests.support.sent import Sent
+from tests.support.sent import Sent, record_missing
 
 USAGE = TokenUsage(total=30, input=10, output=20)
 TRACKER_LOG = "langchain_ldai._tracking.tracker"
@@ -96,12 +96,11 @@ def test_a_judge_result_and_a_tool_call_have_no_limit(tracker, sent, caplog):
 
 
 def test_record_missing_fills_what_is_free(tracker, sent):
-    """Instrumentation records what nobody has; an absent value, an empty usage is left out."""
-    tracker.record_missing()
-    tracker.record_missing(tokens=TokenUsage())
+    """Instrumentation records what nobody has, and nothing else."""
+    record_missing(tracker)
     assert sent.events == []
 
-    tracker.record_missing(time_to_first_token_ms=1.9, duration_ms=0, tokens=USAGE, success=False)
+    record_missing(tracker, time_to_first_token_ms=1, duration_ms=0, tokens=USAGE, success=False)
 
     summary = tracker.summary
     assert (summary.time_to_first_token_ms, summary.duration_ms, summary.tokens) == (1, 0, USAGE)
@@ -112,10 +111,10 @@ def test_record_missing_fills_what_is_free(tracker, sent):
 def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
     """What user code recorded stands, and nothing is logged, at any level."""
     caplog.set_level(logging.DEBUG)
-    tracker.record_missing(time_to_first_token_ms=1, duration_ms=1, tokens=USAGE, success=True)
+    record_missing(tracker, time_to_first_token_ms=1, duration_ms=1, tokens=USAGE, success=True)
     events, summary = list(sent.events), tracker.summary
 
-    tracker.record_missing(time_to_first_token_ms=2, duration_ms=2, tokens=TokenUsage(1, 1, 0), success=False)
+    record_missing(tracker, time_to_first_token_ms=2, duration_ms=2, tokens=TokenUsage(1, 1, 0), success=False)
 
     assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
