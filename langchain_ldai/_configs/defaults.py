@@ -35,7 +35,7 @@ class LdAiCompletionConfigDefault:
     judges: Sequence[JudgeAttachment] = ()
     output_format: Mapping[str, object] | None = None
 
-    mode: ClassVar = "completion"
+    mode: ClassVar[str] = "completion"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -63,7 +63,7 @@ class LdAiAgentConfigDefault:
     messages: Sequence[Message] = ()
     output_format: Mapping[str, object] | None = None
 
-    mode: ClassVar = "agent"
+    mode: ClassVar[str] = "agent"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -89,7 +89,7 @@ class LdAiJudgeConfigDefault:
     messages: Sequence[Message] = ()
     evaluation_metric_key: str | None = None
 
-    mode: ClassVar = "judge"
+    mode: ClassVar[str] = "judge"
 
     def __post_init__(self) -> None:
         _check(self)

@@ -1,7 +1,7 @@
 """What is posted to the feedback route and what it answers, as types and as an OpenAPI document."""
 
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,7 @@ ERRORS: Final = {
 class FeedbackRequest(BaseModel):
     """What is posted: the run's sealed token, what the user thought of it, and why."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     token: str = Field(pattern="^[A-Za-z0-9_.=-]+$", max_length=MAX_TOKEN_LENGTH)
     kind: Literal["positive", "negative"]

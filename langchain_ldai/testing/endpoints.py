@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Generator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from langchain_ldai.testing.flags import Json
 
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     protocol_version = "HTTP/1.1"
-    timeout = 10
+    timeout: ClassVar[float | None] = 10
     server: Server
 
     def do_GET(self) -> None:
