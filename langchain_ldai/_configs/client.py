@@ -6,75 +6,46 @@ import asyncio
 import inspect
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from ldclient import Context
 
 from langchain_ldai._base.options import is_async
-from langchain_ldai._configs.defaults import (
-    LdAiAgentConfigDefault,
+from langchain_ldai._configs.evaluation import (
+    AGENT,
+    COMPLETION,
+    JUDGE,
+    AiClient,
+    AnswerT,
+    Evaluation,
     LdAiAgentConfigRequest,
+    Variables,
+)
+from langchain_ldai._configs.graph import LdAiAgentGraph, with_nodes
+from langchain_ldai._configs.payload import (
+    LdAiAgentConfigDefault,
     LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
 )
-from langchain_ldai._configs.evaluation import (
-    AiClient,
-    AsyncFlagClient,
-    ConfigT,
-    Evaluation,
-    EventSink,
-    FlagClient,
-    Variables,
-    judge_renderer,
-)
-from langchain_ldai._configs.graph import LdAiAgentGraph, with_nodes
-from langchain_ldai._configs.templates import as_written, renderer
+from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai._tracking.once import Send
-from langchain_ldai._wire import events
 from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claims_in, wait_for_all
-
-
-class LoopSink:
-    """Delivers events on the event loop of their client, whose buffer is no other thread's to touch.
-
-    The loop is the first one in which the client is used; once that is closed, the next one.
-
-    Args:
-        sink: The client.
-    """
-
-    __slots__ = ("_loop", "_sink")
-
-    def __init__(self, sink: EventSink) -> None:
-        self._sink = sink
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def note_loop(self) -> None:
-        """Note the loop that runs in this thread, where none is known."""
-        if self._loop is None or self._loop.is_closed():
-            self._loop = _running_loop()
-
-    def track(
-        self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
-    ) -> None:
-        """Deliver an event, from the loop's own thread at once."""
-        self.note_loop()
-        if self._loop is None or self._loop is _running_loop():
-            self._sink.track(event_name, context, data, metric_value)
-        else:
-            self._loop.call_soon_threadsafe(self._sink.track, event_name, context, data, metric_value)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
 
 LEAVING_SECONDS: Final = 5.0
 """How long the end of a client's `with` block waits for its ledger."""
+
+
+class FlagClient(EventSink, Protocol):
+    """What `LdAiClient` needs of a client; `ldclient.LDClient` has it, and `testing.RecordingClient`."""
+
+    def variation(self, key: str, context: Context, default: object) -> object: ...
+
+
+class AsyncFlagClient(EventSink, Protocol):
+    """What `AsyncLdAiClient` needs of a client; `ldclient.AsyncLDClient` has it."""
+
+    async def variation(self, key: str, context: Context, default: object) -> object: ...
 
 
 class LdAiClient(AiClient):
@@ -142,15 +113,13 @@ class LdAiClient(AiClient):
                 config.
             variables: Values for the mustache tags in the messages.
         """
-        render = renderer(key, context, variables)
-        return self._evaluate(self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render))
+        return self._evaluate(self._filled_in(COMPLETION, key, context, default=default, variables=variables))
 
     def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
     ) -> LdAiCompletionConfig:
         """Return the completion config with its mustache tags as they are; see `completion_config`."""
-        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
-        return self._evaluate(self._completion(event, key, context, default, as_written))
+        return self._evaluate(self._template(COMPLETION, key, context, default))
 
     def agent_config(
         self,
@@ -160,15 +129,13 @@ class LdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiAgentConfig:
         """Return an agent's config, its instructions filled in; see `completion_config`."""
-        render = renderer(key, context, variables)
-        return self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+        return self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
 
     def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
     ) -> LdAiAgentConfig:
         """Return an agent's config with its mustache tags as they are; see `completion_config`."""
-        event = events.USAGE_AGENT_CONFIG_TEMPLATE
-        return self._evaluate(self._one_agent(event, key, context, default, as_written))
+        return self._evaluate(self._template(AGENT, key, context, default))
 
     def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -206,17 +173,15 @@ class LdAiClient(AiClient):
         Their placeholders stay in the messages, where a value that was filled in may look like one: fill them in
         where no value is yet, in the messages of `config.raw`.
         """
-        render = judge_renderer(key, context, variables)
-        return self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+        return self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
 
     def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
     ) -> LdAiJudgeConfig:
         """Return a judge's config with its mustache tags as they are; see `completion_config`."""
-        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
-        return self._evaluate(self._judge(event, key, context, default, as_written))
+        return self._evaluate(self._template(JUDGE, key, context, default))
 
-    def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+    def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
             asked = getattr(self._flags, "is_initialized", None)
@@ -229,7 +194,7 @@ class LdAiClient(AiClient):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left(self.close(LEAVING_SECONDS))
+        self._diagnosis.of_block_left(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
@@ -278,17 +243,15 @@ class AsyncLdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiCompletionConfig:
         """See `LdAiClient.completion_config`."""
-        render = renderer(key, context, variables)
         return await self._evaluate(
-            self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render)
+            self._filled_in(COMPLETION, key, context, default=default, variables=variables)
         )
 
     async def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
     ) -> LdAiCompletionConfig:
         """See `LdAiClient.completion_config_template`."""
-        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
-        return await self._evaluate(self._completion(event, key, context, default, as_written))
+        return await self._evaluate(self._template(COMPLETION, key, context, default))
 
     async def agent_config(
         self,
@@ -298,15 +261,13 @@ class AsyncLdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiAgentConfig:
         """See `LdAiClient.agent_config`."""
-        render = renderer(key, context, variables)
-        return await self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+        return await self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
 
     async def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
     ) -> LdAiAgentConfig:
         """See `LdAiClient.agent_config_template`."""
-        event = events.USAGE_AGENT_CONFIG_TEMPLATE
-        return await self._evaluate(self._one_agent(event, key, context, default, as_written))
+        return await self._evaluate(self._template(AGENT, key, context, default))
 
     async def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -327,17 +288,15 @@ class AsyncLdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiJudgeConfig:
         """See `LdAiClient.judge_config`."""
-        render = judge_renderer(key, context, variables)
-        return await self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+        return await self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
 
     async def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
     ) -> LdAiJudgeConfig:
         """See `LdAiClient.judge_config_template`."""
-        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
-        return await self._evaluate(self._judge(event, key, context, default, as_written))
+        return await self._evaluate(self._template(JUDGE, key, context, default))
 
-    async def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+    async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = await self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
             asked = getattr(self._flags, "is_initialized", None)
@@ -353,7 +312,7 @@ class AsyncLdAiClient(AiClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left(await self.close(LEAVING_SECONDS))
+        self._diagnosis.of_block_left(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:
