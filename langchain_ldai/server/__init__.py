@@ -1,4 +1,4 @@
-"""Routes for Starlette and FastAPI; with the extra `server`."""
+"""Routes for Starlette and FastAPI; they need the extra `server`."""
 
 try:
     from langchain_ldai.server.feedback import FeedbackReceived, feedback_routes
