@@ -14,8 +14,8 @@ from langchain_ldai.ledgers._lifetime import THIRTY_DAYS
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-except ImportError as error:
-    raise ImportError('TokenSealer needs cryptography: pip install "langchain-ldai[sealed]"') from error
+except ImportError as _error:
+    raise ImportError('TokenSealer needs cryptography: pip install "langchain-ldai[sealed]"') from _error
 
 MAX_SEALED_LENGTH: Final = 2 * MAX_TOKEN_LENGTH
 """The longest sealed token that is read, in characters; more than the longest token gets when it is sealed."""

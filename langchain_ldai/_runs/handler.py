@@ -340,7 +340,9 @@ class LdAiHandler(BaseCallbackHandler):
         else:
             self._boundary.end(self._end, run_id, error, None)
 
-    on_retriever_error = on_chain_error
+    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a retriever, and with the root its run."""
+        self.on_chain_error(error, run_id=run_id)
 
     def on_tool_end(
         self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any

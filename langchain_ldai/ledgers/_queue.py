@@ -62,13 +62,13 @@ class Claim:
         args: tuple[object, ...],
         answer: Future[bool] | None,
     ) -> None:
-        self.policy = policy
-        self.run = run
-        self.slot = slot
-        self.send = send
-        self.args = args
-        self.made = time.monotonic()
-        self.answer = answer
+        self.policy: Claims = policy
+        self.run: str = run
+        self.slot: str = slot
+        self.send: Callable[..., None] = send
+        self.args: tuple[object, ...] = args
+        self.made: float = time.monotonic()
+        self.answer: Future[bool] | None = answer
 
     def set_answer(self, is_sent: bool) -> None:
         """Tell who waits whether the events were sent."""
