@@ -90,7 +90,7 @@ pytest: $(READY) .venv-langgraph-server ## run the tests only (ARGS="-k token" f
 lint: $(READY) ## check style, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy langchain_ldai $(wildcard tests/typing)
+	$(BIN)/mypy langchain_ldai cookbook $(wildcard tests/typing)
 
 format: $(READY) ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix-only
