@@ -226,8 +226,7 @@ class AiClient:
 
     def _sender(self, context: Context) -> Send:
         check_context(context)
-        look = self._diagnosis.of_event if self._diagnosis.can_see_state else None
-        send = ContextSend(context, self._sink.track, self._environment, look, self._diagnosis.notices)
+        send = ContextSend(context, self._sink.track, self._environment, self._diagnosis)
         return ClaimingSend(send, self._claims) if self._claims else send
 
     def _nothing_served(self, call: Evaluation[AnswerT], is_initialized: object) -> None:
