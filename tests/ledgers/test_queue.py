@@ -259,7 +259,7 @@ def test_claims_that_are_given_up_are_told_once_a_minute(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log names the first at once, and counts the others with the first after a minute."""
-    monkeypatch.setattr(claim_queue, "TELL_AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(claim_queue, "LOG_AGAIN_SECONDS", 1.0)
     ai = LdAiClient(client, ledger=Down(), ledger_timeout=1e-9)
     config = ai.completion_config("support-bot", context)
 
