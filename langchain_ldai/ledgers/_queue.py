@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.guard import Boundary
+from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, renew_in_forks
 from langchain_ldai.errors import LedgerUnavailableError
 
@@ -156,7 +156,7 @@ class ClaimQueue:
         self.ledger = ledger
         self._backoff = wait_random_exponential(multiplier=0.1, max=1.0)
         self._retry_state = RetryCallState(Retrying(), None, (), {})
-        self._boundary = Boundary()
+        self._boundary = Guard()
         self.renew()
         renew_in_forks(self)
 

@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from langchain_ldai._base.guard import Boundary, Ids
+from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.totals import Sealer, check_sealer
@@ -128,7 +128,7 @@ def feedback_routes(
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
     recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
     limiter = _Limiter(limit, limit_storage or MemoryStorage())
-    boundary = Boundary()
+    boundary = Guard()
     feedback = _FeedbackRoute(recording, sealer, context_for, limiter, on_feedback, boundary)
     document = feedback_openapi(path)
 
@@ -172,7 +172,7 @@ class _Endpoint:
     """Answers requests of some methods; whatever it refuses, and whatever fails, it tells in JSON."""
 
     def __init__(
-        self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Boundary
+        self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Guard
     ) -> None:
         self._methods = methods
         self._answer = answer
@@ -218,7 +218,7 @@ class _FeedbackRoute:
     context_for: ContextFor
     limiter: _Limiter
     on_feedback: OnFeedback | None
-    boundary: Boundary
+    boundary: Guard
     tasks: set[asyncio.Task[None]] = field(default_factory=set)  # a loop alone would not keep them
 
     async def __call__(self, request: Request) -> Response:
