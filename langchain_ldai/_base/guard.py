@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.process import register_fork_safe
@@ -15,10 +15,6 @@ from langchain_ldai.errors import without_message
 _log = logging.getLogger(__name__)
 _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
-_A = TypeVar("_A")
-_B = TypeVar("_B")
-_C = TypeVar("_C")
-_D = TypeVar("_D")
 
 REPEAT_SECONDS: Final = 60.0
 """How long a failure that goes on is counted before it is logged again."""
@@ -80,20 +76,16 @@ class Notices:
         return before
 
 
-class Boundary:
+class Guard:
     """Keeps what fails in a handler, or in what it calls, from the chain: logs it, and goes on.
-
-    Args:
-        run_id_of: Returns LaunchDarkly's id of the run that a step of LangChain's is in, `None` where unknown.
 
     Attributes:
         notices: What has been logged: failures by what failed and the type of the exception.
     """
 
-    __slots__ = ("_run_id_of", "notices")
+    __slots__ = ("notices",)
 
-    def __init__(self, run_id_of: Callable[[object], str | None] | None = None) -> None:
-        self._run_id_of = run_id_of
+    def __init__(self) -> None:
         self.notices = Notices()
 
     def run(self, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
@@ -107,7 +99,7 @@ class Boundary:
         try:
             return action(*args)
         except Exception as error:  # noqa: BLE001
-            self._lost(error, run_id, action)
+            self.caught(error, run_id, f"A metric could not be sent and is lost ({_name(action)})")
             return None
 
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
@@ -122,7 +114,7 @@ class Boundary:
         try:
             return action(*args)
         except Exception as error:  # noqa: BLE001
-            self._caught(error, run_id, consequence)
+            self.caught(error, run_id, consequence)
             return None
 
     async def call_async(
@@ -132,51 +124,11 @@ class Boundary:
         try:
             return await action(*args)
         except Exception as error:  # noqa: BLE001
-            self._caught(error, run_id, consequence)
+            self.caught(error, run_id, consequence)
             return None
 
-    # What follows does what `call` does, for the events of a chain: to pack their arguments takes longer.
-
-    def start(
-        self, action: Callable[[_A, _B, _C, _D], object], lc_run_id: _A, parent_run_id: _B, metadata: _C, tags: _D
-    ) -> None:
-        """Do what a start event asks for."""
-        try:
-            action(lc_run_id, parent_run_id, metadata, tags)
-        except Exception as error:  # noqa: BLE001
-            self._event_failed(error, lc_run_id, action)
-
-    def end(self, action: Callable[[_A, _B, _C], object], lc_run_id: _A, error: _B, result: _C) -> None:
-        """Do what an end event asks for."""
-        try:
-            action(lc_run_id, error, result)
-        except Exception as failure:  # noqa: BLE001
-            self._event_failed(failure, lc_run_id, action)
-
-    def event(self, lc_run_id: object, action: Callable[[*_Ts], object], *args: *_Ts) -> None:
-        """Do what any other event asks for."""
-        try:
-            action(*args)
-        except Exception as error:  # noqa: BLE001
-            self._event_failed(error, lc_run_id, action)
-
-    def run_each(self, run_id: str | Ids, find: Callable[[], Iterable[Delivery]]) -> None:
-        """Do each of the calls found by itself, as `run` does, so that one that fails keeps no other back."""
-        for action, args in self.run(run_id, find) or ():
-            try:
-                action(*args)
-            except Exception as error:  # noqa: BLE001
-                self._lost(error, run_id, action)
-
-    def _lost(self, error: Exception, run_id: str | Ids, action: object) -> None:
-        self._caught(error, run_id, f"A metric could not be sent and is lost ({_name(action)})")
-
-    def _event_failed(self, error: Exception, lc_run_id: object, action: object) -> None:
-        run_id = self._run_id_of(lc_run_id) if self._run_id_of is not None else None
-        consequence = f"An event of LangChain's could not be counted, metrics may be missing ({_name(action)})"
-        self._caught(error, Ids(lc_run_id, run_id), consequence)
-
-    def _caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
+    def caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
+        """Log an exception that was caught, and what it means."""
         self.notices.each_minute(
             _log,
             logging.ERROR,

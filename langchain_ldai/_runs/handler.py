@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_ldai._base.guard import Boundary
+from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.reading import carries_content, event_carries_content
-from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
-from langchain_ldai._runs.steps import key_of
-from langchain_ldai._runs.totals import Account, DurationMode, RunReport, Sealer
-from langchain_ldai._runs.tracker_factory import Openings, RunIds
+from langchain_ldai._runs.recorder import Collector, RunRecorder, StartEvent, collectors
+from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
+from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
 from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker, check_sources
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 
@@ -82,25 +81,22 @@ class LdAiHandler(BaseCallbackHandler):
         run_timeout: float = 3600.0,
     ) -> None:
         needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
-        self._boundary = Boundary(self._run_id_of)
-        check_sources(config, {} if nodes is None else nodes, needed_for, self._boundary)
+        guard = Guard()
+        check_sources(config, {} if nodes is None else nodes, needed_for, guard)
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
-        self._openings = Openings(self._boundary, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        self._trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
             dict(nodes or {}),
             on_run_end,
-            self._boundary,
-            self._openings,
+            guard,
+            self._trackers,
             max_open_runs=max_open_runs,
             run_timeout=run_timeout,
         )
         self._table = self._recorder.table
-        self._start = self._recorder.start
-        self._end = self._table.end
-        self._end_chain = self._recorder.end_chain  # of a decision model, which awaits a first token to its end
         self._awaiting = self._table.awaiting
 
     @contextmanager
@@ -135,8 +131,8 @@ class LdAiHandler(BaseCallbackHandler):
         Raises:
             TypeError: If it is no such config.
         """
-        account = _current_account(runnable_config)
-        return None if account is None else account.config
+        totals = _current_totals(runnable_config)
+        return None if totals is None else totals.config
 
     @staticmethod
     def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
@@ -153,10 +149,10 @@ class LdAiHandler(BaseCallbackHandler):
         Raises:
             TypeError: If it is no such config.
         """
-        account = _current_account(runnable_config)
-        if account is None:
+        totals = _current_totals(runnable_config)
+        if totals is None:
             return None
-        return cast(LdAiConfigTracker, getattr(account.tracker, "original", account.tracker))
+        return cast(LdAiConfigTracker, getattr(totals.tracker, "original", totals.tracker))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Close the runs that have ended but wait for a model call, and those silent for `run_timeout`.
@@ -191,25 +187,12 @@ class LdAiHandler(BaseCallbackHandler):
         return self._wait_for_claims(deadline)
 
     def _wait_for_claims(self, deadline: float | None) -> bool:
-        return self._openings.wait_for_claims(None if deadline is None else max(0.0, deadline - monotonic()))
+        return self._trackers.wait_for_claims(None if deadline is None else max(0.0, deadline - monotonic()))
 
     @property
     def open_runs(self) -> int:
         """How many runs the handler holds: those open, and of those that ended which may get more."""
         return len(self._table)
-
-    def _account_at(self, lc_run_id: object) -> Account | None:
-        """Return the account of the run, or named node, that a step of LangChain's is in; `None` after its end."""
-        scope = self._table.scope_of(key_of(lc_run_id))
-        return scope.account if scope is not None and scope.run.ended_at is None else None
-
-    def _run_id_of(self, lc_run_id: object) -> str | None:
-        """Return LaunchDarkly's id of the run that a step is in, for the log; `None` where there is none."""
-        try:
-            account = self._account_at(lc_run_id)
-        except TypeError:  # what is no id has no run
-            return None
-        return account.ids.run_id if account is not None else None
 
     # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
 
@@ -228,11 +211,13 @@ class LdAiHandler(BaseCallbackHandler):
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
         if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
-            decision = self._recorder.start_decision
-            self._boundary.event(run_id, decision, run_type, run_id, parent_run_id, metadata, tags)
+            event = StartEvent(
+                "decision", run_id, parent_run_id, metadata, tags, is_told_by_parent=run_type is None
+            )
         else:
-            start = self._recorder.start_stream if "defers_inputs" in kwargs else self._start
-            self._boundary.start(start, run_id, parent_run_id, metadata, tags)
+            defers_inputs = "defers_inputs" in kwargs
+            event = StartEvent("chain", run_id, parent_run_id, metadata, tags, defers_inputs=defers_inputs)
+        self._recorder.start(event)
 
     def on_retriever_start(
         self,
@@ -246,7 +231,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
-        self._boundary.start(self._start, run_id, parent_run_id, metadata, tags)
+        self._recorder.start(StartEvent("chain", run_id, parent_run_id, metadata, tags))
 
     def on_chat_model_start(
         self,
@@ -260,7 +245,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a model call."""
-        self._boundary.start(self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+        self._recorder.start(StartEvent("model", run_id, parent_run_id, metadata, tags))
 
     def on_llm_start(
         self,
@@ -274,7 +259,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a model call."""
-        self._boundary.start(self._recorder.start_model, run_id, parent_run_id, metadata, tags)
+        self._recorder.start(StartEvent("model", run_id, parent_run_id, metadata, tags))
 
     def on_tool_start(
         self,
@@ -289,9 +274,7 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Note a tool call."""
-        self._boundary.event(
-            run_id, self._recorder.start_tool, (serialized, name), run_id, parent_run_id, metadata, tags
-        )
+        self._recorder.start(StartEvent("tool", run_id, parent_run_id, metadata, tags, name, serialized))
 
     def on_llm_new_token(
         self,
@@ -305,40 +288,34 @@ class LdAiHandler(BaseCallbackHandler):
     ) -> None:
         """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
-            self._boundary.event(run_id, self._recorder.chunk, run_id, step, carries_content, token, chunk)
+            self._recorder.chunk(run_id, step, carries_content, token, chunk)
 
     def on_stream_event(
         self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
-            self._boundary.event(run_id, self._recorder.chunk, run_id, step, event_carries_content, event)
+            self._recorder.chunk(run_id, step, event_carries_content, event)
 
     def on_llm_end(
         self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """Note the end of a model call and what it used."""
-        self._boundary.end(self._recorder.end_model, run_id, None, response)
+        self._recorder.end(run_id, None, response)
 
     def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the failure of a model call and what it had used by then (fact 93)."""
-        self._boundary.end(self._recorder.end_model, run_id, error, kwargs.get("response"))
+        self._recorder.end(run_id, error, kwargs.get("response"))
 
     def on_chain_end(
         self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a step, and with the root its run."""
-        if self._awaiting:
-            self._boundary.end(self._end_chain, run_id, None, outputs)
-        else:
-            self._boundary.end(self._end, run_id, None, None)
+        self._recorder.end(run_id, None, outputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
-        if self._awaiting:
-            self._boundary.end(self._end_chain, run_id, error, None)
-        else:
-            self._boundary.end(self._end, run_id, error, None)
+        self._recorder.end(run_id, error)
 
     def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a retriever, and with the root its run."""
@@ -348,21 +325,21 @@ class LdAiHandler(BaseCallbackHandler):
         self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a tool."""
-        self._boundary.end(self._recorder.end_tool, run_id, None, output)
+        self._recorder.end(run_id, None, output)
 
     def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a tool."""
-        self._boundary.end(self._recorder.end_tool, run_id, error, None)
+        self._recorder.end(run_id, error)
 
     def on_retriever_end(
         self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
     ) -> None:
         """End a step."""
-        self._boundary.end(self._end, run_id, None, None)
+        self._recorder.end(run_id, None)
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""
-        self._boundary.event(run_id, self._table.retried, run_id)
+        self._recorder.retried(run_id)
 
     def __copy__(self) -> LdAiHandler:
         return self
@@ -377,18 +354,20 @@ class LdAiHandler(BaseCallbackHandler):
         )
 
 
-def _current_account(runnable_config: RunnableConfig) -> Account | None:
-    """Return the account that a runnable's config leads to, of the first handler that counts its run."""
+def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
+    """Return the totals that a runnable's config leads to, of the first handler that counts its run."""
     if not isinstance(runnable_config, Mapping):
         raise TypeError(
             f"not {type(runnable_config).__name__}: pass the config that the node or tool was called with, "
             "or langgraph.config.get_config()"
         )
     manager = runnable_config.get("callbacks")
-    parent = getattr(manager, "parent_run_id", None)
-    for handler in getattr(manager, "handlers", ()) if parent is not None else ():
-        account_at = getattr(handler, "_account_at", None)
-        account: Account | None = account_at(parent) if account_at is not None else None
-        if account is not None:
-            return None if isinstance(account.tracker, GraphRunTracker) else account
+    lc_run_id = getattr(manager, "parent_run_id", None)
+    for handler in getattr(manager, "handlers", ()) if lc_run_id is not None else ():
+        totals_at = getattr(
+            getattr(handler, "_recorder", None), "totals_at", None
+        )  # also that of another copy of us
+        totals: MetricTotals | None = totals_at(lc_run_id) if totals_at is not None else None
+        if totals is not None:
+            return None if isinstance(totals.tracker, GraphRunTracker) else totals
     return None

@@ -6,8 +6,6 @@ from array import array
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from langchain_ldai._runs.steps import parent_of
-
 if TYPE_CHECKING:
     from langchain_ldai._runs.run import Run
 
@@ -122,7 +120,7 @@ class RecentlyEnded:
         for key, parent in run.ended_steps.items():
             self._steps.add(hash(key), hash(parent))
         if run.steps:
-            started = {hash(key): hash(parent_of(step)) for key, step in run.steps.items()}
+            started = {hash(key): hash(step.parent) for key, step in run.steps.items()}
             self._keep(Remains(hash(run.key), started))
         else:
             self._roots.add(hash(run.key), 0)

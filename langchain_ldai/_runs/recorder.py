@@ -5,19 +5,29 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
-from langchain_ldai._base.guard import Boundary, Ids
+from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
-from langchain_ldai._runs.run import Run
+from langchain_ldai._runs.run import Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
-from langchain_ldai._runs.totals import Account, Due, RunReport
-from langchain_ldai._runs.tracker_factory import Openings
-from langchain_ldai._runs.trackers import AgentGraph, ConfigSource, GraphRunTracker, chooser, described, same_model
+from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
+from langchain_ldai._runs.tracker_factory import TrackerFactory
+from langchain_ldai._runs.trackers import (
+    AgentGraph,
+    ConfigSource,
+    GraphRunTracker,
+    described,
+    resolver_of,
+    same_model,
+    served_model,
+    tool_key,
+)
 from langchain_ldai.errors import WrongResultError
 
 if TYPE_CHECKING:
@@ -30,25 +40,45 @@ _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task 
 _RETRY_TAG: Final = "retry:attempt:"
 _HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
 _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
+_EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
-_MAX_SEEN_NODES: Final = 1_000
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
-Metadata = dict[str, object] | None
-Event = Mapping[str, object]
-"""The keyword arguments of a start event."""
+
+class StartEvent(NamedTuple):
+    """What LangChain says of a step that starts.
+
+    Args:
+        kind: What it is.
+        lc_run_id: LangChain's id of the step.
+        lc_parent_id: LangChain's id of its parent, `None` where the event names none.
+        metadata: The event's metadata, which it shares with the step's children.
+        tags: The event's tags.
+        name: What the caller named the step.
+        serialized: How LangChain describes a tool.
+        defers_inputs: Whether the step hands on what it reads from other steps, as they bring it.
+        is_told_by_parent: Whether the metadata of a decision model may be that of its parent, handed down.
+    """
+
+    kind: Literal["chain", "model", "decision", "tool"]
+    lc_run_id: object
+    lc_parent_id: object
+    metadata: dict[str, object] | None
+    tags: list[str] | None
+    name: str | None = None
+    serialized: Mapping[str, object] | None = None
+    defers_inputs: bool = False
+    is_told_by_parent: bool = False
 
 
+@dataclass(slots=True, eq=False)
 class Collector:
     """Takes the reports of one recorder's runs that start while it is open."""
 
-    __slots__ = ("is_open", "recorder", "reports")
-
-    def __init__(self, recorder: RunRecorder) -> None:
-        self.is_open = True
-        self.recorder = recorder
-        self.reports: list[RunReport] = []
+    recorder: RunRecorder
+    is_open: bool = True
+    reports: list[RunReport] = field(default_factory=list)
 
 
 collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
@@ -62,8 +92,8 @@ class RunRecorder:
         config: The AI Config of the runs, or a function to it; `None` where only nodes are tracked.
         nodes: The AI Configs of named LangGraph nodes, or functions to them.
         on_run_end: Called with each report.
-        boundary: Catches what fails in the caller's own code.
-        openings: Opens the accounts of runs and nodes.
+        guard: Catches what fails in the caller's own code.
+        trackers: Makes the trackers of runs and nodes.
         max_open_runs: How many runs may be open.
         run_timeout: Seconds of silence after which a run is given up.
     """
@@ -73,167 +103,140 @@ class RunRecorder:
         config: ConfigSource | None,
         nodes: Mapping[str, ConfigSource],
         on_run_end: Callable[[RunReport], object] | None,
-        boundary: Boundary,
-        openings: Openings,
+        guard: Guard,
+        trackers: TrackerFactory,
         *,
         max_open_runs: int,
         run_timeout: float,
     ) -> None:
-        self._choose = chooser(config) if config is not None else None
-        self._nodes = {name: chooser(source) for name, source in nodes.items()}
+        self._resolver = resolver_of(config) if config is not None else None
+        self._nodes = {name: resolver_of(source) for name, source in nodes.items()}
         self._on_run_end = on_run_end
-        self._boundary = boundary
-        self._openings = openings
-        self._seen_nodes: dict[str, None] = {}
+        self._guard = guard
+        self._trackers = trackers
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._scope_of = self.table.scope_of
+        self._step_of = self.table.step_of
 
-    def start(
-        self,
-        run_id: object,
-        parent_run_id: object,
-        metadata: Metadata,
-        tags: list[str] | None,
-        call: ModelCall | None = None,
-        *,
-        defers_inputs: bool = False,
-    ) -> Scope | None:
-        """Open a run, or add a step to one, and mark the event's metadata; `None` for an event seen before."""
-        # `key_of`, in place for each event
-        key, parent = getattr(run_id, "int", run_id), getattr(parent_run_id, "int", parent_run_id)
-        around = self._scope_of(parent)
-        if around is None and parent_run_id is None:
-            around, parent = self._hidden_parent()
-        scope: Scope | None
-        if around is None:
-            scope = self._open(key, run_id, parent, metadata, call, defers_inputs)
-        else:
-            scope = around
-            if metadata:
-                task = str(metadata.get(_TASK, ""))
-                if task != around.task if task else around.run.sources:
-                    scope = self._scope(around, metadata, task, key, parent)
-            if not self.table.start(key, parent, scope, call, defers_inputs):
-                return None
-        if scope is not None and (account := scope.account) is not None:
-            for tag in tags or ():
-                if type(tag) is str and tag.startswith(_RETRY_TAG):
-                    self.table.attempted(scope.run, account, (parent, tag))
-            if metadata is not None:
-                metadata.update(account.marks)
-        return scope
+    def start(self, event: StartEvent) -> None:
+        """Open a run, or add a step to one, and mark the event's metadata; an event seen before adds nothing."""
+        try:
+            lc_run_id, lc_parent_id = event.lc_run_id, event.lc_parent_id
+            metadata = {} if event.metadata is None else event.metadata
+            key, parent = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
+            around = self._scope_of(parent)
+            if around is None and lc_parent_id is None:
+                around, parent = self._hidden_parent()
+            if around is None:
+                scope = self._scope_of_new_run(event, key, parent)
+                if scope is None:
+                    return
+            else:
+                scope = around
+                task = str(metadata.get(_TASK, "")) if metadata else around.task
+                if task != around.task if task else around.run.resolvers:
+                    scope = self._scope_within(around, metadata, task, key, parent)
+            step = Step(key, scope, None if around is None else parent, scope is around, event.defers_inputs)
+            if event.kind != "chain":
+                self._describe(step, event)
+            if self.table.start(step) and scope.totals is not None:
+                for tag in event.tags or ():
+                    if type(tag) is str and tag.startswith(_RETRY_TAG):
+                        self.table.attempted(scope.run, scope.totals, (parent, tag))
+                metadata.update(scope.totals.marks)
+        except Exception as error:  # noqa: BLE001
+            self._event_failed(error, event.lc_run_id, f"start of a {event.kind}")
 
-    def start_stream(
-        self, run_id: object, parent_run_id: object, metadata: Metadata, tags: list[str] | None
-    ) -> None:
-        """Open a run, or add a step, that defers its inputs."""
-        self.start(run_id, parent_run_id, metadata, tags, defers_inputs=True)
+    def end(self, lc_run_id: object, error: BaseException | None, output: object = None) -> None:
+        """End a step, and with the root its run.
 
-    def start_model(
-        self,
-        run_id: object,
-        parent_run_id: object,
-        metadata: Metadata,
-        tags: list[str] | None,
-        *,
-        is_decision: bool = False,
-    ) -> None:
-        """Add a model call."""
-        known = metadata or {}
-        name = known.get("ls_model_name")
-        call = ModelCall(str(known.get("ls_provider", "")), is_decision=is_decision)
-        scope = self.start(run_id, parent_run_id, metadata, tags, call)
-        if not (isinstance(name, str) and name) or scope is None or scope.account is None:
-            return
-        if call.outer is None or name != call.outer.model:  # else it may have been handed down
-            call.model = name
-            scope.account.models[name] = None
+        Args:
+            lc_run_id: LangChain's id of the step.
+            error: What it raised, `None` where it ended well.
+            output: What it gave back: a model call its result, or the partial result of a failure.
+        """
+        try:
+            key = getattr(lc_run_id, "int", lc_run_id)
+            step = self._step_of(key)
+            if step is None or step.is_plain:
+                self.table.end(key, error)
+            else:
+                read = self._read_call if step.call is not None else self._read_tool
+                self.table.end(key, error, read(step, lc_run_id, error, output))
+        except Exception as failure:  # noqa: BLE001
+            self._event_failed(failure, lc_run_id, "end")
 
-    def start_decision(
-        self,
-        run_type: str | None,
-        run_id: object,
-        parent_run_id: object,
-        metadata: Metadata,
-        tags: list[str] | None,
-    ) -> None:
-        """Add a decision model's call, or a step in one, to which LangChain hands down the model's metadata."""
-        if run_type is None and self.table.is_in_decision(key_of(parent_run_id)):
-            self.start(run_id, parent_run_id, metadata, tags)
-        else:
-            self.start_model(run_id, parent_run_id, metadata, tags, is_decision=True)
-
-    def start_tool(
-        self,
-        tool: tuple[Mapping[str, object] | None, str | None],
-        run_id: object,
-        parent_run_id: object,
-        metadata: Metadata,
-        tags: list[str] | None,
-    ) -> None:
-        """Add a tool call, of a tool as LangChain serializes it and the name of its run, where that has one."""
-        serialized, run_name = tool
-        name = str((serialized or {}).get("name") or run_name or "unknown")
-        scope = self.start(run_id, parent_run_id, metadata, tags)
-        if scope is None or (account := scope.account) is None or name.startswith(_HANDOFF):
-            return
-        key = account.tool_keys.get(name, name)
-        if self.table.tool_started(scope.run, key_of(run_id), account, key):
-            self._record_tool(account, key)
-
-    def end_tool(self, run_id: object, error: BaseException | None, output: object) -> None:
-        """End a tool, of which in an agent graph only now is known whether it was a handoff."""
-        step = key_of(run_id)
-        scope = self._scope_of(step)
-        if scope is not None and (journey := scope.run.journey) is not None:
-            result = output if error is None else error.args  # LangGraph raises a command to the graph above
-            ids = Ids(run_id, scope.run.ids.run_id)
-            is_handoff = bool(self._boundary.call(_UNREADABLE_TOOL, ids, journey.hands_over, scope.node, result))
-            if call := self.table.tool_ended(scope.run, step, is_handoff=is_handoff):
-                self._record_tool(*call)
-        self.table.end(run_id, error, None)
-
-    def _record_tool(self, account: Account, key: str) -> None:
-        self._boundary.run(account.ids, account.tracker.track_tool_call, key)
-
-    def chunk(self, run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
+    def chunk(self, lc_run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""
-        cast(ModelCall, step.call).streamed = True
-        if carries_content(*parts):
-            self.table.first_token(run_id, step)
+        try:
+            self.table.chunk_came(step)
+            if carries_content(*parts):
+                self.table.first_token(step)
+        except Exception as error:  # noqa: BLE001
+            self._event_failed(error, lc_run_id, "chunk")
 
-    def end_chain(self, run_id: object, error: BaseException | None, outputs: object) -> None:
-        """End a step, which may be a decision model's call."""
-        step = self.table.step(run_id)
-        if step is None or step.call is None:
-            self.table.end(run_id, error, None)
-        else:
-            result = (
-                self._boundary.call(_UNREADABLE, Ids(run_id), result_of_decision, outputs)
-                if error is None
-                else None
-            )
-            self.end_model(run_id, error, result)
+    def retried(self, lc_run_id: object) -> None:
+        """Count a repeated attempt within a model call."""
+        try:
+            self.table.retried(key_of(lc_run_id))
+        except Exception as error:  # noqa: BLE001
+            self._event_failed(error, lc_run_id, "retry")
 
-    def end_model(self, run_id: object, error: BaseException | None, result: LLMResult | None) -> None:
-        """End a model call, with what its result, or the partial result of a failure, says of it."""
-        step = self.table.step(run_id)
-        usage = None
-        if step is not None and step.call is not None:
-            call, account = step.call, step.scope.account
-            ids = account.ids if account is not None else Ids(run_id)
-            if result is not None:
-                usage = self._boundary.call(_UNREADABLE, ids, read_usage, result)
-            if account is not None:
-                self._boundary.call(_UNREADABLE, ids, self._check_model, account, call, result)
-            if usage is None and error is None and call.streamed and account is not None:
-                self._hint_at_usage(call)
-        self.table.end(run_id, error, usage)
+    def totals_at(self, lc_run_id: object) -> MetricTotals | None:
+        """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
+        scope = self._scope_of(key_of(lc_run_id))
+        return scope.totals if scope is not None and scope.run.state is RunState.OPEN else None
+
+    def _event_failed(self, error: Exception, lc_run_id: object, event: str) -> None:
+        try:
+            totals = self.totals_at(lc_run_id)
+        except TypeError:  # what is no id has no run
+            totals = None
+        ids = totals.ids if totals is not None else Ids()
+        self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
+
+    def _describe(self, step: Step, event: StartEvent) -> None:
+        """Note which model or tool a step calls, if it does."""
+        if event.kind == "tool":
+            name = str((event.serialized or {}).get("name") or event.name or "unknown")
+            if not name.startswith(_HANDOFF):
+                step.is_plain = False
+                step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
+        elif not (event.is_told_by_parent and self.table.is_in_decision(key_of(event.lc_parent_id))):
+            step.is_plain = False
+            known = event.metadata or {}
+            model, provider = known.get("ls_model_name"), str(known.get("ls_provider", ""))
+            step.call = ModelCall(provider, model if isinstance(model, str) else "", event.kind == "decision")
+
+    def _read_tool(self, step: Step, lc_run_id: object, error: BaseException | None, output: object) -> StepResult:
+        """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
+        journey = step.scope.run.journey
+        if journey is None or not step.tool:
+            return StepResult()
+        result = output if error is None else error.args  # LangGraph raises a command to the graph above
+        ids = Ids(lc_run_id, step.scope.run.ids.run_id)
+        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
+        return StepResult(is_handoff=bool(hands_over))
+
+    def _read_call(self, step: Step, lc_run_id: object, error: BaseException | None, output: object) -> StepResult:
+        """Read from the result of a model call, or from the partial result of a failure, what it used."""
+        call, totals, guarded = cast(ModelCall, step.call), step.scope.totals, self._guard.call
+        ids = totals.ids if totals is not None else Ids(lc_run_id)
+        if call.is_decision and error is None:
+            output = guarded(_UNREADABLE, ids, result_of_decision, output)
+        result = cast("LLMResult | None", output)
+        usage = guarded(_UNREADABLE, ids, read_usage, result) if result is not None else None
+        if totals is None:
+            return StepResult(usage)
+        model = guarded(_UNREADABLE, ids, self._checked_model, totals, call, result)
+        if usage is None and error is None and call.streamed:
+            self._hint_at_usage(call)
+        return StepResult(usage, model or "")
 
     def _hint_at_usage(self, call: ModelCall) -> None:
         """Say once how a streamed call comes to report its tokens (fact 87)."""
         if call.provider in _OPENAI_STYLE:
-            self._boundary.notices.once(
+            self._guard.notices.once(
                 _log,
                 logging.WARNING,
                 "stream_usage",
@@ -241,94 +244,81 @@ class RunRecorder:
                 "model, which is off by default where base_url or an HTTP client of one's own is set",
             )
 
-    def _check_model(self, account: Account, call: ModelCall, result: LLMResult | None) -> None:
-        """Warn once where the AI Config serves another model than was called.
+    def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
+        """Return the model that the result names; warn once where the AI Config serves another one.
 
         LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
         """
-        served = account.served_model
+        served = served_model(totals.config)
         if call.model and (not served or same_model(served, call.model)):
-            return
-        told = "" if result is None else read_model(result)
-        if not call.model and told:
-            call.model = told
-            account.models[told] = None
-        if not served or not call.model or (told and same_model(served, told)):
-            return
-        key, message = account.tracker.identity.config_key, "AI Config %r serves model %r, but %r is called"
-        self._boundary.notices.once(
-            _log, logging.WARNING, ("drift", served, call.model), message, key, served, call.model
-        )
+            return ""
+        answered = "" if result is None else read_model(result)
+        called = call.model or answered
+        if served and called and not (answered and same_model(served, answered)):
+            key, message = totals.tracker.identity.config_key, "AI Config %r serves model %r, but %r is called"
+            self._guard.notices.once(
+                _log, logging.WARNING, ("drift", served, called), message, key, served, called
+            )
+        return answered
 
-    def _open(
-        self,
-        key: object,
-        run_id: object,
-        parent: object,
-        metadata: Metadata,
-        call: ModelCall | None,
-        defers_inputs: bool,
-    ) -> Scope | None:
-        """Open the run whose root starts, and return where that is; `None` where the event opens none."""
-        if self.table.is_open(key):
-            self.table.seen_again(key)
+    def _scope_of_new_run(self, event: StartEvent, key: object, parent: object) -> Scope | None:
+        """Return the scope of the run whose root starts; `None` where the event opens none."""
+        if self.table.is_repeated(key) or (parent is not None and self.table.is_late(key, parent)):
             return None
-        if parent is not None and self.table.is_late(key, parent):
-            return None
-        account = journey = None
-        sources, known = self._nodes, collectors.get()
-        if self._choose is not None:
-            account = self._openings.open(self._choose, metadata, run_id)
-        if account is not None and isinstance(account.tracker, GraphRunTracker):
-            graph = cast(AgentGraph, account.config)
-            sources = {**{key: chooser(node) for key, node in graph.nodes.items()}, **self._nodes}
+        metadata = event.metadata or {}
+        totals = journey = None
+        resolvers, known = self._nodes, collectors.get()
+        if self._resolver is not None:
+            totals = self._trackers.tracker_for(self._resolver, metadata, event.lc_run_id)
+        if totals is not None and isinstance(totals.tracker, GraphRunTracker):
+            graph = cast(AgentGraph, totals.config)
+            resolvers = {**{key: resolver_of(node) for key, node in graph.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in graph.edges}
-            journey = Journey(edges, account.tracker.record_journey)
-        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
-        run = Run(run_id, key, account, reports, sources, journey)
-        said = metadata or {}
-        node = self._node(run, said) if sources else ""
-        counted = run.counted_for(run.nodes[node]) if node else run.accounts.copy()
-        account = run.nodes[node] if node else account
-        scope = Scope(run, account, counted, None, key, None, node, str(said.get(_TASK, "")))
-        if not self.table.open(scope, call, defers_inputs):
-            return None
+            journey = Journey(edges, totals.tracker.record_journey)
+        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self)
+        run = Run(event.lc_run_id, key, totals, [totals] if totals else [], reports, resolvers, journey)
         _log.debug("a run opens: %s", run)
-        return scope
+        node = self._node(run, metadata) if resolvers else ""
+        if node:
+            totals = run.nodes[node]
+        charged_to = run.charged_to(totals) if node else run.all_totals.copy()
+        return Scope(run, totals, charged_to, None, key, None, node, str(metadata.get(_TASK, "")))
 
-    def _scope(self, around: Scope, metadata: dict[str, object], task: str, key: object, parent: object) -> Scope:
-        """Return where a step is that may be the first of a task's attempt, in the scope around it.
+    def _scope_within(
+        self, around: Scope, metadata: Mapping[str, object], task: str, key: object, parent: object
+    ) -> Scope:
+        """Return where a step is that starts in a scope, and may be the first of a task's attempt.
 
-        One that is late, as the step above it has ended, is part of the last attempt.
+        A step that is late, as its parent has ended, is part of the last attempt.
         """
         run = around.run
         if task in run.tasks and parent not in run.steps and parent != run.key:
             return run.tasks[task]
-        node = self._node(run, metadata) if run.sources else ""
+        node = self._node(run, metadata) if run.resolvers else ""
         if not task and node in ("", around.node):
             return around
-        account, counted = around.account, around.counted
+        totals, charged_to = around.totals, around.charged_to
         if node:
-            account = run.nodes[node]
-            counted = run.counted_for(account)
-        number = metadata.get("langgraph_step")
-        number = number if isinstance(number, int) else 0
-        return Scope(run, account, counted, around, key, parent, node or around.node, task, number)
+            totals = run.nodes[node]
+            charged_to = run.charged_to(totals)
+        step = metadata.get("langgraph_step")
+        step = step if isinstance(step, int) else 0
+        return Scope(run, totals, charged_to, around, key, parent, node or around.node, task, step)
 
-    def _node(self, run: Run, metadata: dict[str, object]) -> str:
-        """Return the named node that LangGraph says a step is in, which has an account then; "" for none."""
+    def _node(self, run: Run, metadata: Mapping[str, object]) -> str:
+        """Return the named node that LangGraph says a step is in, whose totals the run has then; "" for none."""
         node = metadata.get(_NODE)
         if not isinstance(node, str):
             return ""
-        if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
-            self._seen_nodes[node] = None
-        if node not in run.sources:
+        if node not in self.table.seen_nodes:
+            self.table.see_node(node)
+        if node not in run.resolvers:
             return ""
         if node not in run.nodes:
-            with run.opening:  # parallel visits of a node have one AI Config between them
+            with run.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in run.nodes:
-                    account = self._openings.open(run.sources[node], metadata, run.root_run_id, node)
-                    self.table.add_node(run, node, account)
+                    totals = self._trackers.tracker_for(run.resolvers[node], metadata, run.lc_run_id, node)
+                    self.table.add_node(run, node, totals)
         return node
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
@@ -347,29 +337,33 @@ class RunRecorder:
         key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
         around = self._scope_of(key)
         if around is None:
-            return None, key if self.table.goes_on(key) else None
-        return (around, key) if around.run.ended_at is None or self.table.is_open(key) else (None, None)
+            return None, key if self.table.outlives_run(key) else None
+        is_open = around.run.state is RunState.OPEN or key in around.run.steps
+        return (around, key) if is_open else (None, None)
 
-    def _deliver(self, due_now: Iterable[Due], closed: Iterable[Run]) -> None:
-        for due in due_now:
-            self._boundary.run_each(due.ids, due.deliveries)
-        for run in closed:
-            _log.debug("a run closes: %s", run)
-            if run.sources:
-                self._tell_of_unseen_nodes(run)
-            if run.collectors or self._on_run_end is not None:
-                self._boundary.call("The report of a run could not be made", run.ids, self._report, run)
+    def _deliver(self, outbox: Sequence[Recording | Run]) -> None:
+        """Send what is final, each metric by itself, and report the runs that are closed."""
+        for item in outbox:
+            if isinstance(item, Recording):
+                for action, args in self._guard.run(item.ids, item.deliveries) or ():
+                    self._guard.run(item.ids, action, *args)
+                continue
+            _log.debug("a run closes: %s", item)
+            if item.resolvers:
+                self._tell_of_unseen_nodes(item)
+            if item.collectors or self._on_run_end is not None:
+                self._guard.call("The report of a run could not be made", item.ids, self._report, item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once of each name that is looked up among LangGraph's nodes that there has been no such node."""
-        seen = list(self._seen_nodes)
-        unseen = [name for name in run.sources if name not in self._seen_nodes]
-        if run.journey is not None and all(name in run.sources for name in seen):
+        seen = list(self.table.seen_nodes)
+        unseen = [name for name in run.resolvers if name not in self.table.seen_nodes]
+        if run.journey is not None and all(name in run.resolvers for name in seen):
             unseen = [name for name in unseen if name in self._nodes]  # a run need not visit every agent
         if not seen or not unseen:
             return
-        key = run.account.tracker.identity.config_key if run.account is not None else ""
-        self._boundary.notices.once(
+        key = run.totals.tracker.identity.config_key if run.totals is not None else ""
+        self._guard.notices.once(
             _log,
             logging.INFO if run.is_ai_run else logging.WARNING,
             "unseen nodes",
@@ -387,7 +381,7 @@ class RunRecorder:
         for reports in run.collectors:
             reports.append(report)
         if self._on_run_end is not None:
-            self._boundary.call(_ON_RUN_END_FAILED, run.ids, _call_back, self._on_run_end, report)
+            self._guard.call(_ON_RUN_END_FAILED, run.ids, _call_back, self._on_run_end, report)
 
 
 def _call_back(on_run_end: Callable[[RunReport], object], report: RunReport) -> None:

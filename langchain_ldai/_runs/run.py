@@ -1,7 +1,7 @@
 """One run: what is known of it, what is final, and when; pure, with the time passed in.
 
-Every method is called under the lock of the table that owns the run, and none calls foreign code: what has
-become final is returned as `Due`, to be recorded outside the lock.
+The table that owns the run calls every method under its lock, and no method calls foreign code: it returns what
+has become final, to be sent outside the lock.
 """
 
 from __future__ import annotations
@@ -9,275 +9,245 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from enum import Enum
+from typing import NamedTuple
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.reading import Outcome, classify, failed_node, was_closed_early, worst
-from langchain_ldai._runs.steps import ModelCall, PlainStep, Scope, Step, parent_of
-from langchain_ldai._runs.totals import Account, Due, RunReport, report_of
-from langchain_ldai._runs.trackers import Choose
+from langchain_ldai._runs.steps import ModelCall, Scope, Step
+from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport, report_of
+from langchain_ldai._runs.trackers import ConfigResolver
 from langchain_ldai._tracking.values import TokenUsage
 
-# To read a member off its enumeration takes longer than most of what is done with it.
-_SUCCESS: Final = Outcome.SUCCESS
-_ERROR: Final = Outcome.ERROR
-_INTERRUPTED: Final = Outcome.INTERRUPTED
-_CANCELLED: Final = Outcome.CANCELLED
+
+class RunState(Enum):
+    """Where a run is in its life."""
+
+    OPEN = "open"
+    """Its root has not ended."""
+
+    WAITING = "waiting"
+    """Its root has ended, and a model call has not."""
+
+    CLOSED = "closed"
+    """All that is final was handed out; the table holds the run no more."""
 
 
+class StepResult(NamedTuple):
+    """What was read from the result of a step.
+
+    Args:
+        usage: The tokens that a model call used.
+        model: Name of the model that answered, "" where the result does not say.
+        is_handoff: Whether a tool only handed over to another node of an agent graph.
+    """
+
+    usage: TokenUsage | None = None
+    model: str = ""
+    is_handoff: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Run:
     """One execution of a chain as one handler sees it.
 
     Args:
-        root_run_id: LangChain's id of the root.
-        key: What the root is known by, see `key_of`.
-        account: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
+        lc_run_id: LangChain's id of the root.
+        key: The key of the root, see `key_of`.
+        totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
+        all_totals: Those figures and those of its named nodes.
         collectors: Lists that take the run's report.
-        sources: How the AI Configs of its named nodes are chosen, by node name.
+        resolvers: Resolve the AI Configs of its named nodes, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
-
-    Attributes:
-        last_event: When it was heard of last, in seconds.
-        accounts: That one and those of its named nodes.
-        steps: Those that have started and not ended, by their keys.
-        ended_steps: Those that have ended, by their keys, and the key of the parent of each.
-        attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
-        is_held: Whether its table still knows it.
-        open_tools: In an agent graph the tools that have not ended: whose each is and its key, by steps.
-        opening: Held while the account of a named node is opened.
+        state: Where it is in its life.
+        ended_at: When its root ended, in seconds; 0 before.
+        last_event: When its last event came, in seconds.
+        outcome: How it ended, `None` before its end.
+        is_ai_run: Whether a model call that counts has started.
+        nodes: The figures of its named nodes; `None` for a node that is not tracked.
+        resolving: Held while the AI Config of a named node is resolved.
+        steps: The steps that have started and not ended, by their keys.
+        ended_steps: The keys of those that have ended, and the key of the parent of each.
         closed_steps: The streams that were closed one after the other just now, and whether each was at work.
-        has_decisions: Whether a decision model was called.
-        interrupts: Where an interrupt was raised.
+        attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
+        interrupts: Where an interrupt was raised.
+        has_decisions: Whether a decision model was called.
     """
 
-    __slots__ = (
-        "account",
-        "accounts",
-        "attempts",
-        "closed",
-        "closed_steps",
-        "collectors",
-        "ended_at",
-        "ended_steps",
-        "has_decisions",
-        "has_tool_calls",
-        "interrupts",
-        "is_ai_run",
-        "is_held",
-        "journey",
-        "key",
-        "last_event",
-        "nodes",
-        "open_tools",
-        "opening",
-        "outcome",
-        "root_run_id",
-        "sources",
-        "steps",
-        "tasks",
-    )
-
-    def __init__(
-        self,
-        root_run_id: object,
-        key: object,
-        account: Account | None,
-        collectors: tuple[list[RunReport], ...],
-        sources: Mapping[str, Choose],
-        journey: Journey | None,
-    ) -> None:
-        self.root_run_id = root_run_id
-        self.key = key
-        self.account = account
-        self.accounts = [account] if account else []
-        self.collectors = collectors
-        self.sources = sources
-        self.journey = journey
-        self.nodes: dict[str, Account | None] = {}
-        self.opening = threading.RLock()
-        self.steps: dict[object, Step | PlainStep] = {}
-        self.ended_steps: dict[object, object] = {}
-        self.attempts: frozenset[tuple[object, str]] = frozenset()
-        self.tasks: dict[str, Scope] = {}
-        self.closed_steps: dict[object, bool] = {}
-        self.has_decisions = False
-        self.last_event = 0.0
-        self.ended_at: float | None = None
-        self.outcome: Outcome | None = None
-        self.interrupts: list[Scope] = []
-        self.closed = False
-        self.is_held = True
-        self.is_ai_run = False
-        self.has_tool_calls = False
-        self.open_tools: dict[object, tuple[Account, str]] = {}
+    lc_run_id: object
+    key: object
+    totals: MetricTotals | None
+    all_totals: list[MetricTotals]
+    collectors: tuple[list[RunReport], ...]
+    resolvers: Mapping[str, ConfigResolver]
+    journey: Journey | None
+    state: RunState = RunState.OPEN
+    ended_at: float = 0.0
+    last_event: float = 0.0
+    outcome: Outcome | None = None
+    is_ai_run: bool = False
+    nodes: dict[str, MetricTotals | None] = field(default_factory=dict)
+    resolving: threading.RLock = field(default_factory=threading.RLock)
+    steps: dict[object, Step] = field(default_factory=dict)
+    ended_steps: dict[object, object] = field(default_factory=dict)
+    closed_steps: dict[object, bool] = field(default_factory=dict)
+    attempts: set[tuple[object, str]] = field(default_factory=set)
+    tasks: dict[str, Scope] = field(default_factory=dict)
+    interrupts: list[Scope] = field(default_factory=list)
+    has_decisions: bool = False
 
     @property
     def ids(self) -> Ids:
-        """What it is found by in the log."""
-        return self.account.ids if self.account is not None else Ids(self.root_run_id)
+        """Its ids, for the log."""
+        return self.totals.ids if self.totals is not None else Ids(self.lc_run_id)
 
     def __str__(self) -> str:
-        counted = repr(self.account.tracker.identity.config_key) if self.account is not None else "no AI Config"
+        counted = repr(self.totals.tracker.identity.config_key) if self.totals is not None else "no AI Config"
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
         return f"counted for {counted}{outcome} [{self.ids}]"
 
-    def add_node(self, node: str, account: Account | None) -> None:
-        """Give a named node its account, unless it has one."""
-        if self.nodes.setdefault(node, account) is account and account:
-            self.accounts.append(account)
+    def charged_to(self, totals: MetricTotals | None) -> Sequence[MetricTotals]:
+        """Return the totals that a model call in a node is added to; an agent graph's include its nodes'."""
+        graph = self.totals if self.journey is not None else None
+        return [each for each in dict.fromkeys((totals, graph)) if each]
 
-    def counted_for(self, account: Account | None) -> Sequence[Account]:
-        """Return the accounts that a model call of an account counts for: an agent graph counts its nodes' too."""
-        graph = self.account if self.journey is not None else None
-        return [each for each in dict.fromkeys((account, graph)) if each]
+    def started(self, step: Step) -> list[Recording]:
+        """Take in a step that has started, and return what is final now.
 
-    def started(self, key: object, step: Step) -> list[Due]:
-        """Note what a step that has started tells, and return what became due by it.
-
-        The first model call makes the run an AI run.
+        The first model call makes the run an AI run: tools that were called before it are recorded then.
         """
         scope = step.scope
-        if scope.key == key and scope.ended_at is None:
+        if scope.key == step.key and scope.ended_at is None:
             self._scope_began(scope, step.started)
-        call = step.call
-        if call is None:
-            return []
+        if step.call is not None:
+            return self._model_started(step, step.call)
+        # In an agent graph it may be a handoff, which is known when it ends.
+        return self._tool_called(step) if step.tool and self.journey is None else []
+
+    def _model_started(self, step: Step, call: ModelCall) -> list[Recording]:
+        scope = step.scope
         if self.has_decisions:
             call.outer = self.decision_above(step.parent)
         self.has_decisions |= call.is_decision
-        if self.closed or not scope.counted:
+        if call.named and (call.outer is None or call.named != call.outer.model):  # else it may be handed down
+            self._model_known(step, call, call.named)
+        for totals in scope.charged_to:
+            totals.model_started(step.started)
+        if self.is_ai_run or not scope.charged_to:
             return []
-        for account in scope.counted:
-            account.model_started(step.started)
         self.is_ai_run = True
-        return self.tools_due() if self.has_tool_calls else []
+        return self._waiting_tools()
+
+    def _model_known(self, step: Step, call: ModelCall, model: str) -> None:
+        if step.scope.totals is not None:
+            call.model = model
+            step.scope.totals.models[model] = None
 
     def decision_above(self, key: object) -> ModelCall | None:
         """Return the decision model's call that the step of a key is, or is in; `None` outside one."""
         for _ in range(len(self.steps) + len(self.ended_steps)):
             step = self.steps.get(key)
-            if isinstance(step, Step) and step.call is not None and step.call.is_decision:
+            if step is not None and step.call is not None and step.call.is_decision:
                 return step.call
-            above = self.ended_steps.get(key) if step is None else parent_of(step)
+            above = self.ended_steps.get(key) if step is None else step.parent
             if above is None:
                 break
             key = above
         return None
 
-    def first_token(self, step: Step, now: float) -> list[Due]:
+    def first_token(self, step: Step, now: float) -> list[Recording]:
         """Note a model call's first chunk that carries something."""
-        account = step.scope.account
-        due = account.first_token(step.started, now) if account and not self.closed else None
-        return [due] if due else []
+        return step.scope.totals.first_token(step.started, now) if step.scope.totals else []
 
-    def tool_started(self, step: object, account: Account, key: str) -> bool:
-        """Note that a tool started, and return whether its call is to be recorded at once.
+    def _tool_called(self, step: Step) -> list[Recording]:
+        """Note a tool call; it is recorded at once if there was a model call."""
+        totals = step.scope.totals
+        if totals is None:
+            return []
+        if self.is_ai_run:
+            return [Recording(totals.tracker, totals.ids, tool_calls=[step.tool])]
+        totals.tools.append(step.tool)
+        return []
 
-        In an agent graph it may be a handoff, which is known when it ends.
-        """
-        if self.journey is None:
-            return self._tool_called(account, key)
-        self.open_tools[step] = account, key
-        return False
-
-    def tool_ended(self, step: object, *, is_handoff: bool) -> tuple[Account, str] | None:
-        """Note that a tool of an agent graph ended, and return its call where that is to be recorded at once."""
-        call = self.open_tools.pop(step, None)
-        return call if call is not None and not is_handoff and self._tool_called(*call) else None
-
-    def _tool_called(self, account: Account, key: str) -> bool:
-        """Note a tool call, and return whether it is to be recorded at once, as there was a model call."""
-        if self.is_ai_run or self.closed:
-            return not self.closed
-        account.tools.append(key)
-        self.has_tool_calls = True
-        return False
-
-    def tools_due(self) -> list[Due]:
+    def _waiting_tools(self) -> list[Recording]:
         """Return the tool calls that have waited."""
-        self.has_tool_calls = False
-        found = [
-            Due(account.tracker, account.ids, {}, account.tools) for account in self.accounts if account.tools
-        ]
-        for account in self.accounts:
-            account.tools = []
+        found = []
+        for totals in self.all_totals:
+            if totals.tools:
+                found.append(Recording(totals.tracker, totals.ids, tool_calls=totals.tools))
+                totals.tools = []
         return found
 
-    def let_go(self) -> None:
-        """Note that the table knows the run no more, and forget its steps, which refer back to it.
-
-        Without the circle no run waits for the garbage collector.
-        """
-        self.is_held = False
+    def forget_steps(self) -> None:
+        """Forget the steps, which refer to the run, so that no run waits for the garbage collector."""
         self.steps.clear()
         self.tasks.clear()
         self.interrupts.clear()
         self.closed_steps.clear()
-        for account in self.accounts:
-            account.visits.clear()
+        for totals in self.all_totals:
+            totals.visits.clear()
 
-    def ended(
-        self,
-        key: object,
-        step: Step | PlainStep,
-        scope: Scope,
-        error: BaseException | None,
-        usage: TokenUsage | None,
-        now: float,
-    ) -> list[Due]:
-        """Note what a step that has ended tells, and return what became final; the root's end ends the run."""
-        outcome = _SUCCESS if error is None else classify(error)
-        if outcome is _INTERRUPTED:
-            scope.outcome = worst((scope.outcome, outcome))
-            self.interrupts.append(scope)
+    def ended(self, step: Step, error: BaseException | None, result: StepResult, now: float) -> list[Recording]:
+        """Take in a step that has ended, and return what is final now; the root's end ends the run."""
+        key, scope = step.key, step.scope
+        outcome = Outcome.SUCCESS if error is None else classify(error)
+        if error is not None or self.nodes:
+            self._note_error(step, error, outcome)
+        is_called_now = step.tool and self.journey is not None and not result.is_handoff
+        found = self._tool_called(step) if is_called_now else []
+        if step.call is not None:
+            if result.model and not step.call.model:
+                self._model_known(step, step.call, result.model)
+            usage = step.call.used(result.usage)
+            for totals in scope.charged_to:
+                totals.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
+        if key == self.key and self.state is RunState.OPEN:
+            return found + self._root_ended(step, error, outcome, now)
+        if key == scope.key and scope.ended_at is None:
+            self._scope_ended(scope, step.started, outcome, now)
+        return found if self.state is RunState.OPEN or self.calls_are_open() else found + self.close()
+
+    def _note_error(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
+        """Note what the error that a step ended with, if any, tells of its scope, of streams and of nodes."""
+        if outcome is Outcome.INTERRUPTED:
+            step.scope.outcome = worst((step.scope.outcome, outcome))
+            self.interrupts.append(step.scope)
         if isinstance(error, GeneratorExit):
             if next(reversed(self.ended_steps), None) not in self.closed_steps:
                 self.closed_steps.clear()
-            self.closed_steps[key] = _works(step)
-        if self.nodes and self.ended_at is None and outcome is not _CANCELLED:
-            self._find_failed_nodes(key, error)
-        if not isinstance(step, Step):
-            return []
-        if step.call is not None:
-            usage = step.call.used(usage)
-            for account in scope.counted:
-                account.model_ended(step.started, now, usage, failed=outcome is _ERROR)
-        if key == self.key and self.ended_at is None:
-            return self._root_ended(step, error, outcome, now)
-        if key == scope.key and scope.ended_at is None:
-            self._scope_ended(scope, step.started, outcome, now)
-        return self.close() if self.ended_at is not None and not self.calls_are_open() else []
+            self.closed_steps[step.key] = step.is_at_work
+        if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
+            self._find_failed_nodes(step.key, error)
 
-    def abandon(self, now: float) -> list[Due]:
+    def abandon(self, now: float) -> list[Recording]:
         """Close a run whose end never came, with what is known."""
-        if self.ended_at is None:
+        if self.state is RunState.OPEN:
             self._settle(Outcome.ABANDONED, now)
         return self.close()
 
-    def close(self) -> list[Due]:
-        """Close an ended run and return everything that is final; nothing is recorded after it.
+    def close(self) -> list[Recording]:
+        """Close an ended run and return all that is final; nothing is recorded after it.
 
         A tool of an agent graph that never ended was called, for all that is known.
         """
-        self.closed = True
-        for account, key in self.open_tools.values():
-            account.tools.append(key)
-        found = self.tools_due() if self.open_tools and self.is_ai_run else []
-        for account in self.accounts:
-            account.settle(self.outcome)
-            due = account.final_due()
-            if due is not None:
-                due.journey = self.journey if account is self.account else None
-                found.append(due)
+        self.state = RunState.CLOSED
+        if self.journey is not None:
+            for step in list(self.steps.values()):
+                if step.tool and step.scope.totals:
+                    step.scope.totals.tools.append(step.tool)
+        found = self._waiting_tools() if self.is_ai_run else []
+        for totals in self.all_totals:
+            totals.settle(self.outcome)
+            found += totals.final_recording(self.journey if totals is self.totals else None)
         return found
 
     def calls_are_open(self) -> bool:
         """Whether a model call that counts has not ended."""
-        return any(step.call and step.scope.counted for step in self._open_steps())
+        return any(step.call and step.scope.charged_to for step in list(self.steps.values()))
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -287,38 +257,36 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        counted = {name: account for name, account in self.nodes.items() if account and account.model_calls}
-        nodes = {name: report_of(account, self.root_run_id, outcome) for name, account in counted.items()}
+        counted = {name: totals for name, totals in self.nodes.items() if totals and totals.model_calls}
+        nodes = {name: report_of(totals, self.lc_run_id, outcome) for name, totals in counted.items()}
         path = self.journey.path if self.journey else ()
-        return report_of(self.account, self.root_run_id, outcome, nodes, path)
-
-    def _open_steps(self) -> list[Step]:
-        return [step for step in list(self.steps.values()) if isinstance(step, Step)]
+        return report_of(self.totals, self.lc_run_id, outcome, nodes, path)
 
     def _scope_began(self, scope: Scope, now: float) -> None:
-        if scope.task and scope.above is not None:
+        if scope.task and scope.parent_scope is not None:
             before = self.tasks.get(scope.task)
             if before is not None:
                 self._again(before)
             self.tasks[scope.task] = scope
         if not scope.is_visit:
             return
-        if scope.account:
-            scope.account.visit_started(scope, now)
+        if scope.totals:
+            scope.totals.visit_started(scope, now)
         if self.journey and scope.node:
-            self.journey.visit_started(scope.node, scope.task, scope.number)
+            self.journey.visit_started(scope.node, scope.task, scope.langgraph_step)
 
     def _again(self, before: Scope) -> None:
         """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
-        if before.account and before.outcome not in (_SUCCESS, _INTERRUPTED) and before.counts():
-            before.account.retries += 1
+        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
+        if before.totals and not ended_well and before.counts():
+            before.totals.retries += 1
         before.is_superseded = True
 
     def _scope_ended(self, scope: Scope, started: float, outcome: Outcome, now: float) -> None:
         scope.ended_at = now
-        if scope.is_visit and scope.account:
-            scope.account.visit_ended(started, now)
-        if self.ended_at is None or scope.outcome is None:
+        if scope.is_visit and scope.totals:
+            scope.totals.visit_ended(started, now)
+        if self.state is RunState.OPEN or scope.outcome is None:
             self._note(scope, outcome)
 
     def _note(self, scope: Scope, outcome: Outcome) -> None:
@@ -328,7 +296,7 @@ class Run:
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
     def _find_failed_nodes(self, graph: object, error: BaseException | None) -> None:
-        """Note which nodes of a graph that ended failed, though they are, or will be, told to be cancelled.
+        """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
 
         They are those that the graph's error names or that were at work when its time was up, and those without
         which it went on.
@@ -337,38 +305,47 @@ class Run:
         if name is None:
             return
         is_out_of_time = error is not None and not name
-        if is_out_of_time and any(each.outcome is _ERROR and each.graph == graph for each in self.tasks.values()):
+        if is_out_of_time and any(
+            each.outcome is Outcome.ERROR and each.graph == graph for each in self.tasks.values()
+        ):
             return  # the error is that of a node
         visits = [
             visit
-            for node, account in self.nodes.items()
-            for visit in (account.visits if account and name in ("", node) else ())
+            for node, totals in self.nodes.items()
+            for visit in (totals.visits if totals and name in ("", node) else ())
             if visit.graph == graph
         ]
-        failed = [each for each in visits if each.outcome is _CANCELLED or (error and each.ended_at is None)]
+        failed = [
+            each for each in visits if each.outcome is Outcome.CANCELLED or (error and each.ended_at is None)
+        ]
         if is_out_of_time and not failed:  # a sync graph waits for a node that is late
             failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
         for visit in failed:
-            self._note(visit, _ERROR)
+            self._note(visit, Outcome.ERROR)
 
-    def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> list[Due]:
+    def _root_ended(
+        self, root: Step, error: BaseException | None, outcome: Outcome, now: float
+    ) -> list[Recording]:
         if root.defers_inputs and (error is None or isinstance(error, GeneratorExit)):
             closed = True if error else was_closed_early() if self.steps else False
             is_cut_short = closed is not False and self._is_at_work(certain=bool(closed))
-            outcome = _CANCELLED if is_cut_short or (error and self._was_closed_at_work()) else _SUCCESS
+            outcome = (
+                Outcome.CANCELLED if is_cut_short or (error and self._was_closed_at_work()) else Outcome.SUCCESS
+            )
         root.scope.ended_at = now
-        if root.scope.account:
-            root.scope.account.visit_ended(root.started, now)
+        if root.scope.totals:
+            root.scope.totals.visit_ended(root.started, now)
         self._settle(outcome, now)
-        if not self.steps or not self.calls_are_open():
+        if not self.calls_are_open():
             return self.close()
-        return [due for account in self.accounts if (due := account.success_due())]
+        self.state = RunState.WAITING
+        return [recording for totals in self.all_totals for recording in totals.outcome_recording()]
 
     def _is_at_work(self, *, certain: bool) -> bool:
         """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
         for step in list(self.steps.values()):
-            is_streamed = isinstance(step, Step) and step.call is not None and step.call.streamed
-            if (is_streamed or (certain and _works(step))) and self._is_whole(parent_of(step)):
+            is_streamed = step.call is not None and step.call.streamed
+            if (is_streamed or (certain and step.is_at_work)) and self._is_whole(step.parent):
                 return True
         return False
 
@@ -387,38 +364,25 @@ class Run:
             above = self.steps.get(parent)
             if above is None:
                 return False
-            parent = parent_of(above)
+            parent = above.parent
         return False
 
     def _settle(self, outcome: Outcome, now: float) -> None:
-        cut = _CANCELLED if outcome is _ERROR else outcome  # an error is that of a visit that has ended
-        asking = [scope for scope in self.interrupts if scope.outcome is _INTERRUPTED and scope.counts()]
+        cut = (
+            Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
+        )  # an error is that of a visit that has ended
+        asking = [scope for scope in self.interrupts if scope.outcome is Outcome.INTERRUPTED and scope.counts()]
         if asking:
-            outcome = worst((outcome, _INTERRUPTED)) or outcome
+            outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
         self.outcome = outcome
         self.ended_at = now
-        for account in self.accounts:
-            for visit in account.visits:
-                if visit.above is None:
+        for totals in self.all_totals:
+            for visit in totals.visits:
+                if visit.parent_scope is None:
                     self._note(visit, outcome)
                 elif visit.ended_at is None:
                     self._note(visit, cut)
                 if any(visit in scope.line() for scope in asking):
-                    self._note(visit, _INTERRUPTED)
-            account.settle(outcome)
-            account.watch.cut(now)
-
-
-def _works(step: Step | PlainStep) -> bool:
-    """Whether an open step is at work, and does not only hand on what other steps bring it."""
-    if isinstance(step, Step):
-        return step.call is not None or not step.defers_inputs
-    return not step[1]
-
-
-@dataclass(slots=True)
-class Batch:
-    """What becomes due as runs are given up, and those runs; delivered outside the lock."""
-
-    due: list[Due] = field(default_factory=list)
-    closed: list[Run] = field(default_factory=list)
+                    self._note(visit, Outcome.INTERRUPTED)
+            totals.settle(outcome)
+            totals.watch.cut(now)

@@ -1,7 +1,8 @@
-"""The steps of a run: where each is, and what its end is to tell; plain data."""
+"""The steps of a run, and where in the run each is; plain data."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,143 +10,113 @@ if TYPE_CHECKING:
 
     from langchain_ldai._runs.reading import Outcome
     from langchain_ldai._runs.run import Run
-    from langchain_ldai._runs.totals import Account
+    from langchain_ldai._runs.totals import MetricTotals
     from langchain_ldai._tracking.values import TokenUsage
 
 
-def key_of(run_id: object) -> object:
-    """Return what a step is known by: the number of a `UUID`, whose own hash takes longer than all the rest."""
-    return getattr(run_id, "int", run_id)
+def key_of(lc_run_id: object) -> object:
+    """Return the key of a step: the number of its `UUID`, since a number is hashed much faster than a `UUID`."""
+    return getattr(lc_run_id, "int", lc_run_id)
 
 
+@dataclass(slots=True, eq=False)
 class Scope:
-    """Where in a run a step is, and what is below it: in the run itself, or in an attempt of a LangGraph task.
+    """Where in a run a step is: in the run itself, or in an attempt of a LangGraph task.
 
     Args:
         run: The run.
-        account: Where its figures go; `None` where nothing tracks them.
-        counted: The accounts that its model calls count for.
-        above: The scope in which it began, `None` for the run itself.
-        key: What the step that began it is known by.
-        graph: What the step above that one is known by: the graph that the task is of.
+        totals: Takes the figures; `None` where nothing tracks them.
+        charged_to: The totals that its model calls are added to.
+        parent_scope: The scope in which this one began, `None` for the run itself.
+        key: The key of the step that began it.
+        graph: The key of that step's parent: the graph that the task is of.
         node: The named node that it is in, "" outside one.
-        task: The task, "" where LangGraph names none.
-        number: Which of the graph's steps the task is of, 0 where unknown.
-
-    Attributes:
+        task: LangGraph's name of the task, "" where it names none.
+        langgraph_step: The step of the graph that the task is of, 0 where unknown.
         ended_at: When the step that began it ended, in seconds.
         is_superseded: Whether the task has been attempted again.
-        outcome: How it ended, or, before it has, that an interrupt was raised in it.
+        outcome: How it ended; before its end, that an interrupt was raised in it.
     """
 
-    __slots__ = (
-        "above",
-        "account",
-        "counted",
-        "ended_at",
-        "graph",
-        "is_superseded",
-        "key",
-        "node",
-        "number",
-        "outcome",
-        "run",
-        "task",
-    )
-
-    def __init__(
-        self,
-        run: Run,
-        account: Account | None,
-        counted: Sequence[Account],
-        above: Scope | None,
-        key: object,
-        graph: object,
-        node: str = "",
-        task: str = "",
-        number: int = 0,
-        call: ModelCall | None = None,
-    ) -> None:
-        self.run = run
-        self.account = account
-        self.counted = counted
-        self.above = above
-        self.key = key
-        self.graph = graph
-        self.node = node
-        self.task = task
-        self.number = number
-        self.ended_at: float | None = None
-        self.is_superseded = False
-        self.outcome: Outcome | None = None
+    run: Run
+    totals: MetricTotals | None
+    charged_to: Sequence[MetricTotals]
+    parent_scope: Scope | None
+    key: object
+    graph: object
+    node: str = ""
+    task: str = ""
+    langgraph_step: int = 0
+    ended_at: float | None = None
+    is_superseded: bool = False
+    outcome: Outcome | None = None
 
     @property
     def is_visit(self) -> bool:
         """Whether it is the run itself, or a visit of a named node."""
-        return self.above is None or self.account is not self.above.account
+        return self.parent_scope is None or self.totals is not self.parent_scope.totals
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""
         return not any(scope.is_superseded for scope in self.line())
 
     def is_beside(self, other: Scope) -> bool:
-        """Whether another scope, which begins, is beside it: at the same time, or in the same step of a graph."""
+        """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
         line, others = self.line(), other.line()
         while line and others and line[-1] is others[-1]:
             line.pop()
             others.pop()
-        if not line:  # the other begins within it
+        if not line:  # the other begins within this one
             return True
         branch, new = line[-1], others[-1]
         if branch.ended_at is None and branch.graph in self.run.steps:
             return True
-        is_same_step = branch.graph == new.graph and 0 < branch.number == new.number
-        return is_same_step and not branch._is_called()
+        is_same_step = branch.graph == new.graph and 0 < branch.langgraph_step == new.langgraph_step
+        return is_same_step and not branch._is_of_functional_api()
 
-    def _is_called(self) -> bool:
-        """Whether the task is of the functional API, whose tasks are all of one step, also one after the other."""
-        return self.above is not None and self.above.above is not None and self.above.key == self.graph
+    def _is_of_functional_api(self) -> bool:
+        """Whether it is a task of LangGraph's functional API, where all tasks have the same step number."""
+        parent = self.parent_scope
+        return parent is not None and parent.parent_scope is not None and parent.key == self.graph
 
     def line(self) -> list[Scope]:
         """Return the scope and those around it, up to the run itself."""
         line = [self]
-        while (above := line[-1].above) is not None:
-            line.append(above)
+        while (parent := line[-1].parent_scope) is not None:
+            line.append(parent)
         return line
 
 
+@dataclass(slots=True, eq=False)
 class ModelCall:
     """What is known of a model call.
 
     Args:
         provider: Name of the model's provider, "" where LangChain does not say.
-        is_decision: Whether the model is a decision model, which is a chain to LangChain (fact 158).
-
-    Attributes:
-        copies: How often each of its events comes.
+        named: Name of the model in the start event's metadata, "" where there is none.
+        is_decision: Whether the model is a decision model, which LangChain runs as a chain (fact 158).
         model: Name of the model, "" until it is known.
-        retries: How often it was told that an attempt is repeated.
+        copies: How often each of its events comes.
+        retries: How often LangChain told of a repeated attempt.
         streamed: Whether a chunk has come.
         outer: The decision model's call that it is in, `None` outside one.
         used_within: What the calls in it have reported so far.
     """
 
-    __slots__ = ("copies", "is_decision", "model", "outer", "provider", "retries", "streamed", "used_within")
-
-    def __init__(self, provider: str, *, is_decision: bool = False) -> None:
-        self.copies = 1
-        self.model = ""
-        self.provider = provider
-        self.is_decision = is_decision
-        self.retries = 0
-        self.streamed = False
-        self.outer: ModelCall | None = None
-        self.used_within: TokenUsage | None = None
+    provider: str
+    named: str
+    is_decision: bool
+    model: str = ""
+    copies: int = 1
+    retries: int = 0
+    streamed: bool = False
+    outer: ModelCall | None = None
+    used_within: TokenUsage | None = None
 
     def used(self, usage: TokenUsage | None) -> TokenUsage | None:
         """Return what the call used that no call in it has reported.
 
-        A decision model that reports just what the calls in it did hands their figures on.
+        A decision model that reports exactly what the calls in it reported only repeats their figures.
         """
         own = None if usage == self.used_within else usage
         if self.outer is not None:
@@ -155,33 +126,32 @@ class ModelCall:
         return own
 
 
+@dataclass(slots=True, eq=False)
 class Step:
-    """A step whose end tells more than that it ended: one that began its scope, or a model call.
+    """A step that has started and not ended.
 
     Args:
+        key: Its key.
         scope: Where it is.
-        parent: What the step above it is known by.
-        started: When it started, in seconds.
-        call: The model call that it is, if it is one.
+        parent: The key of its parent.
+        is_plain: Whether it begins no scope and is neither a model call nor a tool: then an end without an error
+            tells only that it has ended.
         defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
+        call: The model call that it is, if it is one.
+        tool: LaunchDarkly's key of the tool that it is, "" where it is none, or none that counts.
+        started: When it started, in seconds.
     """
 
-    __slots__ = ("call", "defers_inputs", "parent", "scope", "started")
+    key: object
+    scope: Scope
+    parent: object
+    is_plain: bool
+    defers_inputs: bool
+    call: ModelCall | None = None
+    tool: str = ""
+    started: float = 0.0
 
-    def __init__(
-        self, scope: Scope, parent: object, started: float, call: ModelCall | None, defers_inputs: bool
-    ) -> None:
-        self.scope = scope
-        self.parent = parent
-        self.started = started
-        self.call = call
-        self.defers_inputs = defers_inputs
-
-
-PlainStep = tuple[object, bool]
-"""Of any other step what the step above it is known by, and whether it defers its inputs."""
-
-
-def parent_of(step: Step | PlainStep) -> object:
-    """Return what the step above a step is known by."""
-    return step.parent if isinstance(step, Step) else step[0]
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it does something of its own while it is open, and does not only hand on what it reads."""
+        return self.call is not None or not self.defers_inputs

@@ -1,10 +1,9 @@
-"""What became of one run, for whoever asks; plain data."""
+"""The figures of a run and of its named nodes, what is recorded of them, and the report of the run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
 from langchain_ldai._base.guard import Delivery, Ids, Notices
@@ -17,20 +16,18 @@ from langchain_ldai._wire.tokens import RunIdentity
 from langchain_ldai.ledgers._claims import Claims
 
 
+@dataclass(slots=True)
 class Stopwatch:
     """The union of intervals, each known by its start and, later, its end; all times in seconds.
 
-    After `cut`, what still goes on counts up to the cut, and further only once it ends.
+    After `cut`, what still goes on counts up to the cut, and the rest of it once it ends.
     """
 
-    __slots__ = ("_cut_at", "_late", "_running", "_since", "_total")
-
-    def __init__(self) -> None:
-        self._running = 0
-        self._since = 0.0
-        self._total = 0.0
-        self._cut_at: float | None = None
-        self._late: list[tuple[float, float]] = []
+    _running: int = 0
+    _since: float = 0.0
+    _total: float = 0.0
+    _cut_at: float | None = None
+    _late: list[tuple[float, float]] = field(default_factory=list)
 
     def start(self, now: float) -> None:
         """Begin an interval."""
@@ -105,12 +102,12 @@ class RunTracker(Protocol):
 
 
 @dataclass(slots=True)
-class Due:
-    """What has become final and is to be recorded, outside the lock.
+class Recording:
+    """What has become final under the table's lock and is sent outside it.
 
     Args:
         tracker: Takes it.
-        ids: What the run is found by in the log.
+        ids: The ids of the run, for the log.
         values: Metrics by slot.
         tool_calls: The keys of the tools that were called.
         journey: The way through an agent graph.
@@ -118,7 +115,7 @@ class Due:
 
     tracker: RunTracker
     ids: Ids
-    values: dict[Slot, Value]
+    values: dict[Slot, Value] = field(default_factory=dict)
     tool_calls: Sequence[str] = ()
     journey: Journey | None = None
 
@@ -132,27 +129,24 @@ class Due:
         return found
 
 
-class Account:
+class MetricTotals:
     """The figures of one AI Config in one run: of the run itself, or of one of its named nodes.
 
     Args:
-        config: The AI Config that the figures are counted for, as it was given.
+        config: The AI Config that the figures are of, as it was given.
         tracker: Takes the metrics.
         lc_run_id: LangChain's id of the run's root.
-        duration: What is timed: the model calls, or the visits (of the root, or of the node).
-        served_model: Name of the model that the AI Config serves, "" when it names none.
+        times_visits: Whether the visits (of the root, or of the node) are timed, and not the model calls.
         sealed: The sealed token, "" where the plain one is handed out.
-        tool_keys: LaunchDarkly's keys of the tools that the AI Config serves, by the tools' names.
 
     Attributes:
-        ids: What the run is found by in the log.
+        ids: The ids of the run, for the log.
         token: The resumption token that is handed out.
-        marks: What the start events of the run, or of the node, carry in their metadata.
+        marks: What the start events of the run, or of the node, get into their metadata.
         models: The models that were called, by name.
         tools: The keys of the tools that were called before the first model call.
-        times_visits: Whether the visits are timed, and not the model calls.
         visits: The visit that started last, and those beside it.
-        watch: What times them.
+        watch: Measures the duration.
     """
 
     __slots__ = (
@@ -166,10 +160,8 @@ class Account:
         "models",
         "outcome",
         "retries",
-        "served_model",
         "times_visits",
         "token",
-        "tool_keys",
         "tools",
         "tracker",
         "visits",
@@ -177,19 +169,10 @@ class Account:
     )
 
     def __init__(
-        self,
-        config: object,
-        tracker: RunTracker,
-        lc_run_id: object,
-        duration: DurationMode,
-        served_model: str = "",
-        sealed: str = "",
-        tool_keys: Mapping[str, str] = MappingProxyType({}),
+        self, config: object, tracker: RunTracker, lc_run_id: object, times_visits: bool, sealed: str
     ) -> None:
         self.config = config
         self.tracker = tracker
-        self.served_model = served_model
-        self.tool_keys = tool_keys
         identity = tracker.identity
         self.ids = Ids(lc_run_id, identity.run_id)
         self.token = sealed or tracker.resumption_token
@@ -200,10 +183,8 @@ class Account:
                 self.marks[VARIATION_KEY_KEY] = identity.variation_key
         self.models: dict[str, None] = {}
         self.outcome: Outcome | None = None
-        self.model_calls = 0
-        self.failed_model_calls = 0
-        self.retries = 0
-        self.times_visits = duration == "run"
+        self.model_calls = self.failed_model_calls = self.retries = 0
+        self.times_visits = times_visits
         self.visits: list[Scope] = []
         self.watch = Stopwatch()
         self.tools: list[str] = []
@@ -241,31 +222,37 @@ class Account:
         if usage is not None:
             self._tokens = usage if self._tokens is None else self._tokens + usage
 
-    def first_token(self, started: float, now: float) -> Due | None:
+    def first_token(self, started: float, now: float) -> list[Recording]:
         """Note a model call's first chunk with content; only the first call's counts."""
         if self._first_token_known:
-            return None
+            return []
         self._first_token_known = True
-        return Due(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})
+        return [Recording(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})]
 
-    def success_due(self) -> Due | None:
-        """Return the outcome, where it is one that is recorded."""
+    def outcome_recording(self) -> list[Recording]:
+        """Return the outcome, where it is one that is recorded, of a run with a model call."""
         success = _RECORDED.get(self.outcome)
-        if success is None or not self.model_calls:
-            return None
-        return Due(self.tracker, self.ids, {"success": success})
+        return (
+            [Recording(self.tracker, self.ids, {"success": success})]
+            if success is not None and self.model_calls
+            else []
+        )
 
-    def final_due(self) -> Due | None:
-        """Return everything that is final once the run is closed; nothing without a model call."""
+    def final_recording(self, journey: Journey | None) -> list[Recording]:
+        """Return all that is final once the run is closed; nothing without a model call.
+
+        Args:
+            journey: The way through an agent graph, where the figures are of one.
+        """
         if not self.model_calls:
-            return None
+            return []
         values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
         if self._tokens is not None:
             values["tokens"] = self._tokens
         success = _RECORDED.get(self.outcome)
         if success is not None:
             values["success"] = success
-        return Due(self.tracker, self.ids, values)
+        return [Recording(self.tracker, self.ids, values, journey=journey)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,22 +291,22 @@ class RunReport:
 
 
 def report_of(
-    account: Account | None,
+    totals: MetricTotals | None,
     root_run_id: object,
     outcome: Outcome,
     nodes: Mapping[str, RunReport] | None = None,
     path: tuple[str, ...] = (),
 ) -> RunReport:
-    """Return the report of a run, or of one of its nodes, from its account.
+    """Return the report of a run, or of one of its nodes, from its totals.
 
     Args:
-        account: The figures; `None` for a run that is tracked by its nodes alone.
+        totals: The figures; `None` for a run that is tracked by its nodes alone.
         root_run_id: LangChain's id of the run's root.
-        outcome: The run's outcome, for an account that has none of its own.
+        outcome: The run's outcome, for totals that have none of their own.
         nodes: The reports of its named nodes.
         path: Its way through an agent graph.
     """
-    if account is None:
+    if totals is None:
         return RunReport(
             run_id="",
             root_run_id=root_run_id,
@@ -332,18 +319,18 @@ def report_of(
             retries=0,
             nodes=nodes or {},
         )
-    identity = account.tracker.identity
+    identity = totals.tracker.identity
     return RunReport(
         run_id=identity.run_id,
         root_run_id=root_run_id,
-        outcome=account.outcome or outcome,
-        resumption_token=account.token,
-        summary=replace(account.tracker.summary, resumption_token=account.token),
+        outcome=totals.outcome or outcome,
+        resumption_token=totals.token,
+        summary=replace(totals.tracker.summary, resumption_token=totals.token),
         config_key=identity.config_key,
-        model_calls=account.model_calls,
-        failed_model_calls=account.failed_model_calls,
-        retries=account.retries,
-        models=tuple(account.models),
+        model_calls=totals.model_calls,
+        failed_model_calls=totals.failed_model_calls,
+        retries=totals.retries,
+        models=tuple(totals.models),
         nodes=nodes or {},
         path=path,
     )

@@ -1,4 +1,4 @@
-"""How the account of a run, or of a named node, is opened: for a new run, or for the next part of one."""
+"""How the tracker of a run, or of a named node, is made: for a new run, or for the next part of one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.guard import Boundary, Ids
+from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
 from langchain_ldai._runs.totals import (
     RESUMPTION_TOKEN_KEY,
     RUN_ID_KEY,
-    Account,
     DurationMode,
+    MetricTotals,
     RunTracker,
     Sealer,
     check_sealer,
@@ -24,13 +24,11 @@ from langchain_ldai._runs.totals import (
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
     AiConfig,
-    Choose,
+    ConfigResolver,
     GraphRunTracker,
     ResumableAiConfig,
+    as_run_tracker,
     described,
-    in_our_form,
-    served_model,
-    tool_keys,
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
@@ -48,11 +46,11 @@ _PLAIN_FOR_SEALED: Final = (
 )
 
 
-class Openings:
-    """Opens the accounts of one handler's runs.
+class TrackerFactory:
+    """Makes the trackers of one handler's runs.
 
     Args:
-        boundary: Catches what the caller's own functions and objects raise.
+        guard: Catches what the caller's own functions and objects raise.
         duration: What the duration measures.
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
@@ -65,7 +63,7 @@ class Openings:
 
     def __init__(
         self,
-        boundary: Boundary,
+        guard: Guard,
         *,
         duration: DurationMode,
         resume: bool,
@@ -82,46 +80,51 @@ class Openings:
             raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
         if sealer is not None:
             check_sealer(sealer)
-        self._boundary = boundary
+        self._guard = guard
         self._duration = duration
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
-    def open(
-        self, choose: Choose, metadata: Mapping[str, object] | None, lc_run_id: object, node: str = ""
-    ) -> Account | None:
-        """Return a new account of an AI Config; `None` where there is none, or where that failed.
+    def tracker_for(
+        self, resolve: ConfigResolver, metadata: Mapping[str, object], lc_run_id: object, node: str = ""
+    ) -> MetricTotals | None:
+        """Return a new tracker of an AI Config, and the totals that it is to record; `None` where there is none.
 
         Args:
-            choose: Chooses the AI Config whose metrics the account takes.
-            metadata: The metadata of the step that opens it.
+            resolve: Returns the AI Config.
+            metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
-            node: Name of the node whose account it is, "" for the run's own.
+            node: Name of the node that it is for, "" for the run itself.
         """
-        call, ids = self._boundary.call, Ids(lc_run_id)
         given_for, lost = (
             (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
         )
-        config = call(f"The function given for {given_for} failed, {lost} is not counted", ids, choose, metadata)
-        if config is None:
-            return None
-        tracker = call(NO_TRACKER, ids, self._tracker, config, metadata or {}, lc_run_id, node)
-        if tracker is None:
+        failure, sealed = f"The function given for {given_for} failed, {lost} is not counted", ""
+        try:
+            config = resolve(metadata)
+            if config is None:
+                return None
+            failure = NO_TRACKER
+            if not self._resume and not node and RESUMPTION_TOKEN_KEY in metadata:
+                self._tell_of_unused_token(config, metadata)
+            if self._run_ids == "new" and not self._resume:
+                tracker = as_run_tracker(config.create_tracker())
+            else:
+                tracker = self._tracker_from_metadata(config, metadata, lc_run_id, node)
+            if self._sealer is not None:
+                failure = f"sealer.seal() failed, {lost} is not counted"
+                sealed = _sealed(self._sealer, tracker)
+        except Exception as error:  # noqa: BLE001
+            self._guard.caught(error, Ids(lc_run_id), failure)
             return None
         if tracker.claims is not None:
             self._claims[id(tracker.claims)] = tracker.claims
-        sealed = ""
-        if self._sealer is not None:
-            sealed = (
-                call(f"sealer.seal() failed, {lost} is not counted", ids, _sealed, self._sealer, tracker) or ""
-            )
-            if not sealed:
-                return None
-        self._tell_of_disabled(config, tracker)
-        duration: DurationMode = "run" if isinstance(tracker, GraphRunTracker) else self._duration
-        return Account(config, tracker, lc_run_id, duration, served_model(config), sealed, tool_keys(config))
+        if getattr(config, "enabled", True) is False:
+            self._tell_of_disabled(tracker)
+        times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
+        return MetricTotals(config, tracker, lc_run_id, times_visits, sealed)
 
     def wait_for_claims(self, timeout: float | None) -> bool:
         """Wait until what was recorded is claimed in its ledger, where it has one, and sent.
@@ -134,13 +137,11 @@ class Openings:
         """
         return wait_for_all(list(self._claims.values()), timeout)
 
-    def _tell_of_disabled(self, config: AiConfig, tracker: RunTracker) -> None:
+    def _tell_of_disabled(self, tracker: RunTracker) -> None:
         """Say once for each AI Config that a run is counted for it although LaunchDarkly wants it unused."""
-        if getattr(config, "enabled", True) is not False:
-            return
         what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
         key = tracker.identity.config_key
-        notices = tracker.notices or self._boundary.notices
+        notices = tracker.notices or self._guard.notices
         notices.once(
             _log,
             logging.WARNING,
@@ -150,24 +151,20 @@ class Openings:
             key,
         )
 
-    def _tracker(
+    def _tracker_from_metadata(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
     ) -> RunTracker:
         """Return the tracker of a new run, or of the run that the metadata, or the root's id, names."""
-        token = None if node else _callers_token(metadata)
-        if token is not None and not self._resume:
-            self._tell_of_unused_token(config)
-        if self._run_ids == "new" and not self._resume:
-            return in_our_form(config.create_tracker())
         known = None
         if callable(self._run_ids):
-            given = self._boundary.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
+            given = self._guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
             known = self._held(given) if given else None
         root = self._held(str(lc_run_id))
         run_id = known or (root if self._run_ids == "root" else None)
         tracker = None
-        if token is not None and self._resume and isinstance(config, ResumableAiConfig):
-            tracker = self._boundary.call(
+        token = None if node or not self._resume else _callers_token(metadata)
+        if token is not None and isinstance(config, ResumableAiConfig):
+            tracker = self._guard.call(
                 "A" + _NOT_CONTINUED[1:], Ids(lc_run_id), self._continued, config, token, known or root
             )
         return tracker or _new(config, run_id, node)
@@ -177,7 +174,7 @@ class Openings:
         fault = run_id_fault(run_id)
         if not fault:
             return run_id
-        self._boundary.notices.once(
+        self._guard.notices.once(
             _log,
             logging.WARNING,
             "run id",
@@ -188,8 +185,10 @@ class Openings:
         )
         return uuid_of(run_id)
 
-    def _tell_of_unused_token(self, config: AiConfig) -> None:
-        self._boundary.notices.once(
+    def _tell_of_unused_token(self, config: AiConfig, metadata: Mapping[str, object]) -> None:
+        if _callers_token(metadata) is None:
+            return
+        self._guard.notices.once(
             _log,
             logging.WARNING,
             "no resume",
@@ -204,7 +203,7 @@ class Openings:
             tracker = config.resume_tracker(plain)
         except (TypeError, ValueError) as error:
             is_plain = self._sealer is not None and isinstance(token, str) and is_token(token)
-            self._boundary.notices.each_minute(
+            self._guard.notices.each_minute(
                 _log,
                 logging.WARNING,
                 (_NOT_CONTINUED, is_plain, type(error).__name__),
@@ -217,14 +216,14 @@ class Openings:
         begin_part = getattr(tracker, "begin_part", None)
         if begin_part is not None:  # the official package's trackers know no parts
             begin_part(part)
-        return in_our_form(tracker)
+        return as_run_tracker(tracker)
 
 
 def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
     """Return the tracker of a new run; where its id is known, that of a named node follows from it."""
     if run_id is None or not isinstance(config, ResumableAiConfig):
-        return in_our_form(config.create_tracker())
-    return in_our_form(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
+        return as_run_tracker(config.create_tracker())
+    return as_run_tracker(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:

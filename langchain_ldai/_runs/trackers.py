@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
-from langchain_ldai._base.guard import Boundary, Delivery, Ids, Notices
+from langchain_ldai._base.guard import Delivery, Guard, Ids, Notices
 from langchain_ldai._base.options import check_function, check_instance, is_async
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.totals import RunTracker
@@ -62,7 +62,7 @@ class OtherGraphs(Protocol):
     def track_handoff_failure(self, source: str, target: str, /) -> None: ...
 
 
-def in_our_form(tracker: object) -> RunTracker:
+def as_run_tracker(tracker: object) -> RunTracker:
     """Return a tracker as a run needs it: told by what it can do, so that a wrapped one works like what it wraps.
 
     Raises:
@@ -258,21 +258,21 @@ _EDITION: Final = re.compile(
 _DECIMAL_P: Final = re.compile(r"v(\d+)p(\d+)")  # v3p1
 _PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
 
-Choose = Callable[[Mapping[str, object] | None], AiConfig | None]
-
+ConfigResolver = Callable[[Mapping[str, object]], AiConfig | None]
+"""A function from a run's metadata to the AI Config of that run (`None`: do not track it)."""
 
 NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
 """What it means that an AI Config gives no tracker, for the log."""
 
 
-def check_sources(config: object, nodes: object, needed_for: str, boundary: Boundary) -> None:
+def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) -> None:
     """Raise where a handler's sources cannot give what it needs.
 
     Args:
         config: The AI Config, or function, of the runs; `None` where there are only nodes.
         nodes: Those of the nodes, by name.
         needed_for: The option that needs AI Configs of ours, "" where none is set.
-        boundary: Catches what a `create_tracker` of another make raises, as it does in a run.
+        guard: Catches what a `create_tracker` of another make raises, as it does in a run.
 
     Raises:
         TypeError: If one is neither an AI Config nor a function, is not ours although it should be, or has
@@ -282,10 +282,10 @@ def check_sources(config: object, nodes: object, needed_for: str, boundary: Boun
         raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
     if config is not None or not nodes:
         _check_source("config", config, needed_for)
-        _check_tracker("config", config, boundary)
+        _check_tracker("config", config, guard)
     for node, source in nodes.items():
         _check_source(f"nodes[{node!r}]", source, needed_for)
-        _check_tracker(f"nodes[{node!r}]", source, boundary)
+        _check_tracker(f"nodes[{node!r}]", source, guard)
 
 
 def _check_source(name: str, source: object, needed_for: str) -> None:
@@ -309,48 +309,47 @@ def _check_source(name: str, source: object, needed_for: str) -> None:
         )
 
 
-def _check_tracker(name: str, source: object, boundary: Boundary) -> None:
+def _check_tracker(name: str, source: object, guard: Guard) -> None:
     """Raise `TypeError` where an AI Config of another make gives trackers that cannot be used."""
     if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
         return
-    tracker = boundary.call(NO_TRACKER, Ids(), source.create_tracker)
+    tracker = guard.call(NO_TRACKER, Ids(), source.create_tracker)
     if tracker is None:
         return
     try:
-        in_our_form(tracker)
+        as_run_tracker(tracker)
     except WrongResultError as error:
         raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
-def chooser(source: ConfigSource) -> Choose:
+def resolver_of(source: ConfigSource) -> ConfigResolver:
     """Return a function from a run's metadata, which it can read but not change, to the run's AI Config."""
     if isinstance(source, AiConfig):
         return lambda metadata: source
 
-    def chosen(metadata: Mapping[str, object] | None) -> AiConfig | None:
-        config = source(MappingProxyType(metadata or {}))
+    def resolve(metadata: Mapping[str, object]) -> AiConfig | None:
+        config = source(MappingProxyType(metadata))
         if config is not None and not hasattr(config, "create_tracker"):
             raise WrongResultError(f"the function given for an AI Config returned a {described(config)}")
         return config
 
-    return chosen
+    return resolve
 
 
-def served_model(config: AiConfig) -> str:
+def served_model(config: object) -> str:
     """Return the name of the model that an AI Config serves, "" where it names none."""
     name = getattr(getattr(config, "model", None), "name", None)
     return name if isinstance(name, str) else ""
 
 
-def tool_keys(config: AiConfig) -> Mapping[str, str]:
-    """Return LaunchDarkly's keys of the tools that an AI Config serves, by their names; the first of each name."""
-    keys: dict[str, str] = {}
+def tool_key(config: object, name: str) -> str:
+    """Return LaunchDarkly's key of a tool of an AI Config by the tool's name, or the name where it has none."""
     tools = getattr(config, "tools", None)
     for key, tool in tools.items() if isinstance(tools, Mapping) else ():
-        name = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)
-        if isinstance(name, str) and isinstance(key, str):
-            keys.setdefault(name, key)
-    return keys
+        served = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)
+        if served == name and isinstance(key, str):
+            return key
+    return name
 
 
 @lru_cache(maxsize=256)

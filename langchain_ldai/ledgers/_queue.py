@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.guard import Boundary
+from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
 
@@ -155,7 +155,7 @@ class ClaimQueue:
         self.ledger = ledger
         self._backoff = wait_random_exponential(multiplier=0.1, max=1.0)
         self._retry_state = RetryCallState(Retrying(), None, (), {})
-        self._boundary = Boundary()
+        self._boundary = Guard()
         self.reset_after_fork()
         register_fork_safe(self)
 

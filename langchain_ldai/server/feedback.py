@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from langchain_ldai._base.guard import Boundary, Ids
+from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.totals import Sealer, check_sealer
@@ -144,7 +144,7 @@ def feedback_routes(
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
     recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
     limiter = _Limiter(limit, limit_storage or MemoryStorage())
-    boundary = Boundary()
+    boundary = Guard()
     feedback = _FeedbackRoute(recording, sealer, context_for, limiter, on_feedback, boundary)
     document = feedback_openapi(path)
 
@@ -188,7 +188,7 @@ class _Endpoint:
     """Answers requests of some methods; it answers in JSON also where it refuses a request or fails."""
 
     def __init__(
-        self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Boundary
+        self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Guard
     ) -> None:
         self._methods = methods
         self._answer = answer
@@ -234,7 +234,7 @@ class _FeedbackRoute:
     context_for: ContextFor
     limiter: _Limiter
     on_feedback: OnFeedback | None
-    boundary: Boundary
+    boundary: Guard
     tasks: set[asyncio.Task[None]] = field(default_factory=set)  # an event loop holds its tasks weakly
 
     async def __call__(self, request: Request) -> Response:

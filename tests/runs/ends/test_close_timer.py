@@ -9,7 +9,7 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
-from langchain_ldai._runs.open_runs import Waits
+from langchain_ldai._runs.close_timer import CloseTimer
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.testing import RecordingClient
@@ -27,17 +27,17 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_is_called_when_its_time_has_come() -> None:
     """One thread calls the one that is due and waits for the next; one that is forgotten is not called."""
-    waits, called = Waits(), queue.SimpleQueue[tuple[str, str]]()
+    waits, called = CloseTimer(), queue.SimpleQueue[tuple[str, str]]()
 
     def note(name: str) -> None:
         called.put((name, threading.current_thread().name))
 
     now = monotonic()
     forgotten = lambda: note("forgotten")  # noqa: E731
-    assert waits.until(now + 0.05, lambda: note("early"))
-    assert waits.until(now + 0.1, forgotten)
-    assert waits.until(now + 0.3, lambda: note("late"))
-    waits.forget(forgotten)
+    assert waits.schedule(now + 0.05, lambda: note("early"))
+    assert waits.schedule(now + 0.1, forgotten)
+    assert waits.schedule(now + 0.3, lambda: note("late"))
+    waits.cancel(forgotten)
 
     assert [called.get(timeout=20) for _ in range(2)] == [
         ("early", "langchain_ldai-wait"),

@@ -1,0 +1,75 @@
+"""The one thread that closes runs once they have waited long enough."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from langchain_ldai._base.process import is_ending, register_fork_safe
+
+
+class CloseTimer:
+    """Calls functions once their times have come, on one thread that lives while one is scheduled."""
+
+    def __init__(self) -> None:
+        self.reset_after_fork()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Forget what is scheduled: after a fork the parent's thread calls it."""
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+        self._times: dict[Callable[[], object], float] = {}
+        self._timer: threading.Timer | None = None
+
+    def schedule(self, time: float, callback: Callable[[], object]) -> bool:
+        """Have a function called at a time, in seconds of `monotonic()`; this replaces its earlier time.
+
+        Returns:
+            `False` where that is not possible, as the process ends or can start no thread.
+        """
+        with self._lock:
+            self._times[callback] = time
+            is_possible = self._ensure_thread()
+            if not is_possible:
+                del self._times[callback]
+            return is_possible
+
+    def cancel(self, callback: Callable[[], object]) -> None:
+        """Call a function no more; where nothing is left to call, the thread ends."""
+        with self._lock:
+            if self._times.pop(callback, None) is not None and not self._times and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _ensure_thread(self) -> bool:
+        if self._timer is not None:
+            return True
+        if is_ending():
+            return False  # a thread would be started and never run
+        timer = threading.Timer(max(0.0, min(self._times.values()) - monotonic()), self._fire)
+        timer.name = "langchain_ldai-wait"
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError:  # the process may have no more threads
+            return False
+        self._timer = timer
+        return True
+
+    def _fire(self) -> None:
+        now = monotonic()
+        with self._lock:
+            self._timer = None
+            due = [callback for callback, time in list(self._times.items()) if time <= now]
+            for callback in due:
+                del self._times[callback]
+            if self._times:
+                self._ensure_thread()
+        for callback in due:
+            callback()
+
+
+close_timer: Final = CloseTimer()
+"""The one of this process."""
