@@ -79,7 +79,7 @@ class Claim:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """The claims of one run that go to the ledger in one call. If the call fails, the same call is made again."""
+    """A client's claims of one run, which go to the ledger in one call; if that fails, in the same call again."""
 
     claims: list[Claim]
     claimant: str = field(default_factory=lambda: uuid4().hex)
@@ -88,14 +88,14 @@ class _Batch:
     failure: BaseException | None = None
 
     @property
-    def deadline(self) -> float:
-        """When the first claim has waited for as long as it may."""
-        return min(claim.made_at + claim.policy.timeout for claim in self.claims)
-
-    @property
     def timeout(self) -> float:
         """How long one call may take, in seconds."""
-        return min(claim.policy.timeout for claim in self.claims)
+        return self.claims[0].policy.timeout
+
+    @property
+    def deadline(self) -> float:
+        """When the first claim has waited for as long as it may."""
+        return self.claims[0].made_at + self.timeout
 
 
 class _GivenUp:
@@ -166,12 +166,13 @@ class ClaimQueue:
         self._exit_by = math.inf
         self._keeper_lock = threading.Lock()  # held by the keeper, or by a thread that does its work at exit
         self._keeper: threading.Thread | None = None
+        self._stuck_workers: list[threading.Thread] = []
         # What follows changes under `_lock` alone.
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
         self._in_call: _Batch | None = None
-        self._untried: OrderedDict[str, _Batch] = OrderedDict()
+        self._untried: OrderedDict[tuple[str, Claims], _Batch] = OrderedDict()
         self._failed: list[_Batch] = []
         self._failed_runs_in_a_row = 0
         self._not_before = 0.0
@@ -220,7 +221,7 @@ class ClaimQueue:
         if not self._has_work() or self._keeper_lock.locked() or (keeper is not None and keeper.is_alive()):
             return True
         if is_ending():
-            self._run_keeper()
+            self._run_keeper(here=True)
             return True
         self._keeper = keeper = threading.Thread(target=self._run_keeper, name=WORKER)
         try:
@@ -228,15 +229,23 @@ class ClaimQueue:
         except RuntimeError:
             if is_main_thread_alive():
                 return False  # the next claim tries again
-            self._run_keeper()  # Python starts no more threads
+            self._run_keeper(here=True)
         return True
 
-    def _run_keeper(self) -> None:
-        """Be the keeper: run workers until no work is left."""
+    def _run_keeper(self, *, here: bool = False) -> None:
+        """Be the keeper: run workers until no work is left.
+
+        Args:
+            here: Whether to work on this thread: at its end Python starts no more threads, and 3.11 waits for them
+                all the same.
+        """
         while self._keeper_lock.acquire(blocking=False):
             try:
                 while self._has_work():
-                    self._run_worker()
+                    if here:
+                        self._drain_here()
+                    else:
+                        self._run_worker()
                     if time.monotonic() >= self._exit_by:
                         self._give_up_all()
                 if is_ending():
@@ -249,9 +258,15 @@ class ClaimQueue:
             if not self._has_work():
                 return
 
+    def _drain_here(self) -> None:
+        """Be the worker, of whose call nobody can stop waiting."""
+        self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
+        self._worker = threading.current_thread()
+        self._drain()
+
     def _run_worker(self) -> None:
-        """Drain the queue on a worker, or on this thread if Python starts no more threads."""
-        if sum(thread.is_alive() for thread in _stuck_workers) > 1:
+        """Drain the queue on a worker; after two calls that did not return, give up what waits."""
+        if sum(thread.is_alive() for thread in self._stuck_workers) > 1:
             self._give_up_all()
             return
         self._worker = worker = threading.Thread(target=self._drain, name="langchain_ldai-ledger", daemon=True)
@@ -260,10 +275,8 @@ class ClaimQueue:
         except RuntimeError:
             if is_main_thread_alive():
                 time.sleep(_POLL_SECONDS)  # the process has no thread to spare now
-                return
-            self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
-            self._worker = threading.current_thread()
-            self._drain()
+            else:
+                self._drain_here()
         else:
             self._watch(worker)
             self._leave_behind(worker)
@@ -285,7 +298,7 @@ class ClaimQueue:
         """Wait no longer for a worker, and give up the claims of the call that it is in."""
         with self._lock:
             batch, self._worker, self._in_call = self._in_call, None, None
-        _stuck_workers[:] = [thread for thread in (*_stuck_workers, worker) if thread.is_alive()]
+        self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
         if batch is not None:
             self._give_up(batch.claims, _DID_NOT_RETURN)
             self._log_given_up()
@@ -331,7 +344,7 @@ class ClaimQueue:
         first = {claim.slot: claim for claim in reversed(claims)}
         granted: Collection[str] = ()
         try:
-            granted = set(self.ledger.claim(claims[0].run, list(first), batch.claimant))
+            granted = _checked(self.ledger.claim(claims[0].run, list(first), batch.claimant), first)
         except BaseException as error:  # noqa: BLE001  # whatever the ledger raises, the worker goes on
             failure = error
         with self._lock:
@@ -367,10 +380,11 @@ class ClaimQueue:
             self._add_to_batch(self._inbox.get())
 
     def _add_to_batch(self, claim: Claim) -> None:
-        if claim.run in self._untried:
-            self._untried[claim.run].claims.append(claim)
+        key = claim.run, claim.policy
+        if key in self._untried:
+            self._untried[key].claims.append(claim)
         else:
-            self._untried[claim.run] = _Batch([claim])
+            self._untried[key] = _Batch([claim])
 
     def _take_late(self, now: float) -> list[_Batch]:
         """Take out the batches whose time is over.
@@ -381,12 +395,11 @@ class ClaimQueue:
         late = [batch for batch in self._failed if is_over or now >= batch.deadline]
         failure = self._failed[-1].failure if self._failed else None
         self._failed = [batch for batch in self._failed if batch not in late]
-        while self._untried and (is_over or self._failed_runs_in_a_row):
-            run, batch = next(iter(self._untried.items()))
-            if not is_over and now < batch.deadline:
-                break
-            batch.failure = failure
-            late.append(self._untried.pop(run))
+        if is_over or self._failed_runs_in_a_row:
+            for key, batch in list(self._untried.items()):
+                if is_over or now >= batch.deadline:
+                    batch.failure = failure
+                    late.append(self._untried.pop(key))
         return late
 
     def _take_surplus(self) -> list[_Batch]:
@@ -446,9 +459,6 @@ class ClaimQueue:
                 claim.answer.set_exception(unavailable)
 
 
-_stuck_workers: Final[list[threading.Thread]] = []
-"""The workers of this process whose call of a ledger did not return in time."""
-
 _TOO_MANY: Final = "cannot keep up, and too many claims wait for it"
 _DID_NOT_RETURN: Final = "did not answer in time, it may be locked or out of reach"
 
@@ -472,6 +482,21 @@ def _reason_of(error: BaseException | None) -> str:
     return f"{what}: {type(error).__name__}{place}"
 
 
+def _checked(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
+    """Return which slots a ledger granted.
+
+    Raises:
+        TypeError: If it returned one text and no collection.
+        ValueError: If it granted slots, and none of those that it was asked for.
+    """
+    if isinstance(granted, str | bytes):
+        raise TypeError("a ledger returns a collection of slots, not one text")
+    found = set(granted)
+    if found and found.isdisjoint(asked):
+        raise ValueError("a ledger grants slots that it was asked for")
+    return found
+
+
 class _Queues:
     """The queue of each ledger in this process."""
 
@@ -481,9 +506,8 @@ class _Queues:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Replace the lock, and forget the stuck workers: they are the parent's."""
+        """Replace the lock, which a thread of the parent's may hold."""
         self._lock = threading.Lock()
-        _stuck_workers.clear()
 
     def of(self, ledger: Ledger) -> ClaimQueue:
         """Return the one queue of a ledger."""
