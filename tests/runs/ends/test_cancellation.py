@@ -304,3 +304,44 @@ def test_either_cancelled_error_is_a_cancellation(
     handler.on_chain_error(error(), run_id=root)
 
     assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+
+
+OUT_OF_SIGHT: Final = {
+    "ainvoke": lambda chain, config: chain.ainvoke("How?", config),
+    "abatch": lambda chain, config: chain.abatch(["How?"], config),
+}
+"""Calls of which LangChain takes what a model raised, where it is no `Exception`, for the model's result."""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("place", ["step", "node"])
+@pytest.mark.parametrize("signal", FROM_OUTSIDE, ids=repr)
+@pytest.mark.parametrize("call", OUT_OF_SIGHT.values(), ids=OUT_OF_SIGHT)
+async def test_what_stops_a_model_cancels_the_run_whatever_langchain_makes_of_it(
+    call: Call, signal: BaseException, place: str, track: Track, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """LangChain raises an `AttributeError` of its own instead (fact 77)."""
+    steps = RunnableLambda(lambda text: QUESTION) | chain(ScriptedChat(script=[signal]))
+    shapes = {"step": steps, "node": RunnableLambda(lambda text: NOTHING) | graph({"a": steps})}
+
+    with pytest.raises(AttributeError, match="generations"):
+        await call(shapes[place], {"callbacks": [track()]})
+
+    (report,) = reports
+    assert (report.outcome, report.model_calls, report.failed_model_calls) == (Outcome.CANCELLED, 1, 0)
+    assert not {SUCCESS, ERROR} & client.metrics(report.run_id).keys()
+
+
+@pytest.mark.parametrize("owner", [Stop, ValueError(), None], ids=repr)
+def test_an_attribute_error_of_anything_else_is_an_error(
+    owner: object, track: Track, reports: list[RunReport]
+) -> None:
+    """Only what stopped a model, taken for its result, is a cancellation."""
+
+    def fails(text: object) -> object:
+        raise AttributeError(name="generations", obj=owner)
+
+    with pytest.raises(AttributeError):
+        (chain() | fails).invoke(QUESTION, {"callbacks": [track()]})
+
+    assert [report.outcome for report in reports] == [Outcome.ERROR]
