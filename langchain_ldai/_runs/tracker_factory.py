@@ -34,7 +34,7 @@ from langchain_ldai._runs.trackers import (
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import Claims, wait_for_all
+from langchain_ldai.ledgers._claims import ClaimSubmitter, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Openings:
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
-        self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
+        self._claims: WeakValueDictionary[int, ClaimSubmitter] = WeakValueDictionary()
 
     def open(
         self, choose: Choose, metadata: Mapping[str, object] | None, lc_run_id: object, node: str = ""
