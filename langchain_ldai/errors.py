@@ -16,13 +16,13 @@ class WrongResultError(TypeError):
 
 
 MAX_NAME_LENGTH = 50
-"""How long a name in an exception's message is that a log tells, in characters."""
+"""The longest name that a log quotes from an exception, in characters."""
 
 
 def without_message(error: BaseException) -> str:
     """Return an exception's type and traceback for a log. Its message is left out, as it may quote a prompt.
 
-    The key of a `KeyError` is told if it looks like a name.
+    The key of a `KeyError` is quoted if it looks like a name.
     """
     is_name = isinstance(error, KeyError) and len(error.args) == 1 and str(error.args[0]).isidentifier()
     is_told = isinstance(error, WrongResultError) or (is_name and len(str(error)) <= MAX_NAME_LENGTH)

@@ -30,7 +30,7 @@ from langchain_ldai._configs.payload import (
 from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai._tracking.once import Send
-from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claims_in, wait_for_all
+from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claim_submitter, wait_for_all
 
 LEAVING_SECONDS: Final = 5.0
 """How long the end of a client's `with` block waits for its ledger."""
@@ -90,7 +90,7 @@ class LdAiClient(AiClient):
         _check_client(client, "LDClient")
         if is_async(client.variation):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        super().__init__(client, client, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
+        super().__init__(client, client, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id)
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -306,7 +306,9 @@ class AsyncLdAiClient(AiClient):
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
             raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
         self._events = LoopSink(client)
-        super().__init__(client, self._events, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
+        super().__init__(
+            client, self._events, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id
+        )
         self._flags = client
 
     def _sender(self, context: Context) -> Send:

@@ -84,6 +84,10 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         model: What the events say of the model, see `model_data`. By default the model is unknown, as after a
             resumption.
 
+    Attributes:
+        identity: Which run this is.
+        resumption_token: The text with which another process can add to this run. It never changes.
+
     Example:
         `client` is a `RecordingClient`, which shows what was sent.
 

@@ -42,7 +42,7 @@ class Ledger(Protocol):
         ...
 
 
-class Claims:
+class ClaimSubmitter:
     """Puts one client's claims into the ledger's queue, which all clients of the ledger share.
 
     Args:
@@ -62,31 +62,26 @@ class Claims:
         return self._queue.ledger
 
     def submit(
-        self,
-        run: str,
-        slot: str,
-        send: Callable[..., None],
-        *args: object,
-        answer: Future[bool] | None = None,
+        self, run: str, slot: str, answer: Future[bool] | None, send: Callable[..., None], *args: object
     ) -> None:
         """Claim a slot, and call a function once the ledger grants it. This returns at once.
 
         Args:
             run: Which run.
             slot: Name of the slot.
-            send: Sends the slot's events. The queue calls it with `args` on a background thread.
-            args: What it is called with.
             answer: Gets whether the events were sent; `LedgerUnavailableError` if they were dropped because the
                 ledger could not claim the slot in time.
+            send: Sends the slot's events. The queue calls it with `args` on a background thread.
+            args: What it is called with.
         """
-        self._queue.put(Claim(self, run, slot, send, args, answer))
+        self._queue.put(Claim(self, run, slot, answer, send, args))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no claim is left in the ledger's queue; return `False` after `timeout` seconds."""
         return self._queue.wait(timeout)
 
 
-def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
+def wait_for_all(all_claims: Iterable[ClaimSubmitter], timeout: float | None) -> bool:
     """Wait until no claim is left in any ledger's queue; return `False` after `timeout` seconds in all."""
     deadline = None if timeout is None else time.monotonic() + timeout
     return all(
@@ -94,7 +89,7 @@ def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
     )
 
 
-def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> Claims | None:
+def claim_submitter(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> ClaimSubmitter | None:
     """Return what puts a client's claims into a ledger's queue; `None` without a ledger.
 
     Args:
@@ -115,10 +110,10 @@ def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) ->
         given = f"the class {ledger.__name__}" if isinstance(ledger, type) else type(ledger).__name__
         raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given}")
     check_function("the ledger's claim", ledger.claim)
-    return Claims(queues.of(ledger), on_error, timeout)
+    return ClaimSubmitter(queues.of(ledger), on_error, timeout)
 
 
-class ClaimingSend:
+class SendAfterClaim:
     """A `Send` that tells a tracker where to claim a slot before its events are sent.
 
     Args:
@@ -128,7 +123,7 @@ class ClaimingSend:
 
     __slots__ = ("_send", "claims", "notices")
 
-    def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: Claims) -> None:
+    def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: ClaimSubmitter) -> None:
         self._send = send
         self.claims = claims
         self.notices: Notices | None = getattr(send, "notices", None)

@@ -26,7 +26,7 @@ from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive
 from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
-    from langchain_ldai.ledgers._claims import Claims, Ledger
+    from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -57,18 +57,18 @@ class Claim:
         policy: How long the claim may wait, and what becomes of it then.
         run: Which run.
         slot: Name of the slot.
+        answer: Gets whether the events were sent.
         send: Sends the slot's events.
         args: What `send` is called with.
-        answer: Gets whether the events were sent.
         made_at: When the claim was made, in seconds of `monotonic()`.
     """
 
-    policy: Claims
+    policy: ClaimSubmitter
     run: str
     slot: str
+    answer: Future[bool] | None
     send: Callable[..., None]
     args: tuple[object, ...]
-    answer: Future[bool] | None
     made_at: float = field(default_factory=time.monotonic)
 
     def set_answer(self, is_sent: bool) -> None:

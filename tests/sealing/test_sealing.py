@@ -1,10 +1,13 @@
 """Sealed tokens: opaque, authenticated, good for a time, and refused with one kind of error."""
 
 import asyncio
+import copy
+import pickle
 import runpy
 import sys
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 
 import pytest
 from cryptography.fernet import Fernet
@@ -12,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiCompletionConfig, LdAiHandler, RunReport, sealing
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, encode_graph
+from langchain_ldai._wire import tokens
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, decode, decode_graph, encode, encode_graph
 from langchain_ldai.sealing import MAX_SEALED_LENGTH, TokenSealer
 from tests.support.chains import QUESTION, chain
 
@@ -33,6 +37,29 @@ def sealed_at(key: str, seconds_ago: float) -> str:
 def test_what_is_sealed_is_unsealed(token: str) -> None:
     """Both kinds of token come back as they were, from any sealer with the key, however it is written."""
     assert TokenSealer([OLD.encode()]).unseal(TokenSealer([OLD]).seal(token)) == token
+
+
+@pytest.mark.parametrize(("token", "read"), [(TOKEN, decode), (GRAPH_TOKEN, decode_graph)], ids=["run", "graph"])
+def test_an_unsealed_token_is_not_decoded_again(
+    token: str, read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To unseal it is to decode it; who reads or seals it after that need not."""
+    sealer, identity = TokenSealer([OLD]), read(token)
+    unsealed = sealer.unseal(sealer.seal(token))
+    monkeypatch.delattr(tokens, "_fields")
+
+    assert read(unsealed) == identity
+    sealer.seal(unsealed)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda token: pickle.loads(pickle.dumps(token))])
+def test_a_copy_of_an_unsealed_token_is_plain_text(copied: Callable[[str], str]) -> None:
+    """A process without this package can read it."""
+    sealer = TokenSealer([OLD])
+
+    token = copied(sealer.unseal(sealer.seal(TOKEN)))
+
+    assert (type(token), token) == (str, TOKEN)
 
 
 def test_a_sealed_token_shows_nothing() -> None:
