@@ -36,7 +36,7 @@ from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.once import Send
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
-from langchain_ldai._wire.tokens import check_key, decode, decode_graph
+from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
 from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger, OnLedgerError, SendAfterClaim, claim_submitter
 
 AnswerT = TypeVar("AnswerT")
@@ -207,7 +207,10 @@ class AiClient:
             >>> token = ai.completion_config("support-bot", context).create_tracker().resumption_token
             >>> ai.create_tracker(token, context).track_feedback(Feedback.POSITIVE)
         """
-        return LdAiConfigTracker(decode(token), self._sender(context))
+        return self._tracker_of(decode(token), context)
+
+    def _tracker_of(self, run: RunIdentity, context: Context) -> LdAiConfigTracker:
+        return LdAiConfigTracker(run, self._sender(context))
 
     def create_graph_tracker(self, token: str, context: Context) -> LdAiGraphTracker:
         """Return a tracker that adds to a run of an agent graph which another process began.

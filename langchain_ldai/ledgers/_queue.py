@@ -172,7 +172,7 @@ class ClaimQueue:
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
         self._in_call: _Batch | None = None
-        self._untried: OrderedDict[tuple[str, Claims], _Batch] = OrderedDict()
+        self._untried: OrderedDict[tuple[str, ClaimSubmitter], _Batch] = OrderedDict()
         self._failed: list[_Batch] = []
         self._failed_runs_in_a_row = 0
         self._not_before = 0.0
