@@ -13,7 +13,7 @@ from langgraph.types import RetryPolicy
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.support.events import pass_by
+from tests.support.events import play_other_runs
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
@@ -194,7 +194,7 @@ async def test_what_a_late_step_calls_is_late(say: Say, handler: LdAiHandler, re
         return await ScriptedChat().ainvoke("How?")
 
     await RunnableLambda(leave).ainvoke("x", {"callbacks": [handler]})
-    pass_by(handler, 2_000)
+    play_other_runs(handler, 2_000)
     may_go_on.set()
     await asyncio.gather(*tasks)
 

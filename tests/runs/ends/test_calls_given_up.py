@@ -20,7 +20,7 @@ from langchain_core.runnables import (
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from tests.langchain.graphs import NOTHING, State, Track, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
 from tests.support.models import HELLO, ScriptedChat
@@ -319,7 +319,7 @@ async def test_an_async_stream_that_its_reader_closes(
     stream = runnable.astream(ASKED, {"callbacks": [handler]})
     await anext(stream)
     await stream.aclose()
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert [report.outcome for report in reports] == [outcome]
 

@@ -13,40 +13,40 @@ from langchain_ldai._runs import open_runs as table
 from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, begun, called, pass_by, stream_begun, streaming
+from tests.support.events import ANSWER, call_model, play_other_runs, start_chain, start_stream, stream_first_token
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
 
-def of_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
+def outcomes_and_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
     """Return how each run ended and how many model calls it counts."""
     return [(report.outcome, report.model_calls) for report in reports]
 
 
 def test_other_runs_push_no_ended_step_out(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """What is known of an open run's ended steps does not depend on how busy the handler is."""
-    root = begun(handler)
-    step = begun(handler, root)
+    root = start_chain(handler)
+    step = start_chain(handler, root)
     handler.on_chain_end({}, run_id=step)
-    pass_by(handler, 2_000)
+    play_other_runs(handler, 2_000)
 
-    called(handler, step)
+    call_model(handler, step)
     assert reports == []
     handler.on_chain_end({}, run_id=root)
 
     assert [(report.root_run_id, report.model_calls) for report in reports] == [(root, 1)]
 
 
-def pass_by_alone(handler: LdAiHandler, count: int) -> None:
+def play_other_roots(handler: LdAiHandler, count: int) -> None:
     """Have so many other runs come and go, with roots alone."""
     for _ in range(count):
-        handler.on_chain_end({}, run_id=begun(handler))
+        handler.on_chain_end({}, run_id=start_chain(handler))
 
 
-def ended_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID, UUID]:
+def play_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID, UUID]:
     """Play a run of one step and no model call; return its root and that step."""
-    root = begun(handler)
-    step = begun(handler, root)
+    root = start_chain(handler)
+    step = start_chain(handler, root)
     handler.on_chain_end({}, run_id=step)
     if error:
         handler.on_chain_error(error, run_id=root)
@@ -57,16 +57,16 @@ def ended_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUI
 
 def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """What starts below one of them, or below its steps, opens no run; below an older one it does (fact 112)."""
-    older = ended_run(handler)
-    oldest_known = ended_run(handler, ValueError())
-    pass_by_alone(handler, 99_999)
+    older = play_run(handler)
+    oldest_known = play_run(handler, ValueError())
+    play_other_roots(handler, 99_999)
     handler.flush()
 
     for parent in oldest_known:
-        called(handler, parent)
+        call_model(handler, parent)
     assert reports == []
     for parent in older:
-        called(handler, parent)
+        call_model(handler, parent)
     assert len(reports) == 2
 
 
@@ -74,22 +74,22 @@ def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """However many other runs come and go meanwhile, nothing that starts anywhere below it opens one."""
-    root = begun(handler)
-    ended, still_open = begun(handler, root), begun(handler, root)
+    root = start_chain(handler)
+    ended, still_open = start_chain(handler, root), start_chain(handler, root)
     for step in (ended, root):
         handler.on_chain_end({}, run_id=step)
-    another, its_step = ended_run(handler)
-    late = begun(handler, its_step)
-    pass_by_alone(handler, 100_001)
+    another, its_step = play_run(handler)
+    late = start_chain(handler, its_step)
+    play_other_roots(handler, 100_001)
 
     for parent in (root, ended, still_open, another, its_step, late):
-        called(handler, begun(handler, parent))
+        call_model(handler, start_chain(handler, parent))
     assert reports == []
 
     for step in (still_open, late):
         handler.on_chain_end({}, run_id=step)
     for parent in (root, another, late):
-        called(handler, parent)
+        call_model(handler, parent)
     assert reports == []
 
 
@@ -101,13 +101,13 @@ def test_steps_that_never_end_are_forgotten_like_those_that_have(
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=1)
     steps = []
     for _ in range(4):
-        root = begun(handler)
-        steps.append(begun(handler, begun(handler, root)))
+        root = start_chain(handler)
+        steps.append(start_chain(handler, start_chain(handler, root)))
         if not is_given_up:
             handler.on_chain_end({}, run_id=root)
 
     for step in steps:
-        called(handler, begun(handler, step))
+        call_model(handler, start_chain(handler, step))
         handler.on_chain_end({}, run_id=step)
 
     assert reports == []
@@ -119,15 +119,15 @@ def test_of_very_many_steps_of_a_run_the_latest_are_known(
 ) -> None:
     """A run that goes on for ever is bounded too: below its oldest steps a call is a run of its own."""
     monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
-    root = begun(handler)
-    steps = [begun(handler, root) for _ in range(20)]
+    root = start_chain(handler)
+    steps = [start_chain(handler, root) for _ in range(20)]
     for step in steps:
         handler.on_chain_end({}, run_id=step)
 
     for step in steps[-5:]:
-        called(handler, step)
+        call_model(handler, step)
     assert reports == []
-    called(handler, steps[0])
+    call_model(handler, steps[0])
     handler.on_chain_end({}, run_id=root)
 
     assert [report.model_calls for report in reports] == [1, 5]
@@ -139,15 +139,15 @@ def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
     """Roots are remembered by themselves: the steps of other runs push none out."""
     monkeypatch.setattr(left, "STEPS", 3)
     handler = LdAiHandler(config, on_run_end=reports.append)
-    root, step = ended_run(handler)
-    pass_by(handler, 2)
-    called(handler, step)
+    root, step = play_run(handler)
+    play_other_runs(handler, 2)
+    call_model(handler, step)
     assert reports == []
 
-    pass_by(handler, 1)
-    called(handler, root)
+    play_other_runs(handler, 1)
+    call_model(handler, root)
     assert reports == []
-    called(handler, step)
+    call_model(handler, step)
     assert len(reports) == 1
 
 
@@ -158,10 +158,10 @@ def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
     handler = LdAiHandler(
         config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
     )
-    root, step = begun(handler), uuid4()
+    root, step = start_chain(handler), uuid4()
     handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={"langgraph_node": "late"})
 
-    called(handler, step)
+    call_model(handler, step)
 
     assert reports == []
 
@@ -190,7 +190,7 @@ async def test_what_a_node_leaves_to_the_next_is_of_the_same_run(
 
     await graph(first, second).ainvoke({"done": False}, {"callbacks": [handler]})
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 2)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 2)]
     assert client.metrics(reports[0].run_id)[SUCCESS] == [1]
 
 
@@ -206,22 +206,22 @@ def test_a_stream_that_the_next_step_reads_is_of_the_run_whose_token_was_shown(
     steps = RunnableLambda(lazy) | read | ScriptedChat()
 
     assert steps.invoke("x", {"callbacks": [handler]}).content == "Hello, world"
-    assert of_calls(reports) == [(Outcome.SUCCESS, 2)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 2)]
 
 
 def test_below_a_step_of_a_run_that_has_ended_no_run_opens(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """A step of it that ended leads to its root as the root's own id does, however deep it was."""
-    root = begun(handler)
-    outer = begun(handler, root)
-    inner = begun(handler, outer)
-    called(handler, inner)
+    root = start_chain(handler)
+    outer = start_chain(handler, root)
+    inner = start_chain(handler, outer)
+    call_model(handler, inner)
     for step in (inner, outer, root):
         handler.on_chain_end({}, run_id=step)
 
-    called(handler, inner)
-    called(handler, begun(handler, inner))
+    call_model(handler, inner)
+    call_model(handler, start_chain(handler, inner))
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 1)]
     assert handler.open_runs == 0
 
 
@@ -229,17 +229,17 @@ def test_steps_that_name_each_other_as_parents_hold_nobody_up(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Ids that are used again in a circle lead nowhere: what starts below is a run of its own."""
-    root = begun(handler)
-    one, other = begun(handler, root), uuid4()
+    root = start_chain(handler)
+    one, other = start_chain(handler, root), uuid4()
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
     handler.on_chain_end({}, run_id=one)
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=other, metadata={})
     for step in (one, other, root):
         handler.on_chain_end({}, run_id=step)
 
-    called(handler, one)
+    call_model(handler, one)
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 1)]
 
 
 @pytest.mark.asyncio
@@ -265,28 +265,28 @@ async def test_one_run_too_many_costs_one_run(
     may_go_on.set()
     await asyncio.gather(*runs)
 
-    assert sorted(of_calls(reports)) == [(Outcome.ABANDONED, 1), *[(Outcome.SUCCESS, 3)] * 3]
+    assert sorted(outcomes_and_calls(reports)) == [(Outcome.ABANDONED, 1), *[(Outcome.SUCCESS, 3)] * 3]
     assert all(counts(client, report.run_id) for report in reports)
 
 
 def test_a_run_given_up_as_silent_opens_no_others(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
     """What it does once it goes on is ignored, at whatever depth, and also after a flush."""
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=1e-9)
-    root = begun(handler)
-    called(handler, root)
-    step = begun(handler, root)
+    root = start_chain(handler)
+    call_model(handler, root)
+    step = start_chain(handler, root)
     handler.flush()
 
-    called(handler, begun(handler, step))
+    call_model(handler, start_chain(handler, step))
     handler.flush()
-    called(handler, root)
+    call_model(handler, root)
     handler.on_chain_end({}, run_id=root)
 
-    assert of_calls(reports) == [(Outcome.ABANDONED, 1)]
+    assert outcomes_and_calls(reports) == [(Outcome.ABANDONED, 1)]
     assert handler.open_runs == 0
 
 
-async def streamed(runnable: Runnable, config: RunnableConfig) -> list[object]:
+async def stream_messages(runnable: Runnable, config: RunnableConfig) -> list[object]:
     """Read a graph's messages, which has its models stream."""
     stream: AsyncIterator[object] = runnable.astream({"done": False}, config, stream_mode="messages")
     return [part async for part in stream]
@@ -314,10 +314,10 @@ async def test_a_node_that_recovers_from_a_call_it_cancelled_is_a_success(
         await ScriptedChat().ainvoke("How?")
         return {"done": True}
 
-    await streamed(graph(ask), {"callbacks": [handler]})
+    await stream_messages(graph(ask), {"callbacks": [handler]})
     handler.flush()
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 2)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 2)]
 
 
 def test_a_stream_closed_early_within_steps_is_still_cancelled(
@@ -334,14 +334,16 @@ def test_a_stream_closed_early_within_steps_is_still_cancelled(
 
 
 @pytest.mark.parametrize(
-    ("begin", "outcome"), [(stream_begun, Outcome.CANCELLED), (begun, Outcome.SUCCESS)], ids=["stream", "call"]
+    ("begin", "outcome"),
+    [(start_stream, Outcome.CANCELLED), (start_chain, Outcome.SUCCESS)],
+    ids=["stream", "call"],
 )
 def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
     begin: Callable[[LdAiHandler], UUID], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """LangChain shows at its start which roots it ends like a success when they are closed (fact 72)."""
     root = begin(handler)
-    call = streaming(handler, begun(handler, root))
+    call = stream_first_token(handler, start_chain(handler, root))
 
     handler.on_chain_end({}, run_id=root)
     handler.on_llm_end(ANSWER, run_id=call)
@@ -353,9 +355,9 @@ def test_a_stream_whose_step_went_on_without_a_call_was_read(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """A call below a step that has ended is one that the step gave up (fact 72)."""
-    root = stream_begun(handler)
-    step = begun(handler, root)
-    streaming(handler, step)
+    root = start_stream(handler)
+    step = start_chain(handler, root)
+    stream_first_token(handler, step)
     handler.on_chain_end({}, run_id=step)
 
     handler.on_chain_end({}, run_id=root)
@@ -368,12 +370,12 @@ def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """A call below a circle of steps is left as it is, and the root's end is taken for what it says."""
-    root, one, other = stream_begun(handler), uuid4(), uuid4()
+    root, one, other = start_stream(handler), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=root, metadata={})
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
     handler.on_chain_end({}, run_id=one)
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=other, metadata={})
-    streaming(handler, one)
+    stream_first_token(handler, one)
 
     handler.on_chain_end({}, run_id=root)
     handler.flush()

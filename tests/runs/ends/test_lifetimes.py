@@ -24,7 +24,7 @@ from tests.support.models import ScriptedChat
 EMPTY = LLMResult(generations=[])
 
 
-def start(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
+def start_chain_and_call(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
     """Begin a chain and a model call in it, as LangChain would; return both ids."""
     root, call = parent or uuid4(), uuid4()
     if parent is None:
@@ -83,9 +83,9 @@ def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
     """After the wait a timer closes the run, for each run in its turn, and is gone."""
     ended: queue.Queue[RunReport] = queue.Queue()
     handler = LdAiHandler(config, on_run_end=ended.put)
-    first, _ = start(handler)
+    first, _ = start_chain_and_call(handler)
     handler.on_chain_end({}, run_id=first)
-    second, _ = start(handler)
+    second, _ = start_chain_and_call(handler)
     threading.Event().wait(0.2)
     handler.on_chain_end({}, run_id=second)
 
@@ -100,7 +100,7 @@ def test_the_oldest_run_gives_way_to_one_too_many(
 ) -> None:
     """With `max_open_runs` reached, the oldest is closed as abandoned and later events of it are ignored."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=2)
-    (oldest, call), *_ = [start(handler) for _ in range(3)]
+    (oldest, call), *_ = [start_chain_and_call(handler) for _ in range(3)]
 
     handler.on_llm_end(EMPTY, run_id=call)
     handler.on_chain_end({}, run_id=oldest)
@@ -118,16 +118,16 @@ def test_a_silent_run_is_given_up_when_another_opens(
     now = 1000.0
     monkeypatch.setattr(table, "monotonic", lambda: now)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    silent, _ = start(handler)
-    busy, call = start(handler)
+    silent, _ = start_chain_and_call(handler)
+    busy, call = start_chain_and_call(handler)
     now += 9.0
     if event == "start":
-        start(handler, parent=busy)
+        start_chain_and_call(handler, parent=busy)
     else:
         handler.on_llm_end(EMPTY, run_id=call)
     now += 9.0
 
-    start(handler)
+    start_chain_and_call(handler)
 
     assert [report.root_run_id for report in reports] == [silent]
 
@@ -137,9 +137,9 @@ def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
 ) -> None:
     """`flush` closes no run that is still at work."""
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.1)
-    silent, _ = start(handler)
+    silent, _ = start_chain_and_call(handler)
     threading.Event().wait(0.15)
-    start(handler)
+    start_chain_and_call(handler)
     del reports[:]
 
     handler.flush()
@@ -268,7 +268,7 @@ def test_a_flush_does_not_count_as_silence(
     monkeypatch.setattr(table, "monotonic", lambda: now)
     monkeypatch.setattr(gc, "collect", collect)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    start(handler)
+    start_chain_and_call(handler)
 
     assert handler.flush()
 
@@ -281,7 +281,7 @@ def test_a_close_tells_every_open_run(
     """For the end of a process: what is known of it is sent, as abandoned; what it does later is ignored."""
     stream = chain().stream(QUESTION, {"callbacks": [handler]})
     next(stream)
-    waiting, _ = start(handler)
+    waiting, _ = start_chain_and_call(handler)
     handler.on_chain_end({}, run_id=waiting)
 
     assert handler.close()
@@ -319,7 +319,7 @@ def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
     error: Exception | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """What an ended run's other branches or tasks still start is not a run of its own, at any depth (fact 76)."""
-    root, call = start(handler)
+    root, call = start_chain_and_call(handler)
     handler.on_llm_end(EMPTY, run_id=call)
     if error:
         handler.on_chain_error(error, run_id=root)
@@ -329,7 +329,7 @@ def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
 
     below = uuid4()
     handler.on_chain_start(None, {}, run_id=below, parent_run_id=root, metadata={})
-    _, late = start(handler, parent=below)
+    _, late = start_chain_and_call(handler, parent=below)
     handler.on_llm_new_token("x", run_id=late)
     handler.on_tool_start({"name": "search"}, "", run_id=uuid4(), parent_run_id=late, metadata={})
     handler.on_llm_end(EMPTY, run_id=late)
@@ -371,7 +371,7 @@ def test_a_root_that_ended_some_time_ago_has_no_late_runs(
     handler = LdAiHandler(config, on_run_end=reports.append)
 
     def end(parent: UUID | None = None) -> UUID:
-        root, call = start(handler, parent=parent)
+        root, call = start_chain_and_call(handler, parent=parent)
         handler.on_llm_end(EMPTY, run_id=call)
         if parent is None:
             handler.on_chain_end({}, run_id=root)
@@ -440,7 +440,7 @@ def test_a_tool_called_before_the_model_waits_for_it(
     handler.on_tool_start(None, "", run_id=uuid4(), parent_run_id=root, name="search", metadata=None)
     assert not [event for event in client.events if event.name == "$ld:ai:tool_call"]
 
-    start(handler, parent=root)
+    start_chain_and_call(handler, parent=root)
 
     (event,) = [event for event in client.events if event.name == "$ld:ai:tool_call"]
     assert event.data["toolKey"] == "search"
