@@ -1,4 +1,4 @@
-"""What fails is said in words that name the option and what it costs; what a run does is said at DEBUG."""
+"""Each failure is logged with the option that failed and what it costs; each run's steps are logged at DEBUG."""
 
 import logging
 import re

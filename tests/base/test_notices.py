@@ -1,4 +1,4 @@
-"""What leads to nothing is said once, in words that name the key or option and the remedy."""
+"""A key or option without effect is logged once, with its name and the remedy."""
 
 import asyncio
 import logging

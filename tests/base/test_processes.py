@@ -1,4 +1,4 @@
-"""A process that ends, that is forked, or that can start no thread; and a context that is another at the end."""
+"""A process that ends, forks or can start no thread, and a run that ends in another context than it began in."""
 
 import os
 import runpy

@@ -1,4 +1,4 @@
-"""What AI Configs call providers is told in LangChain's words, and those words are its own."""
+"""Each provider name of an AI Config becomes LangChain's name for that provider."""
 
 import re
 from importlib.metadata import version

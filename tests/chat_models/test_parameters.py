@@ -1,4 +1,4 @@
-"""What a flag says of a model redirects no traffic, sets no key and runs no code, unless it is allowed."""
+"""A flag's parameters redirect no traffic, set no key and run no code, unless the caller allows them."""
 
 import importlib
 import logging

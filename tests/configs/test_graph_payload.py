@@ -1,4 +1,4 @@
-"""Graph payloads that are not as they should be: read leniently, never an exception (spec sections 2 and 7)."""
+"""Malformed graph payloads are read leniently and never raise (spec sections 2 and 7)."""
 
 import json
 import math

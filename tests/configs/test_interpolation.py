@@ -1,4 +1,4 @@
-"""Mustache tags in prompts: what they reach, and what they do not (spec section 3)."""
+"""Which values a mustache tag in a prompt can reach, and which it cannot (spec section 3)."""
 
 import itertools
 import logging

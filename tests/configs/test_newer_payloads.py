@@ -1,4 +1,4 @@
-"""What LaunchDarkly's newer packages are served is read too: regions, blocks, output formats and skills."""
+"""The fields of LaunchDarkly's newer packages are read: regions, blocks, output formats and skills."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Flag payloads that are not as they should be: read leniently, never an exception (spec section 2)."""
+"""Malformed flag payloads are read leniently and never raise (spec section 2)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A handler that is told twice, and one that is copied, is one handler (facts 96 to 98)."""
+"""A handler that gets an event twice counts it once, and a copy of a handler is that handler (facts 96 to 98)."""
 
 import copy
 import pickle

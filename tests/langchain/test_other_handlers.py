@@ -1,4 +1,4 @@
-"""What fails beside the handler, or below it, stays where it is (fact 95)."""
+"""A failure in another handler, or in the client, does not reach the chain (fact 95)."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""What the tests of facts have in common: another handler, a model, and the check that nothing is left."""
+"""What several tests observe with: another handler, a model that counts letters, and checks of the outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

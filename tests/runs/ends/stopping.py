@@ -1,4 +1,4 @@
-"""Runs that are stopped before their end: what runs, where its model call is held up, and how it is stopped."""
+"""Runs that are stopped: shapes of runs, a gate that holds a model call up, and ways to stop it."""
 
 import asyncio
 import gc

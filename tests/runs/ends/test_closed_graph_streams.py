@@ -1,4 +1,4 @@
-"""Streams of graphs, and responses, that nobody reads to their end; steps out of time (facts 70, 73 to 77)."""
+"""Streams of graphs, and HTTP responses, that nobody reads to the end; steps out of time (facts 70, 73 to 77)."""
 
 import asyncio
 from collections.abc import Generator

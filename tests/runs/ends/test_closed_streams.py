@@ -1,4 +1,4 @@
-"""Streams that are closed before their end, left, or read no further: facts 71 to 75, 77 and 117."""
+"""Streams that the reader closes, abandons or stops reading before their end: facts 71 to 75, 77 and 117."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Streams of the v3 protocol that end late, or that nobody reads to their end (facts 75 and 78)."""
+"""Streams of the v3 protocol that end late, or that nobody reads to the end (facts 75 and 78)."""
 
 import asyncio
 import gc

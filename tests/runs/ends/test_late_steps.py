@@ -1,4 +1,4 @@
-"""Steps that start late: below a step, or a run, that has ended or was given up."""
+"""Steps that start late: below a step or a run that has ended, or that the handler has given up."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ def outcomes_and_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
 
 
 def test_other_runs_push_no_ended_step_out(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """What is known of an open run's ended steps does not depend on how busy the handler is."""
+    """The handler remembers an open run's ended steps, however many other runs come and go."""
     root = start_chain(handler)
     step = start_chain(handler, root)
     handler.on_chain_end({}, run_id=step)
@@ -38,7 +38,7 @@ def test_other_runs_push_no_ended_step_out(handler: LdAiHandler, reports: list[R
 
 
 def play_other_roots(handler: LdAiHandler, count: int) -> None:
-    """Have so many other runs come and go, with roots alone."""
+    """Start and end so many other runs that have no step but the root."""
     for _ in range(count):
         handler.on_chain_end({}, run_id=start_chain(handler))
 
@@ -56,7 +56,7 @@ def play_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID
 
 
 def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """What starts below one of them, or below its steps, opens no run; below an older one it does (fact 112)."""
+    """The handler remembers so many ended roots: below them no run opens, below older ones it does (fact 112)."""
     older = play_run(handler)
     oldest_known = play_run(handler, ValueError())
     play_other_roots(handler, 99_999)
@@ -73,7 +73,7 @@ def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler,
 def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """However many other runs come and go meanwhile, nothing that starts anywhere below it opens one."""
+    """While a step below an ended root is open, no step below that root opens a run, whatever else runs."""
     root = start_chain(handler)
     ended, still_open = start_chain(handler, root), start_chain(handler, root)
     for step in (ended, root):
@@ -97,7 +97,7 @@ def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
 def test_steps_that_never_end_are_forgotten_like_those_that_have(
     is_given_up: bool, config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """Of as many runs as may be open it is known what goes on below them; after that the roots count."""
+    """The handler remembers open steps of as many ended runs as may be open; then the count of roots decides."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=1)
     steps = []
     for _ in range(4):
@@ -117,7 +117,7 @@ def test_steps_that_never_end_are_forgotten_like_those_that_have(
 def test_of_very_many_steps_of_a_run_the_latest_are_known(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that goes on for ever is bounded too: below its oldest steps a call is a run of its own."""
+    """The handler forgets the oldest steps of an endless run: a model call below them is a run of its own."""
     monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
     root = start_chain(handler)
     steps = [start_chain(handler, root) for _ in range(20)]
@@ -136,7 +136,7 @@ def test_of_very_many_steps_of_a_run_the_latest_are_known(
 def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Roots are remembered by themselves: the steps of other runs push none out."""
+    """The handler remembers roots apart from steps: the steps of other runs push no root out."""
     monkeypatch.setattr(left, "STEPS", 3)
     handler = LdAiHandler(config, on_run_end=reports.append)
     root, step = play_run(handler)
@@ -154,7 +154,7 @@ def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
 def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """While the AI Config of its node is looked up its run may end: what is below it opens no run either."""
+    """A run may end while a node's AI Config is looked up: then no step below that node opens a run."""
     handler = LdAiHandler(
         config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
     )
@@ -197,7 +197,7 @@ async def test_what_a_node_leaves_to_the_next_is_of_the_same_run(
 def test_a_stream_that_the_next_step_reads_is_of_the_run_whose_token_was_shown(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A step returns a stream unread: its model starts below that step, after its end."""
+    """A step returns a stream unread; the model starts below that step after the step has ended."""
 
     def lazy(value: object, config: RunnableConfig) -> object:
         return ScriptedChat().stream("How?", config)
@@ -210,7 +210,7 @@ def test_a_stream_that_the_next_step_reads_is_of_the_run_whose_token_was_shown(
 
 
 def test_below_a_step_of_a_run_that_has_ended_no_run_opens(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """A step of it that ended leads to its root as the root's own id does, however deep it was."""
+    """The handler knows the root of an ended step, however deep the step was."""
     root = start_chain(handler)
     outer = start_chain(handler, root)
     inner = start_chain(handler, outer)
@@ -228,7 +228,7 @@ def test_below_a_step_of_a_run_that_has_ended_no_run_opens(handler: LdAiHandler,
 def test_steps_that_name_each_other_as_parents_hold_nobody_up(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Ids that are used again in a circle lead nowhere: what starts below is a run of its own."""
+    """Parents in a circle have no root: a call below them is a run of its own."""
     root = start_chain(handler)
     one, other = start_chain(handler, root), uuid4()
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
@@ -246,7 +246,7 @@ def test_steps_that_name_each_other_as_parents_hold_nobody_up(
 async def test_one_run_too_many_costs_one_run(
     config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """The later steps of a run that was given up open no runs, which would push out others in turn."""
+    """The later steps of a run that was given up open no runs, so that they push no other run out."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=3)
     arrived: asyncio.Queue[None] = asyncio.Queue()
     may_go_on = asyncio.Event()
@@ -270,7 +270,7 @@ async def test_one_run_too_many_costs_one_run(
 
 
 def test_a_run_given_up_as_silent_opens_no_others(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
-    """What it does once it goes on is ignored, at whatever depth, and also after a flush."""
+    """The handler ignores all later events of such a run, at any depth, and also after a flush."""
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=1e-9)
     root = start_chain(handler)
     call_model(handler, root)
@@ -296,7 +296,7 @@ async def stream_messages(runnable: Runnable, config: RunnableConfig) -> list[ob
 async def test_a_node_that_recovers_from_a_call_it_cancelled_is_a_success(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A call that streamed and was cancelled never ends (fact 69), but what was around it has gone on."""
+    """A streamed call that was cancelled never ends (fact 69), but the steps around it go on."""
     has_begun = asyncio.Event()
 
     class Stuck(ScriptedChat):
@@ -323,7 +323,7 @@ async def test_a_node_that_recovers_from_a_call_it_cancelled_is_a_success(
 def test_a_stream_closed_early_within_steps_is_still_cancelled(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Where every step around the call is open, too, its end was not reached (fact 72)."""
+    """Every step around the call is still open, so the reader closed the stream before its end (fact 72)."""
     steps = RunnableLambda(lambda value: value) | chain()
     stream = steps.stream(QUESTION, {"callbacks": [handler]})
     next(stream)
@@ -341,7 +341,7 @@ def test_a_stream_closed_early_within_steps_is_still_cancelled(
 def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
     begin: Callable[[LdAiHandler], UUID], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """LangChain shows at its start which roots it ends like a success when they are closed (fact 72)."""
+    """A root's start says whether it is a stream; LangChain ends only a closed stream like a success (fact 72)."""
     root = begin(handler)
     call = stream_first_token(handler, start_chain(handler, root))
 
@@ -354,7 +354,7 @@ def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
 def test_a_stream_whose_step_went_on_without_a_call_was_read(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A call below a step that has ended is one that the step gave up (fact 72)."""
+    """The step around the call has ended, so the step gave the call up, and the reader did not (fact 72)."""
     root = start_stream(handler)
     step = start_chain(handler, root)
     stream_first_token(handler, step)
@@ -369,7 +369,7 @@ def test_a_stream_whose_step_went_on_without_a_call_was_read(
 def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A call below a circle of steps is left as it is, and the root's end is taken for what it says."""
+    """The handler ignores a call below a circle of steps and takes the root's end for what it says."""
     root, one, other = start_stream(handler), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=root, metadata={})
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})

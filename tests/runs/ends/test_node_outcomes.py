@@ -1,4 +1,4 @@
-"""A named node's outcome: that of the visits that started last, whoever reads and however they end (65, 77)."""
+"""A named node's outcome is that of the visits that started last, however they end (facts 65, 77)."""
 
 import asyncio
 import threading

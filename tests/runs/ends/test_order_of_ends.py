@@ -1,4 +1,4 @@
-"""Ends that come twice, in another order, or in the middle of something else."""
+"""Ends that come twice, out of order, or while the handler works on another event."""
 
 from collections.abc import Callable
 from uuid import uuid4
@@ -9,7 +9,7 @@ from tests.support.events import ANSWER, call_model, start_chain
 
 
 def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """Below a root that failed no run opens, also where its end was told again (fact 96)."""
+    """No run opens below a root that failed, even if the failure was reported twice (fact 96)."""
     root = start_chain(handler)
     call_model(handler, root)
     for _ in range(2):
@@ -23,7 +23,7 @@ def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: 
 def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """What the visit of a node tells after that comes too late: the former has been sent."""
+    """A node's visit that ends after its root changes nothing: the outcome has been sent."""
     handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
     root, visit, call = start_chain(handler), uuid4(), uuid4()
     node = {"langgraph_node": "writer", "langgraph_checkpoint_ns": "writer:1", "langgraph_step": 1}
@@ -45,7 +45,7 @@ def in_task(task: str, *, step: int = 1) -> dict[str, object]:
 def test_a_visit_whose_graph_is_over_is_beside_no_other(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """It was left behind, and the visit that was made instead is the last."""
+    """A visit that outlives its graph does not count: the visit that was made in its place is the last."""
     handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
     root = start_chain(handler)
     graphs = [start_chain(handler, root) for _ in range(2)]
@@ -62,7 +62,7 @@ def test_a_visit_whose_graph_is_over_is_beside_no_other(
 
 
 def test_a_visit_within_a_visit_is_beside_it(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
-    """A node that another named node of its own calls again: the failure within is told, if nothing follows."""
+    """A node may call itself through another node: the inner failure is the outcome if no visit follows."""
     handler = LdAiHandler(config, nodes={"writer": config, "critic": config}, on_run_end=reports.append)
     root = start_chain(handler)
     outer = start_chain(handler, root, **in_task("outer"))
@@ -91,7 +91,7 @@ class ReentrantId:
 
 
 def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """A stream that is collected while an event is handled ends its run in the same thread."""
+    """Python may collect a stream while the handler works: its run then ends in the same thread."""
     streaming = start_chain(handler)
     call_model(handler, streaming)
     other = ReentrantId(lambda: handler.on_chain_end({}, run_id=streaming))
@@ -108,7 +108,7 @@ def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, report
 def test_a_step_may_take_the_id_of_its_ended_root(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """Below a step that is still open the id is that step's child's; its end is not the root's a second time."""
+    """Below a step that is open, a step may reuse the root's id: its end does not end the root again."""
     root, step = uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata={})
     handler.on_chat_model_start({}, [[]], run_id=step, parent_run_id=root, metadata={})

@@ -1,4 +1,4 @@
-"""Streams that are left where a run stops to ask: what the run had come to stands (facts 58, 73, 75 and 78)."""
+"""The reader closes a stream where a run stops to ask: the run is interrupted (facts 58, 73, 75 and 78)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
