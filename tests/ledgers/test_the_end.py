@@ -1,4 +1,4 @@
-"""How long the end of a process waits for a ledger."""
+"""How long a process that ends waits for a ledger."""
 
 import subprocess
 import sys

@@ -26,7 +26,7 @@ GRAPH_TOKEN = encode_graph(GraphRunIdentity("run-1", "travel"))
 DAY = 24 * 3600.0
 
 
-def sealed_at(key: str, seconds_ago: float) -> str:
+def seal_at(key: str, seconds_ago: float) -> str:
     """Return the token as it was sealed so many seconds ago."""
     key_id, _, _ = TokenSealer([key]).seal(TOKEN).partition(".")
     then = Fernet(key).encrypt_at_time(TOKEN.encode(), int(time.time() - seconds_ago))
@@ -88,7 +88,7 @@ def test_keys_can_be_changed_one_after_another() -> None:
 )
 def test_a_sealed_token_is_good_for_its_time(ttl: float | None, seconds_ago: float, is_good: bool) -> None:
     """After `ttl` it has expired; without one it is good for ever; a clock that is ahead does no harm."""
-    sealer, sealed = TokenSealer([OLD], ttl=ttl), sealed_at(OLD, seconds_ago)
+    sealer, sealed = TokenSealer([OLD], ttl=ttl), seal_at(OLD, seconds_ago)
 
     if is_good:
         assert sealer.unseal(sealed) == TOKEN
@@ -104,7 +104,7 @@ REFUSED = {
     "other-key": (TokenSealer([NEW]).seal(TOKEN), "sealed with a key that is not among"),
     "changed": (SEALED[:-6] + ("AAAA==" if not SEALED.endswith("AAAA==") else "BBBB=="), "it was changed"),
     "cut": (SEALED[:-20], "it was changed"),
-    "expired-and-changed": (sealed_at(OLD, 1000 * DAY)[:-20], "it was changed"),
+    "expired-and-changed": (seal_at(OLD, 1000 * DAY)[:-20], "it was changed"),
     "not-ascii": (SEALED[:13] + "\ud800\u00e9", "it was changed"),
     "garbage-behind": (SEALED + "\u00d6\u00d6", "it was changed"),
     "line-behind": (SEALED + "\n", "it was changed"),
