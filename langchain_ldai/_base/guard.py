@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.process import renew_in_forks
@@ -99,7 +99,7 @@ class Guard:
         try:
             return action(*args)
         except Exception as error:  # noqa: BLE001
-            self.caught(error, run_id, f"A metric could not be sent and is lost ({_name(action)})")
+            self._lost(error, run_id, action)
             return None
 
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
@@ -127,6 +127,18 @@ class Guard:
             self.caught(error, run_id, consequence)
             return None
 
+    def run_each(self, run_id: str | Ids, find: Callable[[], Iterable[Delivery]]) -> None:
+        """Do each of the calls found by itself, as `run` does, so that one that fails keeps no other back."""
+        for action, args in self.run(run_id, find) or ():
+            try:
+                action(*args)
+            except Exception as error:  # noqa: BLE001
+                self._lost(error, run_id, action)
+
+    def _lost(self, error: Exception, run_id: str | Ids, action: object) -> None:
+        name = getattr(action, "__qualname__", type(action).__qualname__)
+        self.caught(error, run_id, f"A metric could not be sent and is lost ({name})")
+
     def caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
         """Log an exception that was caught, and what it means."""
         self.notices.each_minute(
@@ -138,7 +150,3 @@ class Guard:
             run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
             without_message(error),
         )
-
-
-def _name(action: object) -> str:
-    return str(getattr(action, "__qualname__", type(action).__qualname__))

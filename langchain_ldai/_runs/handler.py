@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -86,18 +85,17 @@ class LdAiHandler(BaseCallbackHandler):
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
-        self._trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
             dict(nodes or {}),
             on_run_end,
             guard,
-            self._trackers,
+            trackers,
             max_open_runs=max_open_runs,
             run_timeout=run_timeout,
         )
-        self._table = self._recorder.table
-        self._awaiting = self._table.awaiting
+        self._awaiting = self._recorder.table.awaiting
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
@@ -166,9 +164,7 @@ class LdAiHandler(BaseCallbackHandler):
         Returns:
             Whether nothing is left to do.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        is_collected = self._table.flush(timeout)
-        return self._wait_for_claims(deadline) and is_collected
+        return self._recorder.flush(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
         """Do what `flush` does, then close every run that is still open as abandoned: for the end of a process.
@@ -182,19 +178,14 @@ class LdAiHandler(BaseCallbackHandler):
         Returns:
             Whether nothing is left to do.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        self._table.close(timeout)
-        return self._wait_for_claims(deadline)
-
-    def _wait_for_claims(self, deadline: float | None) -> bool:
-        return self._trackers.wait_for_claims(None if deadline is None else max(0.0, deadline - monotonic()))
+        return self._recorder.close(timeout)
 
     @property
     def open_runs(self) -> int:
         """How many runs the handler holds: those open, and of those that ended which may get more."""
-        return len(self._table)
+        return len(self._recorder.table)
 
-    # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
+    # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
 
     def on_chain_start(
         self,
@@ -220,46 +211,28 @@ class LdAiHandler(BaseCallbackHandler):
         self._recorder.start(event)
 
     def on_retriever_start(
-        self,
-        serialized: object,
-        query: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start(StartEvent("chain", run_id, parent_run_id, metadata, tags))
+        self._recorder.start(
+            StartEvent("chain", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        )
 
     def on_chat_model_start(
-        self,
-        serialized: object,
-        messages: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
-        self._recorder.start(StartEvent("model", run_id, parent_run_id, metadata, tags))
+        self._recorder.start(
+            StartEvent("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        )
 
     def on_llm_start(
-        self,
-        serialized: object,
-        prompts: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
-        self._recorder.start(StartEvent("model", run_id, parent_run_id, metadata, tags))
+        self._recorder.start(
+            StartEvent("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        )
 
     def on_tool_start(
         self,
@@ -297,9 +270,7 @@ class LdAiHandler(BaseCallbackHandler):
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._recorder.chunk(run_id, step, event_carries_content, event)
 
-    def on_llm_end(
-        self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the end of a model call and what it used."""
         self._recorder.end(run_id, None, response)
 
@@ -307,9 +278,7 @@ class LdAiHandler(BaseCallbackHandler):
         """Note the failure of a model call and what it had used by then (fact 93)."""
         self._recorder.end(run_id, error, kwargs.get("response"))
 
-    def on_chain_end(
-        self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
         self._recorder.end(run_id, None, outputs)
 
@@ -317,21 +286,13 @@ class LdAiHandler(BaseCallbackHandler):
         """End a step, and with the root its run."""
         self._recorder.end(run_id, error)
 
-    on_retriever_error = on_chain_error
+    on_retriever_error = on_tool_error = on_chain_error
 
-    def on_tool_end(
-        self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a tool."""
         self._recorder.end(run_id, None, output)
 
-    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a tool."""
-        self._recorder.end(run_id, error)
-
-    def on_retriever_end(
-        self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_retriever_end(self, documents: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
         self._recorder.end(run_id, None)
 
@@ -362,9 +323,8 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
     manager = runnable_config.get("callbacks")
     lc_run_id = getattr(manager, "parent_run_id", None)
     for handler in getattr(manager, "handlers", ()) if lc_run_id is not None else ():
-        totals_at = getattr(
-            getattr(handler, "_recorder", None), "totals_at", None
-        )  # also that of another copy of us
+        recorder = getattr(handler, "_recorder", None)  # of ours, or of a second copy of the package
+        totals_at = getattr(recorder, "totals_at", None)
         totals: MetricTotals | None = totals_at(lc_run_id) if totals_at is not None else None
         if totals is not None:
             return None if isinstance(totals.tracker, GraphRunTracker) else totals

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from langchain_ldai._base.guard import Guard, Ids
@@ -158,7 +159,7 @@ class RunRecorder:
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
-            if step is None or step.is_plain:
+            if step is None or (step.call is None and not step.tool):
                 self.table.end(key, error)
             else:
                 read = self._read_call if step.call is not None else self._read_tool
@@ -181,6 +182,18 @@ class RunRecorder:
             self.table.retried(key_of(lc_run_id))
         except Exception as error:  # noqa: BLE001
             self._event_failed(error, lc_run_id, "retry")
+
+    def flush(self, timeout: float | None) -> bool:
+        """Do what `LdAiHandler.flush` does."""
+        deadline = None if timeout is None else monotonic() + timeout
+        is_collected = self.table.flush(timeout)
+        return self._trackers.wait_for_claims(deadline) and is_collected
+
+    def close(self, timeout: float | None) -> bool:
+        """Do what `LdAiHandler.close` does."""
+        deadline = None if timeout is None else monotonic() + timeout
+        self.table.close(timeout)
+        return self._trackers.wait_for_claims(deadline)
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
@@ -211,7 +224,7 @@ class RunRecorder:
     def _read_tool(self, step: Step, lc_run_id: object, error: BaseException | None, output: object) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
         journey = step.scope.run.journey
-        if journey is None or not step.tool:
+        if journey is None:
             return StepResult()
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         ids = Ids(lc_run_id, step.scope.run.ids.run_id)
@@ -263,7 +276,10 @@ class RunRecorder:
 
     def _scope_of_new_run(self, event: StartEvent, key: object, parent: object) -> Scope | None:
         """Return the scope of the run whose root starts; `None` where the event opens none."""
-        if self.table.is_repeated(key) or (parent is not None and self.table.is_late(key, parent)):
+        if self._step_of(key) is not None:
+            self.table.note_repeat(key)
+            return None
+        if parent is not None and self.table.is_late(key, parent):
             return None
         metadata = event.metadata or {}
         totals = journey = None
@@ -272,17 +288,17 @@ class RunRecorder:
             totals = self._trackers.tracker_for(self._resolver, metadata, event.lc_run_id)
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
-            resolvers = {**{key: resolver_of(node) for key, node in graph.nodes.items()}, **self._nodes}
+            resolvers = {**{name: resolver_of(node) for name, node in graph.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in graph.edges}
             journey = Journey(edges, totals.tracker.record_journey)
-        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self)
+        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         run = Run(event.lc_run_id, key, totals, [totals] if totals else [], reports, resolvers, journey)
         _log.debug("a run opens: %s", run)
         node = self._node(run, metadata) if resolvers else ""
         if node:
             totals = run.nodes[node]
         charged_to = run.charged_to(totals) if node else run.all_totals.copy()
-        return Scope(run, totals, charged_to, None, key, None, node, str(metadata.get(_TASK, "")))
+        return Scope(run, totals, charged_to, None, key, None, True, node, str(metadata.get(_TASK, "")))
 
     def _scope_within(
         self, around: Scope, metadata: Mapping[str, object], task: str, key: object, parent: object
@@ -303,7 +319,8 @@ class RunRecorder:
             charged_to = run.charged_to(totals)
         step = metadata.get("langgraph_step")
         step = step if isinstance(step, int) else 0
-        return Scope(run, totals, charged_to, around, key, parent, node or around.node, task, step)
+        is_visit, node = totals is not around.totals, node or around.node
+        return Scope(run, totals, charged_to, around, key, parent, is_visit, node, task, step)
 
     def _node(self, run: Run, metadata: Mapping[str, object]) -> str:
         """Return the named node that LangGraph says a step is in, whose totals the run has then; "" for none."""
@@ -345,8 +362,7 @@ class RunRecorder:
         """Send what is final, each metric by itself, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                for action, args in self._guard.run(item.ids, item.deliveries) or ():
-                    self._guard.run(item.ids, action, *args)
+                self._guard.run_each(item.ids, item.deliveries)
                 continue
             _log.debug("a run closes: %s", item)
             if item.resolvers:

@@ -235,14 +235,14 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
+        found = []
         if self.journey is not None:
             for step in list(self.steps.values()):
                 if step.tool and step.scope.totals:
                     step.scope.totals.tools.append(step.tool)
-        found = self._waiting_tools() if self.is_ai_run else []
+            found = self._waiting_tools() if self.is_ai_run else []
         for totals in self.all_totals:
-            totals.settle(self.outcome)
-            found += totals.final_recording(self.journey if totals is self.totals else None)
+            found += totals.final_recording(self.outcome, self.journey if totals is self.totals else None)
         return found
 
     def calls_are_open(self) -> bool:
@@ -339,7 +339,7 @@ class Run:
         if not self.calls_are_open():
             return self.close()
         self.state = RunState.WAITING
-        return [recording for totals in self.all_totals for recording in totals.outcome_recording()]
+        return [each for totals in self.all_totals for each in totals.outcome_recording(self.outcome)]
 
     def _is_at_work(self, *, certain: bool) -> bool:
         """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
@@ -384,5 +384,4 @@ class Run:
                     self._note(visit, cut)
                 if any(visit in scope.line() for scope in asking):
                     self._note(visit, Outcome.INTERRUPTED)
-            totals.settle(outcome)
             totals.watch.cut(now)

@@ -30,6 +30,7 @@ class Scope:
         parent_scope: The scope in which this one began, `None` for the run itself.
         key: The key of the step that began it.
         graph: The key of that step's parent: the graph that the task is of.
+        is_visit: Whether it is the run itself, or a visit of a named node.
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
         langgraph_step: The step of the graph that the task is of, 0 where unknown.
@@ -44,17 +45,13 @@ class Scope:
     parent_scope: Scope | None
     key: object
     graph: object
+    is_visit: bool
     node: str = ""
     task: str = ""
     langgraph_step: int = 0
     ended_at: float | None = None
     is_superseded: bool = False
     outcome: Outcome | None = None
-
-    @property
-    def is_visit(self) -> bool:
-        """Whether it is the run itself, or a visit of a named node."""
-        return self.parent_scope is None or self.totals is not self.parent_scope.totals
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""

@@ -193,7 +193,8 @@ class MetricTotals:
 
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""
-        self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
+        if self.visits:
+            self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
         self.visits.append(visit)
         if self.times_visits:
             self.watch.start(now)
@@ -202,11 +203,6 @@ class MetricTotals:
         """Note the end of a visit."""
         if self.times_visits:
             self.watch.stop(started, now)
-
-    def settle(self, outcome: Outcome | None) -> None:
-        """Note the outcome for good: the worst of the last visits, or that of the run where there was none."""
-        if self.outcome is None:
-            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
 
     def model_started(self, now: float) -> None:
         """Note a model call."""
@@ -229,29 +225,34 @@ class MetricTotals:
         self._first_token_known = True
         return [Recording(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})]
 
-    def outcome_recording(self) -> list[Recording]:
-        """Return the outcome, where it is one that is recorded, of a run with a model call."""
-        success = _RECORDED.get(self.outcome)
-        return (
-            [Recording(self.tracker, self.ids, {"success": success})]
-            if success is not None and self.model_calls
-            else []
-        )
-
-    def final_recording(self, journey: Journey | None) -> list[Recording]:
-        """Return all that is final once the run is closed; nothing without a model call.
+    def outcome_recording(self, outcome: Outcome | None) -> list[Recording]:
+        """Settle the outcome of an ended run with a model call, and return it where it is one that is recorded.
 
         Args:
+            outcome: The run's, for totals without a visit; else the worst of the last visits counts.
+        """
+        if self.outcome is None:
+            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
+        success = _RECORDED.get(self.outcome)
+        if success is None or not self.model_calls:
+            return []
+        return [Recording(self.tracker, self.ids, {"success": success})]
+
+    def final_recording(self, outcome: Outcome | None, journey: Journey | None) -> list[Recording]:
+        """Settle the outcome, and return all that is final once the run is closed; nothing without a model call.
+
+        Args:
+            outcome: As for `outcome_recording`.
             journey: The way through an agent graph, where the figures are of one.
         """
+        found = self.outcome_recording(outcome)
         if not self.model_calls:
             return []
         values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
         if self._tokens is not None:
             values["tokens"] = self._tokens
-        success = _RECORDED.get(self.outcome)
-        if success is not None:
-            values["success"] = success
+        for recording in found:
+            values |= recording.values
         return [Recording(self.tracker, self.ids, values, journey=journey)]
 
 

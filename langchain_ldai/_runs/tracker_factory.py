@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from reprlib import repr as short_repr
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 from weakref import WeakValueDictionary
@@ -126,15 +127,16 @@ class TrackerFactory:
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
         return MetricTotals(config, tracker, lc_run_id, times_visits, sealed)
 
-    def wait_for_claims(self, timeout: float | None) -> bool:
+    def wait_for_claims(self, deadline: float | None) -> bool:
         """Wait until what was recorded is claimed in its ledger, where it has one, and sent.
 
         Args:
-            timeout: Seconds to wait at most.
+            deadline: The time of `monotonic()` until which to wait at most.
 
         Returns:
             Whether nothing is left.
         """
+        timeout = None if deadline is None else max(0.0, deadline - monotonic())
         return wait_for_all(list(self._claims.values()), timeout)
 
     def _tell_of_disabled(self, tracker: RunTracker) -> None:
