@@ -1,4 +1,4 @@
-"""`LdAiHandler`: LangChain's callbacks in, changes to runs out."""
+"""`LdAiHandler`: what LangChain calls, and what the user sees of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MODEL_TYPE: Final = "ls_model_type"
 _MODEL_RUNS: Final = (None, "llm")
-"""The types of runs that may be of a model, if their metadata names its type; that of a chain is not told."""
+"""The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
 _Id = object
 _Tags = list[str] | None
@@ -38,25 +38,29 @@ class LdAiHandler(BaseCallbackHandler):
     no inputs or outputs, never raises into the chain, and writes the `ldai_*` keys into the metadata of
     the run's start events. A `copy` of it is the handler itself.
 
+    Example:
+        handler = LdAiHandler(client.completion_config("support-bot", context))
+        chain.invoke({"question": "How?"}, {"callbacks": [handler]})
+
     Args:
         config: The AI Config that the runs are counted for, ours or the official package's; or a function
             from the metadata of a run's root to one (`None`: leave that run alone), so that one handler
             serves many users. `None` where only `nodes` are tracked.
-        nodes: AI Configs, or functions, of LangGraph nodes by name: what happens in such a node is counted
-            for its AI Config and not for `config`.
-        on_run_end: Called with the report of each run that ends, on the thread that ended it.
+        nodes: AI Configs, or functions, by the names of LangGraph nodes. The handler counts what happens in
+            such a node for the node's AI Config and not for `config`.
+        on_run_end: The handler calls it with the report of each run, on the thread that ended the run.
         duration: What the duration measures: "model", the time with a model call in flight, or "run", the
             time from the root's start to its end.
-        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`; a named
+        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`. A named
             node opens a run of its own in each part.
         run_ids: Where a run's `runId` comes from: "new" for a new one, "root" for the id of the run's root in
             LangChain, or a function from the metadata of the root, or node, to an id (`None`: a new one). A
             server that repeats a run, in whichever process, then repeats its id.
-        sealer: A `TokenSealer`: the tokens that are handed out, in the metadata and in reports, are sealed, for
-            those whom one does not trust, and `resume` takes a sealed one. The metadata then has no keys. Trackers
-            inside the process keep the plain token.
-        max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
-        run_timeout: Seconds without a start or an end in it after which a run is closed as abandoned.
+        sealer: A `TokenSealer`. The handler then hands out sealed tokens, in the metadata and in reports, which
+            you may give to clients that you do not trust, and `resume` takes a sealed one. The metadata names no
+            AI Config. Trackers inside the process keep the plain token.
+        max_open_runs: How many runs may be open. One more closes the oldest as abandoned.
+        run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
     Raises:
         TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
@@ -99,9 +103,14 @@ class LdAiHandler(BaseCallbackHandler):
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
-        """Give a list that takes the reports of this handler's runs that start in the context.
+        """Collect the reports of this handler's runs that start in the block.
 
-        Runs that end after the block are added when they end; nested blocks each get every run.
+        A run that ends after the block is added to the list when it ends. Of nested blocks each gets every run.
+
+        Example:
+            with handler.collect_runs() as runs:
+                chain.invoke({"question": "How?"}, {"callbacks": [handler]})
+            print(runs[0].outcome)
         """
         collector = Collector(self._recorder)
         token = collectors.set((*collectors.get(), collector))
@@ -114,38 +123,47 @@ class LdAiHandler(BaseCallbackHandler):
 
     @staticmethod
     def current_config(runnable_config: RunnableConfig) -> Any:  # noqa: ANN401  of whatever make it was given
-        """Return the AI Config that the run, or named node, in progress is counted for; `None` outside one.
+        """Return the AI Config that the current run, or named node, is counted for; `None` outside one.
 
-        It was evaluated once for the run: what builds its prompt and its model from it serves what is counted.
+        It was evaluated once for the run. Build the prompt and the model from it, and what you serve is what is
+        counted.
+
+        Example:
+            def prompt(state, runnable_config):
+                return LdAiHandler.current_config(runnable_config).messages
 
         Args:
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
                 `langgraph.config.get_config()`, as in middleware.
 
         Returns:
-            The very object that the handler was given, or that its function returned, also where that is one of
-            the official package. In a run of an agent graph there is one only in the agents' nodes: the agent's.
+            The very object that the handler was given, or that its function returned, also if it is of the
+            official package. A run of an agent graph has one only in the agents' nodes: the agent's.
 
         Raises:
-            TypeError: If it is no such config.
+            TypeError: If it is another object.
         """
         totals = _current_totals(runnable_config)
         return None if totals is None else totals.config
 
     @staticmethod
     def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
-        """Return the tracker of the run, or named node, in progress; `None` outside one.
+        """Return the tracker of the current run, or named node; `None` outside one.
+
+        Example:
+            def check(answer, runnable_config):
+                LdAiHandler.current_tracker(runnable_config).track_feedback("positive")
 
         Args:
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
                 `langgraph.config.get_config()`, as in middleware.
 
         Returns:
-            The tracker to record on; with an AI Config of the official package, that package's. In a run of an
-            agent graph there is one only in the agents' nodes.
+            The tracker to record on; of the official package, if the AI Config is. A run of an agent graph has one
+            only in the agents' nodes.
 
         Raises:
-            TypeError: If it is no such config.
+            TypeError: If it is another object.
         """
         totals = _current_totals(runnable_config)
         if totals is None:
@@ -155,11 +173,12 @@ class LdAiHandler(BaseCallbackHandler):
     def flush(self, timeout: float | None = None) -> bool:
         """Close the runs that have ended but wait for a model call, and those silent for `run_timeout`.
 
-        Streams that the program dropped are collected first, so that they end. No run that is at work is closed.
+        First Python collects the streams that the program dropped, so that they end. No run that is at work is
+        closed.
 
         Args:
-            timeout: Seconds that this takes at most: to end such streams, and to wait for claims on their way to a
-                ledger.
+            timeout: The most seconds that this may take: to end such streams, and to wait for claims that are on
+                their way to a ledger.
 
         Returns:
             Whether nothing is left to do.
@@ -167,10 +186,10 @@ class LdAiHandler(BaseCallbackHandler):
         return self._recorder.flush(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Do what `flush` does, then close every run that is still open as abandoned: for the end of a process.
+        """Do what `flush` does, then close every open run as abandoned: for the end of a process.
 
-        What is known of those runs is sent; what they do later is ignored. The handler may be used after it as
-        before: runs that start then are reported.
+        The handler sends what it knows of those runs and ignores what they do later. You may go on using it: it
+        reports the runs that start after this.
 
         Args:
             timeout: As for `flush`.
@@ -182,7 +201,7 @@ class LdAiHandler(BaseCallbackHandler):
 
     @property
     def open_runs(self) -> int:
-        """How many runs the handler holds: those open, and of those that ended which may get more."""
+        """How many runs the handler holds: the open ones, and those that have ended but wait for a model call."""
         return len(self._recorder.table)
 
     # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
@@ -206,8 +225,9 @@ class LdAiHandler(BaseCallbackHandler):
                 "decision", run_id, parent_run_id, metadata, tags, is_told_by_parent=run_type is None
             )
         else:
-            defers_inputs = "defers_inputs" in kwargs
-            event = StartEvent("chain", run_id, parent_run_id, metadata, tags, defers_inputs=defers_inputs)
+            event = StartEvent(
+                "chain", run_id, parent_run_id, metadata, tags, defers_inputs="defers_inputs" in kwargs
+            )
         self._recorder.start(event)
 
     def on_retriever_start(
@@ -259,7 +279,7 @@ class LdAiHandler(BaseCallbackHandler):
         tags: _Tags = None,
         **kwargs: Any,
     ) -> None:
-        """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
+        """Note a model call's first chunk that carries something; a later chunk costs a look-up at most."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._recorder.chunk(run_id, step, carries_content, token, chunk)
 

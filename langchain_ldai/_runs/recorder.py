@@ -1,4 +1,4 @@
-"""From LangChain's events to changes of runs: whose child a step is, and which tracker takes its figures."""
+"""Takes LangChain's events in: finds the run of each, reads what it tells, and sends what becomes final."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ class Collector:
 
 
 collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
-"""Whoever collects reports in the current context; the one ambient state, read where a run starts."""
+"""The collectors of the current context, read where a run starts; the only ambient state."""
 
 
 class RunRecorder:
-    """Finds the run and the tracker that an event belongs to, and records what it makes final.
+    """Finds the run that an event belongs to, changes it in the table, and sends what becomes final.
 
     Args:
         config: The AI Config of the runs, or a function to it; `None` where only nodes are tracked.
@@ -120,7 +120,7 @@ class RunRecorder:
         self._step_of = self.table.step_of
 
     def start(self, event: StartEvent) -> None:
-        """Open a run, or add a step to one, and mark the event's metadata; an event seen before adds nothing."""
+        """Open a run, or add a step to one, and mark the event's metadata; a repeated event does nothing."""
         try:
             lc_run_id, lc_parent_id = event.lc_run_id, event.lc_parent_id
             metadata = {} if event.metadata is None else event.metadata
@@ -129,15 +129,15 @@ class RunRecorder:
             if around is None and lc_parent_id is None:
                 around, parent = self._hidden_parent()
             if around is None:
-                scope = self._scope_of_new_run(event, key, parent)
+                scope, above = self._scope_of_new_run(event, key, parent), None
                 if scope is None:
                     return
             else:
-                scope = around
+                scope, above = around, parent
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
                 if task != around.task if task else around.run.resolvers:
                     scope = self._scope_within(around, metadata, task, key, parent)
-            step = Step(key, scope, None if around is None else parent, scope is around, event.defers_inputs)
+            step = Step(key, scope, above, scope is around, event.defers_inputs)
             if event.kind != "chain":
                 self._describe(step, event)
             if self.table.start(step) and scope.totals is not None:
@@ -159,7 +159,7 @@ class RunRecorder:
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
-            if step is None or (step.call is None and not step.tool):
+            if step is None or step.is_plain:
                 self.table.end(key, error)
             else:
                 read = self._read_call if step.call is not None else self._read_tool
@@ -224,7 +224,7 @@ class RunRecorder:
     def _read_tool(self, step: Step, lc_run_id: object, error: BaseException | None, output: object) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
         journey = step.scope.run.journey
-        if journey is None:
+        if journey is None or not step.tool:
             return StepResult()
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         ids = Ids(lc_run_id, step.scope.run.ids.run_id)
@@ -247,7 +247,7 @@ class RunRecorder:
         return StepResult(usage, model or "")
 
     def _hint_at_usage(self, call: ModelCall) -> None:
-        """Say once how a streamed call comes to report its tokens (fact 87)."""
+        """Warn once that a streamed call reports no tokens, and say how it would (fact 87)."""
         if call.provider in _OPENAI_STYLE:
             self._guard.notices.once(
                 _log,
@@ -303,9 +303,9 @@ class RunRecorder:
     def _scope_within(
         self, around: Scope, metadata: Mapping[str, object], task: str, key: object, parent: object
     ) -> Scope:
-        """Return where a step is that starts in a scope, and may be the first of a task's attempt.
+        """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task.
 
-        A step that is late, as its parent has ended, is part of the last attempt.
+        A step whose parent has ended is late, and part of the last attempt.
         """
         run = around.run
         if task in run.tasks and parent not in run.steps and parent != run.key:
@@ -323,7 +323,7 @@ class RunRecorder:
         return Scope(run, totals, charged_to, around, key, parent, is_visit, node, task, step)
 
     def _node(self, run: Run, metadata: Mapping[str, object]) -> str:
-        """Return the named node that LangGraph says a step is in, whose totals the run has then; "" for none."""
+        """Return the named node that LangGraph says a step is in, and make its totals if new; "" outside one."""
         node = metadata.get(_NODE)
         if not isinstance(node, str):
             return ""
@@ -339,13 +339,13 @@ class RunRecorder:
         return node
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
-        """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).
+        """Return the parent that LangChain's context names where the event names none (facts 48, 49).
 
-        A step of a run that has ended counts while it is open itself: the context of a program's own tasks may
-        name one for good.
+        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
+        own tasks may name it for good.
 
         Returns:
-            Where it is and its key; `None` for where its run is held no more, twice `None` where there is none.
+            Its scope and its key. The scope is `None` if the run is closed; both are `None` if there is no parent.
         """
         runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
@@ -371,7 +371,7 @@ class RunRecorder:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
-        """Say once of each name that is looked up among LangGraph's nodes that there has been no such node."""
+        """Say once which of the names given are of no node that LangGraph has had so far."""
         seen = list(self.table.seen_nodes)
         unseen = [name for name in run.resolvers if name not in self.table.seen_nodes]
         if run.journey is not None and all(name in run.resolvers for name in seen):
@@ -401,7 +401,7 @@ class RunRecorder:
 
 
 def _call_back(on_run_end: Callable[[RunReport], object], report: RunReport) -> None:
-    """Call the caller's function, and complain where its result would have to be awaited."""
+    """Call the caller's function, and raise if its result would have to be awaited."""
     result = on_run_end(report)
     if inspect.isawaitable(result):
         raise WrongResultError(f"it returned a {described(result)}")

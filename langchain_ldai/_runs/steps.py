@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -136,6 +136,8 @@ class Step:
         defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
         call: The model call that it is, if it is one.
         tool: LaunchDarkly's key of the tool that it is, "" where it is none, or none that counts.
+
+    Attributes:
         started: When it started, in seconds.
     """
 
@@ -146,7 +148,7 @@ class Step:
     defers_inputs: bool
     call: ModelCall | None = None
     tool: str = ""
-    started: float = 0.0
+    started: float = field(init=False)
 
     @property
     def is_at_work(self) -> bool:

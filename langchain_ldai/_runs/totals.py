@@ -18,9 +18,9 @@ from langchain_ldai.ledgers._claims import Claims
 
 @dataclass(slots=True)
 class Stopwatch:
-    """The union of intervals, each known by its start and, later, its end; all times in seconds.
+    """Measures the time, in seconds, in which at least one interval is open.
 
-    After `cut`, what still goes on counts up to the cut, and the rest of it once it ends.
+    `cut` counts open intervals up to now; the rest of one counts when it ends.
     """
 
     _running: int = 0
@@ -44,13 +44,13 @@ class Stopwatch:
             self._total += now - self._since
 
     def cut(self, now: float) -> None:
-        """Count what still goes on up to now."""
+        """Count the open intervals up to now."""
         if self._running and self._cut_at is None:
             self._total += now - self._since
         self._cut_at = now
 
     def elapsed(self) -> float:
-        """Return the length of the union of all intervals, after a cut."""
+        """Return the time measured, after a cut."""
         if not self._late:
             return self._total
         total, reached = self._total, float("-inf")
@@ -66,10 +66,10 @@ RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
-"""The metadata key under which a run's token is found, and, with `resume=True`, given."""
+"""The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
 
 _RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
-"""The outcomes that are recorded, and whether as a success."""
+"""The outcomes that are recorded: as a success, or as an error."""
 
 
 class Sealer(Protocol):
@@ -80,7 +80,7 @@ class Sealer(Protocol):
 
 
 def check_sealer(sealer: object) -> None:
-    """Raise `TypeError` where something that is to seal tokens cannot."""
+    """Raise `TypeError` if an object cannot seal tokens."""
     check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
