@@ -1,66 +1,66 @@
-# Needs Python >= 3.11 with venv, git and make. Everything else is installed, hash-checked, into .uv and .venv*.
-# Choose another interpreter with PYTHON=..., hand arguments to pytest with ARGS=...
+# You need Python >= 3.11 with venv, git and make. Make installs everything else, hash-checked, into .uv and .venv*.
+# PYTHON=... chooses another interpreter; ARGS=... passes arguments to the command, as a rule to pytest.
 
 PYTHON  ?= python3
 PYTHONS ?= 3.12 3.13
 ARGS    ?=
 
-# One environment at a time: the targets for other environments call make again with these two changed.
+# One call of make uses one environment. A target for another environment calls make again with these two changed.
 VENV    ?= .venv
 LOCK    ?= requirements/dev.txt
-# Only a lock all of whose packages have wheels may forbid building.
+# uv may not build packages, unless a lock lists one that has no wheel.
 BUILD   ?= --no-build
 
 export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# An environment that happens to be active is not ours to use or to change.
+# Make neither uses nor changes an environment that the caller has activated.
 unexport VIRTUAL_ENV
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 UV      := .uv/bin/uv
 UV_DONE := .uv/.done
-# The stamp's name holds the Python version, so that another PYTHON makes the environment anew.
+# The name of this stamp holds the Python version, so that another PYTHON makes a new environment.
 READY   := $(VENV)/.ready-$(VERSION)
 BIN     := $(VENV)/bin
-# The tests of a file stay together; ARGS="-n 0" runs all in one process, as a debugger needs it.
+# One process runs all tests of a file. A debugger needs one process for everything: ARGS="-n 0".
 PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
 
-help: ## list the targets
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY) ## set up .venv and run the quickstart
+demo: $(READY) ## make .venv and run the quickstart
 	$(BIN)/python cookbook/quickstart.py $(ARGS)
 
-test: lint .venv-langgraph-server ## lint, type-check, and run all tests with 100 % branch coverage
+test: lint .venv-langgraph-server ## run `make lint` and all tests, and check that they cover every line and branch
 	$(PYTEST) --cov $(ARGS)
 
-test-nightly: $(READY) ## run the properties, races and memory tests at full length (about three quarters of an hour)
+test-nightly: $(READY) ## run the property, race and memory tests at full length (about 45 minutes)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest \
 	  tests/runs/test_properties.py tests/tracking/test_races.py tests/runs/test_memory.py $(ARGS)
 
-fuzz: $(READY) ## give each decoder of tokens a million mutated ones (about three minutes)
+fuzz: $(READY) ## decode a million mutated tokens with each decoder (about three minutes)
 	for decoder in decode decode_graph unseal; do \
 	  $(BIN)/python -m tests.fuzz.tokens $$decoder -runs=1000000 -timeout=1 -max_len=4096 || exit 1; \
 	done
 
-test-load: $(READY) ## let processes race at full size: 1,000 runs for each ledger, 2,000 requests to LangServe
+test-load: $(READY) ## let processes race: for 1,000 runs in each ledger, and with 2,000 requests to LangServe
 	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
 	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
 
-bench: ## measure what the handler costs beside other packages' (about twenty minutes; ARGS="--quick" for a glance)
+bench: ## measure what this and other packages' handlers cost (about 20 minutes; ARGS="--quick" is shorter)
 	@$(MAKE) --no-print-directory benchmark VENV=.venv-bench LOCK=requirements/bench.txt
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-size: | check-python ## count the package's code lines, by file and by room
+size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size
 
-frames: $(READY) ## count the frames that the start of a run, and a whole run, pass through
+frames: $(READY) ## count the package's Python frames in the start of a run, and in a whole run
 	@$(BIN)/python -m benchmarks.frames
 
 test-lowest: ## run the tests with the lowest allowed versions of the dependencies
@@ -69,7 +69,7 @@ test-lowest: ## run the tests with the lowest allowed versions of the dependenci
 test-0.3: ## run the tests with LangChain 0.3 and LangGraph 0.6
 	@$(MAKE) --no-print-directory pytest VENV=.venv-0.3 LOCK=requirements/langchain-0.3.txt
 
-test-all-pythons: ## run the tests on each Python of PYTHONS (3.12 3.13) that is installed
+test-all-pythons: ## run the tests on each version in PYTHONS (3.12 3.13) that is installed
 	@left_out=; \
 	for version in $(PYTHONS); do \
 	  found=; \
@@ -82,14 +82,15 @@ test-all-pythons: ## run the tests on each Python of PYTHONS (3.12 3.13) that is
 	  echo "== Python $$version"; \
 	  $(MAKE) --no-print-directory pytest PYTHON="$$found" VENV=.venv-$$version || exit 1; \
 	done; \
-	if [ -n "$$left_out" ]; then echo "left out, as not installed:$$left_out"; fi
+	if [ -n "$$left_out" ]; then echo "not installed, so not tested:$$left_out"; fi
 
-pytest: $(READY) .venv-langgraph-server ## run the tests only (ARGS="-k token" for some of them)
+pytest: $(READY) .venv-langgraph-server ## run the tests without lint (ARGS="-k token" runs some of them)
 	$(PYTEST) $(ARGS)
 
-lint: $(READY) ## check style, formatting and types
+lint: $(READY) ## check style, formatting, imports between rooms, and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy langchain_ldai $(wildcard tests/typing)
 
 format: $(READY) ## format the code and repair what ruff can repair
@@ -115,7 +116,7 @@ clean: ## remove the environments, caches and build output
 
 check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "$(PYTHON) is $(or $(VERSION),not to be found); Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; \
+	  echo "$(PYTHON) is $(or $(VERSION),not found); Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
 
 $(UV_DONE): requirements/uv.txt | check-python
@@ -123,7 +124,7 @@ $(UV_DONE): requirements/uv.txt | check-python
 	.uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	@touch $@
 
-# LangServe and the LangGraph server exclude each other's sse-starlette, so that the latter has an environment.
+# LangServe and the LangGraph server need different versions of sse-starlette, so the server has its own environment.
 .venv-langgraph-server: | check-python
 	@$(MAKE) --no-print-directory $@/.ready-$(VERSION) VENV=$@ LOCK=requirements/langgraph-server.txt BUILD=
 

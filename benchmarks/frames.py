@@ -1,6 +1,6 @@
-"""`make frames`: through how many of the package's frames and files a root's start goes, and a whole run.
+"""`make frames` counts the package's Python frames, and their files, in a root's start and in a whole run.
 
-`sys.setprofile` counts the calls. The client that records the events is in the package, and counts as part of it.
+`sys.setprofile` sees each call. The client that records events is part of the package: its frames count too.
 """
 
 import itertools
@@ -27,7 +27,7 @@ Frames = list[tuple[str, str]]
 
 
 def frames(call: Callable[[], object]) -> Frames:
-    """Return the frames of the package that a call enters."""
+    """Return the package's frames that a call enters."""
     entered: Frames = []
 
     def note(frame: FrameType, event: str, argument: object) -> None:
@@ -44,7 +44,7 @@ def frames(call: Callable[[], object]) -> Frames:
 
 
 def measured() -> dict[str, Frames]:
-    """Return the frames of a root's start, and of `prompt | model`, when all has been called once before."""
+    """Return the frames of a root's start and of `prompt | model`, after one run has loaded everything."""
     usage = UsageMetadata(input_tokens=10, output_tokens=3, total_tokens=13)
     model = GenericFakeChatModel(messages=itertools.repeat(AIMessage("Hold the button", usage_metadata=usage)))
     client = RecordingClient({"support-bot": {"_ldMeta": {"enabled": True}, "model": {"name": "small-1"}}})
@@ -62,7 +62,7 @@ def measured() -> dict[str, Frames]:
 
 
 def main() -> None:
-    """Print how many there are, and those of a root's start one by one."""
+    """Print the counts, then each frame of a root's start."""
     counted = measured()
     for name, entered in counted.items():
         sys.stdout.write(f"{name}: {len(entered)} frames in {len({file for file, _ in entered})} files\n")

@@ -1,4 +1,7 @@
-"""`make size`: the package's code lines, by file and by room, without blank lines, comments and docstrings."""
+"""`make size` counts the package's lines of code, by room and file.
+
+Blank lines, comments and docstrings do not count.
+"""
 
 import ast
 import io
@@ -10,7 +13,7 @@ from typing import Final
 
 PACKAGE: Final = Path(__file__).parent.parent / "langchain_ldai"
 CORE: Final = ("_runs", "_tracking", "_wire", "_base")
-"""The rooms whose sum is watched: observing, tracking, wire and base."""
+"""The rooms whose sum `make size` prints: observing, tracking, wire and base."""
 
 _LAYOUT: Final = {
     tokenize.COMMENT,
@@ -23,7 +26,7 @@ _LAYOUT: Final = {
 
 
 def code_lines(source: str) -> int:
-    """Return how many lines hold code; a text that stands by itself is a docstring."""
+    """Return how many lines hold code. A string that is a statement by itself counts as a docstring."""
     code = {
         line
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -41,12 +44,12 @@ def code_lines(source: str) -> int:
 
 
 def room(path: Path) -> str:
-    """Return the room of a file, whose path begins at the package: its folder, or what it is called."""
+    """Return the room of a file: its folder in the package, or the file's own name."""
     return path.parts[0] if len(path.parts) > 1 else path.stem
 
 
 def table(package: Path) -> str:
-    """Return the code lines of each file, of each room and of the core, as lines of text."""
+    """Return a table of the lines of code in each room, in each file and in the core."""
     files = {path.relative_to(package): code_lines(path.read_text("utf-8")) for path in package.rglob("*.py")}
     rooms: Counter[str] = Counter()
     for path, lines in files.items():

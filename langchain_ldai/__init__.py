@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
-    from langchain_ldai._configs.defaults import (
+    from langchain_ldai._configs.evaluation import LdAiAgentConfigRequest
+    from langchain_ldai._configs.graph import GraphEdge, LdAiAgentGraph
+    from langchain_ldai._configs.payload import (
         LdAiAgentConfigDefault,
-        LdAiAgentConfigRequest,
         LdAiCompletionConfigDefault,
         LdAiJudgeConfigDefault,
     )
-    from langchain_ldai._configs.graph import GraphEdge, LdAiAgentGraph
     from langchain_ldai._configs.types import (
         JudgeAttachment,
         LdAiAgentConfig,
@@ -67,8 +67,8 @@ _ROOMS: Final = {
     "_configs.client": "AsyncLdAiClient LdAiClient",
     "_configs.types": "JudgeAttachment LdAiAgentConfig LdAiCompletionConfig LdAiJudgeConfig "
     "Message ModelConfig ProviderConfig ToolConfig",
-    "_configs.defaults": "LdAiAgentConfigDefault LdAiAgentConfigRequest LdAiCompletionConfigDefault "
-    "LdAiJudgeConfigDefault",
+    "_configs.payload": "LdAiAgentConfigDefault LdAiCompletionConfigDefault LdAiJudgeConfigDefault",
+    "_configs.evaluation": "LdAiAgentConfigRequest",
     "errors": "InvalidResumptionTokenError",
     "_configs.graph": "GraphEdge LdAiAgentGraph",
     "_tracking.graph_tracker": "GraphMetricSummary LdAiGraphTracker",

@@ -165,8 +165,8 @@ def langchain_parameters(parameters: Mapping[str, Any], provider: str | None) ->
 
 try:
     from langchain.chat_models import init_chat_model
-except ImportError as error:
-    raise ImportError('create_chat_model needs langchain: pip install "langchain-ldai[langchain]"') from error
+except ImportError as _error:
+    raise ImportError('create_chat_model needs langchain: pip install "langchain-ldai[langchain]"') from _error
 
 _log = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from langchain_ldai._base.options import check_seconds
-from langchain_ldai._wire.tokens import MAX_TOKEN_LENGTH, decode, decode_graph, is_token
+from langchain_ldai._wire.tokens import MAX_TOKEN_LENGTH, decoded, is_token
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.ledgers._lifetime import THIRTY_DAYS
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-except ImportError as error:
-    raise ImportError('TokenSealer needs cryptography: pip install "langchain-ldai[sealed]"') from error
+except ImportError as _error:
+    raise ImportError('TokenSealer needs cryptography: pip install "langchain-ldai[sealed]"') from _error
 
 MAX_SEALED_LENGTH: Final = 2 * MAX_TOKEN_LENGTH
 """The longest sealed token that is read, in characters; more than the longest token gets when it is sealed."""
@@ -66,7 +66,7 @@ class TokenSealer:
             TypeError: If it is not a string.
             InvalidResumptionTokenError: If it is not a resumption token.
         """
-        _check(token)
+        decoded(token)
         return f"{self._key_id}.{self._fernet.encrypt(token.encode('utf-8')).decode('ascii')}"
 
     def unseal(self, sealed: str) -> str:
@@ -99,9 +99,10 @@ class TokenSealer:
         sealed_at = self._fernet.extract_timestamp(token)
         if self._ttl is not None and sealed_at + self._ttl < time.time():
             raise _invalid("it has expired")
-        if not is_token(plain):
-            raise _invalid("what was sealed is not a resumption token")
-        return plain
+        try:
+            return decoded(plain)
+        except InvalidResumptionTokenError:
+            raise _invalid("what was sealed is not a resumption token") from None
 
     def __repr__(self) -> str:
         return f"TokenSealer(<{len(self._key_ids)} keys>, ttl={self._ttl})"
@@ -118,13 +119,6 @@ def _named_key(position: int, key: str | bytes) -> tuple[str, Fernet]:
         ) from None
     digest = hashlib.sha256(b"langchain_ldai key id\0" + urlsafe_b64decode(key))
     return digest.hexdigest()[:_KEY_ID_LENGTH], fernet
-
-
-def _check(token: str) -> None:
-    try:
-        decode(token)
-    except InvalidResumptionTokenError:
-        decode_graph(token)
 
 
 def _invalid(reason: str) -> InvalidResumptionTokenError:

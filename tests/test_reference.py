@@ -1,4 +1,4 @@
-"""What code and tests cite by number is in `docs/reference`."""
+"""What code, tests and docs refer to exists: facts and rules by their numbers, files by their names."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parent.parent
 FACTS: Final = (ROOT / "docs" / "reference" / "langchain-facts.md").read_text("utf-8")
 RULES: Final = (ROOT / "docs" / "reference" / "launchdarkly-rules.md").read_text("utf-8")
+ARCHITECTURE: Final = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 FOLDERS: Final = ("langchain_ldai", "tests", "benchmarks", "cookbook", "docs")
 SOURCES: Final = [
     *ROOT.glob("*.md"),
@@ -93,6 +94,17 @@ def test_each_rule_that_is_cited_is_listed() -> None:
 
     assert absent(SECTION, sections | rules) == []
     assert absent(r"\bgeneration\s+2,?\s+sections?\s+" + LIST, newer) == []
+
+
+def test_each_file_that_the_architecture_names_exists() -> None:
+    """A file that is renamed, moved or split takes its name on the page along; the page stays short."""
+    files = set(re.findall(r"`([\w/]+\.py)`", ARCHITECTURE))
+    folders = set(re.findall(r"`([\w/]+)/`", ARCHITECTURE))
+
+    assert [name for name in sorted(files) if not (ROOT / "langchain_ldai" / name).is_file()] == []
+    assert [name for name in sorted(folders) if not (ROOT / "langchain_ldai" / name).is_dir()] == []
+    assert len(files) > 20
+    assert len(ARCHITECTURE.splitlines()) < 200
 
 
 def test_lists_of_numbers_are_read() -> None:

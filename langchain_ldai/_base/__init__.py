@@ -1,1 +1,1 @@
-"""Private."""
+"""What knows neither LaunchDarkly nor LangChain."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
-from langchain_ldai._base.process import renew_in_forks
+from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ class Notices:
 
     def __init__(self) -> None:
         self._told: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Take a new lock: a thread of the forked process's parent may hold the old one."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 

@@ -1,4 +1,4 @@
-"""What options of several rooms can be; a check that fails names the option, its value and what it may be."""
+"""Checks of arguments. A check that fails names the argument, its value, and what it may be."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_seconds(name: str, value: float) -> float:
 
 
 def check_count(name: str, value: int) -> int:
-    """Return how many there may be.
+    """Return a whole number of at least 1.
 
     Raises:
         TypeError: If it is no whole number.
@@ -39,7 +39,7 @@ def check_count(name: str, value: int) -> int:
 
 
 def is_async(function: object) -> bool:
-    """Whether what a function, method, partial or callable object returns has to be awaited."""
+    """Return whether the result of a function, method, partial or callable object has to be awaited."""
     while isinstance(function, partial):
         function = function.func
     called = function, type(function).__call__ if callable(function) else None
@@ -47,12 +47,12 @@ def is_async(function: object) -> bool:
 
 
 def check_function(name: str, value: object, argument: str = "") -> None:
-    """Raise `TypeError` where what is to be called, and not awaited, is no function for that; `None` is none.
+    """Raise `TypeError` unless a value is `None`, or a function whose result need not be awaited.
 
     Args:
         name: Name of the option.
         value: What was given for it.
-        argument: What the function is called with, where that is one argument.
+        argument: What the function's one argument is; "" if it is not called with one argument.
     """
     if value is None:
         return
@@ -67,13 +67,13 @@ def check_function(name: str, value: object, argument: str = "") -> None:
 
 
 def check_instance(name: str, value: object, expected: str, methods: tuple[str, ...]) -> None:
-    """Raise `TypeError` where an object lacks a method, has one that would have to be awaited, or is a class.
+    """Raise `TypeError` unless a value is an object with certain methods, none of which has to be awaited.
 
     Args:
         name: Name of the option.
         value: What was given for it.
-        expected: What it has, in words.
-        methods: The names of its methods, which are called and not awaited.
+        expected: What the error says that the value has.
+        methods: The names of the methods.
     """
     if isinstance(value, type):
         raise TypeError(f"{name} {expected}; give an instance, not the class {value.__name__}")
@@ -87,7 +87,7 @@ def check_instance(name: str, value: object, expected: str, methods: tuple[str, 
 def _takes_one(function: Callable[..., object]) -> bool:
     try:
         inspect.signature(function).bind(None)
-    except ValueError:  # some built-in functions do not say
+    except ValueError:  # some built-in functions have no signature
         return True
     except TypeError:
         return False

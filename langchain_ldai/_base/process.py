@@ -1,4 +1,4 @@
-"""What a process does beside running: it is forked, and it ends."""
+"""Forks, the end of the process, and garbage collection."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WORKER: Final = "langchain_ldai-claims"
-"""The name of the threads that go on for the sake of others, and not by themselves."""
+"""Name of the threads that do not count as work: they do what other threads left to do."""
 
 FORK_SECONDS: Final = 1.0
-"""How long a fork waits for what other threads use at that moment."""
+"""For how long a fork waits for the threads that are in `PausesForForks.use`."""
 
 
-class Renewable(Protocol):
-    """What is of no use to a forked process as it is: its locks may be held by a thread of the parent's."""
+class ForkSafe(Protocol):
+    """An object whose locks or threads do not survive a fork: a thread of the parent may hold its lock."""
 
-    def renew(self) -> None:
-        """Begin anew, as in a process that has just started."""
+    def reset_after_fork(self) -> None:
+        """Replace locks and drop the parent's work, as in a process that has just started."""
         ...
 
 
-_inherited: Final[WeakSet[Renewable]] = WeakSet()
+_fork_safe: Final[WeakSet[ForkSafe]] = WeakSet()
 
 
-def renew_in_forks(owner: Renewable) -> None:
-    """Have something begin anew in each process that is forked from this one."""
-    _inherited.add(owner)
+def register_fork_safe(owner: ForkSafe) -> None:
+    """Call `owner.reset_after_fork()` in each process that is forked from this one, while `owner` exists."""
+    _fork_safe.add(owner)
 
 
 class PausesForForks:
-    """What no thread uses while the process is forked: its users wait for the fork, and the fork for its users."""
+    """A resource that no thread uses during a fork: the fork waits for its users, and they wait for the fork."""
 
     def __init__(self) -> None:
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
         _pausing.append(ref(self, _pausing.remove))
 
-    def renew(self) -> None:
-        """Have no users: in a forked process, those of its parent are gone."""
+    def reset_after_fork(self) -> None:
+        """Forget the users: they are threads of the parent, and not here."""
         self._users: set[object] = set()
 
     def use(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Call a function that uses it, and return what that returns."""
+        """Call a function that uses the resource, and return its result."""
         user = object()
         while True:
             try:
-                self._users.add(user)  # first, so that a fork sees it, or it sees the fork
+                self._users.add(user)  # before the look at `_forks`: either the fork sees us, or we see the fork
                 if not _forks:
                     return call(*args, **options)
             finally:
@@ -63,10 +63,10 @@ class PausesForForks:
             time.sleep(0.001)
 
     def close_for_fork(self) -> None:
-        """Close what parent and child cannot share; nobody uses it meanwhile."""
+        """Close what parent and child cannot share. No thread uses it meanwhile."""
 
     def prepare_fork(self, latest: float) -> None:
-        """Wait until nobody uses it, but no longer than until a time of `monotonic()`, and close it."""
+        """Wait until no thread uses the resource, at the latest until a `monotonic()` time, and close it then."""
         while self._users and time.monotonic() < latest:
             time.sleep(0.001)
         if not self._users:
@@ -75,11 +75,11 @@ class PausesForForks:
 
 _pausing: Final[list[ref[PausesForForks]]] = []
 _forks: Final[list[None]] = []
-"""An entry for each thread that is forking the process."""
+"""One entry for each thread that forks the process at this moment."""
 
 
 def is_ending() -> bool:
-    """Whether nothing is left that could go on: Python runs what is to be run at exit, or ends."""
+    """Return whether the process ends: no thread is left that does work of its own."""
     if is_main_thread_alive():
         return False
     return sys.is_finalizing() or not any(
@@ -88,7 +88,7 @@ def is_ending() -> bool:
 
 
 def is_main_thread_alive() -> bool:
-    """Whether the main thread has not ended, so that Python still starts threads."""
+    """Return whether the main thread is alive, so that Python still starts threads."""
     if _interrupted:
         return not sys.is_finalizing()
     try:
@@ -99,17 +99,17 @@ def is_main_thread_alive() -> bool:
 
 
 _interrupted: Final[list[None]] = []
-"""An entry once an interrupt hit that look: Python 3.11 may then take the main thread for ended, for good."""
+"""One entry if an interrupt hit `is_alive`: from then on Python 3.11 may say that the main thread has ended."""
 
 
 def collect_garbage(timeout: float | None) -> bool:
-    """Have Python collect what the program dropped, so that streams among it end.
+    """Collect what the program dropped, so that the streams among it end.
 
-    A stream of LangChain's may read its model to the end before it ends itself (fact 72), so that another thread
-    collects where the time is limited.
+    A stream of LangChain may read its model to the end before it ends (fact 72). So with a timeout another thread
+    collects.
 
     Args:
-        timeout: Seconds to wait at most; the thread goes on after them.
+        timeout: Seconds to wait at most. The thread goes on after them.
 
     Returns:
         Whether everything is collected.
@@ -132,14 +132,14 @@ def _prepare_all() -> None:
         owner.prepare_fork(latest)
 
 
-def _renew_all() -> None:
+def _reset_all() -> None:
     _forks.clear()
-    for owner in list(_inherited):
-        owner.renew()
+    for owner in list(_fork_safe):
+        owner.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    # The `before` that is registered last is called first. What marks a fork is no Python code: an interrupt could
-    # be raised in that, and leave the mark behind.
+    # Python calls the `before` that was registered last first. `_forks.append` and `_forks.pop` are not Python:
+    # an interrupt could stop such code halfway, and every later user would wait for ever.
     os.register_at_fork(before=_prepare_all)
-    os.register_at_fork(before=partial(_forks.append, None), after_in_parent=_forks.pop, after_in_child=_renew_all)
+    os.register_at_fork(before=partial(_forks.append, None), after_in_parent=_forks.pop, after_in_child=_reset_all)

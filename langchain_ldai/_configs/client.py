@@ -6,96 +6,76 @@ import asyncio
 import inspect
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from ldclient import Context
 
 from langchain_ldai._base.options import is_async
-from langchain_ldai._configs.defaults import (
-    LdAiAgentConfigDefault,
+from langchain_ldai._configs.evaluation import (
+    AGENT,
+    COMPLETION,
+    JUDGE,
+    AiClient,
+    AnswerT,
+    Evaluation,
     LdAiAgentConfigRequest,
+    Variables,
+)
+from langchain_ldai._configs.graph import LdAiAgentGraph, with_nodes
+from langchain_ldai._configs.payload import (
+    LdAiAgentConfigDefault,
     LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
 )
-from langchain_ldai._configs.evaluation import (
-    AiClient,
-    AsyncFlagClient,
-    ConfigT,
-    Evaluation,
-    EventSink,
-    FlagClient,
-    Variables,
-    judge_renderer,
-)
-from langchain_ldai._configs.graph import LdAiAgentGraph, with_nodes
-from langchain_ldai._configs.templates import as_written, renderer
+from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai._tracking.once import Send
-from langchain_ldai._wire import events
 from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claims_in, wait_for_all
-
-
-class LoopSink:
-    """Delivers events on the event loop of their client, whose buffer is no other thread's to touch.
-
-    The loop is the first one in which the client is used; once that is closed, the next one.
-
-    Args:
-        sink: The client.
-    """
-
-    __slots__ = ("_loop", "_sink")
-
-    def __init__(self, sink: EventSink) -> None:
-        self._sink = sink
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def note_loop(self) -> None:
-        """Note the loop that runs in this thread, where none is known."""
-        if self._loop is None or self._loop.is_closed():
-            self._loop = _running_loop()
-
-    def track(
-        self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
-    ) -> None:
-        """Deliver an event, from the loop's own thread at once."""
-        self.note_loop()
-        if self._loop is None or self._loop is _running_loop():
-            self._sink.track(event_name, context, data, metric_value)
-        else:
-            self._loop.call_soon_threadsafe(self._sink.track, event_name, context, data, metric_value)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
 
 LEAVING_SECONDS: Final = 5.0
 """How long the end of a client's `with` block waits for its ledger."""
 
 
+class FlagClient(EventSink, Protocol):
+    """What `LdAiClient` needs of a client; `ldclient.LDClient` has it, and `testing.RecordingClient`."""
+
+    def variation(self, key: str, context: Context, default: object) -> object: ...
+
+
+class AsyncFlagClient(EventSink, Protocol):
+    """What `AsyncLdAiClient` needs of a client; `ldclient.AsyncLDClient` has it."""
+
+    async def variation(self, key: str, context: Context, default: object) -> object: ...
+
+
 class LdAiClient(AiClient):
     """Evaluates AI Configs with a synchronous LaunchDarkly client.
 
-    In a `with` statement, the end of its block does what `close(5)` does.
+    In a `with` statement, the end of the block does what `close(5)` does.
 
     Args:
-        client: An `ldclient.LDClient`, or anything with its `variation` and `track`. It stays the
-            caller's: close it after the last run, so that the events in its buffer are delivered.
-        ledger: Where trackers also claim their slots before they send, so that trackers that resume a run,
-            in whichever process, record each metric once among them.
+        client: An `ldclient.LDClient`, or anything with its `variation` and `track`. It stays yours: close it
+            after the last run, so that it delivers the events in its buffer.
+        ledger: Where trackers claim each metric before they send it. Several trackers can resume one run, in any
+            process; with a ledger that they share they record each metric once among them.
         on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
         ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
-        environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, that of the
-            environment variable `LD_ENVIRONMENT_ID`, else what LaunchDarkly's client tells hooks, as `LDClient`
-            does from release 9.20 on.
+        environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, the environment
+            variable `LD_ENVIRONMENT_ID` says it, else LaunchDarkly's client, which tells it from release 9.20 on.
 
     Raises:
-        TypeError: If the client is asynchronous or none, the ledger is none, or an option is of another type.
+        TypeError: If the client is asynchronous or is no client, the ledger is no ledger, or an option is of
+            another type.
         ValueError: If an option has a value it cannot have.
+
+    Example:
+        `RecordingClient` stands in for `ldclient.LDClient(Config(sdk_key))` here.
+
+        >>> from langchain_ldai.testing import RecordingClient
+        >>> with LdAiClient(RecordingClient(flags)) as ai:
+        ...     config = ai.completion_config("support-bot", Context.create("user-1"))
+        >>> config.model.name
+        'gpt-4.1-mini'
     """
 
     def __init__(
@@ -122,7 +102,11 @@ class LdAiClient(AiClient):
             timeout: Seconds to wait at most.
 
         Returns:
-            Whether none is left.
+            Whether no claim is left.
+
+        Example:
+            >>> ai.close(timeout=5)
+            True
         """
         return wait_for_all(list(self._all_claims), timeout)
 
@@ -133,7 +117,7 @@ class LdAiClient(AiClient):
         default: LdAiCompletionConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiCompletionConfig:
-        """Return the completion config that LaunchDarkly serves for a key and a context (spec sections 1 to 3).
+        """Return the completion config that LaunchDarkly serves for a key and a context.
 
         Args:
             key: Key of the AI Config.
@@ -141,16 +125,28 @@ class LdAiClient(AiClient):
             default: What to use where LaunchDarkly serves no completion config; without one, a disabled
                 config.
             variables: Values for the mustache tags in the messages.
+
+        Raises:
+            TypeError: If the key is not a string, the context is no `Context`, or the default of another kind.
+            ValueError: If LaunchDarkly can have no such key, or a variable contains itself.
+
+        Example:
+            >>> config = ai.completion_config("support-bot", context, variables={"product": "the kettle"})
+            >>> config.messages[0].content
+            'You help Sandy with the kettle.'
         """
-        render = renderer(key, context, variables)
-        return self._evaluate(self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render))
+        return self._evaluate(self._filled_in(COMPLETION, key, context, default=default, variables=variables))
 
     def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
     ) -> LdAiCompletionConfig:
-        """Return the completion config with its mustache tags as they are; see `completion_config`."""
-        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
-        return self._evaluate(self._completion(event, key, context, default, as_written))
+        """Return the completion config with its mustache tags as they are; see `completion_config`.
+
+        Example:
+            >>> ai.completion_config_template("support-bot", context).messages[0].content
+            'You help {{ldctx.name}} with {{product}}.'
+        """
+        return self._evaluate(self._template(COMPLETION, key, context, default))
 
     def agent_config(
         self,
@@ -159,16 +155,24 @@ class LdAiClient(AiClient):
         default: LdAiAgentConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiAgentConfig:
-        """Return an agent's config, its instructions filled in; see `completion_config`."""
-        render = renderer(key, context, variables)
-        return self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+        """Return an agent's config with its instructions filled in; see `completion_config`.
+
+        Example:
+            >>> ai.agent_config("refunds", context, variables={"limit": 50}).instructions
+            'Refund up to 50 euros.'
+        """
+        return self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
 
     def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
     ) -> LdAiAgentConfig:
-        """Return an agent's config with its mustache tags as they are; see `completion_config`."""
-        event = events.USAGE_AGENT_CONFIG_TEMPLATE
-        return self._evaluate(self._one_agent(event, key, context, default, as_written))
+        """Return an agent's config with its mustache tags as they are; see `completion_config`.
+
+        Example:
+            >>> ai.agent_config_template("refunds", context).instructions
+            'Refund up to {{limit}} euros.'
+        """
+        return self._evaluate(self._template(AGENT, key, context, default))
 
     def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -178,18 +182,36 @@ class LdAiClient(AiClient):
         Args:
             requests: Keys, or requests with a default and variables of their own.
             context: Whom they are for.
+
+        Raises:
+            TypeError: If `requests` is one text, or as `completion_config` does.
+            ValueError: As `completion_config` does.
+
+        Example:
+            >>> agents = ai.agent_configs(["triage", "refunds"], context)
+            >>> agents["triage"].instructions
+            'Find out who can help.'
         """
         return {call.key: self._evaluate(call) for call in self._agents(requests, context)}
 
     def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
-        """Return an agent graph with its nodes' configs (spec sections 1 and 7).
+        """Return an agent graph with its nodes' configs.
 
-        The configs are evaluated only if the graph's own flag does not disable it.
+        Where the graph's own flag disables it, no config is evaluated.
 
         Args:
             key: Key of the agent graph.
             context: Whom it is for.
             variables: Values for the mustache tags in the nodes' instructions.
+
+        Raises:
+            TypeError: As `completion_config` does.
+            ValueError: As `completion_config` does.
+
+        Example:
+            >>> graph = ai.agent_graph("desk", context)
+            >>> graph.root, graph.children("triage")
+            ('triage', ('refunds',))
         """
         found = self._evaluate(self._graph(key, context, variables))
         return with_nodes(found.graph, {call.key: self._evaluate(call) for call in found.nodes})
@@ -201,22 +223,31 @@ class LdAiClient(AiClient):
         default: LdAiJudgeConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiJudgeConfig:
-        """Return a judge's config; the variables `message_history` and `response_to_evaluate` are reserved.
+        """Return a judge's config; see `completion_config`.
 
-        Their placeholders stay in the messages, where a value that was filled in may look like one: fill them in
-        where no value is yet, in the messages of `config.raw`.
+        The variables `message_history` and `response_to_evaluate` are reserved: their placeholders stay in the
+        messages. Do not fill them in there, where the value of another variable may look like a placeholder. Take
+        the messages of `config.raw`, which hold no values yet.
+
+        Example:
+            >>> judge = ai.judge_config("relevance", context)
+            >>> judge.evaluation_metric_key, judge.messages[0].content
+            ('relevance-score', 'Rate {{response_to_evaluate}} for Sandy.')
         """
-        render = judge_renderer(key, context, variables)
-        return self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+        return self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
 
     def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
     ) -> LdAiJudgeConfig:
-        """Return a judge's config with its mustache tags as they are; see `completion_config`."""
-        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
-        return self._evaluate(self._judge(event, key, context, default, as_written))
+        """Return a judge's config with its mustache tags as they are; see `completion_config`.
 
-    def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+        Example:
+            >>> ai.judge_config_template("relevance", context).messages[0].content
+            'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
+        """
+        return self._evaluate(self._template(JUDGE, key, context, default))
+
+    def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
             asked = getattr(self._flags, "is_initialized", None)
@@ -229,21 +260,37 @@ class LdAiClient(AiClient):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left(self.close(LEAVING_SECONDS))
+        self._diagnosis.of_block_left(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
-    """Evaluates AI Configs with an asynchronous LaunchDarkly client; each call is as in `LdAiClient`.
+    """Evaluates AI Configs with an asynchronous LaunchDarkly client; see `LdAiClient` for each method.
 
-    In an `async with` statement, the end of its block does what `close(5)` does.
+    In an `async with` statement, the end of the block does what `close(5)` does.
 
     Args:
-        client: An `ldclient.AsyncLDClient`, or anything with its `variation` and `track`. It stays the
-            caller's: close it after the last run, so that the events in its buffer are delivered.
+        client: An `ldclient.AsyncLDClient`, or anything with its `variation` and `track`. It stays yours: close it
+            after the last run, so that it delivers the events in its buffer.
         ledger: See `LdAiClient`.
         on_ledger_error: See `LdAiClient`.
         ledger_timeout: See `LdAiClient`.
         environment_id: See `LdAiClient`.
+
+    Raises:
+        TypeError: If the client is synchronous or is no client, the ledger is no ledger, or an option is of
+            another type.
+        ValueError: If an option has a value it cannot have.
+
+    Example:
+        `AsyncRecordingClient` stands in for `ldclient.AsyncLDClient(Config(sdk_key))` here.
+
+        >>> from langchain_ldai.testing import AsyncRecordingClient
+        >>> async def main() -> str:
+        ...     async with AsyncLdAiClient(AsyncRecordingClient(flags)) as ai:
+        ...         config = await ai.completion_config("support-bot", Context.create("user-1"))
+        ...     return config.model.name
+        >>> asyncio.run(main())
+        'gpt-4.1-mini'
     """
 
     def __init__(
@@ -278,17 +325,15 @@ class AsyncLdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiCompletionConfig:
         """See `LdAiClient.completion_config`."""
-        render = renderer(key, context, variables)
         return await self._evaluate(
-            self._completion(events.USAGE_COMPLETION_CONFIG, key, context, default, render)
+            self._filled_in(COMPLETION, key, context, default=default, variables=variables)
         )
 
     async def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
     ) -> LdAiCompletionConfig:
         """See `LdAiClient.completion_config_template`."""
-        event = events.USAGE_COMPLETION_CONFIG_TEMPLATE
-        return await self._evaluate(self._completion(event, key, context, default, as_written))
+        return await self._evaluate(self._template(COMPLETION, key, context, default))
 
     async def agent_config(
         self,
@@ -298,15 +343,13 @@ class AsyncLdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiAgentConfig:
         """See `LdAiClient.agent_config`."""
-        render = renderer(key, context, variables)
-        return await self._evaluate(self._one_agent(events.USAGE_AGENT_CONFIG, key, context, default, render))
+        return await self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
 
     async def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
     ) -> LdAiAgentConfig:
         """See `LdAiClient.agent_config_template`."""
-        event = events.USAGE_AGENT_CONFIG_TEMPLATE
-        return await self._evaluate(self._one_agent(event, key, context, default, as_written))
+        return await self._evaluate(self._template(AGENT, key, context, default))
 
     async def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -327,17 +370,15 @@ class AsyncLdAiClient(AiClient):
         variables: Variables = None,
     ) -> LdAiJudgeConfig:
         """See `LdAiClient.judge_config`."""
-        render = judge_renderer(key, context, variables)
-        return await self._evaluate(self._judge(events.USAGE_JUDGE_CONFIG, key, context, default, render))
+        return await self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
 
     async def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
     ) -> LdAiJudgeConfig:
         """See `LdAiClient.judge_config_template`."""
-        event = events.USAGE_JUDGE_CONFIG_TEMPLATE
-        return await self._evaluate(self._judge(event, key, context, default, as_written))
+        return await self._evaluate(self._template(JUDGE, key, context, default))
 
-    async def _evaluate(self, call: Evaluation[ConfigT]) -> ConfigT:
+    async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = await self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
             asked = getattr(self._flags, "is_initialized", None)
@@ -353,7 +394,7 @@ class AsyncLdAiClient(AiClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._left(await self.close(LEAVING_SECONDS))
+        self._diagnosis.of_block_left(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Agent graphs: which agents there are and who hands over to whom, frozen, and how a payload is read; pure."""
+"""Agent graphs: which agents there are, who hands over to whom, and how a flag's payload is read; pure."""
 
 from __future__ import annotations
 
@@ -36,19 +36,23 @@ class GraphEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class LdAiAgentGraph:
-    """A graph of agents that LaunchDarkly serves; made by a client, read-only at every depth.
+    """A graph of agents that LaunchDarkly serves. A client makes it; it is read-only at every depth.
 
     Args:
         key: Key of the agent graph.
-        enabled: Whether it can be used: LaunchDarkly wants it used, it has a root, every node can be
-            reached from there, and every node's config is enabled. Trackers work either way.
+        enabled: Whether it can be used: LaunchDarkly wants it used, it has a root, every node can be reached from
+            the root, and every node's config is enabled. Trackers work either way.
         variation_key: Key of the variation served, "" when unknown.
         version: Version of the variation.
         root: Key of the node that a run begins with, "" when there is none.
-        nodes: The agent configs by their keys, the root first, near nodes before far ones; their trackers
-            carry the graph's key. Empty where the graph is disabled on its own account, so that no
-            config was evaluated.
+        nodes: The agent configs by their keys, the root first, near nodes before far ones; their trackers carry
+            the graph's key. Empty where the graph's own flag disables it: no config was evaluated then.
         edges: The ways from node to node.
+
+    Example:
+        >>> graph = ai.agent_graph("desk", context)
+        >>> list(graph.nodes), graph.terminals()
+        (['triage', 'refunds'], ('refunds',))
     """
 
     key: str
@@ -69,7 +73,7 @@ class LdAiAgentGraph:
         return tuple(dict.fromkeys(edge.source for edge in self.edges if edge.target == key))
 
     def terminals(self) -> tuple[str, ...]:
-        """Return the keys of the nodes that hand over to none; a graph that is all cycles has none."""
+        """Return the keys of the nodes that hand over to no other; a graph of nothing but cycles has none."""
         sources = {edge.source for edge in self.edges}
         return tuple(key for key in self.nodes if key not in sources)
 
@@ -78,12 +82,12 @@ class LdAiAgentGraph:
         return _reached(self.root, self.edges)
 
     def create_tracker(self, *, run_id: str | None = None) -> LdAiGraphTracker:
-        """Return the tracker of a new run; also when the graph is disabled.
+        """Return the tracker of a new run, also when the graph is disabled.
 
         Args:
-            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. One that some
-                ledger could not hold (of more than 256 characters, with NUL or half a surrogate pair) is replaced
-                by a UUID, always the same for the same id.
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. A ledger may
+                not hold an id of more than 256 characters, or one with NUL or half a surrogate pair: such an id is
+                replaced by a UUID, always the same for the same id.
 
         Raises:
             TypeError: If the id is not a string.
@@ -115,7 +119,7 @@ class LdAiAgentGraph:
 def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     """Return the agent graph that a flag's value describes, still without its nodes' configs.
 
-    Read leniently (spec sections 1, 2 and 7): what has the wrong type is absent, and nothing raises.
+    Reading is lenient: what has the wrong type counts as absent, and nothing raises (spec sections 1, 2 and 7).
 
     Args:
         key: The agent graph's key.
@@ -158,7 +162,7 @@ def _reached(root: str, edges: Iterable[GraphEdge]) -> tuple[str, ...]:
     for edge in edges:
         targets.setdefault(edge.source, []).append(edge.target)
     found, seen = ([root], {root}) if root else ([], set())
-    for key in found:  # it grows on the way
+    for key in found:  # the loop appends to it
         new = [target for target in dict.fromkeys(targets.get(key, ())) if target not in seen]
         found.extend(new)
         seen.update(new)
@@ -166,7 +170,7 @@ def _reached(root: str, edges: Iterable[GraphEdge]) -> tuple[str, ...]:
 
 
 def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
-    # A source without a target counts: a node that cannot be reached disables the graph all the same.
+    # A source without a target stays: where it cannot be reached, it disables the graph like any other node.
     return {
         source: [
             GraphEdge(source, target, object_in(entry, "handoff"))

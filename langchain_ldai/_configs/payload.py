@@ -1,11 +1,17 @@
-"""A flag payload, read leniently: what has the wrong type is absent, and nothing raises (spec 1, 2); pure."""
+"""AI Configs as flag payloads: how a served one is read, and how a default is written; pure.
+
+Reading is lenient: what has the wrong type counts as absent, and nothing raises (spec sections 1 and 2).
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, TypedDict, TypeGuard, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from reprlib import repr as short_repr
+from typing import ClassVar, Final, TypedDict, TypeGuard, cast
 
 from langchain_core.utils import mustache
 
@@ -23,7 +29,8 @@ from langchain_ldai._configs.types import (
     TrackerParts,
     freeze_object,
 )
-from langchain_ldai._tracking.tracker import Send, model_data
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import MAX_VERSION
 
 _log = logging.getLogger(__name__)
@@ -50,8 +57,12 @@ _WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
 _SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
+_MODES: Final = frozenset({"completion", "agent", "judge"})
+_FALLBACK: Final = "the default is used, or without one a disabled AI Config"
+
+
 def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
-    """Return the payload served, or the fallback where it is not an object or of another mode.
+    """Return the payload served, or the fallback where it is not an object or is of another mode.
 
     Args:
         value: What the flag evaluated to.
@@ -60,57 +71,15 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
         fallback: The caller's default as a payload.
     """
     if not isinstance(value, Mapping):
-        _log.error("AI Config %r is a %s, not an object; the default is used", key, type(value).__name__)
+        _log.error("AI Config %r is a %s, not an object; %s", key, type(value).__name__, _FALLBACK)
         return fallback
     served_mode = object_in(value, "_ldMeta").get("mode")
-    if ("completion" if served_mode in _COMPLETION else served_mode) != mode:
-        _log.warning("AI Config %r is of mode %r, not %r; the default is used", key, served_mode, mode)
+    served = "completion" if served_mode in _COMPLETION else served_mode
+    if served != mode:
+        remedy = f"ask for it with {served}_config(); " if isinstance(served, str) and served in _MODES else ""
+        _log.warning("AI Config %r is of mode %r, not %r; %s%s", key, served, mode, remedy, _FALLBACK)
         return fallback
     return value
-
-
-def parse_completion(key: str, payload: Payload, send: Send, render: Render) -> LdAiCompletionConfig:
-    """Return the completion config that a payload describes."""
-    messages = tuple(_message(role, content, render) for role, content in _served_messages(payload))
-    return LdAiCompletionConfig(messages=messages, **_shared(key, payload, send))
-
-
-def parse_agent(key: str, payload: Payload, send: Send, render: Render, graph_key: str = "") -> LdAiAgentConfig:
-    """Return the agent config that a payload describes, as a node of the agent graph named, if any."""
-    instructions = payload.get("instructions")
-    return LdAiAgentConfig(
-        instructions=render(instructions) if isinstance(instructions, str) else None,
-        messages=tuple(
-            _message(role, content, render) for role, content in _served_messages(payload) if role != "system"
-        ),
-        **_shared(key, payload, send, graph_key),
-    )
-
-
-def parse_judge(key: str, payload: Payload, send: Send, render: Render) -> LdAiJudgeConfig:
-    """Return the judge config that a payload describes, without messages of the older form."""
-    metric_key = as_text(payload.get("evaluationMetricKey"))
-    older = payload.get("evaluationMetricKeys")
-    if not metric_key.strip() and isinstance(older, list):
-        metric_key = next((text for item in older if (text := as_text(item)).strip()), "")
-    return LdAiJudgeConfig(
-        messages=tuple(
-            _message(role, content, render)
-            for role, content in _served_messages(payload)
-            if role == "system" or not any(map(_has_placeholder, _texts(content)))
-        ),
-        evaluation_metric_key=metric_key.strip() or None,
-        **_shared(key, payload, send),
-    )
-
-
-def _has_placeholder(template: str) -> bool:
-    """Return whether a text, as it is served, shows a judge's history or answer."""
-    try:
-        shown = {name for tag, name in mustache.tokenize(template) if tag in ("variable", "no escape")}
-    except mustache.ChevronError:  # it is used as it is, so no other form of a tag is one
-        return any(placeholder in template for placeholder in JUDGE_PLACEHOLDERS.values())
-    return not shown.isdisjoint(JUDGE_PLACEHOLDERS)
 
 
 class _Shared(TypedDict):
@@ -128,39 +97,94 @@ class _Shared(TypedDict):
     _parts: TrackerParts
 
 
-def _shared(key: str, payload: Payload, send: Send, graph_key: str = "") -> _Shared:
-    meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
-    version, output = as_integer(meta.get("version")), payload.get("outputFormat")
-    model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
-    return {
-        "key": key,
-        "enabled": meta.get("enabled") is True,
-        "variation_key": as_text(meta.get("variationKey")),
-        "version": 1 if version is None else version,
-        "model": ModelConfig(
-            model_name, object_in(model, "parameters"), object_in(model, "custom"), as_text(model.get("region"))
-        ),
-        "provider": ProviderConfig(provider_name),
-        "tools": _tools(payload),
-        "judges": _judges(payload),
-        "output_format": freeze_object(output) if isinstance(output, Mapping) else None,
-        "skills": _skills(payload),
-        "raw": freeze_object(payload),
-        "_parts": TrackerParts(
-            send,
-            model_data(
+@dataclass(frozen=True, slots=True)
+class PayloadReader:
+    """Reads payloads of one AI Config.
+
+    Args:
+        key: Key of the AI Config.
+        send: Where the events of its trackers go.
+        render: Fills in the tags of its texts.
+        graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
+    """
+
+    key: str
+    send: Send
+    render: Render
+    graph_key: str = ""
+
+    def completion(self, payload: Payload) -> LdAiCompletionConfig:
+        """Return the completion config that a payload describes."""
+        messages = tuple(self._message(role, content) for role, content in _served_messages(payload))
+        return LdAiCompletionConfig(messages=messages, **self._shared(payload))
+
+    def agent(self, payload: Payload) -> LdAiAgentConfig:
+        """Return the agent config that a payload describes."""
+        instructions = payload.get("instructions")
+        messages = (
+            self._message(role, content) for role, content in _served_messages(payload) if role != "system"
+        )
+        return LdAiAgentConfig(
+            instructions=self.render(instructions) if isinstance(instructions, str) else None,
+            messages=tuple(messages),
+            **self._shared(payload),
+        )
+
+    def judge(self, payload: Payload) -> LdAiJudgeConfig:
+        """Return the judge config that a payload describes, without messages of the older form."""
+        messages = (
+            self._message(role, content)
+            for role, content in _served_messages(payload)
+            if role == "system" or not any(map(_has_placeholder, _texts(content)))
+        )
+        return LdAiJudgeConfig(
+            messages=tuple(messages),
+            evaluation_metric_key=_evaluation_metric_key(payload),
+            **self._shared(payload),
+        )
+
+    def _message(self, role: Role, content: _Content) -> Message:
+        if isinstance(content, str):
+            return Message(role, self.render(content))
+        blocks = [
+            {**block, "text": self.render(as_text(block.get("text")))} if block.get("type") == "text" else block
+            for block in content
+        ]
+        return Message(role, "".join(_texts(blocks)), () if role == "system" else tuple(blocks))
+
+    def _shared(self, payload: Payload) -> _Shared:
+        meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
+        version, output = as_integer(meta.get("version")), payload.get("outputFormat")
+        model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
+        tracked_model = model_data(
+            model_name,
+            provider_name,
+            key=as_text(meta.get("modelKey")),
+            version=_whole_number(meta.get("modelVersion")),
+        )
+        return {
+            "key": self.key,
+            "enabled": meta.get("enabled") is True,
+            "variation_key": as_text(meta.get("variationKey")),
+            "version": 1 if version is None else version,
+            "model": ModelConfig(
                 model_name,
-                provider_name,
-                key=as_text(meta.get("modelKey")),
-                version=_whole_number(meta.get("modelVersion")),
+                object_in(model, "parameters"),
+                object_in(model, "custom"),
+                as_text(model.get("region")),
             ),
-            graph_key,
-        ),
-    }
+            "provider": ProviderConfig(provider_name),
+            "tools": _tools(payload),
+            "judges": _judges(payload),
+            "output_format": freeze_object(output) if isinstance(output, Mapping) else None,
+            "skills": _skills(payload),
+            "raw": freeze_object(payload),
+            "_parts": TrackerParts(self.send, tracked_model, self.graph_key),
+        }
 
 
 def _served_messages(payload: Payload) -> Iterable[tuple[Role, _Content]]:
-    """Return who speaks and what is said in each message, not filled in."""
+    """Return who speaks and what is said in each message, its tags not filled in."""
     entries = payload.get("messages")
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, Mapping):
@@ -177,14 +201,22 @@ def _texts(content: _Content) -> list[str]:
     return [as_text(block.get("text")) for block in content if block.get("type") == "text"]
 
 
-def _message(role: Role, content: _Content, render: Render) -> Message:
-    if isinstance(content, str):
-        return Message(role, render(content))
-    blocks = [
-        {**block, "text": render(as_text(block.get("text")))} if block.get("type") == "text" else block
-        for block in content
-    ]
-    return Message(role, "".join(_texts(blocks)), () if role == "system" else tuple(blocks))
+def _has_placeholder(template: str) -> bool:
+    """Return whether a text, as it is served, shows a judge's history or answer."""
+    try:
+        shown = {name for tag, name in mustache.tokenize(template) if tag in ("variable", "no escape")}
+    except mustache.ChevronError:  # the text is used as it is, so that no other form of a tag is one
+        return any(placeholder in template for placeholder in JUDGE_PLACEHOLDERS.values())
+    return not shown.isdisjoint(JUDGE_PLACEHOLDERS)
+
+
+def _evaluation_metric_key(payload: Payload) -> str | None:
+    """Return the key of the metric that takes a judge's score; older payloads have a list of keys."""
+    key = as_text(payload.get("evaluationMetricKey"))
+    older = payload.get("evaluationMetricKeys")
+    if not key.strip() and isinstance(older, list):
+        key = next((text for item in older if (text := as_text(item)).strip()), "")
+    return key.strip() or None
 
 
 def _skills(payload: Payload) -> tuple[tuple[str, int], ...]:
@@ -255,5 +287,218 @@ def _whole_number(value: object) -> int | None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    # What a token's version may be: JSON also has numbers that no float, and no other SDK, can hold.
+    # JSON also has numbers that no float holds, nor any other SDK; a token's version has the same limit.
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDefault(ABC):
+    """What a default of every kind has."""
+
+    enabled: bool | None = None
+    model: ModelConfig | None = None
+    provider: ProviderConfig | None = None
+
+    mode: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            _check_part(type(self).__name__, part.name, getattr(self, part.name))
+
+    def to_payload(self) -> dict[str, object]:
+        """Return the default in the form in which a flag serves an AI Config."""
+        payload: dict[str, object] = {"_ldMeta": {"enabled": bool(self.enabled), "mode": self.mode}}
+        if self.model is not None:
+            payload["model"] = {
+                "name": self.model.name,
+                "parameters": self.model.parameters,
+                "custom": self.model.custom,
+                "region": self.model.region,
+            }
+        if self.provider is not None:
+            payload["provider"] = {"name": self.provider.name}
+        return payload | self._parts_of_its_kind()
+
+    @abstractmethod
+    def _parts_of_its_kind(self) -> dict[str, object]:
+        """Return what only a payload of this kind has."""
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiCompletionConfigDefault(ConfigDefault):
+    """The completion config to use where LaunchDarkly serves none.
+
+    Args:
+        enabled: Whether to use it; `None` counts as `False`.
+        model: Which model to call.
+        provider: Who serves it.
+        messages: The prompt. A client fills in its mustache tags, as it does in a served config.
+        tools: Tools by key.
+        judges: Judges that are to score runs.
+        output_format: JSON schema that the answer is to follow.
+
+    Raises:
+        TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+
+    Example:
+        >>> default = LdAiCompletionConfigDefault(
+        ...     enabled=True,
+        ...     model=ModelConfig("gpt-4.1-mini", {"temperature": 0.2}),
+        ...     provider=ProviderConfig("OpenAI"),
+        ...     messages=[Message("system", "You help with {{product}}.")],
+        ... )
+        >>> config = ai.completion_config("not-there", context, default, {"product": "the kettle"})
+        >>> config.messages[0].content
+        'You help with the kettle.'
+    """
+
+    messages: Sequence[Message] = ()
+    tools: Mapping[str, ToolConfig] | None = None
+    judges: Sequence[JudgeAttachment] = ()
+    output_format: Mapping[str, object] | None = None
+
+    mode: ClassVar[str] = "completion"
+
+    def _parts_of_its_kind(self) -> dict[str, object]:
+        return {
+            "messages": _written_messages(self.messages),
+            "outputFormat": self.output_format,
+            **_written_tools_and_judges(self.tools, self.judges),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiAgentConfigDefault(ConfigDefault):
+    """The agent config to use where LaunchDarkly serves none.
+
+    Args:
+        enabled: Whether to use it; `None` counts as `False`.
+        model: Which model to call.
+        provider: Who serves it.
+        instructions: What the agent is told. A client fills in its mustache tags.
+        tools: Tools by key.
+        judges: Judges that are to score runs.
+        messages: What follows the instructions; a system message among them is left out.
+        output_format: JSON schema that the answer is to follow.
+
+    Raises:
+        TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+
+    Example:
+        >>> default = LdAiAgentConfigDefault(
+        ...     enabled=True,
+        ...     instructions="Find the page that answers the question.",
+        ...     tools={"search": ToolConfig("search", "Searches the manual.")},
+        ... )
+        >>> ai.agent_config("not-there", context, default).instructions
+        'Find the page that answers the question.'
+    """
+
+    instructions: str | None = None
+    tools: Mapping[str, ToolConfig] | None = None
+    judges: Sequence[JudgeAttachment] = ()
+    messages: Sequence[Message] = ()
+    output_format: Mapping[str, object] | None = None
+
+    mode: ClassVar[str] = "agent"
+
+    def _parts_of_its_kind(self) -> dict[str, object]:
+        return {
+            "instructions": self.instructions,
+            "messages": _written_messages(self.messages),
+            "outputFormat": self.output_format,
+            **_written_tools_and_judges(self.tools, self.judges),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LdAiJudgeConfigDefault(ConfigDefault):
+    """The judge config to use where LaunchDarkly serves none.
+
+    Args:
+        enabled: Whether to use it; `None` counts as `False`.
+        model: Which model to call.
+        provider: Who serves it.
+        messages: What the judge is told. A client fills in its mustache tags, but for the two placeholders that
+            are a judge's own.
+        evaluation_metric_key: Key of the metric that takes the score.
+
+    Raises:
+        TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+
+    Example:
+        >>> default = LdAiJudgeConfigDefault(
+        ...     enabled=True,
+        ...     messages=[Message("system", "Say from 0 to 1 how polite the answer is.")],
+        ...     evaluation_metric_key="politeness",
+        ... )
+        >>> ai.judge_config("not-there", context, default).evaluation_metric_key
+        'politeness'
+    """
+
+    messages: Sequence[Message] = ()
+    evaluation_metric_key: str | None = None
+
+    mode: ClassVar[str] = "judge"
+
+    def _parts_of_its_kind(self) -> dict[str, object]:
+        return {
+            "messages": _written_messages(self.messages),
+            "evaluationMetricKey": self.evaluation_metric_key,
+        }
+
+
+_PARTS: Final[Mapping[str, type]] = {
+    "enabled": bool,
+    "model": ModelConfig,
+    "provider": ProviderConfig,
+    "instructions": str,
+    "evaluation_metric_key": str,
+    "output_format": Mapping,
+}
+_LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachment}
+
+
+def _check_part(owner: str, name: str, value: object) -> None:
+    """Raise `TypeError` where a part of a default has a type that it cannot have."""
+    expected = ""
+    if name == "tools" and not _are(value or {}, Mapping, ToolConfig):
+        expected = "a dictionary of ToolConfig by key"
+    elif name in _LISTS and not _are(value, Sequence, _LISTS[name]):
+        expected = f"a list of {_LISTS[name].__name__}"
+    elif name in _PARTS and not (value is None or isinstance(value, _PARTS[name])):
+        expected = f"a {_PARTS[name].__name__}"
+    if expected:
+        raise TypeError(f"{owner}: {name} is {expected}, not {short_repr(value)}")
+
+
+def _are(values: object, collection: type, kind: type) -> bool:
+    if not isinstance(values, collection):
+        return False
+    items = values.values() if isinstance(values, Mapping) else values
+    return all(isinstance(item, kind) for item in cast(Iterable[object], items))
+
+
+def _written_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
+    return [{"role": message.role, "content": list(message.blocks) or message.content} for message in messages]
+
+
+def _written_tools_and_judges(
+    tools: Mapping[str, ToolConfig] | None, judges: Sequence[JudgeAttachment]
+) -> dict[str, object]:
+    return {
+        "tools": {key: _written_tool(tool) for key, tool in (tools or {}).items()},
+        "judgeConfiguration": {
+            "judges": [{"key": judge.key, "samplingRate": judge.sampling_rate} for judge in judges]
+        },
+    }
+
+
+def _written_tool(tool: ToolConfig) -> dict[str, object]:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "type": tool.type,
+        "parameters": tool.parameters,
+        "customParameters": tool.custom_parameters,
+    }

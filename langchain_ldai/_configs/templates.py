@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from langchain_core.utils import mustache
 from ldclient import Context
 
-from langchain_ldai._configs.payload import Render
+from langchain_ldai._configs.payload import JUDGE_PLACEHOLDERS, Render
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,13 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
             return text
 
     return render
+
+
+def judge_renderer(key: str, context: Context, variables: Mapping[str, object] | None) -> Render:
+    """Return a function that fills in a judge's texts but its reserved placeholders (spec section 2, rule 16)."""
+    for name in JUDGE_PLACEHOLDERS.keys() & (variables or {}).keys():
+        _log.warning("AI Config %r: the variable %r is reserved in a judge's messages; ignored", key, name)
+    return renderer(key, context, {**(variables or {}), **JUDGE_PLACEHOLDERS})
 
 
 def _context_value(context: Context) -> dict[str, object]:

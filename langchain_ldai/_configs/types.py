@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
-from langchain_ldai._tracking.tracker import LdAiConfigTracker, Send
+from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.tokens import RunIdentity, checked_run_id, decode, new_run_id
 from langchain_ldai.errors import InvalidResumptionTokenError
 
@@ -45,9 +46,9 @@ class FrozenList(list[_V]):
 
 
 def freeze_object(value: object) -> FrozenDict[str, object]:
-    """Return a read-only copy of a JSON object, frozen at every depth; of anything else, an empty one.
+    """Return a read-only copy of a JSON object, frozen at every depth.
 
-    What nests deeper than Python can go is something else.
+    Anything else gives an empty object, and so does an object that nests deeper than Python can go.
     """
     try:
         return _freeze_object(value) if isinstance(value, Mapping) else FrozenDict()
@@ -77,11 +78,15 @@ class Message:
     Args:
         role: Who speaks.
         content: The text; of a message with blocks, that of its text blocks.
-        blocks: The text and images of which the message consists, as LaunchDarkly serves them, where it is not
-            one text; read-only at every depth. Where there are any, they are what a model is given.
+        blocks: The text and images of the message as LaunchDarkly serves them, where it is more than one text;
+            read-only at every depth. A model is given these in place of the content.
 
     Raises:
         TypeError: If the content is no text, or a block no dictionary.
+
+    Example:
+        >>> Message("user", "How do I switch it off?")
+        Message(role='user', content='How do I switch it off?', blocks=())
     """
 
     role: Role
@@ -104,8 +109,12 @@ class ModelConfig:
     Args:
         name: Name of the model, "" when the AI Config names none.
         parameters: The provider's parameters, such as `temperature`; read-only at every depth.
-        custom: Values of the team's own; read-only at every depth.
+        custom: Your team's own values; read-only at every depth.
         region: Where the model is served, as in `eu`; "" when the AI Config names no region.
+
+    Example:
+        >>> ModelConfig("gpt-4.1-mini", {"temperature": 0.2}).parameters["temperature"]
+        0.2
     """
 
     name: str
@@ -120,7 +129,15 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """Who serves the model; the name is "" when the AI Config names none."""
+    """Who serves the model.
+
+    Args:
+        name: Name of the provider, "" when the AI Config names none.
+
+    Example:
+        >>> ProviderConfig("OpenAI").name
+        'OpenAI'
+    """
 
     name: str
 
@@ -134,7 +151,12 @@ class ToolConfig:
         description: What it is for.
         type: Kind of tool, such as "function".
         parameters: JSON schema of its arguments; read-only at every depth.
-        custom_parameters: Values of the team's own; read-only at every depth.
+        custom_parameters: Your team's own values; read-only at every depth.
+
+    Example:
+        >>> page = {"type": "object", "properties": {"page": {"type": "integer"}}}
+        >>> ToolConfig("look_up", "Reads a page of the manual.", "function", page).parameters["type"]
+        'object'
     """
 
     name: str
@@ -155,6 +177,10 @@ class JudgeAttachment:
     Args:
         key: Key of the judge's AI Config.
         sampling_rate: Share of runs to score, 0.0 to 1.0.
+
+    Example:
+        >>> JudgeAttachment("relevance", sampling_rate=0.1)
+        JudgeAttachment(key='relevance', sampling_rate=0.1)
     """
 
     key: str
@@ -163,7 +189,7 @@ class JudgeAttachment:
 
 @dataclass(frozen=True, slots=True)
 class TrackerParts:
-    """What an AI Config's trackers have in common beside what the AI Config shows.
+    """What an AI Config's trackers need beside what the AI Config shows.
 
     Args:
         send: Where their events go.
@@ -178,7 +204,7 @@ class TrackerParts:
 
 @dataclass(frozen=True, kw_only=True)
 class LdAiConfig:
-    """What every AI Config has; made by a client, read-only at every depth.
+    """What every AI Config has. A client makes it; it is read-only at every depth.
 
     Args:
         key: Key of the AI Config.
@@ -209,16 +235,22 @@ class LdAiConfig:
     _parts: TrackerParts = field(repr=False, compare=False)
 
     def create_tracker(self, *, run_id: str | None = None) -> LdAiConfigTracker:
-        """Return the tracker of a new run; also when the config is disabled.
+        """Return the tracker of a new run, also when the config is disabled.
 
         Args:
-            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. One that some
-                ledger could not hold (of more than 256 characters, with NUL or half a surrogate pair) is replaced
-                by a UUID, always the same for the same id.
+            run_id: LaunchDarkly's id of the run, where it has one already; otherwise a new UUIDv4. A ledger may
+                not hold an id of more than 256 characters, or one with NUL or half a surrogate pair: such an id is
+                replaced by a UUID, always the same for the same id.
 
         Raises:
             TypeError: If the id is not a string.
             ValueError: If the id is empty.
+
+        Example:
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.track_duration(250)
+            >>> client.metrics(tracker.run_id)
+            {'$ld:ai:duration:total': [250]}
         """
         parts = self._parts
         known = new_run_id() if run_id is None else checked_run_id(run_id)
@@ -234,6 +266,12 @@ class LdAiConfig:
         Raises:
             TypeError: If the token is not a string.
             InvalidResumptionTokenError: If it cannot be read, or names another AI Config.
+
+        Example:
+            >>> config = ai.completion_config("support-bot", context)
+            >>> token = config.create_tracker(run_id="run-1").resumption_token
+            >>> config.resume_tracker(token).run_id
+            'run-1'
         """
         identity = decode(token)
         if identity.config_key != self.key:
@@ -245,18 +283,41 @@ class LdAiConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LdAiCompletionConfig(LdAiConfig):
-    """An AI Config of messages; see `LdAiConfig`."""
+    """An AI Config of messages. A client makes it; it is read-only at every depth.
+
+    Args:
+        messages: The prompt, its tags filled in.
+        key: Key of the AI Config.
+        enabled: Whether LaunchDarkly wants it used; trackers work either way.
+        variation_key: Key of the variation served, "" when unknown.
+        version: Version of the variation.
+        model: Which model to call.
+        provider: Who serves the model.
+        tools: Tools by key.
+        judges: Judges that are to score runs.
+        output_format: JSON schema that the answer is to follow, `None` when there is none.
+        skills: Key and version of each skill that the AI Config names.
+        raw: The whole variation as LaunchDarkly serves it, with its tags as they are; empty for a default.
+    """
 
     messages: tuple[Message, ...]
 
     def to_messages(self) -> list[BaseMessage]:
-        """Return the messages as LangChain's, ready for a model or a prompt template."""
+        """Return the messages as LangChain's, ready for a model or a prompt template.
+
+        Example:
+            >>> from langchain_core.prompts import ChatPromptTemplate
+            >>> config = ai.completion_config("support-bot", context, variables={"product": "the kettle"})
+            >>> prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
+            >>> prompt.invoke({"question": "How do I switch it off?"}).messages[1].content
+            'How do I switch it off?'
+        """
         return _to_langchain(self.messages)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LdAiAgentConfig(LdAiConfig):
-    """An AI Config of an agent; see `LdAiConfig`.
+    """An AI Config of an agent; it also has what `LdAiCompletionConfig` has.
 
     Args:
         instructions: What the agent is told, `None` where it has no instructions.
@@ -267,14 +328,24 @@ class LdAiAgentConfig(LdAiConfig):
     messages: tuple[Message, ...]
 
     def to_messages(self) -> list[BaseMessage]:
-        """Return the instructions, where there are any, as a system message, and the messages after it."""
+        """Return the instructions, where there are any, as a system message, and the messages after it.
+
+        Example:
+            >>> ai.agent_config("triage", context).to_messages()[0].content
+            'Find out who can help.'
+        """
         first = [Message("system", self.instructions)] if self.instructions else []
         return _to_langchain([*first, *self.messages])
 
 
 @dataclass(frozen=True, kw_only=True)
 class LdAiJudgeConfig(LdAiConfig):
-    """An AI Config of a judge: its messages and the metric that takes its score; see `LdAiConfig`."""
+    """An AI Config of a judge; it also has what `LdAiCompletionConfig` has.
+
+    Args:
+        messages: What the judge is told; the two placeholders that are a judge's own are still in them.
+        evaluation_metric_key: Key of the metric that takes the score, `None` where none is named.
+    """
 
     messages: tuple[Message, ...]
     evaluation_metric_key: str | None
@@ -295,7 +366,7 @@ def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
 
 
 def _standard_block(block: Mapping[str, object]) -> dict[str, object]:
-    """Return a block in the form that LangChain's messages have for it; one that is not known stays as it is."""
+    """Return a block in LangChain's form for it; a block of an unknown kind stays as it is."""
     plain = copy.deepcopy(dict(block))
     match plain:
         case {"type": "image", "source": {"type": "base64", "data": str(data), **about}}:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from langchain_ldai._base.process import is_ending, renew_in_forks
+from langchain_ldai._base.process import is_ending, register_fork_safe
 
 
 class CloseTimer:
     """Calls functions once their times have come, on one thread that lives while one is scheduled."""
 
     def __init__(self) -> None:
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget what is scheduled: after a fork the parent's thread calls it."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
         self._times: dict[Callable[[], object], float] = {}

@@ -306,7 +306,13 @@ class LdAiHandler(BaseCallbackHandler):
         """End a step, and with the root its run."""
         self._recorder.end(run_id, error)
 
-    on_retriever_error = on_tool_error = on_chain_error
+    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a retriever, and with the root its run."""
+        self._recorder.end(run_id, error)
+
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a tool, and with the root its run."""
+        self._recorder.end(run_id, error)
 
     def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a tool."""

@@ -10,10 +10,10 @@ from itertools import islice
 from time import monotonic
 from typing import Final, cast
 
-from langchain_ldai._base.process import collect_garbage, renew_in_forks
+from langchain_ldai._base.process import collect_garbage, register_fork_safe
 from langchain_ldai._runs.close_timer import close_timer
 from langchain_ldai._runs.recently_ended import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, RecentlyEnded
-from langchain_ldai._runs.run import Run, RunState, StepResult
+from langchain_ldai._runs.run import NOTHING_READ, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step
 from langchain_ldai._runs.totals import MetricTotals, Recording
 
@@ -21,7 +21,6 @@ Outbox = list[Recording | Run]
 """What is to be done outside the lock: what is to be sent, and the closed runs that are to be reported."""
 
 _MAX_SEEN_NODES: Final = 1_000
-_NOTHING_READ: Final = StepResult()
 
 
 class RunTable:
@@ -55,10 +54,10 @@ class RunTable:
         self._waiting: OrderedDict[Run, None] = OrderedDict()
         self.awaiting: dict[object, Step] = {}
         self.seen_nodes: dict[str, None] = {}
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
         self._lock = threading.RLock()
         for held in (self._scopes, self._steps, self._open, self._waiting, self.awaiting):
@@ -169,7 +168,7 @@ class RunTable:
         if outbox:
             self._deliver(outbox)
 
-    def end(self, key: object, error: BaseException | None, result: StepResult = _NOTHING_READ) -> None:
+    def end(self, key: object, error: BaseException | None, result: StepResult = NOTHING_READ) -> None:
         """End a step, and with the root its run; a key that is not known is ignored."""
         with self._lock:
             step = self._steps.pop(key, None)

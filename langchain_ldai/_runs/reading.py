@@ -288,6 +288,6 @@ def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
 
 
 def _positive(value: object) -> int:
-    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, (int, float))):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(value) if 0 < value < _BEYOND_64_BITS else 0

@@ -15,7 +15,7 @@ from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
-from langchain_ldai._runs.run import Run, RunState, StepResult
+from langchain_ldai._runs.run import NOTHING_READ, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
@@ -79,7 +79,7 @@ class Collector:
 
     recorder: RunRecorder
     is_open: bool = True
-    reports: list[RunReport] = field(default_factory=list)
+    reports: list[RunReport] = field(init=False, default_factory=list)
 
 
 collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
@@ -225,7 +225,7 @@ class RunRecorder:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
         journey = step.scope.run.journey
         if journey is None or not step.tool:
-            return StepResult()
+            return NOTHING_READ
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         ids = Ids(lc_run_id, step.scope.run.ids.run_id)
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
@@ -381,7 +381,7 @@ class RunRecorder:
         key = run.totals.tracker.identity.config_key if run.totals is not None else ""
         self._guard.notices.once(
             _log,
-            logging.INFO,
+            logging.INFO if run.is_ai_run else logging.WARNING,
             "unseen nodes",
             "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. "
             "Is the name right? The nodes were called %s",

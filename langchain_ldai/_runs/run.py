@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
@@ -46,6 +46,9 @@ class StepResult(NamedTuple):
     usage: TokenUsage | None = None
     model: str = ""
     is_handoff: bool = False
+
+
+NOTHING_READ: Final = StepResult()
 
 
 @dataclass(slots=True, eq=False)
@@ -88,14 +91,14 @@ class Run:
     last_event: float = 0.0
     outcome: Outcome | None = None
     is_ai_run: bool = False
-    nodes: dict[str, MetricTotals | None] = field(default_factory=dict)
-    resolving: threading.RLock = field(default_factory=threading.RLock)
-    steps: dict[object, Step] = field(default_factory=dict)
-    ended_steps: dict[object, object] = field(default_factory=dict)
-    closed_steps: dict[object, bool] = field(default_factory=dict)
-    attempts: set[tuple[object, str]] = field(default_factory=set)
-    tasks: dict[str, Scope] = field(default_factory=dict)
-    interrupts: list[Scope] = field(default_factory=list)
+    nodes: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
+    resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
+    steps: dict[object, Step] = field(init=False, default_factory=dict)
+    ended_steps: dict[object, object] = field(init=False, default_factory=dict)
+    closed_steps: dict[object, bool] = field(init=False, default_factory=dict)
+    attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
+    tasks: dict[str, Scope] = field(init=False, default_factory=dict)
+    interrupts: list[Scope] = field(init=False, default_factory=list)
     has_decisions: bool = False
 
     @property
@@ -371,7 +374,9 @@ class Run:
         cut = (
             Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
         )  # an error is that of a visit that has ended
-        asking = [scope for scope in self.interrupts if scope.outcome is Outcome.INTERRUPTED and scope.counts()]
+        asking: list[Scope] = []
+        if self.interrupts:
+            asking = [each for each in self.interrupts if each.outcome is Outcome.INTERRUPTED and each.counts()]
         if asking:
             outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
         self.outcome = outcome
@@ -382,6 +387,6 @@ class Run:
                     self._note(visit, outcome)
                 elif visit.ended_at is None:
                     self._note(visit, cut)
-                if any(visit in scope.line() for scope in asking):
+                if asking and any(visit in scope.line() for scope in asking):
                     self._note(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)

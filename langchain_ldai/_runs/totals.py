@@ -27,7 +27,7 @@ class Stopwatch:
     _since: float = 0.0
     _total: float = 0.0
     _cut_at: float | None = None
-    _late: list[tuple[float, float]] = field(default_factory=list)
+    _late: list[tuple[float, float]] = field(init=False, default_factory=list)
 
     def start(self, now: float) -> None:
         """Begin an interval."""
@@ -226,17 +226,13 @@ class MetricTotals:
         return [Recording(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})]
 
     def outcome_recording(self, outcome: Outcome | None) -> list[Recording]:
-        """Settle the outcome of an ended run with a model call, and return it where it is one that is recorded.
+        """Settle the outcome of an ended run, and return it if it is recorded and there was a model call.
 
         Args:
-            outcome: The run's, for totals without a visit; else the worst of the last visits counts.
+            outcome: The run's, for totals without a visit; otherwise the worst of the last visits counts.
         """
-        if self.outcome is None:
-            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
-        success = _RECORDED.get(self.outcome)
-        if success is None or not self.model_calls:
-            return []
-        return [Recording(self.tracker, self.ids, {"success": success})]
+        values = self._settle(outcome)
+        return [Recording(self.tracker, self.ids, values)] if values and self.model_calls else []
 
     def final_recording(self, outcome: Outcome | None, journey: Journey | None) -> list[Recording]:
         """Settle the outcome, and return all that is final once the run is closed; nothing without a model call.
@@ -245,15 +241,19 @@ class MetricTotals:
             outcome: As for `outcome_recording`.
             journey: The way through an agent graph, where the figures are of one.
         """
-        found = self.outcome_recording(outcome)
+        settled = self._settle(outcome)
         if not self.model_calls:
             return []
         values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
         if self._tokens is not None:
             values["tokens"] = self._tokens
-        for recording in found:
-            values |= recording.values
-        return [Recording(self.tracker, self.ids, values, journey=journey)]
+        return [Recording(self.tracker, self.ids, values | settled, journey=journey)]
+
+    def _settle(self, outcome: Outcome | None) -> dict[Slot, Value]:
+        if self.outcome is None:
+            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
+        success = _RECORDED.get(self.outcome)
+        return {} if success is None else {"success": success}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

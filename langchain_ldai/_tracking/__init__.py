@@ -1,1 +1,1 @@
-"""Private."""
+"""The metrics of one run, each recorded once."""

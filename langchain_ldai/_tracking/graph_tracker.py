@@ -1,29 +1,24 @@
-"""One run of an agent graph: its identity, its slots, and the handoffs between its nodes."""
+"""The tracker of one run of an agent graph."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
-from langchain_ldai._tracking.once import Event, Send, SlotTracker
+from langchain_ldai._tracking.once import EventTable, OnceTracker, Send
 from langchain_ldai._tracking.values import TokenUsage, check_usage, whole_milliseconds
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
 
-_Path = tuple[str, ...]
-_Slot = Literal["duration_ms", "tokens", "success", "path"]
-_Value = int | bool | TokenUsage | _Path
-
-
-class _Visits(_Path):
-    """A path of which each visit is an event too, so that one slot, and one claim, holds for both."""
+_GraphMetric = Literal["duration_ms", "tokens", "success", "path"]
+_OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphMetricSummary:
-    """What a graph's tracker has recorded at one moment; `None` is what it has not."""
+    """What a graph's tracker had recorded when it was asked; `None` where it had not."""
 
     duration_ms: int | None = None
     tokens: TokenUsage | None = None
@@ -32,23 +27,40 @@ class GraphMetricSummary:
     resumption_token: str = field(repr=False)
 
 
-class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
-    """Records the metrics of one run of an agent graph under the run's `run_id` (spec section 7).
+class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
+    """Records the metrics of one run of an agent graph, each at most once, from any number of threads.
 
-    Made by `graph.create_tracker()` for a new run, or by `client.create_graph_tracker(token, context)`
-    for a run that another process began. It keeps what `LdAiConfigTracker` keeps: each metric at most
-    once, from any number of threads, a duplicate dropped with one warning in the log. Redirects and
-    handoffs have no limit.
+    `graph.create_tracker()` makes the tracker of a new run. `client.create_graph_tracker(token, context)` makes
+    one for a run that another process began.
+
+    A metric takes one value. If it has one already, a further call sends nothing and logs one warning; call
+    `create_tracker()` again for a new run. Redirects and handoffs have no limit.
 
     Args:
         identity: Which run this is.
-        send: Delivers an event.
+        send: Sends an event.
+
+    Example:
+        `client` is a `RecordingClient`, which shows what was sent.
+
+            >>> tracker = ai.agent_graph("desk", context).create_tracker()
+            >>> tracker.track_path(["triage", "refunds"])
+            >>> tracker.track_handoff_success("triage", "refunds")
+            >>> tracker.track_invocation_success()
+            >>> sorted(client.metrics(tracker.run_id))
+            ['$ld:ai:graph:handoff_success', '$ld:ai:graph:invocation_success', '$ld:ai:graph:path']
     """
 
     __slots__ = ()
 
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "agent graph"
+    _events_of: ClassVar[EventTable] = {
+        "duration_ms": lambda ms: [(events.GRAPH_DURATION, {}, ms)],
+        "tokens": lambda usage: [(events.GRAPH_TOTAL_TOKENS, {}, _total(usage))],
+        "success": lambda succeeded: [(_OUTCOME[succeeded], {}, 1)],
+        "path": lambda keys: [(events.GRAPH_PATH, {events.PATH: list(keys)}, 1)],
+    }
 
     def __init__(self, identity: GraphRunIdentity, send: Send) -> None:
         data: dict[str, object] = {
@@ -63,24 +75,22 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
 
     @property
     def summary(self) -> GraphMetricSummary:
-        """What has been recorded so far; a snapshot that later recordings do not change."""
-        with self._lock:
-            recorded = dict(self._recorded)
-        return GraphMetricSummary(resumption_token=self.resumption_token, **recorded)  # type: ignore[arg-type]
+        """What has been recorded so far. Later recordings do not change it."""
+        return GraphMetricSummary(resumption_token=self.resumption_token, **self._recorded.snapshot())
 
     def track_invocation_success(self) -> None:
-        """Record that the graph's run succeeded; only one of success and failure is recorded."""
+        """Record that the run succeeded. A run takes one of success and failure, whichever comes first."""
         self._track("track_invocation_success", "success", True)
 
     def track_invocation_failure(self) -> None:
-        """Record that the graph's run failed; only one of success and failure is recorded."""
+        """Record that the run failed. A run takes one of success and failure, whichever comes first."""
         self._track("track_invocation_failure", "success", False)
 
     def track_duration(self, ms: float) -> None:
-        """Record how long the graph's run took, once.
+        """Record how long the run took, once.
 
         Args:
-            ms: Milliseconds; sent as a whole number, rounded down. 0 is a measurement.
+            ms: Milliseconds. They are sent as a whole number, rounded down. 0 is a measurement too.
 
         Raises:
             ValueError: If `ms` is negative or not a number.
@@ -91,76 +101,61 @@ class LdAiGraphTracker(SlotTracker[GraphRunIdentity, _Slot, _Value]):
         """Record the tokens that all nodes used together, once.
 
         Args:
-            usage: Its total is sent, or where that is not known the sum of its parts; a usage with no
-                part above 0 is left unrecorded.
+            usage: Its total is sent, or the sum of its parts if the total is not known. A usage without a part
+                above 0 records nothing, nor does `None`.
 
         Raises:
-            TypeError: If it is no `TokenUsage`.
+            TypeError: If `usage` is no `TokenUsage`.
         """
         if usage is not None and (known := check_usage(usage)):
             self._track("track_total_tokens", "tokens", known)
 
     def track_path(self, keys: Iterable[str]) -> None:
-        """Record the nodes that the run visited, by their keys and in order, once."""
+        """Record which nodes the run visited, once.
+
+        Args:
+            keys: The nodes' keys, in order, one for each visit.
+        """
         self._track("track_path", "path", tuple(keys))
 
     def track_redirect(self, source: str, target: str) -> None:
-        """Record that a node went on to another node than its edge says; each time counts."""
+        """Record that a node went on to another node than its edge says. Each redirect counts.
+
+        Args:
+            source: Key of the node that went on.
+            target: Key of the node that it went to.
+        """
         self._send_edge(events.GRAPH_REDIRECT, source, events.REDIRECTED_TARGET, target)
 
     def track_handoff_success(self, source: str, target: str) -> None:
-        """Record that a node handed over to another one; each time counts."""
+        """Record that a node handed over to another node. Each handoff counts.
+
+        Args:
+            source: Key of the node that handed over.
+            target: Key of the node that took over.
+        """
         self._send_edge(events.GRAPH_HANDOFF_SUCCESS, source, events.TARGET_KEY, target)
 
     def track_handoff_failure(self, source: str, target: str) -> None:
-        """Record that a node could not hand over to another one; each time counts."""
+        """Record that a node could not hand over to another node. Each attempt counts.
+
+        Args:
+            source: Key of the node that tried to hand over.
+            target: Key of the node that should have taken over.
+        """
         self._send_edge(events.GRAPH_HANDOFF_FAILURE, source, events.TARGET_KEY, target)
 
-    def record_missing(
-        self,
-        *,
-        success: bool | None = None,
-        duration_ms: float | None = None,
-        tokens: TokenUsage | None = None,
-        path: Iterable[str] | None = None,
-    ) -> None:
-        """Record those of the given metrics that have not been recorded, and leave the others alone.
-
-        For instrumentation that gives way to what its user recorded: nothing is logged.
-        """
-        values: dict[_Slot, _Value] = {}
-        if path is not None:
-            values["path"] = tuple(path)
-        if duration_ms is not None:
-            values["duration_ms"] = whole_milliseconds(duration_ms)
-        if tokens:
-            values["tokens"] = tokens
-        if success is not None:
-            values["success"] = success
-        for deliver, parts in self.take_missing(values):
-            deliver(*parts)
-
     def track_visits(self, keys: Iterable[str]) -> None:
-        """Record the path, unless it has been recorded, and with it each visit as an event of its own."""
-        for deliver, parts in self.take_missing({"path": _Visits(keys)}):
-            deliver(*parts)
-
-    def _events(self, slot: _Slot, value: _Value) -> Sequence[Event]:
-        data = self._data.copy()
-        if isinstance(value, TokenUsage):
-            parts = max(value.input, 0) + max(value.output, 0)
-            return [(events.GRAPH_TOTAL_TOKENS, data, value.total if value.total > 0 else parts)]
-        if isinstance(value, tuple):
-            path: list[Event] = [(events.GRAPH_PATH, {**data, events.PATH: list(value)}, 1)]
-            visits = enumerate(value if isinstance(value, _Visits) else ())
-            return path + [
-                (events.GRAPH_NODE, {**data, events.NODE_KEY: key, events.INDEX: index}, 1)
-                for index, key in visits
-            ]
-        if isinstance(value, bool):
-            event = events.GRAPH_INVOCATION_SUCCESS if value else events.GRAPH_INVOCATION_FAILURE
-            return [(event, data, 1)]
-        return [(events.GRAPH_DURATION, data, value)]
+        """Record the path, and send an event for each visit on it; do nothing if a path has been recorded."""
+        path = tuple(keys)
+        visits = [
+            (events.GRAPH_NODE, {events.NODE_KEY: key, events.INDEX: index}, 1) for index, key in enumerate(path)
+        ]
+        self._record("path", path, further=visits)
 
     def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
         self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)
+
+
+def _total(usage: TokenUsage) -> int:
+    return usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)

@@ -1,73 +1,89 @@
-"""What every tracker has: slots that take one value each, whose events are sent once and outside the lock."""
+"""At most once: a run's record of its metrics, and the tracker that sends what the record grants."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._base.guard import Delivery, Notices
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
 from langchain_ldai.ledgers._claims import ClaimingSend, Claims
 
-Send = Callable[[str, Mapping[str, object], float], None]
-"""Delivers one event: its name, its data, its metric value. The context is the sender's."""
-
 Event = tuple[str, Mapping[str, object], float]
-"""What `Send` takes."""
+"""An event's name, its data, and its metric value."""
 
-_OF_EACH_PART: Final = frozenset({"duration_ms", "path", "tokens"})
+Send = Callable[[str, Mapping[str, object], float], None]
+"""Sends one event for the context that the sender knows."""
+
+EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
+"""From a metric to the events of its value; their data is what they say beside the run's."""
+
+_ONCE_PER_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
 IdentityT = TypeVar("IdentityT", bound=RunIdentity | GraphRunIdentity)
-SlotT = TypeVar("SlotT", bound=str)
-ValueT = TypeVar("ValueT")
+MetricT = TypeVar("MetricT", bound=str)
 
 
-class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
-    """Records a value in each slot at most once, from any number of threads (spec section 4).
+class RecordedMetrics(Generic[MetricT]):
+    """The metrics of one run that have a value. The first value stands."""
+
+    __slots__ = ("_lock", "_values")
+
+    def __init__(self) -> None:
+        self._values: dict[MetricT, object] = {}
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+
+    def claim(self, metric: MetricT, value: object) -> bool:
+        """Record a metric's value; return `False`, and change nothing, if the metric has one."""
+        with self._lock:
+            if metric in self._values:
+                return False
+            self._values[metric] = value
+            return True
+
+    def snapshot(self) -> dict[MetricT, Any]:
+        """Return the values by metric, as they are now."""
+        with self._lock:
+            return self._values.copy()
+
+
+class OnceTracker(Generic[IdentityT, MetricT]):
+    """Sends the events of each metric of one run at most once, from any number of threads.
+
+    A metric is claimed first, in the run's record and then in the ledger if there is one. Its events are sent
+    afterwards, outside every lock.
 
     Args:
         identity: Which run it is.
         token: The run's resumption token.
         data: What every event of the run carries.
-        send: Delivers an event; a `ClaimingSend` once the slot is claimed in its ledger.
+        send: Sends an event.
 
     Attributes:
         identity: Which run this is.
-        resumption_token: The text with which another process can add to this run; always the same (spec sections
-            6 and 7).
-        claims: Where the slots are claimed beside in the tracker; `None` without a ledger.
-        notices: What the client that made the tracker has logged, `None` for one made without a client.
+        resumption_token: The text with which another process can add to this run. It never changes.
+        claims: Claims metrics in the ledger; `None` without a ledger.
+        notices: What the client that made the tracker has logged; `None` for one made without a client.
     """
 
-    __slots__ = (
-        "_data",
-        "_lock",
-        "_part",
-        "_recorded",
-        "_send",
-        "claims",
-        "identity",
-        "notices",
-        "resumption_token",
-    )
+    __slots__ = ("_data", "_part", "_recorded", "_send", "claims", "identity", "notices", "resumption_token")
 
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
+    _events_of: ClassVar[EventTable]
 
     def __init__(self, identity: IdentityT, token: str, data: dict[str, object], send: Send) -> None:
         self.identity: Final = identity
         self.resumption_token: Final = token
-        self._data = data
-        self._send = send
         self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
         self.notices: Notices | None = getattr(send, "notices", None)
+        self._data = data
+        self._send = send
         self._part = ""
-        self._recorded: dict[SlotT, ValueT] = {}
-        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+        self._recorded: RecordedMetrics[MetricT] = RecordedMetrics()
 
     @property
     def run_id(self) -> str:
@@ -75,40 +91,26 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
         return self.identity.run_id
 
     def begin_part(self, part: str) -> None:
-        """Claim what each part of a continued run sends by itself, such as its tokens, for this part alone.
+        """Let a part of a continued run claim its own duration, tokens and path in the ledger.
 
         Args:
             part: Which part, the same text wherever the part is run again.
         """
         self._part = part
 
-    @abstractmethod
-    def _events(self, slot: SlotT, value: ValueT) -> Sequence[Event]:
-        """Return the events of a value."""
-
-    def _report(self, slot: SlotT, value: ValueT) -> None:
-        """Send the events of a value that has just been recorded."""
-        for event in self._events(slot, value):
-            self._send(*event)
-
-    def take_missing(self, values: dict[SlotT, ValueT]) -> list[Delivery]:
-        """Record those values whose slots are free, and return the calls that deliver them, to be made one by one.
+    def take_missing(self, values: Mapping[MetricT, object]) -> list[Delivery]:
+        """Claim those metrics that have no value yet, and return the calls that send them.
 
         Args:
-            values: By slot; the usage is one of which something is known.
-        """
-        with self._lock:
-            if self._recorded:
-                values = {slot: value for slot, value in values.items() if self._take(slot, value)}
-            else:
-                self._recorded.update(values)
-        if self.claims is not None:
-            return [(self._submit, (self.claims, slot, value)) for slot, value in values.items()]
-        send = self._send
-        return [(send, event) for slot, value in values.items() for event in self._events(slot, value)]
+            values: By metric; times in whole milliseconds, and of tokens a usage of which something is known.
 
-    def _track(self, caller: str, slot: SlotT, value: ValueT) -> None:
-        if not self._record(slot, value):
+        Returns:
+            Calls to be made one by one, so that one that fails keeps no other back.
+        """
+        return [call for metric, value in values.items() for call in self._claim(metric, value) or ()]
+
+    def _track(self, caller: str, metric: MetricT, value: object) -> None:
+        if not self._record(metric, value):
             self._log.warning(
                 "%s: already recorded for this run, dropped. Call create_tracker() on the %s for a new run. %s",
                 caller,
@@ -116,23 +118,43 @@ class SlotTracker(ABC, Generic[IdentityT, SlotT, ValueT]):
                 self._data,
             )
 
-    def _record(self, slot: SlotT, value: ValueT) -> bool:
-        if not self._take(slot, value):
-            return False
-        if self.claims is None:
-            self._report(slot, value)
-        else:
-            self._submit(self.claims, slot, value)
-        return True
+    def _record(
+        self, metric: MetricT, value: object, *, further: Iterable[Event] = (), answer: Future[bool] | None = None
+    ) -> bool:
+        """Claim a metric and send its events; return `False` if the metric has a value."""
+        calls = self._claim(metric, value, further, answer)
+        for call, args in calls or ():
+            call(*args)
+        return calls is not None
 
-    def _take(self, slot: SlotT, value: ValueT) -> bool:
-        with self._lock:
-            if slot in self._recorded:
-                return False
-            self._recorded[slot] = value
-            return True
+    def _claim(
+        self, metric: MetricT, value: object, further: Iterable[Event] = (), answer: Future[bool] | None = None
+    ) -> list[Delivery] | None:
+        """Claim a metric, and return the calls that send its events; `None` if the metric has a value.
 
-    def _submit(self, claims: Claims, slot: SlotT, value: ValueT, answer: Future[bool] | None = None) -> None:
-        name = f"{slot}/{self._part}" if self._part and slot in _OF_EACH_PART else slot
+        Args:
+            metric: Which metric.
+            value: Its value.
+            further: Events that are sent with the metric's own.
+            answer: Gets whether the ledger granted the metric; left alone without a ledger.
+        """
+        if not self._recorded.claim(metric, value):
+            return None
+        if self.claims is not None:
+            return [(self._claim_in_ledger, (self.claims, metric, value, further, answer))]
+        return [(self._send, event) for event in self._events(metric, value, further)]
+
+    def _claim_in_ledger(
+        self, claims: Claims, metric: str, value: object, further: Iterable[Event], answer: Future[bool] | None
+    ) -> None:
+        slot = f"{metric}/{self._part}" if self._part and metric in _ONCE_PER_PART else metric
         run_id, key, *_ = self.identity
-        claims.submit(f"{run_id}/{key}", name, self._report, slot, value, answer=answer)
+        claims.submit(f"{run_id}/{key}", slot, self._send_all, metric, value, further, answer=answer)
+
+    def _send_all(self, metric: str, value: object, further: Iterable[Event]) -> None:
+        for event in self._events(metric, value, further):
+            self._send(*event)
+
+    def _events(self, metric: str, value: object, further: Iterable[Event]) -> list[Event]:
+        events = (*self._events_of[metric](value), *further)
+        return [(name, {**self._data, **more}, number) for name, more, number in events]

@@ -1,17 +1,16 @@
-"""One run's tracker: its identity, and a slot for each metric that takes one value and no second."""
+"""The tracker of one run of an AI Config."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
-from langchain_ldai._tracking.once import Event, Send, SlotTracker
+from langchain_ldai._tracking.once import Event, EventTable, OnceTracker, Send
 from langchain_ldai._tracking.values import (
     AiMetrics,
     Feedback,
@@ -20,7 +19,6 @@ from langchain_ldai._tracking.values import (
     MetricSummary,
     Slot,
     TokenUsage,
-    Value,
     check_usage,
     names_of_tools,
     whole_milliseconds,
@@ -32,33 +30,256 @@ from langchain_ldai.errors import without_message
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+_OUTCOME: Final = {True: events.SUCCESS, False: events.ERROR}
+_FEEDBACK: Final = {
+    Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
+    Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
+}
 
-class OperationTracking(ABC):
-    """The `track_..._of` methods of a tracker, on top of its `track_...` methods (spec section 4)."""
 
-    __slots__ = ()
+def model_data(
+    name: str = "", provider: str = "", *, key: str = "", version: int | None = None
+) -> Mapping[str, object]:
+    """Return what every event of a run says of the AI Config's model (spec section 4).
+
+    Args:
+        name: Name of the model, "" when unknown.
+        provider: Name of the model's provider, "" when unknown.
+        key: LaunchDarkly's key of the model, "" when the AI Config has none.
+        version: LaunchDarkly's version of the model, `None` when the AI Config has none.
+    """
+    data: dict[str, object] = {events.MODEL_NAME: name, events.PROVIDER_NAME: provider}
+    if key:
+        data[events.MODEL_KEY] = key
+    if version is not None:
+        data[events.MODEL_VERSION] = version
+    return data
+
+
+def _token_events(usage: TokenUsage) -> list[Event]:
+    counts = (
+        (events.TOKENS_TOTAL, usage.total),
+        (events.TOKENS_INPUT, usage.input),
+        (events.TOKENS_OUTPUT, usage.output),
+    )
+    return [(name, {}, count) for name, count in counts if count > 0]
+
+
+UNKNOWN_MODEL: Final = model_data()
+"""What a run says that was resumed: its token does not name the model."""
+
+
+class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
+    """Records the metrics of one run, each at most once, from any number of threads.
+
+    `config.create_tracker()` makes the tracker of a new run. `client.create_tracker(token, context)` makes one for
+    a run that another process began.
+
+    A metric takes one value. If it has one already, a further call sends nothing and logs one warning; call
+    `create_tracker()` again for a new run. Tool calls and judge results have no limit.
+
+    Args:
+        identity: Which run this is.
+        send: Sends an event.
+        model: What the events say of the model, see `model_data`. By default the model is unknown, as after a
+            resumption.
+
+    Example:
+        `client` is a `RecordingClient`, which shows what was sent.
+
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.track_duration(1200)
+            >>> tracker.track_tokens(TokenUsage(total=30, input=10, output=20))
+            >>> tracker.track_success()
+            >>> client.metrics(tracker.run_id)["$ld:ai:tokens:total"]
+            [30]
+            >>> tracker.summary.duration_ms
+            1200
+    """
+
+    __slots__ = ("_tool_calls",)
+
+    _log: ClassVar = logging.getLogger(__name__)
+    _made_by: ClassVar = "AI Config"
+    _events_of: ClassVar[EventTable] = {
+        "duration_ms": lambda ms: [(events.DURATION, {}, ms)],
+        "time_to_first_token_ms": lambda ms: [(events.TIME_TO_FIRST_TOKEN, {}, ms)],
+        "tokens": _token_events,
+        "success": lambda succeeded: [(_OUTCOME[succeeded], {}, 1)],
+        "feedback": lambda feedback: [(_FEEDBACK[feedback], {}, 1)],
+    }
+
+    def __init__(
+        self,
+        identity: RunIdentity,
+        send: Send,
+        model: Mapping[str, object] = UNKNOWN_MODEL,
+    ) -> None:
+        data: dict[str, object] = {
+            events.RUN_ID: identity.run_id,
+            events.CONFIG_KEY: identity.config_key,
+            events.VERSION: identity.version,
+            **model,
+        }
+        if identity.variation_key:
+            data[events.VARIATION_KEY] = identity.variation_key
+        if identity.graph_key:
+            data[events.GRAPH_KEY] = identity.graph_key
+        super().__init__(identity, encode(identity), data, send)
+        self._tool_calls: list[str] = []
 
     @property
-    @abstractmethod
-    def run_id(self) -> str: ...
+    def summary(self) -> MetricSummary:
+        """What has been recorded so far. Later recordings do not change it."""
+        recorded, tool_calls = self._recorded.snapshot(), tuple(self._tool_calls)
+        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **recorded)
 
-    @abstractmethod
-    def track_duration(self, ms: float) -> None: ...
+    def track_duration(self, ms: float) -> None:
+        """Record how long the run took, once.
 
-    @abstractmethod
-    def track_success(self) -> None: ...
+        Args:
+            ms: Milliseconds. They are sent as a whole number, rounded down. 0 is a measurement too.
 
-    @abstractmethod
-    def track_error(self) -> None: ...
+        Raises:
+            ValueError: If `ms` is negative or not a number.
+        """
+        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
 
-    @abstractmethod
-    def track_tokens(self, usage: TokenUsage | None) -> None: ...
+    def track_time_to_first_token(self, ms: float) -> None:
+        """Record how long the model took until its first token, once.
 
-    @abstractmethod
-    def track_tool_calls(self, keys: Iterable[str]) -> None: ...
+        Args:
+            ms: Milliseconds. They are sent as a whole number, rounded down.
+
+        Raises:
+            ValueError: If `ms` is negative or not a number.
+        """
+        self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
+
+    def track_tokens(self, usage: TokenUsage | None) -> None:
+        """Record the tokens that the run used, once.
+
+        Args:
+            usage: Each part above 0 is sent. A usage without one records nothing, nor does `None`.
+
+        Raises:
+            TypeError: If `usage` is no `TokenUsage`.
+        """
+        if usage is not None and (known := check_usage(usage)):
+            self._track("track_tokens", "tokens", known)
+
+    def track_success(self) -> None:
+        """Record that the run succeeded. A run takes one of success and error, whichever comes first."""
+        self._track("track_success", "success", True)
+
+    def track_error(self) -> None:
+        """Record that the run failed. A run takes one of success and error, whichever comes first."""
+        self._track("track_error", "success", False)
+
+    def track_feedback(self, feedback: Feedback | FeedbackText) -> None:
+        """Record what a user thought of the answer, once.
+
+        Args:
+            feedback: `Feedback.POSITIVE` or `Feedback.NEGATIVE`, or its text.
+
+        Raises:
+            ValueError: If it is neither. Then nothing is recorded.
+
+        Example:
+            A process that has the run's token, and nothing else of it, records the feedback.
+
+                >>> token = ai.completion_config("support-bot", context).create_tracker().resumption_token
+                >>> tracker = ai.create_tracker(token, context)
+                >>> tracker.track_feedback(Feedback.POSITIVE)
+                >>> client.metrics(tracker.run_id)
+                {'$ld:ai:feedback:user:positive': [1]}
+        """
+        self._track("track_feedback", "feedback", _valid(feedback))
+
+    def record_feedback(self, feedback: Feedback | FeedbackText) -> Future[bool]:
+        """Record what a user thought of the answer, once, and return whether this call recorded it.
+
+        This is for a feedback route, which tells the user. A second feedback is not logged.
+
+        Args:
+            feedback: `Feedback.POSITIVE` or `Feedback.NEGATIVE`, or its text.
+
+        Returns:
+            Whether this feedback was recorded, and none before it. Without a ledger the future is done at once.
+            If a ledger could not be reached in time, its `result()` raises `LedgerUnavailableError`.
+
+        Raises:
+            ValueError: If it is neither. Then nothing is recorded.
+
+        Example:
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.record_feedback("positive").result(timeout=10)
+            True
+            >>> tracker.record_feedback("negative").result(timeout=10)
+            False
+        """
+        recorded: Future[bool] = Future()
+        recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
+        is_claimed = self._record("feedback", _valid(feedback), answer=recorded)
+        if self.claims is None or not is_claimed:
+            recorded.set_result(is_claimed)
+        return recorded
+
+    def track_tool_call(self, key: str) -> None:
+        """Record one call of a tool. Each call counts.
+
+        Args:
+            key: LaunchDarkly's key of the tool, or its name if LaunchDarkly does not serve it.
+
+        Raises:
+            TypeError: If the key is not a string.
+        """
+        names_of_tools((key,))
+        self._tool_calls.append(key)  # one step, which needs no lock
+        self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
+
+    def track_tool_calls(self, keys: Iterable[str]) -> None:
+        """Record one call of each tool.
+
+        Args:
+            keys: As `track_tool_call` takes them, one for each call.
+
+        Raises:
+            TypeError: If `keys` is one text, or a key is not a string. Then nothing is recorded.
+        """
+        for key in names_of_tools(keys):
+            self.track_tool_call(key)
+
+    def track_judge_result(self, result: JudgeResult) -> None:
+        """Send a judge's score. Each score counts.
+
+        Args:
+            result: Nothing is sent unless it was sampled, succeeded, and has a metric key and a finite score.
+        """
+        if not (result.sampled and result.success and result.metric_key):
+            return
+        if result.score is None or not math.isfinite(result.score):
+            return
+        data = dict(self._data)
+        if result.judge_config_key:
+            data[events.JUDGE_CONFIG_KEY] = result.judge_config_key
+        self._send(result.metric_key, data, result.score)
 
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
-        """Run the operation, record how long it took whether or not it raised, and return its result."""
+        """Call a function, record how long it took, and return its result.
+
+        The duration is recorded also if the function raises; the exception goes on.
+
+        Args:
+            operation: What to call.
+
+        Example:
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.track_duration_of(lambda: "Hello Sandy")
+            'Hello Sandy'
+            >>> list(client.metrics(tracker.run_id))
+            ['$ld:ai:duration:total']
+        """
         started = time.monotonic()
         try:
             return operation()
@@ -66,7 +287,7 @@ class OperationTracking(ABC):
             self.track_duration(_since(started))
 
     async def track_duration_of_async(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        """Await the operation, record how long it took whether or not it raised, and return its result."""
+        """Await what a function returns, and record what `track_duration_of` records."""
         started = time.monotonic()
         try:
             return await operation()
@@ -74,15 +295,24 @@ class OperationTracking(ABC):
             self.track_duration(_since(started))
 
     def track_metrics_of(self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], _T]) -> _T:
-        """Run the operation and record its duration, its outcome, its tokens and its tool calls.
+        """Call a function, record its duration, outcome, tokens and tool calls, and return its result.
 
-        If the operation raises, a cancellation included, duration and error are recorded and the
-        exception goes on. If the extractor raises, or returns `None` or no `AiMetrics`, the duration alone is
-        recorded and the operation's result is returned (spec section 4).
+        If the function raises, or is cancelled, duration and error are recorded, and the exception goes on. If
+        the extractor raises, or returns no metrics, the duration alone is recorded, and the result is returned
+        all the same.
 
         Args:
-            extractor: Reads the metrics from the operation's result.
-            operation: What to run.
+            extractor: Reads the metrics from the function's result; `None` for no metrics.
+            operation: What to call.
+
+        Example:
+            >>> def metrics_of(answer):
+            ...     return AiMetrics(success=True, tokens=TokenUsage(total=answer["tokens"]))
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.track_metrics_of(metrics_of, lambda: {"text": "Hello Sandy", "tokens": 12})
+            {'text': 'Hello Sandy', 'tokens': 12}
+            >>> tracker.summary.success, tracker.summary.tokens.total
+            (True, 12)
         """
         started = time.monotonic()
         try:
@@ -96,7 +326,7 @@ class OperationTracking(ABC):
     async def track_metrics_of_async(
         self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], Awaitable[_T]]
     ) -> _T:
-        """Await the operation and record what `track_metrics_of` records."""
+        """Await what a function returns, and record what `track_metrics_of` records."""
         started = time.monotonic()
         try:
             result = await operation()
@@ -133,232 +363,6 @@ class OperationTracking(ABC):
 
 def _since(started: float) -> float:
     return (time.monotonic() - started) * 1000
-
-
-__all__ = ["AiMetrics", "Feedback", "JudgeResult", "LdAiConfigTracker", "MetricSummary", "Send", "TokenUsage"]
-
-_MILLISECONDS_EVENT: Final[dict[Slot, str]] = {
-    "duration_ms": events.DURATION,
-    "time_to_first_token_ms": events.TIME_TO_FIRST_TOKEN,
-}
-_TOTAL, _INPUT, _OUTPUT = events.TOKENS_TOTAL, events.TOKENS_INPUT, events.TOKENS_OUTPUT
-_EVENT: Final[Mapping[object, str]] = {
-    True: events.SUCCESS,
-    False: events.ERROR,
-    Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
-    Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
-}
-
-
-def model_data(
-    name: str = "", provider: str = "", *, key: str = "", version: int | None = None
-) -> Mapping[str, object]:
-    """Return what the events of an AI Config's runs say of its model (spec section 4).
-
-    Args:
-        name: Name of the model, "" when unknown.
-        provider: Name of the model's provider, "" when unknown.
-        key: LaunchDarkly's key of the model, "" when the AI Config has none.
-        version: LaunchDarkly's version of the model, `None` when the AI Config has none.
-    """
-    data: dict[str, object] = {events.MODEL_NAME: name, events.PROVIDER_NAME: provider}
-    if key:
-        data[events.MODEL_KEY] = key
-    if version is not None:
-        data[events.MODEL_VERSION] = version
-    return data
-
-
-UNKNOWN_MODEL: Final = model_data()
-
-
-class LdAiConfigTracker(SlotTracker[RunIdentity, Slot, Value], OperationTracking):
-    """Records the metrics of one run, each at most once, under the run's `run_id` (spec section 4).
-
-    Made by `config.create_tracker()` for a new run, or by `client.create_tracker(token, context)` for a
-    run that another process began. Safe to use from any number of threads: a slot is claimed under a
-    lock before its event is sent, outside it. A metric that has been recorded already is dropped with
-    one warning in the log.
-
-    Args:
-        identity: Which run this is.
-        send: Delivers an event.
-        model: What the events say of the model, see `model_data`; by default that it is unknown, as after a
-            resumption.
-    """
-
-    __slots__ = ("_tool_calls",)
-
-    _log: ClassVar = logging.getLogger(__name__)
-    _made_by: ClassVar = "AI Config"
-
-    def __init__(
-        self,
-        identity: RunIdentity,
-        send: Send,
-        model: Mapping[str, object] = UNKNOWN_MODEL,
-    ) -> None:
-        data: dict[str, object] = {
-            events.RUN_ID: identity.run_id,
-            events.CONFIG_KEY: identity.config_key,
-            events.VERSION: identity.version,
-            **model,
-        }
-        if identity.variation_key:
-            data[events.VARIATION_KEY] = identity.variation_key
-        if identity.graph_key:
-            data[events.GRAPH_KEY] = identity.graph_key
-        super().__init__(identity, encode(identity), data, send)
-        self._tool_calls: list[str] = []
-
-    @property
-    def summary(self) -> MetricSummary:
-        """What has been recorded so far; a snapshot that later recordings do not change."""
-        with self._lock:
-            recorded = dict(self._recorded)
-            tool_calls = tuple(self._tool_calls)
-        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **recorded)  # type: ignore[arg-type]
-
-    def track_duration(self, ms: float) -> None:
-        """Record how long the run took, once.
-
-        Args:
-            ms: Milliseconds; sent as a whole number, rounded down. 0 is a measurement.
-
-        Raises:
-            ValueError: If `ms` is negative or not a number.
-        """
-        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
-
-    def track_time_to_first_token(self, ms: float) -> None:
-        """Record how long the model took to its first token, once.
-
-        Args:
-            ms: Milliseconds; sent as a whole number, rounded down.
-
-        Raises:
-            ValueError: If `ms` is negative or not a number.
-        """
-        self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
-
-    def track_tokens(self, usage: TokenUsage | None) -> None:
-        """Record the tokens used, once; a usage with no part above 0 is left unrecorded.
-
-        Raises:
-            TypeError: If it is no `TokenUsage`.
-        """
-        if usage is not None and (known := check_usage(usage)):
-            self._track("track_tokens", "tokens", known)
-
-    def track_success(self) -> None:
-        """Record that the run succeeded; only one of success and error is recorded."""
-        self._track("track_success", "success", True)
-
-    def track_error(self) -> None:
-        """Record that the run failed; only one of success and error is recorded."""
-        self._track("track_error", "success", False)
-
-    def track_feedback(self, feedback: Feedback | FeedbackText) -> None:
-        """Record what a user thought of the answer, once.
-
-        Args:
-            feedback: `Feedback.POSITIVE` or `Feedback.NEGATIVE`, or its text.
-
-        Raises:
-            ValueError: If it is neither; nothing is recorded, whether or not feedback was before.
-        """
-        self._track("track_feedback", "feedback", _valid(feedback))
-
-    def record_feedback(self, feedback: Feedback | FeedbackText) -> Future[bool]:
-        """Record what a user thought of the answer, once, and tell whether it was recorded.
-
-        For who has to answer for it, such as a feedback route: nothing is logged.
-
-        Args:
-            feedback: `Feedback.POSITIVE` or `Feedback.NEGATIVE`, or its text.
-
-        Returns:
-            Done at once without a ledger: whether it was recorded, and not another before it. With a ledger
-            that cannot be reached in time it raises `LedgerUnavailableError`.
-
-        Raises:
-            ValueError: If it is neither; nothing is recorded.
-        """
-        valid = _valid(feedback)
-        recorded: Future[bool] = Future()
-        if not self._take("feedback", valid):
-            recorded.set_result(False)
-        elif self.claims is None:
-            self._report("feedback", valid)
-            recorded.set_result(True)
-        else:
-            recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-            self._submit(self.claims, "feedback", valid, recorded)
-        return recorded
-
-    def track_tool_call(self, key: str) -> None:
-        """Record one call of a tool, by LaunchDarkly's key of it, or by its name; each call counts.
-
-        Raises:
-            TypeError: If the key is not a string.
-        """
-        names_of_tools((key,))
-        with self._lock:
-            self._tool_calls.append(key)
-        self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
-
-    def track_tool_calls(self, keys: Iterable[str]) -> None:
-        """Record one call of each of the tools, by their keys.
-
-        Raises:
-            TypeError: If it is one text and no list of keys, or a key is not a string; nothing is recorded.
-        """
-        for key in names_of_tools(keys):
-            self.track_tool_call(key)
-
-    def track_judge_result(self, result: JudgeResult) -> None:
-        """Send a judge's score, each time; not without a metric key, a score, sampling and success."""
-        if not (result.sampled and result.success and result.metric_key):
-            return
-        if result.score is None or not math.isfinite(result.score):
-            return
-        data = dict(self._data)
-        if result.judge_config_key:
-            data[events.JUDGE_CONFIG_KEY] = result.judge_config_key
-        self._send(result.metric_key, data, result.score)
-
-    def record_missing(
-        self,
-        *,
-        time_to_first_token_ms: float | None = None,
-        duration_ms: float | None = None,
-        tokens: TokenUsage | None = None,
-        success: bool | None = None,
-    ) -> None:
-        """Record those of the given metrics that have not been recorded, and leave the others alone.
-
-        For instrumentation that gives way to what its user recorded: nothing is logged.
-        """
-        values: dict[Slot, Value] = {}
-        if time_to_first_token_ms is not None:
-            values["time_to_first_token_ms"] = whole_milliseconds(time_to_first_token_ms)
-        if duration_ms is not None:
-            values["duration_ms"] = whole_milliseconds(duration_ms)
-        if tokens:
-            values["tokens"] = tokens
-        if success is not None:
-            values["success"] = success
-        for deliver, parts in self.take_missing(values):
-            deliver(*parts)
-
-    def _events(self, slot: Slot, value: Value) -> Sequence[Event]:
-        data = self._data
-        if type(value) is int:
-            return [(_MILLISECONDS_EVENT[slot], data.copy(), value)]
-        if isinstance(value, TokenUsage):
-            counts = (_TOTAL, value.total), (_INPUT, value.input), (_OUTPUT, value.output)
-            return [(name, data.copy(), count) for name, count in counts if count > 0]
-        return [(_EVENT[value], data.copy(), 1)]
 
 
 def _valid(feedback: Feedback | FeedbackText) -> Feedback:

@@ -1,4 +1,4 @@
-"""The values that a tracker records, reads and sums up; plain data."""
+"""The values that a tracker takes and returns; plain data."""
 
 from __future__ import annotations
 
@@ -19,20 +19,26 @@ class Feedback(StrEnum):
 
 
 FeedbackText = Literal["positive", "negative"]
-"""What is taken for a `Feedback`."""
+"""The texts that stand for a `Feedback`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """How many tokens were used; 0 (or `None`, taken as 0) means that the number is not known.
+    """How many tokens were used. 0 means that a number is not known; `None` is taken as 0.
 
     Args:
-        total: Tokens in all. Never recomputed from the parts (spec section 4).
+        total: Tokens in all. It is sent as it is, never computed from the parts.
         input: Tokens of the prompt.
         output: Tokens of the completion.
 
     Raises:
         TypeError: If a part is neither an integer nor `None`.
+
+    Example:
+        >>> TokenUsage(total=30, input=10, output=20) + TokenUsage(total=5)
+        TokenUsage(total=35, input=10, output=20)
+        >>> bool(TokenUsage())
+        False
     """
 
     total: int = 0
@@ -50,23 +56,23 @@ class TokenUsage:
                 raise TypeError(f"TokenUsage.{part} is a whole number, not {short_repr(value)}")
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
-        """Return what both used together."""
+        """Return the sum of both, part by part."""
         return TokenUsage(self.total + other.total, self.input + other.input, self.output + other.output)
 
     def __bool__(self) -> bool:
-        """Whether anything is known, that is, whether any part is above 0."""
+        """Return whether any part is above 0."""
         return self.total > 0 or self.input > 0 or self.output > 0
 
 
 @dataclass(frozen=True, slots=True)
 class AiMetrics:
-    """What an extractor reads from the result of an operation, for `track_metrics_of`.
+    """What an extractor reads from a function's result, for `track_metrics_of`.
 
     Args:
-        success: Whether the operation did what it should.
-        tokens: What it used, `None` when unknown.
-        duration_ms: How long it took, in milliseconds; `None` for the time measured around it.
-        tool_calls: The names of the tools it called; each is a text.
+        success: Whether the function did what it should.
+        tokens: The tokens it used; `None` if unknown.
+        duration_ms: How long it took, in milliseconds; `None` for the time that the tracker measured.
+        tool_calls: The names of the tools it called.
 
     Raises:
         TypeError: If `tokens` is no `TokenUsage`, or `tool_calls` no list of names.
@@ -79,7 +85,7 @@ class AiMetrics:
     tool_calls: Iterable[str] | None = None
 
     def __post_init__(self) -> None:
-        # Here rather than when they are tracked, so that a mistake is the extractor's.
+        # The extractor's mistake is raised in the extractor, not in the tracker.
         if self.duration_ms is not None:
             object.__setattr__(self, "duration_ms", whole_milliseconds(self.duration_ms))
         if self.tokens is not None:
@@ -93,11 +99,11 @@ class JudgeResult:
     """A judge's score of a run.
 
     Args:
-        metric_key: Name of the metric that takes the score.
-        score: The score; without one nothing is sent.
+        metric_key: Key of the metric that takes the score. Without one nothing is sent.
+        score: The score. Without one nothing is sent.
         judge_config_key: Key of the judge's AI Config.
-        sampled: Whether the run was picked for judging; without it nothing is sent.
-        success: Whether the judge came to a result; without it nothing is sent.
+        sampled: Whether the run was picked for judging. If not, nothing is sent.
+        success: Whether the judge came to a result. If not, nothing is sent.
     """
 
     metric_key: str
@@ -109,9 +115,9 @@ class JudgeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSummary:
-    """What a tracker has recorded at one moment; `None` is what it has not.
+    """What a tracker had recorded when it was asked; `None` where it had not.
 
-    With a ledger a value is here from when it is handed to the ledger, which may refuse it later.
+    With a ledger, a value is here as soon as the tracker asks the ledger for it. The ledger may refuse it later.
     """
 
     duration_ms: int | None = None
@@ -124,16 +130,16 @@ class MetricSummary:
 
 
 Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
-"""Where a tracker records a value, once; times in whole milliseconds."""
+"""The metrics that take one value; times in whole milliseconds."""
 
 Value = int | bool | TokenUsage | Feedback
 
 
 def check_usage(usage: TokenUsage) -> TokenUsage:
-    """Return a usage; one of another package's class, which has the same parts, as one of ours.
+    """Return a usage, made into a `TokenUsage` if it is another package's with the same parts.
 
     Raises:
-        TypeError: If it is no usage.
+        TypeError: If it lacks a part.
     """
     if isinstance(usage, TokenUsage):
         return usage
@@ -143,10 +149,10 @@ def check_usage(usage: TokenUsage) -> TokenUsage:
 
 
 def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
-    """Return names of tools that were called.
+    """Return the names of the tools that were called.
 
     Raises:
-        TypeError: If it is one text, which would be taken for its letters, or a name is not a string.
+        TypeError: If `names` is one text, whose letters would count as names, or a name is not a string.
     """
     if isinstance(names, str):
         raise TypeError(f"tool calls are a list of names, not one text: [{short_repr(names)}]")
@@ -158,7 +164,7 @@ def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def whole_milliseconds(ms: float) -> int:
-    """Return milliseconds as they are sent, whole and rounded down.
+    """Return milliseconds as they are sent: a whole number, rounded down.
 
     Raises:
         ValueError: If `ms` is negative or not a finite number.

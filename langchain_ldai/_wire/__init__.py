@@ -1,1 +1,1 @@
-"""Private."""
+"""What goes over the wire: the names of events and their fields, and resumption tokens."""

@@ -1,4 +1,4 @@
-"""Every name that goes over the wire to LaunchDarkly, once (spec sections 4 to 7)."""
+"""The names of the events that LaunchDarkly counts, and of their fields (spec sections 4 to 7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A resumption token and the identity of the run it stands for, in both directions.
+"""Resumption tokens: from a run's identity to its token, and back.
 
-The format is the one every official SDK reads (spec section 6): compact JSON in a fixed key order,
-ASCII only, in URL-safe Base64 without padding.
+Every official SDK reads the format (spec section 6): compact JSON in a fixed key order, ASCII only, in URL-safe
+Base64 without padding.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from langchain_ldai.errors import InvalidResumptionTokenError
 _log = logging.getLogger(__name__)
 
 MAX_TOKEN_LENGTH: Final = 16_384
-"""The longest token that is read, in characters; several times what the longest legal keys need."""
+"""The longest token that is read, in characters: several times what the longest keys need."""
 
 MAX_RUN_ID_LENGTH: Final = 256
-"""The longest id of a run, in characters, as long as LaunchDarkly's longest key."""
+"""The longest id of a run, in characters: as long as LaunchDarkly's longest key."""
 
 MAX_VERSION: Final = 2**63 - 1
-"""The greatest version that is read, as far from 0 on either side."""
+"""The greatest version that is read; the least is its negative."""
 
-# Its own, which no `random.seed(...)` of the program's makes repeat itself; nor does a fork.
-_random: Final = Random()  # noqa: S311  no secret is made of it
+# Neither `random.seed(...)` in the program nor a fork makes these numbers repeat.
+_random: Final = Random()  # noqa: S311  the numbers are no secret
 _bits: Final = _random.getrandbits
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
@@ -41,7 +41,7 @@ if hasattr(os, "register_at_fork"):
 _quoted: Final = json.encoder.encode_basestring_ascii
 _TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""The digit that says how the id is made, by a random one (RFC 9562, section 4.1)."""
+"""The digit that says which kind of UUID it is, by a random digit (RFC 9562, section 4.1)."""
 
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -50,7 +50,7 @@ _TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class RunIdentity(NamedTuple):
-    """What a resumption token says of a run: enough to add to the run, nothing about its content.
+    """What a resumption token says of a run: enough to add metrics to it, nothing about its content.
 
     Args:
         run_id: LaunchDarkly's id of the run, a UUIDv4 in text form when made here.
@@ -83,31 +83,48 @@ class GraphRunIdentity(NamedTuple):
     version: int = 1
 
 
+class DecodedToken(str):
+    """A resumption token that knows the run it stands for, so that nobody decodes it again."""
+
+    __slots__ = ("identity",)
+
+    identity: RunIdentity | GraphRunIdentity
+
+    def __new__(cls, token: str, identity: RunIdentity | GraphRunIdentity) -> DecodedToken:
+        """Return the token's text, which knows its run."""
+        self = super().__new__(cls, token)
+        self.identity = identity
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Copy and pickle the text alone."""
+        return str, (str(self),)
+
+
 def new_run_id() -> str:
     """Return the text of a new UUIDv4.
 
-    Its numbers do not come from the operating system one by one, as those of `uuid4()` do: to ask it lets
-    another thread go on, and a chain would wait for that. They are no secret.
+    `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
     """
     text = _bits(128).to_bytes(16, "big").hex()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 def uuid_of(text: str) -> str:
-    """Return the UUIDv5 of a text, also of one that UTF-8 cannot encode; always the same for the same text."""
+    """Return the UUIDv5 of a text, the same for the same text. UTF-8 need not be able to encode the text."""
     named = NAMESPACE_OID.bytes + text.encode("utf-8", "surrogatepass")
     return str(UUID(bytes=hashlib.sha1(named, usedforsecurity=False).digest()[:16], version=5))
 
 
 def run_id_fault(run_id: str) -> str:
-    """Return why some ledger could not hold the id of a run, "" where each can."""
+    """Return why some ledger could not hold a run's id; "" if each can."""
     if len(run_id) > MAX_RUN_ID_LENGTH:
         return f"has {len(run_id):,} characters, more than {MAX_RUN_ID_LENGTH}"
     return text_fault(run_id)
 
 
 def checked_run_id(run_id: str) -> str:
-    """Return the id of a run as it is where every ledger can hold it, else a UUID that follows from it.
+    """Return a run's id if every ledger can hold it, else a UUID made from it.
 
     Raises:
         TypeError: If it is not a string.
@@ -132,13 +149,13 @@ def checked_run_id(run_id: str) -> str:
 
 
 def check_key(key: str) -> None:
-    """Raise `ValueError` where some ledger could not hold the key of an AI Config or of an agent graph."""
+    """Raise `ValueError` if some ledger could not hold the key of an AI Config or of an agent graph."""
     if fault := text_fault(key):
         raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
 
 
 def text_fault(text: str) -> str:
-    """Return why some ledger could not hold a text, "" where each can."""
+    """Return why some ledger could not hold a text; "" if each can."""
     if "\0" in text:
         return "has a NUL character"
     try:
@@ -159,30 +176,38 @@ def encode_graph(identity: GraphRunIdentity) -> str:
 
 
 def decode(token: str) -> RunIdentity:
-    """Read a resumption token written by this library or by any official SDK (spec section 6).
+    """Return the run that a resumption token stands for; any official SDK may have written it (spec section 6).
 
     Args:
         token: The token's text, padded or not.
 
     Raises:
         TypeError: If the token is not a string.
-        InvalidResumptionTokenError: If it is a string, but not a resumption token. The message says
-            what is wrong and quotes nothing of the token.
+        InvalidResumptionTokenError: If it is a string, but no resumption token of an AI Config's run. The message
+            says what is wrong, and quotes nothing of the token.
     """
+    if isinstance(token, DecodedToken) and isinstance(token.identity, RunIdentity):
+        return token.identity
     return _identity(_fields(token))
 
 
 def resumption_token_of(track_data: Mapping[str, object]) -> str:
-    """Return the resumption token of the run that an event's data tells of.
+    """Return the resumption token of a run of LaunchDarkly's newer packages.
 
-    It lets feedback be added to a run of LaunchDarkly's newer packages, which hand out `track_data` and no token.
+    Those packages hand out `track_data` and no token. With a token, feedback can be added to the run.
 
     Args:
-        track_data: The run's `runId`, `configKey`, `version`, `variationKey` and `graphKey`; the rest is ignored.
+        track_data: The run's `runId`, `configKey`, `version`, `variationKey` and `graphKey`. Other fields are
+            ignored.
 
     Raises:
-        TypeError: If it is no mapping.
-        InvalidResumptionTokenError: If it tells of no run, as `decode` says it.
+        TypeError: If `track_data` is no mapping.
+        InvalidResumptionTokenError: If a field is missing or wrong. The message says which.
+
+    Example:
+        >>> token = resumption_token_of({"runId": "run-1", "configKey": "support-bot", "version": 3})
+        >>> ai.create_tracker(token, context).run_id
+        'run-1'
     """
     if not isinstance(track_data, Mapping):
         raise TypeError(f"track_data is a dictionary, not {type(track_data).__name__}")
@@ -190,25 +215,43 @@ def resumption_token_of(track_data: Mapping[str, object]) -> str:
 
 
 def decode_graph(token: str) -> GraphRunIdentity:
-    """Read the resumption token of a run of an agent graph, as strictly as `decode` (spec section 7).
+    """Return the run of an agent graph that a resumption token stands for (spec section 7).
 
     Args:
         token: The token's text, padded or not.
 
     Raises:
         TypeError: If the token is not a string.
-        InvalidResumptionTokenError: If it is a string, but not a graph's resumption token; the token of
-            an AI Config's run, also of a run within a graph, is none.
+        InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
+            node's run within a graph is none.
     """
     fields = _fields(token)
     if _optional(fields, CONFIG_KEY):
         raise _invalid("it is of a run of an AI Config, not of an agent graph")
-    return GraphRunIdentity(
-        run_id=_run_id(fields),
-        graph_key=_required(fields, GRAPH_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-    )
+    return _graph_identity(fields)
+
+
+def decoded(token: str) -> DecodedToken:
+    """Decode the resumption token of an AI Config's or an agent graph's run, unless it is decoded.
+
+    Raises:
+        TypeError: If the token is not a string.
+        InvalidResumptionTokenError: If it is a string, but no resumption token.
+    """
+    if isinstance(token, DecodedToken):
+        return token
+    fields = _fields(token)
+    read = _identity if _optional(fields, CONFIG_KEY) else _graph_identity
+    return DecodedToken(token, read(fields))
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text is the plain resumption token of an AI Config's or an agent graph's run."""
+    try:
+        decoded(text)
+    except InvalidResumptionTokenError:
+        return False
+    return True
 
 
 def _identity(fields: Mapping[str, object]) -> RunIdentity:
@@ -221,15 +264,13 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity:
     )
 
 
-def is_token(text: str) -> bool:
-    """Whether a text is the plain resumption token of a run, or of a run of an agent graph."""
-    for read in (decode, decode_graph):
-        try:
-            read(text)
-        except InvalidResumptionTokenError:
-            continue
-        return True
-    return False
+def _graph_identity(fields: Mapping[str, object]) -> GraphRunIdentity:
+    return GraphRunIdentity(
+        run_id=_run_id(fields),
+        graph_key=_required(fields, GRAPH_KEY),
+        variation_key=_optional(fields, VARIATION_KEY),
+        version=_version(fields),
+    )
 
 
 def _token(run_id: str, rest: str) -> str:
@@ -240,7 +281,7 @@ def _token(run_id: str, rest: str) -> str:
 
 @lru_cache(maxsize=64)
 def _after_run_id(rest: tuple[str, str, int, str], key_name: str) -> str:
-    """Return what a token says after the run's id, the same in all runs of an AI Config."""
+    """Return what a token says after the run's id, which is the same in all runs of an AI Config."""
     key, variation_key, version, graph_key = rest
     text = f',"{key_name}":{_quoted(key)}'
     if variation_key:

@@ -21,7 +21,7 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard
-from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, renew_in_forks
+from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class Claim:
         args: tuple[object, ...],
         answer: Future[bool] | None,
     ) -> None:
-        self.policy = policy
-        self.run = run
-        self.slot = slot
-        self.send = send
-        self.args = args
-        self.made = time.monotonic()
-        self.answer = answer
+        self.policy: Claims = policy
+        self.run: str = run
+        self.slot: str = slot
+        self.send: Callable[..., None] = send
+        self.args: tuple[object, ...] = args
+        self.made: float = time.monotonic()
+        self.answer: Future[bool] | None = answer
 
     def set_answer(self, is_sent: bool) -> None:
         """Tell who waits whether the events were sent."""
@@ -157,10 +157,10 @@ class ClaimQueue:
         self._backoff = wait_random_exponential(multiplier=0.1, max=1.0)
         self._retry_state = RetryCallState(Retrying(), None, (), {})
         self._boundary = Guard()
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset after a fork: the claims that wait are the parent's."""
         self._inbox: SimpleQueue[Claim] = SimpleQueue()
         self._changed = threading.Condition()
@@ -451,7 +451,7 @@ _left_behind: Final[list[threading.Thread]] = []
 """The threads of this process whose call of a ledger did not return in time."""
 
 _TOO_MANY: Final = "cannot keep up, and too many claims wait for it"
-_DID_NOT_RETURN: Final = "did not answer in time"
+_DID_NOT_RETURN: Final = "did not answer in time, it may be locked or out of reach"
 
 _REASONS: Final = (
     ("SQLITE_BUSY SQLITE_LOCKED", "is locked by another process"),
@@ -478,10 +478,10 @@ class _Queues:
 
     def __init__(self) -> None:
         self._of: WeakValueDictionary[int, ClaimQueue] = WeakValueDictionary()
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset after a fork: the parent's threads are not here."""
         self._lock = threading.Lock()
         _left_behind.clear()

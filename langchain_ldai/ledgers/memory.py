@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from langchain_ldai._base.options import check_count
-from langchain_ldai._base.process import renew_in_forks
+from langchain_ldai._base.process import register_fork_safe
 
 
 class MemoryLedger:
@@ -22,10 +22,10 @@ class MemoryLedger:
     def __init__(self, max_runs: int = 100_000) -> None:
         self._max_runs = check_count("max_runs", max_runs)
         self._claimants: OrderedDict[str, dict[str, str]] = OrderedDict()
-        self.renew()
-        renew_in_forks(self)
+        self.reset_after_fork()
+        register_fork_safe(self)
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Have a lock that no other thread holds, as one of a forked process's parent may."""
         self._lock = threading.Lock()
 

@@ -13,8 +13,8 @@ try:
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode
     from redis.retry import Retry
-except ImportError as error:
-    raise ImportError('RedisLedger needs redis: pip install "langchain-ldai[redis]"') from error
+except ImportError as _error:
+    raise ImportError('RedisLedger needs redis: pip install "langchain-ldai[redis]"') from _error
 
 _log = logging.getLogger(__name__)
 

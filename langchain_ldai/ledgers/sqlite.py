@@ -113,7 +113,7 @@ class SqliteLedger(PausesForForks):
         finally:
             self.use(self.close_for_fork)  # so that also a fork of which Python is not told finds nothing open
 
-    def renew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Have neither the lock nor the connection of a forked process's parent."""
         if self._is_open:
             _inherited.append(self._connection)
@@ -122,7 +122,7 @@ class SqliteLedger(PausesForForks):
         self._connection = None
         self._files: list[tuple[int, int] | None] = []
         self._lock = threading.Lock()
-        super().renew()
+        super().reset_after_fork()
 
     def close_for_fork(self) -> None:
         """Close the file, until the next claim."""

@@ -1,9 +1,9 @@
-"""Routes for Starlette and FastAPI; with the extra `server`."""
+"""Routes for Starlette and FastAPI; they need the extra `server`."""
 
 try:
     from langchain_ldai.server.feedback import FeedbackReceived, feedback_routes
     from langchain_ldai.server.openapi import feedback_openapi
-except ImportError as error:
-    raise ImportError('the routes need starlette and limits: pip install "langchain-ldai[server]"') from error
+except ImportError as _error:
+    raise ImportError('the routes need starlette and limits: pip install "langchain-ldai[server]"') from _error
 
 __all__ = ["FeedbackReceived", "feedback_openapi", "feedback_routes"]

@@ -1,4 +1,4 @@
-"""The feedback route: a sealed token and a thumb in, feedback on the token's run recorded."""
+"""The feedback route: it takes a sealed token and a thumb, and records feedback on the token's run."""
 
 import asyncio
 import inspect
@@ -35,7 +35,7 @@ from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.totals import Sealer, check_sealer
 from langchain_ldai._tracking.values import Feedback
-from langchain_ldai._wire.tokens import RunIdentity, decode
+from langchain_ldai._wire.tokens import DecodedToken, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.server.openapi import (
@@ -50,12 +50,12 @@ _A = TypeVar("_A")
 _T = TypeVar("_T")
 
 LEDGER_SECONDS: Final = 10.0
-"""How long a request waits for the ledger."""
+"""How long a request waits for the ledger to answer."""
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
 
 RETRY_SECONDS: Final = 30
-"""When to come again after the ledger did not answer."""
+"""When a client is told to come again where the ledger did not answer."""
 
 _REQUEST_FAILED: Final = "A feedback request could not be answered and got a 500"
 _CONTEXT_FOR_FAILED: Final = "The function given for context_for failed; the request got a 500"
@@ -68,10 +68,10 @@ class FeedbackReceived:
     """Feedback that has been recorded.
 
     Args:
-        run_id: Id of the run that gave the answer.
+        run_id: LaunchDarkly's id of the run that gave the answer.
         config_key: Key of the run's AI Config.
         kind: What the user thought.
-        comment: What the user wrote, which LaunchDarkly does not take; `None` where nothing.
+        comment: What the user wrote, `None` where nothing. LaunchDarkly does not take it: keep it yourself.
         context: Whom it is counted for.
     """
 
@@ -99,29 +99,45 @@ def feedback_routes(
 ) -> list[BaseRoute]:
     """Return the routes `POST /feedback` and `GET /feedback/openapi.json`, for Starlette and FastAPI.
 
-    The first takes `{"token": ..., "kind": "positive" or "negative", "comment": ...}` and answers 202, or with an
-    error in JSON: one and the same for forged, expired and plain tokens.
+    `POST /feedback` takes `{"token": ..., "kind": "positive" or "negative", "comment": ...}`. It answers 202, or
+    with an error in JSON; the error is the same for forged, expired and plain tokens.
 
     Args:
-        ai: Records the feedback, through its ledger. Without one, feedback on a run is recorded once in this
-            process; where several take it, give the client a ledger that they share.
+        ai: Records the feedback, through its ledger. Without a ledger, each process records feedback on a run
+            once: where several processes take feedback, give the client a ledger that they share.
         sealer: Unseals the tokens.
-        context_for: Says whom a request comes from, before the request counts for the limit; a plain function is
-            called in a thread. To refuse a request, it raises `starlette.exceptions.HTTPException`; anything else
-            that it raises is logged and answered with 500.
+        context_for: Says whom a request comes from, before the request counts for the limit. A plain function is
+            called in a thread. To refuse a request, it raises `starlette.exceptions.HTTPException`. Any other
+            error that it raises is logged, and the request gets a 500.
         path: Where the route is.
         limit: How many requests a run gets, as `limits` writes it: "5/minute", or several: "5/minute; 20/day".
-        limit_storage: Where they are counted, from `limits.aio.storage`; in this process unless told otherwise.
-            While it fails, requests are answered with 503.
-        on_feedback: Called with each `FeedbackReceived` once it is recorded, also where its request was answered
-            with 503 or given up by then; a plain function in a thread, a coroutine function on the event loop, as
-            long as that runs. What it raises is logged, and changes no answer.
+        limit_storage: Where requests are counted, from `limits.aio.storage`; without it, in this process. While it
+            fails, requests get a 503.
+        on_feedback: Called with each `FeedbackReceived` once it is recorded, even if its request got a 503 or was
+            given up before that. A plain function is called in a thread, a coroutine function on the event loop as
+            long as the loop runs. What it raises is logged, and changes no answer.
         allow_origins: Origins whose pages may call the route from a browser, as in "https://example.com". They may
             send an `Authorization` header for `context_for`, and no cookies.
 
     Raises:
         TypeError: If an option is of another type.
-        ValueError: If `limit` cannot be read, or an origin is none.
+        ValueError: If `limit` cannot be read, or an origin is no origin.
+
+    Example:
+        >>> from starlette.applications import Starlette
+        >>> from starlette.testclient import TestClient
+        >>> from langchain_ldai.sealing import TokenSealer
+        >>> sealer = TokenSealer([TokenSealer.generate_key()])
+        >>> def context_for(request: Request) -> Context:
+        ...     return Context.create(request.headers["X-Authenticated-User"])  # which only your gateway sets
+        >>> app = Starlette(routes=feedback_routes(ai, sealer, context_for=context_for))
+
+        A client sends the sealed token of the run that it got with the answer:
+
+        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+        >>> posted = {"token": sealer.seal(tracker.resumption_token), "kind": "positive"}
+        >>> TestClient(app).post("/feedback", json=posted, headers={"X-Authenticated-User": "user-1"})
+        <Response [202 Accepted]>
     """
     check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
     _check(sealer, context_for, limit_storage, on_feedback, allow_origins)
@@ -169,7 +185,7 @@ def _check(
 
 
 class _Endpoint:
-    """Answers requests of some methods; whatever it refuses, and whatever fails, it tells in JSON."""
+    """Answers requests of some methods; it answers in JSON also where it refuses a request or fails."""
 
     def __init__(
         self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Guard
@@ -196,14 +212,14 @@ class _Endpoint:
 
 
 class _Limiter:
-    """Counts the requests of each run; forged tokens do not come so far, and so take no memory."""
+    """Counts the requests of each run. Forged tokens are refused before, and so take no memory here."""
 
     def __init__(self, limit: str, storage: Storage) -> None:
         self._limits = parse_many(limit)
         self._limiter = FixedWindowRateLimiter(storage)
 
     async def count(self, run_id: str) -> int:
-        """Count a request, and return in how many seconds to come again; 0 where it is within the limits."""
+        """Count a request, and return the seconds until the run may have another; 0 within the limits."""
         for limit in self._limits:
             if not await self._limiter.hit(limit, __name__, run_id):
                 reset_time, _ = await self._limiter.get_window_stats(limit, __name__, run_id)
@@ -219,11 +235,12 @@ class _FeedbackRoute:
     limiter: _Limiter
     on_feedback: OnFeedback | None
     boundary: Guard
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # a loop alone would not keep them
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # an event loop holds its tasks weakly
 
     async def __call__(self, request: Request) -> Response:
         posted = await _read(request)
-        token, identity = self._unsealed(posted.token)
+        token = self._unsealed(posted.token)
+        identity = decode(token)
         context = await self._context(request, identity.run_id)
         await self._keep_limit(identity.run_id)
         kind = Feedback(posted.kind)
@@ -231,14 +248,14 @@ class _FeedbackRoute:
         await self._record(token, feedback)
         return JSONResponse({"status": "accepted"}, 202, background=self._passing_on(feedback))
 
-    def _unsealed(self, sealed: str) -> tuple[str, RunIdentity]:
+    def _unsealed(self, sealed: str) -> DecodedToken:
         try:
             token = self.sealer.unseal(sealed)
         except InvalidResumptionTokenError as error:
             _log.info("feedback is refused: %s", error)
             raise HTTPException(401, "The token is not valid, or no longer") from None
         try:
-            return token, decode(token)
+            return DecodedToken(token, decode(token))
         except InvalidResumptionTokenError:
             raise HTTPException(400, "The token is of a run of an agent graph, which takes no feedback") from None
 
@@ -269,7 +286,7 @@ class _FeedbackRoute:
         try:
             is_recorded = await asyncio.wait_for(asyncio.wrap_future(recording), LEDGER_SECONDS)
         except (LedgerUnavailableError, TimeoutError, asyncio.CancelledError) as error:
-            # The claim may be granted yet, and the next request for the run is then told that there is feedback.
+            # The ledger may still grant the claim: the next request for the run then gets a 409.
             recording.add_done_callback(partial(self._pass_on_late, feedback, asyncio.get_running_loop()))
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -278,7 +295,7 @@ class _FeedbackRoute:
             raise HTTPException(409, "Feedback on this run has been recorded already")
 
     def _passing_on(self, feedback: FeedbackReceived) -> BackgroundTask | None:
-        """Pass feedback on in a task of its own, which goes on where the answer cannot be sent."""
+        """Pass feedback on in a task of its own, which goes on even if the answer cannot be sent."""
         if self.on_feedback is None:
             return None
         task = self._start_task(feedback.run_id, _call(self.on_feedback, feedback))
@@ -287,7 +304,7 @@ class _FeedbackRoute:
     def _pass_on_late(
         self, feedback: FeedbackReceived, loop: asyncio.AbstractEventLoop, recording: Future[bool]
     ) -> None:
-        """Pass feedback on that is recorded although its request was not told so; called in any thread."""
+        """Pass feedback on that was recorded after its request had been answered; called in any thread."""
         if self.on_feedback is None or recording.cancelled() or recording.exception() or not recording.result():
             return
         call = partial(
@@ -299,7 +316,7 @@ class _FeedbackRoute:
         thread = threading.Thread(target=call)
         try:
             thread.start()
-        except RuntimeError:  # none can be started any more
+        except RuntimeError:  # the interpreter is ending and starts no more threads
             thread.run()
 
     def _call_on_feedback(
@@ -330,13 +347,13 @@ async def _await_on_feedback(passing_on: Awaitable[object]) -> None:
 
 
 async def _call(function: Callable[[_A], _T | Awaitable[_T]], argument: _A) -> _T:
-    """Return what a function of the application's does; a plain one is called in a thread."""
+    """Call a function of the application's and return its result; a plain function runs in a thread."""
     result = await run_in_threadpool(function, argument)
     return await result if inspect.isawaitable(result) else result
 
 
 async def _no_answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer nobody, as who asked has left."""
+    """Send nothing: the client has left."""
 
 
 def _failed() -> HTTPException:
@@ -370,7 +387,7 @@ async def _read(request: Request) -> FeedbackRequest:
 
 
 def _reason(error: ValidationError) -> str:
-    """Return what is wrong with which field; a field that is unknown is not named, as it may say anything."""
+    """Return which field is wrong, and why. An unknown field is not named, as its name may say anything."""
     wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field_name = wrong["loc"][0] if wrong["loc"] and wrong["loc"][0] in FeedbackRequest.model_fields else "body"
     return f"{field_name}: {wrong['msg']}"

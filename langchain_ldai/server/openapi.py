@@ -1,14 +1,14 @@
-"""What is posted to the feedback route and what it answers, as types and as an OpenAPI document."""
+"""What the feedback route takes and answers, as types and as an OpenAPI document."""
 
 from http import HTTPStatus
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 MAX_BODY_BYTES: Final = 16_384
 MAX_TOKEN_LENGTH: Final = 4_096
 MAX_COMMENT_LENGTH: Final = 1_000
-"""In characters; with both limits a body that keeps them is not too large, however JSON escapes it."""
+"""In characters. A body within both limits is within `MAX_BODY_BYTES` too, however JSON escapes it."""
 
 ERRORS: Final = {
     400: "malformed",
@@ -21,13 +21,13 @@ ERRORS: Final = {
     500: "internal_server_error",
     503: "unavailable",
 }
-"""What a refusal's code is, by its status."""
+"""The code in a refusal's body, by its HTTP status."""
 
 
 class FeedbackRequest(BaseModel):
     """What is posted: the run's sealed token, what the user thought of it, and why."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     token: str = Field(pattern="^[A-Za-z0-9_.=-]+$", max_length=MAX_TOKEN_LENGTH)
     kind: Literal["positive", "negative"]
@@ -58,9 +58,14 @@ _SCHEMAS: Final[dict[str, Any]] = {
 
 
 def feedback_openapi(path: str = "/feedback") -> dict[str, Any]:
-    """Return the OpenAPI document of the feedback route at a path."""
+    """Return the OpenAPI document of the feedback route at a path.
+
+    Example:
+        >>> sorted(feedback_openapi("/thumbs")["paths"]["/thumbs"]["post"]["responses"])[:2]
+        ['202', '400']
+    """
     schemas = {202: "Accepted", **dict.fromkeys(ERRORS, "Refusal")}
-    del schemas[405]  # the answer to other methods than the one that is described
+    del schemas[405]  # only other methods than the one described get it
     post = {
         "operationId": "feedback",
         "summary": "Record feedback on a run",

@@ -1,4 +1,4 @@
-"""The HTTP endpoints that a server-side SDK uses, one connection a request."""
+"""The HTTP endpoints that server-side SDKs use; each request has a connection of its own."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Generator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from langchain_ldai.testing.flags import Json
 
@@ -42,7 +42,7 @@ class Service(Protocol):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves until it is stopped, and then waits for the requests in progress."""
+    """Serves until it is stopped, then waits for the requests in progress."""
 
     daemon_threads = False
     request_queue_size = 128
@@ -53,13 +53,13 @@ class Server(ThreadingHTTPServer):
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def get_request(self) -> tuple[socket.socket, object]:
-        """Accept a connection, and know of it while it lasts."""
+        """Accept a connection, and remember it while it lasts."""
         connection, address = super().get_request()
         self._connections.add(connection)
         return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Leave a client that hung up alone."""
+        """Log an error of ours, and pass over a client that hung up."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             _log.error("a request of %s failed", client_address, exc_info=True)
 
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     protocol_version = "HTTP/1.1"
-    timeout = 10
+    timeout: ClassVar[float | None] = 10
     server: Server
 
     def do_GET(self) -> None:
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(fault)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet."""
+        """Log nothing."""
 
     @property
     def _path(self) -> str:

@@ -1,4 +1,4 @@
-"""The flags that a LaunchDarkly serves, in its own format."""
+"""The flags that the local LaunchDarkly serves, in LaunchDarkly's format."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ Json = dict[str, object]
 class FlagData:
     """Flags and segments by key.
 
-    A flag's version only grows, also over its deletion: a client ignores a change that is not newer.
+    A flag's version only grows, also over its deletion: a client ignores a change that has no newer version.
 
     Args:
         values: What to serve to every context, by flag key.
 
     Raises:
         TypeError: If a value is not JSON.
-        ValueError: If it holds NaN or an infinity.
+        ValueError: If a value holds NaN or an infinity.
     """
 
     def __init__(self, values: Mapping[str, object] | None = None) -> None:
@@ -32,7 +32,7 @@ class FlagData:
         """Return what a JSON file holds: whole `flags` and `segments`, and `flagValues` for short.
 
         Raises:
-            ValueError: If it is not JSON, or names a flag twice.
+            ValueError: If the file is not JSON, or names a flag twice.
         """
         content = json.loads(Path(path).read_text("utf-8"))
         data = cls(content.get("flagValues"))

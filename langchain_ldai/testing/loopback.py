@@ -1,4 +1,4 @@
-"""A LaunchDarkly on this machine: it streams flags to a real client and keeps the events it is sent."""
+"""A LaunchDarkly on this machine: it streams flags to a real client and keeps the events that arrive."""
 
 import queue
 import threading
@@ -25,18 +25,29 @@ _Queue = queue.SimpleQueue[Change | None]
 
 
 class LoopbackLaunchDarkly:
-    """Serves flags to server-side SDKs and records the events they send, on 127.0.0.1, for a `with` block.
+    """A LaunchDarkly on 127.0.0.1, within a `with` block: it serves flags to SDKs and keeps the events they send.
 
     Args:
         flags: What to serve to every context, by flag key; copied.
         sdk_key: The only SDK key to accept; without one, any.
         port: Port to listen on; 0 for a free one.
         heartbeat: Seconds after which a stream without a change shows that it lives.
-        environment_id: Id of the environment, as SDKs are told it; without one, they are told none.
+        environment_id: Id of the environment that SDKs are told; without one they are told no id.
 
     Raises:
         TypeError: If a flag's value is not JSON.
-        ValueError: If it holds NaN or an infinity.
+        ValueError: If a flag's value holds NaN or an infinity.
+
+    Example:
+        >>> from ldclient import LDClient
+        >>> from langchain_ldai.testing import LoopbackLaunchDarkly
+        >>> with LoopbackLaunchDarkly(flags) as launchdarkly, LDClient(launchdarkly.config()) as client:
+        ...     config = LdAiClient(client).completion_config("support-bot", context)
+        ...     config.create_tracker(run_id="run-1").track_success()
+        ...     client.flush()
+        ...     arrived = launchdarkly.wait_for_events(1, "$ld:ai:generation:success")
+        >>> arrived[0].data["runId"]
+        'run-1'
     """
 
     def __init__(
@@ -61,10 +72,15 @@ class LoopbackLaunchDarkly:
 
     @classmethod
     def from_file(cls, path: str | Path, *, sdk_key: str | None = None, port: int = 0) -> "LoopbackLaunchDarkly":
-        """Return one that serves a JSON file in LaunchDarkly's format: `flags`, `segments`, and `flagValues`.
+        """Return one that serves a JSON file in LaunchDarkly's format: `flags`, `segments` and `flagValues`.
+
+        Args:
+            path: Where the file is.
+            sdk_key: The only SDK key to accept; without one, any.
+            port: Port to listen on; 0 for a free one.
 
         Raises:
-            ValueError: If it is not JSON, or names a flag twice.
+            ValueError: If the file is not JSON, or names a flag twice.
         """
         service = cls(sdk_key=sdk_key, port=port)
         service._data = FlagData.from_file(path)
@@ -94,7 +110,11 @@ class LoopbackLaunchDarkly:
 
     @property
     def url(self) -> str:
-        """Where it listens, within the `with` block; outside, reading it raises `RuntimeError`."""
+        """The address at which it listens.
+
+        Raises:
+            RuntimeError: If it is read outside the `with` block.
+        """
         return f"http://127.0.0.1:{self._started()[0].server_port}"
 
     def config(self, sdk_key: str = SDK_KEY, **options: object) -> Config:
@@ -112,7 +132,12 @@ class LoopbackLaunchDarkly:
         return {**addresses, "diagnostic_opt_out": True, "initial_reconnect_delay": 0.1}
 
     def set_flag(self, key: str, value: object) -> None:
-        """Serve a copy of this value to every context, also to connected clients; raises as the class does."""
+        """Serve a copy of this value to every context, also to connected clients.
+
+        Raises:
+            TypeError: If the value is not JSON.
+            ValueError: If the value holds NaN or an infinity.
+        """
         with self._changed:
             self._push(("patch", {"path": f"/flags/{key}", "data": self._data.set(key, value)}))
 
@@ -131,7 +156,12 @@ class LoopbackLaunchDarkly:
             self._push(None)
 
     def fail_next(self, path: str = BULK, status: int = 503, times: int = 1) -> None:
-        """Answer the next requests for a path with this HTTP status and take nothing from them.
+        """Answer the next requests for a path with this HTTP status, and ignore what they bring.
+
+        Args:
+            path: "/bulk" for events, "/all" for the stream of flags, "/sdk/latest-all", or "/diagnostic".
+            status: The HTTP status.
+            times: How many requests.
 
         Raises:
             ValueError: If no SDK asks for that path.
@@ -148,13 +178,13 @@ class LoopbackLaunchDarkly:
 
     @property
     def batches(self) -> list[list[Json]]:
-        """Every batch of events as it arrived, also one that arrived before."""
+        """Every batch of events that arrived; one that an SDK sent twice is there twice."""
         with self._changed:
             return [batch for _, batch in self._batches]
 
     @property
     def events(self) -> list[Json]:
-        """The events that arrived; like the service, it drops a batch whose payload id it has seen."""
+        """The events that arrived. Like the real service, it takes a batch that an SDK sends twice only once."""
         distinct: dict[object, list[Json]] = {}
         with self._changed:
             for position, (payload_id, batch) in enumerate(self._batches):
@@ -171,14 +201,14 @@ class LoopbackLaunchDarkly:
         ]
 
     def metrics(self, run_id: str) -> dict[str, list[float]]:
-        """Return the metric values of a run by event name, in order, so that a repeated one shows."""
+        """Return the metric values of a run by event name; a metric that arrived twice has two values."""
         return metrics_of(self.custom_events(), run_id)
 
     def wait_for_events(self, count: int, name: str | None = None, timeout: float = 5.0) -> list[RecordedEvent]:
         """Return the custom events, all or those of one name, once at least `count` have arrived.
 
         Raises:
-            TimeoutError: If they have not within `timeout` seconds; it says what has.
+            TimeoutError: If fewer have arrived within `timeout` seconds; the error says which.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.custom_events(name)) >= count, timeout):

@@ -1,4 +1,4 @@
-"""Stand-ins for `ldclient`'s clients that keep what they are told."""
+"""Stand-ins for `ldclient`'s clients that serve flags and keep the events they are given."""
 
 import copy
 import logging
@@ -32,7 +32,7 @@ class RecordedEvent:
 
 
 def metrics_of(events: Iterable[RecordedEvent], run_id: str) -> dict[str, list[float]]:
-    """Return the metric values of a run by event name, in order, so that a repeated one shows."""
+    """Return the metric values of a run by event name, each with every value in order."""
     metrics: dict[str, list[float]] = {}
     for event in events:
         if isinstance(event.data, Mapping) and event.data.get("runId") == run_id and event.value is not None:
@@ -55,7 +55,14 @@ class _Recorder:
             return list(self._events)
 
     def metrics(self, run_id: str) -> dict[str, list[float]]:
-        """Return the metric values of a run by event name, in order, so that a repeated one shows."""
+        """Return the metric values of a run by event name; a metric that was sent twice has two values.
+
+        Example:
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.track_success()
+            >>> client.metrics(tracker.run_id)
+            {'$ld:ai:generation:success': [1]}
+        """
         return metrics_of(self.events, run_id)
 
     def set_flag(self, key: str, value: object) -> None:
@@ -70,7 +77,7 @@ class _Recorder:
     def track(
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
     ) -> None:
-        """Record an event, its data as it is now; as the real clients do, take none of an invalid context."""
+        """Record an event with a copy of its data; like the real clients, take no event of an invalid context."""
         if not context.valid:
             _log.warning("an event %r of an invalid context is not taken: %s", event_name, context.error)
             return
@@ -79,10 +86,10 @@ class _Recorder:
             self._events.append(event)
 
     def identify(self, context: Context) -> None:
-        """Do nothing: whom events are counted for is in the events."""
+        """Do nothing: each event says whom it is counted for."""
 
     def is_offline(self) -> bool:
-        """Whether it is offline, which it never is."""
+        """Return that it is not offline."""
         return False
 
     def _served(self, key: str, context: Context, default: object) -> EvaluationDetail:
@@ -95,13 +102,21 @@ class _Recorder:
 
 
 class RecordingClient(_Recorder):
-    """A stand-in for `LDClient` in a user's own tests: pass it to `LdAiClient`, then look at `events`.
+    """A stand-in for `LDClient` in your own tests: pass it to `LdAiClient`, then look at `events`.
 
-    It is initialised at once. To flush or close it does nothing: what was tracked is in `events` already, and what
-    is tracked later comes there too.
+    It is initialised at once and needs no flush: an event is in `events` once it is tracked, also after `close`.
 
     Args:
         flags: What to serve to every context, by flag key; like the real client's store, not copied.
+
+    Example:
+        >>> from langchain_ldai.testing import RecordingClient
+        >>> flag = {"_ldMeta": {"enabled": True, "variationKey": "short"}, "model": {"name": "gpt-4.1-mini"}}
+        >>> client = RecordingClient({"support-bot": flag})
+        >>> tracker = LdAiClient(client).completion_config("support-bot", context).create_tracker()
+        >>> tracker.track_tokens(TokenUsage(total=17, input=14, output=3))
+        >>> [event.name for event in client.events if event.name.startswith("$ld:ai:tokens:")]
+        ['$ld:ai:tokens:total', '$ld:ai:tokens:input', '$ld:ai:tokens:output']
     """
 
     def variation(self, key: str, context: Context, default: object) -> object:
@@ -113,7 +128,7 @@ class RecordingClient(_Recorder):
         return self._served(key, context, default)
 
     def is_initialized(self) -> bool:
-        """Whether it is initialised, which it always is."""
+        """Return that it is initialised."""
         return True
 
     def flush(self) -> None:
@@ -135,7 +150,21 @@ class RecordingClient(_Recorder):
 
 
 class AsyncRecordingClient(_Recorder):
-    """A stand-in for `AsyncLDClient`: pass it to `AsyncLdAiClient`; see `RecordingClient`."""
+    """A stand-in for `AsyncLDClient` in your own tests: pass it to `AsyncLdAiClient`, then look at `events`.
+
+    Args:
+        flags: What to serve to every context, by flag key; like the real client's store, not copied.
+
+    Example:
+        >>> from langchain_ldai.testing import AsyncRecordingClient
+        >>> client = AsyncRecordingClient(flags)
+        >>> async def main() -> None:
+        ...     config = await AsyncLdAiClient(client).completion_config("support-bot", context)
+        ...     config.create_tracker(run_id="run-1").track_success()
+        >>> asyncio.run(main())
+        >>> client.metrics("run-1")
+        {'$ld:ai:generation:success': [1]}
+    """
 
     async def variation(self, key: str, context: Context, default: object) -> object:
         """Return the flag's value, or the default where there is no such flag or the context is invalid."""
@@ -146,7 +175,7 @@ class AsyncRecordingClient(_Recorder):
         return self._served(key, context, default)
 
     async def is_initialized(self) -> bool:
-        """Whether it is initialised, which it always is."""
+        """Return that it is initialised."""
         return True
 
     async def start(self, start_wait: float = 5.0) -> None:

@@ -35,17 +35,17 @@ def passes_coroutines(metadata: dict[str, str]) -> object:
 FUNCTIONS: dict[str, tuple[dict[str, object], str, int]] = {
     "config": (
         {"config": asks_for_a_user},
-        r"The function given for an AI Config failed, this run is not counted .*: KeyError$",
+        r"The function given for an AI Config failed, this run is not counted .*: KeyError: 'user_id'$",
         0,
     ),
     "node": (
         {"nodes": {"writer": asks_for_a_user}},
-        r"The function given for nodes\['writer'\] failed, what happens in this node is not counted .*: KeyError$",
+        r"The function given for nodes\['writer'\] failed, what happens in this node is not counted .* 'user_id'$",
         0,
     ),
     "run id": (
         {"run_ids": asks_for_a_user},
-        r"The function given for run_ids failed, the run gets a new id .*: KeyError$",
+        r"The function given for run_ids failed, the run gets a new id .*: KeyError: 'user_id'$",
         1,
     ),
     "report": (

@@ -315,3 +315,52 @@ def test_a_model_call_that_ends_while_another_thread_waits_is_counted(handler: L
     handler.on_llm_end(LLMResult(generations=[]), run_id=call)
 
     assert [report.outcome for report in runs] == [Outcome.SUCCESS]
+
+
+class Owner:
+    """An owner that counts its resets."""
+
+    resets = 0
+
+    def reset_after_fork(self) -> None:
+        """Count how often."""
+        self.resets += 1
+
+
+def test_a_forked_process_begins_anew_what_still_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was let go before the fork is not held for it."""
+    hooks: dict[str, object] = {}
+    monkeypatch.setattr(os, "register_at_fork", lambda **named: hooks.update(named), raising=False)
+    fresh = runpy.run_path(process.__file__)
+    owner, gone = Owner(), Owner()
+    for each in (owner, gone):
+        fresh["register_fork_safe"](each)
+    del each, gone
+
+    hooks["after_in_child"]()
+
+    assert owner.resets == 1
+
+
+def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(os, "register_at_fork", raising=False)
+
+    assert callable(runpy.run_path(process.__file__)["register_fork_safe"])
+
+
+def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at the look whether the main thread is alive: Python 3.11 may take it for ended from then on."""
+
+    class Main:
+        def is_alive(self) -> bool:
+            monkeypatch.setattr(Main, "is_alive", lambda self: False)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "main_thread", Main)
+    is_ending = runpy.run_path(process.__file__)["is_ending"]
+
+    with pytest.raises(KeyboardInterrupt):
+        is_ending()
+
+    assert not is_ending()

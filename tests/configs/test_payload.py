@@ -67,6 +67,22 @@ def test_another_mode_gives_the_default_and_a_warning(caplog, wanted, given):
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted", "said"),
+    [
+        (None, "agent", "is of mode 'completion', not 'agent'; ask for it with completion_config(); "),
+        ("judge", "completion", "is of mode 'judge', not 'completion'; ask for it with judge_config(); "),
+        ("poem", "completion", "is of mode 'poem', not 'completion'; the default is used"),
+    ],
+)
+def test_another_mode_is_told_with_the_method_that_asks_for_it(caplog, given, wanted, said):
+    """The remedy is there where there is one."""
+    served({"_ldMeta": {"enabled": True, "mode": given}}, wanted)
+
+    assert said in caplog.messages[0]
+    assert caplog.messages[0].endswith("the default is used, or without one a disabled AI Config")
+
+
 @pytest.mark.parametrize("mode", ["", 0, False, []])
 def test_a_mode_that_is_none_is_another_mode(mode: object) -> None:
     """Only one that is missing, or null, is taken for `completion` (spec 2, rule 3)."""

@@ -1,1 +1,1 @@
-"""Each numbered fact about LangChain that touches the handler, as a rule of ours."""
+"""Each numbered fact about LangChain as a rule of ours, but for those on how runs end (`tests/runs/ends`)."""

@@ -244,7 +244,7 @@ def test_a_process_that_got_an_open_file_is_told_so(
     ledger.claim("run-0", ["success"], "parent")
 
     for each in (ledger, other):
-        each.renew()
+        each.reset_after_fork()
 
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert str(tmp_path / "ledger.db") in caplog.text

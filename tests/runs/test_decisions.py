@@ -272,3 +272,23 @@ def test_an_answer_that_says_nothing_uses_nothing(
     handler.on_chain_end(answer, run_id=root)
 
     assert figures(reports) == [(Outcome.SUCCESS, 1, 0, 0)]
+
+
+def test_a_call_below_steps_that_name_each_other_as_parents_is_in_no_decision(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """A caller may give ids twice; nobody looks for ever for a decision above."""
+    root, decision, one, other, call = (uuid4() for _ in range(5))
+    start = handler.on_chain_start
+    start(None, {}, run_id=root, metadata={})
+    start(None, {}, run_id=decision, parent_run_id=root, metadata={"ls_model_type": "chat"}, run_type="llm")
+    start(None, {}, run_id=one, parent_run_id=root, metadata={})
+    start(None, {}, run_id=other, parent_run_id=one, metadata={})
+    handler.on_chain_end({}, run_id=one)
+    start(None, {}, run_id=one, parent_run_id=other, metadata={})
+
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=one, metadata={})
+    for step in (call, one, other, decision, root):
+        handler.on_chain_end({}, run_id=step)
+
+    assert [report.model_calls for report in reports] == [2]

@@ -74,7 +74,7 @@ def compiled(path: list[tuple[str, str]], **nodes: object) -> Runnable:
     """Return a compiled LangGraph of these nodes and edges, `triage` first."""
     builder = StateGraph(State)
     for name, action in nodes.items():
-        builder.add_node(name, action, retry_policy=RetryPolicy(initial_interval=0.001))
+        builder.add_node(name, action, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
     builder.add_edge(START, "triage")
     for source, target in path:
         builder.add_edge(source, target)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from limits.aio.storage import MemoryStorage
 from starlette.applications import Starlette
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig
+from langchain_ldai._wire import tokens
 from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.sealing import TokenSealer
@@ -38,6 +40,25 @@ async def test_feedback_is_recorded_for_its_run_and_user(
     assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
     assert client.metrics(run_id) == {event: [1]}
     assert client.events[-1].context.key == "ada"
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["our sealer", "a sealer of another make"])
+async def test_a_request_decodes_its_token_once(
+    is_ours: bool, ai: LdAiClient, sealer: TokenSealer, browser: Open, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unsealing, the route and the tracker know the run from the one time that its token was decoded."""
+    run_id, token = run
+    if not is_ours:
+        plain = str(sealer.unseal(token))
+        sealer = SimpleNamespace(seal=sealer.seal, unseal=lambda sealed: plain)
+    app = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of))
+    decode_text, texts = tokens._object, []
+    monkeypatch.setattr(tokens, "_object", lambda text: texts.append(text) or decode_text(text))
+
+    answer = await browser(app).post("/feedback", json={"token": token, "kind": "positive"})
+
+    assert answer.status_code == 202
+    assert [json.loads(text)["runId"] for text in texts] == [run_id]
 
 
 async def test_a_run_takes_one_feedback(app: Starlette, browser: Open, run: Run, client: RecordingClient) -> None:

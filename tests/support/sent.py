@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
 
 
 @dataclass
@@ -20,3 +23,9 @@ class Sent:
         names = [name for name, _, _ in self.events]
         assert len(names) == len(set(names))
         return {name: value for name, _, value in self.events}
+
+
+def record_missing(tracker: LdAiConfigTracker | LdAiGraphTracker, **values: Any) -> None:
+    """Record those of the values whose metric is free, as a handler does."""
+    for call, args in tracker.take_missing(values):
+        call(*args)

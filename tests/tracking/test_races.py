@@ -11,6 +11,7 @@ from langchain_ldai import Feedback, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking import tracker
 from langchain_ldai._wire.tokens import RunIdentity
 from tests.support.races import THREADS, race_for_each, switching_before_every_line
+from tests.support.sent import record_missing
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 SLOTS: Final[dict[str, set[str]]] = {
@@ -38,8 +39,8 @@ def fill_everything(run: LdAiConfigTracker, thread: int) -> None:
     if thread % 2:
         record_everything(run, thread)
         return
-    run.record_missing(
-        duration_ms=thread, time_to_first_token_ms=thread, tokens=TokenUsage(total=thread + 1), success=True
+    record_missing(
+        run, duration_ms=thread, time_to_first_token_ms=thread, tokens=TokenUsage(total=thread + 1), success=True
     )
     run.track_feedback(Feedback.POSITIVE)
 

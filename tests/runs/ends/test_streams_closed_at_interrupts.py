@@ -11,10 +11,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.langchain.asking import ASKING
 from tests.langchain.graphs import NOTHING, State, Track, asks, graph, in_parallel, says, thread, tracking
-from tests.langchain.stopping import PATIENCE_SECONDS, closed
 from tests.langchain.watching import needs_v3
+from tests.runs.ends.asking import ASKING
+from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
 from tests.support.chains import QUESTION, TOKENS, chain, counts
 
 MODES: Final = ["values", "updates", "messages", "debug", "custom", ["updates", "messages"]]

@@ -6,16 +6,18 @@ import threading
 from collections.abc import Generator
 from concurrent import futures
 from typing import Final
+from uuid import uuid4
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import NOTHING, NeverOpens, Track, calls, graph, says, tracking
-from tests.langchain.stopping import PATIENCE_SECONDS, SHAPES, STOPS, STREAMING, Held, Shape, Stop, stopped
+from tests.runs.ends.stopping import PATIENCE_SECONDS, SHAPES, STOPS, STREAMING, Held, Shape, Stop, stopped
 from tests.support.calls import INVOKED, STREAMED, Call, each
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.events import ANSWER
 from tests.support.models import ScriptedChat
 
 
@@ -288,3 +290,17 @@ async def test_a_call_that_starts_after_its_run_has_failed_is_no_run(
     await others_end()
 
     assert [(report.model_calls, report.summary.tokens) for report in reports] == [(1, calls(1))]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, futures.CancelledError])
+def test_either_cancelled_error_is_a_cancellation(
+    error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_error(error(), run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.CANCELLED]

@@ -12,7 +12,6 @@ from langgraph.types import Command, interrupt
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.langchain.asking import ASKING
 from tests.langchain.graphs import (
     NOTHING,
     RETRIED,
@@ -25,6 +24,7 @@ from tests.langchain.graphs import (
     thread,
     tracking,
 )
+from tests.runs.ends.asking import ASKING
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, chain, counts, create_agent
 from tests.support.models import HELLO, ScriptedChat, tool_call

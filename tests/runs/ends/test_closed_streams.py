@@ -12,7 +12,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import Track, tracking
-from tests.langchain.stopping import STREAMING, Held, Shape, closed
+from tests.runs.ends.stopping import STREAMING, Held, Shape, closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.events import called, stream_begun, streaming
 from tests.support.models import HELLO, ScriptedChat
@@ -205,6 +205,18 @@ def test_a_loop_that_ends_closes_the_streams_of_a_run_in_any_order(
         ends[name]()
 
     assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+
+
+def test_a_stream_that_is_closed_before_any_call_is_no_ai_run(track: Track, reports: list[RunReport]) -> None:
+    """Nothing is recorded of it, in whatever order its steps are closed."""
+    handler = track()
+    root = stream_begun(handler)
+    parser = stream_begun(handler, root)
+
+    handler.on_chain_error(GeneratorExit(), run_id=parser)
+    handler.on_chain_error(GeneratorExit(), run_id=root)
+
+    assert reports == []
 
 
 def test_a_stream_that_is_closed_after_its_last_call_is_a_success(track: Track, reports: list[RunReport]) -> None:

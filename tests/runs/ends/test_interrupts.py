@@ -12,8 +12,8 @@ from langgraph.types import Command, interrupt
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.asking import ASKING
 from tests.langchain.graphs import NOTHING, State, Track, asks, calls, graph, in_parallel, speaks, thread, tracking
+from tests.runs.ends.asking import ASKING
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import (
     AGENT_INPUT,

@@ -20,7 +20,7 @@ from langchain_core.runnables import (
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from tests.langchain.graphs import NOTHING, State, Track, graph, says, tracking
-from tests.langchain.stopping import PATIENCE_SECONDS, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
 from tests.support.models import HELLO, ScriptedChat

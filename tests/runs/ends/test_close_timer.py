@@ -1,8 +1,6 @@
 """Who waits is called back in time; and what is done where no other thread can do it."""
 
-import os
 import queue
-import runpy
 import threading
 from time import monotonic
 from uuid import uuid4
@@ -11,7 +9,6 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
-from langchain_ldai._base import process
 from langchain_ldai._runs.close_timer import CloseTimer
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.ledgers import _queue as claim_queue
@@ -94,52 +91,3 @@ def test_where_python_starts_no_thread_any_more_claims_are_made_at_once(
     tracker.track_success()
 
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-
-
-class Owner:
-    """Something that is begun anew."""
-
-    renewed = 0
-
-    def renew(self) -> None:
-        """Count how often."""
-        self.renewed += 1
-
-
-def test_a_forked_process_begins_anew_what_still_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was let go before the fork is not held for it."""
-    hooks: dict[str, object] = {}
-    monkeypatch.setattr(os, "register_at_fork", lambda **named: hooks.update(named), raising=False)
-    fresh = runpy.run_path(process.__file__)
-    owner, gone = Owner(), Owner()
-    for each in (owner, gone):
-        fresh["renew_in_forks"](each)
-    del each, gone
-
-    hooks["after_in_child"]()
-
-    assert owner.renewed == 1
-
-
-def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows."""
-    monkeypatch.delattr(os, "register_at_fork", raising=False)
-
-    assert callable(runpy.run_path(process.__file__)["renew_in_forks"])
-
-
-def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C at the look whether the main thread is alive: Python 3.11 may take it for ended from then on."""
-
-    class Main:
-        def is_alive(self) -> bool:
-            monkeypatch.setattr(Main, "is_alive", lambda self: False)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading, "main_thread", Main)
-    is_ending = runpy.run_path(process.__file__)["is_ending"]
-
-    with pytest.raises(KeyboardInterrupt):
-        is_ending()
-
-    assert not is_ending()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import Final
 
@@ -29,16 +29,22 @@ from tests.langchain.graphs import (
     speaks,
     tracking,
 )
-from tests.langchain.stopping import PATIENCE_SECONDS, closed
 from tests.langchain.watching import HAS_V3
+from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat
 
 pytestmark = pytest.mark.asyncio
 
+AsyncNode = Callable[[State], Awaitable[State]]
+
 SOON: Final = 0.5
-"""Seconds after which a node is out of time; in less, it surely begins its model call."""
+"""Seconds after which a sync node is out of time; in less, it surely begins its model call."""
+LIMIT: Final = 60.0
+"""Seconds after which an async node is out of time; no test waits for them, see `time_is_up_after`."""
+REST_SECONDS: Final = 0.1
+"""How long a node that has just answered takes at most to end."""
 AGAIN: Final = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2, retry_on=lambda error: True)
 
 
@@ -205,6 +211,57 @@ async def test_of_tasks_after_one_another_the_last_is_told(handler: LdAiHandler,
     assert await outcomes(handler, reports) == {"run": Outcome.SUCCESS, "a": Outcome.SUCCESS}
 
 
+def time_is_up_after(nodes: int) -> Callable[[], None]:
+    """Return what so many nodes call once they are at work: then the loop's clock goes forward by `LIMIT`.
+
+    So a node has all the time that it needs, and no test waits for its limit.
+    """
+    left = iter(range(nodes - 1, -1, -1))
+
+    def at_work() -> None:
+        loop = asyncio.get_running_loop()
+        if next(left, None) == 0:
+            loop.call_later(REST_SECONDS, go_forward, loop, loop.time)
+
+    def go_forward(loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
+        loop.time = lambda: now() + LIMIT
+
+    return at_work
+
+
+class Hangs(NeverOpens):
+    """The gate of a model that never answers, which tells when the model is called."""
+
+    def __init__(self, at_work: Callable[[], None]) -> None:
+        super().__init__()
+        self._at_work = at_work
+
+    async def wait(self) -> bool:
+        """Tell, and wait for ever."""
+        self._at_work()
+        return await super().wait()
+
+
+def stuck(at_work: Callable[[], None]) -> AsyncNode:
+    """Return a node that calls a model that never answers."""
+
+    async def node(state: State) -> State:
+        return {"said": [await chain(ScriptedChat(gate=Hangs(at_work))).ainvoke(QUESTION)]}
+
+    return node
+
+
+def stops(at_work: Callable[[], None]) -> AsyncNode:
+    """Return a node that calls a model, and then never ends."""
+
+    async def node(state: State) -> State:
+        await chain().ainvoke(QUESTION)
+        at_work()
+        return await asyncio.Event().wait()
+
+    return node
+
+
 class Tidy:
     """A node whose first attempt never comes to an end by itself, and takes its time to end when it is stopped."""
 
@@ -218,7 +275,7 @@ class Tidy:
         if self._attempts > 1:
             return {"said": [await chain().ainvoke(QUESTION)]}
         try:
-            return await chain(ScriptedChat(gate=NeverOpens())).ainvoke(QUESTION)
+            return await stuck(time_is_up_after(1))(state)
         finally:
             await self.may_end.wait()
 
@@ -236,7 +293,7 @@ async def test_an_attempt_that_ends_after_it_was_made_again_changes_nothing(
         await asyncio.sleep(0.05)
         return {"said": []}
 
-    again = {"timeout": SOON, "retry_policy": AGAIN}
+    again = {"timeout": LIMIT, "retry_policy": AGAIN}
     late = graph({"a": tidy}).with_config() if is_nested else tidy
     await graph(
         {("x" if is_nested else "a"): late, "then": lets_it_end}, options={("x" if is_nested else "a"): again}
@@ -246,17 +303,6 @@ async def test_an_attempt_that_ends_after_it_was_made_again_changes_nothing(
     (report,) = reports
     assert client.metrics(report.nodes["a"].run_id)[SUCCESS] == [1]
     assert report.nodes["a"].retries + report.retries == 1
-
-
-async def stuck(state: State) -> State:
-    """Call a model that never answers."""
-    return {"said": [await chain(ScriptedChat(gate=NeverOpens())).ainvoke(QUESTION)]}
-
-
-async def stops(state: State) -> State:
-    """Call a model that never answers, without a chain around it."""
-    await chain().ainvoke(QUESTION)
-    return await asyncio.Event().wait()
 
 
 MODES: Final = ["values", "updates", "messages", "debug", "custom", ["values", "messages"]]
@@ -305,7 +351,10 @@ async def test_a_node_out_of_time_is_an_error_however_it_is_read(
     reader, node, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Its own limit failed it; LangGraph cancels it and whatever runs beside it (fact 77)."""
-    flow = graph({"a": node, "b": stops}, in_parallel("a", "b"), options={"a": {"timeout": SOON}})
+    at_work = time_is_up_after(2)
+    flow = graph(
+        {"a": node(at_work), "b": stops(at_work)}, in_parallel("a", "b"), options={"a": {"timeout": LIMIT}}
+    )
 
     with pytest.raises(Exception, match="exceeded its run timeout"):
         await reader(flow, handler)
@@ -320,8 +369,14 @@ async def test_nodes_at_work_in_a_step_out_of_time_are_errors_however_they_are_r
     reader, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """`step_timeout` is the limit of each; one that was through in time is a success (fact 77)."""
-    flow = graph({"a": stuck, "b": says()}, in_parallel("a", "b"))
-    flow.step_timeout = SOON
+    at_work = time_is_up_after(2)
+
+    async def has_said(said: State) -> State:
+        at_work()
+        return said
+
+    flow = graph({"a": stuck(at_work), "b": says() | RunnableLambda(has_said)}, in_parallel("a", "b"))
+    flow.step_timeout = LIMIT
 
     with pytest.raises(TimeoutError):
         await reader(flow, handler)
@@ -344,8 +399,7 @@ async def test_a_node_beside_one_that_fails_is_cancelled_however_it_is_read(
 
     async def goes_on(state: State) -> State:
         await chain().ainvoke(QUESTION)
-        at_work.set()
-        return await stuck(state)
+        return await stuck(at_work.set)(state)
 
     with pytest.raises(ZeroDivisionError):
         await reader(graph({"a": fails, "b": goes_on}, in_parallel("a", "b")), handler)
@@ -391,7 +445,7 @@ async def test_a_node_out_of_time_is_an_error_where_its_graph_goes_on(
     is_nested: bool, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """An error handler makes the run a success, and not the node."""
-    flow = graph({"a": stuck}, options={"a": {"timeout": SOON, "error_handler": says()}})
+    flow = graph({"a": stuck(time_is_up_after(1))}, options={"a": {"timeout": LIMIT, "error_handler": says()}})
 
     await (graph({"x": flow}) if is_nested else flow).ainvoke(NOTHING, {"callbacks": [handler]})
 

@@ -10,8 +10,8 @@ import pytest
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import NOTHING, Track, graph, says, tracking
-from tests.langchain.stopping import PATIENCE_SECONDS, Held, closed
 from tests.langchain.watching import needs_v3
+from tests.runs.ends.stopping import PATIENCE_SECONDS, Held, closed
 from tests.support.chains import DURATION, FIRST_TOKEN, SUCCESS, TOKENS, counts
 from tests.support.models import HELLO, ScriptedChat
 

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import NOTHING, NeverOpens, Track, graph, says, tracking
-from tests.langchain.stopping import PATIENCE_SECONDS, Held, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, Held, closed
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, TOKENS, chain, counts
 from tests.support.models import HELLO, ScriptedChat
 

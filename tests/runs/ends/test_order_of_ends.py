@@ -1,11 +1,7 @@
 """Ends that come twice, in another order, or in the middle of something else."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent import futures
 from uuid import uuid4
-
-import pytest
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
@@ -126,17 +122,3 @@ def test_a_step_may_take_the_id_of_its_ended_root(
         (Outcome.SUCCESS, TokenUsage(total=26, input=20, output=6))
     ]
     assert handler.open_runs == 0
-
-
-@pytest.mark.parametrize("error", [asyncio.CancelledError, futures.CancelledError])
-def test_either_cancelled_error_is_a_cancellation(
-    error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
-) -> None:
-    """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
-    handler.on_chain_error(error(), run_id=root)
-
-    assert [report.outcome for report in reports] == [Outcome.CANCELLED]

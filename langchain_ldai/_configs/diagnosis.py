@@ -1,0 +1,115 @@
+"""Why LaunchDarkly serves nothing for a key, or takes no events: what the log says of it, once for each cause."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+from ldclient import Context
+from ldclient.interfaces import DataSourceState
+
+from langchain_ldai._base.guard import Notices
+from langchain_ldai._base.options import is_async
+from langchain_ldai._wire import events
+
+_log = logging.getLogger(__name__)
+
+_NOTHING_SERVED: Final = (
+    "LaunchDarkly serves nothing for %s %r, %s: is the key right, and is targeting on in this environment?"
+)
+_INVALID_CONTEXT: Final = "%s %r is asked for a context that is invalid (%s), %s"
+_NOT_INITIALIZED: Final = (
+    "%r is asked for, or counted, while the LaunchDarkly client has not been initialised: AI Configs are the "
+    "defaults, and metrics may be lost. Check the SDK key and the network; an AsyncLDClient needs "
+    "`await client.start()` first"
+)
+_OFFLINE: Final = (
+    "%r is asked for, or counted, while the LaunchDarkly client is offline: AI Configs are the defaults, and no "
+    "metric is sent. Without `offline=True` in its configuration it asks LaunchDarkly"
+)
+_CLOSED: Final = (
+    "%r is counted while the LaunchDarkly client is closed, or has given up on a wrong SDK key: its metrics are "
+    "lost. Close the client after the last run; `postfork()` opens an LDClient again"
+)
+_NO_META: Final = (
+    "AI Config %r has no `_ldMeta`, and so is disabled: is the key that of an AI Config, and not of another flag?"
+)
+_LEFT_EARLY: Final = (
+    "Claims still wait for the ledger at the end of the client's block: their metrics are lost if the "
+    "LaunchDarkly client is closed before they are granted. `close(timeout)` waits for longer"
+)
+
+
+class Diagnosis:
+    """What is wrong with one of LaunchDarkly's clients, told in the log.
+
+    Args:
+        client: The client, which is asked how it is.
+
+    Attributes:
+        notices: What has been told.
+    """
+
+    def __init__(self, client: object) -> None:
+        self._client: Any = client
+        self.notices = Notices()
+
+    @property
+    def can_see_state(self) -> bool:
+        """Whether the client tells its state; a stand-in may not."""
+        return hasattr(self._client, "data_source_status_provider")
+
+    def of_event(self, data: Mapping[str, object]) -> None:
+        """Look, as an event is sent, whether the client takes it."""
+        key = data.get(events.CONFIG_KEY) or data.get(events.GRAPH_KEY)
+        state = getattr(getattr(self._client.data_source_status_provider, "status", None), "state", None)
+        if state is DataSourceState.OFF:
+            self._tell("closed", logging.WARNING, _CLOSED, key)
+        elif state is DataSourceState.INITIALIZING:
+            asked = getattr(self._client, "is_initialized", None)
+            if self._is_offline():
+                self._tell("offline", logging.INFO, _OFFLINE, key)
+            elif asked is None or is_async(asked) or not asked():
+                self._tell("not initialized", logging.WARNING, _NOT_INITIALIZED, key)
+
+    def of_nothing_served(
+        self, what: str, key: str, context: Context, *, has_default: bool, is_initialized: object
+    ) -> None:
+        """Say why LaunchDarkly may serve nothing for a key.
+
+        Args:
+            what: What the key is of, such as an AI Config.
+            key: The key.
+            context: Whom it was asked for.
+            has_default: Whether the caller gave a default, which makes it no fault.
+            is_initialized: What the client says of itself.
+        """
+        level = logging.INFO if has_default else logging.WARNING
+        instead = "the default is used" if has_default else "it is disabled, as no default was given"
+        if self._is_offline():
+            self._tell("offline", level, _OFFLINE, key)
+        elif is_initialized is False:
+            self._tell("not initialized", logging.WARNING, _NOT_INITIALIZED, key)
+        elif not context.valid:
+            self._tell(("context", key), level, _INVALID_CONTEXT, what, key, context.error, instead)
+        else:
+            # A handler looks for this notice, so as not to say of a run once more that its AI Config is disabled.
+            kind = ("default" if has_default else "disabled", key)
+            self._tell(kind, level, _NOTHING_SERVED, what, key, instead)
+
+    def of_missing_meta(self, key: str) -> None:
+        """Say that what is served for a key is no AI Config."""
+        self._tell(("no _ldMeta", key), logging.WARNING, _NO_META, key)
+
+    def of_block_left(self, is_done: bool) -> None:
+        """Say where the end of the client's block has not waited for every claim."""
+        if not is_done:
+            _log.warning(_LEFT_EARLY)
+
+    def _is_offline(self) -> bool:
+        asked = getattr(self._client, "is_offline", None)
+        return asked is not None and asked() is True
+
+    def _tell(self, kind: Hashable, level: int, message: str, *args: object) -> None:
+        self.notices.once(_log, level, kind, message, *args)

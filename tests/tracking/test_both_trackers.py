@@ -1,0 +1,276 @@
+"""What the tracker of an AI Config and that of an agent graph have in common (spec sections 4 and 7)."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import FrozenInstanceError, dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final
+
+import pytest
+
+from langchain_ldai import (
+    Feedback,
+    GraphMetricSummary,
+    JudgeResult,
+    LdAiConfigTracker,
+    LdAiGraphTracker,
+    MetricSummary,
+    TokenUsage,
+)
+from langchain_ldai._tracking.tracker import model_data
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
+from tests.support.sent import Sent
+
+Tracker = LdAiConfigTracker | LdAiGraphTracker
+Call = tuple[str, tuple[object, ...]]
+"""A method of a tracker and its arguments."""
+
+USAGE: Final = TokenUsage(total=30, input=10, output=20)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the two kinds of trackers, and what differs between them."""
+
+    make: Callable[[Sent], Tracker]
+    module: str
+    warning: tuple[str, ...]
+    once: Mapping[str, Call]
+    outcomes: Mapping[str, str]
+    tokens: str
+    token_events: Mapping[str, int]
+    durations: tuple[str, ...]
+    all_calls: tuple[Call, ...]
+    summary: type[MetricSummary | GraphMetricSummary]
+    all_values: Mapping[str, object]
+    data: tuple[tuple[Call, Mapping[str, object]], ...]
+
+
+_CONFIG_DATA: Final = {
+    "runId": "run-1",
+    "configKey": "chat",
+    "version": 3,
+    "modelName": "gpt-4",
+    "providerName": "openai",
+    "variationKey": "var-1",
+}
+CONFIG: Final = Kind(
+    make=lambda sent: LdAiConfigTracker(
+        RunIdentity("run-1", "chat", "var-1", 3), sent, model_data("gpt-4", "openai")
+    ),
+    module="langchain_ldai._tracking.tracker",
+    warning=("create_tracker()", "run-1", "chat", "var-1", "gpt-4", "openai"),
+    once={
+        "duration": ("track_duration", (1,)),
+        "first-token": ("track_time_to_first_token", (1,)),
+        "tokens": ("track_tokens", (USAGE,)),
+        "success": ("track_success", ()),
+        "error": ("track_error", ()),
+        "feedback": ("track_feedback", (Feedback.POSITIVE,)),
+    },
+    outcomes={"track_success": "$ld:ai:generation:success", "track_error": "$ld:ai:generation:error"},
+    tokens="track_tokens",
+    token_events={"$ld:ai:tokens:total": 30, "$ld:ai:tokens:input": 10, "$ld:ai:tokens:output": 20},
+    durations=("track_duration", "track_time_to_first_token"),
+    all_calls=(
+        ("track_duration", (1,)),
+        ("track_time_to_first_token", (2,)),
+        ("track_tokens", (USAGE,)),
+        ("track_success", ()),
+        ("track_feedback", (Feedback.NEGATIVE,)),
+        ("track_tool_call", ("search",)),
+    ),
+    summary=MetricSummary,
+    all_values={
+        "duration_ms": 1,
+        "time_to_first_token_ms": 2,
+        "tokens": USAGE,
+        "success": True,
+        "feedback": Feedback.NEGATIVE,
+        "tool_calls": ("search",),
+    },
+    data=(
+        (("track_success", ()), _CONFIG_DATA),
+        (("track_tool_call", ("search",)), {**_CONFIG_DATA, "toolKey": "search"}),
+        (
+            ("track_judge_result", (JudgeResult("m", 0.5, "judge"),)),
+            {**_CONFIG_DATA, "judgeConfigKey": "judge"},
+        ),
+        (("track_feedback", (Feedback.POSITIVE,)), _CONFIG_DATA),
+    ),
+)
+
+_GRAPH_DATA: Final = {
+    "runId": "run-1",
+    "configKey": "travel",
+    "graphKey": "travel",
+    "variationKey": "gv",
+    "version": 2,
+}
+GRAPH: Final = Kind(
+    make=lambda sent: LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sent),
+    module="langchain_ldai._tracking.graph_tracker",
+    warning=("create_tracker() on the agent graph", "run-1", "travel", "gv"),
+    once={
+        "success": ("track_invocation_success", ()),
+        "failure": ("track_invocation_failure", ()),
+        "duration": ("track_duration", (1,)),
+        "tokens": ("track_total_tokens", (USAGE,)),
+        "path": ("track_path", (["a"],)),
+    },
+    outcomes={
+        "track_invocation_success": "$ld:ai:graph:invocation_success",
+        "track_invocation_failure": "$ld:ai:graph:invocation_failure",
+    },
+    tokens="track_total_tokens",
+    token_events={"$ld:ai:graph:total_tokens": 30},
+    durations=("track_duration",),
+    all_calls=(
+        ("track_duration", (1,)),
+        ("track_total_tokens", (USAGE,)),
+        ("track_invocation_failure", ()),
+        ("track_path", (["a"],)),
+    ),
+    summary=GraphMetricSummary,
+    all_values={"duration_ms": 1, "tokens": USAGE, "success": False, "path": ("a",)},
+    data=(
+        (("track_invocation_success", ()), _GRAPH_DATA),
+        (("track_duration", (0,)), _GRAPH_DATA),
+        (("track_redirect", ("a", "c")), {**_GRAPH_DATA, "sourceKey": "a", "redirectedTarget": "c"}),
+        (("track_handoff_success", ("a", "b")), {**_GRAPH_DATA, "sourceKey": "a", "targetKey": "b"}),
+        (("track_handoff_failure", ("b", "c")), {**_GRAPH_DATA, "sourceKey": "b", "targetKey": "c"}),
+    ),
+)
+KINDS: Final = {"config": CONFIG, "graph": GRAPH}
+
+
+@pytest.fixture
+def sent() -> Sent:
+    """Return what the tracker has sent."""
+    return Sent()
+
+
+def each_kind(**cases: Callable[[Kind], Mapping[str, object]]) -> pytest.MarkDecorator:
+    """Give a test both kinds, each with every case that a function finds for that kind."""
+    [(name, cases_of)] = cases.items()
+    return pytest.mark.parametrize(
+        ("kind", name),
+        [
+            pytest.param(kind, case, id=f"{label}-{case_id}")
+            for label, kind in KINDS.items()
+            for case_id, case in cases_of(kind).items()
+        ],
+    )
+
+
+both_kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+@each_kind(call=lambda kind: kind.once)
+def test_a_duplicate_is_dropped_with_one_warning(kind: Kind, call: Call, sent: Sent, caplog):
+    """A second recording sends nothing and warns once, with the run's data and what to do."""
+    tracker, (method, args) = kind.make(sent), call
+    getattr(tracker, method)(*args)
+    first = list(sent.events)
+    assert len(first) == (len(kind.token_events) if method == kind.tokens else 1)
+    assert caplog.records == []
+
+    getattr(tracker, method)(*args)
+
+    assert sent.events == first
+    [warning] = caplog.records
+    assert (warning.name, warning.levelname) == (kind.module, "WARNING")
+    text = warning.getMessage()
+    assert text.startswith(f"{method}: ")
+    assert [part for part in kind.warning if part not in text] == []
+
+
+@each_kind(first=lambda kind: {method: method for method in kind.outcomes})
+def test_success_and_failure_share_a_slot(kind: Kind, first: str, sent: Sent, caplog):
+    """Whichever of success and failure comes first stands; the other is dropped with a warning."""
+    tracker, [second] = kind.make(sent), kind.outcomes.keys() - {first}
+
+    getattr(tracker, first)()
+    getattr(tracker, second)()
+
+    assert sent.values == {kind.outcomes[first]: 1}
+    assert tracker.summary.success is first.endswith("success")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    "usage", [TokenUsage(), TokenUsage(-1, -2, -3), TokenUsage(None, None, None), None], ids=repr
+)
+def test_empty_usage_leaves_the_slot_free(kind: Kind, usage: TokenUsage | None, sent: Sent, caplog):
+    """A usage with no part above 0 is not recorded, and real usage can follow without a warning."""
+    tracker = kind.make(sent)
+    getattr(tracker, kind.tokens)(usage)
+    assert tracker.summary.tokens is None
+
+    getattr(tracker, kind.tokens)(USAGE)
+
+    assert sent.values == kind.token_events
+    assert caplog.records == []
+
+
+@both_kinds
+def test_usage_of_another_make_raises_and_leaves_the_slot_free(kind: Kind, sent: Sent):
+    """What is no `TokenUsage` of ours raises, and is named."""
+    tracker = kind.make(sent)
+    with pytest.raises(TypeError, match=r"token usage is a langchain_ldai\.TokenUsage, not dict"):
+        getattr(tracker, kind.tokens)({"total": 5})
+    assert (sent.events, tracker.summary.tokens) == ([], None)
+
+    getattr(tracker, kind.tokens)(USAGE)
+
+    assert sent.values == kind.token_events
+
+
+NOT_MILLISECONDS: Final = [
+    *(math.nan, math.inf, -math.inf, -1, -0.001, "5", True, None, 1j),
+    *(Decimal(5), Fraction(-1, 2)),
+]
+
+
+@pytest.mark.parametrize("ms", NOT_MILLISECONDS, ids=repr)
+@each_kind(method=lambda kind: {method: method for method in kind.durations})
+def test_what_is_no_duration_raises_and_leaves_the_slot_free(kind: Kind, method: str, ms: object, sent: Sent):
+    """A duration is a finite number of at least 0; it is sent whole and rounded down."""
+    tracker = kind.make(sent)
+    with pytest.raises(ValueError, match="milliseconds are a number of at least 0"):
+        getattr(tracker, method)(ms)
+    assert sent.events == []
+
+    getattr(tracker, method)(5.9)
+
+    assert list(sent.values.values()) == [5]
+
+
+@both_kinds
+def test_a_summary_is_a_snapshot(kind: Kind, sent: Sent):
+    """A summary tells one moment: later recordings do not change it, and it cannot be changed."""
+    tracker = kind.make(sent)
+    before, token = tracker.summary, tracker.resumption_token
+    for method, args in kind.all_calls:
+        getattr(tracker, method)(*args)
+
+    assert before == kind.summary(resumption_token=token)
+    assert tracker.summary == kind.summary(**kind.all_values, resumption_token=token)
+    with pytest.raises(FrozenInstanceError):
+        before.success = not kind.all_values["success"]
+    assert token not in repr(before)
+
+
+@both_kinds
+def test_no_two_events_share_their_data(kind: Kind, sent: Sent):
+    """Each event has data of its own, so that who receives one cannot change the next."""
+    tracker, seen = kind.make(sent), []
+    for (method, args), _ in kind.data:
+        getattr(tracker, method)(*args)
+        data = sent.events[-1][1]
+        seen.append(dict(data))
+        data.clear()
+
+    assert seen == [data for _, data in kind.data]
