@@ -1,4 +1,4 @@
-"""Where an exception is caught on its way into a chain, and what is logged once instead of each time."""
+"""Catches what other people's code raises, and logs each thing once instead of each time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.process import register_fork_safe
@@ -17,17 +17,17 @@ _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
 
 REPEAT_SECONDS: Final = 60.0
-"""How long a failure that goes on is counted before it is logged again."""
+"""How long a repeated failure is only counted before it is logged again."""
 
 MAX_NOTICES: Final = 1_000
-"""How many notices are remembered; beyond that the one that recurred longest ago is forgotten."""
+"""How many notices are remembered; of more, the one that has not recurred for longest is forgotten."""
 
 Delivery = tuple[Callable[..., object], tuple[object, ...]]
 """A call that delivers something, and its arguments."""
 
 
 class Ids(NamedTuple):
-    """What a run is found by: LangChain's id of its root, or of a step of it, and LaunchDarkly's `runId`."""
+    """The two ids of a run, for the log: LangChain's, of its root or of a step, and LaunchDarkly's `runId`."""
 
     lc_run_id: object = None
     run_id: str | None = None
@@ -37,7 +37,7 @@ class Ids(NamedTuple):
 
 
 class Notices:
-    """Logs each thing once; a failure that goes on is logged again, with a count, after a minute."""
+    """Logs each thing once; a repeated failure again after a minute, with a count."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
@@ -45,18 +45,18 @@ class Notices:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Have a lock that no other thread holds, as one of a forked process's parent may."""
+        """Take a new lock: a thread of the forked process's parent may hold the old one."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
     def once(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message, unless something was logged for its key before."""
+        """Log a message unless one was logged for its key before."""
         with self._lock:
             is_new = self._remember(key, self._told.get(key, (0.0, 0))) is None
         if is_new:
             log.log(level, message, *args)
 
     def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message for a key at once, and later what came in between as a number, a minute apart at least."""
+        """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
         now = time.monotonic()
         with self._lock:
             told_at, count = self._told.get(key, (-REPEAT_SECONDS, 0))
@@ -68,7 +68,7 @@ class Notices:
             log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003
 
     def _remember(self, key: Hashable, value: tuple[float, int]) -> tuple[float, int] | None:
-        """Note something of a key, and return what was noted of it before."""
+        """Remember a value for a key, and return the one before."""
         before = self._told.pop(key, None)
         self._told[key] = value
         if len(self._told) > MAX_NOTICES:
@@ -77,10 +77,10 @@ class Notices:
 
 
 class Guard:
-    """Keeps what fails in a handler, or in what it calls, from the chain: logs it, and goes on.
+    """Calls other people's code: logs what it raises, and goes on.
 
     Attributes:
-        notices: What has been logged: failures by what failed and the type of the exception.
+        notices: What has been logged; failures are known by what failed and the type of the exception.
     """
 
     __slots__ = ("notices",)
@@ -89,7 +89,7 @@ class Guard:
         self.notices = Notices()
 
     def run(self, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
-        """Do something that delivers a metric, and return its result; where it raises, `None`.
+        """Call what delivers a metric, and return its result; if it raises, `None`.
 
         Args:
             run_id: LaunchDarkly's id of the run, or both.
@@ -99,14 +99,14 @@ class Guard:
         try:
             return action(*args)
         except Exception as error:  # noqa: BLE001
-            self.caught(error, run_id, f"A metric could not be sent and is lost ({_name(action)})")
+            self._lost(error, run_id, action)
             return None
 
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
-        """Return the action's result; where it raises, `None`, and log what that means.
+        """Return the action's result; if it raises, log what that means and return `None`.
 
         Args:
-            consequence: What failed and what becomes of it, in words, as the log's first line has it.
+            consequence: What failed and what that means, in words, for the log.
             run_id: LaunchDarkly's id of the run, or both.
             action: What is done.
             args: Its arguments.
@@ -127,6 +127,18 @@ class Guard:
             self.caught(error, run_id, consequence)
             return None
 
+    def run_each(self, run_id: str | Ids, find: Callable[[], Iterable[Delivery]]) -> None:
+        """Make each of the calls found by itself, as `run` does, so that one that fails keeps no other back."""
+        for action, args in self.run(run_id, find) or ():
+            try:
+                action(*args)
+            except Exception as error:  # noqa: BLE001
+                self._lost(error, run_id, action)
+
+    def _lost(self, error: Exception, run_id: str | Ids, action: object) -> None:
+        name = getattr(action, "__qualname__", type(action).__qualname__)
+        self.caught(error, run_id, f"A metric could not be sent and is lost ({name})")
+
     def caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
         """Log an exception that was caught, and what it means."""
         self.notices.each_minute(
@@ -138,7 +150,3 @@ class Guard:
             run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
             without_message(error),
         )
-
-
-def _name(action: object) -> str:
-    return str(getattr(action, "__qualname__", type(action).__qualname__))

@@ -1,4 +1,4 @@
-"""The way of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
+"""The path of a run through an agent graph: which nodes it visited, and which handed over to which; pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_ldai._runs.reading import Outcome
 
 
 class Handoff(NamedTuple):
-    """One node's handing over to another, and whether the other then did its part."""
+    """A node handed over to another; `success` says how the other ended."""
 
     source: str
     target: str
@@ -42,9 +42,9 @@ class _Visit:
 class Journey:
     """What a run did in an agent graph.
 
-    A node is handed over to by those with an edge to it that were the last such to have ended in an earlier
-    step of LangGraph's, and have not handed over to it in a step between. Another attempt of the same task is
-    the same visit, with the last attempt's outcome.
+    Who hands over to a node that starts? Of the nodes with an edge to it that ended in an earlier step of
+    LangGraph's, those of the latest such step, unless they have handed over to it since. Another attempt of the
+    same task is the same visit, with the last attempt's outcome.
 
     Args:
         edges: The graph's edges, each from a node's key to another's.
@@ -92,7 +92,7 @@ class Journey:
         )
 
     def hands_over(self, node: str, result: object) -> bool:
-        """Whether a tool of a node that gave this result handed over to another node of the graph."""
+        """Whether a tool with this result, called in a node, hands over to another node of the graph."""
         return any(target != node and self._has_node(target) for target in _destinations(result))
 
     def record(self) -> None:

@@ -1,10 +1,9 @@
-"""`LdAiHandler`: LangChain's callbacks in, changes to runs out."""
+"""`LdAiHandler`: what LangChain calls, and what the user sees of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _MODEL_TYPE: Final = "ls_model_type"
 _MODEL_RUNS: Final = (None, "llm")
-"""The types of runs that may be of a model, if their metadata names its type; that of a chain is not told."""
+"""The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
 _Id = object
 _Tags = list[str] | None
@@ -39,25 +38,29 @@ class LdAiHandler(BaseCallbackHandler):
     no inputs or outputs, never raises into the chain, and writes the `ldai_*` keys into the metadata of
     the run's start events. A `copy` of it is the handler itself.
 
+    Example:
+        handler = LdAiHandler(client.completion_config("support-bot", context))
+        chain.invoke({"question": "How?"}, {"callbacks": [handler]})
+
     Args:
         config: The AI Config that the runs are counted for, ours or the official package's; or a function
             from the metadata of a run's root to one (`None`: leave that run alone), so that one handler
             serves many users. `None` where only `nodes` are tracked.
-        nodes: AI Configs, or functions, of LangGraph nodes by name: what happens in such a node is counted
-            for its AI Config and not for `config`.
-        on_run_end: Called with the report of each run that ends, on the thread that ended it.
+        nodes: AI Configs, or functions, by the names of LangGraph nodes. The handler counts what happens in
+            such a node for the node's AI Config and not for `config`.
+        on_run_end: The handler calls it with the report of each run, on the thread that ended the run.
         duration: What the duration measures: "model", the time with a model call in flight, or "run", the
             time from the root's start to its end.
-        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`; a named
+        resume: Whether a `ldai_resumption_token` in a run's metadata continues that run of `config`. A named
             node opens a run of its own in each part.
         run_ids: Where a run's `runId` comes from: "new" for a new one, "root" for the id of the run's root in
             LangChain, or a function from the metadata of the root, or node, to an id (`None`: a new one). A
             server that repeats a run, in whichever process, then repeats its id.
-        sealer: A `TokenSealer`: the tokens that are handed out, in the metadata and in reports, are sealed, for
-            those whom one does not trust, and `resume` takes a sealed one. The metadata then has no keys. Trackers
-            inside the process keep the plain token.
-        max_open_runs: How many runs may be open; one more closes the oldest as abandoned.
-        run_timeout: Seconds without a start or an end in it after which a run is closed as abandoned.
+        sealer: A `TokenSealer`. The handler then hands out sealed tokens, in the metadata and in reports, which
+            you may give to clients that you do not trust, and `resume` takes a sealed one. The metadata names no
+            AI Config. Trackers inside the process keep the plain token.
+        max_open_runs: How many runs may be open. One more closes the oldest as abandoned.
+        run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
     Raises:
         TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
@@ -86,24 +89,28 @@ class LdAiHandler(BaseCallbackHandler):
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
-        self._trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
             dict(nodes or {}),
             on_run_end,
             guard,
-            self._trackers,
+            trackers,
             max_open_runs=max_open_runs,
             run_timeout=run_timeout,
         )
-        self._table = self._recorder.table
-        self._awaiting = self._table.awaiting
+        self._awaiting = self._recorder.table.awaiting
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
-        """Give a list that takes the reports of this handler's runs that start in the context.
+        """Collect the reports of this handler's runs that start in the block.
 
-        Runs that end after the block are added when they end; nested blocks each get every run.
+        A run that ends after the block is added to the list when it ends. Of nested blocks each gets every run.
+
+        Example:
+            with handler.collect_runs() as runs:
+                chain.invoke({"question": "How?"}, {"callbacks": [handler]})
+            print(runs[0].outcome)
         """
         collector = Collector(self._recorder)
         token = collectors.set((*collectors.get(), collector))
@@ -116,38 +123,47 @@ class LdAiHandler(BaseCallbackHandler):
 
     @staticmethod
     def current_config(runnable_config: RunnableConfig) -> Any:  # noqa: ANN401  of whatever make it was given
-        """Return the AI Config that the run, or named node, in progress is counted for; `None` outside one.
+        """Return the AI Config that the current run, or named node, is counted for; `None` outside one.
 
-        It was evaluated once for the run: what builds its prompt and its model from it serves what is counted.
+        It was evaluated once for the run. Build the prompt and the model from it, and what you serve is what is
+        counted.
+
+        Example:
+            def prompt(state, runnable_config):
+                return LdAiHandler.current_config(runnable_config).messages
 
         Args:
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
                 `langgraph.config.get_config()`, as in middleware.
 
         Returns:
-            The very object that the handler was given, or that its function returned, also where that is one of
-            the official package. In a run of an agent graph there is one only in the agents' nodes: the agent's.
+            The very object that the handler was given, or that its function returned, also if it is of the
+            official package. A run of an agent graph has one only in the agents' nodes: the agent's.
 
         Raises:
-            TypeError: If it is no such config.
+            TypeError: If it is another object.
         """
         totals = _current_totals(runnable_config)
         return None if totals is None else totals.config
 
     @staticmethod
     def current_tracker(runnable_config: RunnableConfig) -> LdAiConfigTracker | None:
-        """Return the tracker of the run, or named node, in progress; `None` outside one.
+        """Return the tracker of the current run, or named node; `None` outside one.
+
+        Example:
+            def check(answer, runnable_config):
+                LdAiHandler.current_tracker(runnable_config).track_feedback("positive")
 
         Args:
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
                 `langgraph.config.get_config()`, as in middleware.
 
         Returns:
-            The tracker to record on; with an AI Config of the official package, that package's. In a run of an
-            agent graph there is one only in the agents' nodes.
+            The tracker to record on; of the official package, if the AI Config is. A run of an agent graph has one
+            only in the agents' nodes.
 
         Raises:
-            TypeError: If it is no such config.
+            TypeError: If it is another object.
         """
         totals = _current_totals(runnable_config)
         if totals is None:
@@ -157,24 +173,23 @@ class LdAiHandler(BaseCallbackHandler):
     def flush(self, timeout: float | None = None) -> bool:
         """Close the runs that have ended but wait for a model call, and those silent for `run_timeout`.
 
-        Streams that the program dropped are collected first, so that they end. No run that is at work is closed.
+        First Python collects the streams that the program dropped, so that they end. No run that is at work is
+        closed.
 
         Args:
-            timeout: Seconds that this takes at most: to end such streams, and to wait for claims on their way to a
-                ledger.
+            timeout: The most seconds that this may take: to end such streams, and to wait for claims that are on
+                their way to a ledger.
 
         Returns:
             Whether nothing is left to do.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        is_collected = self._table.flush(timeout)
-        return self._wait_for_claims(deadline) and is_collected
+        return self._recorder.flush(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Do what `flush` does, then close every run that is still open as abandoned: for the end of a process.
+        """Do what `flush` does, then close every open run as abandoned: for the end of a process.
 
-        What is known of those runs is sent; what they do later is ignored. The handler may be used after it as
-        before: runs that start then are reported.
+        The handler sends what it knows of those runs and ignores what they do later. You may go on using it: it
+        reports the runs that start after this.
 
         Args:
             timeout: As for `flush`.
@@ -182,19 +197,14 @@ class LdAiHandler(BaseCallbackHandler):
         Returns:
             Whether nothing is left to do.
         """
-        deadline = None if timeout is None else monotonic() + timeout
-        self._table.close(timeout)
-        return self._wait_for_claims(deadline)
-
-    def _wait_for_claims(self, deadline: float | None) -> bool:
-        return self._trackers.wait_for_claims(None if deadline is None else max(0.0, deadline - monotonic()))
+        return self._recorder.close(timeout)
 
     @property
     def open_runs(self) -> int:
-        """How many runs the handler holds: those open, and of those that ended which may get more."""
-        return len(self._table)
+        """How many runs the handler holds: the open ones, and those that have ended but wait for a model call."""
+        return len(self._recorder.table)
 
-    # What always comes is named, also where it is not used: a dictionary of it takes longer than a look-up.
+    # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
 
     def on_chain_start(
         self,
@@ -215,51 +225,34 @@ class LdAiHandler(BaseCallbackHandler):
                 "decision", run_id, parent_run_id, metadata, tags, is_told_by_parent=run_type is None
             )
         else:
-            defers_inputs = "defers_inputs" in kwargs
-            event = StartEvent("chain", run_id, parent_run_id, metadata, tags, defers_inputs=defers_inputs)
+            event = StartEvent(
+                "chain", run_id, parent_run_id, metadata, tags, defers_inputs="defers_inputs" in kwargs
+            )
         self._recorder.start(event)
 
     def on_retriever_start(
-        self,
-        serialized: object,
-        query: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start(StartEvent("chain", run_id, parent_run_id, metadata, tags))
+        self._recorder.start(
+            StartEvent("chain", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        )
 
     def on_chat_model_start(
-        self,
-        serialized: object,
-        messages: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
-        self._recorder.start(StartEvent("model", run_id, parent_run_id, metadata, tags))
+        self._recorder.start(
+            StartEvent("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        )
 
     def on_llm_start(
-        self,
-        serialized: object,
-        prompts: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
-        self._recorder.start(StartEvent("model", run_id, parent_run_id, metadata, tags))
+        self._recorder.start(
+            StartEvent("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
+        )
 
     def on_tool_start(
         self,
@@ -286,7 +279,7 @@ class LdAiHandler(BaseCallbackHandler):
         tags: _Tags = None,
         **kwargs: Any,
     ) -> None:
-        """Note a model call's first chunk that carries something; later chunks cost a look-up at most."""
+        """Note a model call's first chunk that carries something; a later chunk costs a look-up at most."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._recorder.chunk(run_id, step, carries_content, token, chunk)
 
@@ -297,9 +290,7 @@ class LdAiHandler(BaseCallbackHandler):
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._recorder.chunk(run_id, step, event_carries_content, event)
 
-    def on_llm_end(
-        self, response: LLMResult, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
         """Note the end of a model call and what it used."""
         self._recorder.end(run_id, None, response)
 
@@ -307,9 +298,7 @@ class LdAiHandler(BaseCallbackHandler):
         """Note the failure of a model call and what it had used by then (fact 93)."""
         self._recorder.end(run_id, error, kwargs.get("response"))
 
-    def on_chain_end(
-        self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
         self._recorder.end(run_id, None, outputs)
 
@@ -319,21 +308,17 @@ class LdAiHandler(BaseCallbackHandler):
 
     def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
         """End a retriever, and with the root its run."""
-        self.on_chain_error(error, run_id=run_id)
+        self._recorder.end(run_id, error)
 
-    def on_tool_end(
-        self, output: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a tool, and with the root its run."""
+        self._recorder.end(run_id, error)
+
+    def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a tool."""
         self._recorder.end(run_id, None, output)
 
-    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a tool."""
-        self._recorder.end(run_id, error)
-
-    def on_retriever_end(
-        self, documents: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
-    ) -> None:
+    def on_retriever_end(self, documents: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
         self._recorder.end(run_id, None)
 
@@ -364,9 +349,8 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
     manager = runnable_config.get("callbacks")
     lc_run_id = getattr(manager, "parent_run_id", None)
     for handler in getattr(manager, "handlers", ()) if lc_run_id is not None else ():
-        totals_at = getattr(
-            getattr(handler, "_recorder", None), "totals_at", None
-        )  # also that of another copy of us
+        recorder = getattr(handler, "_recorder", None)  # of ours, or of a second copy of the package
+        totals_at = getattr(recorder, "totals_at", None)
         totals: MetricTotals | None = totals_at(lc_run_id) if totals_at is not None else None
         if totals is not None:
             return None if isinstance(totals.tracker, GraphRunTracker) else totals

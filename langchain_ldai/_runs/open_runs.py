@@ -13,7 +13,7 @@ from typing import Final, cast
 from langchain_ldai._base.process import collect_garbage, register_fork_safe
 from langchain_ldai._runs.close_timer import close_timer
 from langchain_ldai._runs.recently_ended import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, RecentlyEnded
-from langchain_ldai._runs.run import Run, RunState, StepResult
+from langchain_ldai._runs.run import NOTHING_READ, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step
 from langchain_ldai._runs.totals import MetricTotals, Recording
 
@@ -21,7 +21,6 @@ Outbox = list[Recording | Run]
 """What is to be done outside the lock: what is to be sent, and the closed runs that are to be reported."""
 
 _MAX_SEEN_NODES: Final = 1_000
-_NOTHING_READ: Final = StepResult()
 
 
 class RunTable:
@@ -97,7 +96,8 @@ class RunTable:
             if run.state is RunState.CLOSED:
                 self._recently_ended.covers(key, step.parent)
                 return False
-            if key in self._steps and self.is_repeated(key):
+            if key in self._steps:
+                self.note_repeat(key)
                 return False
             step.started = run.last_event = now = monotonic()
             self._scopes[key] = step.scope
@@ -106,7 +106,8 @@ class RunTable:
                 return True
             outbox: Outbox = []
             if key == run.key and run.state is RunState.OPEN:
-                outbox += self._make_room(now)
+                if self._waiting or now >= self._next_look or len(self._open) >= self._max_open_runs:
+                    outbox += self._make_room(now)
                 self._open[run] = None
                 self._next_look = min(self._next_look, now + self._run_timeout)
             if step.call is not None:
@@ -116,13 +117,12 @@ class RunTable:
             self._deliver(outbox)
         return True
 
-    def is_repeated(self, key: object) -> bool:
-        """Whether a step that starts is open already: then each event of it comes once more (facts 96, 97)."""
+    def note_repeat(self, key: object) -> None:
+        """Note that the start of an open step came once more, as each event of it does (facts 96, 97)."""
         with self._lock:
             step = self._steps.get(key)
             if step is not None and step.call is not None:
                 step.call.copies += 1
-            return step is not None
 
     def retried(self, key: object) -> None:
         """Count a repeated attempt within a model call."""
@@ -168,7 +168,7 @@ class RunTable:
         if outbox:
             self._deliver(outbox)
 
-    def end(self, key: object, error: BaseException | None, result: StepResult = _NOTHING_READ) -> None:
+    def end(self, key: object, error: BaseException | None, result: StepResult = NOTHING_READ) -> None:
         """End a step, and with the root its run; a key that is not known is ignored."""
         with self._lock:
             step = self._steps.pop(key, None)

@@ -1,7 +1,7 @@
-"""The tokens that one model call used, read from its result; pure (facts 79 to 93).
+"""What is read from LangChain's events: outcomes from errors, content from chunks, usage and model from results.
 
-LangChain's `usage_metadata` comes first. Models that do not fill it in leave the numbers in one of the
-places, and under one of the names, listed here.
+All of it is pure. LangChain's `usage_metadata` comes first (facts 79 to 93). Models that do not fill it in leave
+the numbers in one of the places, and under one of the names, listed here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _ASYNC: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Outcome(StrEnum):
-    """How a run ended."""
+    """How a run ended.
+
+    `SUCCESS` and `ERROR` are recorded; a run that was `INTERRUPTED`, `CANCELLED` or `ABANDONED` records neither.
+    """
 
     SUCCESS = "success"
     ERROR = "error"
@@ -51,8 +54,8 @@ def worst(outcomes: Iterable[Outcome | None]) -> Outcome | None:
 def classify(error: BaseException) -> Outcome:
     """Return the outcome of a run, or of a node's visit, that raised this error (facts 57 to 59, 69 to 77).
 
-    What is no `Exception` stops the chain from outside, whoever raises it; of those that are one only that of
-    `concurrent.futures` does.
+    A `BaseException` that is no `Exception` stops the chain from outside, whoever raises it. So does
+    `concurrent.futures.CancelledError`, and no other `Exception`.
     """
     if not isinstance(error, Exception) or isinstance(error, futures.CancelledError) or _hides_stop(error):
         return Outcome.CANCELLED
@@ -75,11 +78,11 @@ def _hides_stop(error: Exception) -> bool:
 
 
 def failed_node(error: BaseException) -> str | None:
-    """Return which of its nodes failed a graph that raised this error, where the node was told to be cancelled.
+    """Return which node made a graph fail with this error, where LangGraph reports that node as cancelled.
 
     Returns:
-        The name of a node that ran out of time or cancelled itself, "" where the graph ran out of time
-        (`step_timeout`), and with it all that were at work; `None` for any other error.
+        The name of a node that ran out of time or cancelled itself; "" where the graph ran out of time
+        (`step_timeout`), and so did all nodes at work; `None` for any other error.
     """
     if type(error).__module__ == "langgraph.errors" and isinstance(node := getattr(error, "node", None), str):
         return node
@@ -87,10 +90,11 @@ def failed_node(error: BaseException) -> str | None:
 
 
 def was_closed_early() -> bool | None:
-    """Whether its reader closed the stream of whose end LangChain is telling; `None` if that cannot be seen.
+    """Whether the reader closed the stream that is ending; `None` if that cannot be seen.
 
-    A sync stream that is closed ends like one that was read (fact 72). But its generator, which tells of the
-    end, still holds what it was reading from, unfinished. An async stream that is closed ends with an error.
+    The end event of a sync stream does not tell a closed one from one that was read to its end (fact 72). But the
+    generator that sends the event still holds what it was reading from, unfinished. A closed async stream ends
+    with an error.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -150,7 +154,7 @@ def event_carries_content(event: object) -> bool:
 
 
 def _has_content(part: object) -> bool:
-    """Return whether there is something in a text, in a block, or in one of a list of those."""
+    """Return whether a text, a block, or one in a list of those holds something."""
     if isinstance(part, Mapping):
         kind = str(part.get("type"))
         if any(word in kind for word in _UNREADABLE):
@@ -165,7 +169,7 @@ def _has_content(part: object) -> bool:
 
 
 def _has_leaf(part: object) -> bool:
-    """Return whether there is anything but a type in a tool's arguments, or in what it gave back."""
+    """Return whether a tool's arguments, or its result, hold anything but a type."""
     if isinstance(part, Mapping):
         return any(_has_leaf(value) for name, value in part.items() if name != "type")
     if isinstance(part, (list, tuple)):
@@ -236,7 +240,7 @@ def read_model(result: LLMResult) -> str:
 
 
 def result_of_decision(answer: object) -> LLMResult:
-    """Return what a decision model answered (fact 158) as a language model would have said it."""
+    """Return the answer of a decision model (fact 158) in the form of a language model's result."""
     from langchain_core.outputs import LLMResult  # not before it is needed
 
     counts = _member(answer, "usage")
@@ -295,6 +299,6 @@ def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
 
 
 def _positive(value: object) -> int:
-    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, (int, float))):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(value) if 0 < value < _BEYOND_64_BITS else 0

@@ -1,4 +1,4 @@
-"""What a table remembers of runs that it no longer holds; pure."""
+"""What a table remembers of closed runs: below which steps no run is opened any more; pure."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ if TYPE_CHECKING:
     from langchain_ldai._runs.run import Run
 
 WAIT_SECONDS: Final = 5.0
-"""How long a run that ended waits for model calls that did not."""
+"""How long a run whose root has ended waits for its model calls."""
 
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
 
 ROOTS: Final = 100_000
-"""Of how many runs the roots are remembered after their end."""
+"""How many roots of closed runs are remembered."""
 
 STEPS: Final = 4 * ROOTS
-"""Of how many steps of such runs it is remembered whose children they were."""
+"""How many steps of closed runs are remembered, each with its parent."""
 
 STEPS_OF_RUN: Final = 50_000
-"""Of at most how many steps of an open run that is remembered, and of at least half as many."""
+"""How many ended steps of an open run are remembered at most; half of them are forgotten at a time."""
 
 MAX_DEPTH: Final = 1000
-"""How many steps are looked at above one; steps that name each other as parents are no reason to look for ever."""
+"""How many parents are followed upwards, so that steps that name each other as parents end the search, too."""
 
 _FIRST_ROOM: Final = 64
 _FIRST_BUCKETS: Final = 16
 
 
 class RecentIds:
-    """Remembers the latest ids, exactly so many, and of each the id of its parent.
+    """Remembers the latest ids, exactly so many, and the parent of each.
 
-    An id is known by its hash and takes 27 bytes in all; as a key of a dictionary it would take a hundred. The ids
-    are numbered from one and lie in a ring. Each bucket has the number of its latest id, and each id the number of
-    the one before it in its bucket: a number that the ring has passed ends the search. Where buckets are doubled,
-    both halves go on from what was there.
+    An id is stored as its hash and takes 27 bytes in all; a dictionary would take a hundred. The ids are numbered
+    from one and lie in a ring. Each bucket holds the number of its latest id, and each id holds the number of the
+    one before it in its bucket. A number that the ring has overwritten ends the search. When the buckets are
+    doubled, both halves start with the old numbers.
 
     Args:
         count: How many ids.
@@ -83,11 +83,11 @@ class RecentIds:
 
 
 class Remains:
-    """What is left of a run that has ended, or was given up, while something below its root goes on.
+    """What is left of a closed run while steps below its root are open.
 
     Args:
-        root: The hash of its root's id.
-        started: The steps that go on, and the parent of each, both by the hashes of their ids.
+        root: The hash of the root's key.
+        started: The open steps and the parent of each, both as the hashes of their keys.
     """
 
     __slots__ = ("root", "started")
@@ -98,12 +98,12 @@ class Remains:
 
 
 class RecentlyEnded:
-    """Knows below which steps no run is opened any more: those of runs that have ended or were given up.
+    """Remembers closed runs, so that a late step below one of them opens no run of its own.
 
-    A run is remembered while anything below its root goes on, and after that as one of the last 100,000.
+    It remembers a run while a step below its root is open, and after that as one of the last 100,000.
 
     Args:
-        max_remains: Of how many runs at most it is remembered what goes on.
+        max_remains: Of how many closed runs the open steps are remembered at most.
     """
 
     __slots__ = ("_max_remains", "_remains", "_remains_of", "_roots", "_steps")
@@ -116,7 +116,7 @@ class RecentlyEnded:
         self._remains_of: dict[int, Remains] = {}
 
     def add(self, run: Run) -> None:
-        """Note a run that has ended or was given up."""
+        """Remember a run that is closed."""
         for key, parent in run.ended_steps.items():
             self._steps.add(hash(key), hash(parent))
         if run.steps:
@@ -126,7 +126,7 @@ class RecentlyEnded:
             self._roots.add(hash(run.key), 0)
 
     def covers(self, key: object, parent: object) -> bool:
-        """Whether a step starts below the root of such a run; then what starts below it does, too."""
+        """Whether a step starts below the root of a closed run; then its children do, too."""
         above = hash(parent)
         remains = self._remains_above(above)
         if remains is None:
@@ -136,12 +136,12 @@ class RecentlyEnded:
         return True
 
     def goes_on(self, key: object) -> bool:
-        """Whether a step of such a run has not ended."""
+        """Whether a step is open whose run is closed."""
         remains = self._remains_of.get(hash(key))
         return remains is not None and hash(key) in remains.started
 
     def end(self, key: object) -> None:
-        """Note the end of a step, where it is one of such a run."""
+        """Note the end of a step, if it is one of a closed run."""
         known_by = hash(key)
         remains = self._remains_of.get(known_by)
         parent = remains.started.pop(known_by, None) if remains is not None else None
@@ -154,7 +154,7 @@ class RecentlyEnded:
             self._let_go(remains)
 
     def _remains_above(self, known_by: int) -> Remains | None:
-        """Return what is left of the run that a step is below, by its hash; `None` where it is of none."""
+        """Return what is left of the closed run that a step belongs to, by the step's hash; `None` if to none."""
         for _ in range(MAX_DEPTH):
             remains = self._remains_of.get(known_by)
             if remains is not None:

@@ -1,4 +1,4 @@
-"""From LangChain's events to changes of runs: whose child a step is, and which tracker takes its figures."""
+"""Takes LangChain's events in: finds the run of each, reads what it tells, and sends what becomes final."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
-from langchain_ldai._runs.run import Run, RunState, StepResult
+from langchain_ldai._runs.run import NOTHING_READ, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
@@ -78,15 +79,15 @@ class Collector:
 
     recorder: RunRecorder
     is_open: bool = True
-    reports: list[RunReport] = field(default_factory=list)
+    reports: list[RunReport] = field(init=False, default_factory=list)
 
 
 collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
-"""Whoever collects reports in the current context; the one ambient state, read where a run starts."""
+"""The collectors of the current context, read where a run starts; the only ambient state."""
 
 
 class RunRecorder:
-    """Finds the run and the tracker that an event belongs to, and records what it makes final.
+    """Finds the run that an event belongs to, changes it in the table, and sends what becomes final.
 
     Args:
         config: The AI Config of the runs, or a function to it; `None` where only nodes are tracked.
@@ -119,7 +120,7 @@ class RunRecorder:
         self._step_of = self.table.step_of
 
     def start(self, event: StartEvent) -> None:
-        """Open a run, or add a step to one, and mark the event's metadata; an event seen before adds nothing."""
+        """Open a run, or add a step to one, and mark the event's metadata; a repeated event does nothing."""
         try:
             lc_run_id, lc_parent_id = event.lc_run_id, event.lc_parent_id
             metadata = {} if event.metadata is None else event.metadata
@@ -128,15 +129,15 @@ class RunRecorder:
             if around is None and lc_parent_id is None:
                 around, parent = self._hidden_parent()
             if around is None:
-                scope = self._scope_of_new_run(event, key, parent)
+                scope, above = self._scope_of_new_run(event, key, parent), None
                 if scope is None:
                     return
             else:
-                scope = around
+                scope, above = around, parent
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
                 if task != around.task if task else around.run.resolvers:
                     scope = self._scope_within(around, metadata, task, key, parent)
-            step = Step(key, scope, None if around is None else parent, scope is around, event.defers_inputs)
+            step = Step(key, scope, above, scope is around, event.defers_inputs)
             if event.kind != "chain":
                 self._describe(step, event)
             if self.table.start(step) and scope.totals is not None:
@@ -182,6 +183,18 @@ class RunRecorder:
         except Exception as error:  # noqa: BLE001
             self._event_failed(error, lc_run_id, "retry")
 
+    def flush(self, timeout: float | None) -> bool:
+        """Do what `LdAiHandler.flush` does."""
+        deadline = None if timeout is None else monotonic() + timeout
+        is_collected = self.table.flush(timeout)
+        return self._trackers.wait_for_claims(deadline) and is_collected
+
+    def close(self, timeout: float | None) -> bool:
+        """Do what `LdAiHandler.close` does."""
+        deadline = None if timeout is None else monotonic() + timeout
+        self.table.close(timeout)
+        return self._trackers.wait_for_claims(deadline)
+
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
         scope = self._scope_of(key_of(lc_run_id))
@@ -212,7 +225,7 @@ class RunRecorder:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
         journey = step.scope.run.journey
         if journey is None or not step.tool:
-            return StepResult()
+            return NOTHING_READ
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         ids = Ids(lc_run_id, step.scope.run.ids.run_id)
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
@@ -234,7 +247,7 @@ class RunRecorder:
         return StepResult(usage, model or "")
 
     def _hint_at_usage(self, call: ModelCall) -> None:
-        """Say once how a streamed call comes to report its tokens (fact 87)."""
+        """Warn once that a streamed call reports no tokens, and say how it would (fact 87)."""
         if call.provider in _OPENAI_STYLE:
             self._guard.notices.once(
                 _log,
@@ -263,7 +276,10 @@ class RunRecorder:
 
     def _scope_of_new_run(self, event: StartEvent, key: object, parent: object) -> Scope | None:
         """Return the scope of the run whose root starts; `None` where the event opens none."""
-        if self.table.is_repeated(key) or (parent is not None and self.table.is_late(key, parent)):
+        if self._step_of(key) is not None:
+            self.table.note_repeat(key)
+            return None
+        if parent is not None and self.table.is_late(key, parent):
             return None
         metadata = event.metadata or {}
         totals = journey = None
@@ -272,24 +288,24 @@ class RunRecorder:
             totals = self._trackers.tracker_for(self._resolver, metadata, event.lc_run_id)
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
-            resolvers = {**{key: resolver_of(node) for key, node in graph.nodes.items()}, **self._nodes}
+            resolvers = {**{name: resolver_of(node) for name, node in graph.nodes.items()}, **self._nodes}
             edges = {(edge.source, edge.target) for edge in graph.edges}
             journey = Journey(edges, totals.tracker.record_journey)
-        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self)
+        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         run = Run(event.lc_run_id, key, totals, [totals] if totals else [], reports, resolvers, journey)
         _log.debug("a run opens: %s", run)
         node = self._node(run, metadata) if resolvers else ""
         if node:
             totals = run.nodes[node]
         charged_to = run.charged_to(totals) if node else run.all_totals.copy()
-        return Scope(run, totals, charged_to, None, key, None, node, str(metadata.get(_TASK, "")))
+        return Scope(run, totals, charged_to, None, key, None, True, node, str(metadata.get(_TASK, "")))
 
     def _scope_within(
         self, around: Scope, metadata: Mapping[str, object], task: str, key: object, parent: object
     ) -> Scope:
-        """Return where a step is that starts in a scope, and may be the first of a task's attempt.
+        """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task.
 
-        A step that is late, as its parent has ended, is part of the last attempt.
+        A step whose parent has ended is late, and part of the last attempt.
         """
         run = around.run
         if task in run.tasks and parent not in run.steps and parent != run.key:
@@ -303,10 +319,11 @@ class RunRecorder:
             charged_to = run.charged_to(totals)
         step = metadata.get("langgraph_step")
         step = step if isinstance(step, int) else 0
-        return Scope(run, totals, charged_to, around, key, parent, node or around.node, task, step)
+        is_visit, node = totals is not around.totals, node or around.node
+        return Scope(run, totals, charged_to, around, key, parent, is_visit, node, task, step)
 
     def _node(self, run: Run, metadata: Mapping[str, object]) -> str:
-        """Return the named node that LangGraph says a step is in, whose totals the run has then; "" for none."""
+        """Return the named node that LangGraph says a step is in, and make its totals if new; "" outside one."""
         node = metadata.get(_NODE)
         if not isinstance(node, str):
             return ""
@@ -322,13 +339,13 @@ class RunRecorder:
         return node
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
-        """Return the step that LangChain's context names as the parent where the event does not (facts 48, 49).
+        """Return the parent that LangChain's context names where the event names none (facts 48, 49).
 
-        A step of a run that has ended counts while it is open itself: the context of a program's own tasks may
-        name one for good.
+        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
+        own tasks may name it for good.
 
         Returns:
-            Where it is and its key; `None` for where its run is held no more, twice `None` where there is none.
+            Its scope and its key. The scope is `None` if the run is closed; both are `None` if there is no parent.
         """
         runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
@@ -345,8 +362,7 @@ class RunRecorder:
         """Send what is final, each metric by itself, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                for action, args in self._guard.run(item.ids, item.deliveries) or ():
-                    self._guard.run(item.ids, action, *args)
+                self._guard.run_each(item.ids, item.deliveries)
                 continue
             _log.debug("a run closes: %s", item)
             if item.resolvers:
@@ -355,7 +371,7 @@ class RunRecorder:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
-        """Say once of each name that is looked up among LangGraph's nodes that there has been no such node."""
+        """Say once which of the names given are of no node that LangGraph has had so far."""
         seen = list(self.table.seen_nodes)
         unseen = [name for name in run.resolvers if name not in self.table.seen_nodes]
         if run.journey is not None and all(name in run.resolvers for name in seen):
@@ -385,7 +401,7 @@ class RunRecorder:
 
 
 def _call_back(on_run_end: Callable[[RunReport], object], report: RunReport) -> None:
-    """Call the caller's function, and complain where its result would have to be awaited."""
+    """Call the caller's function, and raise if its result would have to be awaited."""
     result = on_run_end(report)
     if inspect.isawaitable(result):
         raise WrongResultError(f"it returned a {described(result)}")

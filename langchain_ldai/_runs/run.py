@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
@@ -46,6 +46,9 @@ class StepResult(NamedTuple):
     usage: TokenUsage | None = None
     model: str = ""
     is_handoff: bool = False
+
+
+NOTHING_READ: Final = StepResult()
 
 
 @dataclass(slots=True, eq=False)
@@ -88,14 +91,14 @@ class Run:
     last_event: float = 0.0
     outcome: Outcome | None = None
     is_ai_run: bool = False
-    nodes: dict[str, MetricTotals | None] = field(default_factory=dict)
-    resolving: threading.RLock = field(default_factory=threading.RLock)
-    steps: dict[object, Step] = field(default_factory=dict)
-    ended_steps: dict[object, object] = field(default_factory=dict)
-    closed_steps: dict[object, bool] = field(default_factory=dict)
-    attempts: set[tuple[object, str]] = field(default_factory=set)
-    tasks: dict[str, Scope] = field(default_factory=dict)
-    interrupts: list[Interrupt] = field(default_factory=list)
+    nodes: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
+    resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
+    steps: dict[object, Step] = field(init=False, default_factory=dict)
+    ended_steps: dict[object, object] = field(init=False, default_factory=dict)
+    closed_steps: dict[object, bool] = field(init=False, default_factory=dict)
+    attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
+    tasks: dict[str, Scope] = field(init=False, default_factory=dict)
+    interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
 
     @property
@@ -254,14 +257,14 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
+        found = []
         if self.journey is not None:
             for step in list(self.steps.values()):
                 if step.tool and step.scope.totals:
                     step.scope.totals.tools.append(step.tool)
-        found = self._waiting_tools() if self.is_ai_run else []
+            found = self._waiting_tools() if self.is_ai_run else []
         for totals in self.all_totals:
-            totals.settle(self.outcome)
-            found += totals.final_recording(self.journey if totals is self.totals else None)
+            found += totals.final_recording(self.outcome, self.journey if totals is self.totals else None)
         return found
 
     def calls_are_open(self) -> bool:
@@ -358,7 +361,7 @@ class Run:
         if not self.calls_are_open():
             return self.close()
         self.state = RunState.WAITING
-        return [recording for totals in self.all_totals for recording in totals.outcome_recording()]
+        return [each for totals in self.all_totals for each in totals.outcome_recording(self.outcome)]
 
     def _is_at_work(self, *, certain: bool) -> bool:
         """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
@@ -402,7 +405,6 @@ class Run:
                     self._note(visit, outcome)
                 elif visit.ended_at is None:
                     self._note(visit, cut)
-                if any(visit in scope.line() for scope in asking):
+                if asking and any(visit in scope.line() for scope in asking):
                     self._note(visit, Outcome.INTERRUPTED)
-            totals.settle(outcome)
             totals.watch.cut(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Scope:
         parent_scope: The scope in which this one began, `None` for the run itself.
         key: The key of the step that began it.
         graph: The key of that step's parent: the graph that the task is of.
+        is_visit: Whether it is the run itself, or a visit of a named node.
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
         langgraph_step: The step of the graph that the task is of, 0 where unknown.
@@ -44,17 +45,13 @@ class Scope:
     parent_scope: Scope | None
     key: object
     graph: object
+    is_visit: bool
     node: str = ""
     task: str = ""
     langgraph_step: int = 0
     ended_at: float | None = None
     is_superseded: bool = False
     outcome: Outcome | None = None
-
-    @property
-    def is_visit(self) -> bool:
-        """Whether it is the run itself, or a visit of a named node."""
-        return self.parent_scope is None or self.totals is not self.parent_scope.totals
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""
@@ -172,6 +169,8 @@ class Step:
         defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
         call: The model call that it is, if it is one.
         tool: LaunchDarkly's key of the tool that it is, "" where it is none, or none that counts.
+
+    Attributes:
         started: When it started, in seconds.
     """
 
@@ -182,7 +181,7 @@ class Step:
     defers_inputs: bool
     call: ModelCall | None = None
     tool: str = ""
-    started: float = 0.0
+    started: float = field(init=False)
 
     @property
     def is_at_work(self) -> bool:

@@ -18,16 +18,16 @@ from langchain_ldai.ledgers._claims import ClaimSubmitter
 
 @dataclass(slots=True)
 class Stopwatch:
-    """The union of intervals, each known by its start and, later, its end; all times in seconds.
+    """Measures the time, in seconds, in which at least one interval is open.
 
-    After `cut`, what still goes on counts up to the cut, and the rest of it once it ends.
+    `cut` counts open intervals up to now; the rest of one counts when it ends.
     """
 
     _running: int = 0
     _since: float = 0.0
     _total: float = 0.0
     _cut_at: float | None = None
-    _late: list[tuple[float, float]] = field(default_factory=list)
+    _late: list[tuple[float, float]] = field(init=False, default_factory=list)
 
     def start(self, now: float) -> None:
         """Begin an interval."""
@@ -44,13 +44,13 @@ class Stopwatch:
             self._total += now - self._since
 
     def cut(self, now: float) -> None:
-        """Count what still goes on up to now."""
+        """Count the open intervals up to now."""
         if self._running and self._cut_at is None:
             self._total += now - self._since
         self._cut_at = now
 
     def elapsed(self) -> float:
-        """Return the length of the union of all intervals, after a cut."""
+        """Return the time measured, after a cut."""
         if not self._late:
             return self._total
         total, reached = self._total, float("-inf")
@@ -66,10 +66,10 @@ RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
-"""The metadata key under which a run's token is found, and, with `resume=True`, given."""
+"""The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
 
 _RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
-"""The outcomes that are recorded, and whether as a success."""
+"""The outcomes that are recorded: as a success, or as an error."""
 
 
 class Sealer(Protocol):
@@ -80,7 +80,7 @@ class Sealer(Protocol):
 
 
 def check_sealer(sealer: object) -> None:
-    """Raise `TypeError` where something that is to seal tokens cannot."""
+    """Raise `TypeError` if an object cannot seal tokens."""
     check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
@@ -193,7 +193,8 @@ class MetricTotals:
 
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""
-        self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
+        if self.visits:
+            self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
         self.visits.append(visit)
         if self.times_visits:
             self.watch.start(now)
@@ -202,11 +203,6 @@ class MetricTotals:
         """Note the end of a visit."""
         if self.times_visits:
             self.watch.stop(started, now)
-
-    def settle(self, outcome: Outcome | None) -> None:
-        """Note the outcome for good: the worst of the last visits, or that of the run where there was none."""
-        if self.outcome is None:
-            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
 
     def model_started(self, now: float) -> None:
         """Note a model call."""
@@ -229,30 +225,35 @@ class MetricTotals:
         self._first_token_known = True
         return [Recording(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})]
 
-    def outcome_recording(self) -> list[Recording]:
-        """Return the outcome, where it is one that is recorded, of a run with a model call."""
-        success = _RECORDED.get(self.outcome)
-        return (
-            [Recording(self.tracker, self.ids, {"success": success})]
-            if success is not None and self.model_calls
-            else []
-        )
-
-    def final_recording(self, journey: Journey | None) -> list[Recording]:
-        """Return all that is final once the run is closed; nothing without a model call.
+    def outcome_recording(self, outcome: Outcome | None) -> list[Recording]:
+        """Settle the outcome of an ended run, and return it if it is recorded and there was a model call.
 
         Args:
+            outcome: The run's, for totals without a visit; otherwise the worst of the last visits counts.
+        """
+        values = self._settle(outcome)
+        return [Recording(self.tracker, self.ids, values)] if values and self.model_calls else []
+
+    def final_recording(self, outcome: Outcome | None, journey: Journey | None) -> list[Recording]:
+        """Settle the outcome, and return all that is final once the run is closed; nothing without a model call.
+
+        Args:
+            outcome: As for `outcome_recording`.
             journey: The way through an agent graph, where the figures are of one.
         """
+        settled = self._settle(outcome)
         if not self.model_calls:
             return []
         values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
         if self._tokens is not None:
             values["tokens"] = self._tokens
+        return [Recording(self.tracker, self.ids, values | settled, journey=journey)]
+
+    def _settle(self, outcome: Outcome | None) -> dict[Slot, Value]:
+        if self.outcome is None:
+            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
         success = _RECORDED.get(self.outcome)
-        if success is not None:
-            values["success"] = success
-        return [Recording(self.tracker, self.ids, values, journey=journey)]
+        return {} if success is None else {"success": success}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How the tracker of a run, or of a named node, is made: for a new run, or for the next part of one."""
+"""Makes the tracker of a run, or of a named node: for a new run, or for the next part of one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from reprlib import repr as short_repr
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 from weakref import WeakValueDictionary
@@ -37,7 +38,7 @@ from langchain_ldai.ledgers._claims import ClaimSubmitter, wait_for_all
 _log = logging.getLogger(__name__)
 
 RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
-"""Where the id of a run comes from: a new one, LangChain's id of the root, or a function from its metadata."""
+"""Where a run's id comes from: "new" for a new one, "root" for LangChain's id of the root, or a function."""
 
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
 _NOT_CONTINUED: Final = "a run is not continued, a new one opens"
@@ -90,7 +91,7 @@ class TrackerFactory:
     def tracker_for(
         self, resolve: ConfigResolver, metadata: Mapping[str, object], lc_run_id: object, node: str = ""
     ) -> MetricTotals | None:
-        """Return a new tracker of an AI Config, and the totals that it is to record; `None` where there is none.
+        """Return new totals with a tracker of an AI Config; `None` if there is no AI Config or its tracker fails.
 
         Args:
             resolve: Returns the AI Config.
@@ -126,19 +127,20 @@ class TrackerFactory:
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
         return MetricTotals(config, tracker, lc_run_id, times_visits, sealed)
 
-    def wait_for_claims(self, timeout: float | None) -> bool:
-        """Wait until what was recorded is claimed in its ledger, where it has one, and sent.
+    def wait_for_claims(self, deadline: float | None) -> bool:
+        """Wait until all that was recorded with a ledger is claimed in it and sent.
 
         Args:
-            timeout: Seconds to wait at most.
+            deadline: The time of `monotonic()` until which to wait at most.
 
         Returns:
             Whether nothing is left.
         """
+        timeout = None if deadline is None else max(0.0, deadline - monotonic())
         return wait_for_all(list(self._claims.values()), timeout)
 
     def _tell_of_disabled(self, tracker: RunTracker) -> None:
-        """Say once for each AI Config that a run is counted for it although LaunchDarkly wants it unused."""
+        """Warn once for each AI Config that a run is counted for it although it is disabled."""
         what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
         key = tracker.identity.config_key
         notices = tracker.notices or self._guard.notices
@@ -170,7 +172,7 @@ class TrackerFactory:
         return tracker or _new(config, run_id, node)
 
     def _held(self, run_id: str) -> str:
-        """Return an id as it is where every ledger can hold it, else a UUID that follows from it."""
+        """Return an id as it is if every ledger can hold it, else a UUID that follows from it."""
         fault = run_id_fault(run_id)
         if not fault:
             return run_id
@@ -197,7 +199,7 @@ class TrackerFactory:
         )
 
     def _continued(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
-        """Return the tracker of the run that a caller's token names; `None` where it names none that fits."""
+        """Return the tracker of the run that a caller's token names; `None` if the token does not fit."""
         try:
             plain = cast(str, token) if self._sealer is None else self._sealer.unseal(cast(str, token))
             tracker = config.resume_tracker(plain)
@@ -220,7 +222,7 @@ class TrackerFactory:
 
 
 def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
-    """Return the tracker of a new run; where its id is known, that of a named node follows from it."""
+    """Return the tracker of a new run; the id of a named node's run follows from the id given."""
     if run_id is None or not isinstance(config, ResumableAiConfig):
         return as_run_tracker(config.create_tracker())
     return as_run_tracker(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
@@ -242,5 +244,5 @@ def _given_id(run_ids: Callable[[Mapping[str, Any]], object], metadata: Mapping[
 
 
 def _callers_token(metadata: Mapping[str, object]) -> object:
-    """Return the token that the caller gave; one beside a run id is a handler's mark (fact 23)."""
+    """Return the token that the caller gave; a handler has written one that stands beside a run id (fact 23)."""
     return None if RUN_ID_KEY in metadata else metadata.get(RESUMPTION_TOKEN_KEY)

@@ -1,4 +1,4 @@
-"""Where a run's tracker comes from: an AI Config, ours or the official package's, or a function that gives one."""
+"""Trackers and AI Configs as a run uses them, whether they are ours or the official package's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METHODS: Final[Mapping[str, str]] = {
     "success": "track_success",
     "error": "track_error",
 }
-"""What records a metric of a run of an AI Config."""
+"""The methods that record the metrics of an AI Config's run."""
 
 _GRAPH_METHODS: Final[Mapping[str, str]] = {
     "duration_ms": "track_duration",
@@ -36,14 +36,14 @@ _GRAPH_METHODS: Final[Mapping[str, str]] = {
     "error": "track_invocation_failure",
     "path": "track_path",
 }
-"""What records a metric of a run of an agent graph."""
+"""The methods that record the metrics of an agent graph's run."""
 
 _OFFICIAL_NAMES: Final = {"time_to_first_token_ms": "time_to_first_token"}
-"""What a summary of the official package has under another name."""
+"""The metrics that a summary of the official package names otherwise."""
 
 
 class Other(Protocol):
-    """What is asked of a tracker of an AI Config's run, beside what records its metrics."""
+    """What a tracker of an AI Config's run must have beside the methods that record its metrics."""
 
     @property
     def resumption_token(self) -> str: ...
@@ -52,7 +52,7 @@ class Other(Protocol):
 
 
 class OtherGraphs(Protocol):
-    """What is asked of a tracker of an agent graph's run, beside what records its metrics."""
+    """What a tracker of an agent graph's run must have beside the methods that record its metrics."""
 
     @property
     def resumption_token(self) -> str: ...
@@ -63,7 +63,9 @@ class OtherGraphs(Protocol):
 
 
 def as_run_tracker(tracker: object) -> RunTracker:
-    """Return a tracker as a run needs it: told by what it can do, so that a wrapped one works like what it wraps.
+    """Return a tracker in the form that a run uses.
+
+    What the tracker can do decides, not its type, so that one that wraps another works like the other.
 
     Raises:
         WrongResultError: If it cannot record what a run records.
@@ -81,9 +83,9 @@ def as_run_tracker(tracker: object) -> RunTracker:
 
 
 class OtherTracker:
-    """A tracker of the official `launchdarkly-server-sdk-ai`, or one that wraps ours, as a run uses one.
+    """Adapts a tracker of the official `launchdarkly-server-sdk-ai`, or one that wraps ours.
 
-    It is used through what is documented of it; what it lacks, such as `run_id`, is read from its token.
+    It uses only what is documented of such a tracker, and reads the rest, such as `run_id`, from its token.
 
     Attributes:
         original: The tracker itself.
@@ -127,12 +129,12 @@ class OtherTracker:
         self.original.track_tool_call(key)
 
     def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
-        """Return the calls that record those of the given metrics that have not been recorded."""
+        """Return the calls that record those metrics that are not recorded yet."""
         return _missing(self.original, values, _METHODS)
 
 
 class GraphRunTracker:
-    """An agent graph's tracker, ours or one that wraps it, as the run of the graph uses one.
+    """Adapts an agent graph's tracker, ours or one that wraps it.
 
     Attributes:
         original: The tracker itself.
@@ -175,7 +177,7 @@ class GraphRunTracker:
         """Leave a tool call alone: LaunchDarkly counts those of nodes only."""
 
     def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
-        """Record what has not been recorded, and return the calls that deliver it; a graph has no first token."""
+        """Return the calls that record those metrics that are not recorded yet; a graph has no first token."""
         known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
         if type(self.original) is LdAiGraphTracker:
             return self.original.take_missing(known)
@@ -199,7 +201,7 @@ class GraphRunTracker:
 
 
 def _missing(tracker: object, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Delivery]:
-    """Return the calls that record those metrics that have not been recorded."""
+    """Return the calls that record those metrics that are not recorded yet."""
     recorded = _recorded(tracker)
     found: list[Delivery] = []
     for slot, value in values.items():
@@ -262,7 +264,7 @@ ConfigResolver = Callable[[Mapping[str, object]], AiConfig | None]
 """A function from a run's metadata to the AI Config of that run (`None`: do not track it)."""
 
 NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
-"""What it means that an AI Config gives no tracker, for the log."""
+"""What the log says where an AI Config gives no tracker."""
 
 
 def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) -> None:
@@ -272,7 +274,7 @@ def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) 
         config: The AI Config, or function, of the runs; `None` where there are only nodes.
         nodes: Those of the nodes, by name.
         needed_for: The option that needs AI Configs of ours, "" where none is set.
-        guard: Catches what a `create_tracker` of another make raises, as it does in a run.
+        guard: Catches what the `create_tracker` of another package raises, as in a run.
 
     Raises:
         TypeError: If one is neither an AI Config nor a function, is not ours although it should be, or has
@@ -310,7 +312,7 @@ def _check_source(name: str, source: object, needed_for: str) -> None:
 
 
 def _check_tracker(name: str, source: object, guard: Guard) -> None:
-    """Raise `TypeError` where an AI Config of another make gives trackers that cannot be used."""
+    """Raise `TypeError` if a run cannot use the trackers of an AI Config that is not ours."""
     if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
         return
     tracker = guard.call(NO_TRACKER, Ids(), source.create_tracker)
@@ -323,7 +325,7 @@ def _check_tracker(name: str, source: object, guard: Guard) -> None:
 
 
 def resolver_of(source: ConfigSource) -> ConfigResolver:
-    """Return a function from a run's metadata, which it can read but not change, to the run's AI Config."""
+    """Return a function from a run's metadata to its AI Config; a caller's function gets them read-only."""
     if isinstance(source, AiConfig):
         return lambda metadata: source
 
@@ -354,10 +356,10 @@ def tool_key(config: object, name: str) -> str:
 
 @lru_cache(maxsize=256)
 def same_model(served: str, called: str) -> bool:
-    """Whether two names are of one model.
+    """Whether two names mean the same model.
 
-    A name may have a path, a region and vendors before it, a date and a version behind it. Where both have a date,
-    or both a version, it must be the same. Punctuation says nothing: "gpt-35-turbo" is "openai/gpt-3.5-turbo".
+    A path, a region and vendors may stand before a name, a date and a version behind it. If both names have a
+    date, or both a version, it must be the same. Punctuation is ignored: "gpt-35-turbo" is "openai/gpt-3.5-turbo".
     """
     (one, known), (other, told) = sorted((_parts_of(served), _parts_of(called)), key=lambda parts: len(parts[0]))
     return other[-len(one) :] == one and all(known[kind] == told[kind] for kind in known.keys() & told.keys())
