@@ -40,10 +40,12 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
     """Return the chat model that an AI Config describes, made by LangChain's `init_chat_model`.
 
     It passes on copies of the parameters that are known to say how a model answers, such as `temperature` or
-    `reasoning`, under LangChain's names: `maxTokens` becomes `max_tokens`. Any other parameter might send prompts
-    elsewhere, set a key or run code. It is left out, and the log names it once, unless `allow` names it. Tools,
-    and what goes with them, are left out too: bind them with `bind_tools`. For Bedrock, the model's name gets the
-    AI Config's region before it.
+    `reasoning`, under LangChain's names: `maxTokens` and `max-tokens` become `max_tokens`. Where several spellings
+    of one parameter are served, LangChain's own counts, and the log says so once.
+
+    Any other parameter might send prompts elsewhere, set a key or run code. It is left out, and the log names it
+    once, unless `allow` names it. Tools, and what goes with them, are left out too: bind them with `bind_tools`.
+    For Bedrock, the model's name gets the AI Config's region before it.
 
     Args:
         config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Ask it yourself whether it is enabled.
@@ -73,8 +75,8 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         model = _model_in_region(model, as_text(getattr(config.model, "region", None)).strip(), provider)
     arguments = {
         **_family_of_arn(config, model),
-        **_langchain_parameters(_parameters(config, allow), provider),
-        **_langchain_parameters(overrides, provider),
+        **_langchain_parameters(_parameters(config, allow), provider, f"AI Config {config.key!r}"),
+        **_langchain_parameters(overrides, provider, "a call of create_chat_model"),
         "model": model,
         "model_provider": provider,
     }
@@ -126,7 +128,7 @@ def _name(named: object) -> str:
 
 
 def _parameters(config: AiConfig, allow: Collection[str]) -> dict[str, Any]:
-    """Return a copy of the parameters to pass on, of an AI Config of this package or of the official one."""
+    """Return copies of the values to pass on, of an AI Config of this package or of the official one."""
     to_dict = getattr(config.model, "to_dict", None)
     served = object_in(
         to_dict() if to_dict else {"parameters": getattr(config.model, "parameters", None)}, "parameters"
@@ -135,7 +137,7 @@ def _parameters(config: AiConfig, allow: Collection[str]) -> dict[str, Any]:
     left_out = tuple(name for name in served if name not in passed_on and not _is_left_to_the_caller(name))
     if left_out:
         _tell_what_is_left_out(config.key, left_out)
-    return copy.deepcopy(passed_on)
+    return copy.deepcopy({name: value for name, value in passed_on.items() if value is not None})
 
 
 @lru_cache(maxsize=1_000)
@@ -177,22 +179,12 @@ _OTHER_NAMES: Final = {
 }
 """What AI Configs call LangChain's providers, where the names differ by more than case and separators."""
 
-_PARAMETERS: Final = {
-    "frequencyPenalty": "frequency_penalty",
-    "maxCompletionTokens": "max_tokens",
-    "maxOutputTokens": "max_tokens",
-    "maxRetries": "max_retries",
-    "maxTokens": "max_tokens",
+_SYNONYMS: Final = {
     "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
-    "presencePenalty": "presence_penalty",
-    "reasoningEffort": "reasoning_effort",
-    "stopSequences": "stop",
     "stop_sequences": "stop",
-    "topK": "top_k",
-    "topP": "top_p",
 }
-"""What AI Configs call parameters, and what most of LangChain's chat models call them."""
+"""Parameters that have a second name, and the one by which most of LangChain's chat models know them."""
 
 _PARAMETERS_OF: Final = {"mistralai": {"seed": "random_seed"}, "ollama": {"max_tokens": "num_predict"}}
 """What a provider's chat model calls a parameter where it does not understand the common name."""
@@ -232,7 +224,10 @@ def _folded(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-_FOLDED_HARMLESS: Final = frozenset(map(_folded, _HARMLESS.split()))
+_PARAMETERS: Final = {_folded(name): _SYNONYMS.get(name, name) for name in _HARMLESS.split()}
+"""What most of LangChain's chat models call the harmless parameters, by their folded names."""
+
+_LANGCHAINS_OWN: Final = frozenset(_PARAMETERS.values())
 _FOLDED_LEFT: Final = frozenset(map(_folded, _LEFT_TO_THE_CALLER.split()))
 _PROVIDERS: Final = {**{_folded(name): name for name in LANGCHAIN_PROVIDERS}, **_OTHER_NAMES}
 
@@ -250,7 +245,7 @@ def _model_family(served: str) -> str:
 
 def _is_harmless(parameter: str) -> bool:
     """Whether a parameter, by whichever spelling, can neither redirect traffic, nor set a key, nor run code."""
-    return _folded(parameter) in _FOLDED_HARMLESS
+    return _folded(parameter) in _PARAMETERS
 
 
 def _is_left_to_the_caller(parameter: str) -> bool:
@@ -264,8 +259,29 @@ def _model_in_region(model: str, region: str, provider: str | None) -> str:
     return f"{region}.{model}" if is_regional and not model.startswith((f"{region}.", "arn:")) else model
 
 
-def _langchain_parameters(parameters: Mapping[str, Any], provider: str | None) -> dict[str, Any]:
-    """Return parameters under the names that the provider's chat model has for them."""
+def _langchain_parameters(parameters: Mapping[str, Any], provider: str | None, source: str) -> dict[str, Any]:
+    """Return parameters under the names that the provider's chat model has for them.
+
+    Args:
+        parameters: Their values by any spelling.
+        provider: LangChain's name of the provider.
+        source: Who gave them, for the log.
+    """
     own = _PARAMETERS_OF.get((provider or "").lower(), {})
-    shared = ((_PARAMETERS.get(name, name), value) for name, value in parameters.items())
-    return {own.get(name, name): value for name, value in shared}
+    spellings: dict[str, list[str]] = {}
+    for spelling in parameters:
+        common = _PARAMETERS.get(_folded(spelling), spelling)
+        spellings.setdefault(own.get(common, common), []).insert(0, spelling)
+    found = {}
+    for name, spelled in spellings.items():
+        chosen = name if name in parameters else max(spelled, key=_LANGCHAINS_OWN.__contains__)
+        found[name] = parameters[chosen]
+        if len(spelled) > 1:
+            _tell_what_counts(source, chosen, tuple(spelled))
+    return found
+
+
+@lru_cache(maxsize=1_000)
+def _tell_what_counts(source: str, chosen: str, spellings: tuple[str, ...]) -> None:
+    """Log which of several spellings of one parameter counts, once for the same ones."""
+    _log.warning("%s names one parameter %s: only %r counts", source, " and ".join(map(repr, spellings)), chosen)

@@ -172,11 +172,11 @@ def test_no_value_is_no_parameter() -> None:
 
 
 def test_a_harmless_parameter_is_the_providers_to_judge() -> None:
-    """What the class does not know, and cannot do harm, goes to the class as it is."""
-    with pytest.warns(UserWarning, match="logitBias is not default parameter"):
-        made = create_chat_model(make_config("gpt-4.1", "OpenAI", logitBias={"1": 2}))
+    """What the class does not know, and cannot do harm, goes to the class all the same."""
+    with pytest.warns(UserWarning, match="min_p is not default parameter"):
+        made = create_chat_model(make_config("gpt-4.1", "OpenAI", minP=0.1))
 
-    assert made.model_kwargs == {"logitBias": {"1": 2}}
+    assert made.model_kwargs == {"min_p": 0.1}
 
 
 @pytest.mark.parametrize("name", ["num_predict", "max_tokens", "maxTokens"])
