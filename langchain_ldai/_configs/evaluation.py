@@ -24,7 +24,7 @@ from langchain_ldai._configs.payload import (
     usable,
 )
 from langchain_ldai._configs.sending import ContextSend, EventSink, environment_of
-from langchain_ldai._configs.templates import as_written, check_context, judge_renderer, renderer
+from langchain_ldai._configs.templates import as_written, check_context, check_variables, judge_renderer, renderer
 from langchain_ldai._configs.types import (
     FrozenDict,
     LdAiAgentConfig,
@@ -280,6 +280,7 @@ class AiClient:
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
         check_key(key)
+        check_variables(variables)
         send = self._sender(context)
         self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from langchain_ldai._configs.payload import Payload, as_integer, as_text, object_in
+from langchain_ldai._configs.payload import Payload, as_integer, as_text, object_in, variation_key_in
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.once import Send
@@ -144,7 +144,7 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     return LdAiAgentGraph(
         key=key,
         enabled=not fault,
-        variation_key=as_text(meta.get("variationKey")),
+        variation_key=variation_key_in(meta),
         version=1 if version is None else version,
         root=root,
         nodes=FrozenDict(),

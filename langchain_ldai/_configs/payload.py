@@ -165,7 +165,7 @@ class PayloadReader:
         return {
             "key": self.key,
             "enabled": meta.get("enabled") is True,
-            "variation_key": as_text(meta.get("variationKey")),
+            "variation_key": variation_key_in(meta),
             "version": 1 if version is None else version,
             "model": ModelConfig(
                 model_name,
@@ -273,6 +273,12 @@ def object_in(payload: Payload, name: str) -> Payload:
 def as_text(value: object) -> str:
     """Return a text, "" for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def variation_key_in(meta: Payload) -> str:
+    """Return a variation's key; "" where it has half a surrogate pair, of which no token can be read."""
+    key = as_text(meta.get("variationKey"))
+    return "" if any("\ud800" <= character <= "\udfff" for character in key) else key
 
 
 def as_integer(value: object) -> int | None:

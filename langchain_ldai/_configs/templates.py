@@ -30,6 +30,12 @@ def check_context(context: Context) -> None:
         raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}")
 
 
+def check_variables(variables: Mapping[str, object] | None) -> None:
+    """Raise `TypeError` unless variables are a dictionary or `None`."""
+    if variables is not None and not isinstance(variables, Mapping):
+        raise TypeError(f"variables is a dictionary of values by name, not {type(variables).__name__}")
+
+
 def as_written(text: str) -> str:
     """Return a text with its tags as they are, for the `..._template` calls."""
     return text
@@ -46,10 +52,11 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
         variables: The caller's values by name. The context replaces one of its own name, with a warning.
 
     Raises:
-        TypeError: If the context is no context.
+        TypeError: If the context is no context, or the variables are no dictionary.
         ValueError: If a variable contains itself, or nests too deep to copy.
     """
     check_context(context)
+    check_variables(variables)
     try:
         scope = {name: _json_value(value) for name, value in (variables or {}).items()}
     except RecursionError:
@@ -62,7 +69,7 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
         if "{{" not in text:
             return text
         try:
-            return "".join(_filled(_parsed(mustache.tokenize(text)), (scope,)))
+            return "".join(_filled(_parsed(_tokens(text)), (scope,)))
         except (mustache.ChevronError, RecursionError):
             _log.warning(
                 "AI Config %r: a text of it is no mustache template, or too deep, and is used as it is", key
@@ -74,6 +81,7 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
 
 def judge_renderer(key: str, context: Context, variables: Mapping[str, object] | None) -> Render:
     """Return a function that fills in a judge's texts but its reserved placeholders (spec section 2, rule 16)."""
+    check_variables(variables)
     for name in JUDGE_PLACEHOLDERS.keys() & (variables or {}).keys():
         _log.warning("AI Config %r: the variable %r is reserved in a judge's messages; ignored", key, name)
     return renderer(key, context, {**(variables or {}), **JUDGE_PLACEHOLDERS})
@@ -106,6 +114,23 @@ class _Part(NamedTuple):
     tag: str
     text: str
     inner: list[_Part]
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """Return the tokens of a template.
+
+    Raises:
+        ChevronError: If it is none, also where langchain-core's parser drops a tag that is not closed.
+    """
+    opening, tag, content = "{{", "", ""
+    for tag, content in mustache.tokenize(text):
+        if tag == "no escape?":
+            raise mustache.ChevronError("a tag with three braces is not closed by three")
+        if tag == "set delimiter":
+            opening = content.split(" ")[0]
+        yield tag, content
+    if tag == "literal" and opening and text.endswith(content + opening):
+        raise mustache.ChevronError("a tag is not closed")
 
 
 def _parsed(tokens: Iterator[tuple[str, str]]) -> list[_Part]:

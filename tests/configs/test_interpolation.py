@@ -249,6 +249,11 @@ MALFORMED = {
     "not-opened": "{{/x}}",
     "crossed": "{{#x}}{{#y}}{{/x}}{{/y}}",
     "delimiter": "{{=x}}",
+    "only-opened": "{{",
+    "opened-behind-a-tag": "{{x}} {{",
+    "opened-by-another-delimiter": "{{=<% %>=}} <%",
+    "three-braces-closed-by-two": "{{{x}}",
+    "three-braces-closed-apart": "{{{x} }}",
     "too-deep": "{{#x}}" * 1200 + "{{/x}}" * 1200,
 }
 
@@ -263,6 +268,31 @@ def test_a_malformed_text_stays_as_it_is(caplog, text):
     assert (warning.name, warning.levelname) == (LOG, "WARNING")
     assert "'chat'" in caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["{{", "{{{v}}"])
+def test_a_malformed_text_without_another_is_kept(text):
+    """A tag that is not closed is not dropped where it is the whole text either."""
+    assert rendered(text, {"v": 1}) == text
+
+
+def test_a_tag_may_end_with_what_opens_one():
+    """Where one delimiter both opens and closes tags, a template may end with it."""
+    assert rendered("{{=| |=}}a |x|", {"x": 1}) == "a 1"
+
+
+@both_clients
+@pytest.mark.parametrize("variables", [["a"], [], "a", 1, {"a"}], ids=repr)
+def test_variables_are_a_dictionary(ask_of, variables):
+    """Anything else is refused where it is given, without its value."""
+    ask = ask_of({mode: flag("{{a}}", mode) for mode in ("completion", "agent", "judge")})
+    message = f"^variables is a dictionary of values by name, not {type(variables).__name__}$"
+
+    for mode in ("completion", "agent", "judge"):
+        with pytest.raises(TypeError, match=message):
+            ask(f"{mode}_config", mode, CONTEXT, variables=variables)
+    with pytest.raises(TypeError, match=message):
+        ask("agent_graph", "missing", CONTEXT, variables=variables)
 
 
 @both_clients

@@ -232,3 +232,24 @@ def test_no_payload_raises(mode, payload):
     assert decode(tracker.resumption_token) == tracker.identity
     assert isinstance(config.model, ModelConfig)
     assert isinstance(config.to_messages(), list)
+
+
+@pytest.mark.parametrize(
+    ("served", "read"),
+    [("\ud83d", ""), ("a\udc00b", ""), ("short", "short"), ("kürz-\U0001f600", "kürz-\U0001f600"), (7, "")],
+    ids=ascii,
+)
+def test_a_variations_key_is_one_that_a_token_can_hold(served: object, read: str) -> None:
+    """Half a surrogate pair counts as absent, so that the tokens of a run can be read, of a graph's run too."""
+    meta = {"enabled": True, "variationKey": served}
+    flags = {"chat": {"_ldMeta": meta}, "desk": {"_ldMeta": meta, "root": "triage", "edges": {}}}
+    user = Context.create("user-1")
+    ai = LdAiClient(RecordingClient(flags))
+
+    config, graph = ai.completion_config("chat", user), ai.agent_graph("desk", user)
+
+    assert (config.variation_key, graph.variation_key) == (read, read)
+    tracker = config.create_tracker()
+    assert ai.create_tracker(tracker.resumption_token, user).run_id == tracker.run_id
+    tracker = graph.create_tracker()
+    assert ai.create_graph_tracker(tracker.resumption_token, user).run_id == tracker.run_id
