@@ -10,7 +10,7 @@ import pytest
 
 from langchain_ldai import ModelConfig, chat_models
 from langchain_ldai.chat_models import create_chat_model
-from tests.chat_models.test_parameters import configs, fields_of, given
+from tests.chat_models.test_parameters import constructor_arguments, fields_of, make_configs
 
 
 def camel(name: str) -> str:
@@ -51,7 +51,7 @@ def test_every_known_parameter_has_one_name(
     monkeypatch.setattr(chat_models, "init_chat_model", lambda **arguments: arguments)
     assert len(KNOWN) > 80
 
-    config = configs(provider)[0]
+    config = make_configs(provider)[0]
     for name in KNOWN:
         plain, spelled = (
             create_chat_model(replace(config, model=ModelConfig("any", {each: 1}))) for each in (name, spell(name))
@@ -143,7 +143,7 @@ def test_the_field_is_set(provider: str, spell: Callable[[str], str]) -> None:
     fields = FIELDS[provider]
     assert fields.keys() | SECOND_NAMES[provider] == set(KNOWN) & fields_of(provider).keys()
 
-    made = create_chat_model(configs(provider, {spell(name): value for name, value in fields.items()})[0])
+    made = create_chat_model(make_configs(provider, {spell(name): value for name, value in fields.items()})[0])
 
     assert {name: getattr(made, name) for name in fields} == fields
     assert getattr(made, "model_kwargs", {}) == {}
@@ -153,9 +153,9 @@ def test_the_field_is_set(provider: str, spell: Callable[[str], str]) -> None:
 def test_what_a_class_has_no_field_for_has_langchains_name_too(provider: str) -> None:
     """A class that takes what it does not know takes it as others call it."""
     with warnings.catch_warnings(action="ignore"):
-        made = create_chat_model(configs(provider, {"response-format": {"type": "text"}})[0])
+        made = create_chat_model(make_configs(provider, {"response-format": {"type": "text"}})[0])
 
-    assert "response-format" not in given(made)
+    assert "response-format" not in constructor_arguments(made)
     assert getattr(made, "model_kwargs", {}).keys() <= {"response_format"}
 
 
@@ -173,7 +173,7 @@ def test_langchains_name_counts_before_another_spelling(
     provider: str, served: dict[str, int], field: str, value: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The order in which the spellings are served decides only between odd ones, and one warning names them."""
-    for config in configs(provider, served, key=f"twice-{field}-{value}-{list(served)}") * 2:
+    for config in make_configs(provider, served, key=f"twice-{field}-{value}-{list(served)}") * 2:
         assert getattr(create_chat_model(config), field) == value
 
     (record,) = [record for record in caplog.records if record.name.startswith("langchain_ldai")]
@@ -185,7 +185,7 @@ def test_langchains_name_counts_before_another_spelling(
 
 def test_a_spelling_without_a_value_does_not_count(caplog: pytest.LogCaptureFixture) -> None:
     """`None` is no value, also under LangChain's own name."""
-    made = create_chat_model(configs("OpenAI", {"max_tokens": None, "maxTokens": 5})[0])
+    made = create_chat_model(make_configs("OpenAI", {"max_tokens": None, "maxTokens": 5})[0])
 
     assert made.max_tokens == 5
     assert [record for record in caplog.records if record.name.startswith("langchain_ldai")] == []
@@ -193,6 +193,6 @@ def test_a_spelling_without_a_value_does_not_count(caplog: pytest.LogCaptureFixt
 
 def test_an_override_wins_by_any_spelling() -> None:
     """A caller's odd spelling is the parameter too, and not another one beside it."""
-    made = create_chat_model(configs("OpenAI", {"serviceTier": "flex"})[0], ServiceTier="auto")
+    made = create_chat_model(make_configs("OpenAI", {"serviceTier": "flex"})[0], ServiceTier="auto")
 
     assert (made.service_tier, made.model_kwargs) == ("auto", {})
