@@ -91,7 +91,7 @@ lint: $(READY) ## check style, formatting, imports between rooms, and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache --no-logo
-	$(BIN)/mypy langchain_ldai $(wildcard tests/typing)
+	$(BIN)/mypy langchain_ldai cookbook $(wildcard tests/typing)
 
 format: $(READY) ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix-only

@@ -3,6 +3,7 @@
 python cookbook/agent.py
 """
 
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
@@ -47,7 +48,7 @@ def main() -> None:
 
     handler = LdAiHandler(config)
     with handler.collect_runs() as runs:
-        graph.compile().invoke({"messages": [("user", "How do I switch it off?")]}, {"callbacks": [handler]})
+        graph.compile().invoke({"messages": [HumanMessage("How do I switch it off?")]}, {"callbacks": [handler]})
 
     (report,) = runs
     print(f"{report.outcome}: {report.model_calls} model calls, tools {report.summary.tool_calls}")

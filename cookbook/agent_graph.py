@@ -3,7 +3,8 @@
 python cookbook/agent_graph.py
 """
 
-from langgraph.graph import START, MessagesState, StateGraph
+from langchain_core.messages import HumanMessage
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import Command
 from ldclient import Context
 
@@ -29,15 +30,15 @@ FLAGS = {
 }
 
 
-def node(config: LdAiAgentConfig, following: str | None = None) -> object:
-    """Return a LangGraph node that lets an agent speak and then hands over."""
+def add_node(graph: StateGraph[MessagesState], config: LdAiAgentConfig, following: str = END) -> None:
+    """Add a node that lets an agent speak and then hands over; it has its AI Config's key for a name."""
     model = LocalModel(model=config.model.name, answer=f"{config.key} was here")
 
     def speak(state: MessagesState) -> Command[str]:
         answer = model.invoke([*config.to_messages(), *state["messages"]])
-        return Command(update={"messages": [answer]}, goto=following or "__end__")
+        return Command(update={"messages": [answer]}, goto=following)
 
-    return speak
+    graph.add_node(config.key, speak)
 
 
 def main() -> None:
@@ -45,13 +46,13 @@ def main() -> None:
     client = RecordingClient(FLAGS)  # in production: ldclient.LDClient(...)
     agents = LdAiClient(client).agent_graph("desk", Context.create("user-1"))
     graph = StateGraph(MessagesState)
-    for key in agents.nodes:  # a node of the LangGraph has its AI Config's key for a name
-        graph.add_node(key, node(agents.nodes[key], *agents.children(key)))
+    for key, config in agents.nodes.items():
+        add_node(graph, config, *agents.children(key))
     graph.add_edge(START, agents.root)
 
     handler = LdAiHandler(agents)
     with handler.collect_runs() as runs:
-        graph.compile().invoke({"messages": [("user", "My kettle broke.")]}, {"callbacks": [handler]})
+        graph.compile().invoke({"messages": [HumanMessage("My kettle broke.")]}, {"callbacks": [handler]})
 
     (report,) = runs
     total = client.metrics(report.run_id)["$ld:ai:graph:total_tokens"][0]

@@ -14,8 +14,10 @@ def connect() -> LDClient:
     url = os.environ.get("LAUNCHDARKLY_URL")
     if url is None:
         return LDClient(Config(os.environ["LAUNCHDARKLY_SDK_KEY"]))
-    addresses = {"base_uri": url, "stream_uri": url, "events_uri": url}
-    return LDClient(Config("sdk-local", **addresses, diagnostic_opt_out=True, flush_interval=0.5))
+    local = Config(
+        "sdk-local", base_uri=url, stream_uri=url, events_uri=url, diagnostic_opt_out=True, flush_interval=0.5
+    )
+    return LDClient(local)
 
 
 def main() -> None:

@@ -74,7 +74,8 @@ def chat_model(config: LdAiJudgeConfig) -> BaseChatModel:
 
 def prompt(config: LdAiJudgeConfig, context: Context, question: str, answer: str) -> list[tuple[str, str]]:
     """Return what the judge is shown: its messages as they are served, filled in once: no value is a template."""
-    served = [(message["role"], message["content"]) for message in config.raw.get("messages", ())]
+    messages = config.raw.get("messages")
+    served = [(said["role"], said["content"]) for said in (messages if isinstance(messages, list) else ())]
     if not any(PLACEHOLDER.search(template) for _, template in served):
         served.append(("user", EXCHANGE))
     values = {
@@ -95,8 +96,9 @@ def score_of(answer: str) -> float | None:
     except (ValueError, RecursionError):
         return None
     score = read.get("score") if isinstance(read, dict) else None
-    is_number = isinstance(score, int | float) and not isinstance(score, bool)
-    return score + 0.0 if is_number and 0 <= score <= 1 else None
+    if not isinstance(score, int | float) or isinstance(score, bool):
+        return None
+    return float(score) if 0 <= score <= 1 else None
 
 
 def judge(token: str, user_key: str, question: str, answer: str) -> float | None:

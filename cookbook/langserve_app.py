@@ -134,7 +134,8 @@ def serve(model: BaseChatModel) -> FastAPI:
         prompt = ChatPromptTemplate.from_messages([*counted_for.to_messages(), ("user", "{question}")])
         return prompt | model.bind(model=counted_for.model.name)
 
-    chain = RunnableLambda(served) | StrOutputParser()
+    answered: Runnable[dict[str, str], Any] = RunnableLambda(served)  # runs what `served` returns
+    chain = answered | StrOutputParser()
     app = FastAPI(lifespan=lifespan)
     app.add_middleware(TokensInHeaders)
     app.router.routes.extend(feedback_routes(ai, sealer, context_for=context_of, limit_storage=limits))

@@ -10,7 +10,7 @@ from langserve import RemoteRunnable
 async def main(url: str, user: str) -> None:
     """Stream an answer, and give feedback on it with the token of its run."""
     headers = {"X-Authenticated-User": user}  # in production your gateway's doing
-    chat = RemoteRunnable(f"{url}/chat", headers=headers)
+    chat: RemoteRunnable[dict[str, str], str] = RemoteRunnable(f"{url}/chat", headers=headers)
     token = ""
     async for event in chat.astream_events({"question": "How do I switch it off?"}):
         token = event["metadata"]["ldai_resumption_token"]

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.chat_models import BaseChatModel, generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -38,17 +40,14 @@ class LocalModel(BaseChatModel):
         tools = kwargs.get("tools")
         if tools and not isinstance(messages[-1], ToolMessage):
             name = tools[0]["function"]["name"]
-            call = {"name": name, "args": "{}", "id": f"call-{name}", "index": 0, "type": "tool_call_chunk"}
-            chunks, words = [AIMessageChunk("", tool_call_chunks=[call])], 1
+            call = tool_call_chunk(name=name, args="{}", id=f"call-{name}", index=0)
+            chunks = [AIMessageChunk(content="", tool_call_chunks=[call])]
         else:
             first, *others = self.answer.split()
-            chunks, words = (
-                [AIMessageChunk(first), *(AIMessageChunk(f" {word}") for word in others)],
-                1 + len(others),
-            )
+            chunks = [AIMessageChunk(content=word) for word in (first, *(f" {other}" for other in others))]
         asked = sum(len(str(message.content).split()) for message in messages)
-        usage = {"input_tokens": asked, "output_tokens": words, "total_tokens": asked + words}
-        for chunk in [*chunks, AIMessageChunk("", usage_metadata=usage)]:
+        usage = UsageMetadata(input_tokens=asked, output_tokens=len(chunks), total_tokens=asked + len(chunks))
+        for chunk in [*chunks, AIMessageChunk(content="", usage_metadata=usage)]:
             yield ChatGenerationChunk(message=chunk)
 
     def _generate(
@@ -58,8 +57,4 @@ class LocalModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        whole = AIMessageChunk("")
-        for chunk in self._stream(messages, **kwargs):
-            whole += chunk.message
-        message = AIMessage(whole.content, tool_calls=whole.tool_calls, usage_metadata=whole.usage_metadata)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))

@@ -76,12 +76,16 @@ def ask(client: LDClient, question: str, model_name: str | None) -> RunReport:
     return runs[0]
 
 
+def run_of(event: RecordedEvent) -> str:
+    """Return the id of the run that an event belongs to, "" where it belongs to none."""
+    return str(event.data.get("runId", "")) if isinstance(event.data, dict) else ""
+
+
 def table(events: Sequence[RecordedEvent]) -> Table:
     """Return the events that belong to runs as a table, run by run."""
     shown = Table("run", "event", "value", title="Received by LaunchDarkly")
-    runs = dict.fromkeys(event.data["runId"] for event in events)
-    for run in runs:
-        rows = [event for event in events if event.data["runId"] == run]
+    for run in dict.fromkeys(map(run_of, events)):
+        rows = [event for event in events if run_of(event) == run]
         for position, event in enumerate(rows):
             shown.add_row(
                 run if position == 0 else "", event.name, f"{event.value:g}", end_section=event is rows[-1]
@@ -104,12 +108,10 @@ def main() -> int:
         if local is None:
             print(f"run {report.run_id} and its feedback are on their way to LaunchDarkly")
             return 0
-        events = [
-            event for event in local.custom_events() if isinstance(event.data, dict) and "runId" in event.data
-        ]
+        events = [event for event in local.custom_events() if run_of(event)]
     Console().print(table(events))
     arrived = sorted(event.name for event in events)
-    if arrived != sorted(EXPECTED) or {event.data["runId"] for event in events} != {report.run_id}:
+    if arrived != sorted(EXPECTED) or set(map(run_of, events)) != {report.run_id}:
         print("not what was expected: each of these once, under one run:", *sorted(EXPECTED), sep="\n  ")
         return 1
     print("as expected: seven events, each once, one run, two processes")

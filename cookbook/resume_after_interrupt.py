@@ -9,7 +9,7 @@ it back from there and passes it again.
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from rich.console import Console
 from feedback import connect
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
 from local_model import LocalModel
-from quickstart import USER, launchdarkly, table
+from quickstart import USER, launchdarkly, run_of, table
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ticket-7"}}
 TOKEN = "ldai_resumption_token"
@@ -40,7 +40,10 @@ class Ticket(TypedDict, total=False):
     answer: str
 
 
-def support(config: LdAiCompletionConfig, checkpointer: SqliteSaver) -> CompiledStateGraph:
+SupportGraph = CompiledStateGraph[Ticket, None, Ticket, Ticket]
+
+
+def support(config: LdAiCompletionConfig, checkpointer: SqliteSaver) -> SupportGraph:
     """Return a graph that drafts an answer, asks whether it may go out, and writes it."""
     model = LocalModel(model=config.model.name)
 
@@ -56,14 +59,16 @@ def support(config: LdAiCompletionConfig, checkpointer: SqliteSaver) -> Compiled
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[LdAiCompletionConfig, CompiledStateGraph]]:
+def opened(path: Path) -> Iterator[tuple[LdAiCompletionConfig, SupportGraph]]:
     """Give the AI Config and the graph over a file of checkpoints, as each process opens them."""
     with closing(connect()) as client, SqliteSaver.from_conn_string(str(path)) as checkpointer:
         config = LdAiClient(client).completion_config("support-bot", USER, variables={"product": "the kettle"})
         yield config, support(config, checkpointer)
 
 
-def invoke(graph: CompiledStateGraph, config: LdAiCompletionConfig, value: object, token: str) -> RunReport:
+def invoke(
+    graph: SupportGraph, config: LdAiCompletionConfig, value: Ticket | Command[None], token: str
+) -> RunReport:
     """Run the graph as far as it goes, as a part of the run that the token names."""
     handler = LdAiHandler(config, resume=True)
     with handler.collect_runs() as runs:
@@ -85,8 +90,9 @@ def approve(path: Path) -> None:
     """Answer the question, in a process that knows nothing but the file."""
     with opened(path) as (config, graph):
         state = graph.get_state(THREAD)
-        unchanged = Command(resume=state.values["draft"])
-        report = invoke(graph, config, unchanged, state.metadata[TOKEN])
+        unchanged: Command[None] = Command(resume=state.values["draft"])
+        metadata: Mapping[str, object] = state.metadata or {}
+        report = invoke(graph, config, unchanged, str(metadata[TOKEN]))
     print(f"second process: {report.outcome}")
 
 
@@ -102,9 +108,9 @@ def main() -> int:
         if local is None:
             print(f"both parts of run {report.run_id} are on their way to LaunchDarkly")
             return 0
-        events = [event for event in local.custom_events() if "runId" in (event.data or {})]
+        events = [event for event in local.custom_events() if run_of(event)]
     Console().print(table(events))
-    runs = {event.data["runId"] for event in events}
+    runs = set(map(run_of, events))
     if sorted(event.name for event in events) != EXPECTED or runs != {report.run_id}:
         print("not what was expected: one run, with these:", *EXPECTED, sep="\n  ")
         return 1

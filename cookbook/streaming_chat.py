@@ -4,6 +4,7 @@ python cookbook/streaming_chat.py
 """
 
 import asyncio
+from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -33,12 +34,13 @@ def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[st
     return prompt | LocalModel(model=counted_for.model.name)
 
 
-chain = RunnableLambda(served) | StrOutputParser()
+answered: Runnable[dict[str, str], Any] = RunnableLambda(served)  # runs what `served` returns
+chain = answered | StrOutputParser()
 
 
 async def answer(user_id: str, question: str) -> str:
     """Stream the answer to a user, and return the token for the thumbs under it."""
-    config = {"callbacks": [handler], "metadata": {"user_id": user_id}}
+    config: RunnableConfig = {"callbacks": [handler], "metadata": {"user_id": user_id}}
     token = ""
     async for event in chain.astream_events({"question": question}, config, version="v2"):
         token = token or event["metadata"]["ldai_resumption_token"]

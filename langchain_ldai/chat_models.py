@@ -1,4 +1,4 @@
-"""LangChain chat models as AI Configs describe them; with the extra `langchain`."""
+"""LangChain's chat models as AI Configs describe them; this needs the extra `langchain`."""
 
 from __future__ import annotations
 
@@ -14,159 +14,12 @@ from langchain_core.language_models import BaseChatModel
 
 from langchain_ldai._configs.payload import as_text, object_in
 
-LANGCHAIN_PROVIDERS: Final = frozenset(
-    {
-        "anthropic",
-        "anthropic_bedrock",
-        "azure_ai",
-        "azure_openai",
-        "baseten",
-        "bedrock",
-        "bedrock_converse",
-        "bedrock_mantle_anthropic",
-        "bedrock_mantle_openai",
-        "cohere",
-        "deepseek",
-        "fireworks",
-        "google_anthropic_vertex",
-        "google_genai",
-        "google_vertexai",
-        "groq",
-        "huggingface",
-        "ibm",
-        "langsmith",
-        "litellm",
-        "meta",
-        "mistralai",
-        "nvidia",
-        "ollama",
-        "openai",
-        "openrouter",
-        "perplexity",
-        "together",
-        "upstage",
-        "xai",
-    }
-)
-"""What `init_chat_model` calls its providers; not every release of LangChain has them all."""
-
-_OTHER_NAMES: Final = {
-    "amazonbedrock": "bedrock_converse",
-    "awsbedrock": "bedrock_converse",
-    "azure": "azure_openai",
-    "bedrock": "bedrock_converse",
-    "fireworksai": "fireworks",
-    "gemini": "google_genai",
-    "google": "google_genai",
-    "googlegemini": "google_genai",
-    "googlevertex": "google_vertexai",
-    "ibmwatsonx": "ibm",
-    "mistral": "mistralai",
-    "togetherai": "together",
-    "vertex": "google_vertexai",
-    "vertexai": "google_vertexai",
-    "watsonx": "ibm",
-}
-"""What AI Configs call them, where that differs by more than case and separators."""
-
-_PARAMETERS: Final = {
-    "frequencyPenalty": "frequency_penalty",
-    "maxCompletionTokens": "max_tokens",
-    "maxOutputTokens": "max_tokens",
-    "maxRetries": "max_retries",
-    "maxTokens": "max_tokens",
-    "max_completion_tokens": "max_tokens",
-    "max_output_tokens": "max_tokens",
-    "presencePenalty": "presence_penalty",
-    "reasoningEffort": "reasoning_effort",
-    "stopSequences": "stop",
-    "stop_sequences": "stop",
-    "topK": "top_k",
-    "topP": "top_p",
-}
-"""What AI Configs call parameters, and the names that LangChain's chat models share for them."""
-
-_PARAMETERS_OF: Final = {"mistralai": {"seed": "random_seed"}, "ollama": {"max_tokens": "num_predict"}}
-"""Where a provider's chat model does not understand the shared name."""
-
-_BEDROCK: Final = {"anthropic_bedrock", "bedrock", "bedrock_converse"}
-"""The providers whose models have their region before their names."""
-
-_HARMLESS: Final = """
-temperature top_p top_k top_a min_p typical_p tfs_z mirostat mirostat_eta mirostat_tau seed random_seed n best_of
-candidate_count do_sample decoding_method logit_bias logprobs top_logprobs frequency_penalty presence_penalty
-repetition_penalty repeat_penalty repeat_last_n length_penalty
-max_tokens max_completion_tokens max_output_tokens max_new_tokens max_tokens_to_sample min_tokens min_new_tokens
-num_predict num_ctx stop stop_sequences truncation
-reasoning reasoning_effort reasoning_format thinking thinking_budget thinking_config thinking_level
-include_thoughts effort verbosity
-response_format response_schema response_mime_type output_config format modalities response_modalities audio
-prediction media_resolution image_config convert_system_message_to_human
-service_tier performance_config prompt_cache_key prompt_cache_options prompt_cache_retention context_management
-include store user safety_identifier safety_settings safe_mode safe_prompt guardrails guardrail_config
-web_search_options use_responses_api keep_alive num_gpu num_thread
-timeout request_timeout max_retries retries streaming stream_usage disable_streaming
-"""
-"""Parameters that say how a model answers: how tokens are chosen and how many, how much thought, in which form,
-with which service, and how it is called."""
-
-_LEFT_TO_THE_CALLER: Final = """
-model model_provider configurable_fields config_prefix
-tools tool_choice tool_config parallel_tool_calls disable_parallel_tool_use max_tool_calls allowed_tools functions
-function_call force_single_step
-stream stream_options
-"""
-"""Parameters that no model is made with: what an AI Config or a caller says elsewhere; tools, which are bound to a
-model, and what is of no use, or refused, without them; whether to stream, which LangChain decides."""
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).casefold()
-
-
-_FOLDED_HARMLESS: Final = frozenset(map(_folded, _HARMLESS.split()))
-_FOLDED_LEFT: Final = frozenset(map(_folded, _LEFT_TO_THE_CALLER.split()))
-_PROVIDERS: Final = {**{_folded(name): name for name in LANGCHAIN_PROVIDERS}, **_OTHER_NAMES}
-
-
-def langchain_provider(served: str) -> str | None:
-    """Return LangChain's name of the provider that an AI Config names, `None` where it is not known."""
-    provider = _PROVIDERS.get(_folded(served.partition(":")[0]))
-    return provider if provider == "bedrock_converse" or ":" not in served else None
-
-
-def model_family(served: str) -> str:
-    """Return whose models they are, as in `Bedrock:Anthropic`, in small letters; "" where that is not said."""
-    return _folded(served.partition(":")[2])
-
-
-def is_harmless(parameter: str) -> bool:
-    """Whether a parameter, by whichever spelling, can neither redirect traffic, nor set a key, nor run code."""
-    return _folded(parameter) in _FOLDED_HARMLESS
-
-
-def is_left_to_the_caller(parameter: str) -> bool:
-    """Whether a parameter, by whichever spelling, is about what a caller does with a model."""
-    return _folded(parameter) in _FOLDED_LEFT
-
-
-def model_in_region(model: str, region: str, provider: str | None) -> str:
-    """Return the name that a provider has for a model in a region; an ARN says where it is itself."""
-    is_regional = (provider or "").lower().replace("-", "_") in _BEDROCK and region
-    return f"{region}.{model}" if is_regional and not model.startswith((f"{region}.", "arn:")) else model
-
-
-def langchain_parameters(parameters: Mapping[str, Any], provider: str | None) -> dict[str, Any]:
-    """Return parameters under the names that the provider's chat model has for them."""
-    own = _PARAMETERS_OF.get((provider or "").lower(), {})
-    shared = ((_PARAMETERS.get(name, name), value) for name, value in parameters.items())
-    return {own.get(name, name): value for name, value in shared}
-
-
 try:
     from langchain.chat_models import init_chat_model
 except ImportError as _error:
     raise ImportError('create_chat_model needs langchain: pip install "langchain-ldai[langchain]"') from _error
+
+__all__ = ["create_chat_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -186,16 +39,18 @@ class AiConfig(Protocol):
 def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overrides: Any) -> BaseChatModel:
     """Return the chat model that an AI Config describes, made by LangChain's `init_chat_model`.
 
-    Parameters of the AI Config that are known to say how a model answers, such as `temperature` or `reasoning`,
-    are copied and get LangChain's names, as in `maxTokens` to `max_tokens`. Any other might send prompts
-    elsewhere, set a key or run code: it is left out, and named once in the log, unless `allow` names it. Tools,
-    and what goes with them, are left out too: bind them with `bind_tools`. For Bedrock, the AI Config's region is
-    put before the model's name.
+    It passes on copies of the parameters that are known to say how a model answers, such as `temperature` or
+    `reasoning`, under LangChain's names: `maxTokens` and `max-tokens` become `max_tokens`. Where several spellings
+    of one parameter are served, LangChain's own counts, and the log says so once.
+
+    Any other parameter might send prompts elsewhere, set a key or run code. It is left out, and the log names it
+    once, unless `allow` names it. Tools, and what goes with them, are left out too: bind them with `bind_tools`.
+    For Bedrock, the model's name gets the AI Config's region before it.
 
     Args:
-        config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Whether it is enabled is yours to ask.
-        allow: Names of parameters, as they are served, that are passed on whatever they do: whoever may edit the
-            flag then decides on them.
+        config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Ask it yourself whether it is enabled.
+        allow: Names of parameters, as they are served, to pass on whatever they do. Whoever may edit the flag then
+            decides on them.
         overrides: Further arguments of `init_chat_model`, such as `api_key`; they win over the AI Config. `model`
             and `model_provider` are in LangChain's terms. `None` leaves a parameter out.
 
@@ -203,7 +58,13 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         TypeError: If `config` is not an AI Config, or `allow` is one text.
         ValueError: If no model is named, or no provider that is known, or if the provider's chat model refuses
             the parameters.
-        ImportError: If the provider's package, which LangChain then names, is not installed.
+        ImportError: If the provider's package is not installed; LangChain says which it is.
+
+    Example:
+        >>> config = ai.completion_config("support-bot", context)
+        >>> model = create_chat_model(config, api_key="sk-...")
+        >>> type(model).__name__, model.model_name
+        ('ChatOpenAI', 'gpt-4.1-mini')
     """
     if not isinstance(config, AiConfig):
         raise TypeError(f"config is an AI Config (it has key, model and provider), not {type(config).__name__}")
@@ -211,11 +72,11 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         raise TypeError(f"allow is a list of names of parameters, not one text: [{allow!r}]")
     model, provider = _model_and_provider(config, overrides)
     if not overrides.get("model"):
-        model = model_in_region(model, as_text(getattr(config.model, "region", None)).strip(), provider)
+        model = _model_in_region(model, as_text(getattr(config.model, "region", None)).strip(), provider)
     arguments = {
         **_family_of_arn(config, model),
-        **langchain_parameters(_parameters(config, allow), provider),
-        **langchain_parameters(overrides, provider),
+        **_langchain_parameters(_parameters(config, allow), provider, f"AI Config {config.key!r}"),
+        **_langchain_parameters(overrides, provider, "a call of create_chat_model"),
         "model": model,
         "model_provider": provider,
     }
@@ -257,8 +118,8 @@ def _model_and_provider(config: AiConfig, overrides: Mapping[str, Any]) -> tuple
 
 
 def _family_of_arn(config: AiConfig, model: str) -> dict[str, str]:
-    """Return what Bedrock's chat model cannot see in an ARN: whose model it is."""
-    family = model_family(_name(config.provider))
+    """Return whose model is behind an ARN, which Bedrock's chat model cannot see there."""
+    family = _model_family(_name(config.provider))
     return {"provider": family} if family and model.startswith("arn:") else {}
 
 
@@ -267,24 +128,160 @@ def _name(named: object) -> str:
 
 
 def _parameters(config: AiConfig, allow: Collection[str]) -> dict[str, Any]:
-    """Return a copy of the parameters to pass on, of an AI Config of this package or of the official one."""
+    """Return copies of the values to pass on, of an AI Config of this package or of the official one."""
     to_dict = getattr(config.model, "to_dict", None)
     served = object_in(
         to_dict() if to_dict else {"parameters": getattr(config.model, "parameters", None)}, "parameters"
     )
-    passed_on = {name: value for name, value in served.items() if is_harmless(name) or name in allow}
-    left_out = tuple(name for name in served if name not in passed_on and not is_left_to_the_caller(name))
+    passed_on = {name: value for name, value in served.items() if _is_harmless(name) or name in allow}
+    left_out = tuple(name for name in served if name not in passed_on and not _is_left_to_the_caller(name))
     if left_out:
         _tell_what_is_left_out(config.key, left_out)
-    return copy.deepcopy(passed_on)
+    return copy.deepcopy({name: value for name, value in passed_on.items() if value is not None})
 
 
 @lru_cache(maxsize=1_000)
 def _tell_what_is_left_out(key: str, names: tuple[str, ...]) -> None:
-    """Log the names once."""
+    """Log which parameters of an AI Config are left out, once for the same ones."""
     _log.warning(
         "AI Config %r serves parameters that are not known to be harmless, and are left out: %s. "
         "Where you trust whoever may edit the flag with them, name them in create_chat_model(..., allow=[...])",
         key,
         ", ".join(map(repr, names)),
     )
+
+
+_LANGCHAIN_PROVIDERS: Final = """
+anthropic anthropic_bedrock azure_ai azure_openai baseten bedrock bedrock_converse
+bedrock_mantle_anthropic bedrock_mantle_openai cohere deepseek fireworks google_anthropic_vertex
+google_genai google_vertexai groq huggingface ibm langsmith litellm meta mistralai nvidia ollama
+openai openrouter perplexity together upstage xai
+"""
+LANGCHAIN_PROVIDERS: Final = frozenset(_LANGCHAIN_PROVIDERS.split())
+"""What `init_chat_model` calls its providers. LangChain has no public list of them; a release may lack some."""
+
+_OTHER_NAMES: Final = {
+    "amazonbedrock": "bedrock_converse",
+    "awsbedrock": "bedrock_converse",
+    "azure": "azure_openai",
+    "bedrock": "bedrock_converse",
+    "fireworksai": "fireworks",
+    "gemini": "google_genai",
+    "google": "google_genai",
+    "googlegemini": "google_genai",
+    "googlevertex": "google_vertexai",
+    "ibmwatsonx": "ibm",
+    "mistral": "mistralai",
+    "togetherai": "together",
+    "vertex": "google_vertexai",
+    "vertexai": "google_vertexai",
+    "watsonx": "ibm",
+}
+"""What AI Configs call LangChain's providers, where the names differ by more than case and separators."""
+
+_SYNONYMS: Final = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+}
+"""Parameters that have a second name, and the one by which most of LangChain's chat models know them."""
+
+_PARAMETERS_OF: Final = {"mistralai": {"seed": "random_seed"}, "ollama": {"max_tokens": "num_predict"}}
+"""What a provider's chat model calls a parameter where it does not understand the common name."""
+
+_BEDROCK: Final = {"anthropic_bedrock", "bedrock", "bedrock_converse"}
+"""The providers whose models have their region before their names."""
+
+_HARMLESS: Final = """
+temperature top_p top_k top_a min_p typical_p tfs_z mirostat mirostat_eta mirostat_tau seed random_seed n best_of
+candidate_count do_sample decoding_method logit_bias logprobs top_logprobs frequency_penalty presence_penalty
+repetition_penalty repeat_penalty repeat_last_n length_penalty
+max_tokens max_completion_tokens max_output_tokens max_new_tokens max_tokens_to_sample min_tokens min_new_tokens
+num_predict num_ctx stop stop_sequences truncation
+reasoning reasoning_effort reasoning_format thinking thinking_budget thinking_config thinking_level
+include_thoughts effort verbosity
+response_format response_schema response_mime_type output_config format modalities response_modalities audio
+prediction media_resolution image_config convert_system_message_to_human
+service_tier performance_config prompt_cache_key prompt_cache_options prompt_cache_retention context_management
+include store user safety_identifier safety_settings safe_mode safe_prompt guardrails guardrail_config
+web_search_options use_responses_api keep_alive num_gpu num_thread
+timeout request_timeout max_retries retries streaming stream_usage disable_streaming
+"""
+"""Parameters that say how a model answers: how it chooses tokens, how many, with how much thought, in which form,
+with which service, and how it is called. None can redirect traffic, set a key or run code."""
+
+_LEFT_TO_THE_CALLER: Final = """
+model model_provider configurable_fields config_prefix
+tools tool_choice tool_config parallel_tool_calls disable_parallel_tool_use max_tool_calls allowed_tools functions
+function_call force_single_step
+stream stream_options
+"""
+"""Parameters that no model is made with: what an AI Config or a caller says elsewhere; tools, which are bound to a
+model, and what models refuse or ignore without tools; whether to stream, which LangChain decides."""
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+_PARAMETERS: Final = {_folded(name): _SYNONYMS.get(name, name) for name in _HARMLESS.split()}
+"""What most of LangChain's chat models call the harmless parameters, by their folded names."""
+
+_LANGCHAINS_OWN: Final = frozenset(_PARAMETERS.values())
+_FOLDED_LEFT: Final = frozenset(map(_folded, _LEFT_TO_THE_CALLER.split()))
+_PROVIDERS: Final = {**{_folded(name): name for name in LANGCHAIN_PROVIDERS}, **_OTHER_NAMES}
+
+
+def langchain_provider(served: str) -> str | None:
+    """Return LangChain's name of the provider that an AI Config names, `None` where it is not known."""
+    provider = _PROVIDERS.get(_folded(served.partition(":")[0]))
+    return provider if provider == "bedrock_converse" or ":" not in served else None
+
+
+def _model_family(served: str) -> str:
+    """Return whose models a provider serves, "anthropic" for `Bedrock:Anthropic`; "" where it does not say."""
+    return _folded(served.partition(":")[2])
+
+
+def _is_harmless(parameter: str) -> bool:
+    """Whether a parameter, by whichever spelling, can neither redirect traffic, nor set a key, nor run code."""
+    return _folded(parameter) in _PARAMETERS
+
+
+def _is_left_to_the_caller(parameter: str) -> bool:
+    """Whether a parameter, by whichever spelling, is about what a caller does with a model."""
+    return _folded(parameter) in _FOLDED_LEFT
+
+
+def _model_in_region(model: str, region: str, provider: str | None) -> str:
+    """Return a provider's name for a model in a region; an ARN names its region itself."""
+    is_regional = (provider or "").lower().replace("-", "_") in _BEDROCK and region
+    return f"{region}.{model}" if is_regional and not model.startswith((f"{region}.", "arn:")) else model
+
+
+def _langchain_parameters(parameters: Mapping[str, Any], provider: str | None, source: str) -> dict[str, Any]:
+    """Return parameters under the names that the provider's chat model has for them.
+
+    Args:
+        parameters: Their values by any spelling.
+        provider: LangChain's name of the provider.
+        source: Who gave them, for the log.
+    """
+    own = _PARAMETERS_OF.get((provider or "").lower(), {})
+    spellings: dict[str, list[str]] = {}
+    for spelling in parameters:
+        common = _PARAMETERS.get(_folded(spelling), spelling)
+        spellings.setdefault(own.get(common, common), []).insert(0, spelling)
+    found = {}
+    for name, spelled in spellings.items():
+        chosen = name if name in parameters else max(spelled, key=_LANGCHAINS_OWN.__contains__)
+        found[name] = parameters[chosen]
+        if len(spelled) > 1:
+            _tell_what_counts(source, chosen, tuple(spelled))
+    return found
+
+
+@lru_cache(maxsize=1_000)
+def _tell_what_counts(source: str, chosen: str, spellings: tuple[str, ...]) -> None:
+    """Log which of several spellings of one parameter counts, once for the same ones."""
+    _log.warning("%s names one parameter %s: only %r counts", source, " and ".join(map(repr, spellings)), chosen)

@@ -1,28 +1,28 @@
-"""The exceptions that the library raises on its own account, and how foreign ones are logged."""
+"""The exceptions that the library raises, and how it logs those of others."""
 
 import traceback
 
 
 class InvalidResumptionTokenError(ValueError):
-    """A resumption token could not be read, or names another AI Config than the one asked for."""
+    """A text is no resumption token, or a token is of another AI Config than the one asked to resume it."""
 
 
 class LedgerUnavailableError(Exception):
-    """A metric was dropped, because the ledger in which to claim it could not be reached in time."""
+    """A metric was dropped: the ledger that had to claim it could not be reached in time."""
 
 
 class WrongResultError(TypeError):
-    """A function or method of the caller's returned something else than it should, which the message says."""
+    """A function or method of the caller returned the wrong thing. The message says what it should return."""
 
 
 MAX_NAME_LENGTH = 50
-"""How long a name in an exception's message is that a log tells, in characters."""
+"""The longest name that a log quotes from an exception, in characters."""
 
 
 def without_message(error: BaseException) -> str:
-    """Return an exception's type and traceback for a log, without its message, which may quote a prompt.
+    """Return an exception's type and traceback for a log. Its message is left out, as it may quote a prompt.
 
-    A key that was looked up and not found is told, where it looks like a name.
+    The key of a `KeyError` is quoted if it looks like a name.
     """
     is_name = isinstance(error, KeyError) and len(error.args) == 1 and str(error.args[0]).isidentifier()
     is_told = isinstance(error, WrongResultError) or (is_name and len(str(error)) <= MAX_NAME_LENGTH)

@@ -1,4 +1,4 @@
-"""Resumption tokens for holders whom one does not trust; with the extra `sealed`."""
+"""Sealed resumption tokens, for browsers and others that you do not trust; with the extra `sealed`."""
 
 import hashlib
 import re
@@ -18,26 +18,34 @@ except ImportError as _error:
     raise ImportError('TokenSealer needs cryptography: pip install "langchain-ldai[sealed]"') from _error
 
 MAX_SEALED_LENGTH: Final = 2 * MAX_TOKEN_LENGTH
-"""The longest sealed token that is read, in characters; more than the longest token gets when it is sealed."""
+"""The longest sealed token that is read, in characters. The longest token, once sealed, is shorter."""
 
 _KEY_ID_LENGTH: Final = 12
 _BASE64: Final = re.compile("[A-Za-z0-9_-]+={0,2}")
 
 
 class TokenSealer:
-    """Seals resumption tokens: opaque, authenticated, good for a time, and not to be made without a key.
+    """Seals resumption tokens, so that you can give them to a browser and take feedback back from it.
 
-    A plain token shows the keys of the AI Config and its variation, and anyone can write another. A sealed one
-    is `<key id>.<Fernet token>`; the key id is a digest of the key.
+    A plain token shows the keys of the AI Config and its variation, and anyone can write one. A sealed token
+    shows nothing, expires, and can be made only with a key. Its text is `<key id>.<Fernet token>`; the key id is
+    a digest of the key.
 
     Args:
-        keys: Fernet keys, as `generate_key` makes them. The first one seals; all of them unseal, so that keys
-            can be changed without a token lost.
-        ttl: Seconds for which a sealed token is good; `None` for ever.
+        keys: Fernet keys, as `generate_key` makes them. The first one seals. All of them unseal: to change keys,
+            put the new one first, and drop the old one once its tokens have expired.
+        ttl: Seconds for which a sealed token is valid; `None` for ever.
 
     Raises:
         TypeError: If a key is neither text nor bytes, or `ttl` is no number.
-        ValueError: If there is no key, one is no Fernet key, or `ttl` is not above 0.
+        ValueError: If there is no key, a key is no Fernet key, or `ttl` is not above 0.
+
+    Example:
+        >>> sealer = TokenSealer([TokenSealer.generate_key()])
+        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+        >>> sealed = sealer.seal(tracker.resumption_token)
+        >>> ai.create_tracker(sealer.unseal(sealed), context).run_id == tracker.run_id
+        True
     """
 
     def __init__(self, keys: Iterable[str | bytes], *, ttl: float | None = THIRTY_DAYS) -> None:
@@ -53,18 +61,18 @@ class TokenSealer:
 
     @staticmethod
     def generate_key() -> str:
-        """Return a new Fernet key: keep it where secrets are kept."""
+        """Return a new Fernet key. Keep it where you keep secrets."""
         return Fernet.generate_key().decode("ascii")
 
     def seal(self, token: str) -> str:
-        """Return a resumption token sealed; each time another text.
+        """Return a sealed token, each time another text.
 
         Args:
-            token: The token of a run, or of a run of an agent graph.
+            token: The resumption token of a run of an AI Config or of an agent graph.
 
         Raises:
-            TypeError: If it is not a string.
-            InvalidResumptionTokenError: If it is not a resumption token.
+            TypeError: If `token` is not a string.
+            InvalidResumptionTokenError: If `token` is no resumption token.
         """
         decoded(token)
         return f"{self._key_id}.{self._fernet.encrypt(token.encode('utf-8')).decode('ascii')}"
@@ -76,9 +84,10 @@ class TokenSealer:
             sealed: What `seal` returned, here or in another process that has one of the keys.
 
         Raises:
-            TypeError: If it is not a string.
-            InvalidResumptionTokenError: If it is plain, expired, was changed, or was sealed with another key.
-                The message, which quotes nothing of it, is for the log: tell no outsider which it was.
+            TypeError: If `sealed` is not a string.
+            InvalidResumptionTokenError: If `sealed` is a plain token, has expired, was changed, or was sealed with
+                another key. The message is for the log, and quotes nothing of the token. Do not tell an outsider
+                which of these it was.
         """
         if not isinstance(sealed, str):
             raise TypeError(f"a sealed token is a str, not {type(sealed).__name__}")
@@ -90,7 +99,7 @@ class TokenSealer:
         if key_id not in self._key_ids:
             raise _invalid("it was sealed with a key that is not among this sealer's")
         try:
-            # Fernet alone would overlook what is not Base64 in it.
+            # Fernet alone would skip the characters that are not Base64.
             plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "").decode("utf-8")
         except InvalidToken:
             raise _invalid("it was changed after it was sealed") from None

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.langchain.watching import HAS_V3
+from tests.support.observe import HAS_V3
 
 if not HAS_V3:
     pytest.skip("the benchmark is of LangChain 1", allow_module_level=True)

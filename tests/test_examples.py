@@ -9,8 +9,8 @@ import pytest
 from ldclient import Context
 
 import langchain_ldai
-from langchain_ldai import LdAiClient
-from langchain_ldai.testing import RecordingClient
+from langchain_ldai import AsyncLdAiClient, LdAiClient
+from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 
 
 def served(mode: str, **parts: object) -> dict[str, object]:
@@ -65,6 +65,8 @@ def examples() -> list[doctest.DocTest]:
 def test_an_example_shows_what_it_does(example: doctest.DocTest) -> None:
     """Each example of a docstring runs as it is, and gives what is shown under it."""
     example.globs |= names()
+    if ".AsyncLdAiClient." in example.name:
+        example.globs["ai"] = AsyncLdAiClient(AsyncRecordingClient(FLAGS))
     printed: list[str] = []
 
     failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, out=printed.append)

@@ -30,7 +30,7 @@ from langchain_ldai._configs.payload import (
 from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai._tracking.once import Send
-from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claims_in, wait_for_all
+from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claim_submitter, wait_for_all
 
 LEAVING_SECONDS: Final = 5.0
 """How long the end of a client's `with` block waits for its ledger."""
@@ -90,7 +90,7 @@ class LdAiClient(AiClient):
         _check_client(client, "LDClient")
         if is_async(client.variation):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        super().__init__(client, client, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
+        super().__init__(client, client, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id)
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -306,7 +306,9 @@ class AsyncLdAiClient(AiClient):
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
             raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
         self._events = LoopSink(client)
-        super().__init__(client, self._events, claims_in(ledger, on_ledger_error, ledger_timeout), environment_id)
+        super().__init__(
+            client, self._events, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id
+        )
         self._flags = client
 
     def _sender(self, context: Context) -> Send:
@@ -314,7 +316,12 @@ class AsyncLdAiClient(AiClient):
         return super()._sender(context)
 
     async def close(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  as the synchronous one has it
-        """See `LdAiClient.close`."""
+        """Wait for the claims that are on their way to a ledger; see `LdAiClient.close`.
+
+        Example:
+            >>> asyncio.run(ai.close(timeout=5))
+            True
+        """
         return await asyncio.to_thread(wait_for_all, list(self._all_claims), timeout)
 
     async def completion_config(
@@ -324,7 +331,13 @@ class AsyncLdAiClient(AiClient):
         default: LdAiCompletionConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiCompletionConfig:
-        """See `LdAiClient.completion_config`."""
+        """Return a completion config; see `LdAiClient.completion_config`.
+
+        Example:
+            >>> config = asyncio.run(ai.completion_config("support-bot", context, variables={"product": "tea"}))
+            >>> config.messages[0].content
+            'You help Sandy with tea.'
+        """
         return await self._evaluate(
             self._filled_in(COMPLETION, key, context, default=default, variables=variables)
         )
@@ -332,7 +345,12 @@ class AsyncLdAiClient(AiClient):
     async def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
     ) -> LdAiCompletionConfig:
-        """See `LdAiClient.completion_config_template`."""
+        """Return a completion config with its tags as they are; see `LdAiClient.completion_config_template`.
+
+        Example:
+            >>> asyncio.run(ai.completion_config_template("support-bot", context)).messages[0].content
+            'You help {{ldctx.name}} with {{product}}.'
+        """
         return await self._evaluate(self._template(COMPLETION, key, context, default))
 
     async def agent_config(
@@ -342,23 +360,43 @@ class AsyncLdAiClient(AiClient):
         default: LdAiAgentConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiAgentConfig:
-        """See `LdAiClient.agent_config`."""
+        """Return an agent's config; see `LdAiClient.agent_config`.
+
+        Example:
+            >>> asyncio.run(ai.agent_config("refunds", context, variables={"limit": 50})).instructions
+            'Refund up to 50 euros.'
+        """
         return await self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
 
     async def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
     ) -> LdAiAgentConfig:
-        """See `LdAiClient.agent_config_template`."""
+        """Return an agent's config with its mustache tags as they are; see `LdAiClient.agent_config_template`.
+
+        Example:
+            >>> asyncio.run(ai.agent_config_template("refunds", context)).instructions
+            'Refund up to {{limit}} euros.'
+        """
         return await self._evaluate(self._template(AGENT, key, context, default))
 
     async def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
     ) -> dict[str, LdAiAgentConfig]:
-        """See `LdAiClient.agent_configs`."""
+        """Return several agents' configs by key; see `LdAiClient.agent_configs`.
+
+        Example:
+            >>> list(asyncio.run(ai.agent_configs(["triage", "refunds"], context)))
+            ['triage', 'refunds']
+        """
         return {call.key: await self._evaluate(call) for call in self._agents(requests, context)}
 
     async def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
-        """See `LdAiClient.agent_graph`."""
+        """Return an agent graph with its nodes' configs; see `LdAiClient.agent_graph`.
+
+        Example:
+            >>> asyncio.run(ai.agent_graph("desk", context)).root
+            'triage'
+        """
         found = await self._evaluate(self._graph(key, context, variables))
         return with_nodes(found.graph, {call.key: await self._evaluate(call) for call in found.nodes})
 
@@ -369,13 +407,23 @@ class AsyncLdAiClient(AiClient):
         default: LdAiJudgeConfigDefault | None = None,
         variables: Variables = None,
     ) -> LdAiJudgeConfig:
-        """See `LdAiClient.judge_config`."""
+        """Return a judge's config; see `LdAiClient.judge_config`.
+
+        Example:
+            >>> asyncio.run(ai.judge_config("relevance", context)).messages[0].content
+            'Rate {{response_to_evaluate}} for Sandy.'
+        """
         return await self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
 
     async def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
     ) -> LdAiJudgeConfig:
-        """See `LdAiClient.judge_config_template`."""
+        """Return a judge's config with its mustache tags as they are; see `LdAiClient.judge_config_template`.
+
+        Example:
+            >>> asyncio.run(ai.judge_config_template("relevance", context)).messages[0].content
+            'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
+        """
         return await self._evaluate(self._template(JUDGE, key, context, default))
 
     async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:

@@ -36,8 +36,8 @@ from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.once import Send
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
-from langchain_ldai._wire.tokens import check_key, decode, decode_graph
-from langchain_ldai.ledgers._claims import ClaimingSend, Claims, Ledger, OnLedgerError, claims_in
+from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
+from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger, OnLedgerError, SendAfterClaim, claim_submitter
 
 AnswerT = TypeVar("AnswerT")
 ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
@@ -145,7 +145,9 @@ class AiClient:
         environment_id: LaunchDarkly's id of the environment, where the caller gave one.
     """
 
-    def __init__(self, client: object, sink: EventSink, claims: Claims | None, environment_id: str | None) -> None:
+    def __init__(
+        self, client: object, sink: EventSink, claims: ClaimSubmitter | None, environment_id: str | None
+    ) -> None:
         if not isinstance(environment_id, str | None):
             raise TypeError(f"environment_id is a str, not {type(environment_id).__name__}")
         self._sink = sink
@@ -185,7 +187,7 @@ class AiClient:
             <langchain_ldai.ledgers.memory.MemoryLedger object at 0x...>
         """
         other = copy(self)
-        other._claims = claims = claims_in(ledger, on_error, timeout)
+        other._claims = claims = claim_submitter(ledger, on_error, timeout)
         if claims is not None:
             self._all_claims.add(claims)
         return other
@@ -205,7 +207,10 @@ class AiClient:
             >>> token = ai.completion_config("support-bot", context).create_tracker().resumption_token
             >>> ai.create_tracker(token, context).track_feedback(Feedback.POSITIVE)
         """
-        return LdAiConfigTracker(decode(token), self._sender(context))
+        return self._tracker_of(decode(token), context)
+
+    def _tracker_of(self, run: RunIdentity, context: Context) -> LdAiConfigTracker:
+        return LdAiConfigTracker(run, self._sender(context))
 
     def create_graph_tracker(self, token: str, context: Context) -> LdAiGraphTracker:
         """Return a tracker that adds to a run of an agent graph which another process began.
@@ -226,9 +231,8 @@ class AiClient:
 
     def _sender(self, context: Context) -> Send:
         check_context(context)
-        look = self._diagnosis.of_event if self._diagnosis.can_see_state else None
-        send = ContextSend(context, self._sink.track, self._environment, look, self._diagnosis.notices)
-        return ClaimingSend(send, self._claims) if self._claims else send
+        send = ContextSend(context, self._sink.track, self._environment, self._diagnosis)
+        return SendAfterClaim(send, self._claims) if self._claims else send
 
     def _nothing_served(self, call: Evaluation[AnswerT], is_initialized: object) -> None:
         self._diagnosis.of_nothing_served(

@@ -24,6 +24,10 @@ class GraphEdge:
         source: Key of the node that hands over.
         target: Key of the node that takes over.
         handoff: What LaunchDarkly says of the handoff; read-only at every depth.
+
+    Example:
+        >>> ai.agent_graph("desk", context).edges
+        (GraphEdge(source='triage', target='refunds', handoff={}),)
     """
 
     source: str
@@ -150,7 +154,7 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
 
 
 def with_nodes(graph: LdAiAgentGraph, configs: Mapping[str, LdAiAgentConfig]) -> LdAiAgentGraph:
-    """Return a parsed graph with its nodes' configs; one that is not enabled disables it (spec section 7)."""
+    """Return a parsed graph with its nodes' configs. A config that is not enabled disables it (spec section 7)."""
     fault = [key for key, config in configs.items() if not config.enabled]
     if fault:
         _log.debug("agent graph %r is disabled: the agent configs of %s are not enabled", graph.key, fault)

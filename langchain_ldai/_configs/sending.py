@@ -12,12 +12,12 @@ from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
 
-from langchain_ldai._base.guard import Notices
+from langchain_ldai._configs.diagnosis import Diagnosis
 from langchain_ldai._wire import events
 
 
 class EventSink(Protocol):
-    """The one call on an `ldclient` client that delivers metrics; it neither blocks nor raises."""
+    """What takes events: an `ldclient` client, whose `track` neither blocks nor raises."""
 
     def track(
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
@@ -25,9 +25,9 @@ class EventSink(Protocol):
 
 
 class LoopSink:
-    """Delivers events on the event loop of their client, whose buffer is no other thread's to touch.
+    """Gives an asynchronous client its events on its own event loop, as no other thread may touch its buffer.
 
-    The loop is the first one in which the client is used; once that is closed, the next one.
+    The client's loop is the first one in which it is used; once that is closed, the next one.
 
     Args:
         sink: The client.
@@ -40,14 +40,14 @@ class LoopSink:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def note_loop(self) -> None:
-        """Note the loop that runs in this thread, where none is known."""
+        """Take the loop that runs in this thread for the client's, where none is known."""
         if self._loop is None or self._loop.is_closed():
             self._loop = _running_loop()
 
     def track(
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
     ) -> None:
-        """Deliver an event, from the loop's own thread at once."""
+        """Send an event: at once in the loop's own thread, else as soon as the loop comes to it."""
         self.note_loop()
         if self._loop is None or self._loop is _running_loop():
             self._sink.track(event_name, context, data, metric_value)
@@ -63,7 +63,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 class Environment(Hook):
-    """The environment that events come from, which LaunchDarkly's client tells its hooks.
+    """The LaunchDarkly environment that events come from; LaunchDarkly's client tells it to this hook.
 
     Attributes:
         id: LaunchDarkly's id of the environment, "" until it is known.
@@ -74,28 +74,34 @@ class Environment(Hook):
 
     @property
     def metadata(self) -> Metadata:
-        """What LaunchDarkly's client calls the hook in its log."""
+        """The hook's name in the log of LaunchDarkly's client."""
         return Metadata(name="langchain-ldai")
 
     def before_evaluation(
         self, series_context: EvaluationSeriesContext, data: dict[str, object]
     ) -> dict[str, object]:
-        """Note the id, which releases of the SDK before 9.20 do not tell."""
+        """Keep the environment's id; the SDK tells it from release 9.20 on."""
         self.id = getattr(series_context, "environment_id", None) or self.id
         return data
 
     def after_evaluation(
         self, series_context: EvaluationSeriesContext, data: dict[str, object], detail: EvaluationDetail
     ) -> dict[str, object]:
-        """Note nothing."""
+        """Do nothing."""
         return data
 
 
 _environments: Final[WeakKeyDictionary[object, Environment]] = WeakKeyDictionary()
-"""One hook for each of LaunchDarkly's clients, however many of ours are made over it: it can forget none."""
+"""The hook of each LaunchDarkly client. All our clients over it share one, as it cannot remove a hook."""
 
 
 def environment_of(client: object, environment_id: str | None) -> Environment:
+    """Return the environment of a LaunchDarkly client.
+
+    Args:
+        client: The client; it gets a hook where nothing else says the id.
+        environment_id: The id, where the caller gave one.
+    """
     known = environment_id or os.environ.get("LD_ENVIRONMENT_ID")
     environment = Environment(known or "")
     add_hook = getattr(client, "add_hook", None)
@@ -103,7 +109,7 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
         return environment
     try:
         shared = _environments.setdefault(client, environment)
-    except TypeError:  # a stand-in that nothing can be noted for
+    except TypeError:  # a stand-in that cannot be a key
         shared = environment
     if shared is environment:
         add_hook(environment)
@@ -111,14 +117,16 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
 
 
 class ContextSend:
-    """Delivers the events of one context, and looks each time whether the client still takes them.
+    """Sends the events of one context, and looks each time whether the client still takes events.
 
     Args:
         context: Whom the events are counted for.
-        track: Takes them.
+        track: Takes the events.
         environment: Which LaunchDarkly environment the events come from.
-        look: Says once where the client takes none; `None` for a client that cannot tell.
-        notices: What the client has logged.
+        diagnosis: Says in the log where the client takes no events.
+
+    Attributes:
+        notices: What the log has been told of the client.
     """
 
     __slots__ = ("_context", "_environment", "_look", "_track", "notices")
@@ -128,17 +136,16 @@ class ContextSend:
         context: Context,
         track: Callable[..., None],
         environment: Environment,
-        look: Callable[[Mapping[str, object]], None] | None,
-        notices: Notices,
+        diagnosis: Diagnosis,
     ) -> None:
         self._context = context
         self._track = track
         self._environment = environment
-        self._look = look
-        self.notices = notices
+        self._look = diagnosis.of_event if diagnosis.can_see_state else None
+        self.notices = diagnosis.notices
 
     def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
-        """Deliver one event."""
+        """Send one event."""
         if self._look is not None:
             self._look(data)
         if self._environment.id:

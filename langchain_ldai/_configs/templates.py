@@ -1,8 +1,8 @@
 """Filling in the mustache tags of a prompt from a caller's variables and context; pure (spec section 3).
 
-The parser is langchain-core's own. Its renderer is not used: it calls functions that it finds among the variables,
-shows 0 or False for a path that goes on after one, and looks for the rest of a path in outer scopes. The variables
-are reduced to JSON values first: a template reaches mapping keys and items, and nothing else of Python.
+langchain-core's parser reads the templates. Its renderer does not fill them in: it calls functions that it finds
+among the variables, shows 0 or False for a path that goes on after one, and looks for the rest of a path in outer
+scopes. Variables become JSON values first, so that a template reaches keys and items, and nothing else of Python.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from langchain_ldai._configs.payload import JUDGE_PLACEHOLDERS, Render
 _log = logging.getLogger(__name__)
 
 _CONTEXT_NAMES: Final = {"ldctx", "ldContext"}
-"""What a template calls the context: the second is the name in LaunchDarkly's newer packages."""
+"""What templates call the context; LaunchDarkly's newer packages have the second name."""
 
 
 def check_context(context: Context) -> None:
-    """Raise `TypeError` where something that a metric is to be counted for is no context."""
+    """Raise `TypeError` where whom a metric is to be counted for is no context."""
     if not isinstance(context, Context):
         raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}")
 
@@ -38,15 +38,15 @@ def as_written(text: str) -> str:
 def renderer(key: str, context: Context, variables: Mapping[str, object] | None) -> Render:
     """Return a function that fills in a text's tags.
 
-    A text that is no valid template keeps its raw form, and one warning names the AI Config.
+    A text that is no valid template stays as it is, and a warning names the AI Config.
 
     Args:
         key: The AI Config's key, for the log.
-        context: The evaluation's context, reachable as `ldctx` and as `ldContext`.
-        variables: The caller's values by name; one that is called like the context is replaced, with a warning.
+        context: The evaluation's context, which templates reach as `ldctx` and as `ldContext`.
+        variables: The caller's values by name. The context replaces one of its own name, with a warning.
 
     Raises:
-        TypeError: If the context is none.
+        TypeError: If the context is no context.
         ValueError: If a variable contains itself, or nests too deep to copy.
     """
     check_context(context)
@@ -98,7 +98,7 @@ class _Part(NamedTuple):
     """A piece of a template.
 
     Args:
-        tag: What it is, in langchain-core's words.
+        tag: Its kind, in langchain-core's words.
         text: The text itself, or the path that the tag names.
         inner: The parts of a section.
     """
@@ -119,7 +119,7 @@ def _parsed(tokens: Iterator[tuple[str, str]]) -> list[_Part]:
 
 
 def _filled(parts: Iterable[_Part], scopes: tuple[object, ...]) -> Iterator[str]:
-    """Return the parts as text; the innermost scope is the last."""
+    """Return the parts as text; the last scope is the innermost."""
     for tag, text, inner in parts:
         if tag == "literal":
             yield text
@@ -135,7 +135,7 @@ def _filled(parts: Iterable[_Part], scopes: tuple[object, ...]) -> Iterator[str]
 
 
 def _found(path: str, scopes: tuple[object, ...]) -> object:
-    """Return the value at a path, `None` where it leads nowhere; outer scopes have only its first name."""
+    """Return the value at a path, `None` where it leads nowhere. Outer scopes count for the first name only."""
     if path == ".":
         return scopes[-1]
     first, *others = path.split(".")
@@ -146,7 +146,7 @@ def _found(path: str, scopes: tuple[object, ...]) -> object:
 
 
 def _members(value: object) -> Mapping[str, object]:
-    """Return what a path reaches in a value: the items of a list have their places for names."""
+    """Return what a path reaches in a value; the items of a list go by their positions."""
     if isinstance(value, dict):
         return value
     return {str(place): item for place, item in enumerate(_items(value) or ())}
@@ -159,7 +159,7 @@ def _items(value: object) -> list[object] | None:
 
 
 def _scopes_of(value: object) -> list[object]:
-    """Return what a section is repeated for: each item of a list, or any other value, where it is something."""
+    """Return what a section is repeated for: each item of a list, or any other value that is true."""
     items = _items(value)
     if items is not None:
         return items
@@ -172,13 +172,13 @@ def _shown(value: object) -> str:
 
 
 class _IterableText(str):
-    """The text form of something that can be iterated over, which only happens where a template asks for items."""
+    """The text of an iterable, which is iterated over only if a template asks for its items."""
 
     source: Iterable[object]
 
     @cached_property
     def items(self) -> list[object]:
-        """What it iterates over."""
+        """The items, iterated over once."""
         return [_json_value(item) for item in self.source]
 
 

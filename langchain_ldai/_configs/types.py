@@ -298,6 +298,11 @@ class LdAiCompletionConfig(LdAiConfig):
         output_format: JSON schema that the answer is to follow, `None` when there is none.
         skills: Key and version of each skill that the AI Config names.
         raw: The whole variation as LaunchDarkly serves it, with its tags as they are; empty for a default.
+
+    Example:
+        >>> config = ai.completion_config("support-bot", context)
+        >>> config.enabled, config.variation_key, config.version, config.model.name, config.provider.name
+        (True, 'first', 3, 'gpt-4.1-mini', 'OpenAI')
     """
 
     messages: tuple[Message, ...]
@@ -322,6 +327,10 @@ class LdAiAgentConfig(LdAiConfig):
     Args:
         instructions: What the agent is told, `None` where it has no instructions.
         messages: What follows the instructions; no system message is among them.
+
+    Example:
+        >>> ai.agent_config("triage", context).instructions
+        'Find out who can help.'
     """
 
     instructions: str | None
@@ -345,6 +354,10 @@ class LdAiJudgeConfig(LdAiConfig):
     Args:
         messages: What the judge is told; the two placeholders that are a judge's own are still in them.
         evaluation_metric_key: Key of the metric that takes the score, `None` where none is named.
+
+    Example:
+        >>> ai.judge_config("relevance", context).evaluation_metric_key
+        'relevance-score'
     """
 
     messages: tuple[Message, ...]

@@ -176,7 +176,7 @@ class RunTable:
             run = step.scope.run
             del run.steps[key]
             run.last_event = now = monotonic()
-            if step.is_plain and error is None and not run.nodes:
+            if step.is_plain and error is None and not run.nodes and not run.interrupts:
                 self._remember(run, step)
                 return
             self.awaiting.pop(key, None)

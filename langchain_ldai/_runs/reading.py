@@ -6,6 +6,7 @@ the numbers in one of the places, and under one of the names, listed here.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,7 +57,7 @@ def classify(error: BaseException) -> Outcome:
     A `BaseException` that is no `Exception` stops the chain from outside, whoever raises it. So does
     `concurrent.futures.CancelledError`, and no other `Exception`.
     """
-    if not isinstance(error, Exception) or isinstance(error, futures.CancelledError):
+    if not isinstance(error, Exception) or isinstance(error, futures.CancelledError) or _hides_stop(error):
         return Outcome.CANCELLED
     langgraph = sys.modules.get("langgraph.errors")
     if langgraph is not None and isinstance(error, langgraph.GraphInterrupt):
@@ -64,6 +65,16 @@ def classify(error: BaseException) -> Outcome:
     if langgraph is not None and isinstance(error, langgraph.GraphBubbleUp):
         return Outcome.SUCCESS
     return Outcome.ERROR
+
+
+def _hides_stop(error: Exception) -> bool:
+    """Whether LangChain raised this error because it took what stopped a model for the model's result (fact 77).
+
+    asyncio's own cancellation gets there only where the model raised it by itself, and that is a failure.
+    """
+    if not isinstance(error, AttributeError) or error.name != "generations":
+        return False
+    return isinstance(error.obj, BaseException) and not isinstance(error.obj, (Exception, asyncio.CancelledError))
 
 
 def failed_node(error: BaseException) -> str | None:

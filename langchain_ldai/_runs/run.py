@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.reading import Outcome, classify, failed_node, was_closed_early, worst
-from langchain_ldai._runs.steps import ModelCall, Scope, Step
+from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport, report_of
 from langchain_ldai._runs.trackers import ConfigResolver
 from langchain_ldai._tracking.values import TokenUsage
@@ -75,7 +75,7 @@ class Run:
         closed_steps: The streams that were closed one after the other just now, and whether each was at work.
         attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
-        interrupts: Where an interrupt was raised.
+        interrupts: The interrupts that were raised, but for those that a step declined.
         has_decisions: Whether a decision model was called.
     """
 
@@ -98,7 +98,7 @@ class Run:
     closed_steps: dict[object, bool] = field(init=False, default_factory=dict)
     attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
-    interrupts: list[Scope] = field(init=False, default_factory=list)
+    interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
 
     @property
@@ -197,6 +197,8 @@ class Run:
         outcome = Outcome.SUCCESS if error is None else classify(error)
         if error is not None or self.nodes:
             self._note_error(step, error, outcome)
+        if error is None and self.interrupts:
+            self._decline_interrupts(step)
         is_called_now = step.tool and self.journey is not None and not result.is_handoff
         found = self._tool_called(step) if is_called_now else []
         if step.call is not None:
@@ -216,13 +218,30 @@ class Run:
         """Note what the error that a step ended with, if any, tells of its scope, of streams and of nodes."""
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst((step.scope.outcome, outcome))
-            self.interrupts.append(step.scope)
+            self._interrupted(step)
         if isinstance(error, GeneratorExit):
             if next(reversed(self.ended_steps), None) not in self.closed_steps:
                 self.closed_steps.clear()
             self.closed_steps[step.key] = step.is_at_work
         if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
             self._find_failed_nodes(step.key, error)
+
+    def _interrupted(self, step: Step) -> None:
+        """Note that an interrupt ended a step: one of those that have come up to it, else a new one."""
+        known = [each for each in self.interrupts if each.came_to == step.key]
+        for each in known:
+            each.ended(step)
+        if not known:
+            self.interrupts.append(Interrupt.raised_by(step))
+
+    def _decline_interrupts(self, step: Step) -> None:
+        """Forget the interrupts that a step caught, which then ended well: they did not stop the run."""
+        scope = step.scope
+        if scope.ended_at is not None or not any(each.is_declined_by(step) for each in self.interrupts):
+            return
+        self.interrupts = [each for each in self.interrupts if not each.is_declined_by(step)]
+        if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
+            scope.outcome = None
 
     def abandon(self, now: float) -> list[Recording]:
         """Close a run whose end never came, with what is known."""
@@ -372,9 +391,8 @@ class Run:
         cut = (
             Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
         )  # an error is that of a visit that has ended
-        asking: list[Scope] = []
-        if self.interrupts:
-            asking = [each for each in self.interrupts if each.outcome is Outcome.INTERRUPTED and each.counts()]
+        asked = [scope for interrupt in self.interrupts for scope in interrupt.scopes]
+        asking = [scope for scope in asked if scope.outcome is Outcome.INTERRUPTED and scope.counts()]
         if asking:
             outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
         self.outcome = outcome

@@ -69,9 +69,9 @@ class Scope:
         if branch.ended_at is None and branch.graph in self.run.steps:
             return True
         is_same_step = branch.graph == new.graph and 0 < branch.langgraph_step == new.langgraph_step
-        return is_same_step and not branch._is_of_functional_api()
+        return is_same_step and not branch.is_of_functional_api()
 
-    def _is_of_functional_api(self) -> bool:
+    def is_of_functional_api(self) -> bool:
         """Whether it is a task of LangGraph's functional API, where all tasks have the same step number."""
         parent = self.parent_scope
         return parent is not None and parent.parent_scope is not None and parent.key == self.graph
@@ -82,6 +82,39 @@ class Scope:
         while (parent := line[-1].parent_scope) is not None:
             line.append(parent)
         return line
+
+
+@dataclass(slots=True, eq=False)
+class Interrupt:
+    """An interrupt, and how far up the chain it has come.
+
+    Args:
+        scopes: The scopes of the steps that it has ended, from the one where it was raised upwards.
+        came_to: The key of the step that it was raised in next.
+        is_for_graph: Whether that step is a graph, which stops there and yet ends like a success (fact 58).
+    """
+
+    scopes: list[Scope]
+    came_to: object
+    is_for_graph: bool
+
+    @classmethod
+    def raised_by(cls, step: Step) -> Interrupt:
+        """Return an interrupt that began with this step."""
+        interrupt = cls([], step.key, is_for_graph=False)
+        interrupt.ended(step)
+        return interrupt
+
+    def ended(self, step: Step) -> None:
+        """Note that it has ended the step that it had come to."""
+        scope = step.scope
+        self.scopes.append(scope)
+        self.came_to = step.parent
+        self.is_for_graph = scope.key == step.key and not scope.is_of_functional_api()
+
+    def is_declined_by(self, step: Step) -> bool:
+        """Whether a step that ended well had caught it, further up than in the scope where it was raised."""
+        return self.came_to == step.key and not self.is_for_graph and self.scopes[0] is not step.scope
 
 
 @dataclass(slots=True, eq=False)

@@ -13,7 +13,7 @@ from langchain_ldai._runs.reading import Outcome, worst
 from langchain_ldai._runs.steps import Scope
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.tokens import RunIdentity
-from langchain_ldai.ledgers._claims import Claims
+from langchain_ldai.ledgers._claims import ClaimSubmitter
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class RunTracker(Protocol):
     """What a run needs of its tracker."""
 
     @property
-    def claims(self) -> Claims | None: ...
+    def claims(self) -> ClaimSubmitter | None: ...
     @property
     def notices(self) -> Notices | None: ...
     @property

@@ -33,7 +33,7 @@ from langchain_ldai._runs.trackers import (
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import Claims, wait_for_all
+from langchain_ldai.ledgers._claims import ClaimSubmitter, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class TrackerFactory:
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
-        self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
+        self._claims: WeakValueDictionary[int, ClaimSubmitter] = WeakValueDictionary()
 
     def tracker_for(
         self, resolve: ConfigResolver, metadata: Mapping[str, object], lc_run_id: object, node: str = ""

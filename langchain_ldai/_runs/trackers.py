@@ -18,7 +18,7 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import Feedback, MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import Claims
+from langchain_ldai.ledgers._claims import ClaimSubmitter
 
 _METHODS: Final[Mapping[str, str]] = {
     "time_to_first_token_ms": "track_time_to_first_token",
@@ -99,7 +99,7 @@ class OtherTracker:
         self.identity: RunIdentity = decode(self.resumption_token)
 
     @property
-    def claims(self) -> Claims | None:
+    def claims(self) -> ClaimSubmitter | None:
         """Where the tracker claims its slots, if it does."""
         return getattr(self.original, "claims", None)
 
@@ -148,7 +148,7 @@ class GraphRunTracker:
         self.identity = RunIdentity(graph.run_id, graph.graph_key, graph.variation_key, graph.version)
 
     @property
-    def claims(self) -> Claims | None:
+    def claims(self) -> ClaimSubmitter | None:
         """Where the graph's tracker claims its slots."""
         return getattr(self.original, "claims", None)
 

@@ -40,6 +40,10 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
         identity: Which run this is.
         send: Sends an event.
 
+    Attributes:
+        identity: Which run this is.
+        resumption_token: The text with which another process can add to this run. It never changes.
+
     Example:
         `client` is a `RecordingClient`, which shows what was sent.
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._base.guard import Delivery, Notices
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
-from langchain_ldai.ledgers._claims import ClaimingSend, Claims
+from langchain_ldai.ledgers._claims import ClaimSubmitter, SendAfterClaim
 
 Event = tuple[str, Mapping[str, object], float]
 """An event's name, its data, and its metric value."""
@@ -78,7 +78,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
     def __init__(self, identity: IdentityT, token: str, data: dict[str, object], send: Send) -> None:
         self.identity: Final = identity
         self.resumption_token: Final = token
-        self.claims: Claims | None = send.claims if isinstance(send, ClaimingSend) else None
+        self.claims: ClaimSubmitter | None = send.claims if isinstance(send, SendAfterClaim) else None
         self.notices: Notices | None = getattr(send, "notices", None)
         self._data = data
         self._send = send
@@ -140,16 +140,11 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """
         if not self._recorded.claim(metric, value):
             return None
-        if self.claims is not None:
-            return [(self._claim_in_ledger, (self.claims, metric, value, further, answer))]
-        return [(self._send, event) for event in self._events(metric, value, further)]
-
-    def _claim_in_ledger(
-        self, claims: Claims, metric: str, value: object, further: Iterable[Event], answer: Future[bool] | None
-    ) -> None:
+        if self.claims is None:
+            return [(self._send, event) for event in self._events(metric, value, further)]
         slot = f"{metric}/{self._part}" if self._part and metric in _ONCE_PER_PART else metric
         run_id, key, *_ = self.identity
-        claims.submit(f"{run_id}/{key}", slot, self._send_all, metric, value, further, answer=answer)
+        return [(self.claims.submit, (f"{run_id}/{key}", slot, answer, self._send_all, metric, value, further))]
 
     def _send_all(self, metric: str, value: object, further: Iterable[Event]) -> None:
         for event in self._events(metric, value, further):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
+from langchain_ldai._base.options import is_async
 from langchain_ldai._tracking.once import Event, EventTable, OnceTracker, Send
 from langchain_ldai._tracking.values import (
     AiMetrics,
@@ -83,6 +85,10 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         send: Sends an event.
         model: What the events say of the model, see `model_data`. By default the model is unknown, as after a
             resumption.
+
+    Attributes:
+        identity: Which run this is.
+        resumption_token: The text with which another process can add to this run. It never changes.
 
     Example:
         `client` is a `RecordingClient`, which shows what was sent.
@@ -268,10 +274,14 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
         """Call a function, record how long it took, and return its result.
 
-        The duration is recorded also if the function raises; the exception goes on.
+        The duration is recorded also if the function raises; the exception goes on. If the function returns an
+        awaitable, nothing is recorded, and a warning names `track_duration_of_async`.
 
         Args:
             operation: What to call.
+
+        Raises:
+            TypeError: If `operation` is a coroutine function, or no function. Then nothing is called.
 
         Example:
             >>> tracker = ai.completion_config("support-bot", context).create_tracker()
@@ -280,30 +290,35 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             >>> list(client.metrics(tracker.run_id))
             ['$ld:ai:duration:total']
         """
-        started = time.monotonic()
-        try:
-            return operation()
-        finally:
-            self.track_duration(_since(started))
+        result, elapsed_ms = self._called("track_duration_of", operation, self.track_duration)
+        if elapsed_ms is not None:
+            self.track_duration(elapsed_ms)
+        return result
 
     async def track_duration_of_async(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        """Await what a function returns, and record what `track_duration_of` records."""
-        started = time.monotonic()
-        try:
-            return await operation()
-        finally:
-            self.track_duration(_since(started))
+        """Await what a function returns, and record what `track_duration_of` records.
+
+        Raises:
+            TypeError: If `operation` is no function, or returns nothing to await. Then nothing is recorded.
+        """
+        result, elapsed_ms = await self._awaited("track_duration_of", operation, self.track_duration)
+        self.track_duration(elapsed_ms)
+        return result
 
     def track_metrics_of(self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], _T]) -> _T:
         """Call a function, record its duration, outcome, tokens and tool calls, and return its result.
 
         If the function raises, or is cancelled, duration and error are recorded, and the exception goes on. If
         the extractor raises, or returns no metrics, the duration alone is recorded, and the result is returned
-        all the same.
+        all the same. If the function returns an awaitable, nothing is recorded, and a warning names
+        `track_metrics_of_async`.
 
         Args:
             extractor: Reads the metrics from the function's result; `None` for no metrics.
             operation: What to call.
+
+        Raises:
+            TypeError: If either is a coroutine function, or no function. Then nothing is called.
 
         Example:
             >>> def metrics_of(answer):
@@ -314,27 +329,66 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             >>> tracker.summary.success, tracker.summary.tokens.total
             (True, 12)
         """
-        started = time.monotonic()
-        try:
-            result = operation()
-        except BaseException:
-            self._track_failure(_since(started))
-            raise
-        self._track_result(extractor, result, _since(started))
+        _check_plain("the extractor", extractor, "an extractor is never awaited")
+        result, elapsed_ms = self._called("track_metrics_of", operation, self._track_failure)
+        if elapsed_ms is not None:
+            self._track_result(extractor, result, elapsed_ms)
         return result
 
     async def track_metrics_of_async(
         self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], Awaitable[_T]]
     ) -> _T:
-        """Await what a function returns, and record what `track_metrics_of` records."""
+        """Await what a function returns, and record what `track_metrics_of` records.
+
+        Raises:
+            TypeError: If the extractor is a coroutine function, if either is no function, or if `operation`
+                returns nothing to await. Then nothing is recorded.
+        """
+        _check_plain("the extractor", extractor, "an extractor is never awaited")
+        result, elapsed_ms = await self._awaited("track_metrics_of", operation, self._track_failure)
+        self._track_result(extractor, result, elapsed_ms)
+        return result
+
+    def _called(
+        self, method: str, operation: Callable[[], _T], on_failure: Callable[[float], None]
+    ) -> tuple[_T, float | None]:
+        """Return what an operation returns, and its milliseconds; `None` where it has only begun."""
+        _check_plain("operation", operation, f"await {method}_async instead")
         started = time.monotonic()
         try:
-            result = await operation()
+            result = operation()
         except BaseException:
-            self._track_failure(_since(started))
+            on_failure(_since(started))
             raise
-        self._track_result(extractor, result, _since(started))
-        return result
+        elapsed_ms = _since(started)
+        if not inspect.isawaitable(result):
+            return result, elapsed_ms
+        _log.warning(
+            "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
+            "await %s_async instead",
+            method,
+            self.run_id,
+            method,
+        )
+        return result, None
+
+    async def _awaited(
+        self, method: str, operation: Callable[[], Awaitable[_T]], on_failure: Callable[[float], None]
+    ) -> tuple[_T, float]:
+        """Return what an operation's awaitable results in, and the milliseconds until then."""
+        _check_callable("operation", operation)
+        started = time.monotonic()
+        try:
+            returned: object = operation()
+            if inspect.isawaitable(returned):
+                return await returned, _since(started)
+        except BaseException:
+            on_failure(_since(started))
+            raise
+        raise TypeError(
+            f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
+            f"call {method} for a plain function"
+        )
 
     def _track_failure(self, elapsed_ms: float) -> None:
         self.track_duration(elapsed_ms)
@@ -359,6 +413,17 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         if metrics.tokens:
             self.track_tokens(metrics.tokens)
         self.track_tool_calls(metrics.tool_calls or ())
+
+
+def _check_callable(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} is a function, not {short_repr(value)}")
+
+
+def _check_plain(name: str, value: object, remedy: str) -> None:
+    _check_callable(name, value)
+    if is_async(value):
+        raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
 
 
 def _since(started: float) -> float:

@@ -91,7 +91,7 @@ class DecodedToken(str):
     identity: RunIdentity | GraphRunIdentity
 
     def __new__(cls, token: str, identity: RunIdentity | GraphRunIdentity) -> DecodedToken:
-        """Return the token's text, which knows its run."""
+        """Make a string of the token's text."""
         self = super().__new__(cls, token)
         self.identity = identity
         return self
@@ -225,6 +225,8 @@ def decode_graph(token: str) -> GraphRunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
             node's run within a graph is none.
     """
+    if isinstance(token, DecodedToken) and isinstance(token.identity, GraphRunIdentity):
+        return token.identity
     fields = _fields(token)
     if _optional(fields, CONFIG_KEY):
         raise _invalid("it is of a run of an AI Config, not of an agent graph")

@@ -1,6 +1,7 @@
-"""Ledgers: in which several trackers, also of several processes, agree on what has been recorded of a run.
+"""Ledgers, in which the trackers of several processes agree on what has been recorded of a run.
 
-`langchain_ldai.ledgers.redis` has one for several hosts, with the extra `redis`.
+Give a client a ledger with `LdAiClient(ld, ledger=...)`. `MemoryLedger` serves one process, `SqliteLedger` the
+processes of one host. `langchain_ldai.ledgers.redis` has `RedisLedger` for several hosts, with the extra `redis`.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ __all__ = ["Ledger", "MemoryLedger", "SqliteLedger"]
 if not TYPE_CHECKING:  # for which any name would exist
 
     def __getattr__(name: str) -> object:
-        """Import what needs SQLite once it is used, so that nobody waits for it without."""
+        """Import `SqliteLedger` once it is used: only who uses it waits for SQLite."""
         if name != "SqliteLedger":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from langchain_ldai.ledgers.sqlite import SqliteLedger

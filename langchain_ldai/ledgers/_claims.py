@@ -1,4 +1,4 @@
-"""A client's claims in a ledger: what a ledger is, and what a tracker asks of it."""
+"""What a ledger is, and how a tracker claims in it."""
 
 from __future__ import annotations
 
@@ -12,37 +12,43 @@ from langchain_ldai._base.options import check_function, check_seconds
 from langchain_ldai.ledgers._queue import Claim, ClaimQueue, queues
 
 OnLedgerError = Literal["drop", "send"]
-"""What becomes of a metric whose claim could not be made in time."""
+"""What becomes of a metric that the ledger could not claim in time."""
 
 
 @runtime_checkable
 class Ledger(Protocol):
-    """What several processes agree on: which metric of which run has been recorded."""
+    """Where several processes agree on which metrics of which run have been recorded.
+
+    Any object with this method is a ledger.
+    """
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
-        """Claim slots of a run, all in one step, and return those that are the claimant's now.
+        """Claim slots of a run, all in one step, and return those that the claimant has now.
 
-        A process calls it from one thread at a time: trackers and feedback routes over one ledger share one queue.
-        Only after a call that did not return in time may a second call begin beside it. No chain and no event
-        loop waits for it, except where Python starts no more threads, at the end of the process. It may take
-        its time, and it may raise anything: the queue then calls it again with the same arguments.
+        A background thread calls this method, so no chain and no event loop waits for it. It may take its time. It
+        may raise anything: it is then called again with the same arguments. A process makes one call at a time;
+        only if a call did not return in time may another begin beside it. At the very end of a process, when
+        Python starts no more threads, the thread that ends calls it.
 
         Args:
-            run: Which run; text without a meaning of its own.
+            run: Which run: a text without a meaning of its own.
             slots: Names of the slots.
-            claimant: Who claims. A slot that the same claimant has already is granted again, since the
-                answer to a first call may have been lost.
+            claimant: Who claims. A slot that this claimant has already is granted again, since the answer to its
+                first call may have been lost.
+
+        Returns:
+            The slots that were free, and those that this claimant had.
         """
         ...
 
 
-class Claims:
-    """One client's claims in a ledger, in the queue that it shares with every other client of that ledger.
+class ClaimSubmitter:
+    """Puts one client's claims into the ledger's queue, which all clients of the ledger share.
 
     Args:
         queue: Makes the claims.
-        on_error: What becomes of a metric whose claim could not be made in time.
-        timeout: Seconds for which a claim is attempted.
+        on_error: What becomes of a metric that the ledger could not claim in time.
+        timeout: Seconds for which the queue attempts a claim.
     """
 
     def __init__(self, queue: ClaimQueue, on_error: OnLedgerError, timeout: float) -> None:
@@ -52,52 +58,47 @@ class Claims:
 
     @property
     def ledger(self) -> Ledger:
-        """Where slots are claimed."""
+        """The ledger in which slots are claimed."""
         return self._queue.ledger
 
     def submit(
-        self,
-        run: str,
-        slot: str,
-        send: Callable[..., None],
-        *args: object,
-        answer: Future[bool] | None = None,
+        self, run: str, slot: str, answer: Future[bool] | None, send: Callable[..., None], *args: object
     ) -> None:
-        """Claim a slot, and send what belongs in it once the ledger grants it.
+        """Claim a slot, and call a function once the ledger grants it. This returns at once.
 
         Args:
             run: Which run.
             slot: Name of the slot.
-            send: Called with `args` on a background thread, to deliver the slot's events.
-            args: What it is called with.
-            answer: Gets whether the events were sent; `LedgerUnavailableError` where they were dropped, as the
+            answer: Gets whether the events were sent; `LedgerUnavailableError` if they were dropped because the
                 ledger could not claim the slot in time.
+            send: Sends the slot's events. The queue calls it with `args` on a background thread.
+            args: What it is called with.
         """
-        self._queue.put(Claim(self, run, slot, send, args, answer))
+        self._queue.put(Claim(self, run, slot, answer, send, args))
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until no claim in the ledger's queue is left; `False` after `timeout` seconds."""
+        """Wait until no claim is left in the ledger's queue; return `False` after `timeout` seconds."""
         return self._queue.wait(timeout)
 
 
-def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
-    """Wait until no claim is left in any of these ledgers' queues; `False` after `timeout` seconds in all."""
+def wait_for_all(all_claims: Iterable[ClaimSubmitter], timeout: float | None) -> bool:
+    """Wait until no claim is left in any ledger's queue; return `False` after `timeout` seconds in all."""
     deadline = None if timeout is None else time.monotonic() + timeout
     return all(
         claims.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for claims in all_claims
     )
 
 
-def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> Claims | None:
-    """Return a client's claims in a ledger; `None` without one.
+def claim_submitter(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> ClaimSubmitter | None:
+    """Return what puts a client's claims into a ledger's queue; `None` without a ledger.
 
     Args:
         ledger: Where slots are claimed.
-        on_error: What becomes of a metric whose claim could not be made in time.
-        timeout: Seconds for which a claim is attempted.
+        on_error: What becomes of a metric that the ledger could not claim in time.
+        timeout: Seconds for which the queue attempts a claim.
 
     Raises:
-        TypeError: If the ledger is none, or an option is of another type.
+        TypeError: If `ledger` is no ledger, or an option is of another type.
         ValueError: If an option has a value it cannot have.
     """
     if on_error not in ("drop", "send"):
@@ -109,24 +110,24 @@ def claims_in(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) ->
         given = f"the class {ledger.__name__}" if isinstance(ledger, type) else type(ledger).__name__
         raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given}")
     check_function("the ledger's claim", ledger.claim)
-    return Claims(queues.of(ledger), on_error, timeout)
+    return ClaimSubmitter(queues.of(ledger), on_error, timeout)
 
 
-class ClaimingSend:
-    """A `Send` whose trackers claim each slot before its events go.
+class SendAfterClaim:
+    """A `Send` that tells a tracker where to claim a slot before its events are sent.
 
     Args:
-        send: Delivers an event.
+        send: Sends an event.
         claims: Where slots are claimed.
     """
 
     __slots__ = ("_send", "claims", "notices")
 
-    def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: Claims) -> None:
+    def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: ClaimSubmitter) -> None:
         self._send = send
         self.claims = claims
         self.notices: Notices | None = getattr(send, "notices", None)
 
     def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
-        """Deliver one event that has no slot, or whose slot has been granted."""
+        """Send one event, which has no slot or whose slot the ledger has granted."""
         self._send(event_name, data, metric_value)

@@ -1,14 +1,14 @@
-"""How long a claim is remembered, and a sealed token good."""
+"""How long a ledger remembers claims, and a sealed token is valid."""
 
 from typing import Final
 
 from langchain_ldai._base.options import check_seconds
 
 THIRTY_DAYS: Final = 30 * 24 * 3600.0
-"""Seconds for which claims are remembered, and sealed tokens are good, unless told otherwise."""
+"""The default, in seconds, for claims and for sealed tokens."""
 
 HUNDRED_YEARS: Final = 100 * 365 * 24 * 3600
-"""Seconds for which claims can be remembered; Redis, for one, takes no number that is far above."""
+"""The most seconds for which claims can be remembered. Redis takes no number that is far above."""
 
 
 def check_lifetime(ttl: float) -> float:

@@ -1,7 +1,7 @@
-"""The queue of claims: background threads claim slots in a ledger, and send what is granted.
+"""The queue of claims: background threads claim slots in a ledger, and send the events of those it grants.
 
 A tracker puts a claim into the queue and goes on. While the queue has work, two threads exist. The worker calls
-the ledger. The keeper watches the worker: it replaces a worker whose call does not return, and bounds for how long
+the ledger. The keeper watches the worker. It replaces a worker whose call does not return, and it limits how long
 the end of the process waits for the ledger.
 """
 
@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Final
@@ -25,132 +26,130 @@ from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive
 from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
-    from langchain_ldai.ledgers._claims import Claims, Ledger
+    from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger
 
 _log = logging.getLogger(__name__)
 
 MAX_PENDING_RUNS: Final = 10_000
-"""Of how many runs claims may wait for a ledger that cannot be reached."""
+"""The number of runs whose claims may wait for a ledger that cannot be reached."""
 
 MAX_SENT_UNCLAIMED: Final = 100_000
-"""Of how many slots the queue remembers that it sent them without a claim."""
+"""The number of slots of which the queue remembers that it sent them without a claim."""
 
 EXIT_SECONDS: Final = 5.0
-"""For how long after the end of the process has begun a new attempt may begin."""
+"""How long after the process has begun to end the worker may still call the ledger."""
 
 LAST_ATTEMPT_SECONDS: Final = 4.5
-"""For how long after that the end of the process waits for the attempt that is under way."""
+"""How much longer the end of the process waits for a call that has begun."""
 
-TELL_AGAIN_SECONDS: Final = 60.0
-"""After how long the log says again, with a count, that claims are given up."""
+LOG_AGAIN_SECONDS: Final = 60.0
+"""How long after an error in the log the queue counts what it gives up, before it logs the next."""
 
-_LOOK_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.05
 _SLOTS_OF_A_RUN: Final = 5
 
 
+@dataclass(slots=True, eq=False)
 class Claim:
-    """A slot to claim, and how to send it once the ledger grants it."""
+    """A slot to claim, and how to send its events once the ledger grants it.
 
-    __slots__ = ("answer", "args", "made", "policy", "run", "send", "slot")
+    Args:
+        policy: How long the claim may wait, and what becomes of it then.
+        run: Which run.
+        slot: Name of the slot.
+        answer: Gets whether the events were sent.
+        send: Sends the slot's events.
+        args: What `send` is called with.
+        made_at: When the claim was made, in seconds of `monotonic()`.
+    """
 
-    def __init__(
-        self,
-        policy: Claims,
-        run: str,
-        slot: str,
-        send: Callable[..., None],
-        args: tuple[object, ...],
-        answer: Future[bool] | None,
-    ) -> None:
-        self.policy: Claims = policy
-        self.run: str = run
-        self.slot: str = slot
-        self.send: Callable[..., None] = send
-        self.args: tuple[object, ...] = args
-        self.made: float = time.monotonic()
-        self.answer: Future[bool] | None = answer
+    policy: ClaimSubmitter
+    run: str
+    slot: str
+    answer: Future[bool] | None
+    send: Callable[..., None]
+    args: tuple[object, ...]
+    made_at: float = field(default_factory=time.monotonic)
 
     def set_answer(self, is_sent: bool) -> None:
-        """Tell who waits whether the events were sent."""
+        """Answer, if anybody waits for it, whether the events were sent."""
         if self.answer is not None:
             self.answer.set_result(is_sent)
 
 
+@dataclass(slots=True, eq=False)
 class _Batch:
-    """The claims of one run that go to the ledger in one call, and go again unchanged where the call fails."""
+    """A client's claims of one run, which go to the ledger in one call; if that fails, in the same call again."""
 
-    __slots__ = ("attempts", "claimant", "claims", "failure", "not_before")
-
-    def __init__(self, claims: list[Claim]) -> None:
-        self.claims = claims
-        self.claimant = uuid4().hex
-        self.attempts = 0
-        self.not_before = 0.0
-        self.failure: BaseException | None = None
-
-    @property
-    def deadline(self) -> float:
-        """When the oldest claim has waited for as long as it may."""
-        return min(claim.made + claim.policy.timeout for claim in self.claims)
+    claims: list[Claim]
+    claimant: str = field(default_factory=lambda: uuid4().hex)
+    attempts: int = 0
+    not_before: float = 0.0
+    failure: BaseException | None = None
 
     @property
     def timeout(self) -> float:
         """How long one call may take, in seconds."""
-        return min(claim.policy.timeout for claim in self.claims)
+        return self.claims[0].policy.timeout
+
+    @property
+    def deadline(self) -> float:
+        """When the first claim has waited for as long as it may."""
+        return self.claims[0].made_at + self.timeout
 
 
 class _GivenUp:
-    """The claims that were given up: how many the log has not told yet, and which slots were sent all the same."""
+    """The claims that the queue gave up: how many are not logged yet, and which slots it sent without a claim."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # Python may collect a run, and so put a claim, in the thread that holds it
-        self._sent: OrderedDict[tuple[str, str], Claim] = OrderedDict()
-        self._untold: list[str] = []
+        self._sent: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._first: list[str] = []
         self._count = 0
-        self._next_telling = -math.inf
+        self._next_log_at = -math.inf
 
     def was_sent(self, claim: Claim) -> bool:
-        """Whether this process has sent the claim's slot without a claim."""
+        """Return whether this process has sent the slot without a claim."""
         return (claim.run, claim.slot) in self._sent
 
     def add(self, claim: Claim, reason: str) -> bool:
-        """Note a claim, and return whether its metric is to be sent, as the first of its slot."""
+        """Count a claim, and return whether its events are to be sent now."""
         key, is_sent = (claim.run, claim.slot), claim.policy.on_error == "send"
         with self._lock:
             self._count += 1
             if self._count == 1:
                 done = "sent without a claim" if is_sent else "dropped"
-                self._untold = [done, reason, claim.slot, claim.run]
+                self._first = [done, reason, claim.slot, claim.run]
             if not is_sent or key in self._sent:
                 return False
-            self._sent[key] = claim
+            self._sent[key] = None
             if len(self._sent) > MAX_SENT_UNCLAIMED:
                 self._sent.popitem(last=False)
             return True
 
-    def tell(self, now: float = math.inf) -> None:
-        """Log how many there were, at most once a minute; without a time, whatever is left to tell."""
+    def log(self, now: float = math.inf) -> None:
+        """Log how many claims were given up, at most once a minute; without a time, log them at once."""
         with self._lock:
-            if not self._count or now < self._next_telling:
+            if not self._count or now < self._next_log_at:
                 return
-            count, untold, self._count = self._count, self._untold, 0
-            self._next_telling = time.monotonic() + TELL_AGAIN_SECONDS
+            count, first, self._count = self._count, self._first, 0
+            self._next_log_at = time.monotonic() + LOG_AGAIN_SECONDS
         metrics = "1 metric" if count == 1 else f"{count:,} metrics"
-        _log.error("%s %s: the ledger %s. The first is %s of LaunchDarkly run %s", metrics, *untold)
+        _log.error("%s %s: the ledger %s. The first is %s of LaunchDarkly run %s", metrics, *first)
 
 
 class ClaimQueue:
-    """Claims slots in one ledger, run by run, and sends what the ledger grants.
+    """Claims slots in one ledger, run by run, and sends the events of those that the ledger grants.
 
-    A run whose claim fails waits for its next attempt while other runs go on. If the claims of different runs fail
-    one after the other, the ledger is down, and all wait.
+    If a run's call fails, that run waits for its next attempt and other runs go on. If the calls of different runs
+    fail one after the other, the ledger is down, and all runs wait.
 
     Args:
         ledger: Where slots are claimed.
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        # Only who has a ledger waits for this import; and when a process ends it is late to import anything.
+        # Imported here: only who has a ledger needs it. Not later: a process that ends imports nothing any more.
         from tenacity import RetryCallState, Retrying, wait_random_exponential
 
         self.ledger = ledger
@@ -161,98 +160,113 @@ class ClaimQueue:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Reset after a fork: the claims that wait are the parent's."""
+        """Start empty: the claims that wait, and the threads, are the parent's."""
         self._inbox: SimpleQueue[Claim] = SimpleQueue()
         self._changed = threading.Condition()
         self._exit_by = math.inf
-        self._keeping = threading.Lock()  # only a keeper, or who works at exit, acquires it
+        self._keeper_lock = threading.Lock()  # held by the keeper, or by a thread that does its work at exit
         self._keeper: threading.Thread | None = None
+        self._stuck_workers: list[threading.Thread] = []
         # What follows changes under `_lock` alone.
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
-        self._called = 0.0
+        self._call_began_at = 0.0
         self._in_call: _Batch | None = None
-        self._fresh: OrderedDict[str, _Batch] = OrderedDict()
+        self._untried: OrderedDict[tuple[str, ClaimSubmitter], _Batch] = OrderedDict()
         self._failed: list[_Batch] = []
         self._failed_runs_in_a_row = 0
         self._not_before = 0.0
         self._given_up = _GivenUp()
 
     def put(self, claim: Claim) -> None:
-        """Take a claim. It never waits: Python may call it at any line, where it collects a run that was left."""
+        """Take a claim, without ever waiting: Python may call this at any line at which it collects a run."""
         if self._inbox.qsize() >= MAX_PENDING_RUNS * _SLOTS_OF_A_RUN:
             self._give_up([claim], _TOO_MANY)
-            self._tell()
+            self._log_given_up()
             return
         self._inbox.put(claim)
         self._ensure_worker()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until every claim is made and every granted slot is sent.
+        """Wait until the ledger has answered every claim, and the events of what it granted are sent.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Seconds to wait at most; `None` for no limit.
 
         Returns:
             Whether no claim is left.
         """
         with self._changed:
             self._changed.wait_for(self._is_idle, timeout)
-            is_done = not (self._keeping.locked() or self._is_left())
-        self._given_up.tell()
+            is_done = not (self._keeper_lock.locked() or self._has_work())
+        self._given_up.log()
         return is_done
 
     def _is_idle(self) -> bool:
         can_work = self._ensure_worker()
-        return not can_work or not (self._keeping.locked() or self._is_left())
+        return not can_work or not (self._keeper_lock.locked() or self._has_work())
 
-    def _is_left(self) -> bool:
-        return not self._inbox.empty() or bool(self._fresh or self._failed or self._in_call)
+    def _has_work(self) -> bool:
+        return not self._inbox.empty() or bool(self._untried or self._failed or self._in_call)
 
     def _ensure_worker(self) -> bool:
-        """Have a thread work where there is work.
+        """Start the keeper, and so a worker, if there is work and no keeper.
 
-        An interrupt may hit this at any line. So the thread itself acquires the lock that keeps a second one away.
+        An interrupt may hit this at any line. So the keeper itself acquires the lock that keeps a second one away.
 
         Returns:
-            `False` where work is left and no thread can be started.
+            `False` if work is left and no thread can be started.
         """
         keeper = self._keeper
-        if not self._is_left() or self._keeping.locked() or (keeper is not None and keeper.is_alive()):
+        if not self._has_work() or self._keeper_lock.locked() or (keeper is not None and keeper.is_alive()):
             return True
         if is_ending():
-            self._keep()
+            self._run_keeper(here=True)
             return True
-        self._keeper = keeper = threading.Thread(target=self._keep, name=WORKER)
+        self._keeper = keeper = threading.Thread(target=self._run_keeper, name=WORKER)
         try:
             keeper.start()
         except RuntimeError:
             if is_main_thread_alive():
                 return False  # the next claim tries again
-            self._keep()  # Python starts no more threads
+            self._run_keeper(here=True)
         return True
 
-    def _keep(self) -> None:
-        """Be the keeper: have a worker drain the queue until nothing is left."""
-        while self._keeping.acquire(blocking=False):
+    def _run_keeper(self, *, here: bool = False) -> None:
+        """Be the keeper: run workers until no work is left.
+
+        Args:
+            here: Whether to work on this thread: at its end Python starts no more threads, and 3.11 waits for them
+                all the same.
+        """
+        while self._keeper_lock.acquire(blocking=False):
             try:
-                while self._is_left():
-                    self._have_drained()
+                while self._has_work():
+                    if here:
+                        self._drain_here()
+                    else:
+                        self._run_worker()
                     if time.monotonic() >= self._exit_by:
                         self._give_up_all()
                 if is_ending():
-                    self._given_up.tell()
+                    self._given_up.log()
             finally:
-                self._keeper = None  # who puts a claim from here on starts a keeper of its own
-                self._keeping.release()
+                self._keeper = None  # from here on, who puts a claim starts another keeper
+                self._keeper_lock.release()
                 with self._changed:
                     self._changed.notify_all()
-            if not self._is_left():
+            if not self._has_work():
                 return
 
-    def _have_drained(self) -> None:
-        """Drain the queue on a thread that may be left behind; on this one where Python starts no more threads."""
-        if sum(thread.is_alive() for thread in _left_behind) > 1:
+    def _drain_here(self) -> None:
+        """Be the worker, of whose call nobody can stop waiting."""
+        self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
+        self._worker = threading.current_thread()
+        self._drain()
+
+    def _run_worker(self) -> None:
+        """Drain the queue on a worker; after two calls that did not return, give up what waits."""
+        if sum(thread.is_alive() for thread in self._stuck_workers) > 1:
             self._give_up_all()
             return
         self._worker = worker = threading.Thread(target=self._drain, name="langchain_ldai-ledger", daemon=True)
@@ -260,54 +274,52 @@ class ClaimQueue:
             worker.start()
         except RuntimeError:
             if is_main_thread_alive():
-                time.sleep(_LOOK_SECONDS)  # the process has no thread to spare now
-                return
-            self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
-            self._worker = threading.current_thread()
-            self._drain()
+                time.sleep(_POLL_SECONDS)  # the process has no thread to spare now
+            else:
+                self._drain_here()
         else:
             self._watch(worker)
-            self._dismiss(worker)
+            self._leave_behind(worker)
 
     def _watch(self, worker: threading.Thread) -> None:
-        """Wait for the worker, for as long as its call may take, and the end of the process."""
+        """Wait until the worker has ended, its call takes too long, or the process must end."""
         while worker.is_alive():
-            worker.join(_LOOK_SECONDS)
+            worker.join(_POLL_SECONDS)
             now = time.monotonic()
             if is_ending():
                 self._exit_by = min(self._exit_by, now + EXIT_SECONDS)
             if now >= self._exit_by + LAST_ATTEMPT_SECONDS:
                 return
             batch = self._in_call
-            if batch is not None and now >= self._called + batch.timeout:
+            if batch is not None and now >= self._call_began_at + batch.timeout:
                 return
 
-    def _dismiss(self, worker: threading.Thread) -> None:
-        """Wait no longer for a worker: it has ended, or its call may take as long as it likes."""
+    def _leave_behind(self, worker: threading.Thread) -> None:
+        """Wait no longer for a worker, and give up the claims of the call that it is in."""
         with self._lock:
             batch, self._worker, self._in_call = self._in_call, None, None
-        _left_behind[:] = [thread for thread in (*_left_behind, worker) if thread.is_alive()]
+        self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
         if batch is not None:
             self._give_up(batch.claims, _DID_NOT_RETURN)
-            self._tell()
+            self._log_given_up()
 
     def _drain(self) -> None:
-        """Be the worker: claim and send until nothing is left, or until this thread is left behind."""
+        """Be the worker: claim and send until no work is left, or the keeper no longer waits for this thread."""
         me = threading.current_thread()
         while True:
             with self._lock:
                 if self._worker is not me:
                     return
                 now = time.monotonic()
-                self._sort_inbox()
+                self._empty_inbox()
                 late, surplus = self._take_late(now), self._take_surplus()
-                batch, seconds = self._take_next(now)
-                self._in_call, self._called = batch, now
+                batch, seconds = self._take_oldest(now)
+                self._in_call, self._call_began_at = batch, now
             for each in late:
                 self._give_up(each.claims, _reason_of(each.failure), each.failure)
             for each in surplus:
                 self._give_up(each.claims, _TOO_MANY)
-            self._tell()
+            self._log_given_up()
             if batch is not None:
                 self._attempt(batch, me)
             elif seconds is None:
@@ -316,24 +328,24 @@ class ClaimQueue:
                 self._sleep(seconds)
 
     def _sleep(self, seconds: float) -> None:
-        """Wait for the next attempt, or for a claim that need not wait for it."""
+        """Wait until the next attempt, or until a claim comes that need not wait for it."""
         try:
             claim = self._inbox.get(timeout=seconds)
         except Empty:
             return
         with self._lock:
-            self._sort(claim)
+            self._add_to_batch(claim)
         if self._is_down():
-            time.sleep(min(seconds, _LOOK_SECONDS))  # every claim waits
+            time.sleep(min(seconds, _POLL_SECONDS))  # every claim waits
 
     def _attempt(self, batch: _Batch, me: threading.Thread) -> None:
-        """Claim the slots of a batch, and send those that the ledger grants."""
+        """Call the ledger for a batch, and send the events of the slots that it grants."""
         claims, failure = batch.claims, None
         first = {claim.slot: claim for claim in reversed(claims)}
         granted: Collection[str] = ()
         try:
-            granted = set(self.ledger.claim(claims[0].run, list(first), batch.claimant))
-        except BaseException as error:  # noqa: BLE001  # whatever a ledger raises, the worker goes on
+            granted = _checked(self.ledger.claim(claims[0].run, list(first), batch.claimant), first)
+        except BaseException as error:  # noqa: BLE001  # whatever the ledger raises, the worker goes on
             failure = error
         with self._lock:
             if self._worker is not me:
@@ -348,10 +360,10 @@ class ClaimQueue:
                 self._boundary.run(claim.run, claim.send, *claim.args)
             claim.set_answer(is_sent)
 
-    # What follows, up to `_seconds_after`, is called under the lock.
+    # The methods from here to `_seconds_after` are called under the lock.
 
     def _put_back(self, batch: _Batch, failure: BaseException) -> None:
-        """Have a batch that failed wait for its next attempt."""
+        """Let a batch whose call failed wait for its next attempt."""
         now = time.monotonic()
         self._in_call = None
         self._failed.append(batch)
@@ -362,43 +374,43 @@ class ClaimQueue:
             self._failed_runs_in_a_row += 1
             self._not_before = now + self._seconds_after(self._failed_runs_in_a_row)
 
-    def _sort_inbox(self) -> None:
-        """Put what has come with the other claims of its run."""
+    def _empty_inbox(self) -> None:
+        """Put each claim of the inbox into the batch of its run."""
         for _ in range(self._inbox.qsize()):
-            self._sort(self._inbox.get())
+            self._add_to_batch(self._inbox.get())
 
-    def _sort(self, claim: Claim) -> None:
-        if claim.run in self._fresh:
-            self._fresh[claim.run].claims.append(claim)
+    def _add_to_batch(self, claim: Claim) -> None:
+        key = claim.run, claim.policy
+        if key in self._untried:
+            self._untried[key].claims.append(claim)
         else:
-            self._fresh[claim.run] = _Batch([claim])
+            self._untried[key] = _Batch([claim])
 
     def _take_late(self, now: float) -> list[_Batch]:
         """Take out the batches whose time is over.
 
-        A batch that was never tried is late only where the ledger has just failed, or the process ends.
+        A batch that was never tried is late only if the ledger has just failed, or the process ends.
         """
         is_over = now >= self._exit_by
         late = [batch for batch in self._failed if is_over or now >= batch.deadline]
         failure = self._failed[-1].failure if self._failed else None
         self._failed = [batch for batch in self._failed if batch not in late]
-        while self._fresh and (is_over or self._failed_runs_in_a_row):
-            run, batch = next(iter(self._fresh.items()))
-            if not is_over and now < batch.deadline:
-                break
-            batch.failure = failure
-            late.append(self._fresh.pop(run))
+        if is_over or self._failed_runs_in_a_row:
+            for key, batch in list(self._untried.items()):
+                if is_over or now >= batch.deadline:
+                    batch.failure = failure
+                    late.append(self._untried.pop(key))
         return late
 
     def _take_surplus(self) -> list[_Batch]:
-        """Take out the batches that came last, where claims of too many runs wait."""
-        count = len(self._fresh) + len(self._failed) - MAX_PENDING_RUNS
-        return [self._fresh.popitem()[1] for _ in range(min(count, len(self._fresh)))]
+        """Take out the newest batches, as many as are too many."""
+        count = len(self._untried) + len(self._failed) - MAX_PENDING_RUNS
+        return [self._untried.popitem()[1] for _ in range(min(count, len(self._untried)))]
 
-    def _take_next(self, now: float) -> tuple[_Batch | None, float | None]:
-        """Take out the batch to claim now; else say in how many seconds there is one, `None` if none is left."""
+    def _take_oldest(self, now: float) -> tuple[_Batch | None, float | None]:
+        """Take out the batch to claim now; else return the seconds until one may be claimed, `None` for none."""
         failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
-        is_fresh = bool(self._fresh) and (failed is None or self._is_down() or failed.not_before > now)
+        is_fresh = bool(self._untried) and (failed is None or self._is_down() or failed.not_before > now)
         if failed is None and not is_fresh:
             return None, None
         not_before = self._not_before if self._is_down() else 0.0
@@ -407,12 +419,12 @@ class ClaimQueue:
         if not_before > now:
             return None, not_before - now
         if failed is None or is_fresh:
-            return self._fresh.popitem(last=False)[1], None
+            return self._untried.popitem(last=False)[1], None
         self._failed.remove(failed)
         return failed, None
 
     def _is_down(self) -> bool:
-        """Whether the claims of different runs failed one after the other."""
+        """Return whether the calls of different runs failed one after the other."""
         return self._failed_runs_in_a_row > 1
 
     def _seconds_after(self, failures: int) -> float:
@@ -420,19 +432,19 @@ class ClaimQueue:
         return float(self._backoff(self._retry_state))
 
     def _give_up_all(self) -> None:
-        """Give up every claim that waits, as no thread may call the ledger."""
+        """Give up every claim that waits: no thread may call the ledger."""
         with self._lock:
-            self._sort_inbox()
-            waiting = [*self._failed, *self._fresh.values()]
-            self._failed, self._fresh = [], OrderedDict()
+            self._empty_inbox()
+            waiting = [*self._failed, *self._untried.values()]
+            self._failed, self._untried = [], OrderedDict()
         for batch in waiting:
             self._give_up(batch.claims, _DID_NOT_RETURN, batch.failure)
-        self._tell()
+        self._log_given_up()
 
-    def _tell(self) -> None:
-        """Log what was given up, at most once a minute; at the end of the process the keeper does, once."""
+    def _log_given_up(self) -> None:
+        """Log what was given up, at most once a minute. When the process ends, the keeper logs it once instead."""
         if self._exit_by == math.inf:
-            self._given_up.tell(time.monotonic())
+            self._given_up.log(time.monotonic())
 
     def _give_up(self, claims: Iterable[Claim], reason: str, cause: BaseException | None = None) -> None:
         for claim in claims:
@@ -447,9 +459,6 @@ class ClaimQueue:
                 claim.answer.set_exception(unavailable)
 
 
-_left_behind: Final[list[threading.Thread]] = []
-"""The threads of this process whose call of a ledger did not return in time."""
-
 _TOO_MANY: Final = "cannot keep up, and too many claims wait for it"
 _DID_NOT_RETURN: Final = "did not answer in time, it may be locked or out of reach"
 
@@ -459,11 +468,11 @@ _REASONS: Final = (
     ("SQLITE_READONLY ReadOnlyError", "takes no writes"),
     ("ConnectionError TimeoutError OSError BusyLoadingError", "cannot be reached"),
 )
-"""What the log says of a ledger, by SQLite's name of an error or by the name of its class."""
+"""What the log says of a ledger, by SQLite's name of the error or the name of its class."""
 
 
 def _reason_of(error: BaseException | None) -> str:
-    """Return what is wrong with the ledger, and where that was seen; nothing that the error itself quotes."""
+    """Return what is wrong with the ledger, and where the error was raised, without the error's own message."""
     if error is None:
         return _DID_NOT_RETURN
     names = {kind.__name__ for kind in type(error).__mro__} | {getattr(error, "sqlite_errorname", "")}
@@ -471,6 +480,21 @@ def _reason_of(error: BaseException | None) -> str:
     frames = extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{what}: {type(error).__name__}{place}"
+
+
+def _checked(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
+    """Return which slots a ledger granted.
+
+    Raises:
+        TypeError: If it returned one text and no collection.
+        ValueError: If it granted slots, and none of those that it was asked for.
+    """
+    if isinstance(granted, str | bytes):
+        raise TypeError("a ledger returns a collection of slots, not one text")
+    found = set(granted)
+    if found and found.isdisjoint(asked):
+        raise ValueError("a ledger grants slots that it was asked for")
+    return found
 
 
 class _Queues:
@@ -482,9 +506,8 @@ class _Queues:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Reset after a fork: the parent's threads are not here."""
+        """Replace the lock, which a thread of the parent's may hold."""
         self._lock = threading.Lock()
-        _left_behind.clear()
 
     def of(self, ledger: Ledger) -> ClaimQueue:
         """Return the one queue of a ledger."""

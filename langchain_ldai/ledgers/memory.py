@@ -9,14 +9,26 @@ from langchain_ldai._base.process import register_fork_safe
 
 
 class MemoryLedger:
-    """Claims slots in this process's memory, and forgets the runs that were claimed longest ago.
+    """Remembers claims in this process. It forgets the runs whose last claim is longest ago.
 
     Args:
-        max_runs: How many runs are remembered.
+        max_runs: How many runs it remembers.
 
     Raises:
         TypeError: If `max_runs` is no whole number.
         ValueError: If `max_runs` is less than 1.
+
+    Example:
+        Two trackers of one run, in one process or after a resumption, record one feedback.
+
+            >>> from langchain_ldai.testing import RecordingClient
+            >>> ai = LdAiClient(RecordingClient(), ledger=MemoryLedger())
+            >>> token = resumption_token_of({"runId": "run-1", "configKey": "support-bot"})
+            >>> first, second = (ai.create_tracker(token, context) for _ in range(2))
+            >>> first.record_feedback("positive").result(timeout=10)
+            True
+            >>> second.record_feedback("negative").result(timeout=10)
+            False
     """
 
     def __init__(self, max_runs: int = 100_000) -> None:
@@ -26,7 +38,7 @@ class MemoryLedger:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Have a lock that no other thread holds, as one of a forked process's parent may."""
+        """Replace the lock: a thread of the parent may hold it."""
         self._lock = threading.Lock()
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:

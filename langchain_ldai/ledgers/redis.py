@@ -19,7 +19,7 @@ except ImportError as _error:
 _log = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 2.0
-"""How long a Redis given by its URL has for an answer."""
+"""How long the client of `from_url` waits for an answer."""
 
 _CLAIM: Final = """
 local granted = {}
@@ -35,19 +35,19 @@ return granted
 
 
 class RedisLedger(PausesForForks):
-    """Claims slots in Redis, one script a call: atomic, one key a run, also in a cluster.
+    """Remembers claims in Redis: one key a run, claimed by one atomic script, also in a cluster.
 
-    What Redis forgets can be claimed again. Where it may be restarted, give it `appendonly yes` and
-    `appendfsync always`; where it may evict keys, an eviction policy that spares this ledger's.
+    What Redis forgets can be claimed again. If Redis may be restarted, set `appendonly yes` and
+    `appendfsync always`. If it may evict keys, choose an eviction policy that spares this ledger's keys.
 
-    After an error the next claim is made over a new connection, so that after a failover it goes to the new
-    primary, wherever the address, Sentinel or the cluster says that is.
+    After an error the ledger opens a new connection, so that after a failover it finds the new primary through the
+    address, Sentinel or the cluster.
 
     Args:
         client: A `redis.Redis` or `redis.RedisCluster`. Give it `socket_timeout` and `socket_connect_timeout` of a
-            few seconds, and few retries: until a call returns or raises, other claims wait.
-        ttl: Seconds for which a run's claims are remembered after the last one, up to 100 years; counted in whole
-            seconds, rounded up.
+            few seconds, and few retries: while a call waits for Redis, all other claims wait.
+        ttl: Seconds for which a run's claims are remembered after the last one, up to 100 years. A fraction of a
+            second is rounded up.
         prefix: What the keys begin with.
 
     Raises:
@@ -63,7 +63,7 @@ class RedisLedger(PausesForForks):
         self._ttl = math.ceil(check_lifetime(ttl))
         if not isinstance(prefix, str):
             raise TypeError(f"prefix is a str, not {type(prefix).__name__}")
-        super().__init__()  # in a forked process redis-py may wait for ever for a lock that was held in its parent
+        super().__init__()  # after a fork redis-py may wait for ever for a lock of the parent's
         self._prefix = prefix
         self._client = client
         self._script = client.register_script(_CLAIM)
@@ -75,12 +75,28 @@ class RedisLedger(PausesForForks):
 
     @classmethod
     def from_url(cls, url: str, *, ttl: float = THIRTY_DAYS, prefix: str = "ldai") -> "RedisLedger":
-        """Return a ledger in the Redis at a URL, which has two seconds for each answer."""
+        """Return a ledger in the Redis at a URL, which waits two seconds at most for each answer.
+
+        Args:
+            url: As `redis.Redis.from_url` takes it. Nothing is connected before the first claim.
+            ttl: See the class.
+            prefix: See the class.
+
+        Raises:
+            TypeError: If `ttl` is no number, or `prefix` is not a string.
+            ValueError: If the URL cannot be read, or `ttl` is out of bounds.
+
+        Example:
+            >>> ledger = RedisLedger.from_url("redis://localhost:6379/0", prefix="shop")
+            >>> ai = LdAiClient(client, ledger=ledger)
+            >>> ai.ledger is ledger
+            True
+        """
         client = redis.Redis.from_url(
             url,
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # who claims tries again anyway
+            retry=Retry(NoBackoff(), 0),  # the queue tries again
         )
         return cls(client, ttl=ttl, prefix=prefix)
 
@@ -92,13 +108,13 @@ class RedisLedger(PausesForForks):
         try:
             granted = self._script(keys=[key], args=[claimant, self._ttl, *slots])
         except redis.RedisError:
-            self._disconnect()  # a primary that was demoted, for one, answers, and never grants anything
+            self._disconnect()  # a primary that was demoted, for one, goes on to answer with an error
             raise
         return {slot.decode() if isinstance(slot, bytes) else slot for slot in granted}
 
     def _disconnect(self) -> None:
         for pool in self._pools():
-            # One that blocks cannot leave alone what other threads use, in redis-py 5.
+            # In redis-py 5 a blocking pool cannot spare the connections that other threads use.
             is_blocking = isinstance(pool, redis.BlockingConnectionPool)
             pool.disconnect(**({} if is_blocking else {"inuse_connections": False}))
 

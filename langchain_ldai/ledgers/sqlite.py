@@ -45,17 +45,17 @@ _FORKED: Final = (
     "make the ledger after the fork"
 )
 _inherited: Final[list[sqlite3.Connection | None]] = []
-"""Connections that a fork found open: SQLite can neither use nor close them in this process, nor open others."""
+"""Connections that a fork found open. In this process SQLite can neither use nor close them, nor open others."""
 
 
 class _TryAgainError(sqlite3.OperationalError):
-    """Another attempt, in a moment, may find what this one did not."""
+    """The claim failed, and may succeed in a moment."""
 
     sqlite_errorcode = sqlite3.SQLITE_BUSY
 
 
 def _code(error: BaseException) -> int:
-    """Return SQLite's primary code of an error; 0 where it has none."""
+    """Return SQLite's primary code of an error; 0 if it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
@@ -64,7 +64,7 @@ def _is_busy(error: BaseException) -> bool:
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one of its name; `None` where there is none."""
+    """Return a file's device and inode, which its replacement does not have; `None` if there is no file."""
     try:
         found = Path(path).stat()
     except OSError:
@@ -73,15 +73,18 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 class SqliteLedger(PausesForForks):
-    """Claims slots in a SQLite file that the processes of one host share, in WAL mode.
+    """Remembers claims in a SQLite file that the processes of one host share.
 
-    The file must be on a disk of that host: SQLite's locks do not hold on network file systems. The process may be
-    forked and may become a daemon: the file is closed before each fork, and opened by the next claim. A file that
-    was removed or replaced is opened anew, and what was claimed in the old one can be claimed again. Claims are
-    forgotten by the host's clock: one that jumps ahead by more than `ttl` forgets them all.
+    The file must be on a disk of that host: SQLite's locks do not hold on network file systems. SQLite writes two
+    more files beside it (WAL mode).
+
+    The process may be forked and may become a daemon: the ledger closes the file before each fork, and opens it
+    for the next claim. If the file was removed or replaced, the ledger opens the new one, and what was claimed in
+    the old one can be claimed again. The host's clock decides when a claim is forgotten: if it jumps ahead by more
+    than `ttl`, all are.
 
     Args:
-        path: The file; made where it does not exist.
+        path: The file. The ledger makes it if it does not exist.
         ttl: Seconds for which a claim is remembered, up to 100 years.
         busy_timeout: Seconds to wait while another process has the file locked.
 
@@ -89,6 +92,22 @@ class SqliteLedger(PausesForForks):
         sqlite3.Error: If the file cannot be opened or written to, or is no SQLite database.
         TypeError: If `ttl` or `busy_timeout` is no number.
         ValueError: If `ttl` is out of bounds, `busy_timeout` is below 0, or the path is ":memory:".
+
+    Example:
+        Two processes, here two clients, record one feedback on a run.
+
+            >>> from tempfile import TemporaryDirectory
+            >>> from langchain_ldai.testing import RecordingClient
+            >>> token = resumption_token_of({"runId": "run-1", "configKey": "support-bot"})
+            >>> def record(path, kind):
+            ...     ledger = SqliteLedger(path)
+            ...     with LdAiClient(RecordingClient(), ledger=ledger) as ai:
+            ...         recorded = ai.create_tracker(token, context).record_feedback(kind).result(timeout=10)
+            ...     ledger.close()
+            ...     return recorded
+            >>> with TemporaryDirectory() as folder:
+            ...     [record(f"{folder}/claims.db", kind) for kind in ("positive", "negative")]
+            [True, False]
     """
 
     def __init__(self, path: str | Path, *, ttl: float = THIRTY_DAYS, busy_timeout: float = 10.0) -> None:
@@ -96,7 +115,7 @@ class SqliteLedger(PausesForForks):
             raise ValueError("a SqliteLedger is a file that processes share, not ':memory:'; use MemoryLedger")
         self._path = Path(path).absolute()
         self._ttl = check_lifetime(ttl)
-        # SQLite itself does not wait in each of its statements, and a fork would have to wait with it.
+        # Not SQLite's own timeout: some of its statements ignore it, and a fork would have to wait with it.
         self._attempts = Retrying(
             retry=retry_if_exception(_is_busy),
             wait=wait_random_exponential(multiplier=0.001, max=0.05),
@@ -109,12 +128,12 @@ class SqliteLedger(PausesForForks):
         self._connection: sqlite3.Connection | None = None
         super().__init__()
         try:
-            self._claim_in_time("", (), "")  # raises where the file cannot be opened or written to
+            self._claim_in_time("", (), "")  # raises if the file cannot be opened or written to
         finally:
-            self.use(self.close_for_fork)  # so that also a fork of which Python is not told finds nothing open
+            self.use(self.close_for_fork)  # a fork of which Python is not told finds nothing open
 
     def reset_after_fork(self) -> None:
-        """Have neither the lock nor the connection of a forked process's parent."""
+        """Replace the lock, and drop the connection, which the parent uses."""
         if self._is_open:
             _inherited.append(self._connection)
             _log.error("%s: %s", self._path, _FORKED)
@@ -125,8 +144,8 @@ class SqliteLedger(PausesForForks):
         super().reset_after_fork()
 
     def close_for_fork(self) -> None:
-        """Close the file, until the next claim."""
-        with self._lock:  # another thread may close it at this moment, which takes its time
+        """Close the file. The next claim opens it."""
+        with self._lock:  # another thread may be closing it
             self._disconnect()
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
@@ -134,7 +153,7 @@ class SqliteLedger(PausesForForks):
         return self._claim_in_time(run, slots, claimant)
 
     def close(self) -> None:
-        """Close the file; a later claim raises `sqlite3.ProgrammingError`."""
+        """Close the file for good. A later claim raises `sqlite3.ProgrammingError`."""
         self._is_closed = True
         self.use(self.close_for_fork)
 
@@ -161,11 +180,11 @@ class SqliteLedger(PausesForForks):
                     return {slot for (slot,) in transaction.execute(_GRANTED, (run, claimant))} & set(slots)
             except sqlite3.Error as error:
                 if not _is_busy(error):
-                    self._disconnect()  # another connection may give another answer
+                    self._disconnect()  # a new connection may succeed
                 raise
 
     def _opened(self) -> sqlite3.Connection:
-        """Return a connection to the file that the path names now."""
+        """Return a connection to the file that is at the path now."""
         if self._is_closed:
             raise sqlite3.ProgrammingError("the ledger is closed")
         if self._connection is None or self._files != self._identities():
@@ -201,5 +220,5 @@ class SqliteLedger(PausesForForks):
             self._is_open = False
 
     def _identities(self) -> list[tuple[int, int] | None]:
-        """Tell the files from others of their names; SQLite makes two beside the one that the path leads to."""
+        """Return the identities of the file and of the two that SQLite writes beside it."""
         return [_identity(path) for path in (self._path, f"{self._real_path}-wal", f"{self._real_path}-shm")]

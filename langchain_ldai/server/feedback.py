@@ -35,7 +35,7 @@ from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.totals import Sealer, check_sealer
 from langchain_ldai._tracking.values import Feedback
-from langchain_ldai._wire.tokens import DecodedToken, decode
+from langchain_ldai._wire.tokens import RunIdentity, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.server.openapi import (
@@ -140,7 +140,8 @@ def feedback_routes(
         <Response [202 Accepted]>
     """
     check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
-    _check(sealer, context_for, limit_storage, on_feedback, allow_origins)
+    _check(sealer, context_for, limit_storage=limit_storage, on_feedback=on_feedback)
+    _check_origins(allow_origins)
     ledger = MemoryLedger() if ai.ledger is None else ai.ledger
     recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
     limiter = _Limiter(limit, limit_storage or MemoryStorage())
@@ -167,9 +168,7 @@ def feedback_routes(
     ]
 
 
-def _check(
-    sealer: object, context_for: object, limit_storage: object, on_feedback: object, allow_origins: Sequence[str]
-) -> None:
+def _check(sealer: object, context_for: object, *, limit_storage: object, on_feedback: object) -> None:
     check_sealer(sealer)
     if not callable(context_for):
         raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
@@ -177,6 +176,9 @@ def _check(
         raise TypeError(f"limit_storage is one of limits.aio.storage, not {type(limit_storage).__name__}")
     if not (on_feedback is None or callable(on_feedback)):
         raise TypeError(f"on_feedback is a function of FeedbackReceived, not {type(on_feedback).__name__}")
+
+
+def _check_origins(allow_origins: Sequence[str]) -> None:
     if isinstance(allow_origins, str):
         raise TypeError("allow_origins is a list of origins, not one text")
     for origin in allow_origins:
@@ -239,23 +241,21 @@ class _FeedbackRoute:
 
     async def __call__(self, request: Request) -> Response:
         posted = await _read(request)
-        token = self._unsealed(posted.token)
-        identity = decode(token)
-        context = await self._context(request, identity.run_id)
-        await self._keep_limit(identity.run_id)
-        kind = Feedback(posted.kind)
-        feedback = FeedbackReceived(identity.run_id, identity.config_key, kind, posted.comment, context)
-        await self._record(token, feedback)
+        run = self._unsealed(posted.token)
+        context = await self._context(request, run.run_id)
+        await self._keep_limit(run.run_id)
+        feedback = FeedbackReceived(run.run_id, run.config_key, Feedback(posted.kind), posted.comment, context)
+        await self._record(run, feedback)
         return JSONResponse({"status": "accepted"}, 202, background=self._passing_on(feedback))
 
-    def _unsealed(self, sealed: str) -> DecodedToken:
+    def _unsealed(self, sealed: str) -> RunIdentity:
         try:
             token = self.sealer.unseal(sealed)
         except InvalidResumptionTokenError as error:
             _log.info("feedback is refused: %s", error)
             raise HTTPException(401, "The token is not valid, or no longer") from None
         try:
-            return DecodedToken(token, decode(token))
+            return decode(token)
         except InvalidResumptionTokenError:
             raise HTTPException(400, "The token is of a run of an agent graph, which takes no feedback") from None
 
@@ -281,8 +281,8 @@ class _FeedbackRoute:
         if seconds:
             raise HTTPException(429, "Too many requests for this run", {"Retry-After": str(seconds)})
 
-    async def _record(self, token: str, feedback: FeedbackReceived) -> None:
-        recording = self.ai.create_tracker(token, feedback.context).record_feedback(feedback.kind)
+    async def _record(self, run: RunIdentity, feedback: FeedbackReceived) -> None:
+        recording = self.ai._tracker_of(run, feedback.context).record_feedback(feedback.kind)
         try:
             is_recorded = await asyncio.wait_for(asyncio.wrap_future(recording), LEDGER_SECONDS)
         except (LedgerUnavailableError, TimeoutError, asyncio.CancelledError) as error:

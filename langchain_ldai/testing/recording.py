@@ -21,8 +21,14 @@ class RecordedEvent:
     Args:
         name: The event's name.
         context: Whom it is counted for.
-        data: Its data, a copy.
+        data: A copy of its data.
         value: Its metric value.
+
+    Example:
+        >>> ai.completion_config("support-bot", context).create_tracker(run_id="run-1").track_success()
+        >>> event = client.events[-1]
+        >>> event.name, event.data["runId"], event.value
+        ('$ld:ai:generation:success', 'run-1', 1)
     """
 
     name: str

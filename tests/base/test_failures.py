@@ -1,4 +1,4 @@
-"""What fails is said in words that name the option and what it costs; what a run does is said at DEBUG."""
+"""Each failure is logged with the option that failed and what it costs; each run's steps are logged at DEBUG."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from langchain_ldai._base.guard import MAX_NOTICES, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.events import ANSWER
-from tests.support.told import told, write_with
+from tests.support.read_log import logged, run_nodes
 
 ON = {"_ldMeta": {"enabled": True}}
 
@@ -76,9 +76,9 @@ def test_a_function_that_fails_is_named_with_what_becomes_of_the_run(
     handler = LdAiHandler(**{"config": config, **options})
 
     for _ in range(2):
-        write_with(handler)
+        run_nodes(handler)
 
-    ((level, said),) = told(caplog)
+    ((level, said),) = logged(caplog)
     assert level == "ERROR"
     assert re.search(message, said.splitlines()[0])
     assert re.search(r"\[lc_run_id=[0-9a-f-]{36}, run_id=([0-9a-f-]{36}|unknown)\]", said)
@@ -162,7 +162,7 @@ def test_a_token_that_the_handler_does_not_resume_is_told_once(
     for _ in range(2):
         chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": token}})
 
-    ((_, message),) = told(caplog)
+    ((_, message),) = logged(caplog)
     assert "'support-bot': a resumption token is in the metadata, but there is no resume=True" in message
     assert token not in message
 
@@ -178,7 +178,7 @@ def test_debug_tells_when_a_run_opens_and_closes(
         chain().invoke({"question": "Where is Waldo?"}, {"callbacks": [handler], "metadata": {"secret": "Waldo"}})
 
     (report,) = runs
-    opens, closes = (message for _, message in told(caplog))
+    opens, closes = (message for _, message in logged(caplog))
     ids = f"[lc_run_id={report.root_run_id}, run_id={report.run_id}]"
     assert opens == f"a run opens: counted for 'support-bot' {ids}"
     assert closes == f"a run closes: counted for 'support-bot', success, model calls: yes {ids}"
@@ -190,7 +190,7 @@ def test_debug_tells_of_a_run_that_is_left_alone(caplog: pytest.LogCaptureFixtur
 
     chain().invoke(QUESTION, {"callbacks": [LdAiHandler(lambda metadata: None)]})
 
-    assert ["counted for no AI Config" in message for _, message in told(caplog)] == [True, True]
+    assert ["counted for no AI Config" in message for _, message in logged(caplog)] == [True, True]
 
 
 def test_what_was_told_is_remembered_within_bounds(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What leads to nothing is said once, in words that name the key or option and the remedy."""
+"""A key or option without effect is logged once, with its name and the remedy."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from langchain_ldai import (
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.support.chains import QUESTION, chain
-from tests.support.told import told, write_with
+from tests.support.read_log import logged, run_nodes
 
 USER = Context.create("user-1")
 OFF = {"_ldMeta": {"enabled": False}}
@@ -59,7 +59,7 @@ def test_a_key_for_which_nothing_is_served_is_told_once(
 
     asyncio.run(ask())
 
-    assert [level for level, _ in told(caplog)] == ["INFO" if has_default else "WARNING"] * 2
+    assert [level for level, _ in logged(caplog)] == ["INFO" if has_default else "WARNING"] * 2
     assert "'misspelt'" in caplog.messages[0]
     assert "is targeting on" in caplog.messages[0]
     assert "'other'" in caplog.messages[1]
@@ -88,7 +88,7 @@ def test_what_is_served_is_not_told(config: LdAiCompletionConfig, caplog: pytest
     """A run of a config that is served and enabled leaves no word in the log."""
     chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
 
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 def test_a_plain_flag_in_place_of_an_ai_config_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -98,7 +98,7 @@ def test_a_plain_flag_in_place_of_an_ai_config_is_told(caplog: pytest.LogCapture
     for _ in range(2):
         ai.completion_config("colours", USER)
 
-    ((level, message),) = told(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "'colours' has no `_ldMeta`" in message
 
@@ -120,7 +120,7 @@ def test_a_run_that_is_counted_for_a_disabled_config_is_told_once(
         handler = shared if make is LDAIClient else LdAiHandler(ai.completion_config("off-bot", USER))
         chain().invoke(QUESTION, {"callbacks": [handler]})
 
-    ((level, message),) = told(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "AI Config 'off-bot' is disabled" in message
     assert "config.enabled" in message
@@ -132,9 +132,9 @@ def test_a_disabled_agent_graph_and_node_are_told(caplog: pytest.LogCaptureFixtu
     ai = LdAiClient(client)
     handler = LdAiHandler(ai.agent_graph("travel", USER), nodes={"writer": ai.completion_config("off-bot", USER)})
 
-    write_with(handler)
+    run_nodes(handler)
 
-    said = [message for _, message in told(caplog)]
+    said = [message for _, message in logged(caplog)]
     assert "Agent graph 'travel' is disabled" in said[0]
     assert "AI Config 'off-bot' is disabled" in said[1]
 
@@ -153,13 +153,13 @@ def test_a_client_that_is_closed_is_told_once(
     ld = LDClient(launchdarkly.config("sdk-right"))
     handler = LdAiHandler(LdAiClient(ld).completion_config("bot", USER))
     chain().invoke(QUESTION, {"callbacks": [handler]})
-    assert told(caplog) == []
+    assert logged(caplog) == []
     ld.close()
 
     for _ in range(2):
         chain().invoke(QUESTION, {"callbacks": [handler]})
 
-    ((level, message),) = told(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "'bot' is counted while the LaunchDarkly client is closed" in message
     assert "Close the client after the last run" in message
@@ -177,7 +177,7 @@ def test_an_asynchronous_client_that_is_closed_is_told(
 
     asyncio.run(run_after_close())
 
-    ((_, message),) = told(caplog)
+    ((_, message),) = logged(caplog)
     assert "client is closed" in message
 
 
@@ -191,7 +191,7 @@ def test_a_client_that_is_not_initialised_is_told_once(
             config = ai.completion_config(key, USER, LdAiCompletionConfigDefault(enabled=True))
             chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
 
-    ((level, message),) = told(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "'bot' is asked for, or counted, while the LaunchDarkly client has not been initialised" in message
 
@@ -214,7 +214,7 @@ def test_an_asynchronous_client_that_was_not_started_is_told(
 
     asyncio.run(use())
 
-    ((_, message),) = told(caplog)
+    ((_, message),) = logged(caplog)
     assert "await client.start()" in message
 
 
@@ -224,7 +224,7 @@ def test_an_offline_client_is_told(launchdarkly: LoopbackLaunchDarkly, caplog: p
         config = LdAiClient(ld).completion_config("bot", USER, LdAiCompletionConfigDefault(enabled=True))
         chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
 
-    ((level, message),) = told(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "INFO"
     assert "client is offline" in message
 
@@ -239,7 +239,7 @@ def test_an_offline_client_without_defaults_is_told_when_it_counts(
     with LDClient(launchdarkly.config("sdk-right", offline=True)) as ld:
         LdAiClient(ld).create_tracker(token, USER).track_success()
 
-    assert [level for level, _ in told(caplog)] == ["INFO"]
+    assert [level for level, _ in logged(caplog)] == ["INFO"]
 
 
 def test_a_client_that_reads_from_a_store_is_not_told_of(
@@ -252,23 +252,23 @@ def test_a_client_that_reads_from_a_store_is_not_told_of(
     with LDClient(launchdarkly.config("sdk-right", use_ldd=True)) as ld:
         LdAiClient(ld).create_tracker(token, USER).track_success()
 
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 def test_an_invalid_context_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is served for it, and its targeting is not to blame."""
     LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", Context.create(""))
 
-    assert "'bot' is asked for a context that is invalid" in told(caplog)[-1][1]
+    assert "'bot' is asked for a context that is invalid" in logged(caplog)[-1][1]
 
 
 def test_a_node_that_never_occurs_is_a_warning_where_nothing_else_is_counted(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Such a run is lost, which a program that logs as Python does by default has to show."""
-    write_with(LdAiHandler(None, nodes={"editr": config}), "writer")
+    run_nodes(LdAiHandler(None, nodes={"editr": config}), "writer")
 
-    assert [level for level, _ in told(caplog)] == ["WARNING"]
+    assert [level for level, _ in logged(caplog)] == ["WARNING"]
 
 
 @pytest.mark.parametrize("names", [("writer",), ("writer", "editor")], ids=["no other", "another"])
@@ -279,9 +279,9 @@ def test_a_node_that_never_occurs_while_others_do_is_told_once(
     handler = LdAiHandler(None, nodes={"writer": config, "editr": config})
 
     for _ in range(2):
-        write_with(handler, *names)
+        run_nodes(handler, *names)
 
-    ((level, message),) = told(caplog)
+    ((level, message),) = logged(caplog)
     assert level == "INFO"
     assert "nodes=: no node of a LangGraph has been called 'editr'" in message
     assert message.endswith(f"The nodes were called {', '.join(map(repr, names))}")
@@ -294,9 +294,9 @@ def test_nothing_is_told_where_no_graph_ran(
     handler = LdAiHandler(config, nodes={"writer": config})
 
     chain().invoke(QUESTION, {"callbacks": [handler]})
-    write_with(handler)
+    run_nodes(handler)
 
-    assert told(caplog) == []
+    assert logged(caplog) == []
 
 
 @pytest.mark.parametrize(
@@ -310,8 +310,8 @@ def test_names_that_match_no_agent_of_a_graph_are_told(
     flags = {"travel": {"root": "plan", "edges": {"plan": [{"key": "book"}]}}, "plan": agent, "book": agent}
     graph = LdAiClient(RecordingClient(flags)).agent_graph("travel", USER)
 
-    write_with(LdAiHandler(graph), *nodes)
+    run_nodes(LdAiHandler(graph), *nodes)
 
-    assert [("agent graph 'travel'" in message, "'book'" in message) for _, message in told(caplog)] == [
+    assert [("agent graph 'travel'" in message, "'book'" in message) for _, message in logged(caplog)] == [
         (True, True)
     ] * is_told

@@ -1,4 +1,4 @@
-"""A process that ends, that is forked, or that can start no thread; and a context that is another at the end."""
+"""A process that ends, forks or can start no thread, and a run that ends in another context than it began in."""
 
 import os
 import runpy
@@ -56,7 +56,7 @@ def opened():
 """
 
 
-def printed(code: str, *arguments: str) -> list[str]:
+def run_program(code: str, *arguments: str) -> list[str]:
     """Run a program that has a handler, and return what it prints; it must end by itself."""
     program = f"{PROGRAM}\n{code}"
     done = subprocess.run(
@@ -74,17 +74,17 @@ def test_a_stream_that_is_half_read_at_exit_holds_nothing_up() -> None:
     """Python closes what a module still holds when no thread can run any more: nothing waits for one."""
     code = "stream = (model | StrOutputParser()).stream('Hi', {'callbacks': [handler]})\nnext(stream)\n"
 
-    assert printed(f"{code}print('end')")[0] == "end"
+    assert run_program(f"{code}print('end')")[0] == "end"
 
 
 def test_a_run_that_waits_is_closed_at_exit() -> None:
     """What is known of it is recorded before the process ends."""
-    assert printed("cancelled()\nprint('end')") == ["end", "here success 1"]
+    assert run_program("cancelled()\nprint('end')") == ["end", "here success 1"]
 
 
 def test_a_run_that_ends_at_exit_is_closed_at_once() -> None:
     """After the last thread that keeps a process there is none to wait with."""
-    assert printed("import atexit\natexit.register(cancelled)\nprint('end')") == ["end", "here success 1"]
+    assert run_program("import atexit\natexit.register(cancelled)\nprint('end')") == ["end", "here success 1"]
 
 
 @pytest.mark.parametrize("ledger", ["ledger", ""])
@@ -106,7 +106,7 @@ while handler.flush() and handler.open_runs:  # while another thread collects, t
     gc.collect()
 print(ai.close(60), handler.flush(), handler.open_runs)
 """
-    assert printed(code, ledger)[-1] == "True True 0"
+    assert run_program(code, ledger)[-1] == "True True 0"
 
 
 def test_a_program_that_outlives_its_main_thread_claims_and_waits_as_before() -> None:
@@ -130,7 +130,7 @@ def live_on():
 threading.Thread(target=live_on).start()
 """
     with_threads, without = ["True", "True", "[True]", "here success 1"], ["False", "True", "here success 1", "[]"]
-    assert printed(code) in (with_threads, without)
+    assert run_program(code) in (with_threads, without)
 
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -148,7 +148,7 @@ if os.fork() == 0:
 os.wait()
 handler.flush()
 """
-    assert printed(code) == ["here success 1"]
+    assert run_program(code) == ["here success 1"]
 
 
 @needs_fork
@@ -176,7 +176,7 @@ for _ in range(8):
 sys.stdout.flush()
 os._exit(0)
 """
-    assert printed(code, ledger) == ["0"] * 8
+    assert run_program(code, ledger) == ["0"] * 8
 
 
 class Used(process.PausesForForks):
@@ -229,7 +229,7 @@ def test_a_fork_waits_for_users_and_not_for_ever() -> None:
     user.join(10)
 
 
-def waiting(handler: LdAiHandler) -> None:
+def end_run_of_an_open_call(handler: LdAiHandler) -> None:
     """End a run whose model call goes on."""
     root, call = uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata={})
@@ -243,7 +243,7 @@ def test_many_handlers_wait_with_one_thread(config: LdAiCompletionConfig) -> Non
     handlers = [LdAiHandler(config) for _ in range(50)]
 
     for handler in handlers:
-        waiting(handler)
+        end_run_of_an_open_call(handler)
     started = set(threading.enumerate()) - before
 
     assert len(started) <= 1
@@ -262,10 +262,10 @@ def test_where_no_thread_can_be_started_a_run_waits_for_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        waiting(handler)
+        end_run_of_an_open_call(handler)
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
-    waiting(handler)
+    end_run_of_an_open_call(handler)
     assert len(reports) == 1
     handler.flush()
     assert len(reports) == 2

@@ -1,4 +1,4 @@
-"""What cannot work is refused where it is given, with its name and the remedy, and nothing has happened."""
+"""A wrong argument is refused where it is given: the error names it and the remedy, and nothing has happened."""
 
 import asyncio
 import functools

@@ -47,23 +47,23 @@ def flag(model: str, provider: str, *, mode: str = "completion", **parameters: A
     }
 
 
-def served(model: str, provider: str = "", **parameters: Any) -> LdAiCompletionConfig:
+def make_config(model: str, provider: str = "", **parameters: Any) -> LdAiCompletionConfig:
     """Return an AI Config of this model, provider and parameters."""
     client = RecordingClient({"support-bot": flag(model, provider, **parameters)})
     return LdAiClient(client).completion_config("support-bot", USER)
 
 
-def officially(payload: dict[str, Any]) -> AIConfig:
+def make_official_config(payload: dict[str, Any]) -> AIConfig:
     """Return an AI Config as `launchdarkly-server-sdk-ai` reads it."""
     return LDAIClient(RecordingClient({"support-bot": payload})).completion_config("support-bot", USER)
 
 
-def given(model: BaseChatModel) -> dict[str, Any]:
+def constructor_arguments(model: BaseChatModel) -> dict[str, Any]:
     """Return what a model was made of."""
     return {"class": type(model), **{name: getattr(model, name) for name in model.model_fields_set}}
 
 
-def named(model: BaseChatModel) -> tuple[str, str]:
+def class_and_model_name(model: BaseChatModel) -> tuple[str, str]:
     """Return a model's class and the name that it tells LangChain."""
     return type(model).__name__, model._get_ls_params()["ls_model_name"].removeprefix("models/")
 
@@ -84,18 +84,18 @@ def test_parameters_arrive_under_each_providers_names(
     provider: str, model: str, class_name: str, attributes: dict[str, object]
 ) -> None:
     """Camel case, and a name that one provider has for a limit, end in the field that the class has for it."""
-    config = served(model, provider, temperature=0.5, maxTokens=50, stopSequences=["END"])
+    config = make_config(model, provider, temperature=0.5, maxTokens=50, stopSequences=["END"])
 
     made = create_chat_model(config)
 
-    assert named(made) == (class_name, model)
+    assert class_and_model_name(made) == (class_name, model)
     assert made.temperature == 0.5
     assert {name: getattr(made, name) for name in attributes} == attributes
 
 
 def test_mistral_has_a_name_of_its_own_for_the_seed() -> None:
     """A parameter that one provider calls otherwise is renamed for that one alone."""
-    made = [create_chat_model(served("any", provider, seed=7)) for provider in ("Mistral", "OpenAI")]
+    made = [create_chat_model(make_config("any", provider, seed=7)) for provider in ("Mistral", "OpenAI")]
 
     assert (made[0].random_seed, made[1].seed) == (7, 7)
 
@@ -115,27 +115,31 @@ def test_a_config_of_the_official_sdk_makes_the_same_model() -> None:
     """What `launchdarkly-server-sdk-ai` reads from the same flag gives the same chat model."""
     what = {"maxTokens": 50, "tools": [{"name": "search"}]}
 
-    made = create_chat_model(officially(flag("llama3.2", "Ollama", **what)))
+    made = create_chat_model(make_official_config(flag("llama3.2", "Ollama", **what)))
 
-    assert given(made) == given(create_chat_model(served("llama3.2", "Ollama", **what)))
+    assert constructor_arguments(made) == constructor_arguments(
+        create_chat_model(make_config("llama3.2", "Ollama", **what))
+    )
     assert (made.model, made.num_predict) == ("llama3.2", 50)
 
 
 @pytest.mark.parametrize("payload", [{}, {"model": {"name": "small-1"}}], ids=["no-model", "no-parameters"])
 def test_the_official_sdk_may_know_nothing(payload: dict[str, Any]) -> None:
     """Where the official SDK has `None` for model, provider or parameters, the overrides say all."""
-    config = officially({"_ldMeta": {"enabled": True}, **payload})
+    config = make_official_config({"_ldMeta": {"enabled": True}, **payload})
 
     made = create_chat_model(config, model="llama3.2", model_provider="ollama")
 
-    assert given(made) == given(create_chat_model(served("llama3.2", "ollama")))
+    assert constructor_arguments(made) == constructor_arguments(
+        create_chat_model(make_config("llama3.2", "ollama"))
+    )
 
 
 def test_the_config_stays_as_it_was() -> None:
     """A model gets copies: changing what it holds changes no AI Config, of this package or of the official one."""
     parameters = {"reasoning": {"user": {"id": 1}}, "stop": ["END"]}
-    ours = served("gpt-4.1", "openai", **parameters)
-    theirs = officially(flag("gpt-4.1", "openai", **parameters))
+    ours = make_config("gpt-4.1", "openai", **parameters)
+    theirs = make_official_config(flag("gpt-4.1", "openai", **parameters))
 
     for config in (ours, theirs):
         made = create_chat_model(config)
@@ -150,17 +154,17 @@ def test_the_config_stays_as_it_was() -> None:
 def test_tools_and_arguments_of_init_chat_model_are_not_parameters() -> None:
     """Tools are for `bind_tools`, and parameters do not say how the model is made."""
     unwanted = {"model": "a", "model_provider": "b", "configurable_fields": "any", "config_prefix": "c"}
-    config = served("llama3.2", "ollama")
+    config = make_config("llama3.2", "ollama")
     parameters = {"tools": [{"name": "search"}], **unwanted}
 
     made = create_chat_model(replace(config, model=ModelConfig("llama3.2", parameters)))
 
-    assert given(made) == given(create_chat_model(config))
+    assert constructor_arguments(made) == constructor_arguments(create_chat_model(config))
 
 
 def test_no_value_is_no_parameter() -> None:
     """`None` is left out, so that the class's own default holds; as an override it takes a served value out."""
-    config = served("mistral-small", "mistral", temperature=None, topP=0.5, maxTokens=50)
+    config = make_config("mistral-small", "mistral", temperature=None, topP=0.5, maxTokens=50)
 
     made = create_chat_model(config, max_tokens=None)
 
@@ -168,17 +172,17 @@ def test_no_value_is_no_parameter() -> None:
 
 
 def test_a_harmless_parameter_is_the_providers_to_judge() -> None:
-    """What the class does not know, and cannot do harm, goes to the class as it is."""
-    with pytest.warns(UserWarning, match="logitBias is not default parameter"):
-        made = create_chat_model(served("gpt-4.1", "OpenAI", logitBias={"1": 2}))
+    """What the class does not know, and cannot do harm, goes to the class all the same."""
+    with pytest.warns(UserWarning, match="min_p is not default parameter"):
+        made = create_chat_model(make_config("gpt-4.1", "OpenAI", minP=0.1))
 
-    assert made.model_kwargs == {"logitBias": {"1": 2}}
+    assert made.model_kwargs == {"min_p": 0.1}
 
 
 @pytest.mark.parametrize("name", ["num_predict", "max_tokens", "maxTokens"])
 def test_overrides_win_by_whichever_name(name: str) -> None:
     """An override and a parameter meet under the name that the class has for both."""
-    config = served("llama3.2", "Ollama", maxTokens=50, temperature=0.5)
+    config = make_config("llama3.2", "Ollama", maxTokens=50, temperature=0.5)
 
     made = create_chat_model(config, **{name: 9}, temperature=0)
 
@@ -201,14 +205,14 @@ def test_the_model_and_its_provider_can_be_overridden(
     overrides: dict[str, Any], class_name: str, model: str
 ) -> None:
     """As for `init_chat_model`, a name may have its provider before it, and `None` infers the provider."""
-    made = create_chat_model(served("llama3.2", "Ollama"), **overrides)
+    made = create_chat_model(make_config("llama3.2", "Ollama"), **overrides)
 
-    assert named(made) == (class_name, model)
+    assert class_and_model_name(made) == (class_name, model)
 
 
 def test_a_model_behind_an_arn_is_of_the_family_served() -> None:
     """An ARN does not say whose model it is, without which Bedrock's class refuses it; the AI Config does."""
-    made = create_chat_model(served(BEDROCK_ARN, "Bedrock:Anthropic"))
+    made = create_chat_model(make_config(BEDROCK_ARN, "Bedrock:Anthropic"))
 
     assert (made.model_id, made.provider) == (BEDROCK_ARN, "anthropic")
 
@@ -219,14 +223,14 @@ def test_a_model_behind_an_arn_is_of_the_family_served() -> None:
 )
 def test_a_provider_that_is_not_served_is_inferred(model: str, name: str, class_name: str) -> None:
     """LangChain knows some models' providers by their names, or is told before a colon."""
-    assert named(create_chat_model(served(model))) == (class_name, name)
+    assert class_and_model_name(create_chat_model(make_config(model))) == (class_name, name)
 
 
 @pytest.mark.parametrize("provider", ["acme", "OpenAI:gpt", "!", "a" * 500], ids=len)
 def test_an_unknown_provider_is_named(provider: str) -> None:
     """The error quotes the value, shortened, and says what to do and which providers there are."""
     with pytest.raises(ValueError, match="AI Config 'support-bot' names the provider") as refused:
-        create_chat_model(served("small-1", provider))
+        create_chat_model(make_config("small-1", provider))
 
     message = str(refused.value)
     assert repr(provider[:12])[:-1] in message
@@ -237,7 +241,7 @@ def test_an_unknown_provider_is_named(provider: str) -> None:
 
 def test_a_missing_model_is_said_to_be() -> None:
     """The error names the AI Config and the remedy, which works."""
-    config = served(" ", "ollama")
+    config = make_config(" ", "ollama")
 
     with pytest.raises(ValueError, match=r"^AI Config 'support-bot' names no model: .* pass model=$"):
         create_chat_model(config)
@@ -248,13 +252,13 @@ def test_a_missing_model_is_said_to_be() -> None:
 def test_a_provider_that_cannot_be_inferred_is_asked_for() -> None:
     """Where the model's name does not tell the provider, the error names the AI Config and the remedy."""
     with pytest.raises(ValueError, match=r"^AI Config 'support-bot' names no provider, .*'small-1': .*provider=$"):
-        create_chat_model(served("small-1"))
+        create_chat_model(make_config("small-1"))
 
 
 def test_what_a_provider_refuses_is_traced_to_the_ai_config() -> None:
     """The provider's own error goes through, with a note that says which AI Config it is about."""
     with pytest.raises(ValueError, match="temperature") as refused:
-        create_chat_model(served("gpt-4.1", "OpenAI", temperature="hot"))
+        create_chat_model(make_config("gpt-4.1", "OpenAI", temperature="hot"))
 
     assert refused.value.__notes__ == ["while making the chat model of AI Config 'support-bot'"]
 
@@ -268,7 +272,7 @@ def test_what_is_no_ai_config_is_refused() -> None:
 def test_a_missing_providers_package_is_named() -> None:
     """Without the package of the provider, LangChain's own error says what to install."""
     with pytest.raises(ImportError, match=r"pip install .*langchain-cohere"):
-        create_chat_model(served("command-r", "Cohere"))
+        create_chat_model(make_config("command-r", "Cohere"))
 
 
 def test_without_langchain_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

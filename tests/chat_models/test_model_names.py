@@ -1,4 +1,4 @@
-"""What AI Configs call providers is told in LangChain's words, and those words are its own."""
+"""Each provider name of an AI Config becomes LangChain's name for that provider."""
 
 import re
 from importlib.metadata import version
@@ -11,7 +11,7 @@ from langchain_ldai.chat_models import LANGCHAIN_PROVIDERS, langchain_provider
 RELEASE = [int(part) for part in version("langchain").split(".")[:2]]
 
 
-def supported() -> set[str]:
+def installed_providers() -> set[str]:
     """Return the providers that the installed LangChain says it has."""
     with pytest.raises(ValueError, match="Supported model providers are: ") as refused:
         init_chat_model("any", model_provider="nobody")
@@ -22,7 +22,7 @@ def supported() -> set[str]:
 
 def test_every_provider_of_langchain_is_accepted_by_its_name() -> None:
     """What `init_chat_model` takes, an AI Config may name, but that `bedrock` is the Converse API."""
-    names = {name: langchain_provider(name) for name in supported()}
+    names = {name: langchain_provider(name) for name in installed_providers()}
 
     assert names.pop("bedrock") == "bedrock_converse"
     assert names == {name: name for name in names}
@@ -31,7 +31,7 @@ def test_every_provider_of_langchain_is_accepted_by_its_name() -> None:
 @pytest.mark.skipif(RELEASE < [1, 4], reason="earlier releases of LangChain have fewer providers")
 def test_no_provider_is_named_that_langchain_does_not_have() -> None:
     """The list cannot rot."""
-    assert supported() == LANGCHAIN_PROVIDERS
+    assert installed_providers() == LANGCHAIN_PROVIDERS
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_no_provider_is_named_that_langchain_does_not_have() -> None:
 def test_launchdarklys_names_of_providers_are_langchains(named: str, provider: str) -> None:
     """Case and separators do not count, and what a name leads to is a provider that LangChain has."""
     assert langchain_provider(named) == provider
-    assert provider in supported()
+    assert provider in installed_providers()

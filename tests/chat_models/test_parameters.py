@@ -1,4 +1,4 @@
-"""What a flag says of a model redirects no traffic, sets no key and runs no code, unless it is allowed."""
+"""A flag's parameters redirect no traffic, set no key and run no code, unless the caller allows them."""
 
 import importlib
 import logging
@@ -46,7 +46,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
 
 
-def configs(
+def make_configs(
     provider: str,
     parameters: dict[str, Any] | None = None,
     *,
@@ -64,7 +64,7 @@ def configs(
     return [client.completion_config(key, USER) for client in clients]
 
 
-def given(model: BaseChatModel) -> dict[str, Any]:
+def constructor_arguments(model: BaseChatModel) -> dict[str, Any]:
     """Return what a model was made of, without what it made of that itself."""
     return {
         name: str(getattr(model, name))
@@ -103,9 +103,9 @@ def test_no_field_that_redirects_sets_a_key_or_runs_code_is_served(provider: str
     ]
     assert len(harmful) > 8
 
-    made = create_chat_model(configs(provider, dict.fromkeys(harmful, ELSEWHERE))[0])
+    made = create_chat_model(make_configs(provider, dict.fromkeys(harmful, ELSEWHERE))[0])
 
-    assert given(made) == given(create_chat_model(configs(provider)[0]))
+    assert constructor_arguments(made) == constructor_arguments(create_chat_model(make_configs(provider)[0]))
 
 
 NAMES: Final = [
@@ -156,10 +156,10 @@ NAMES: Final = [
 @pytest.mark.parametrize("provider", MODELS)
 def test_what_is_not_known_to_be_harmless_is_left_out(provider: str, caplog: pytest.LogCaptureFixture) -> None:
     """A parameter that nobody vouches for is not passed on, whether or not the provider's class has it."""
-    plain = given(create_chat_model(configs(provider)[0]))
+    plain = constructor_arguments(create_chat_model(make_configs(provider)[0]))
 
-    for config in configs(provider, dict.fromkeys(NAMES, ELSEWHERE), key=f"left-out-{provider}"):
-        assert given(create_chat_model(config)) == plain
+    for config in make_configs(provider, dict.fromkeys(NAMES, ELSEWHERE), key=f"left-out-{provider}"):
+        assert constructor_arguments(create_chat_model(config)) == plain
 
     (record,) = [record for record in caplog.records if record.name.startswith("langchain_ldai")]
     assert all(repr(name) in record.getMessage() for name in NAMES)
@@ -176,7 +176,7 @@ def test_a_prompt_goes_where_the_caller_says_with_the_callers_headers() -> None:
     }
 
     with serving(body("openai/answer.json")) as url:
-        model = create_chat_model(configs("OpenAI", served)[0], base_url=f"{url}/v1", max_retries=0)
+        model = create_chat_model(make_configs("OpenAI", served)[0], base_url=f"{url}/v1", max_retries=0)
         answer = model.invoke("Hi")
 
     assert answer.content
@@ -186,7 +186,7 @@ def test_a_prompt_goes_where_the_caller_says_with_the_callers_headers() -> None:
 def test_what_is_left_out_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     """One warning names the AI Config, the parameters and the remedy, and none of the values, however often."""
     served = {"base_url": ELSEWHERE, "temperature": 0.5, "api_key": "sk-secret", "tools": [{"name": "search"}]}
-    for config in configs("Ollama", served, key="left-out-once") * 2:
+    for config in make_configs("Ollama", served, key="left-out-once") * 2:
         create_chat_model(config)
 
     (record,) = caplog.records
@@ -199,7 +199,7 @@ def test_what_is_left_out_is_logged_once(caplog: pytest.LogCaptureFixture) -> No
 def test_each_ai_config_and_set_of_names_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Another AI Config, and another parameter that is served later, are told too."""
     for key, name in (("first", "host"), ("second", "host"), ("second", "proxies")):
-        create_chat_model(configs("Ollama", {name: ELSEWHERE}, key=f"each-is-logged-{key}")[0])
+        create_chat_model(make_configs("Ollama", {name: ELSEWHERE}, key=f"each-is-logged-{key}")[0])
 
     assert len(caplog.records) == 3
 
@@ -213,7 +213,7 @@ def test_what_is_allowed_by_name_is_passed_on(caplog: pytest.LogCaptureFixture) 
         "openai_proxy": ELSEWHERE,
     }
 
-    for config in configs("OpenAI", served, key="allowed"):
+    for config in make_configs("OpenAI", served, key="allowed"):
         made = create_chat_model(config, allow=["base_url", "extra_body", "unknown"])
         overridden = create_chat_model(config, allow={"base_url"}, base_url="http://127.0.0.1:2")
 
@@ -226,7 +226,7 @@ def test_what_is_allowed_by_name_is_passed_on(caplog: pytest.LogCaptureFixture) 
 def test_allow_is_a_list() -> None:
     """A text would allow each of its letters."""
     with pytest.raises(TypeError, match=r"^allow is a list of names of parameters, not one text: \['base_url'\]$"):
-        create_chat_model(configs("Ollama")[0], allow="base_url")
+        create_chat_model(make_configs("Ollama")[0], allow="base_url")
 
 
 ORDINARY: Final[dict[str, dict[str, Any]]] = {
@@ -267,7 +267,7 @@ def test_ordinary_parameters_are_passed_on(
     provider: str, parameters: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """What says how a model answers arrives in the provider's class, false values and nested ones too."""
-    for config in configs(provider, parameters):
+    for config in make_configs(provider, parameters):
         made = create_chat_model(config)
 
         assert {name: getattr(made, name) for name in parameters} == parameters
@@ -294,16 +294,16 @@ def test_what_makes_sense_only_with_tools_or_streams_is_left_out_with_them(
     provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Tools are the caller's to bind, and streams to ask for; what goes with them is left out without a word."""
-    made = create_chat_model(configs(provider, USELESS)[0])
+    made = create_chat_model(make_configs(provider, USELESS)[0])
 
-    assert given(made) == given(create_chat_model(configs(provider)[0]))
+    assert constructor_arguments(made) == constructor_arguments(create_chat_model(make_configs(provider)[0]))
     assert [record for record in caplog.records if record.name.startswith("langchain_ldai")] == []
 
 
 @pytest.mark.filterwarnings("ignore:.*parallel_tool_calls")
 def test_who_binds_tools_may_let_through_how_they_are_called() -> None:
     """What goes with tools can be allowed by name too."""
-    config = configs("OpenAI", {"parallel_tool_calls": False})[0]
+    config = make_configs("OpenAI", {"parallel_tool_calls": False})[0]
 
     made = create_chat_model(config, allow=["parallel_tool_calls"])
 
@@ -327,7 +327,7 @@ def test_bedrocks_models_have_their_region_before_their_names(
     provider: str, region: str, model: str, expected: str
 ) -> None:
     """The region is put before the name once, for Bedrock alone, also where the official package read it."""
-    for config in configs(provider, region=region, model=model):
+    for config in make_configs(provider, region=region, model=model):
         made = create_chat_model(config)
 
         assert (made.model if provider == "Ollama" else made.model_id) == expected
@@ -343,7 +343,7 @@ def test_bedrocks_models_have_their_region_before_their_names(
 )
 def test_a_model_that_the_caller_names_has_no_region(overrides: dict[str, str], expected: str) -> None:
     """What the caller calls a model is what is called; the region belongs to the name that is served."""
-    config = configs("Bedrock", region="us", model=BEDROCK_MODEL)[0]
+    config = make_configs("Bedrock", region="us", model=BEDROCK_MODEL)[0]
 
     assert create_chat_model(config, **overrides).model_id == expected
 
@@ -352,4 +352,4 @@ def test_an_arn_says_where_it_is_itself() -> None:
     """A region before an ARN would name nothing."""
     arn = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"
 
-    assert create_chat_model(configs("Bedrock:Anthropic", region="us", model=arn)[0]).model_id == arn
+    assert create_chat_model(make_configs("Bedrock:Anthropic", region="us", model=arn)[0]).model_id == arn

@@ -23,7 +23,7 @@ from langchain_ldai import (
     ProviderConfig,
     ToolConfig,
 )
-from tests.support.both import both_clients
+from tests.support.call_both_clients import both_clients
 from tests.support.vectors import (
     NUMBERS_BY_OTHER_WRITERS,
     Case,
@@ -88,7 +88,7 @@ def call_of(case: Case) -> dict[str, object]:
     }
 
 
-def written_tool(tool: ToolConfig) -> dict[str, object]:
+def write_tool(tool: ToolConfig) -> dict[str, object]:
     """Return a tool as the vectors write it, without what is absent or empty."""
     written = {
         "name": tool.name,
@@ -100,7 +100,7 @@ def written_tool(tool: ToolConfig) -> dict[str, object]:
     return {name: value for name, value in written.items() if value}
 
 
-def as_written(config: LdAiCompletionConfig | LdAiAgentConfig | LdAiJudgeConfig) -> dict[str, object]:
+def write_config(config: LdAiCompletionConfig | LdAiAgentConfig | LdAiJudgeConfig) -> dict[str, object]:
     """Return a config in the normal form of the vectors, but for what its trackers send."""
     written: dict[str, object] = {
         "enabled": config.enabled,
@@ -111,7 +111,7 @@ def as_written(config: LdAiCompletionConfig | LdAiAgentConfig | LdAiJudgeConfig)
             "custom": config.model.custom or None,
         },
         "provider": config.provider.name or None,
-        "tools": {key: written_tool(tool) for key, tool in config.tools.items()} or None,
+        "tools": {key: write_tool(tool) for key, tool in config.tools.items()} or None,
         "judges": [{"key": judge.key, "samplingRate": judge.sampling_rate} for judge in config.judges] or None,
     }
     if isinstance(config, LdAiAgentConfig):
@@ -149,7 +149,7 @@ def test_a_config_is_what_the_spec_says(ask_of, case):
     tracker = config.create_tracker()
     tracker.track_success()
 
-    assert as_written(config) == expected
+    assert write_config(config) == expected
     sent = ask.events[-1]
     assert sent.data == {**track_data, "configKey": case["key"], "runId": tracker.run_id}
     assert sent.context == context_of(case)

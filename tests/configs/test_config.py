@@ -23,7 +23,7 @@ from langchain_ldai import (
     ToolConfig,
 )
 from langchain_ldai.testing import RecordingClient
-from tests.support.both import both_clients
+from tests.support.call_both_clients import both_clients
 
 CONTEXT = Context.create("user-1")
 META = {"enabled": True, "variationKey": "v1", "version": 2}
@@ -44,7 +44,7 @@ def rich_flag() -> dict[str, object]:
     }
 
 
-def served(flag: object, method: str = "completion_config", **options: object):
+def serve(flag: object, method: str = "completion_config", **options: object):
     """Return what is served for one flag."""
     return getattr(LdAiClient(RecordingClient({"chat": flag})), method)("chat", CONTEXT, **options)
 
@@ -91,7 +91,7 @@ WRITES_TO_A_LIST: dict[str, Callable[[list[object]], object]] = {
 @pytest.mark.parametrize("write", WRITES_TO_AN_OBJECT.values(), ids=WRITES_TO_AN_OBJECT)
 def test_no_object_can_be_written_to(place, write):
     """Writing to an object, at the top or below, raises `TypeError` and changes nothing (spec 2, rule 14)."""
-    value = objects_of(served(rich_flag()))[place]
+    value = objects_of(serve(rich_flag()))[place]
     for part in (value, value["deep"], value["deep"]["list"][1]):
         with pytest.raises(TypeError, match="an AI Config is read-only"):
             write(part)
@@ -103,7 +103,7 @@ def test_no_object_can_be_written_to(place, write):
 @pytest.mark.parametrize("write", WRITES_TO_A_LIST.values(), ids=WRITES_TO_A_LIST)
 def test_no_list_can_be_written_to(place, write):
     """Writing to a list raises `TypeError` and changes nothing (spec section 2, rule 14)."""
-    value = objects_of(served(rich_flag()))[place]
+    value = objects_of(serve(rich_flag()))[place]
     for part in (value["deep"]["list"], value["deep"]["list"][1]["x"]):
         with pytest.raises(TypeError, match="an AI Config is read-only"):
             write(part)
@@ -113,7 +113,7 @@ def test_no_list_can_be_written_to(place, write):
 
 def test_tools_can_neither_be_added_nor_removed():
     """The tools by key are read-only too."""
-    tools = served(rich_flag()).tools
+    tools = serve(rich_flag()).tools
     for write in (lambda: tools.pop("search"), lambda: tools.update(other=tools["search"])):
         with pytest.raises(TypeError, match="an AI Config is read-only"):
             write()
@@ -121,7 +121,7 @@ def test_tools_can_neither_be_added_nor_removed():
 
 def test_no_attribute_can_be_set():
     """Setting an attribute of a config or of any of its parts raises `FrozenInstanceError`."""
-    config = served(rich_flag())
+    config = serve(rich_flag())
     parts = [config, config.model, config.provider, config.messages[0], config.tools["search"], config.judges[0]]
     for part in parts:
         for field in fields(part):
@@ -132,7 +132,7 @@ def test_no_attribute_can_be_set():
 def test_nothing_is_shared_with_the_flag_store():
     """What the store holds can change without changing a config handed out before (spec 2, rule 14)."""
     flag = rich_flag()
-    config = served(flag)
+    config = serve(flag)
 
     for value in (flag["model"]["parameters"], flag["model"]["custom"], *flag["tools"]["search"].values()):
         value["deep"]["list"].clear()
@@ -150,7 +150,7 @@ def test_nothing_is_shared_with_the_flag_store():
 @pytest.mark.parametrize("place", PLACES)
 def test_a_copy_is_plain_and_writable(place, copied):
     """A deep copy or a pickled one is made of plain dicts and lists, and writing to it leaves the config alone."""
-    value = objects_of(served(rich_flag()))[place]
+    value = objects_of(serve(rich_flag()))[place]
 
     plain = copied(value)
     plain["deep"]["list"][1]["x"].append(3)
@@ -162,7 +162,7 @@ def test_a_copy_is_plain_and_writable(place, copied):
 
 def test_values_are_json_and_dicts_and_lists():
     """Model parameters go into JSON and keyword arguments like the dicts and lists they are."""
-    parameters = served(rich_flag()).model.parameters
+    parameters = serve(rich_flag()).model.parameters
 
     assert json.loads(json.dumps(parameters)) == rich_flag()["model"]["parameters"]
     assert isinstance(parameters, dict)
@@ -191,7 +191,7 @@ def test_messages_become_langchain_messages(method, mode):
     """System, user and assistant are LangChain's system, human and AI messages, braces and all."""
     flag = {"_ldMeta": {**META, "mode": mode}, "messages": [*ROLES, {"role": "user", "content": "{not} a tag"}]}
 
-    messages = served(flag, method).to_messages()
+    messages = serve(flag, method).to_messages()
 
     assert messages == [
         SystemMessage("system"),
@@ -207,7 +207,7 @@ def test_instructions_become_a_system_message(instructions, expected):
     """An agent's instructions are one system message, if there are any."""
     flag = {"_ldMeta": {**META, "mode": "agent"}, "instructions": instructions}
 
-    assert served(flag, "agent_config").to_messages() == expected
+    assert serve(flag, "agent_config").to_messages() == expected
 
 
 DEFAULTS = {
@@ -255,7 +255,7 @@ def test_a_default_keeps_its_roles_and_metric_key():
     """A judge's default keeps its messages' roles and its metric key."""
     messages = [Message("system", "s"), Message("assistant", "a")]
 
-    config = served(
+    config = serve(
         5, "judge_config", default=LdAiJudgeConfigDefault(True, messages=messages, evaluation_metric_key="m")
     )
 

@@ -11,8 +11,8 @@ from ldclient import Context
 from langchain_ldai import GraphEdge, InvalidResumptionTokenError, LdAiClient
 from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import RecordingClient
-from tests.support.both import both_clients
-from tests.support.graphs import CONTEXT, agent, graph_of, served
+from tests.support.call_both_clients import both_clients
+from tests.support.graphs import CONTEXT, agent, graph_of, serve_graph
 from tests.support.vectors import graph_flag
 
 LOG: Final = "langchain_ldai._configs.graph"
@@ -107,7 +107,7 @@ def test_a_node_that_is_not_enabled_disables_the_graph(caplog, key, node):
     """Every node's agent config has to be enabled; the configs are there all the same, to see which is not."""
     caplog.set_level("DEBUG", logger=LOG)
 
-    graph = served(graph_flag(), **{key: node})
+    graph = serve_graph(graph_flag(), **{key: node})
 
     assert graph.enabled is False
     assert [name for name, config in graph.nodes.items() if not config.enabled] == [key]
@@ -117,7 +117,7 @@ def test_a_node_that_is_not_enabled_disables_the_graph(caplog, key, node):
 
 def test_children_parents_and_terminals_follow_the_edges():
     """Each key is named once, in the edges' order; a node is terminal if no edge leaves it."""
-    graph = served(graph_of("a", {"a": "cbc", "b": "dd", "c": "d", "d": "ed", "e": ""}))
+    graph = serve_graph(graph_of("a", {"a": "cbc", "b": "dd", "c": "d", "d": "ed", "e": ""}))
 
     assert (graph.children("a"), graph.children("d"), graph.children("x")) == (("c", "b"), ("e", "d"), ())
     assert (graph.parents("d"), graph.parents("a"), graph.parents("x")) == (("b", "c", "d"), (), ())
@@ -132,7 +132,7 @@ def test_children_parents_and_terminals_follow_the_edges():
 )
 def test_cycles_are_fine(edges, terminals):
     """A graph may go back, even to its root, and is as enabled as any other."""
-    graph = served(graph_of("a", edges))
+    graph = serve_graph(graph_of("a", edges))
 
     assert graph.enabled is True
     assert graph.terminals() == terminals
@@ -143,7 +143,7 @@ def test_a_long_graph_is_no_problem():
     names = [f"n{place}" for place in range(2_000)]
     edges = {source: [{"key": target}] for source, target in itertools.pairwise(names)}
 
-    graph = served({"root": "n0", "edges": edges, "_ldMeta": {}}, **dict.fromkeys(names, agent()))
+    graph = serve_graph({"root": "n0", "edges": edges, "_ldMeta": {}}, **dict.fromkeys(names, agent()))
 
     assert graph.enabled is True
     assert list(graph.nodes) == names
@@ -226,7 +226,7 @@ def test_a_token_of_another_kind_or_graph_raises(ask_of):
 def test_a_graph_is_read_only_and_keeps_no_hold_on_the_flag():
     """Neither the graph nor its parts can be changed, and a change of the flag's store does not reach it."""
     flag = {"root": "a", "edges": {"a": [{"key": "b", "handoff": {"deep": [1]}}]}}
-    graph = served(flag)
+    graph = serve_graph(flag)
     before = copy.deepcopy(graph.edges)
     flag["edges"]["a"][0]["handoff"]["deep"].append(2)
 

@@ -1,4 +1,4 @@
-"""Graph payloads that are not as they should be: read leniently, never an exception (spec sections 2 and 7)."""
+"""Malformed graph payloads are read leniently and never raise (spec sections 2 and 7)."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from langchain_ldai import GraphEdge
 from langchain_ldai._wire.tokens import decode_graph
-from tests.support.graphs import graph_of, served
+from tests.support.graphs import graph_of, serve_graph
 
 LOG: Final = "langchain_ldai._configs.graph"
 
@@ -33,7 +33,7 @@ def test_a_graph_that_cannot_be_used_is_disabled(caplog, flag, reason):
     """A graph needs LaunchDarkly's consent, a root, and a way to every node; the log says what lacks."""
     caplog.set_level("DEBUG", logger=LOG)
 
-    graph = served(flag)
+    graph = serve_graph(flag)
 
     assert graph.enabled is False
     [record] = caplog.records
@@ -45,14 +45,14 @@ def test_a_graph_that_cannot_be_used_is_disabled(caplog, flag, reason):
 @pytest.mark.parametrize("enabled", [True, None, "no", 0, 1], ids=repr)
 def test_only_false_disables(enabled):
     """`enabled` is absent where it is of the wrong type, and absent counts as true (spec section 7)."""
-    assert served(graph_of("a", {}, enabled=enabled)).enabled is True
-    assert served({"root": "a"}).enabled is True
+    assert serve_graph(graph_of("a", {}, enabled=enabled)).enabled is True
+    assert serve_graph({"root": "a"}).enabled is True
 
 
 @pytest.mark.parametrize("flag", [5, True, [1], "text", None], ids=json.dumps)
 def test_what_is_no_object_is_a_disabled_graph_and_an_error(caplog, flag):
     """A flag that is no object is logged as an error; the graph is disabled and still makes trackers."""
-    graph = served(flag)
+    graph = serve_graph(flag)
 
     assert (graph.enabled, graph.root, graph.version, graph.variation_key) == (False, "", 1, "")
     graph.create_tracker().track_duration(1)
@@ -75,7 +75,7 @@ EDGES: Final = {
 @pytest.mark.parametrize(("edges", "expected"), EDGES.values(), ids=EDGES)
 def test_edges_of_the_wrong_type_are_absent(edges, expected):
     """What is no edge is skipped, and the rest of the graph stands (spec section 2)."""
-    graph = served({"root": "a", "edges": edges})
+    graph = serve_graph({"root": "a", "edges": edges})
 
     assert list(graph.edges) == expected
     assert graph.enabled is True
@@ -96,7 +96,7 @@ def test_edges_of_the_wrong_type_are_absent(edges, expected):
 )
 def test_a_version_is_always_an_integer(meta, version):
     """The version is an integer whatever the payload holds, and the run's token can be read (spec 2, rule 6)."""
-    graph = served(graph_of("a", {}, **meta))
+    graph = serve_graph(graph_of("a", {}, **meta))
 
     assert (graph.version, type(graph.version)) == (version, int)
     assert decode_graph(graph.create_tracker().resumption_token).version == version
@@ -117,7 +117,7 @@ graph_like = st.fixed_dictionaries({}, optional={"_ldMeta": metas, "root": keys,
 @given(graph_like | json_values)
 def test_no_payload_raises(flag):
     """Whatever is served, a graph with a working tracker comes of it; an enabled one is whole (spec 2 and 7)."""
-    graph = served(flag)
+    graph = serve_graph(flag)
     tracker = graph.create_tracker()
     tracker.track_invocation_success()
 
@@ -137,7 +137,7 @@ def test_a_graph_is_enabled_exactly_if_every_node_can_be_reached(root, edges):
     for _ in "abcdef":
         reached |= {target for source in reached for target in edges.get(source, ())}
 
-    graph = served(graph_of(root, {source: "".join(targets) for source, targets in edges.items()}))
+    graph = serve_graph(graph_of(root, {source: "".join(targets) for source, targets in edges.items()}))
 
     assert graph.enabled is (edges.keys() <= reached)
     assert set(graph.reachable()) == reached

@@ -1,4 +1,4 @@
-"""Mustache tags in prompts: what they reach, and what they do not (spec section 3)."""
+"""Which values a mustache tag in a prompt can reach, and which it cannot (spec section 3)."""
 
 import itertools
 import logging
@@ -19,7 +19,7 @@ from langchain_ldai import (
     Message,
 )
 from langchain_ldai.testing import RecordingClient
-from tests.support.both import both_clients
+from tests.support.call_both_clients import both_clients
 
 CONTEXT = Context.builder("user-1").set("tags", ["a", "b"]).set("plan", {"name": "gold"}).build()
 LOG = "langchain_ldai._configs.templates"
@@ -52,7 +52,7 @@ def flag(text: str, mode: str = "completion") -> dict[str, object]:
     return {"_ldMeta": meta, "instructions": text, "messages": [{"role": "system", "content": text}]}
 
 
-def rendered(text: str, variables: dict[str, object] | None = None, context: Context = CONTEXT) -> str:
+def render(text: str, variables: dict[str, object] | None = None, context: Context = CONTEXT) -> str:
     """Return a text as a completion config has it."""
     ai = LdAiClient(RecordingClient({"chat": flag(text)}))
     [message] = ai.completion_config("chat", context, variables=variables).messages
@@ -87,7 +87,7 @@ def test_no_attribute_and_no_method_is_reached(tag, form):
     account = Account()
     variables = {"account": account, "text": "abc", "number": 1, "mapping": {"a": account}, "listing": [account]}
 
-    assert rendered(f"({form.replace('%s', tag)})", variables) == "()"
+    assert render(f"({form.replace('%s', tag)})", variables) == "()"
     assert account.called == 0
 
 
@@ -97,7 +97,7 @@ def test_no_function_is_called(path):
     account = Account()
     variables = {"f": account, "m": {"f": account, "l": ({"f": account},)}, "l": [account]}
 
-    assert rendered(f"{{{{#{path}}}}}x{{{{/{path}}}}} {{{{{path}}}}}", variables) == "x an account"
+    assert render(f"{{{{#{path}}}}}x{{{{/{path}}}}} {{{{{path}}}}}", variables) == "x an account"
     assert account.called == 0
 
 
@@ -108,14 +108,14 @@ def test_no_file_is_read(tmp_path, monkeypatch, tag):
         (tmp_path / name).write_text(SECRET)
     monkeypatch.chdir(tmp_path)
 
-    assert rendered(f"a{tag}b", {"footer": SECRET}) == "ab"
+    assert render(f"a{tag}b", {"footer": SECRET}) == "ab"
 
 
 def test_a_value_is_not_rendered_again():
     """A value that looks like a tag stays as it is: users do not write templates (spec section 3)."""
     variables = {"x": "{{y}}{{{ldctx.key}}}{{#y}}", "y": SECRET, "m": {"x": ["{{y}}"]}}
 
-    assert rendered("{{{x}}} {{#m.x}}{{.}}{{/m.x}}", variables) == "{{y}}{{{ldctx.key}}}{{#y}} {{y}}"
+    assert render("{{{x}}} {{#m.x}}{{.}}{{/m.x}}", variables) == "{{y}}{{{ldctx.key}}}{{#y}} {{y}}"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_value_is_not_rendered_again():
 )
 def test_other_values_have_their_text_form(value, text):
     """A value that is not JSON is shown as its text; lists and mappings as Python shows them."""
-    assert rendered("{{x}}", {"x": value}) == text
+    assert render("{{x}}", {"x": value}) == text
 
 
 FALSY: list[object] = [False, 0, 0.0, "", None, [], {}, (), set()]
@@ -139,7 +139,7 @@ def test_a_path_that_leads_nowhere_shows_nothing(value: object, form: str) -> No
     variables = {"a": value, "m": {"a": value}, "l": [value]}
 
     for path in ("a.b", "m.a.b", "m.a.b.c", "l.0.b", "ldctx.a.b", "ldContext.a.b"):
-        assert rendered(f"[{form.replace('%s', path)}]", variables, context) == "[]"
+        assert render(f"[{form.replace('%s', path)}]", variables, context) == "[]"
 
 
 @pytest.mark.parametrize("value", [*FALSY, "text"], ids=repr)
@@ -147,14 +147,14 @@ def test_an_outer_scope_does_not_mend_a_path(value: object) -> None:
     """Once a path's first name is found, the rest of it is not looked for in outer scopes."""
     variables = {"a": {"b": "outer"}, "inner": {"a": value}}
 
-    assert rendered("{{a.b}} {{#inner}}[{{a.b}}]{{/inner}}", variables) == "outer []"
+    assert render("{{a.b}} {{#inner}}[{{a.b}}]{{/inner}}", variables) == "outer []"
 
 
 def test_falsy_items_are_items() -> None:
     """A section is repeated for each item, and shows it; within it, outer names are found."""
     variables = {"xs": [0, False, "", None, 0.0, {}, 1], "name": "Ada"}
 
-    assert rendered("{{#xs}}({{.}}{{name}}){{/xs}}", variables) == "(0Ada)(FalseAda)(Ada)(Ada)(0.0Ada)(Ada)(1Ada)"
+    assert render("{{#xs}}({{.}}{{name}}){{/xs}}", variables) == "(0Ada)(FalseAda)(Ada)(Ada)(0.0Ada)(Ada)(1Ada)"
 
 
 class Countdown:
@@ -195,7 +195,7 @@ def test_a_section_is_repeated_for_what_can_be_iterated_over(make: Callable[[], 
 @pytest.mark.parametrize("make", [set, frozenset, deque, str, list, dict, lambda: iter(()), lambda: {}.keys()])
 def test_a_section_of_nothing_is_left_out(make: Callable[[], object]) -> None:
     """An iterable without items is as false as an empty list."""
-    assert rendered("{{#xs}}some{{/xs}}{{^xs}}none{{/xs}}", {"xs": make()}) == "none"
+    assert render("{{#xs}}some{{/xs}}{{^xs}}none{{/xs}}", {"xs": make()}) == "none"
 
 
 def test_members_are_reached_in_any_iterable() -> None:
@@ -204,18 +204,18 @@ def test_members_are_reached_in_any_iterable() -> None:
 
     text = "{{#people}}{{name}}{{account.secret}};{{/people}}"
 
-    assert rendered(text, {"people": people}) == "Ada;Grace;"
+    assert render(text, {"people": people}) == "Ada;Grace;"
 
 
 def test_an_iterable_is_not_read_unless_a_template_asks() -> None:
     """One without an end, or that costs a query, is left alone where it is no section, and shown as its text."""
     numbers = itertools.count(7)
 
-    assert rendered("{{numbers}} {{c}} {{b}}", {"numbers": numbers, "c": Countdown(), "b": b"x"}) == (
+    assert render("{{numbers}} {{c}} {{b}}", {"numbers": numbers, "c": Countdown(), "b": b"x"}) == (
         "count(7) a countdown b'x'"
     )
     assert next(numbers) == 7
-    assert rendered("{{#b}}{{.}}{{/b}}", {"b": b"x"}) == "b'x'"
+    assert render("{{#b}}{{.}}{{/b}}", {"b": b"x"}) == "b'x'"
 
 
 def test_the_context_takes_the_place_of_a_variable_of_its_name(caplog):
@@ -225,7 +225,7 @@ def test_the_context_takes_the_place_of_a_variable_of_its_name(caplog):
     for name in ("ldctx", "ldContext"):
         caplog.clear()
         text = " ".join(f"{{{{{name}.{tag}}}}}" for tag in tags)
-        assert rendered(text, {name: {"key": "fake", "mine": SECRET}}) == "user user-1  b gold "
+        assert render(text, {name: {"key": "fake", "mine": SECRET}}) == "user user-1  b gold "
         [warning] = caplog.records
         assert (warning.name, warning.levelname) == (LOG, "WARNING")
         assert f"AI Config 'chat': the variable '{name}' is reserved for the context" in warning.getMessage()
@@ -238,7 +238,7 @@ def test_a_context_of_several_kinds_has_one_member_for_each():
     text = "{{ldctx.kind}} {{ldctx.key}} {{ldctx.user.plan.name}} {{ldctx.org.key}} {{ldctx.org.anonymous}}"
 
     for name in ("ldctx", "ldContext"):
-        shown = rendered(text.replace("ldctx", name), context=context)
+        shown = render(text.replace("ldctx", name), context=context)
         assert shown == "multi org:acme:user:user-1 gold acme True"
 
 
@@ -258,7 +258,7 @@ def test_a_malformed_text_stays_as_it_is(caplog, text):
     """What is no template keeps its raw text; one warning names the AI Config, and does not quote (spec 3)."""
     text = f"{SECRET} {text}"
 
-    assert rendered(text, {"x": [{"y": 1}]}) == text
+    assert render(text, {"x": [{"y": 1}]}) == text
     [warning] = caplog.records
     assert (warning.name, warning.levelname) == (LOG, "WARNING")
     assert "'chat'" in caplog.text
@@ -367,7 +367,7 @@ def test_no_template_raises_or_reveals(text, variables):
     """Whatever the template and the variables, a text comes of it, and nothing of an object but its text form."""
     logging.getLogger(LOG).setLevel(logging.CRITICAL)
     try:
-        assert SECRET not in rendered(text, variables)
+        assert SECRET not in render(text, variables)
     finally:
         logging.getLogger(LOG).setLevel(logging.NOTSET)
 
@@ -378,4 +378,4 @@ def test_a_variable_that_contains_itself_is_named() -> None:
     endless["self"] = endless
 
     with pytest.raises(ValueError, match="a variable for AI Config 'chat' contains itself"):
-        rendered("no tags", {"endless": endless})
+        render("no tags", {"endless": endless})

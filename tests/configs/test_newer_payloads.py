@@ -1,4 +1,4 @@
-"""What LaunchDarkly's newer packages are served is read too: regions, blocks, output formats and skills."""
+"""The fields of LaunchDarkly's newer packages are read: regions, blocks, output formats and skills."""
 
 import copy
 
@@ -15,7 +15,7 @@ from langchain_ldai import (
     ModelConfig,
 )
 from langchain_ldai.testing import RecordingClient
-from tests.support.both import both_clients
+from tests.support.call_both_clients import both_clients
 from tests.support.vectors import cases, with_ids
 
 CONTEXT = Context.builder("user-1").name("{{x}}").build()
@@ -30,13 +30,13 @@ def flag(mode: str = "completion", /, **parts: object) -> dict[str, object]:
     return {"_ldMeta": {"enabled": True, "mode": mode}, **parts}
 
 
-def served(payload: object, mode: str = "completion", **options: object):
+def serve(payload: object, mode: str = "completion", **options: object):
     """Return what is served for one flag in one mode."""
     ai = LdAiClient(RecordingClient({"chat": payload}))
     return getattr(ai, f"{mode}_config")("chat", CONTEXT, **options)
 
 
-def sent(tracker: LdAiConfigTracker, client: RecordingClient) -> dict[str, object]:
+def event_data(tracker: LdAiConfigTracker, client: RecordingClient) -> dict[str, object]:
     """Return the data of an event of a tracker."""
     tracker.track_success()
     return dict(client.events[-1].data)
@@ -51,7 +51,7 @@ def test_a_payload_is_read_as_the_rules_say(ask_of, case) -> None:
 
         config = ask(f"{mode}_config", "k", CONTEXT)
 
-        event = sent(config.create_tracker(), ask)
+        event = event_data(config.create_tracker(), ask)
         found = {**vars(config), "messages": len(config.messages), "skills": list(config.skills)}
         found |= {"region": config.model.region}
         found |= {name: event.get(name) for name in ("modelKey", "modelVersion", "modelName")}
@@ -85,7 +85,7 @@ def test_a_models_version_is_a_whole_number_also_in_digits(version: object, expe
     """`modelVersion` is a whole number, or one written in digits; anything else is absent."""
     client = RecordingClient({"chat": {"_ldMeta": {"enabled": True, "modelVersion": version}}})
 
-    data = sent(LdAiClient(client).completion_config("chat", CONTEXT).create_tracker(), client)
+    data = event_data(LdAiClient(client).completion_config("chat", CONTEXT).create_tracker(), client)
 
     assert data.get("modelVersion") == expected
     assert ("modelVersion" in data) is (expected is not None)
@@ -99,7 +99,7 @@ def test_the_raw_variation_is_what_is_served(mode: str) -> None:
     )
     before = copy.deepcopy(payload)
 
-    config = served(payload, mode, variables={"x": "filled in"})
+    config = serve(payload, mode, variables={"x": "filled in"})
     payload["later"]["a"].append(2)
 
     assert config.raw == before
@@ -138,7 +138,7 @@ def test_the_nodes_of_an_agent_graph_have_their_raw_variations() -> None:
 )
 def test_an_output_format_is_a_schema_or_nothing(mode: str, output_format: object, expected: object) -> None:
     """`outputFormat` is an object, read-only, and anything else is none."""
-    config = served(flag(mode, outputFormat=output_format), mode)
+    config = serve(flag(mode, outputFormat=output_format), mode)
 
     assert config.output_format == expected
     if expected is not None:
@@ -153,7 +153,7 @@ def test_a_skill_has_a_key_and_a_version() -> None:
     bad += [{"key": key, "version": 1} for key in ("", "-a", "A", "a_b", "a" * 257, 5)]
     bad += [{"key": "a", "version": version} for version in (0, -1, 1.5, True, None)]
 
-    config = served(flag(skills=[*bad, *good, *bad]))
+    config = serve(flag(skills=[*bad, *good, *bad]))
 
     assert config.skills == (("sum-up", 1), ("2nd", 7), ("a" * 256, 2))
 
@@ -165,7 +165,7 @@ def test_a_models_region_is_kept_and_events_name_the_model_served(region: object
     config = LdAiClient(client).completion_config("chat", CONTEXT)
 
     assert (config.model.region, config.model.name) == (expected, "m")
-    assert sent(config.create_tracker(), client)["modelName"] == "m"
+    assert event_data(config.create_tracker(), client)["modelName"] == "m"
 
 
 MESSAGES = [
@@ -180,7 +180,7 @@ MESSAGES = [
 )
 def test_an_agent_has_messages_beside_its_instructions(instructions: object, first: list[BaseMessage]) -> None:
     """An agent's messages but for the system's follow its instructions, which take their place."""
-    config = served(flag("agent", instructions=instructions, messages=MESSAGES), "agent", variables={"x": "Ada"})
+    config = serve(flag("agent", instructions=instructions, messages=MESSAGES), "agent", variables={"x": "Ada"})
 
     assert config.messages == (Message("user", "Hello Ada"), Message("assistant", "Yes?"))
     assert config.to_messages() == [*first, HumanMessage("Hello Ada"), AIMessage("Yes?")]
@@ -194,7 +194,7 @@ def test_blocks_become_langchains_blocks() -> None:
         {"type": "image", "source": ON_THE_WEB},
         {"type": "text", "text": ", {{{ldctx.name}}}"},
     ]
-    config = served(flag(messages=[{"role": "user", "content": blocks}]), variables={"x": "{{y}}", "y": "no"})
+    config = serve(flag(messages=[{"role": "user", "content": blocks}]), variables={"x": "{{y}}", "y": "no"})
 
     (message,) = config.messages
     assert (message.content, len(message.blocks)) == ("See {{y}}, {{x}}", 4)
@@ -213,7 +213,7 @@ def test_blocks_become_langchains_blocks() -> None:
 
 def test_blocks_cannot_be_written_to_and_their_copies_can() -> None:
     """Blocks are read-only like all of a config; those in LangChain's messages are copies."""
-    config = served(flag(messages=[{"role": "user", "content": [{"type": "text", "text": "a", "more": [1]}]}]))
+    config = serve(flag(messages=[{"role": "user", "content": [{"type": "text", "text": "a", "more": [1]}]}]))
 
     with pytest.raises(TypeError, match="read-only"):
         config.messages[0].blocks[0]["more"].append(2)
@@ -234,7 +234,7 @@ OTHER_BLOCKS = {
 @pytest.mark.parametrize("block", OTHER_BLOCKS.values(), ids=OTHER_BLOCKS)
 def test_a_block_that_is_not_known_stays_as_it_is(block: dict[str, object]) -> None:
     """What is no image of a known form goes to the model as it is served."""
-    config = served(flag(messages=[{"role": "assistant", "content": [block]}]))
+    config = serve(flag(messages=[{"role": "assistant", "content": [block]}]))
 
     assert config.to_messages() == [AIMessage([block])]
 
@@ -252,14 +252,14 @@ CONTENTS = {
 @pytest.mark.parametrize(("role", "content", "text"), CONTENTS.values(), ids=CONTENTS)
 def test_other_content_is_text(role: str, content: object, text: str) -> None:
     """A list in a system message is its text, and what is no list of objects is ""."""
-    config = served(flag(messages=[{"role": role, "content": content}]), variables={"x": "Ada"})
+    config = serve(flag(messages=[{"role": role, "content": content}]), variables={"x": "Ada"})
 
     assert config.messages == (Message(role, text),)
 
 
 def test_a_text_that_is_none_is_empty() -> None:
     """A text block without a text has an empty one."""
-    config = served(flag(messages=[{"role": "user", "content": [{"type": "text"}, {"type": "text", "text": 5}]}]))
+    config = serve(flag(messages=[{"role": "user", "content": [{"type": "text"}, {"type": "text", "text": 5}]}]))
 
     assert config.messages == (Message("user", "", ({"type": "text", "text": ""},) * 2),)
 
@@ -276,8 +276,8 @@ def test_a_default_gives_what_a_flag_gives() -> None:
     blocks = ({"type": "text", "text": "Hello"}, {"type": "image", "source": PNG})
     messages = [Message("user", "Hello", blocks)]
     parts = {"model": ModelConfig("m", region="eu"), "output_format": {"type": "object"}, "messages": messages}
-    completion = served(None, default=LdAiCompletionConfigDefault(True, **parts))
-    agent = served(None, "agent", default=LdAiAgentConfigDefault(True, **parts))
+    completion = serve(None, default=LdAiCompletionConfigDefault(True, **parts))
+    agent = serve(None, "agent", default=LdAiAgentConfigDefault(True, **parts))
 
     for config in (completion, agent):
         assert {name: getattr(config, name) for name in parts} == {**parts, "messages": tuple(messages)}

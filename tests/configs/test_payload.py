@@ -1,4 +1,4 @@
-"""Flag payloads that are not as they should be: read leniently, never an exception (spec section 2)."""
+"""Malformed flag payloads are read leniently and never raise (spec section 2)."""
 
 import json
 import math
@@ -31,7 +31,7 @@ payload_like = st.recursive(
 )
 
 
-def served(flag: object, mode: str = "completion", **options: object):
+def serve(flag: object, mode: str = "completion", **options: object):
     """Return what is served for one flag in one mode."""
     return getattr(LdAiClient(RecordingClient({"chat": flag})), METHODS[mode])("chat", CONTEXT, **options)
 
@@ -46,7 +46,7 @@ def test_what_is_no_object_gives_the_default_and_an_error(caplog, flag):
     """A value that is no object is logged as an error, and the default is used (spec 2, rule 2)."""
     default = LdAiCompletionConfigDefault(True, messages=[Message("user", "{{x}}")])
 
-    config = served(flag, default=default, variables={"x": "hi"})
+    config = serve(flag, default=default, variables={"x": "hi"})
 
     assert config.messages == (Message("user", "hi"),)
     [record] = caplog.records
@@ -58,7 +58,7 @@ def test_what_is_no_object_gives_the_default_and_an_error(caplog, flag):
 @pytest.mark.parametrize("given", [*METHODS, "poem", "Agent", 5])
 def test_another_mode_gives_the_default_and_a_warning(caplog, wanted, given):
     """A config of another mode is logged as a warning, and the default is used (spec 2, rule 3)."""
-    config = served({**with_meta(mode=given, version=9), "model": {"name": "served"}}, wanted)
+    config = serve({**with_meta(mode=given, version=9), "model": {"name": "served"}}, wanted)
 
     assert config.enabled is (given == wanted)
     assert config.version == (9 if given == wanted else 1)
@@ -77,7 +77,7 @@ def test_another_mode_gives_the_default_and_a_warning(caplog, wanted, given):
 )
 def test_another_mode_is_told_with_the_method_that_asks_for_it(caplog, given, wanted, said):
     """The remedy is there where there is one."""
-    served({"_ldMeta": {"enabled": True, "mode": given}}, wanted)
+    serve({"_ldMeta": {"enabled": True, "mode": given}}, wanted)
 
     assert said in caplog.messages[0]
     assert caplog.messages[0].endswith("the default is used, or without one a disabled AI Config")
@@ -86,8 +86,8 @@ def test_another_mode_is_told_with_the_method_that_asks_for_it(caplog, given, wa
 @pytest.mark.parametrize("mode", ["", 0, False, []])
 def test_a_mode_that_is_none_is_another_mode(mode: object) -> None:
     """Only one that is missing, or null, is taken for `completion` (spec 2, rule 3)."""
-    assert served(with_meta(mode=None)).enabled
-    assert not served(with_meta(mode=mode)).enabled
+    assert serve(with_meta(mode=None)).enabled
+    assert not serve(with_meta(mode=mode)).enabled
 
 
 def test_what_nests_deeper_than_python_can_go_is_absent() -> None:
@@ -96,7 +96,7 @@ def test_what_nests_deeper_than_python_can_go_is_absent() -> None:
     for _ in range(5000):
         deep = {"more": deep}
 
-    config = served({**with_meta(), "model": {"name": "small-1", "parameters": deep}})
+    config = serve({**with_meta(), "model": {"name": "small-1", "parameters": deep}})
 
     assert (config.model.name, config.model.parameters) == ("small-1", {})
 
@@ -121,7 +121,7 @@ VERSIONS = {
 @pytest.mark.parametrize(("meta", "version"), VERSIONS.values(), ids=VERSIONS)
 def test_a_version_is_always_an_integer(meta, version):
     """The version is an integer whatever the payload holds, and the run's token can be read (spec 2, rule 6)."""
-    config = served(with_meta(**meta))
+    config = serve(with_meta(**meta))
 
     assert (config.version, type(config.version)) == (version, int)
     assert decode(config.create_tracker().resumption_token).version == version
@@ -165,7 +165,7 @@ def test_a_judge_needs_a_key_and_a_rate(rate, kept):
     """A judge without a key, or whose rate is no number, is skipped (spec 2, rule 10)."""
     entries = [{"key": "j", "samplingRate": rate}, {"key": "", "samplingRate": 1}, {"samplingRate": 1}, None]
 
-    judges = served({**with_meta(), "judgeConfiguration": {"judges": entries}}).judges
+    judges = serve({**with_meta(), "judgeConfiguration": {"judges": entries}}).judges
 
     assert [(judge.key, judge.sampling_rate) for judge in judges] == ([("j", rate)] if kept else [])
 
@@ -186,21 +186,21 @@ METRIC_KEYS = {
 @pytest.mark.parametrize(("fields", "expected"), METRIC_KEYS.values(), ids=METRIC_KEYS)
 def test_a_judges_metric_key_may_be_of_the_older_form(fields, expected):
     """It is `evaluationMetricKey`, else the first of the older list that is not blank (spec 2, rule 16)."""
-    assert served({**with_meta(mode="judge"), **fields}, "judge").evaluation_metric_key == expected
+    assert serve({**with_meta(mode="judge"), **fields}, "judge").evaluation_metric_key == expected
 
 
 def test_tools_of_the_older_form_are_read_only_without_the_newer():
     """A top-level `tools`, even an empty one, hides the list in the model's parameters (spec 2, rule 10)."""
     older = {"parameters": {"tools": [{"name": "a"}, {"name": ""}, {"name": 5}, "b"]}}
 
-    assert list(served({**with_meta(), "model": older}).tools) == ["a"]
-    assert list(served({**with_meta(), "model": older, "tools": {}}).tools) == []
-    assert list(served({**with_meta(), "model": {"parameters": {"tools": {"a": {}}}}}).tools) == []
+    assert list(serve({**with_meta(), "model": older}).tools) == ["a"]
+    assert list(serve({**with_meta(), "model": older, "tools": {}}).tools) == []
+    assert list(serve({**with_meta(), "model": {"parameters": {"tools": {"a": {}}}}}).tools) == []
 
 
 def test_a_tools_name_is_its_key_where_it_has_none():
     """A tool without a name has its key's; what has the wrong type is absent (spec 2, rule 10)."""
-    tool = served({**with_meta(), "tools": {"search": {"type": 5, "description": [], "parameters": "x"}}}).tools[
+    tool = serve({**with_meta(), "tools": {"search": {"type": 5, "description": [], "parameters": "x"}}}).tools[
         "search"
     ]
 
@@ -213,7 +213,7 @@ def test_an_entry_that_is_no_message_is_skipped_and_an_unknown_role_is_user():
     roles = ["ASSISTANT", "tool", 1, None, "User,System"]
     entries = ["text", None, ["x"], *({"role": role, "content": "c"} for role in roles), {}]
 
-    messages = served({**with_meta(), "messages": entries}).messages
+    messages = serve({**with_meta(), "messages": entries}).messages
 
     assert [message.role for message in messages] == ["assistant", *["user"] * 5]
     assert messages[-1].content == ""
@@ -225,7 +225,7 @@ def test_no_payload_raises(mode, payload):
     if isinstance(payload, dict) and isinstance(payload.get("_ldMeta"), dict):
         payload["_ldMeta"]["mode"] = mode
 
-    config = served(payload, mode)
+    config = serve(payload, mode)
     tracker = config.create_tracker()
     tracker.track_success()
 

@@ -61,7 +61,7 @@ async def client(server: str, user: str) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-def asked(question: str = "How?") -> dict[str, Any]:
+def body_of(question: str = "How?") -> dict[str, Any]:
     """Return the body of a request."""
     return {"input": {"question": question}, "config": {"metadata": {"user_id": "mallory"}}}
 
@@ -73,10 +73,10 @@ async def events(response: httpx.Response) -> AsyncGenerator[Any, None]:
             yield json.loads(line[5:])
 
 
-async def left_early(http: httpx.AsyncClient, path: str, user: str) -> str:
+async def leave_early(http: httpx.AsyncClient, path: str, user: str) -> str:
     """Stream from a model that would go on for ever, leave after its first words, and return the run's id."""
     run_id, headers = "", {"X-Authenticated-User": user}
-    stream = http.stream("POST", path, json=asked("Go on"), headers=headers)
+    stream = http.stream("POST", path, json=body_of("Go on"), headers=headers)
     async with stream as response, aclosing(events(response)) as shown:
         async for event in shown:
             run_id = run_id or event["run_id"]
@@ -85,9 +85,9 @@ async def left_early(http: httpx.AsyncClient, path: str, user: str) -> str:
     raise AssertionError("the stream ended")
 
 
-async def answered(http: httpx.AsyncClient, path: str, user: str) -> tuple[str, str, str]:
+async def ask(http: httpx.AsyncClient, path: str, user: str) -> tuple[str, str, str]:
     """Ask, and return the run's id, its token and its worker."""
-    response = await http.post(path, json=asked(), headers={"X-Authenticated-User": user})
+    response = await http.post(path, json=body_of(), headers={"X-Authenticated-User": user})
     if path.endswith("invoke"):
         run_id, token = response.json()["metadata"]["run_id"], response.headers["x-ldai-resumption-token"]
     else:

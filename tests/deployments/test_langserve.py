@@ -15,9 +15,9 @@ from tests.deployments.langserve_calls import (
     ANSWERED,
     LEFT,
     POSITIVE,
-    asked,
+    body_of,
     client,
-    left_early,
+    leave_early,
     run_of,
     sent,
     serving,
@@ -68,7 +68,7 @@ async def test_a_run_counts_once_for_the_user_of_its_request(
     user = f"{route}-{call}"
 
     async with client(server, user) as http:
-        response = await http.post(f"/{route}/{call}", json=asked())
+        response = await http.post(f"/{route}/{call}", json=body_of())
 
     assert response.status_code == 200
     expected = sorted([*ANSWERED, FIRST_TOKEN] if call in STREAMED else ANSWERED)
@@ -118,7 +118,7 @@ async def other_worker(server: str, user: str, worker: str) -> AsyncIterator[htt
 async def test_feedback_is_taken_once_by_whichever_worker(server: str, launchdarkly: LoopbackLaunchDarkly) -> None:
     """The token is good in the worker that did not make it; a second thumb is refused there and here."""
     async with client(server, "ada") as http:
-        response = await http.post("/bound/invoke", json=asked())
+        response = await http.post("/bound/invoke", json=body_of())
     run_id, worker = response.json()["metadata"]["run_id"], response.headers["x-worker"]
     thumb = {"token": response.headers["x-ldai-resumption-token"], "kind": "positive"}
 
@@ -135,7 +135,7 @@ async def test_feedback_is_taken_once_by_whichever_worker(server: str, launchdar
 async def test_the_workers_share_the_limit_of_requests(server: str) -> None:
     """A run gets five requests a minute from all workers together, and the sixth is refused by either."""
     async with client(server, "eve") as http:
-        response = await http.post("/bound/invoke", json=asked())
+        response = await http.post("/bound/invoke", json=body_of())
     thumb = {"token": response.headers["x-ldai-resumption-token"], "kind": "positive"}
 
     async with other_worker(server, "eve", response.headers["x-worker"]) as one:
@@ -161,7 +161,7 @@ async def test_the_client_of_the_recipe(server: str, launchdarkly: LoopbackLaunc
 @pytest.mark.parametrize("call", ["invoke", "batch"])
 async def test_a_model_that_fails_is_an_error(call: str, server: str, launchdarkly: LoopbackLaunchDarkly) -> None:
     """The client gets a 500 (fact 107)."""
-    body = {"inputs": [{"question": "Fail"}]} if call == "batch" else asked("Fail")
+    body = {"inputs": [{"question": "Fail"}]} if call == "batch" else body_of("Fail")
 
     async with client(server, f"failed-{call}") as http:
         response = await http.post(f"/chat/{call}", json=body)
@@ -182,7 +182,10 @@ async def test_a_model_that_fails_in_mid_stream_is_an_error(
         async for line in response.aiter_lines():
             lines.append(line)
 
-    async with client(server, user) as http, http.stream("POST", f"/chat/{call}", json=asked("Fail")) as response:
+    async with (
+        client(server, user) as http,
+        http.stream("POST", f"/chat/{call}", json=body_of("Fail")) as response,
+    ):
         with pytest.raises(httpx.RemoteProtocolError):
             await read(response)
 
@@ -199,7 +202,7 @@ async def test_a_client_that_leaves_makes_neither_success_nor_error(
     user = f"left-{route}-{call}"
 
     async with client(server, user) as http:
-        run_id = await left_early(http, f"/{route}/{call}", user)
+        run_id = await leave_early(http, f"/{route}/{call}", user)
 
     assert await metrics(launchdarkly, user, *LEFT) == {run_id: LEFT}
 
@@ -208,7 +211,7 @@ async def test_without_a_user_there_is_no_run(server: str) -> None:
     """A request that no gateway vouches for is refused, and a client's own word is none."""
     async with client(server, "") as http:
         refused = [
-            await http.post("/chat/invoke", json=asked()),
+            await http.post("/chat/invoke", json=body_of()),
             await http.post("/chat/batch", json={"inputs": [{"question": "How?"}]}),
         ]
 

@@ -16,9 +16,9 @@ from tests.deployments.langserve_calls import (
     LEFT,
     POSITIVE,
     Sent,
-    answered,
+    ask,
     client,
-    left_early,
+    leave_early,
     sent,
     serving,
 )
@@ -30,7 +30,7 @@ AT_ONCE: Final = 24
 PATHS: Final = ["/bound/invoke", "/bound/stream", "/chat/stream_events", "/chat/stream_events"]
 
 
-async def liked_twice(http: httpx.AsyncClient, token: str, user: str) -> str:
+async def like_twice(http: httpx.AsyncClient, token: str, user: str) -> str:
     """Send feedback twice at once, check that one is taken, and return the worker that took it."""
     thumb, headers = {"token": token, "kind": "positive"}, {"X-Authenticated-User": user}
     answers = await asyncio.gather(*(http.post("/feedback", json=thumb, headers=headers) for _ in range(2)))
@@ -39,7 +39,7 @@ async def liked_twice(http: httpx.AsyncClient, token: str, user: str) -> str:
     return taken.headers["x-worker"]
 
 
-async def loaded(http: httpx.AsyncClient, expected: Sent, workers: Counter[tuple[str, str]]) -> None:
+async def send_all(http: httpx.AsyncClient, expected: Sent, workers: Counter[tuple[str, str]]) -> None:
     """Make all requests, some at a time; note what each is to leave, and who ran it and who took its feedback."""
     free = asyncio.Semaphore(AT_ONCE)
 
@@ -47,10 +47,10 @@ async def loaded(http: httpx.AsyncClient, expected: Sent, workers: Counter[tuple
         user, path = f"load-{number}", PATHS[number % len(PATHS)]
         async with free:
             if number % 2:
-                run_id, names = await left_early(http, path, user), LEFT
+                run_id, names = await leave_early(http, path, user), LEFT
             else:
-                run_id, token, worker = await answered(http, path, user)
-                workers[worker, await liked_twice(http, token, user)] += 1
+                run_id, token, worker = await ask(http, path, user)
+                workers[worker, await like_twice(http, token, user)] += 1
                 names = [*ANSWERED, POSITIVE, *([] if path.endswith("invoke") else [FIRST_TOKEN])]
         expected.update((run_id, user, name) for name in names)
 
@@ -68,7 +68,7 @@ async def test_four_workers_under_load_count_exactly(tmp_path: Path, capsys: pyt
         with serving(launchdarkly, tmp_path, 4) as server:
             start = time.monotonic()
             async with client(server, "nobody") as http:
-                await loaded(http, expected, workers)
+                await send_all(http, expected, workers)
             seconds = time.monotonic() - start
         arrived = sent(launchdarkly)
 

@@ -108,7 +108,9 @@ def judge_flag(*messages: tuple[str, str], **parts: object) -> dict[str, object]
     }
 
 
-def judged(recipe: ModuleType, flag: object, judge: Judge, user: str, answer: str = "Press <it>") -> list[float]:
+def judge_answer(
+    recipe: ModuleType, flag: object, judge: Judge, user: str, answer: str = "Press <it>"
+) -> list[float]:
     """Let the recipe judge an answer for a user, and return the scores that arrive."""
     flags = {"support-bot": {"_ldMeta": {"enabled": True}}, "relevance-judge": flag}
     with pytest.MonkeyPatch.context() as patch, LoopbackLaunchDarkly(flags) as launchdarkly:
@@ -134,7 +136,7 @@ def test_a_judge_is_shown_question_and_answer_whatever_is_in_them(
     """Question, answer and user are shown as they are, in each layout of a judge: no value is a template."""
     judge = Judge(answer='{"score": 0.5}', shown=[])
 
-    assert judged(recipe, judge_flag(*messages), judge, user, answer="Press <it> {{ldctx.key}}") == [0.5]
+    assert judge_answer(recipe, judge_flag(*messages), judge, user, answer="Press <it> {{ldctx.key}}") == [0.5]
 
     (shown,) = judge.shown
     text = "\n".join(message.text if isinstance(message.text, str) else message.text() for message in shown)
@@ -180,7 +182,7 @@ def test_a_judges_answer_is_an_object_with_a_score(
     caplog.set_level(logging.WARNING, logger="judge_worker")
     judge = Judge(answer=answer, shown=[])
 
-    scores = judged(recipe, judge_flag(("system", "Rate.")), judge, "ada")
+    scores = judge_answer(recipe, judge_flag(("system", "Rate.")), judge, "ada")
 
     assert json.dumps(scores) == json.dumps([] if score is None else [score])
     warnings = [record.getMessage() for record in caplog.records if record.name == "judge_worker"]
@@ -200,5 +202,5 @@ def test_a_judge_that_cannot_score_is_not_asked(recipe: ModuleType, parts: dict[
     """A judge that is switched off, or has no metric for its score, costs nothing."""
     judge = Judge(answer='{"score": 0.5}', shown=[])
 
-    assert judged(recipe, judge_flag(("system", "Rate."), **parts), judge, "ada") == []
+    assert judge_answer(recipe, judge_flag(("system", "Rate."), **parts), judge, "ada") == []
     assert judge.shown == []

@@ -38,7 +38,7 @@ DECODERS: Final[dict[str, tuple[Decode, str]]] = {
 }
 
 
-def mutated(token: str, data: bytes) -> str:
+def mutate(token: str, data: bytes) -> str:
     """Return text of the fuzzer's own, or the token, or the token of other bytes, with a part replaced."""
     given = atheris.FuzzedDataProvider(data)
     form = given.ConsumeIntInRange(0, 2)
@@ -72,7 +72,7 @@ def main() -> None:
     """Fuzz the decoder named on the command line."""
     decoder, token = DECODERS[sys.argv.pop(1)]
     decoder(token)
-    atheris.Setup(sys.argv, lambda data: check(decoder, mutated(token, data)))
+    atheris.Setup(sys.argv, lambda data: check(decoder, mutate(token, data)))
     atheris.Fuzz()
 
 

@@ -43,7 +43,7 @@ def llm() -> ScriptedLLM:
     return ScriptedLLM(cache=InMemoryCache())
 
 
-def in_a_row(*runnables: Runnable) -> Runnable:
+def chain_of(*runnables: Runnable) -> Runnable:
     """Return a chain that asks each of them the same."""
     first, *others = [runnable | RunnableLambda(lambda answer: QUESTION) for runnable in runnables]
     for other in others:
@@ -72,7 +72,7 @@ async def test_within_a_run_only_the_first_answer_uses_tokens(
     call: Call, chat: ScriptedChat, track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """A hit changes the first call's result in place, after its tokens have been read (facts 79, 81)."""
-    twice = in_a_row(chain(chat), chain(chat))
+    twice = chain_of(chain(chat), chain(chat))
 
     await run(call, twice, QUESTION, {"callbacks": [track()]})
 
@@ -126,7 +126,7 @@ async def test_a_run_counts_a_legacy_llms_misses(
     """Beside a hit the run's other calls count as ever (fact 82)."""
     handler = track()
     for _ in range(2):
-        await run(call, in_a_row(chain(llm), chain()), QUESTION, {"callbacks": [handler]})
+        await run(call, chain_of(chain(llm), chain()), QUESTION, {"callbacks": [handler]})
 
     figures = [(report.outcome, report.model_calls, report.summary.tokens) for report in reports]
     both = TokenUsage(13 + 9, 10 + 7, 3 + 2)

@@ -17,13 +17,13 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, R
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import Asked, figures, settled
 from tests.support.calls import INVOKED, STREAMED, run
 from tests.support.chains import DURATION, FIRST_TOKEN, chain, create_agent, search
 from tests.support.models import tool_call
+from tests.support.observe import LetterCountingChat, check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 THREADS = 64
 TASKS = 1_000
@@ -34,7 +34,7 @@ CALLS = {**INVOKED, **STREAMED}
 langchain_warns = pytest.mark.filterwarnings("ignore")
 
 
-class AsksATool(Asked):
+class AsksATool(LetterCountingChat):
     """A model that asks for a tool, and answers once it has the result."""
 
     def _stream(self, messages, stop=None, run_manager=None, **kwargs) -> Iterator[ChatGenerationChunk]:
@@ -44,25 +44,25 @@ class AsksATool(Asked):
             yield from (ChatGenerationChunk(message=chunk) for chunk in tool_call("search"))
 
 
-def asked(letters: int) -> object:
+def question_of(letters: int) -> object:
     """Return a question that costs one input token a letter."""
     return {"question": "a" * letters}
 
 
-def failing(letters: int) -> object:
+def failing_question_of(letters: int) -> object:
     """Return a question that makes the model fail."""
     return {"question": "fail" + "a" * letters}
 
 
-CHAIN = chain(Asked())
-FAILS = RunnableLambda(lambda value: failing(1)) | CHAIN
+CHAIN = chain(LetterCountingChat())
+FAILS = RunnableLambda(lambda value: failing_question_of(1)) | CHAIN
 SHAPES: dict[str, tuple[Runnable, Callable[[int], object]]] = {
-    "chain": (CHAIN, asked),
-    "model": (Asked(), lambda letters: "a" * letters),
-    "error": (CHAIN, failing),
-    "parallel": (RunnableParallel(a=CHAIN, b=CHAIN), asked),
-    "fallback": (FAILS.with_fallbacks([CHAIN]), asked),
-    "retry": (CHAIN.with_retry(wait_exponential_jitter=False, stop_after_attempt=2), failing),
+    "chain": (CHAIN, question_of),
+    "model": (LetterCountingChat(), lambda letters: "a" * letters),
+    "error": (CHAIN, failing_question_of),
+    "parallel": (RunnableParallel(a=CHAIN, b=CHAIN), question_of),
+    "fallback": (FAILS.with_fallbacks([CHAIN]), question_of),
+    "retry": (CHAIN.with_retry(wait_exponential_jitter=False, stop_after_attempt=2), failing_question_of),
     "agent": (create_agent(AsksATool(), [search]), lambda letters: {"messages": [("user", "a" * letters)]}),
 }
 """Runnables that all runs share, and what to ask them."""
@@ -88,14 +88,14 @@ class Case(NamedTuple):
                 await result
 
 
-def told(client: RecordingClient, reports: Iterable[RunReport]) -> dict[object, tuple[object, ...]]:
+def recordings_of(client: RecordingClient, reports: Iterable[RunReport]) -> dict[object, tuple[object, ...]]:
     """Return all that was said of each run but for the times, by its LangChain id."""
     sent = defaultdict(list)
     for event in client.events:
         sent[event.data["runId"]].append((event.name, event.name in (DURATION, FIRST_TOKEN) or event.value))
     return {
         report.root_run_id: (
-            *figures([report]),
+            *summarize([report]),
             report.retries,
             report.summary.tokens,
             report.summary.tool_calls,
@@ -105,7 +105,7 @@ def told(client: RecordingClient, reports: Iterable[RunReport]) -> dict[object, 
     }
 
 
-async def told_alone(
+async def recordings_alone(
     cases: Iterable[Case], config: LdAiCompletionConfig, client: RecordingClient
 ) -> dict[Case, tuple[object, ...]]:
     """Return what is said of each case when it runs alone, on a handler of its own."""
@@ -115,7 +115,7 @@ async def told_alone(
         handler = LdAiHandler(config, on_run_end=reports.append)
         await case.run({"callbacks": [handler], "run_id": run_id})
         assert handler.flush()
-    figures_of = told(client, reports)
+    figures_of = recordings_of(client, reports)
     return {case: figures_of[run_id] for case, run_id in ids.items()}
 
 
@@ -152,12 +152,12 @@ async def test_on_64_threads_each_run_is_as_it_is_alone(
                 failures.append(error)
 
     client.clear()
-    alone = await told_alone(cases.values(), config, client)
+    alone = await recordings_alone(cases.values(), config, client)
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(serve, served))
 
     assert failures == []
-    assert told(client, reports) == {run_id: alone[case] for run_id, case in cases.items()}
+    assert recordings_of(client, reports) == {run_id: alone[case] for run_id, case in cases.items()}
 
 
 @langchain_warns
@@ -171,16 +171,16 @@ async def test_in_1000_tasks_each_run_is_as_it_is_alone(
         for task in range(TASKS)
     }
     client.clear()
-    alone = await told_alone(cases.values(), config, client)
+    alone = await recordings_alone(cases.values(), config, client)
 
     await asyncio.gather(*[case.run({"callbacks": [handler], "run_id": run_id}) for run_id, case in cases.items()])
 
-    assert told(client, reports) == {run_id: alone[case] for run_id, case in cases.items()}
+    assert recordings_of(client, reports) == {run_id: alone[case] for run_id, case in cases.items()}
 
 
 async def test_1000_runs_may_be_open_at_once(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """Each waits at its model while all the others start; none is mixed up or given up (fact 99)."""
-    model = Asked(gate=asyncio.Event())
+    model = LetterCountingChat(gate=asyncio.Event())
     letters = {uuid4(): 1 + number for number in range(TASKS)}
     tasks = [
         asyncio.create_task(model.ainvoke("a" * number, {"callbacks": [handler], "run_id": run_id}))
@@ -208,7 +208,7 @@ async def test_a_runs_events_may_come_on_many_threads(
         await run(
             lambda runnable, values, config: getattr(runnable, batch)(values, config),
             meet | CHAIN | RunnableLambda(lambda text: [text, together.wait(PATIENCE_SECONDS)][0]),
-            [asked(letters) for letters in range(1, 5)],
+            [question_of(letters) for letters in range(1, 5)],
             {"callbacks": [handler]},
         )
 

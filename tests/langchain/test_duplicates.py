@@ -1,4 +1,4 @@
-"""A handler that is told twice, and one that is copied, is one handler (facts 96 to 98)."""
+"""A handler that gets an event twice counts it once, and a copy of a handler is that handler (facts 96 to 98)."""
 
 import copy
 import pickle
@@ -11,13 +11,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import figures, settled
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, agent, chain, counts
 from tests.support.models import ScriptedChat
+from tests.support.observe import check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 TWICE = {
     "listed-twice": lambda runnable, handler: (runnable, [handler, handler]),
@@ -63,10 +63,10 @@ async def test_a_handler_given_twice_counts_a_model_once(
     try:
         await run(call, runnable, "?", {"callbacks": callbacks})
     except ConnectionError:
-        assert figures(reports) == [("error", 1, 1, 0)]
+        assert summarize(reports) == [("error", 1, 1, 0)]
         assert counts(client, reports[0].run_id) == {ERROR: [1]}
     else:
-        assert figures(reports) == [("success", 1, 0, 13)]
+        assert summarize(reports) == [("success", 1, 0, 13)]
         assert len(client.metrics(reports[0].run_id).get(FIRST_TOKEN, [])) == (call in STREAMED.values())
 
 
@@ -80,7 +80,7 @@ async def test_a_handler_given_twice_counts_an_agent_once(
 
     await run(call, runnable, AGENT_INPUT, {"callbacks": callbacks})
 
-    assert figures(reports) == [("success", 2, 0, 26)]
+    assert summarize(reports) == [("success", 2, 0, 26)]
     assert reports[0].summary.tool_calls == ("search",)
 
 
@@ -94,7 +94,7 @@ async def test_a_handler_given_twice_counts_each_element_once(
 
     await run(call, runnable, QUESTION, {"callbacks": callbacks})
 
-    assert figures(reports) == [("success", 1, 0, 13)] * 3
+    assert summarize(reports) == [("success", 1, 0, 13)] * 3
 
 
 @each({**INVOKED, **STREAMED})
@@ -106,7 +106,7 @@ async def test_a_models_own_handler_and_the_chains_are_one(
 
     await run(call, chain(model), QUESTION, {"callbacks": [handler]})
 
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]
     assert counts(client, reports[0].run_id) == {SUCCESS: [1], **TOKENS}
 
 
@@ -120,7 +120,7 @@ async def test_two_handlers_of_one_config_are_two(
     await run(call, chain(), QUESTION, {"callbacks": [handler, other]})
 
     assert (handler == other, handler == copy.copy(handler)) == (False, True)
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2
 
 
 COPIES = {
@@ -139,7 +139,7 @@ async def test_a_copied_model_reports_to_the_same_handler(
     """A deep copy of a model copies its callbacks; a copy of the handler is the handler (fact 98)."""
     await run(call, copied(ScriptedChat(callbacks=[handler])), QUESTION, {"callbacks": [handler]})
 
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]
 
 
 async def test_a_runnable_with_a_handler_is_not_pickled(handler: LdAiHandler) -> None:
@@ -162,4 +162,4 @@ async def test_a_checkpointer_needs_no_copy_of_the_handler(
 
     await run(call, graph, AGENT_INPUT, {"configurable": {"thread_id": "1"}})
 
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]

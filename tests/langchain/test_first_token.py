@@ -9,13 +9,13 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from langchain_ldai import LdAiHandler, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import first_tokens, needs_v3, settled
 from tests.support.calls import STREAMED, Call, each, run
 from tests.support.chains import FIRST_TOKEN, chain
 from tests.support.models import USAGE_CHUNK, ScriptedChat, ScriptedLLM
+from tests.support.observe import check_nothing_is_left, count_first_tokens, needs_v3
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 CARRYING = {
@@ -57,7 +57,7 @@ async def test_a_chunk_that_carries_something_is_the_first_token(
     """Text, reasoning and parts of tool calls do, whatever `token` says of them (fact 34)."""
     model = ScriptedChat(script=[[AIMessageChunk(""), chunk, USAGE_CHUNK]])
 
-    assert await first_tokens(lambda config: call(model, "?", config), client, handler, reports) == 1
+    assert await count_first_tokens(lambda config: call(model, "?", config), client, handler, reports) == 1
 
 
 @pytest.mark.parametrize("call", PROTOCOLS)
@@ -68,7 +68,7 @@ async def test_a_chunk_that_carries_nothing_is_no_first_token(
     """Nor does a stream's closing chunk, which LangChain 1.x adds (facts 8, 34, 36)."""
     model = ScriptedChat(script=[[chunk] if chunk is USAGE_CHUNK else [chunk, USAGE_CHUNK]])
 
-    assert await first_tokens(lambda config: call(model, "?", config), client, handler, reports) == 0
+    assert await count_first_tokens(lambda config: call(model, "?", config), client, handler, reports) == 0
 
 
 async def test_the_first_token_is_recorded_when_it_comes(handler: LdAiHandler, client: RecordingClient) -> None:

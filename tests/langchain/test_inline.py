@@ -10,13 +10,13 @@ from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.runnables import RunnableLambda
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport
-from tests.langchain.watching import Events, figures, settled
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
 from tests.support.models import ScriptedChat, ScriptedLLM
+from tests.support.observe import EventLog, check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 class Slow(AsyncCallbackHandler):
@@ -59,7 +59,7 @@ async def test_async_runs_are_told_on_the_loops_own_thread(
     await asyncio.gather(*[ScriptedChat().ainvoke("?", {"callbacks": [handler]}) for _ in range(20)])
 
     assert handler.threads == {threading.current_thread()}
-    assert figures(reports) == [("success", 1, 0, 13)] * 20
+    assert summarize(reports) == [("success", 1, 0, 13)] * 20
 
 
 @pytest.mark.parametrize("call", ["ainvoke", "astream"])
@@ -73,7 +73,7 @@ async def test_a_busy_executor_delays_no_event(call: str, handler: LdAiHandler, 
     await asyncio.wait_for(run({**INVOKED, **STREAMED}[call], ScriptedChat(), "?", {"callbacks": [handler]}), 30)
 
     free.set()
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ async def test_an_async_legacy_llm_starts_unseen_by_others(
     inline: bool, beside: bool, seen: list[str], handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """The side effect that is documented: LangChain tells inline handlers alone, if there is one (fact 39)."""
-    events = Events(inline=inline)
+    events = EventLog(inline=inline)
 
     await ScriptedLLM().ainvoke("?", {"callbacks": [events, *[handler] * beside]})
 
     assert events.seen == seen
-    assert figures(reports) == [("success", 1, 0, 9)] * beside
+    assert summarize(reports) == [("success", 1, 0, 9)] * beside
 
 
 async def test_a_chat_model_starts_seen_by_all(handler: LdAiHandler) -> None:
     """The side effect is on legacy LLMs alone, and async (fact 39)."""
-    chat, legacy = Events(), Events()
+    chat, legacy = EventLog(), EventLog()
 
     await ScriptedChat().ainvoke("?", {"callbacks": [chat, handler]})
     ScriptedLLM().invoke("?", {"callbacks": [legacy, handler]})
@@ -114,7 +114,7 @@ async def test_the_handler_sets_no_context_variable(call: Call, handler: LdAiHan
     look = RunnableLambda(lambda question: [question, seen.append({var.name for var in copy_context()})][0])
     before = set(copy_context())
 
-    await run(call, look | chain(), QUESTION, {"callbacks": [Events(inline=True)]})
+    await run(call, look | chain(), QUESTION, {"callbacks": [EventLog(inline=True)]})
     await run(call, look | chain(), QUESTION, {"callbacks": [handler]})
 
     assert seen[0] == seen[1]
@@ -131,7 +131,7 @@ async def test_a_slow_async_handler_beside_it_changes_nothing(
     await run(call, chain(), QUESTION, {"callbacks": [slow, handler]})
 
     assert (slow.seen[0], set(slow.seen[1:-1]), slow.seen[-1]) == ("start", {"token"}, "end")
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]
 
 
 async def test_a_run_is_told_before_those_who_take_their_time(
@@ -154,4 +154,4 @@ async def test_a_run_is_told_before_those_who_take_their_time(
         await task
     Holds.let_go.set()
 
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]

@@ -15,31 +15,31 @@ from langsmith.run_trees import RunTree
 
 from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import SilentClient, figures, settled
 from tests.support.calls import INVOKED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.observe import SilentClient, check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 not_tracing = partial(tracing_context, enabled=False)
 
 
 @traceable
-def traced(handler: LdAiHandler) -> None:
+def call_in_a_trace(handler: LdAiHandler) -> None:
     """Call two chains below a LangSmith run."""
     for _ in range(2):
         chain().invoke(QUESTION, {"callbacks": [handler]})
 
 
 @traceable
-async def atraced(handler: LdAiHandler) -> None:
+async def acall_in_a_trace(handler: LdAiHandler) -> None:
     """Call two chains below a LangSmith run."""
     for _ in range(2):
         await chain().ainvoke(QUESTION, {"callbacks": [handler]})
 
 
 @pytest.mark.parametrize("enabled", [True, False], ids=["tracing", "not-tracing"])
-@pytest.mark.parametrize("function", [traced, atraced], ids=["sync", "async"])
+@pytest.mark.parametrize("function", [call_in_a_trace, acall_in_a_trace], ids=["sync", "async"])
 async def test_each_chain_below_a_langsmith_run_is_a_run(
     function: Callable[..., object], enabled: bool, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
@@ -48,7 +48,7 @@ async def test_each_chain_below_a_langsmith_run_is_a_run(
         result = function(handler)
         await (result if asyncio.iscoroutine(result) else asyncio.sleep(0))
 
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2
 
 
 @each(INVOKED)
@@ -84,7 +84,7 @@ async def test_a_group_with_the_handler_is_one_run_where_langsmith_traces(
         for _ in range(2):
             chain().invoke(QUESTION, {"callbacks": group})
 
-    assert figures(reports) == expected
+    assert summarize(reports) == expected
 
 
 async def test_each_chain_of_a_group_that_got_the_handler_inside_is_a_run(
@@ -96,4 +96,4 @@ async def test_each_chain_of_a_group_that_got_the_handler_inside_is_a_run(
         for _ in range(2):
             await chain().ainvoke(QUESTION, {"callbacks": group})
 
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2

@@ -17,13 +17,13 @@ from langchain_ldai import (
     RunReport,
 )
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import COPIES_CONFIGURABLE, TOKEN, Events, SilentClient, settled
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat, ScriptedLLM
+from tests.support.observe import COPIES_CONFIGURABLE, TOKEN, EventLog, SilentClient, check_nothing_is_left
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 KEYS = {TOKEN, "ldai_run_id", "ldai_config_key", "ldai_variation_key"}
 SERVED = LdAiCompletionConfigDefault(enabled=True)
@@ -41,7 +41,7 @@ async def test_elements_of_a_batch_share_a_config_and_no_marks(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Each start event has a dict of its own, so marks reach neither siblings nor later calls (fact 15)."""
-    before, after, metadata = Events(), Events(), {"user": "ada"}
+    before, after, metadata = EventLog(), EventLog(), {"user": "ada"}
     model = ScriptedChat(metadata={"team": "red"})
     its_own = dict(model.metadata)
 
@@ -132,7 +132,7 @@ async def test_the_prompts_of_one_generate_are_marked_as_they_start(
     model: Runnable, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """They share one dict: each start shows its own run, the dict in the end the last one's (fact 23)."""
-    events = Events()
+    events = EventLog()
     prompts = TWO_PROMPTS if isinstance(model, ScriptedChat) else ["a", "bb"]
 
     model.generate(prompts, callbacks=[handler, events])
@@ -172,7 +172,7 @@ async def test_two_handlers_each_make_a_report_and_the_later_ones_marks_show(
 ) -> None:
     """Both count the run, each for its AI Config; both write the same keys into the same dict (fact 18)."""
     other = LdAiHandler(ai.completion_config("other", context, SERVED), on_run_end=reports.append)
-    starts = Events()
+    starts = EventLog()
 
     chain().invoke(QUESTION, {"callbacks": [other, handler, starts]})
 
@@ -202,7 +202,7 @@ async def test_a_token_in_the_config_shows_everywhere(
 
 async def test_marks_are_added_to_what_is_there(handler: LdAiHandler) -> None:
     """Values of other keys, nested ones too, stay as they are; the marks themselves are strings (fact 26)."""
-    with_ours, without = Events(), Events()
+    with_ours, without = EventLog(), EventLog()
     metadata = {"user": {"name": "ada"}, "langgraph_path": ("a", 1)}
 
     chain().invoke(QUESTION, {"callbacks": [without], "metadata": metadata})

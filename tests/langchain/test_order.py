@@ -9,13 +9,13 @@ from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import Asked, Events, needs_v3, settled
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOKENS, agent, chain, counts, search
 from tests.support.models import ScriptedChat, ScriptedLLM
+from tests.support.observe import EventLog, LetterCountingChat, check_nothing_is_left, needs_v3
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 STEP = ["on_chain_start", "on_chain_end"]
 MODEL = ["on_chat_model_start", "on_llm_end"]
@@ -27,7 +27,7 @@ async def test_a_chains_events_come_in_the_known_order(
     call: Call, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Root, prompt, model, parser, the root's end last: that end makes the one report (fact 1)."""
-    events = Events()
+    events = EventLog()
 
     await run(call, chain(), QUESTION, {"callbacks": [handler, events]})
 
@@ -40,7 +40,7 @@ async def test_a_parser_that_starts_between_tokens_changes_nothing(
     call: Call, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """In a stream the parser starts after the first token and ends after the model (fact 2)."""
-    events = Events()
+    events = EventLog()
 
     await run(call, chain(), QUESTION, {"callbacks": [handler, events]})
 
@@ -54,7 +54,7 @@ async def test_a_parser_that_starts_between_tokens_changes_nothing(
 @each({**INVOKED, **STREAMED, **BATCHED})
 async def test_the_handler_changes_no_event(call: Call, handler: LdAiHandler) -> None:
     """Another handler gets the same events with ours beside it as without (facts 1, 2, 33)."""
-    alone, beside = Events(), Events()
+    alone, beside = EventLog(), EventLog()
 
     await run(call, chain(), QUESTION, {"callbacks": [alone]})
     await run(call, chain(), QUESTION, {"callbacks": [handler, beside]})
@@ -71,7 +71,7 @@ async def test_a_model_is_its_own_root(
     model: Runnable, start: str, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Without a chain the model call opens and closes its run, and is counted once (fact 3)."""
-    events, run_id = Events(), uuid4()
+    events, run_id = EventLog(), uuid4()
 
     model.invoke("How?", {"callbacks": [handler, events], "run_id": run_id})
 
@@ -107,7 +107,7 @@ async def test_an_end_is_counted_for_what_its_start_said(
     )
     users = ["ada", "grace", "edsger"]
 
-    chain(Asked()).batch(
+    chain(LetterCountingChat()).batch(
         [{"question": user} for user in users],
         [{"callbacks": [chosen], "metadata": {"user": user}} for user in users],
     )
@@ -126,7 +126,7 @@ async def test_interleaved_elements_keep_their_own_figures(
 
     await run(
         lambda runnable, value, config: getattr(runnable, batch)(value, config),
-        chain(Asked()),
+        chain(LetterCountingChat()),
         [{"question": question} for question in questions],
         {"callbacks": [handler], "max_concurrency": at_once},
     )
@@ -142,7 +142,7 @@ async def test_two_prompts_of_one_generate_are_two_runs(
     """`generate([a, b])` starts both calls before either works: two roots, each with its own tokens (fact 7)."""
     await run(
         lambda model, prompts, config: getattr(model, generate)(prompts, **config),
-        Asked(),
+        LetterCountingChat(),
         TWO_PROMPTS,
         {"callbacks": [handler]},
     )

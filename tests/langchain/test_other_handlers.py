@@ -1,4 +1,4 @@
-"""What fails beside the handler, or below it, stays where it is (fact 95)."""
+"""A failure in another handler, or in the client, does not reach the chain (fact 95)."""
 
 import asyncio
 import math
@@ -10,13 +10,13 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.langchain.watching import Events, figures, settled
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
+from tests.support.observe import EventLog, check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 class Breaks(BaseCallbackHandler):
@@ -47,7 +47,7 @@ async def test_a_handler_that_breaks_a_model_call_makes_the_run_an_error(
         await run(call, chain(), QUESTION, {"callbacks": [handler, breaks]})
 
     handler.flush()
-    assert figures(reports) == expected
+    assert summarize(reports) == expected
 
 
 @each(INVOKED)
@@ -63,7 +63,7 @@ async def test_a_handler_that_breaks_a_root_leaves_it_to_the_timeout(
 
     assert (reports, handler.open_runs) == ([], 1)
     assert handler.flush()
-    assert (figures(reports), handler.open_runs) == ([("abandoned", 1, 0, 0)], 0)
+    assert (summarize(reports), handler.open_runs) == ([("abandoned", 1, 0, 0)], 0)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
@@ -76,7 +76,7 @@ async def test_an_interruption_within_a_handler_cancels_the_run(
     with pytest.raises(error):
         chain().invoke(QUESTION, {"callbacks": [handler, breaks]})
 
-    assert figures(reports) == [("cancelled", 1, 0, 13)]
+    assert summarize(reports) == [("cancelled", 1, 0, 13)]
 
 
 class Unreliable(RecordingClient):
@@ -104,7 +104,7 @@ async def test_a_client_that_fails_is_heard_of_once_and_only_in_the_log(
     call: Call, unreliable: tuple, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The chain, and LangChain's own log, have nothing of it: no handler event raises (fact 95)."""
-    (client, config), events, answers = unreliable, Events(), []
+    (client, config), events, answers = unreliable, EventLog(), []
     handler, client.error = LdAiHandler(config, on_run_end=reports.append), ConnectionError("by design")
 
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Attempts that fail and are made again, or elsewhere: facts 44 to 50."""
+"""Attempts that fail and are repeated, or replaced by a fallback: facts 44 to 50."""
 
 from collections.abc import Callable, Generator
 from typing import Final

@@ -21,13 +21,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import figures, settled
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOKENS, agent, chain, counts
 from tests.support.models import ScriptedChat
+from tests.support.observe import check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 def with_a_pool(question: object, config: RunnableConfig) -> None:
@@ -48,15 +48,15 @@ def ask(question: str) -> str:
 
 
 @task
-def asked(question: object) -> str:
+def ask_in_a_task(question: object) -> str:
     """Ask a model in a task."""
     return chain().invoke(question)
 
 
 @entrypoint()
-def twice(question: object) -> list[str]:
+def ask_twice(question: object) -> list[str]:
     """Ask in two tasks at once."""
-    return [answer.result() for answer in [asked(question), asked(question)]]
+    return [answer.result() for answer in [ask_in_a_task(question), ask_in_a_task(question)]]
 
 
 def graph(*models: Runnable) -> Runnable:
@@ -96,14 +96,14 @@ async def test_every_shape_is_one_run(
     """All that starts below a root, wherever it runs, is one run with it (facts 111, 113)."""
     await run(call, shape(), value, {"callbacks": [handler], "metadata": {"list": [handler]}})
 
-    assert figures(reports) == [("success", calls, 0, 13 * calls)]
+    assert summarize(reports) == [("success", calls, 0, 13 * calls)]
 
 
 async def test_the_functional_api_is_one_run(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """An `@entrypoint` is the root of its tasks (fact 111)."""
-    twice.invoke(QUESTION, {"callbacks": [handler]})
+    ask_twice.invoke(QUESTION, {"callbacks": [handler]})
 
-    assert figures(reports) == [("success", 2, 0, 26)]
+    assert summarize(reports) == [("success", 2, 0, 26)]
 
 
 INNER = {
@@ -139,7 +139,7 @@ async def test_a_handler_on_two_inner_models_sees_two_runs(
     again = RunnableLambda(lambda text: {"question": text})
     await run(call, chain(models[0]) | again | chain(models[1]), QUESTION, {})
 
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2
 
 
 async def test_on_a_thread_of_its_own_a_call_is_a_run_where_it_names_the_handler(
@@ -155,7 +155,7 @@ async def test_on_a_thread_of_its_own_a_call_is_a_run_where_it_names_the_handler
 
     RunnableLambda(on_threads).invoke(QUESTION, {"callbacks": [handler]})
 
-    assert figures(reports) == [("success", 1, 0, 13)]
+    assert summarize(reports) == [("success", 1, 0, 13)]
 
 
 async def test_tasks_and_to_thread_stay_in_the_run(handler: LdAiHandler, reports: list[RunReport]) -> None:
@@ -171,7 +171,7 @@ async def test_tasks_and_to_thread_stay_in_the_run(handler: LdAiHandler, reports
 
     await RunnableLambda(fan_out).ainvoke(QUESTION, {"callbacks": [handler]})
 
-    assert figures(reports) == [("success", 3, 0, 39)]
+    assert summarize(reports) == [("success", 3, 0, 39)]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_a_bound_model_called_in_a_node_is_of_the_graphs_run(
 
     await run(call, graph(bound, bound), AGENT_INPUT, {"callbacks": [handler]} if on_graph else {})
 
-    assert figures(reports) == expected
+    assert summarize(reports) == expected
 
 
 async def test_another_handlers_run_is_no_parent(
@@ -200,7 +200,7 @@ async def test_another_handlers_run_is_no_parent(
 
     (nested | chain()).invoke(QUESTION, {"callbacks": [handler]})
 
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2
     assert other.open_runs == 0
 
 
@@ -240,4 +240,4 @@ async def test_a_task_that_outlives_its_run_makes_a_run_of_its_own(
     ended.set()
     await tasks[0]
 
-    assert figures(reports) == [(outcome, 1, 0, 13), ("success", 1, 0, 13)]
+    assert summarize(reports) == [(outcome, 1, 0, 13), ("success", 1, 0, 13)]

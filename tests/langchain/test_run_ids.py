@@ -9,13 +9,13 @@ from pydantic import ValidationError
 
 from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import figures, settled
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
+from tests.support.observe import check_nothing_is_left, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 @each({**INVOKED, **STREAMED})
@@ -38,7 +38,7 @@ async def test_a_models_run_id_has_to_read_like_a_uuid(
         with nullcontext() if run_id != "request-7" else pytest.raises(ValidationError):
             await run(call, ScriptedChat(), "?", {"callbacks": [handler], "run_id": run_id})
 
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2
 
 
 @pytest.mark.parametrize("run_id", ["request-7", uuid4()], ids=["string", "uuid"])
@@ -71,7 +71,7 @@ async def test_a_run_id_used_twice_at_once_doubles_nothing(handler: LdAiHandler,
     chain().invoke(QUESTION, config)
 
     assert {report.outcome for report in reports} == {"success"}
-    assert figures(reports) == [("success", 1, 0, 13)] * 2
+    assert summarize(reports) == [("success", 1, 0, 13)] * 2
 
 
 @pytest.mark.parametrize("batch", ["batch", "abatch"])

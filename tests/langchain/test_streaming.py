@@ -11,13 +11,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import HAS_V3, Events, Way, first_tokens, needs_v3, settled
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, FIRST_TOKEN, chain
 from tests.support.models import USAGE, ScriptedChat
+from tests.support.observe import HAS_V3, EventLog, Way, check_nothing_is_left, count_first_tokens, needs_v3
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(settled)
+_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 class WithSetting(ScriptedChat):
@@ -122,7 +122,7 @@ async def test_whatever_streams_tokens_has_a_first_one(
     way: Way, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """Also where the caller did not ask the model for a stream (facts 13, 29)."""
-    assert await first_tokens(way, client, handler, reports) == 1
+    assert await count_first_tokens(way, client, handler, reports) == 1
 
 
 @pytest.mark.filterwarnings("ignore:astream_events version='v1' is deprecated", "ignore:astream_log is deprecated")
@@ -131,7 +131,7 @@ async def test_deprecated_streams_have_a_first_token(
     way: Way, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """They make the models below them stream as `astream_events` v2 does (fact 29)."""
-    assert await first_tokens(way, client, handler, reports) == 1
+    assert await count_first_tokens(way, client, handler, reports) == 1
 
 
 @v3_is_beta
@@ -141,7 +141,7 @@ async def test_a_v3_stream_has_a_first_token(
     way: Way, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """`on_stream_event` comes there, alone or beside `on_llm_new_token`: it counts once (facts 31, 32)."""
-    assert await first_tokens(way, client, handler, reports) == 1
+    assert await count_first_tokens(way, client, handler, reports) == 1
 
 
 @pytest.mark.parametrize("way", SILENT.values(), ids=SILENT)
@@ -149,7 +149,7 @@ async def test_whatever_answers_at_once_has_no_first_token(
     way: Way, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """A missing first token stays absent; the handler turns no call into a stream (facts 30, 33)."""
-    assert await first_tokens(way, client, handler, reports) == 0
+    assert await count_first_tokens(way, client, handler, reports) == 0
 
 
 @from_settings
@@ -169,13 +169,13 @@ async def test_the_models_own_setting_decides(
     """A model's `streaming` turns its invokes into streams, and its streams into invokes (facts 29, 30)."""
     model = WithSetting(streaming=streaming)
 
-    assert await first_tokens(lambda config: call(model, "?", config), client, handler, reports) == expected
+    assert await count_first_tokens(lambda config: call(model, "?", config), client, handler, reports) == expected
 
 
 @each(INVOKED)
 async def test_the_handler_makes_no_call_a_stream(call: Call, handler: LdAiHandler) -> None:
     """It looks like none of LangChain's streaming handlers, whose presence makes models stream (fact 33)."""
-    events = Events()
+    events = EventLog()
 
     await run(call, chain(), {"question": "?"}, {"callbacks": [events, handler]})
 

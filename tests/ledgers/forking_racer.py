@@ -11,7 +11,6 @@ import sys
 import threading
 
 from langchain_ldai.ledgers import Ledger, SqliteLedger
-from langchain_ldai.ledgers.redis import RedisLedger
 
 CLAIMS_A_CHILD = 30
 PATIENCE_SECONDS = 120
@@ -38,9 +37,18 @@ def claim_in_child(ledger: Ledger, slots: list[tuple[str, str]]) -> int:
     return os.waitpid(process, 0)[1]
 
 
+def ledger_at(where: str) -> Ledger:
+    """Return the ledger at a URL or path; only who needs redis-py takes the time to import it."""
+    if not where.startswith("redis:"):
+        return SqliteLedger(where)
+    from langchain_ldai.ledgers.redis import RedisLedger
+
+    return RedisLedger.from_url(where)
+
+
 def main(where: str) -> int:
     """Claim three slots of each run, half of them in children."""
-    ledger: Ledger = RedisLedger.from_url(where) if where.startswith("redis:") else SqliteLedger(where)
+    ledger = ledger_at(where)
     print("ready", flush=True)  # noqa: T201
     slots = [(run, slot) for run in sys.stdin.read().split() for slot in ("success", "tokens", "feedback")]
     random.shuffle(slots)

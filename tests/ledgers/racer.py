@@ -10,12 +10,20 @@ from ldclient.config import Config
 
 from langchain_ldai import Feedback, LdAiClient, TokenUsage
 from langchain_ldai.ledgers import Ledger, SqliteLedger
-from langchain_ldai.ledgers.redis import RedisLedger
+
+
+def ledger_at(where: str) -> Ledger:
+    """Return the ledger at a URL or path; only who needs redis-py takes the time to import it."""
+    if not where.startswith("redis:"):
+        return SqliteLedger(where)
+    from langchain_ldai.ledgers.redis import RedisLedger
+
+    return RedisLedger.from_url(where)
 
 
 def main(where: str, launchdarkly: str) -> None:
     """Record success, tokens and feedback on every run."""
-    ledger: Ledger = RedisLedger.from_url(where) if where.startswith("redis:") else SqliteLedger(where)
+    ledger = ledger_at(where)
     addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), launchdarkly)
     client = LDClient(Config("sdk-racer", **addresses, diagnostic_opt_out=True, events_max_pending=100_000))
     ai = LdAiClient(client, ledger=ledger, ledger_timeout=600)

@@ -40,7 +40,7 @@ ledger = opened(sys.argv[1])
 """
 
 
-def printed(code: str, where: Path | str) -> list[str]:
+def run_program(code: str, where: Path | str) -> list[str]:
     """Run a program that has a ledger, and return what it prints; it must end by itself."""
     command = [sys.executable, "-W", "ignore", "-c", f"{PROGRAM}\n{code}", where]
     return subprocess.check_output(command, text=True, timeout=120).splitlines()
@@ -81,7 +81,7 @@ print(dict(codes))
 sys.stdout.flush()
 os._exit(0)
 """
-    assert printed(code, where) == ["{0: 60}"]
+    assert run_program(code, where) == ["{0: 60}"]
 
 
 def test_parent_and_child_know_each_others_claims(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ os.read(from_child[0], 1)
 os.write(to_child[1], b"x")
 os.wait()
 """
-    assert printed(code, tmp_path / "ledger.db") == [
+    assert run_program(code, tmp_path / "ledger.db") == [
         *("child run-1 success", "parent run-1"),
         *("child run-2 success", "other run-2", "other run-3 success", "child run-3"),
     ]
@@ -145,7 +145,7 @@ for run in ("run-0", "run-1"):
 run_other("run-1", "run-2")
 print("daemon run-2", *ledger.claim("run-2", ["success"], "daemon"), flush=True)
 """
-    assert printed(code, tmp_path / "ledger.db") == [
+    assert run_program(code, tmp_path / "ledger.db") == [
         *("other run-0 success", "daemon run-0", "daemon run-1 success"),
         *("other run-1", "other run-2 success", "daemon run-2"),
     ]
@@ -179,7 +179,7 @@ code = in_child(lambda: refused(lambda: ledger.claim("run-1", ["success"], "chil
 print(code, 1 <= time.monotonic() - at < 2)
 claiming.join()
 """
-    assert printed(code, tmp_path / "ledger.db") == ["0 True", "parent success"]
+    assert run_program(code, tmp_path / "ledger.db") == ["0 True", "parent success"]
 
 
 def test_a_fork_waits_until_a_lock_of_redis_is_free(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ began.wait(60)
 print(in_child(lambda: not ledger.claim("run-1", ["success"], "child")))
 """
     with running_redis(tmp_path) as server:
-        assert printed(code, server.url) == ["parent success", "0"]
+        assert run_program(code, server.url) == ["parent success", "0"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ if process == 0:
 os.waitpid(process, 0)
 print("parent", *sorted(ledger.claim("run-1", ["success", "tokens"], "parent")))
 """
-    assert printed(code, tmp_path / "ledger.db") == granted
+    assert run_program(code, tmp_path / "ledger.db") == granted
 
 
 def test_a_process_that_got_an_open_file_is_told_so(

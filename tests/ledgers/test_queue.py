@@ -157,6 +157,78 @@ def test_one_thread_is_left_behind_and_no_second(
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
 
 
+def test_a_ledger_that_hangs_costs_another_ledger_nothing(
+    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs]
+) -> None:
+    """How many threads are left behind is counted for each ledger."""
+    hanging = LdAiClient(client, ledger=hangs(2), ledger_timeout=0.2)
+    for _ in range(2):
+        hanging.completion_config("support-bot", context).create_tracker().track_success()
+        assert hanging.close(10)
+    ai = LdAiClient(client, ledger=MemoryLedger())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_a_client_that_waits_for_less_long_gives_up_its_own_claims_alone(
+    client: RecordingClient, context: Context
+) -> None:
+    """As a feedback route does: the run's own metrics wait for as long as their client says."""
+    ledger = Down()
+    ai = LdAiClient(client, ledger=ledger)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+    impatient = ai.with_ledger(ledger, timeout=0.2).create_tracker(tracker.resumption_token, context)
+    tracker.track_duration(5)
+    tracker.track_success()
+
+    recorded = impatient.record_feedback(Feedback.POSITIVE)
+
+    assert isinstance(recorded.exception(10), LedgerUnavailableError)
+    ledger.up = True
+    assert ai.close(10)
+    assert client.metrics(tracker.run_id) == {DURATION: [5], SUCCESS: [1]}
+
+
+@pytest.mark.parametrize("answer", ["success", b"success", {"another"}, None, 5], ids=repr)
+def test_a_ledger_that_answers_nonsense_is_told(
+    answer: object, client: RecordingClient, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is granted by it, and the metrics that this costs are not lost in silence."""
+
+    class Wrong:
+        def claim(self, run: str, slots: Collection[str], claimant: str) -> object:
+            return answer
+
+    ai = LdAiClient(client, ledger=Wrong(), ledger_timeout=1e-9)
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert client.metrics(tracker.run_id) == {}
+    assert "1 metric dropped: the ledger failed: " in caplog.text
+
+
+def test_a_ledger_may_name_slots_that_it_granted_before(client: RecordingClient, context: Context) -> None:
+    """Only those that were asked for are sent."""
+
+    class Generous:
+        def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+            return {*slots, "another"}
+
+    ai = LdAiClient(client, ledger=Generous())
+    tracker = ai.completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert ai.close(10)
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
 def test_what_a_call_that_was_left_behind_returns_is_ignored(
     client: RecordingClient, context: Context, hangs: Callable[[int], Hangs]
 ) -> None:
@@ -259,7 +331,7 @@ def test_claims_that_are_given_up_are_told_once_a_minute(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log names the first at once, and counts the others with the first after a minute."""
-    monkeypatch.setattr(claim_queue, "TELL_AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(claim_queue, "LOG_AGAIN_SECONDS", 1.0)
     ai = LdAiClient(client, ledger=Down(), ledger_timeout=1e-9)
     config = ai.completion_config("support-bot", context)
 

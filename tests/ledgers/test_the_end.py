@@ -1,4 +1,4 @@
-"""How long the end of a process waits for a ledger."""
+"""How long a process that ends waits for a ledger."""
 
 import subprocess
 import sys
@@ -105,3 +105,46 @@ def test_claims_that_wait_for_their_next_attempt_do_not_hold_the_end_up(
         if thread.name == "langchain_ldai-ledger":
             thread.join(10)
             assert not thread.is_alive()
+
+
+AS_PYTHON_ENDS = """
+from ldclient import Context
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.runnables import RunnableLambda
+from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.testing import RecordingClient
+
+class Client(RecordingClient):
+    def track(self, name, context, data=None, metric_value=None):
+        if "runId" in (data or {}):
+            print(name, flush=True)
+
+ai = LdAiClient(Client({"support-bot": {"_ldMeta": {"enabled": True}}}), ledger=MemoryLedger())
+config = ai.completion_config("support-bot", Context.create("user-1"))
+"""
+LEFT_OPEN = {
+    "stream": """
+handler = LdAiHandler(config)
+model = GenericFakeChatModel(messages=iter(["a b c"]))
+stream = (RunnableLambda(lambda text: text) | model).stream("Hi", {"callbacks": [handler]})
+next(stream)
+""",
+    "finalizer": """
+class Owner:
+    tracker = config.create_tracker()
+    def __del__(self):
+        self.tracker.track_success()
+owner = Owner()
+""",
+}
+
+
+@pytest.mark.parametrize("program", LEFT_OPEN.values(), ids=LEFT_OPEN)
+def test_what_ends_only_as_python_does_holds_the_end_up_no_more(program: str) -> None:
+    """Python starts no thread then: the claim is made where it is handed in."""
+    ended = subprocess.run(
+        [sys.executable, "-c", AS_PYTHON_ENDS + program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "$ld:ai:" in ended.stdout

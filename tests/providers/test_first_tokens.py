@@ -9,11 +9,11 @@ from langchain_core.language_models.chat_models import BaseChatModel
 
 from langchain_ldai import LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import HAS_V3
 from tests.providers import models
 from tests.providers.server import Answer, aws_events, events, lines, serving
 from tests.support.calls import STREAMED, Call, run
 from tests.support.chains import FIRST_TOKEN
+from tests.support.observe import HAS_V3
 
 pytestmark = [
     pytest.mark.asyncio,

@@ -1,4 +1,4 @@
-"""A step gets the AI Config that its run is counted for: served and counted are one."""
+"""A step gets the AI Config whose metrics its run records."""
 
 import asyncio
 import contextlib

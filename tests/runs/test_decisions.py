@@ -10,11 +10,11 @@ from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.watching import figures
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, chain
-from tests.support.events import called
+from tests.support.events import call_model
 from tests.support.models import USAGE, ScriptedChat
+from tests.support.observe import summarize
 
 decisions = pytest.importorskip(
     "langchain_core.decisions", reason="langchain-core before 1.8 has no decision models"
@@ -71,7 +71,7 @@ async def test_each_decision_of_a_batch_is_a_run(
     """As of any runnable, each element is a root."""
     await run(call, Decider(), ASKED, {"callbacks": [handler]})
 
-    assert figures(reports) == [(Outcome.SUCCESS, 1, 0, 51)] * 3
+    assert summarize(reports) == [(Outcome.SUCCESS, 1, 0, 51)] * 3
 
 
 @pytest.mark.asyncio
@@ -88,7 +88,7 @@ async def test_a_decision_that_fails_is_a_failed_call(
     with pytest.raises(type(error)):
         await run(call, Decider(usage=error), ASKED, {"callbacks": [handler]})
 
-    assert figures(reports) == [(outcome, 1, failed, 0)]
+    assert summarize(reports) == [(outcome, 1, failed, 0)]
 
 
 def test_a_decision_may_be_retried(handler: LdAiHandler, reports: list[RunReport]) -> None:
@@ -101,7 +101,7 @@ def test_a_decision_may_be_retried(handler: LdAiHandler, reports: list[RunReport
 
     Decider(act=act).with_retry(wait_exponential_jitter=False).invoke(ASKED, {"callbacks": [handler]})
 
-    assert figures(reports) == [(Outcome.SUCCESS, 2, 1, 51)]
+    assert summarize(reports) == [(Outcome.SUCCESS, 2, 1, 51)]
     assert reports[0].retries == 1
 
 
@@ -164,7 +164,7 @@ def test_a_decision_that_asks_a_model_counts_no_token_twice(
 
     chain_around.invoke(ASKED, {"callbacks": [handler]})
 
-    assert figures(reports) == [(Outcome.SUCCESS, calls, 0, tokens)]
+    assert summarize(reports) == [(Outcome.SUCCESS, calls, 0, tokens)]
 
 
 def test_a_model_in_a_decision_has_its_own_name_and_first_token(
@@ -211,10 +211,10 @@ def test_what_starts_below_a_decision_that_ended_is_in_its_run(
         None, {}, run_id=decision, parent_run_id=root, metadata={"ls_model_type": "chat"}, run_type="llm"
     )
     handler.on_chain_end({"usage": USED}, run_id=decision)
-    called(handler, decision)
+    call_model(handler, decision)
     handler.on_chain_end({}, run_id=root)
 
-    assert figures(reports) == [(Outcome.SUCCESS, 2, 0, 64)]
+    assert summarize(reports) == [(Outcome.SUCCESS, 2, 0, 64)]
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
@@ -236,7 +236,7 @@ def test_an_agents_router_is_counted(handler: LdAiHandler, reports: list[RunRepo
 
     agent.invoke({"messages": [("user", "Hi")]}, {"callbacks": [handler]})
 
-    assert figures(reports) == [(Outcome.SUCCESS, 2, 0, 64)]
+    assert summarize(reports) == [(Outcome.SUCCESS, 2, 0, 64)]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_an_answer_that_says_nothing_uses_nothing(
     handler.on_chain_start(None, {}, run_id=root, metadata={"ls_model_type": "chat"}, run_type="llm")
     handler.on_chain_end(answer, run_id=root)
 
-    assert figures(reports) == [(Outcome.SUCCESS, 1, 0, 0)]
+    assert summarize(reports) == [(Outcome.SUCCESS, 1, 0, 0)]
 
 
 def test_a_call_below_steps_that_name_each_other_as_parents_is_in_no_decision(

@@ -1,4 +1,4 @@
-"""When another model runs than the AI Config serves, it shows."""
+"""The log and the report say when another model runs than the AI Config serves."""
 
 import pytest
 from langchain_core.messages import AIMessageChunk

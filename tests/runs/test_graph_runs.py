@@ -57,7 +57,7 @@ def handler(graph: LdAiAgentGraph, reports: list[RunReport]) -> LdAiHandler:
     return LdAiHandler(graph, on_run_end=reports.append)
 
 
-def node(name: str, *, fails: int = 0):
+def asking_node(name: str, *, fails: int = 0):
     """Return a node that asks a model, and fails the first so many times."""
     failures = [ConnectionError()] * fails
 
@@ -70,7 +70,7 @@ def node(name: str, *, fails: int = 0):
     return act
 
 
-def compiled(path: list[tuple[str, str]], **nodes: object) -> Runnable:
+def compile_graph(path: list[tuple[str, str]], **nodes: object) -> Runnable:
     """Return a compiled LangGraph of these nodes and edges, `triage` first."""
     builder = StateGraph(State)
     for name, action in nodes.items():
@@ -103,7 +103,7 @@ async def test_a_graph_and_its_nodes_each_get_their_metrics(
     call: Call, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """The graph has path, handoff, total tokens and outcome once; each node its own run, with the graph's key."""
-    desk = compiled([("triage", "refunds")], triage=node("triage"), refunds=node("refunds"))
+    desk = compile_graph([("triage", "refunds")], triage=asking_node("triage"), refunds=asking_node("refunds"))
 
     await run(call, desk, {"seen": []}, {"callbacks": [handler]})
 
@@ -139,11 +139,11 @@ def test_each_visit_is_recorded_in_its_place(handler: LdAiHandler, client: Recor
         chain().invoke(QUESTION)
         return Command(goto="sales" if len(state["seen"]) < 3 else END, update={"seen": ["refunds"]})
 
-    compiled(
+    compile_graph(
         [("triage", "refunds"), ("sales", "refunds")],
-        triage=node("triage", fails=1),
+        triage=asking_node("triage", fails=1),
         refunds=refunds,
-        sales=node("sales"),
+        sales=asking_node("sales"),
     ).invoke({"seen": []}, {"callbacks": [handler]})
 
     names = ["triage", "refunds", "sales", "refunds"]
@@ -154,7 +154,9 @@ def test_a_failed_graph_is_an_invocation_failure(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """A node that fails for good is a failed handoff to it, and a failure of the graph."""
-    desk = compiled([("triage", "refunds")], triage=node("triage"), refunds=node("refunds", fails=9))
+    desk = compile_graph(
+        [("triage", "refunds")], triage=asking_node("triage"), refunds=asking_node("refunds", fails=9)
+    )
 
     with pytest.raises(ConnectionError):
         desk.invoke({"seen": []}, {"callbacks": [handler]})
@@ -168,7 +170,9 @@ def test_a_retried_node_is_one_visit(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """LangGraph's retries are attempts of one visit: one place on the path, one handoff, its retries counted."""
-    desk = compiled([("triage", "refunds")], triage=node("triage"), refunds=node("refunds", fails=2))
+    desk = compile_graph(
+        [("triage", "refunds")], triage=asking_node("triage"), refunds=asking_node("refunds", fails=2)
+    )
 
     desk.invoke({"seen": []}, {"callbacks": [handler]})
 
@@ -179,11 +183,11 @@ def test_a_retried_node_is_one_visit(
 
 def test_handoffs_follow_the_steps_that_were_taken(handler: LdAiHandler, client: RecordingClient) -> None:
     """With two ways to a node, the handoff is from where the run came."""
-    desk = compiled(
+    desk = compile_graph(
         [("triage", "refunds"), ("refunds", "sales")],
-        triage=node("triage"),
-        refunds=node("refunds"),
-        sales=node("sales"),
+        triage=asking_node("triage"),
+        refunds=asking_node("refunds"),
+        sales=asking_node("sales"),
     )
 
     desk.invoke({"seen": []}, {"callbacks": [handler]})
@@ -197,7 +201,7 @@ def test_a_fan_out_hands_over_to_each(
     """Parallel nodes, and several tasks of one node, are a visit and a handoff each."""
     builder = StateGraph(State)
     for name in ("triage", "refunds", "sales"):
-        builder.add_node(name, node(name))
+        builder.add_node(name, asking_node(name))
     builder.add_edge(START, "triage")
     builder.add_conditional_edges(
         "triage", lambda state: [Send("refunds", state), Send("refunds", state), Send("sales", state)]
@@ -219,8 +223,11 @@ def test_a_loop_is_walked_as_often_as_it_was(handler: LdAiHandler, client: Recor
         chain().invoke(QUESTION)
         return Command(goto="sales" if len(state["seen"]) < 3 else END, update={"seen": ["refunds"]})
 
-    desk = compiled(
-        [("triage", "refunds"), ("sales", "refunds")], triage=node("triage"), refunds=refunds, sales=node("sales")
+    desk = compile_graph(
+        [("triage", "refunds"), ("sales", "refunds")],
+        triage=asking_node("triage"),
+        refunds=refunds,
+        sales=asking_node("sales"),
     )
 
     desk.invoke({"seen": []}, {"callbacks": [handler]})
@@ -232,11 +239,11 @@ def test_a_node_outside_the_graph_counts_for_the_total_alone(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """A LangGraph node without an AI Config adds to the graph's tokens and is not on its path."""
-    desk = compiled(
+    desk = compile_graph(
         [("triage", "polish"), ("polish", "refunds")],
-        triage=node("triage"),
-        polish=node("polish"),
-        refunds=node("refunds"),
+        triage=asking_node("triage"),
+        polish=asking_node("polish"),
+        refunds=asking_node("refunds"),
     )
 
     desk.invoke({"seen": []}, {"callbacks": [handler]})
@@ -252,7 +259,7 @@ def test_a_graph_run_is_resumed_by_its_token(
     """With `resume=True` a graph's token in the metadata continues the graph's run."""
     handler = LdAiHandler(graph, on_run_end=reports.append, resume=True)
     tracker = graph.create_tracker()
-    desk = compiled([], triage=node("triage"))
+    desk = compile_graph([], triage=asking_node("triage"))
 
     desk.invoke(
         {"seen": []}, {"callbacks": [handler], "metadata": {"ldai_resumption_token": tracker.resumption_token}}
@@ -270,7 +277,7 @@ def test_each_user_may_have_another_graph(
         lambda metadata: LdAiClient(client).agent_graph("desk", context), on_run_end=reports.append
     )
 
-    compiled([], triage=node("triage")).invoke({"seen": []}, {"callbacks": [handler]})
+    compile_graph([], triage=asking_node("triage")).invoke({"seen": []}, {"callbacks": [handler]})
 
     assert list(reports[0].nodes) == ["triage"]
 
@@ -283,7 +290,9 @@ def test_only_in_an_agents_node_is_there_a_current_tracker(handler: LdAiHandler,
         found.append(LdAiHandler.current_tracker(config))
         return {"seen": []}
 
-    compiled([("triage", "outside")], triage=look, outside=look).invoke({"seen": []}, {"callbacks": [handler]})
+    compile_graph([("triage", "outside")], triage=look, outside=look).invoke(
+        {"seen": []}, {"callbacks": [handler]}
+    )
 
     assert [tracker and type(tracker) for tracker in found] == [LdAiConfigTracker, None]
 
@@ -302,7 +311,11 @@ def test_of_agents_visited_at_once_the_handoff_to_each_is_told_by_its_own_visit(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """One visit of two fails: a handoff of each kind, and the agent is an error, whichever ends last."""
-    builder = StateGraph(State).add_node("triage", node("triage")).add_node("refunds", node("refunds", fails=1))
+    builder = (
+        StateGraph(State)
+        .add_node("triage", asking_node("triage"))
+        .add_node("refunds", asking_node("refunds", fails=1))
+    )
     builder.add_edge(START, "triage")
     builder.add_conditional_edges("triage", lambda state: [Send("refunds", state)] * 2, ["refunds"])
 
@@ -338,7 +351,7 @@ def test_an_agent_out_of_time_is_a_failed_handoff_unless_it_is_tried_again(
         return {"seen": ["sales"]}
 
     policy = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=attempts, retry_on=lambda error: True)
-    builder = StateGraph(State).add_node("triage", node("triage")).add_node("sales", sales)
+    builder = StateGraph(State).add_node("triage", asking_node("triage")).add_node("sales", sales)
     builder.add_node("refunds", refunds, timeout=0.2, retry_policy=policy)
     builder.add_edge(START, "triage").add_edge("triage", "refunds").add_edge("refunds", "sales")
     work = builder.compile().ainvoke({"seen": []}, {"callbacks": [handler]})

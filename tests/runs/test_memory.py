@@ -26,13 +26,13 @@ def traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
-def held() -> int:
+def allocated_bytes() -> int:
     """Return the bytes that are allocated after a collection."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
-def complete_run(handler: LdAiHandler, *, fails: bool) -> None:
+def play_run(handler: LdAiHandler, *, fails: bool) -> None:
     """Play a chain with a tool and a model call, from start to end or error."""
     root, tool, call = uuid4(), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata={})
@@ -56,12 +56,12 @@ def test_completed_runs_leave_nothing(
 
     def play(count: int) -> int:
         for position in range(count):
-            complete_run(handler, fails=fails)
+            play_run(handler, fails=fails)
             if position % 100 == 0:
                 client.clear()
         handler.flush()
         client.clear()
-        return held()
+        return allocated_bytes()
 
     rounds = [play(RUNS) for _ in range(4)]
 
@@ -72,7 +72,7 @@ def test_completed_runs_leave_nothing(
 
 def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig, traced: None) -> None:
     """Of each ended run the ids of its root and its steps, in some tens of bytes each; at first hardly any."""
-    before = held()
+    before = allocated_bytes()
     handler = LdAiHandler(config)
 
     def play(count: int) -> int:
@@ -82,7 +82,7 @@ def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig,
             handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={})
             handler.on_chain_end({}, run_id=step)
             handler.on_chain_end({}, run_id=root)
-        return held() - before
+        return allocated_bytes() - before
 
     assert play(1) < 16_384
     assert play(5_000) < 16_384 + 5_000 * 2 * 64
@@ -91,7 +91,7 @@ def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig,
 def test_what_never_ends_below_ended_runs_stays_under_the_cap(config: LdAiCompletionConfig, traced: None) -> None:
     """Of as many runs as may be open it is known what goes on below them, in a kilobyte each."""
     handler = LdAiHandler(config, max_open_runs=CAP)
-    before = held()
+    before = allocated_bytes()
 
     for _ in range(2 * CAP):
         root = uuid4()
@@ -100,7 +100,7 @@ def test_what_never_ends_below_ended_runs_stays_under_the_cap(config: LdAiComple
         handler.on_chain_end({}, run_id=root)
 
     assert handler.open_runs == 0
-    assert held() - before < CAP * 2**10
+    assert allocated_bytes() - before < CAP * 2**10
 
 
 def test_runs_that_never_end_stay_under_the_cap(
@@ -108,7 +108,7 @@ def test_runs_that_never_end_stay_under_the_cap(
 ) -> None:
     """However many runs are begun and left (1,000,000 in the nightly profile), those kept are at most the cap."""
     handler = LdAiHandler(config, max_open_runs=CAP)
-    before = held()
+    before = allocated_bytes()
 
     for position in range(STARTS):
         root = uuid4()
@@ -119,4 +119,4 @@ def test_runs_that_never_end_stay_under_the_cap(
 
     client.clear()
     assert handler.open_runs == CAP
-    assert held() - before < 50 * 2**20
+    assert allocated_bytes() - before < 50 * 2**20

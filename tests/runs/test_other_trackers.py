@@ -1,4 +1,4 @@
-"""A tracker is known by what it can do: one that wraps ours, or comes from a second copy, works like ours."""
+"""A tracker is known by its methods: a wrapper, or a tracker of a second copy of the package, works like ours."""
 
 import importlib
 import sys

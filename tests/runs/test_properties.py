@@ -80,6 +80,10 @@ class Node:
         """The visit of the named node that it is in, or is: the outermost."""
         return next((node for node in self.line if node.name == NAMED), None)
 
+    def interrupted_by(self, now: int) -> bool:
+        """Whether an interrupt has ended it by now."""
+        return self.way == "interrupted" and self.end is not None and self.end <= now
+
     def goes_on_at(self, now: int) -> bool:
         """Whether it has started and not ended."""
         return self.start < now and (self.end is None or self.end > now)
@@ -215,14 +219,50 @@ class Oracle:
         return not any(self.attempts_after(each, now) for each in node.line if each.kind == "task")
 
     def told(self, attempt: Node, now: int) -> list[str]:
-        """Return what has been told of an attempt by now: its own end, and interrupts that were raised in it."""
-        raised = [each for each in self.tree if each.attempt is attempt and each.way == "interrupted"]
-        told = ["interrupted" for each in raised if each.end and each.end <= now]
+        """Return what has been told of an attempt by now: its own end, and interrupts that were raised in it.
+
+        Those are forgotten that a step of the attempt itself declined.
+        """
+        raised = [each for each in self.tree if each.attempt is attempt and each.interrupted_by(now)]
+        told = [
+            "interrupted"
+            for each in raised
+            if not all(
+                any(above.attempt is attempt for above in self.decliners(origin, now))
+                for origin in self.origins(each)
+            )
+        ]
         return told + ([attempt.way] if attempt.end and attempt.end <= now else [])
+
+    def origins(self, node: Node) -> list[Node]:
+        """Return the steps of which an interrupt came up to an interrupted one; itself, where none did."""
+        below = [each for each in self.tree if each.parent is node and each.interrupted_by(node.end)]
+        return [origin for each in below for origin in self.origins(each)] or [node]
+
+    def decliners(self, origin: Node, now: int) -> list[Node]:
+        """Return the step, if any, that by now had caught the interrupt of another one and had ended well.
+
+        What a graph's task was asked stops the graph; and a step in the attempt that asked declines nothing.
+        """
+        node = origin
+        while (above := node.parent) and above.interrupted_by(now) and node.end <= above.end:
+            node = above
+        if above is None or above.way != "success" or not above.end or not node.end <= above.end <= now:
+            return []
+        is_for_graph = node.kind == "task" and above.kind != "task"
+        attempt = above.attempt
+        is_late = attempt is not above and attempt.end is not None and attempt.end < above.end
+        return [] if is_for_graph or is_late or origin.attempt is attempt else [above]
 
     def asks(self) -> list[Node]:
         """Return the attempts of which a question is still open at the root's end."""
-        attempts = {id(node.attempt): node.attempt for node in self.tree}.values()
+        open_ones = [
+            node
+            for node in self.tree
+            if node.interrupted_by(self.now)
+            and not all(self.decliners(origin, self.now) for origin in self.origins(node))
+        ]
+        attempts = {id(node.attempt): node.attempt for node in open_ones}.values()
         return [
             each
             for each in attempts

@@ -53,7 +53,7 @@ async def process(name: str, path: Path) -> AsyncGenerator[Runnable]:
             yield graph(nodes, checkpointer=saver)
 
 
-async def kept(name: str, opened: Runnable, config: Mapping[str, object]) -> Mapping[str, object]:
+async def checkpoint_metadata(name: str, opened: Runnable, config: Mapping[str, object]) -> Mapping[str, object]:
     """Return the metadata of a thread's newest checkpoint."""
     state = await opened.aget_state(config) if name.startswith("a") else opened.get_state(config)
     return state.metadata
@@ -71,7 +71,7 @@ async def test_a_token_in_the_checkpoint_carries_the_run_over(
 
     async with process(name, path) as opened:
         config = thread(track(LdAiClient(client).completion_config("support-bot", context), resume=True))
-        token = (await kept(name, opened, config))[TOKEN]
+        token = (await checkpoint_metadata(name, opened, config))[TOKEN]
         await run(CALLS[name], opened, ANSWER, {**config, "metadata": {TOKEN: token}})
 
     assert [report.outcome for report in reports] == [Outcome.INTERRUPTED, Outcome.SUCCESS]
@@ -88,7 +88,7 @@ async def test_marks_of_the_handler_never_reach_a_checkpoint(name: str, track: T
         config = thread(track(resume=True), metadata={"user": "ada"})
         await run(CALLS[name], opened, NOTHING, config)
 
-        metadata = await kept(name, opened, config)
+        metadata = await checkpoint_metadata(name, opened, config)
 
     assert metadata["user"] == "ada"
     assert not any(key.startswith("ldai_") for key in metadata)

@@ -44,7 +44,7 @@ def use(name: str, result: object = "done") -> None:
     StructuredTool.from_function(act, name=name, description="A tool.").invoke({})
 
 
-def using(*names: str, first: Sequence[str] = ()) -> Runnable:
+def chain_using(*names: str, first: Sequence[str] = ()) -> Runnable:
     """Return a chain that calls a model and then these tools, and others before the model."""
 
     def act(question: object) -> str:
@@ -58,7 +58,7 @@ def using(*names: str, first: Sequence[str] = ()) -> Runnable:
     return RunnableLambda(act)
 
 
-def keys(client: RecordingClient) -> list[tuple[str, str]]:
+def recorded_tool_calls(client: RecordingClient) -> list[tuple[str, str]]:
     """Return the tool calls that were recorded: of which AI Config, and of which tool."""
     return [(event.data["configKey"], event.data["toolKey"]) for event in client.events if event.name == TOOL_CALL]
 
@@ -70,10 +70,10 @@ async def test_a_tool_is_recorded_by_its_key(call: Call, reports: list[RunReport
     client = RecordingClient({"bot": flag(tools=TOOLS)})
     handler = LdAiHandler(LdAiClient(client).completion_config("bot", USER), on_run_end=reports.append)
 
-    await run(call, using("search", "other", first=["get_weather"]), "?", {"callbacks": [handler]})
+    await run(call, chain_using("search", "other", first=["get_weather"]), "?", {"callbacks": [handler]})
 
     assert reports[0].summary.tool_calls == ("weather-v2", "search", "other")
-    assert keys(client) == [("bot", key) for key in reports[0].summary.tool_calls]
+    assert recorded_tool_calls(client) == [("bot", key) for key in reports[0].summary.tool_calls]
 
 
 @pytest.mark.parametrize(
@@ -91,22 +91,22 @@ def test_the_key_is_that_of_the_tool_with_the_name(served: dict[str, object], ex
     """A tool is looked up by its name alone; of two the first is taken."""
     client = RecordingClient({"bot": flag(**served)})
 
-    using("get_weather").invoke(
+    chain_using("get_weather").invoke(
         "?", {"callbacks": [LdAiHandler(LdAiClient(client).completion_config("bot", USER))]}
     )
 
-    assert keys(client) == [("bot", expected)]
+    assert recorded_tool_calls(client) == [("bot", expected)]
 
 
 def test_the_official_packages_tools_have_keys_too() -> None:
     """A config of `launchdarkly-server-sdk-ai` serves the same tools."""
     client = RecordingClient({"bot": flag(tools=TOOLS)})
 
-    using("get_weather").invoke(
+    chain_using("get_weather").invoke(
         "?", {"callbacks": [LdAiHandler(LDAIClient(client).completion_config("bot", USER))]}
     )
 
-    assert keys(client) == [("bot", "weather-v2")]
+    assert recorded_tool_calls(client) == [("bot", "weather-v2")]
 
 
 class WithTools:
@@ -130,9 +130,9 @@ def test_tools_are_read_leniently(tools: object, expected: str) -> None:
     client = RecordingClient({"bot": flag()})
     config = WithTools(tools, LdAiClient(client).completion_config("bot", USER))
 
-    using("get_weather").invoke("?", {"callbacks": [LdAiHandler(config)]})
+    chain_using("get_weather").invoke("?", {"callbacks": [LdAiHandler(config)]})
 
-    assert keys(client) == [("bot", expected)]
+    assert recorded_tool_calls(client) == [("bot", expected)]
 
 
 def test_a_node_has_its_own_tools() -> None:
@@ -145,7 +145,7 @@ def test_a_node_has_its_own_tools() -> None:
     )
     ai, graph = LdAiClient(client), StateGraph(MessagesState)
     for name in ("writer", "reader"):
-        graph.add_node(name, lambda state: using("search").invoke("?") and {})
+        graph.add_node(name, lambda state: chain_using("search").invoke("?") and {})
     graph.add_edge(START, "writer")
     graph.add_edge("writer", "reader")
     handler = LdAiHandler(
@@ -154,7 +154,7 @@ def test_a_node_has_its_own_tools() -> None:
 
     graph.compile().invoke({"messages": []}, {"callbacks": [handler]})
 
-    assert keys(client) == [("writer", "node-search"), ("bot", "run-search")]
+    assert recorded_tool_calls(client) == [("writer", "node-search"), ("bot", "run-search")]
 
 
 GRAPH = {"root": "plan", "edges": {"plan": [{"key": "book"}, {"key": "pay"}], "book": [{"key": "pay"}]}}
@@ -187,27 +187,27 @@ def desk(act: Callable[[], object], *, first: Callable[[], object] = lambda: Non
     return graph.compile()
 
 
-def to(goto: object, **parts: object) -> Command:
+def go_to(goto: object, **parts: object) -> Command:
     """Return a command to go there."""
     return Command(goto=goto, **parts)
 
 
 MESSAGE = ToolMessage("done", tool_call_id="1")
 HANDOFFS = {
-    "goto": to("book"),
-    "goto of the graph above": to("book", graph=Command.PARENT, update={"messages": [MESSAGE]}),
-    "one of several": to(["log", "book"]),
-    "send": to(Send("book", {})),
-    "sends": to([Send("log", {}), Send("pay", {})]),
-    "a command among messages": [MESSAGE, to("book")],
-    "raised": ParentCommand(to("book", graph=Command.PARENT)),
+    "goto": go_to("book"),
+    "goto of the graph above": go_to("book", graph=Command.PARENT, update={"messages": [MESSAGE]}),
+    "one of several": go_to(["log", "book"]),
+    "send": go_to(Send("book", {})),
+    "sends": go_to([Send("log", {}), Send("pay", {})]),
+    "a command among messages": [MESSAGE, go_to("book")],
+    "raised": ParentCommand(go_to("book", graph=Command.PARENT)),
 }
 WORK = {
     "a result": "sunny",
     "an update": Command(update={"messages": [MESSAGE]}),
-    "the end": to(END),
-    "a node that is no agent's": to("log"),
-    "its own node": to("plan"),
+    "the end": go_to(END),
+    "a node that is no agent's": go_to("log"),
+    "its own node": go_to("plan"),
     "a message": [MESSAGE],
     "nothing": None,
     "a failure": ValueError("no"),
@@ -227,7 +227,7 @@ def test_a_tool_that_goes_to_another_agent_is_no_tool_call(result: object, clien
     """In a run of an agent graph such a tool does nothing but route."""
     run_through(agent_graph(client), desk(lambda: [use("get_weather"), use("transfer", result)]))
 
-    assert keys(client) == [("plan", "weather-v2")]
+    assert recorded_tool_calls(client) == [("plan", "weather-v2")]
 
 
 @pytest.mark.parametrize("result", WORK.values(), ids=WORK)
@@ -235,7 +235,7 @@ def test_any_other_tool_of_an_agent_graph_is_a_tool_call(result: object, client:
     """Whatever it returns or raises, once a tool run."""
     run_through(agent_graph(client), desk(lambda: use("get_weather", result)))
 
-    assert keys(client) == [("plan", "weather-v2")]
+    assert recorded_tool_calls(client) == [("plan", "weather-v2")]
 
 
 @pytest.mark.parametrize("result", HANDOFFS.values(), ids=HANDOFFS)
@@ -243,7 +243,7 @@ def test_elsewhere_a_tool_that_goes_somewhere_is_a_tool_call(result: object, cli
     """Without an agent graph nothing else tells of the handoff."""
     run_through(LdAiHandler(LdAiClient(client).completion_config("bot", USER)), desk(lambda: use("go", result)))
 
-    assert keys(client) == [("bot", "go")]
+    assert recorded_tool_calls(client) == [("bot", "go")]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_tool_named_as_a_handoff_is_none(make: Callable[..., LdAiHandler], cli
     """A name that begins with `__handoff_` is no tool call in any run."""
     run_through(make(client), desk(lambda: [use("__handoff_book"), use("handoff_book")]))
 
-    assert [tool for _, tool in keys(client)] == ["handoff_book"]
+    assert [tool for _, tool in recorded_tool_calls(client)] == ["handoff_book"]
 
 
 def test_a_tool_before_the_first_model_call_waits_for_it(client: RecordingClient) -> None:
@@ -262,10 +262,10 @@ def test_a_tool_before_the_first_model_call_waits_for_it(client: RecordingClient
 
     def first() -> None:
         use("get_weather")
-        use("transfer", to("book"))
-        found.append(keys(client))
+        use("transfer", go_to("book"))
+        found.append(recorded_tool_calls(client))
 
-    run_through(agent_graph(client), desk(lambda: found.append(keys(client)), first=first))
+    run_through(agent_graph(client), desk(lambda: found.append(recorded_tool_calls(client)), first=first))
 
     assert found == [[], [("plan", "weather-v2")]]
 
@@ -276,10 +276,10 @@ def test_a_tool_counts_once_however_often_it_is_told(client: RecordingClient) ->
 
     run_through(handler, desk(lambda: use("get_weather")).with_config(callbacks=[handler]))
 
-    assert keys(client) == [("plan", "weather-v2")]
+    assert recorded_tool_calls(client) == [("plan", "weather-v2")]
 
 
-def begun(handler: LdAiHandler, *, calls_model: bool) -> tuple[UUID, UUID, UUID]:
+def start_tool(handler: LdAiHandler, *, calls_model: bool) -> tuple[UUID, UUID, UUID]:
     """Begin a run of the agent graph in whose node a tool has started; return root, node and tool."""
     root, node, tool = uuid4(), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata={})
@@ -297,13 +297,13 @@ def begun(handler: LdAiHandler, *, calls_model: bool) -> tuple[UUID, UUID, UUID]
     return root, node, tool
 
 
-def end(handler: LdAiHandler, root: UUID) -> None:
+def end_like_a_left_stream(handler: LdAiHandler, root: UUID) -> None:
     """End a run as a stream does that its reader leaves."""
     handler.on_chain_error(GeneratorExit(), run_id=root)
 
 
 CLOSINGS = {
-    "ended": end,
+    "ended": end_like_a_left_stream,
     "abandoned": lambda handler, root: [handler.on_chain_start(None, {}, run_id=uuid4(), metadata={})],
 }
 
@@ -315,14 +315,14 @@ def test_a_tool_that_never_ends_was_called(
 ) -> None:
     """At the run's close its call is recorded, as no handoff is known of, and not again when it ends after all."""
     handler = agent_graph(client, max_open_runs=1)
-    root, node, tool = begun(handler, calls_model=calls_model)
+    root, node, tool = start_tool(handler, calls_model=calls_model)
 
     close(handler, root)
     handler.on_tool_end("late", run_id=tool)
     handler.on_tool_start({"name": "get_weather"}, "", run_id=uuid4(), parent_run_id=node, metadata={})
     handler.flush()
 
-    assert keys(client) == [("plan", "weather-v2")] * calls_model
+    assert recorded_tool_calls(client) == [("plan", "weather-v2")] * calls_model
 
 
 def test_tags_may_be_anything(handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]) -> None:

@@ -1,10 +1,13 @@
 """Sealed tokens: opaque, authenticated, good for a time, and refused with one kind of error."""
 
 import asyncio
+import copy
+import pickle
 import runpy
 import sys
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 
 import pytest
 from cryptography.fernet import Fernet
@@ -12,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiCompletionConfig, LdAiHandler, RunReport, sealing
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, encode_graph
+from langchain_ldai._wire import tokens
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, decode, decode_graph, encode, encode_graph
 from langchain_ldai.sealing import MAX_SEALED_LENGTH, TokenSealer
 from tests.support.chains import QUESTION, chain
 
@@ -22,7 +26,7 @@ GRAPH_TOKEN = encode_graph(GraphRunIdentity("run-1", "travel"))
 DAY = 24 * 3600.0
 
 
-def sealed_at(key: str, seconds_ago: float) -> str:
+def seal_at(key: str, seconds_ago: float) -> str:
     """Return the token as it was sealed so many seconds ago."""
     key_id, _, _ = TokenSealer([key]).seal(TOKEN).partition(".")
     then = Fernet(key).encrypt_at_time(TOKEN.encode(), int(time.time() - seconds_ago))
@@ -33,6 +37,29 @@ def sealed_at(key: str, seconds_ago: float) -> str:
 def test_what_is_sealed_is_unsealed(token: str) -> None:
     """Both kinds of token come back as they were, from any sealer with the key, however it is written."""
     assert TokenSealer([OLD.encode()]).unseal(TokenSealer([OLD]).seal(token)) == token
+
+
+@pytest.mark.parametrize(("token", "read"), [(TOKEN, decode), (GRAPH_TOKEN, decode_graph)], ids=["run", "graph"])
+def test_an_unsealed_token_is_not_decoded_again(
+    token: str, read: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To unseal it is to decode it; who reads or seals it after that need not."""
+    sealer, identity = TokenSealer([OLD]), read(token)
+    unsealed = sealer.unseal(sealer.seal(token))
+    monkeypatch.delattr(tokens, "_fields")
+
+    assert read(unsealed) == identity
+    sealer.seal(unsealed)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda token: pickle.loads(pickle.dumps(token))])
+def test_a_copy_of_an_unsealed_token_is_plain_text(copied: Callable[[str], str]) -> None:
+    """A process without this package can read it."""
+    sealer = TokenSealer([OLD])
+
+    token = copied(sealer.unseal(sealer.seal(TOKEN)))
+
+    assert (type(token), token) == (str, TOKEN)
 
 
 def test_a_sealed_token_shows_nothing() -> None:
@@ -61,7 +88,7 @@ def test_keys_can_be_changed_one_after_another() -> None:
 )
 def test_a_sealed_token_is_good_for_its_time(ttl: float | None, seconds_ago: float, is_good: bool) -> None:
     """After `ttl` it has expired; without one it is good for ever; a clock that is ahead does no harm."""
-    sealer, sealed = TokenSealer([OLD], ttl=ttl), sealed_at(OLD, seconds_ago)
+    sealer, sealed = TokenSealer([OLD], ttl=ttl), seal_at(OLD, seconds_ago)
 
     if is_good:
         assert sealer.unseal(sealed) == TOKEN
@@ -77,7 +104,7 @@ REFUSED = {
     "other-key": (TokenSealer([NEW]).seal(TOKEN), "sealed with a key that is not among"),
     "changed": (SEALED[:-6] + ("AAAA==" if not SEALED.endswith("AAAA==") else "BBBB=="), "it was changed"),
     "cut": (SEALED[:-20], "it was changed"),
-    "expired-and-changed": (sealed_at(OLD, 1000 * DAY)[:-20], "it was changed"),
+    "expired-and-changed": (seal_at(OLD, 1000 * DAY)[:-20], "it was changed"),
     "not-ascii": (SEALED[:13] + "\ud800\u00e9", "it was changed"),
     "garbage-behind": (SEALED + "\u00d6\u00d6", "it was changed"),
     "line-behind": (SEALED + "\n", "it was changed"),

@@ -1,4 +1,4 @@
-"""Feedback that is recorded after its request was told otherwise, or told nothing: its comment is passed on."""
+"""Feedback that is recorded after its request was refused, or got no answer, still passes its comment on."""
 
 import asyncio
 import logging

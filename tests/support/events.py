@@ -13,14 +13,14 @@ ANSWER: Final = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hello"
 NO_ANSWER: Final = LLMResult(generations=[])
 
 
-def begun(handler: LdAiHandler, parent: UUID | None = None, **said: object) -> UUID:
+def start_chain(handler: LdAiHandler, parent: UUID | None = None, **said: object) -> UUID:
     """Start a chain, or a step of one, of which LangGraph says this."""
     step = uuid4()
     handler.on_chain_start(None, {}, run_id=step, parent_run_id=parent, metadata=said)
     return step
 
 
-def stream_begun(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
+def start_stream(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
     """Start a chain, or a step of one, that is streamed."""
     step = uuid4()
     handler.on_chain_start(
@@ -29,7 +29,7 @@ def stream_begun(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
     return step
 
 
-def streaming(handler: LdAiHandler, parent: UUID) -> UUID:
+def stream_first_token(handler: LdAiHandler, parent: UUID) -> UUID:
     """Start a model call below a step, and let it bring its first token."""
     call = uuid4()
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
@@ -37,16 +37,16 @@ def streaming(handler: LdAiHandler, parent: UUID) -> UUID:
     return call
 
 
-def called(handler: LdAiHandler, parent: UUID) -> None:
+def call_model(handler: LdAiHandler, parent: UUID) -> None:
     """Call a model below a step."""
     call = uuid4()
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
     handler.on_llm_end(ANSWER, run_id=call)
 
 
-def pass_by(handler: LdAiHandler, count: int) -> None:
+def play_other_runs(handler: LdAiHandler, count: int) -> None:
     """Have so many other runs come and go, each with a step, and no model call."""
     for _ in range(count):
-        root = begun(handler)
-        handler.on_chain_end({}, run_id=begun(handler, root))
+        root = start_chain(handler)
+        handler.on_chain_end({}, run_id=start_chain(handler, root))
         handler.on_chain_end({}, run_id=root)

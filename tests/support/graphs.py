@@ -21,7 +21,7 @@ def graph_of(root: object, edges: dict[str, str], **meta: object) -> dict[str, o
     return {"_ldMeta": {"enabled": True, **meta}, "root": root, "edges": written}
 
 
-def served(flag: object, **agents: object) -> LdAiAgentGraph:
+def serve_graph(flag: object, **agents: object) -> LdAiAgentGraph:
     """Return what is served for a graph, in which `a` to `f` are agents, but for those given."""
     flags = {key: agent() for key in "abcdef"} | agents | {"travel": flag}
     return LdAiClient(RecordingClient(flags)).agent_graph("travel", CONTEXT)

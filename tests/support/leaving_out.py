@@ -1,4 +1,4 @@
-"""What a test does where the machine lacks what it needs."""
+"""What a test does where the machine lacks what the test needs."""
 
 import os
 from typing import NoReturn

@@ -56,7 +56,7 @@ def token_of(case: Case) -> object:
         case {"tokenRepeat": dict(recipe)}:
             return _repeated(recipe)
         case {"tokenBuild": dict(recipe)}:
-            return encoded(_repeated(recipe))
+            return encode_token(_repeated(recipe))
         case _:
             return case["token"]
 
@@ -67,7 +67,7 @@ def _repeated(recipe: Mapping[str, object]) -> str:
     return f"{prefix}{str(unit) * count}{suffix}"
 
 
-def encoded(text: str | bytes) -> str:
+def encode_token(text: str | bytes) -> str:
     """Return the token that holds a text, whatever it says."""
     content = text if isinstance(text, bytes) else text.encode("utf-8")
     return urlsafe_b64encode(content).rstrip(b"=").decode("ascii")

@@ -40,7 +40,7 @@ def connect(server: LoopbackLaunchDarkly, request: str = "") -> socket.socket:
     return connection
 
 
-def ends(server: LoopbackLaunchDarkly) -> bool:
+def leave_block(server: LoopbackLaunchDarkly) -> bool:
     """Leave the server's block, and return whether that comes to an end."""
     leaving = threading.Thread(target=server.__exit__, args=(None,) * 3, daemon=True)
     leaving.start()
@@ -48,7 +48,7 @@ def ends(server: LoopbackLaunchDarkly) -> bool:
     return not leaving.is_alive()
 
 
-def changed(client: LDClient, key: str) -> threading.Event:
+def watch_flag(client: LDClient, key: str) -> threading.Event:
     """Return an event that is set when the client hears of a change of a flag."""
     heard = threading.Event()
     client.flag_tracker.add_listener(lambda change: heard.set() if change.key == key else None)
@@ -79,7 +79,7 @@ def test_a_real_client_is_streamed_flags_and_changes(launchdarkly: LoopbackLaunc
         (lambda: launchdarkly.delete_flag("greeting"), None),
         (lambda: launchdarkly.set_flag("greeting", "again"), "again"),
     ):
-        heard = changed(client, "greeting")
+        heard = watch_flag(client, "greeting")
         change()
         assert heard.wait(5)
         assert client.variation("greeting", USER, None) == expected
@@ -104,7 +104,7 @@ async def test_an_asynchronous_client_is_served_the_same(launchdarkly: LoopbackL
 
 def test_a_dropped_stream_comes_back(launchdarkly: LoopbackLaunchDarkly, client: LDClient) -> None:
     """A client whose stream ends connects again and gets what changed meanwhile, also when refused once."""
-    heard = changed(client, "farewell")
+    heard = watch_flag(client, "farewell")
     launchdarkly.fail_next("/all", 503)
     launchdarkly.drop_streams()
     launchdarkly.set_flag("farewell", "bye")
@@ -233,7 +233,7 @@ def test_leaving_does_not_wait_for_a_client_that_says_nothing() -> None:
     server = LoopbackLaunchDarkly().__enter__()
     with connect(server):
         assert ask(server, POLL) == 200
-        assert ends(server)
+        assert leave_block(server)
 
 
 def test_a_stream_that_opens_while_the_block_is_left_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +245,7 @@ def test_a_stream_that_opens_while_the_block_is_left_ends_at_once(monkeypatch: p
 
     with connect(server, "GET /all HTTP/1.1\r\n\r\n"):
         assert asked.wait(5)
-        assert ends(server)
+        assert leave_block(server)
 
 
 def test_a_stream_shows_that_it_lives_and_a_failed_request_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,6 @@
 """What the tracker of an AI Config and that of an agent graph have in common (spec sections 4 and 7)."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, dataclass
@@ -20,7 +21,7 @@ from langchain_ldai import (
 )
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
-from tests.support.sent import Sent
+from tests.support.sent import Sent, record_missing
 
 Tracker = LdAiConfigTracker | LdAiGraphTracker
 Call = tuple[str, tuple[object, ...]]
@@ -45,6 +46,9 @@ class Kind:
     summary: type[MetricSummary | GraphMetricSummary]
     all_values: Mapping[str, object]
     data: tuple[tuple[Call, Mapping[str, object]], ...]
+    missing: Mapping[str, object]
+    missing_events: int
+    others: Mapping[str, object]
 
 
 _CONFIG_DATA: Final = {
@@ -99,6 +103,9 @@ CONFIG: Final = Kind(
         ),
         (("track_feedback", (Feedback.POSITIVE,)), _CONFIG_DATA),
     ),
+    missing={"time_to_first_token_ms": 1, "duration_ms": 0, "tokens": USAGE, "success": False},
+    missing_events=6,
+    others={"time_to_first_token_ms": 2, "duration_ms": 2, "tokens": TokenUsage(1, 1, 0), "success": True},
 )
 
 _GRAPH_DATA: Final = {
@@ -141,6 +148,9 @@ GRAPH: Final = Kind(
         (("track_handoff_success", ("a", "b")), {**_GRAPH_DATA, "sourceKey": "a", "targetKey": "b"}),
         (("track_handoff_failure", ("b", "c")), {**_GRAPH_DATA, "sourceKey": "b", "targetKey": "c"}),
     ),
+    missing={"success": False, "duration_ms": 0, "tokens": USAGE, "path": ()},
+    missing_events=4,
+    others={"success": True, "duration_ms": 2, "tokens": TokenUsage(1), "path": ("b",)},
 )
 KINDS: Final = {"config": CONFIG, "graph": GRAPH}
 
@@ -274,3 +284,32 @@ def test_no_two_events_share_their_data(kind: Kind, sent: Sent):
         data.clear()
 
     assert seen == [data for _, data in kind.data]
+
+
+@both_kinds
+def test_a_handler_records_what_nobody_has_recorded(kind: Kind, sent: Sent):
+    """It records the metrics that are free, and nothing else."""
+    tracker = kind.make(sent)
+    record_missing(tracker)
+    assert sent.events == []
+
+    record_missing(tracker, **kind.missing)
+
+    assert {name: getattr(tracker.summary, name) for name in kind.missing} == kind.missing
+    assert len(sent.values) == kind.missing_events
+
+
+@both_kinds
+@pytest.mark.parametrize("is_success", [False, True], ids=["failure", "success"])
+def test_a_handler_gives_way_in_silence(kind: Kind, is_success: bool, sent: Sent, caplog):
+    """What was recorded before stands, and nothing is logged, at any level."""
+    caplog.set_level(logging.DEBUG)
+    tracker = kind.make(sent)
+    first, second = (kind.others, kind.missing) if is_success else (kind.missing, kind.others)
+    record_missing(tracker, **first)
+    events, summary = list(sent.events), tracker.summary
+
+    record_missing(tracker, **second)
+
+    assert (sent.events, tracker.summary) == (events, summary)
+    assert caplog.records == []

@@ -10,7 +10,7 @@ from ldclient import Context
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiClient, LdAiCompletionConfig
 from langchain_ldai.testing import RecordingClient
-from tests.support.vectors import encoded
+from tests.support.vectors import encode_token
 
 CONTEXT = Context.create("user-1")
 FLAG = {
@@ -167,7 +167,7 @@ def test_11_a_token_of_none_raises(ai, config):
 
 def test_12_a_missing_run_id_raises(ai, config):
     """Missing run id raises the documented error, which names the field."""
-    token = encoded('{"configKey":"chat","version":1}')
+    token = encode_token('{"configKey":"chat","version":1}')
     for resume in (config.resume_tracker, lambda token: ai.create_tracker(token, CONTEXT)):
         with pytest.raises(InvalidResumptionTokenError, match="its runId is missing or empty"):
             resume(token)

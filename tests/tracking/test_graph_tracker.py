@@ -1,6 +1,5 @@
 """A graph tracker's own rules, beside the vectors (spec section 7)."""
 
-import logging
 import threading
 from collections import Counter
 from typing import Final
@@ -72,18 +71,6 @@ def test_a_path_may_be_any_iterable(tracker, sent, keys):
     assert tracker.summary.path == keys
 
 
-def test_record_missing_fills_what_is_free(tracker, sent):
-    """Instrumentation records what nobody has, and nothing else."""
-    record_missing(tracker)
-    assert sent.events == []
-
-    record_missing(tracker, success=False, duration_ms=0, tokens=USAGE, path=())
-
-    summary = tracker.summary
-    assert (summary.success, summary.duration_ms, summary.tokens, summary.path) == (False, 0, USAGE, ())
-    assert len(sent.values) == 4
-
-
 def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
     """The path and each visit in its place are recorded once, and give way to a path that was recorded."""
     for _ in range(2):
@@ -95,18 +82,6 @@ def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
         *(("$ld:ai:graph:node", data, 1) for data in visits),
     ]
     assert tracker.summary.path == ("a", "b", "a")
-    assert caplog.records == []
-
-
-def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
-    """What user code recorded stands, and nothing is logged, at any level."""
-    caplog.set_level(logging.DEBUG)
-    record_missing(tracker, success=True, duration_ms=1, tokens=USAGE, path=("a",))
-    events, summary = list(sent.events), tracker.summary
-
-    record_missing(tracker, success=False, duration_ms=2, tokens=TokenUsage(1), path=("b",))
-
-    assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
 
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -143,3 +144,105 @@ def test_an_extracted_failure_has_its_tokens_and_tool_calls(sent, metrics_of):
 
     names = ["duration:total", "generation:error", "tokens:total", "tokens:input", "tokens:output", "tool_call"]
     assert list(sent.values) == [f"$ld:ai:{name}" for name in names]
+
+
+class AwaitedObject:
+    """An object whose call has to be awaited."""
+
+    async def __call__(self, *_: object) -> str:
+        """Answer."""
+        raise AssertionError("called")
+
+
+async def coroutine_function(*_: object) -> str:
+    """Answer."""
+    return "answer"
+
+
+async def async_generator_function(*_: object):
+    """Stream an answer."""
+    yield "answer"
+
+
+def succeeded(_: object) -> AiMetrics:
+    """Return the metrics of a success."""
+    return AiMetrics(success=True)
+
+
+AWAITED = {
+    "function": coroutine_function,
+    "partial": partial(partial(coroutine_function)),
+    "object": AwaitedObject(),
+    "method": AwaitedObject().__call__,
+    "generator": async_generator_function,
+}
+
+
+@pytest.mark.parametrize("awaited", AWAITED.values(), ids=AWAITED)
+def test_a_plain_form_takes_no_coroutine_function(sent, tracker, awaited):
+    """The error names the form that awaits; nothing is called and nothing is recorded."""
+    with pytest.raises(
+        TypeError, match=r"^operation is a plain function, .*: await track_metrics_of_async instead$"
+    ):
+        tracker.track_metrics_of(succeeded, awaited)
+    with pytest.raises(
+        TypeError, match=r"^operation is a plain function, .*: await track_duration_of_async instead$"
+    ):
+        tracker.track_duration_of(awaited)
+
+    assert sent.events == []
+
+
+@pytest.mark.parametrize("awaited", AWAITED.values(), ids=AWAITED)
+def test_an_extractor_is_no_coroutine_function(sent, metrics_of, awaited):
+    """Neither form awaits an extractor, and neither calls the operation for one."""
+    called = []
+
+    with pytest.raises(TypeError, match=r"^the extractor is a plain function, not a coroutine function: "):
+        metrics_of(awaited, lambda: called.append(1))
+
+    assert (called, sent.events) == ([], [])
+
+
+def test_what_is_yet_to_be_awaited_is_returned_and_told(sent, tracker, caplog):
+    """A plain function's awaitable is the caller's; only the begin of it could be measured, which is no metric."""
+    answers = [
+        tracker.track_metrics_of(succeeded, lambda: coroutine_function()),
+        tracker.track_duration_of(lambda: coroutine_function()),
+    ]
+
+    assert [asyncio.run(answer) for answer in answers] == ["answer", "answer"]
+    assert sent.events == []
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    for record, name in zip(caplog.records, ("track_metrics_of_async", "track_duration_of_async"), strict=True):
+        assert f"run run-1: await {name} instead" in record.getMessage()
+
+
+def test_an_awaiting_form_is_told_of_a_result_that_cannot_be_awaited(sent, tracker):
+    """A plain function is no failure of the model: the error names the plain form, and nothing is recorded."""
+    with pytest.raises(TypeError, match=r"which str cannot be: call track_metrics_of for a plain function$"):
+        asyncio.run(tracker.track_metrics_of_async(succeeded, lambda: "answer"))
+    with pytest.raises(TypeError, match=r"which str cannot be: call track_duration_of for a plain function$"):
+        asyncio.run(tracker.track_duration_of_async(lambda: "answer"))
+
+    assert sent.events == []
+
+
+def test_an_operation_is_a_function(sent, tracker):
+    """What was called already, with its coroutine or answer, cannot be measured by either form."""
+    coroutine = coroutine_function()
+    for track in (tracker.track_duration_of, partial(tracker.track_metrics_of, succeeded)):
+        with pytest.raises(TypeError, match=r"^operation is a function, not "):
+            track("answer")
+    for awaiting in (tracker.track_duration_of_async, partial(tracker.track_metrics_of_async, succeeded)):
+        with pytest.raises(TypeError, match=r"^operation is a function, not <coroutine"):
+            asyncio.run(awaiting(coroutine))
+    coroutine.close()
+
+    assert sent.events == []
+
+
+def test_an_awaitable_object_is_awaited(sent, tracker):
+    """A plain function may return any awaitable to the form that awaits."""
+    assert asyncio.run(tracker.track_metrics_of_async(succeeded, lambda: coroutine_function())) == "answer"
+    assert tracker.summary.success is True

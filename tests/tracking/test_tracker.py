@@ -1,6 +1,5 @@
 """A tracker's own rules, beside the vectors (spec section 4)."""
 
-import logging
 import math
 from fractions import Fraction
 
@@ -9,7 +8,7 @@ import pytest
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import RunIdentity
-from tests.support.sent import Sent, record_missing
+from tests.support.sent import Sent
 
 USAGE = TokenUsage(total=30, input=10, output=20)
 TRACKER_LOG = "langchain_ldai._tracking.tracker"
@@ -92,31 +91,6 @@ def test_a_judge_result_and_a_tool_call_have_no_limit(tracker, sent, caplog):
         tracker.track_tool_calls(iter(["a"]))
 
     assert [name for name, _, _ in sent.events] == ["m", "$ld:ai:tool_call"] * 3
-    assert caplog.records == []
-
-
-def test_record_missing_fills_what_is_free(tracker, sent):
-    """Instrumentation records what nobody has, and nothing else."""
-    record_missing(tracker)
-    assert sent.events == []
-
-    record_missing(tracker, time_to_first_token_ms=1, duration_ms=0, tokens=USAGE, success=False)
-
-    summary = tracker.summary
-    assert (summary.time_to_first_token_ms, summary.duration_ms, summary.tokens) == (1, 0, USAGE)
-    assert summary.success is False
-    assert len(sent.values) == 6
-
-
-def test_record_missing_gives_way_in_silence(tracker, sent, caplog):
-    """What user code recorded stands, and nothing is logged, at any level."""
-    caplog.set_level(logging.DEBUG)
-    record_missing(tracker, time_to_first_token_ms=1, duration_ms=1, tokens=USAGE, success=True)
-    events, summary = list(sent.events), tracker.summary
-
-    record_missing(tracker, time_to_first_token_ms=2, duration_ms=2, tokens=TokenUsage(1, 1, 0), success=False)
-
-    assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
 
 

@@ -173,13 +173,13 @@ def summary_as_written(summary: MetricSummary) -> dict[str, object]:
     }
 
 
-def adapted(value: object, theirs: float, ours: int) -> object:
+def replace_number(value: object, theirs: float, ours: int) -> object:
     """Return an expectation with the vector's number, wherever it stands, replaced by ours."""
     match value:
         case dict():
-            return {key: adapted(item, theirs, ours) for key, item in value.items()}
+            return {key: replace_number(item, theirs, ours) for key, item in value.items()}
         case list():
-            return [adapted(item, theirs, ours) for item in value]
+            return [replace_number(item, theirs, ours) for item in value]
         case float() if value == theirs:
             return ours
     return value
@@ -226,7 +226,7 @@ def test_a_tracker_sends_what_the_spec_says(case, awaited):
     expected = case["expected"]
     if case["id"] in OVERRIDDEN:
         _, theirs, ours = OVERRIDDEN[case["id"]]
-        expected = adapted(expected, theirs, ours)
+        expected = replace_number(expected, theirs, ours)
     player = Player(case, awaited)
 
     player.play()

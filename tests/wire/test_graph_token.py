@@ -17,7 +17,7 @@ from langchain_ldai._wire.tokens import (
     encode_graph,
 )
 from tests.support.sent import Sent
-from tests.support.vectors import encoded
+from tests.support.vectors import encode_token
 
 
 def fields_of(token: str) -> list[tuple[str, object]]:
@@ -87,13 +87,13 @@ run_fields = st.dictionaries(st.sampled_from(["runId", "variationKey", "version"
 @given(run_fields | run_fields.map(lambda fields: {"runId": "r", **fields}), json_values | st.just("key"))
 def test_a_graph_token_is_read_as_strictly_as_any(fields, key):
     """Whatever the fields hold, a graph token is read or refused like a config token (spec sections 6 and 7)."""
-    ours = encoded(json.dumps({**fields, "graphKey": key}))
-    theirs = encoded(json.dumps({**fields, "configKey": key}))
+    ours = encode_token(json.dumps({**fields, "graphKey": key}))
+    theirs = encode_token(json.dumps({**fields, "configKey": key}))
 
     assert outcome_of(decode_graph, ours) == outcome_of(decode, theirs)
 
 
-@given(st.text() | st.binary().map(encoded))
+@given(st.text() | st.binary().map(encode_token))
 def test_any_text_is_refused_alike(token):
     """Whatever the text, the graph's decoder says what the other one says."""
     assert outcome_of(decode_graph, token) == outcome_of(decode, token)

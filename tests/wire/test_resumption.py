@@ -22,7 +22,7 @@ from langchain_ldai._wire.tokens import (
     uuid_of,
 )
 from langchain_ldai.testing import RecordingClient
-from tests.support.vectors import Case, cases, encoded, token_of, unused, with_ids
+from tests.support.vectors import Case, cases, encode_token, token_of, unused, with_ids
 
 VALID = cases("resumption_tokens", "valid")
 DOTNET = cases("resumption_tokens", "dotnet")
@@ -135,7 +135,7 @@ def test_a_token_that_is_no_string_raises_type_error(case):
 @pytest.mark.parametrize("version", ["null", "1"], ids=["null", "one"])
 def test_a_version_of_null_is_one(version):
     """An absent version is 1, and so is null (spec section 6)."""
-    assert decode(encoded(f'{{"runId":"r","configKey":"c","version":{version}}}')).version == 1
+    assert decode(encode_token(f'{{"runId":"r","configKey":"c","version":{version}}}')).version == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_version_of_null_is_one(version):
 )
 def test_what_is_no_json_raises_also_within_the_length_limit(text):
     """Too great a depth, and numbers that JSON does not have, are errors in any field (spec section 6)."""
-    token = encoded(text)
+    token = encode_token(text)
     assert len(token) <= MAX_TOKEN_LENGTH
 
     with pytest.raises(InvalidResumptionTokenError, match="its content is not JSON"):
@@ -164,7 +164,7 @@ def test_what_is_no_json_raises_also_within_the_length_limit(text):
 )
 def test_a_version_has_at_most_64_bits(version, accepted):
     """A version that fits 64 bits is read, and no larger one (spec section 6)."""
-    outcome = outcome_of(encoded(json.dumps({"runId": "r", "configKey": "c", "version": version})))
+    outcome = outcome_of(encode_token(json.dumps({"runId": "r", "configKey": "c", "version": version})))
 
     assert isinstance(outcome, RunIdentity) is accepted
 
@@ -172,7 +172,7 @@ def test_a_version_has_at_most_64_bits(version, accepted):
 def test_a_token_of_the_greatest_length_is_read_and_a_longer_one_is_not():
     """The length limit is exact, and the message says both lengths."""
     text = json.dumps({"runId": "r", "configKey": "c", "other": ""})
-    longest = encoded(text.replace('""', f'"{"x" * (MAX_TOKEN_LENGTH // 4 * 3 - len(text))}"'))
+    longest = encode_token(text.replace('""', f'"{"x" * (MAX_TOKEN_LENGTH // 4 * 3 - len(text))}"'))
 
     assert len(longest) == MAX_TOKEN_LENGTH
     assert decode(longest) == RunIdentity("r", "c")
@@ -184,18 +184,18 @@ LEAKY = {
     "not-base64": f"!{SECRET}!",
     "fullwidth": SECRET + "\uff45",
     "surrogate": SECRET + "\ud800",
-    "not-utf8": encoded(SECRET.encode() + b"\xff"),
-    "not-json": encoded(SECRET),
-    "json-cut-off": encoded(f'{{"runId":"{SECRET}"'),
-    "constant": encoded(f'{{"runId":"{SECRET}","configKey":"{SECRET}","version":NaN}}'),
-    "text": encoded(f'"{SECRET}"'),
-    "array": encoded(f'["{SECRET}"]'),
-    "run-id-missing": encoded(f'{{"configKey":"{SECRET}"}}'),
-    "run-id-list": encoded(f'{{"runId":["{SECRET}"],"configKey":"{SECRET}"}}'),
-    "half-surrogate": encoded(f'{{"runId":"{SECRET}\\ud800","configKey":"{SECRET}"}}'),
-    "version-text": encoded(f'{{"runId":"{SECRET}","configKey":"c","version":"{SECRET}"}}'),
-    "version-too-long": encoded(f'{{"runId":"{SECRET}","configKey":"c","version":{"1234567890" * 8}}}'),
-    "graph-key-object": encoded(f'{{"runId":"r","configKey":"c","graphKey":{{"{SECRET}":1}}}}'),
+    "not-utf8": encode_token(SECRET.encode() + b"\xff"),
+    "not-json": encode_token(SECRET),
+    "json-cut-off": encode_token(f'{{"runId":"{SECRET}"'),
+    "constant": encode_token(f'{{"runId":"{SECRET}","configKey":"{SECRET}","version":NaN}}'),
+    "text": encode_token(f'"{SECRET}"'),
+    "array": encode_token(f'["{SECRET}"]'),
+    "run-id-missing": encode_token(f'{{"configKey":"{SECRET}"}}'),
+    "run-id-list": encode_token(f'{{"runId":["{SECRET}"],"configKey":"{SECRET}"}}'),
+    "half-surrogate": encode_token(f'{{"runId":"{SECRET}\\ud800","configKey":"{SECRET}"}}'),
+    "version-text": encode_token(f'{{"runId":"{SECRET}","configKey":"c","version":"{SECRET}"}}'),
+    "version-too-long": encode_token(f'{{"runId":"{SECRET}","configKey":"c","version":{"1234567890" * 8}}}'),
+    "graph-key-object": encode_token(f'{{"runId":"r","configKey":"c","graphKey":{{"{SECRET}":1}}}}'),
     "too-long": SECRET * 1000,
 }
 
@@ -222,7 +222,7 @@ def test_a_run_survives_its_token(identity):
     assert set(token) <= set(string.ascii_letters + string.digits + "-_")
 
 
-@given(st.text() | st.text(string.ascii_letters + string.digits + "-_=+/") | st.binary().map(encoded))
+@given(st.text() | st.text(string.ascii_letters + string.digits + "-_=+/") | st.binary().map(encode_token))
 def test_any_text_is_a_run_or_the_error(token):
     """Whatever the text, nothing but a run or the documented error comes out."""
     assert isinstance(outcome_of(token), RunIdentity | InvalidResumptionTokenError)
@@ -231,7 +231,7 @@ def test_any_text_is_a_run_or_the_error(token):
 @given(st.dictionaries(token_names, json_values))
 def test_any_fields_are_a_run_or_the_error(fields):
     """Whatever the fields hold, a run that is read has fields of the right types."""
-    outcome = outcome_of(encoded(json.dumps(fields)))
+    outcome = outcome_of(encode_token(json.dumps(fields)))
 
     if isinstance(outcome, RunIdentity):
         assert outcome.run_id
@@ -358,7 +358,7 @@ def test_an_empty_id_is_refused(maker):
 @pytest.mark.parametrize(("read", "key"), [(decode, "configKey"), (decode_graph, "graphKey")])
 def test_a_token_of_a_run_that_some_ledger_could_not_hold_is_refused(read, key, run_id):
     """The run of a token has an id of which a claim can be made, as every other run has."""
-    token = encoded(json.dumps({"runId": run_id, key: "k"}))
+    token = encode_token(json.dumps({"runId": run_id, key: "k"}))
 
     with pytest.raises(InvalidResumptionTokenError, match=r"its runId has (a NUL|257) character"):
         read(token)

@@ -1,4 +1,4 @@
-"""Runs that are stopped before their end: what runs, where its model call is held up, and how it is stopped."""
+"""Runs that are stopped: shapes of runs, a gate that holds a model call up, and ways to stop it."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ STREAMING: Final[dict[str, Shape]] = {
 """The same, and a model alone; their models stream when they are streamed, in a graph by its mode alone."""
 
 
-class Held(NeverOpens):
+class CallsHeldUp(NeverOpens):
     """The gate of models of which the calls stop after so many chunks; `reached` tells that all calls have."""
 
     def __init__(self, *, after: int = 0, calls: int = 1) -> None:
@@ -80,7 +80,7 @@ STOPS: Final[dict[str, Stop]] = {"cancel": _cancel, "wait-for": _time_out, "task
 """The ways in which asyncio cancels a task: by itself, when its time is up, when a task beside it fails."""
 
 
-async def stopped(stop: Stop, gate: NeverOpens, work: Awaitable[object]) -> None:
+async def stop_once_called(stop: Stop, gate: NeverOpens, work: Awaitable[object]) -> None:
     """Stop work in one of these ways, once its model is being called."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         task = asyncio.ensure_future(work)
@@ -88,7 +88,7 @@ async def stopped(stop: Stop, gate: NeverOpens, work: Awaitable[object]) -> None
         await stop(task)
 
 
-async def closed(handler: LdAiHandler, reports: list[RunReport]) -> None:
+async def wait_until_closed(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """Give the loop turns, and collect what nobody holds, until the handler's run has ended."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not reports:

@@ -1,4 +1,4 @@
-"""Interrupts that are answered within the run, which then neither stopped nor repeated anything (fact 60)."""
+"""An interrupt that is answered within its run neither interrupts nor repeats anything (fact 60)."""
 
 from collections.abc import Callable, Generator, Mapping
 from typing import Final

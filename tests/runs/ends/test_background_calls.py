@@ -1,4 +1,4 @@
-"""Calls that a step leaves running: in a task, or on a thread, with callbacks of their own or without."""
+"""Model calls that a step leaves running, in a task or on a thread, with its callbacks or with others."""
 
 import asyncio
 import contextvars
@@ -13,7 +13,7 @@ from langgraph.types import RetryPolicy
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.support.events import pass_by
+from tests.support.events import play_other_runs
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
@@ -93,7 +93,7 @@ async def test_a_background_call_is_of_the_run_that_is_open(
     client: RecordingClient,
     reports: list[RunReport],
 ) -> None:
-    """However it reaches the handler: its step has ended, its run has not; side by side they are no retries."""
+    """Its step has ended and its run has not: the call counts for the run, and two at once are no retries."""
     background = Background(say, handler, calls=2)
 
     def begin(value: object, config: RunnableConfig) -> object:
@@ -127,7 +127,7 @@ async def test_a_background_call_is_of_the_run_that_is_open(
 async def test_what_a_failed_attempt_left_running_is_no_further_attempt(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """The node is repeated once, and so is one retry, whatever either attempt still calls."""
+    """LangGraph repeats the node once, so there is one retry, whatever either attempt still calls."""
     left_running: list[Background] = []
 
     async def fail_once(state: State, config: RunnableConfig) -> State:
@@ -156,7 +156,7 @@ async def test_what_a_failed_attempt_left_running_is_no_further_attempt(
 async def test_a_background_call_of_a_named_node_is_counted_for_it(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """It happens in that node, whose visits are over: they keep their outcome, and the run its own figures."""
+    """The call counts for the node, though the node's visits are over; their outcome stays."""
     handler = LdAiHandler(config, nodes={"node-0": config}, on_run_end=reports.append)
     background = Background(SAID["the handler"], handler)
 
@@ -179,7 +179,7 @@ async def test_a_background_call_of_a_named_node_is_counted_for_it(
 @pytest.mark.parametrize("say", SAID.values(), ids=SAID)
 @pytest.mark.asyncio
 async def test_what_a_late_step_calls_is_late(say: Say, handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """A background step that outlives its run opens none, nor does what it calls, whatever callbacks it passes."""
+    """A step that outlives its run opens no run, and neither do its model calls, whatever callbacks they get."""
     tasks: list[asyncio.Task[object]] = []
     may_go_on = asyncio.Event()
 
@@ -194,7 +194,7 @@ async def test_what_a_late_step_calls_is_late(say: Say, handler: LdAiHandler, re
         return await ScriptedChat().ainvoke("How?")
 
     await RunnableLambda(leave).ainvoke("x", {"callbacks": [handler]})
-    pass_by(handler, 2_000)
+    play_other_runs(handler, 2_000)
     may_go_on.set()
     await asyncio.gather(*tasks)
 

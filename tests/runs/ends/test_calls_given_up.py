@@ -1,4 +1,4 @@
-"""Streamed calls that a step gives up on purpose: the run goes on, and its own end tells its outcome (fact 72)."""
+"""A step gives up a streamed call on purpose: the run goes on, and its own end decides its outcome (fact 72)."""
 
 import asyncio
 import contextvars
@@ -20,7 +20,7 @@ from langchain_core.runnables import (
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from tests.langchain.graphs import NOTHING, State, Track, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
 from tests.support.models import HELLO, ScriptedChat
@@ -223,7 +223,7 @@ ASYNC_CALLS: Final = {name: call for name, call in CALLS.items() if name.startsw
 async def test_a_run_in_which_a_stream_is_given_up_is_what_its_own_end_says(
     call: Call, shape, give_up, may_go_on: threading.Event, track: Track, reports: list[RunReport]
 ) -> None:
-    """The chain gave its answer, so it succeeded, whatever became of a call that it did without."""
+    """The chain gave its answer, so the run succeeded, whatever became of the call that was given up."""
     handler = track()
 
     await run(call, shape(step(give_up, may_go_on)), NOTHING, {"callbacks": [handler]})
@@ -302,7 +302,7 @@ ASKED: Final = {**NOTHING, **QUESTION}
 async def test_a_stream_that_its_reader_closes(
     runnable: Runnable, outcome: Outcome, track: Track, reports: list[RunReport]
 ) -> None:
-    """Whichever root LangChain ends like a success, the run is cancelled while something is at work (fact 72)."""
+    """A run is cancelled if a model call is open, though LangChain ends its root like a success (fact 72)."""
     stream = runnable.stream(ASKED, {"callbacks": [track()]})
     next(stream)
     stream.close()
@@ -319,7 +319,7 @@ async def test_an_async_stream_that_its_reader_closes(
     stream = runnable.astream(ASKED, {"callbacks": [handler]})
     await anext(stream)
     await stream.aclose()
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert [report.outcome for report in reports] == [outcome]
 
@@ -329,7 +329,7 @@ async def test_an_async_stream_that_its_reader_closes(
 async def test_a_stream_that_is_read_to_its_end(
     call: Call, runnable: Runnable, outcome: Outcome, track: Track, reports: list[RunReport]
 ) -> None:
-    """The same streams, read, are successes."""
+    """The same streams succeed when they are read to the end."""
     await run(call, runnable, ASKED, {"callbacks": [track()]})
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]

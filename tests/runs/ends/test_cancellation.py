@@ -14,7 +14,16 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, R
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import NOTHING, NeverOpens, Track, calls, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, SHAPES, STOPS, STREAMING, Held, Shape, Stop, stopped
+from tests.runs.ends.stopping import (
+    PATIENCE_SECONDS,
+    SHAPES,
+    STOPS,
+    STREAMING,
+    CallsHeldUp,
+    Shape,
+    Stop,
+    stop_once_called,
+)
 from tests.support.calls import INVOKED, STREAMED, Call, each
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.events import ANSWER
@@ -39,7 +48,7 @@ async def others_end() -> None:
     await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=PATIENCE_SECONDS)
 
 
-def called(call: Call, runnable: Runnable, config: RunnableConfig) -> object:
+def call_in_a_loop(call: Call, runnable: Runnable, config: RunnableConfig) -> object:
     """Call a runnable, in a loop of its own where the call is async."""
     result = call(runnable, "How?", config)
     return asyncio.run(result) if inspect.iscoroutine(result) else result
@@ -53,7 +62,7 @@ async def test_an_invoked_chain_that_is_cancelled(
 ) -> None:
     """The model call never ends; once no one waits for it, the run is cancelled: neither of the two (fact 69)."""
     gate, handler = NeverOpens(), track()
-    await stopped(stop, gate, shape(ScriptedChat(gate=gate)).ainvoke("How?", {"callbacks": [handler]}))
+    await stop_once_called(stop, gate, shape(ScriptedChat(gate=gate)).ainvoke("How?", {"callbacks": [handler]}))
 
     assert reports == []
     handler.flush()
@@ -70,7 +79,7 @@ async def test_an_invoked_model_that_is_cancelled_is_abandoned(
 ) -> None:
     """A model by itself tells of no end at all: the run lasts until it is given up (facts 69, 117)."""
     gate, handler = NeverOpens(), track(run_timeout=1e-9)
-    await stopped(stop, gate, ScriptedChat(gate=gate).ainvoke("How?", {"callbacks": [handler]}))
+    await stop_once_called(stop, gate, ScriptedChat(gate=gate).ainvoke("How?", {"callbacks": [handler]}))
 
     handler.flush()
 
@@ -84,8 +93,10 @@ async def test_a_cancelled_batch_is_cancelled_in_every_element(
     stop: Stop, track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """`abatch` ends every root as cancelled, and none of the model calls (fact 69)."""
-    gate, handler = Held(calls=3), track()
-    await stopped(stop, gate, chain(ScriptedChat(gate=gate)).abatch([QUESTION] * 3, {"callbacks": [handler]}))
+    gate, handler = CallsHeldUp(calls=3), track()
+    await stop_once_called(
+        stop, gate, chain(ScriptedChat(gate=gate)).abatch([QUESTION] * 3, {"callbacks": [handler]})
+    )
 
     handler.flush()
 
@@ -101,8 +112,8 @@ async def test_a_stream_that_is_cancelled(
 ) -> None:
     """Whether the model call ends or not, the run is cancelled once, and its first token stands (fact 70)."""
     streams = shape is not SHAPES["graph"]  # which calls its models without streaming them
-    gate, handler = Held(after=3 if streams else 0), track()
-    await stopped(stop, gate, consume(shape(ScriptedChat(gate=gate)), {"callbacks": [handler]}))
+    gate, handler = CallsHeldUp(after=3 if streams else 0), track()
+    await stop_once_called(stop, gate, consume(shape(ScriptedChat(gate=gate)), {"callbacks": [handler]}))
 
     handler.flush()
 
@@ -137,7 +148,7 @@ def test_a_program_that_is_stopped_cancels_the_run(
     """What ends the program while a model is called ends the run as cancelled, sync and async (fact 77)."""
     handler = track()
     with pytest.raises(error):
-        called(call, chain(ScriptedChat(script=[error()])), {"callbacks": [handler]})
+        call_in_a_loop(call, chain(ScriptedChat(script=[error()])), {"callbacks": [handler]})
 
     handler.flush()
 
@@ -156,7 +167,7 @@ def test_a_model_that_is_cancelled_from_within(
     is one that failed, as it is for the caller.
     """
     with pytest.raises((asyncio.CancelledError, AttributeError)) as raised:
-        called(call, chain(ScriptedChat(script=[asyncio.CancelledError()])), {"callbacks": [track()]})
+        call_in_a_loop(call, chain(ScriptedChat(script=[asyncio.CancelledError()])), {"callbacks": [track()]})
 
     (report,) = reports
     cancelled = raised.type is asyncio.CancelledError
@@ -193,7 +204,7 @@ def test_whatever_stops_the_chain_from_outside_cancels_it(
         "node": RunnableLambda(lambda value: NOTHING) | graph({"a": says(), "b": stops}),
     }
     with pytest.raises(type(signal)):
-        called({**INVOKED, **STREAMED}[name], shapes[place], {"callbacks": [track()]})
+        call_in_a_loop({**INVOKED, **STREAMED}[name], shapes[place], {"callbacks": [track()]})
 
     (report,) = reports
     assert (report.outcome, report.failed_model_calls) == (Outcome.CANCELLED, 0)
@@ -304,3 +315,44 @@ def test_either_cancelled_error_is_a_cancellation(
     handler.on_chain_error(error(), run_id=root)
 
     assert [report.outcome for report in reports] == [Outcome.CANCELLED]
+
+
+OUT_OF_SIGHT: Final = {
+    "ainvoke": lambda chain, config: chain.ainvoke("How?", config),
+    "abatch": lambda chain, config: chain.abatch(["How?"], config),
+}
+"""Calls of which LangChain takes what a model raised, where it is no `Exception`, for the model's result."""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("place", ["step", "node"])
+@pytest.mark.parametrize("signal", FROM_OUTSIDE, ids=repr)
+@pytest.mark.parametrize("call", OUT_OF_SIGHT.values(), ids=OUT_OF_SIGHT)
+async def test_what_stops_a_model_cancels_the_run_whatever_langchain_makes_of_it(
+    call: Call, signal: BaseException, place: str, track: Track, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """LangChain raises an `AttributeError` of its own instead (fact 77)."""
+    steps = RunnableLambda(lambda text: QUESTION) | chain(ScriptedChat(script=[signal]))
+    shapes = {"step": steps, "node": RunnableLambda(lambda text: NOTHING) | graph({"a": steps})}
+
+    with pytest.raises(AttributeError, match="generations"):
+        await call(shapes[place], {"callbacks": [track()]})
+
+    (report,) = reports
+    assert (report.outcome, report.model_calls, report.failed_model_calls) == (Outcome.CANCELLED, 1, 0)
+    assert not {SUCCESS, ERROR} & client.metrics(report.run_id).keys()
+
+
+@pytest.mark.parametrize("owner", [Stop, ValueError(), None], ids=repr)
+def test_an_attribute_error_of_anything_else_is_an_error(
+    owner: object, track: Track, reports: list[RunReport]
+) -> None:
+    """Only what stopped a model, taken for its result, is a cancellation."""
+
+    def fails(text: object) -> object:
+        raise AttributeError(name="generations", obj=owner)
+
+    with pytest.raises(AttributeError):
+        (chain() | fails).invoke(QUESTION, {"callbacks": [track()]})
+
+    assert [report.outcome for report in reports] == [Outcome.ERROR]

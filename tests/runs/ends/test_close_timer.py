@@ -1,4 +1,4 @@
-"""Who waits is called back in time; and what is done where no other thread can do it."""
+"""The timer closes runs in time; where no thread can be started, the work is done at once."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""Streams of graphs, and responses, that nobody reads to their end; steps out of time (facts 70, 73 to 77)."""
+"""Streams of graphs, and HTTP responses, that nobody reads to the end; steps out of time (facts 70, 73 to 77)."""
 
 import asyncio
 from collections.abc import Generator
@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import NOTHING, NeverOpens, Track, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, Held, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, wait_until_closed
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, TOKENS, chain, counts
 from tests.support.models import HELLO, ScriptedChat
 
@@ -70,14 +70,14 @@ async def test_an_async_graph_stream_that_is_closed_within_a_node(
 ) -> None:
     """Async, the node is cancelled and its model call never ends: cancelled, with no tokens (fact 75)."""
     handler = track()
-    flow = graph({"one": says(greets(Held(after=2)))})
+    flow = graph({"one": says(greets(CallsHeldUp(after=2)))})
     stream = flow.astream(NOTHING, {"callbacks": [handler]}, stream_mode="messages")
     await anext(stream)
 
     if how == "aclose":
         await stream.aclose()
     del stream
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert is_cancelled(report, model_calls=1)
@@ -99,7 +99,7 @@ async def test_an_async_graph_whose_reader_is_cancelled(
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert is_cancelled(report, model_calls=2)
@@ -143,7 +143,7 @@ async def test_a_client_that_leaves_while_a_model_is_called(
     track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """Starlette cancels the response, and the run with it (facts 70, 73)."""
-    gate, handler = Held(after=2), track()
+    gate, handler = CallsHeldUp(after=2), track()
 
     async def receive() -> dict[str, object]:
         await gate.reached.wait()
@@ -154,7 +154,7 @@ async def test_a_client_that_leaves_while_a_model_is_called(
 
     async with asyncio.timeout(PATIENCE_SECONDS):
         await response(handler, gate)(request("2.3"), receive, send)
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert is_cancelled(report, model_calls=1)
@@ -174,7 +174,7 @@ async def test_a_client_that_has_left_when_it_is_sent_to(
 
     with pytest.raises((ClientDisconnect, ExceptionGroup)):  # a group in older releases of Starlette
         await response(handler)(request("2.4"), asyncio.Event().wait, send)
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert is_cancelled(report, model_calls=1)
@@ -205,7 +205,7 @@ async def test_a_client_that_stays_and_reads_no_further(
     with pytest.raises(asyncio.CancelledError):
         await task
     del reports[:], stream, task
-    await closed(patient, reports)
+    await wait_until_closed(patient, reports)
 
     assert (given_up.outcome, set(sent)) == (Outcome.ABANDONED, {DURATION, FIRST_TOKEN})
     assert client.metrics(given_up.run_id) == sent

@@ -1,4 +1,4 @@
-"""Streams that are closed before their end, left, or read no further: facts 71 to 75, 77 and 117."""
+"""Streams that the reader closes, abandons or stops reading before their end: facts 71 to 75, 77 and 117."""
 
 import asyncio
 import itertools
@@ -12,9 +12,9 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import Track, tracking
-from tests.runs.ends.stopping import STREAMING, Held, Shape, closed
+from tests.runs.ends.stopping import STREAMING, CallsHeldUp, Shape, wait_until_closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.events import called, stream_begun, streaming
+from tests.support.events import call_model, start_stream, stream_first_token
 from tests.support.models import HELLO, ScriptedChat
 
 INPUT_FIRST: Final = [
@@ -99,7 +99,7 @@ async def test_an_async_model_stream_that_is_closed(
     """As a sync one; without `aclose`, once it is collected (fact 71)."""
     handler = track()
     await leave(ScriptedChat(script=[INPUT_FIRST]).astream("How?", {"callbacks": [handler]}))
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert cancelled(reports, client) == INPUT
 
@@ -146,7 +146,7 @@ async def test_an_async_stream_that_is_closed(
     """The run is cancelled, at the latest once its stream is collected; its model call may never end (fact 73)."""
     handler = track()
     await leave(shape(ScriptedChat(script=[GREETING])).astream("How?", {"callbacks": [handler]}))
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert cancelled(reports, client).keys() <= TOKENS.keys()  # a graph's model is ahead of its reader
 
@@ -158,12 +158,12 @@ async def test_a_stream_of_events_that_is_left(
     leave: ALeave, shape: Shape, track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """`astream_events` stops what it runs once it is closed, or collected: the run is cancelled (fact 73)."""
-    handler, model = track(), ScriptedChat(script=[GREETING], gate=Held(after=2))
+    handler, model = track(), ScriptedChat(script=[GREETING], gate=CallsHeldUp(after=2))
     await leave(
         shape(model).astream_events("How?", {"callbacks": [handler]}, version="v2"),
         lambda event: event["event"] == "on_chat_model_stream",
     )
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert cancelled(reports, client) == {}
 
@@ -193,8 +193,8 @@ def test_a_loop_that_ends_closes_the_streams_of_a_run_in_any_order(
 ) -> None:
     """The run is cancelled, also where the end of its model call comes before that of its root (fact 73)."""
     handler = track()
-    root = stream_begun(handler)
-    parser, call = stream_begun(handler, root), streaming(handler, root)
+    root = start_stream(handler)
+    parser, call = start_stream(handler, root), stream_first_token(handler, root)
     ends = {
         "call": lambda: handler.on_llm_error(GeneratorExit(), run_id=call),
         "parser": lambda: handler.on_chain_error(GeneratorExit(), run_id=parser),
@@ -210,8 +210,8 @@ def test_a_loop_that_ends_closes_the_streams_of_a_run_in_any_order(
 def test_a_stream_that_is_closed_before_any_call_is_no_ai_run(track: Track, reports: list[RunReport]) -> None:
     """Nothing is recorded of it, in whatever order its steps are closed."""
     handler = track()
-    root = stream_begun(handler)
-    parser = stream_begun(handler, root)
+    root = start_stream(handler)
+    parser = start_stream(handler, root)
 
     handler.on_chain_error(GeneratorExit(), run_id=parser)
     handler.on_chain_error(GeneratorExit(), run_id=root)
@@ -222,10 +222,10 @@ def test_a_stream_that_is_closed_before_any_call_is_no_ai_run(track: Track, repo
 def test_a_stream_that_is_closed_after_its_last_call_is_a_success(track: Track, reports: list[RunReport]) -> None:
     """A call that was given up earlier, after which something ended, is not what the reader left."""
     handler = track()
-    root = stream_begun(handler)
-    parser = stream_begun(handler, root)
-    handler.on_llm_error(GeneratorExit(), run_id=streaming(handler, root))
-    called(handler, root)
+    root = start_stream(handler)
+    parser = start_stream(handler, root)
+    handler.on_llm_error(GeneratorExit(), run_id=stream_first_token(handler, root))
+    call_model(handler, root)
 
     handler.on_chain_error(GeneratorExit(), run_id=parser)
     handler.on_chain_error(GeneratorExit(), run_id=root)

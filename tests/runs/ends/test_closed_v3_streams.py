@@ -1,4 +1,4 @@
-"""Streams of the v3 protocol that end late, or that nobody reads to their end (facts 75 and 78)."""
+"""Streams of the v3 protocol that end late, or that nobody reads to the end (facts 75 and 78)."""
 
 import asyncio
 import gc
@@ -10,10 +10,10 @@ import pytest
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.langchain.graphs import NOTHING, Track, graph, says, tracking
-from tests.langchain.watching import needs_v3
-from tests.runs.ends.stopping import PATIENCE_SECONDS, Held, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, wait_until_closed
 from tests.support.chains import DURATION, FIRST_TOKEN, SUCCESS, TOKENS, counts
 from tests.support.models import HELLO, ScriptedChat
+from tests.support.observe import needs_v3
 
 pytestmark = [needs_v3, pytest.mark.filterwarnings("ignore:.*(is in beta|is experimental)")]
 
@@ -51,7 +51,7 @@ def test_a_v3_stream_whose_output_comes_first(
         stream = await greets().astream_events("How?", {"callbacks": [handler]}, version="v3")
         await stream.output
         if ends == "before-it":
-            await closed(handler, reports)
+            await wait_until_closed(handler, reports)
 
     asyncio.run(ask())
 
@@ -68,7 +68,7 @@ def test_an_async_v3_stream_that_is_left(
     handler = track()
 
     async def ask() -> object:
-        gate = Held(after=2)
+        gate = CallsHeldUp(after=2)
         stream = await greets(gate).astream_events("How?", {"callbacks": [handler]}, version="v3")
         async with asyncio.timeout(PATIENCE_SECONDS):
             await anext(aiter(stream.text))
@@ -106,7 +106,7 @@ async def test_a_v3_stream_of_a_graph_that_is_aborted(
     track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """The graph's root tells of it: cancelled (facts 75, 78)."""
-    gate, handler = Held(after=2), track()
+    gate, handler = CallsHeldUp(after=2), track()
     stream = await graph({"one": says(greets(gate))}).astream_events(
         NOTHING, {"callbacks": [handler]}, version="v3"
     )
@@ -116,7 +116,7 @@ async def test_a_v3_stream_of_a_graph_that_is_aborted(
 
     await stream.abort()
     reader.cancel()
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert is_cancelled(report, model_calls=1)

@@ -48,7 +48,7 @@ def outcomes(reports: Sequence[RunReport]) -> list[tuple[Outcome, int, object]]:
     return sorted(figures, key=str)
 
 
-async def settled(result: object) -> object:
+async def await_result(result: object) -> object:
     """Wait for what a call gave, where it is to be awaited."""
     return await result if asyncio.iscoroutine(result) else result
 
@@ -93,7 +93,7 @@ async def test_a_batch_that_fails_is_an_error_for_every_element(
     failing = chain(ScriptedChat(script=[HELLO, FLAKY]))
 
     with pytest.raises(ConnectionError):
-        await settled(call(failing, [QUESTION] * 2, {"callbacks": [track()], "max_concurrency": 1}))
+        await await_result(call(failing, [QUESTION] * 2, {"callbacks": [track()], "max_concurrency": 1}))
 
     assert outcomes(reports) == [(Outcome.ERROR, 0, calls(1)), (Outcome.ERROR, 1, None)]
     assert all(client.metrics(report.run_id)[ERROR] == [1] for report in reports)
@@ -107,7 +107,7 @@ async def test_a_batch_whose_model_never_starts_is_no_ai_run(
     before, handler = client.events, track()
 
     with pytest.raises(KeyError):
-        await settled(call(chain(), [QUESTION, {"wrong": "?"}], {"callbacks": [handler]}))
+        await await_result(call(chain(), [QUESTION, {"wrong": "?"}], {"callbacks": [handler]}))
 
     assert (reports, client.events) == ([], before)
 
@@ -119,7 +119,7 @@ async def test_a_batch_that_returns_its_failures_ends_each_element_for_itself(
     """With `return_exceptions=True` each element has an outcome of its own (fact 51)."""
     failing = chain(ScriptedChat(script=[HELLO, FLAKY, HELLO]))
 
-    await settled(call(failing, [QUESTION] * 3, {"callbacks": [track()]}, return_exceptions=True))
+    await await_result(call(failing, [QUESTION] * 3, {"callbacks": [track()]}, return_exceptions=True))
 
     assert outcomes(reports) == [(Outcome.ERROR, 1, None), *[(Outcome.SUCCESS, 0, calls(1))] * 2]
 
@@ -135,7 +135,7 @@ async def test_a_batch_of_no_sequence_ends_each_element_for_itself(
     failing = ScriptedChat(script=[HELLO, FLAKY])
 
     with pytest.raises(ConnectionError):
-        await settled(call(failing, ["How?"] * 2, {"callbacks": [track()], "max_concurrency": 1}))
+        await await_result(call(failing, ["How?"] * 2, {"callbacks": [track()], "max_concurrency": 1}))
 
     assert outcomes(reports) == [(Outcome.ERROR, 1, None), (Outcome.SUCCESS, 0, calls(1))]
 
@@ -200,7 +200,7 @@ async def test_the_prompts_of_a_legacy_llm_fail_together(
 ) -> None:
     """A legacy LLM's failure is each prompt's error, sync and async (fact 52)."""
     with pytest.raises(ConnectionError):
-        await settled(call(FailingLLM(), ["One?", "Two?"], track()))
+        await await_result(call(FailingLLM(), ["One?", "Two?"], track()))
 
     assert outcomes(reports) == [(Outcome.ERROR, 1, None)] * 2
 

@@ -1,4 +1,4 @@
-"""Steps that start late: below a step, or a run, that has ended or was given up."""
+"""Steps that start late: below a step or a run that has ended, or that the handler has given up."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,40 +13,40 @@ from langchain_ldai._runs import open_runs as table
 from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, begun, called, pass_by, stream_begun, streaming
+from tests.support.events import ANSWER, call_model, play_other_runs, start_chain, start_stream, stream_first_token
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
 
-def of_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
+def outcomes_and_calls(reports: list[RunReport]) -> list[tuple[Outcome, int]]:
     """Return how each run ended and how many model calls it counts."""
     return [(report.outcome, report.model_calls) for report in reports]
 
 
 def test_other_runs_push_no_ended_step_out(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """What is known of an open run's ended steps does not depend on how busy the handler is."""
-    root = begun(handler)
-    step = begun(handler, root)
+    """The handler remembers an open run's ended steps, however many other runs come and go."""
+    root = start_chain(handler)
+    step = start_chain(handler, root)
     handler.on_chain_end({}, run_id=step)
-    pass_by(handler, 2_000)
+    play_other_runs(handler, 2_000)
 
-    called(handler, step)
+    call_model(handler, step)
     assert reports == []
     handler.on_chain_end({}, run_id=root)
 
     assert [(report.root_run_id, report.model_calls) for report in reports] == [(root, 1)]
 
 
-def pass_by_alone(handler: LdAiHandler, count: int) -> None:
-    """Have so many other runs come and go, with roots alone."""
+def play_other_roots(handler: LdAiHandler, count: int) -> None:
+    """Start and end so many other runs that have no step but the root."""
     for _ in range(count):
-        handler.on_chain_end({}, run_id=begun(handler))
+        handler.on_chain_end({}, run_id=start_chain(handler))
 
 
-def ended_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID, UUID]:
+def play_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID, UUID]:
     """Play a run of one step and no model call; return its root and that step."""
-    root = begun(handler)
-    step = begun(handler, root)
+    root = start_chain(handler)
+    step = start_chain(handler, root)
     handler.on_chain_end({}, run_id=step)
     if error:
         handler.on_chain_error(error, run_id=root)
@@ -56,40 +56,40 @@ def ended_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUI
 
 
 def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """What starts below one of them, or below its steps, opens no run; below an older one it does (fact 112)."""
-    older = ended_run(handler)
-    oldest_known = ended_run(handler, ValueError())
-    pass_by_alone(handler, 99_999)
+    """The handler remembers so many ended roots: below them no run opens, below older ones it does (fact 112)."""
+    older = play_run(handler)
+    oldest_known = play_run(handler, ValueError())
+    play_other_roots(handler, 99_999)
     handler.flush()
 
     for parent in oldest_known:
-        called(handler, parent)
+        call_model(handler, parent)
     assert reports == []
     for parent in older:
-        called(handler, parent)
+        call_model(handler, parent)
     assert len(reports) == 2
 
 
 def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """However many other runs come and go meanwhile, nothing that starts anywhere below it opens one."""
-    root = begun(handler)
-    ended, still_open = begun(handler, root), begun(handler, root)
+    """While a step below an ended root is open, no step below that root opens a run, whatever else runs."""
+    root = start_chain(handler)
+    ended, still_open = start_chain(handler, root), start_chain(handler, root)
     for step in (ended, root):
         handler.on_chain_end({}, run_id=step)
-    another, its_step = ended_run(handler)
-    late = begun(handler, its_step)
-    pass_by_alone(handler, 100_001)
+    another, its_step = play_run(handler)
+    late = start_chain(handler, its_step)
+    play_other_roots(handler, 100_001)
 
     for parent in (root, ended, still_open, another, its_step, late):
-        called(handler, begun(handler, parent))
+        call_model(handler, start_chain(handler, parent))
     assert reports == []
 
     for step in (still_open, late):
         handler.on_chain_end({}, run_id=step)
     for parent in (root, another, late):
-        called(handler, parent)
+        call_model(handler, parent)
     assert reports == []
 
 
@@ -97,17 +97,17 @@ def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
 def test_steps_that_never_end_are_forgotten_like_those_that_have(
     is_given_up: bool, config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """Of as many runs as may be open it is known what goes on below them; after that the roots count."""
+    """The handler remembers open steps of as many ended runs as may be open; then the count of roots decides."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=1)
     steps = []
     for _ in range(4):
-        root = begun(handler)
-        steps.append(begun(handler, begun(handler, root)))
+        root = start_chain(handler)
+        steps.append(start_chain(handler, start_chain(handler, root)))
         if not is_given_up:
             handler.on_chain_end({}, run_id=root)
 
     for step in steps:
-        called(handler, begun(handler, step))
+        call_model(handler, start_chain(handler, step))
         handler.on_chain_end({}, run_id=step)
 
     assert reports == []
@@ -117,17 +117,17 @@ def test_steps_that_never_end_are_forgotten_like_those_that_have(
 def test_of_very_many_steps_of_a_run_the_latest_are_known(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that goes on for ever is bounded too: below its oldest steps a call is a run of its own."""
+    """The handler forgets the oldest steps of an endless run: a model call below them is a run of its own."""
     monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
-    root = begun(handler)
-    steps = [begun(handler, root) for _ in range(20)]
+    root = start_chain(handler)
+    steps = [start_chain(handler, root) for _ in range(20)]
     for step in steps:
         handler.on_chain_end({}, run_id=step)
 
     for step in steps[-5:]:
-        called(handler, step)
+        call_model(handler, step)
     assert reports == []
-    called(handler, steps[0])
+    call_model(handler, steps[0])
     handler.on_chain_end({}, run_id=root)
 
     assert [report.model_calls for report in reports] == [1, 5]
@@ -136,32 +136,32 @@ def test_of_very_many_steps_of_a_run_the_latest_are_known(
 def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Roots are remembered by themselves: the steps of other runs push none out."""
+    """The handler remembers roots apart from steps: the steps of other runs push no root out."""
     monkeypatch.setattr(left, "STEPS", 3)
     handler = LdAiHandler(config, on_run_end=reports.append)
-    root, step = ended_run(handler)
-    pass_by(handler, 2)
-    called(handler, step)
+    root, step = play_run(handler)
+    play_other_runs(handler, 2)
+    call_model(handler, step)
     assert reports == []
 
-    pass_by(handler, 1)
-    called(handler, root)
+    play_other_runs(handler, 1)
+    call_model(handler, root)
     assert reports == []
-    called(handler, step)
+    call_model(handler, step)
     assert len(reports) == 1
 
 
 def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """While the AI Config of its node is looked up its run may end: what is below it opens no run either."""
+    """A run may end while a node's AI Config is looked up: then no step below that node opens a run."""
     handler = LdAiHandler(
         config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
     )
-    root, step = begun(handler), uuid4()
+    root, step = start_chain(handler), uuid4()
     handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={"langgraph_node": "late"})
 
-    called(handler, step)
+    call_model(handler, step)
 
     assert reports == []
 
@@ -190,14 +190,14 @@ async def test_what_a_node_leaves_to_the_next_is_of_the_same_run(
 
     await graph(first, second).ainvoke({"done": False}, {"callbacks": [handler]})
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 2)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 2)]
     assert client.metrics(reports[0].run_id)[SUCCESS] == [1]
 
 
 def test_a_stream_that_the_next_step_reads_is_of_the_run_whose_token_was_shown(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A step returns a stream unread: its model starts below that step, after its end."""
+    """A step returns a stream unread; the model starts below that step after the step has ended."""
 
     def lazy(value: object, config: RunnableConfig) -> object:
         return ScriptedChat().stream("How?", config)
@@ -206,47 +206,47 @@ def test_a_stream_that_the_next_step_reads_is_of_the_run_whose_token_was_shown(
     steps = RunnableLambda(lazy) | read | ScriptedChat()
 
     assert steps.invoke("x", {"callbacks": [handler]}).content == "Hello, world"
-    assert of_calls(reports) == [(Outcome.SUCCESS, 2)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 2)]
 
 
 def test_below_a_step_of_a_run_that_has_ended_no_run_opens(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """A step of it that ended leads to its root as the root's own id does, however deep it was."""
-    root = begun(handler)
-    outer = begun(handler, root)
-    inner = begun(handler, outer)
-    called(handler, inner)
+    """The handler knows the root of an ended step, however deep the step was."""
+    root = start_chain(handler)
+    outer = start_chain(handler, root)
+    inner = start_chain(handler, outer)
+    call_model(handler, inner)
     for step in (inner, outer, root):
         handler.on_chain_end({}, run_id=step)
 
-    called(handler, inner)
-    called(handler, begun(handler, inner))
+    call_model(handler, inner)
+    call_model(handler, start_chain(handler, inner))
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 1)]
     assert handler.open_runs == 0
 
 
 def test_steps_that_name_each_other_as_parents_hold_nobody_up(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Ids that are used again in a circle lead nowhere: what starts below is a run of its own."""
-    root = begun(handler)
-    one, other = begun(handler, root), uuid4()
+    """Parents in a circle have no root: a call below them is a run of its own."""
+    root = start_chain(handler)
+    one, other = start_chain(handler, root), uuid4()
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
     handler.on_chain_end({}, run_id=one)
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=other, metadata={})
     for step in (one, other, root):
         handler.on_chain_end({}, run_id=step)
 
-    called(handler, one)
+    call_model(handler, one)
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 1)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 1)]
 
 
 @pytest.mark.asyncio
 async def test_one_run_too_many_costs_one_run(
     config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """The later steps of a run that was given up open no runs, which would push out others in turn."""
+    """The later steps of a run that was given up open no runs, so that they push no other run out."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=3)
     arrived: asyncio.Queue[None] = asyncio.Queue()
     may_go_on = asyncio.Event()
@@ -265,28 +265,28 @@ async def test_one_run_too_many_costs_one_run(
     may_go_on.set()
     await asyncio.gather(*runs)
 
-    assert sorted(of_calls(reports)) == [(Outcome.ABANDONED, 1), *[(Outcome.SUCCESS, 3)] * 3]
+    assert sorted(outcomes_and_calls(reports)) == [(Outcome.ABANDONED, 1), *[(Outcome.SUCCESS, 3)] * 3]
     assert all(counts(client, report.run_id) for report in reports)
 
 
 def test_a_run_given_up_as_silent_opens_no_others(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
-    """What it does once it goes on is ignored, at whatever depth, and also after a flush."""
+    """The handler ignores all later events of such a run, at any depth, and also after a flush."""
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=1e-9)
-    root = begun(handler)
-    called(handler, root)
-    step = begun(handler, root)
+    root = start_chain(handler)
+    call_model(handler, root)
+    step = start_chain(handler, root)
     handler.flush()
 
-    called(handler, begun(handler, step))
+    call_model(handler, start_chain(handler, step))
     handler.flush()
-    called(handler, root)
+    call_model(handler, root)
     handler.on_chain_end({}, run_id=root)
 
-    assert of_calls(reports) == [(Outcome.ABANDONED, 1)]
+    assert outcomes_and_calls(reports) == [(Outcome.ABANDONED, 1)]
     assert handler.open_runs == 0
 
 
-async def streamed(runnable: Runnable, config: RunnableConfig) -> list[object]:
+async def stream_messages(runnable: Runnable, config: RunnableConfig) -> list[object]:
     """Read a graph's messages, which has its models stream."""
     stream: AsyncIterator[object] = runnable.astream({"done": False}, config, stream_mode="messages")
     return [part async for part in stream]
@@ -296,7 +296,7 @@ async def streamed(runnable: Runnable, config: RunnableConfig) -> list[object]:
 async def test_a_node_that_recovers_from_a_call_it_cancelled_is_a_success(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A call that streamed and was cancelled never ends (fact 69), but what was around it has gone on."""
+    """A streamed call that was cancelled never ends (fact 69), but the steps around it go on."""
     has_begun = asyncio.Event()
 
     class Stuck(ScriptedChat):
@@ -314,16 +314,16 @@ async def test_a_node_that_recovers_from_a_call_it_cancelled_is_a_success(
         await ScriptedChat().ainvoke("How?")
         return {"done": True}
 
-    await streamed(graph(ask), {"callbacks": [handler]})
+    await stream_messages(graph(ask), {"callbacks": [handler]})
     handler.flush()
 
-    assert of_calls(reports) == [(Outcome.SUCCESS, 2)]
+    assert outcomes_and_calls(reports) == [(Outcome.SUCCESS, 2)]
 
 
 def test_a_stream_closed_early_within_steps_is_still_cancelled(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Where every step around the call is open, too, its end was not reached (fact 72)."""
+    """Every step around the call is still open, so the reader closed the stream before its end (fact 72)."""
     steps = RunnableLambda(lambda value: value) | chain()
     stream = steps.stream(QUESTION, {"callbacks": [handler]})
     next(stream)
@@ -334,14 +334,16 @@ def test_a_stream_closed_early_within_steps_is_still_cancelled(
 
 
 @pytest.mark.parametrize(
-    ("begin", "outcome"), [(stream_begun, Outcome.CANCELLED), (begun, Outcome.SUCCESS)], ids=["stream", "call"]
+    ("begin", "outcome"),
+    [(start_stream, Outcome.CANCELLED), (start_chain, Outcome.SUCCESS)],
+    ids=["stream", "call"],
 )
 def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
     begin: Callable[[LdAiHandler], UUID], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """LangChain shows at its start which roots it ends like a success when they are closed (fact 72)."""
+    """A root's start says whether it is a stream; LangChain ends only a closed stream like a success (fact 72)."""
     root = begin(handler)
-    call = streaming(handler, begun(handler, root))
+    call = stream_first_token(handler, start_chain(handler, root))
 
     handler.on_chain_end({}, run_id=root)
     handler.on_llm_end(ANSWER, run_id=call)
@@ -352,10 +354,10 @@ def test_only_a_root_that_started_as_a_stream_may_have_been_closed(
 def test_a_stream_whose_step_went_on_without_a_call_was_read(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A call below a step that has ended is one that the step gave up (fact 72)."""
-    root = stream_begun(handler)
-    step = begun(handler, root)
-    streaming(handler, step)
+    """The step around the call has ended, so the step gave the call up, and the reader did not (fact 72)."""
+    root = start_stream(handler)
+    step = start_chain(handler, root)
+    stream_first_token(handler, step)
     handler.on_chain_end({}, run_id=step)
 
     handler.on_chain_end({}, run_id=root)
@@ -367,13 +369,13 @@ def test_a_stream_whose_step_went_on_without_a_call_was_read(
 def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """A call below a circle of steps is left as it is, and the root's end is taken for what it says."""
-    root, one, other = stream_begun(handler), uuid4(), uuid4()
+    """The handler ignores a call below a circle of steps and takes the root's end for what it says."""
+    root, one, other = start_stream(handler), uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=root, metadata={})
     handler.on_chain_start(None, {}, run_id=other, parent_run_id=one, metadata={})
     handler.on_chain_end({}, run_id=one)
     handler.on_chain_start(None, {}, run_id=one, parent_run_id=other, metadata={})
-    streaming(handler, one)
+    stream_first_token(handler, one)
 
     handler.on_chain_end({}, run_id=root)
     handler.flush()

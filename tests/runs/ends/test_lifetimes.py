@@ -1,4 +1,4 @@
-"""Runs that end late or never are bounded, and what is known of them is sent."""
+"""The handler closes runs that end late or never, and sends what it knows of them."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ from tests.support.models import ScriptedChat
 EMPTY = LLMResult(generations=[])
 
 
-def start(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
+def start_chain_and_call(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
     """Begin a chain and a model call in it, as LangChain would; return both ids."""
     root, call = parent or uuid4(), uuid4()
     if parent is None:
@@ -34,7 +34,7 @@ def start(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UU
 
 
 def waiting_threads() -> list[threading.Thread]:
-    """Return the threads that wait for late model calls, but for one that is on its way out."""
+    """Return the timer's threads, but for one that is about to end."""
     waiting = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-wait"]
     for thread in waiting:
         thread.join(0.5)
@@ -80,12 +80,12 @@ async def test_a_cancelled_chain_is_closed_by_a_flush(
 def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
     config: LdAiCompletionConfig,
 ) -> None:
-    """After the wait a timer closes the run, for each run in its turn, and is gone."""
+    """After the wait a timer closes each run in its turn, and then the timer's thread ends."""
     ended: queue.Queue[RunReport] = queue.Queue()
     handler = LdAiHandler(config, on_run_end=ended.put)
-    first, _ = start(handler)
+    first, _ = start_chain_and_call(handler)
     handler.on_chain_end({}, run_id=first)
-    second, _ = start(handler)
+    second, _ = start_chain_and_call(handler)
     threading.Event().wait(0.2)
     handler.on_chain_end({}, run_id=second)
 
@@ -98,9 +98,9 @@ def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
 def test_the_oldest_run_gives_way_to_one_too_many(
     config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """With `max_open_runs` reached, the oldest is closed as abandoned and later events of it are ignored."""
+    """At `max_open_runs` the handler closes the oldest run as abandoned and ignores its later events."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=2)
-    (oldest, call), *_ = [start(handler) for _ in range(3)]
+    (oldest, call), *_ = [start_chain_and_call(handler) for _ in range(3)]
 
     handler.on_llm_end(EMPTY, run_id=call)
     handler.on_chain_end({}, run_id=oldest)
@@ -114,20 +114,20 @@ def test_the_oldest_run_gives_way_to_one_too_many(
 def test_a_silent_run_is_given_up_when_another_opens(
     event: str, config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run without a start or an end for `run_timeout` is closed as abandoned; one with either is not."""
+    """The handler abandons a run that had neither a start nor an end for `run_timeout`, and no other."""
     now = 1000.0
     monkeypatch.setattr(table, "monotonic", lambda: now)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    silent, _ = start(handler)
-    busy, call = start(handler)
+    silent, _ = start_chain_and_call(handler)
+    busy, call = start_chain_and_call(handler)
     now += 9.0
     if event == "start":
-        start(handler, parent=busy)
+        start_chain_and_call(handler, parent=busy)
     else:
         handler.on_llm_end(EMPTY, run_id=call)
     now += 9.0
 
-    start(handler)
+    start_chain_and_call(handler)
 
     assert [report.root_run_id for report in reports] == [silent]
 
@@ -137,9 +137,9 @@ def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
 ) -> None:
     """`flush` closes no run that is still at work."""
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.1)
-    silent, _ = start(handler)
+    silent, _ = start_chain_and_call(handler)
     threading.Event().wait(0.15)
-    start(handler)
+    start_chain_and_call(handler)
     del reports[:]
 
     handler.flush()
@@ -190,7 +190,7 @@ def test_a_stream_that_was_dropped_ends_first(
     client: RecordingClient,
     reports: list[RunReport],
 ) -> None:
-    """Nobody can read it any more, so its run is over; it is not given up."""
+    """Nobody can read the stream any more: both collect it, and its run is cancelled, not abandoned."""
     Response(shape().stream(QUESTION if shape is chain else "How?", {"callbacks": [handler]}))
     assert (reports, handler.open_runs) == ([], 1)
 
@@ -205,7 +205,7 @@ def test_a_stream_that_was_dropped_ends_first(
 def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
     end: Callable[..., bool], is_done: bool, idle: None, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """LangChain reads its model to the end (fact 72): `timeout` holds all the same, and the run is told."""
+    """LangChain reads the model to its end (fact 72); both keep to `timeout` and report the run all the same."""
     may_go_on = threading.Event()
     Response(chain(Slow(may_go_on=may_go_on)).stream(QUESTION, {"callbacks": [handler]}))
     began = time.monotonic()
@@ -224,7 +224,7 @@ def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
 def test_where_python_starts_no_thread_any_more_nothing_is_collected(
     idle: None, handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stream that is read to its end could hold up the process's end: `flush` leaves it, `close` tells it."""
+    """Collecting a stream could hold the process up: `flush` leaves it alone, and `close` reports its run."""
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -242,7 +242,7 @@ def test_where_python_starts_no_thread_any_more_nothing_is_collected(
 def test_a_flush_closes_no_run_that_is_at_work(
     timeout: float | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """However often it is called, the run goes on and is told once, with all that it did."""
+    """However often `flush` is called, the run goes on and is reported once, with all that it did."""
     stream = chain().stream(QUESTION, {"callbacks": [handler]})
     next(stream)
     for _ in range(2):
@@ -258,7 +258,7 @@ def test_a_flush_closes_no_run_that_is_at_work(
 def test_a_flush_does_not_count_as_silence(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether a run is silent is asked as of the call of `flush`: what collecting takes is no silence."""
+    """`flush` measures a run's silence at its call: the time that collecting takes does not count."""
     now = 1000.0
 
     def collect() -> None:
@@ -268,7 +268,7 @@ def test_a_flush_does_not_count_as_silence(
     monkeypatch.setattr(table, "monotonic", lambda: now)
     monkeypatch.setattr(gc, "collect", collect)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    start(handler)
+    start_chain_and_call(handler)
 
     assert handler.flush()
 
@@ -278,10 +278,10 @@ def test_a_flush_does_not_count_as_silence(
 def test_a_close_tells_every_open_run(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """For the end of a process: what is known of it is sent, as abandoned; what it does later is ignored."""
+    """At the end of a process `close` sends what is known of each run, as abandoned, and ignores later events."""
     stream = chain().stream(QUESTION, {"callbacks": [handler]})
     next(stream)
-    waiting, _ = start(handler)
+    waiting, _ = start_chain_and_call(handler)
     handler.on_chain_end({}, run_id=waiting)
 
     assert handler.close()
@@ -297,7 +297,7 @@ def test_a_close_tells_every_open_run(
 def test_a_handler_may_be_used_after_its_close(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """Runs that start then are told as before; to close it again does no harm."""
+    """The handler reports runs that start after `close` as before, and a second `close` does no harm."""
     assert [handler.close(), handler.close(0)] == [True, True]
 
     chain().invoke(QUESTION, {"callbacks": [handler]})
@@ -307,7 +307,7 @@ def test_a_handler_may_be_used_after_its_close(
 
 
 def test_a_close_within_a_run_does_not_disturb_the_chain(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """The chain goes on to its end, and its run stays told as it was at the close."""
+    """The chain goes on to its end, and its run is reported once, as it was at `close`."""
     steps = chain() | RunnableLambda(lambda answer: handler.close() and answer) | ScriptedChat()
 
     assert steps.invoke(QUESTION, {"callbacks": [handler]}).content == "Hello, world"
@@ -318,8 +318,8 @@ def test_a_close_within_a_run_does_not_disturb_the_chain(handler: LdAiHandler, r
 def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
     error: Exception | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """What an ended run's other branches or tasks still start is not a run of its own, at any depth (fact 76)."""
-    root, call = start(handler)
+    """Branches and tasks of an ended run may still call models, at any depth: no call opens a run (fact 76)."""
+    root, call = start_chain_and_call(handler)
     handler.on_llm_end(EMPTY, run_id=call)
     if error:
         handler.on_chain_error(error, run_id=root)
@@ -329,7 +329,7 @@ def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
 
     below = uuid4()
     handler.on_chain_start(None, {}, run_id=below, parent_run_id=root, metadata={})
-    _, late = start(handler, parent=below)
+    _, late = start_chain_and_call(handler, parent=below)
     handler.on_llm_new_token("x", run_id=late)
     handler.on_tool_start({"name": "search"}, "", run_id=uuid4(), parent_run_id=late, metadata={})
     handler.on_llm_end(EMPTY, run_id=late)
@@ -364,14 +364,14 @@ def test_one_root_seen_twice_at_the_same_time_is_one_run(
 def test_a_root_that_ended_some_time_ago_has_no_late_runs(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How long ago it ended does not count; with many others since, its id is an unknown parent's (fact 112)."""
+    """Other runs, and not time, make the handler forget a root; its id is then an unknown parent's (fact 112)."""
     now = 1000.0
     monkeypatch.setattr(table, "monotonic", lambda: now)
     monkeypatch.setattr(left, "ROOTS", 2)
     handler = LdAiHandler(config, on_run_end=reports.append)
 
     def end(parent: UUID | None = None) -> UUID:
-        root, call = start(handler, parent=parent)
+        root, call = start_chain_and_call(handler, parent=parent)
         handler.on_llm_end(EMPTY, run_id=call)
         if parent is None:
             handler.on_chain_end({}, run_id=root)
@@ -440,7 +440,7 @@ def test_a_tool_called_before_the_model_waits_for_it(
     handler.on_tool_start(None, "", run_id=uuid4(), parent_run_id=root, name="search", metadata=None)
     assert not [event for event in client.events if event.name == "$ld:ai:tool_call"]
 
-    start(handler, parent=root)
+    start_chain_and_call(handler, parent=root)
 
     (event,) = [event for event in client.events if event.name == "$ld:ai:tool_call"]
     assert event.data["toolKey"] == "search"
@@ -449,7 +449,7 @@ def test_a_tool_called_before_the_model_waits_for_it(
 def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
     config: LdAiCompletionConfig, client: RecordingClient
 ) -> None:
-    """A node's function that flushes the handler takes the ended run away under the step that is starting."""
+    """A node's function may flush the handler, and so close the run while a step of it starts."""
     root = uuid4()
     handler = LdAiHandler(config, nodes={"late": lambda metadata: handler.flush() and config})
     handler.on_chain_start(None, {}, run_id=root, metadata={})
@@ -464,7 +464,7 @@ def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
 def test_what_an_evicted_run_did_meanwhile_counts(
     config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """A run that takes another's place has its config looked up first: the other ends only after that."""
+    """The handler looks the new run's AI Config up before it closes the oldest run."""
     root, call = uuid4(), uuid4()
 
     def other_thread() -> None:

@@ -1,4 +1,4 @@
-"""A named node's outcome: that of the visits that started last, whoever reads and however they end (65, 77)."""
+"""A named node's outcome is that of the visits that started last, however they end (facts 65, 77)."""
 
 import asyncio
 import threading
@@ -29,11 +29,11 @@ from tests.langchain.graphs import (
     speaks,
     tracking,
 )
-from tests.langchain.watching import HAS_V3
-from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat
+from tests.support.observe import HAS_V3
 
 pytestmark = pytest.mark.asyncio
 
@@ -70,7 +70,7 @@ def handler(track: Track, ai: LdAiClient, context) -> LdAiHandler:
 
 async def outcomes(handler: LdAiHandler, reports: list[RunReport]) -> dict[str, Outcome]:
     """Return the outcomes of the one run and of its nodes."""
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
     (report,) = reports
     return {"run": report.outcome} | {name: node.outcome for name, node in report.nodes.items()}
 
@@ -242,7 +242,7 @@ class Hangs(NeverOpens):
         return await super().wait()
 
 
-def stuck(at_work: Callable[[], None]) -> AsyncNode:
+def hanging_chain(at_work: Callable[[], None]) -> AsyncNode:
     """Return a node that calls a model that never answers."""
 
     async def node(state: State) -> State:
@@ -251,7 +251,7 @@ def stuck(at_work: Callable[[], None]) -> AsyncNode:
     return node
 
 
-def stops(at_work: Callable[[], None]) -> AsyncNode:
+def hanging_node(at_work: Callable[[], None]) -> AsyncNode:
     """Return a node that calls a model, and then never ends."""
 
     async def node(state: State) -> State:
@@ -275,7 +275,7 @@ class Tidy:
         if self._attempts > 1:
             return {"said": [await chain().ainvoke(QUESTION)]}
         try:
-            return await stuck(time_is_up_after(1))(state)
+            return await hanging_chain(time_is_up_after(1))(state)
         finally:
             await self.may_end.wait()
 
@@ -327,13 +327,13 @@ def read_events(version: str) -> Callable[[Runnable, LdAiHandler], object]:
     return read
 
 
-async def invoked(runnable: Runnable, handler: LdAiHandler) -> object:
+async def await_result(runnable: Runnable, handler: LdAiHandler) -> object:
     """Wait for a result."""
     return await runnable.ainvoke(NOTHING, {"callbacks": [handler]})
 
 
 READERS: Final = {
-    "ainvoke": invoked,
+    "ainvoke": await_result,
     **{str(mode): read_in(mode) for mode in MODES},
     **{version: read_events(version) for version in ("v1", "v2", *(["v3"] if HAS_V3 else []))},
 }
@@ -345,7 +345,7 @@ quiet = pytest.mark.filterwarnings(
 
 @has_node_options
 @quiet
-@pytest.mark.parametrize("node", [stuck, stops], ids=lambda node: node.__name__)
+@pytest.mark.parametrize("node", [hanging_chain, hanging_node], ids=lambda node: node.__name__)
 @read
 async def test_a_node_out_of_time_is_an_error_however_it_is_read(
     reader, node, handler: LdAiHandler, reports: list[RunReport]
@@ -353,7 +353,7 @@ async def test_a_node_out_of_time_is_an_error_however_it_is_read(
     """Its own limit failed it; LangGraph cancels it and whatever runs beside it (fact 77)."""
     at_work = time_is_up_after(2)
     flow = graph(
-        {"a": node(at_work), "b": stops(at_work)}, in_parallel("a", "b"), options={"a": {"timeout": LIMIT}}
+        {"a": node(at_work), "b": hanging_node(at_work)}, in_parallel("a", "b"), options={"a": {"timeout": LIMIT}}
     )
 
     with pytest.raises(Exception, match="exceeded its run timeout"):
@@ -375,7 +375,7 @@ async def test_nodes_at_work_in_a_step_out_of_time_are_errors_however_they_are_r
         at_work()
         return said
 
-    flow = graph({"a": stuck(at_work), "b": says() | RunnableLambda(has_said)}, in_parallel("a", "b"))
+    flow = graph({"a": hanging_chain(at_work), "b": says() | RunnableLambda(has_said)}, in_parallel("a", "b"))
     flow.step_timeout = LIMIT
 
     with pytest.raises(TimeoutError):
@@ -399,7 +399,7 @@ async def test_a_node_beside_one_that_fails_is_cancelled_however_it_is_read(
 
     async def goes_on(state: State) -> State:
         await chain().ainvoke(QUESTION)
-        return await stuck(at_work.set)(state)
+        return await hanging_chain(at_work.set)(state)
 
     with pytest.raises(ZeroDivisionError):
         await reader(graph({"a": fails, "b": goes_on}, in_parallel("a", "b")), handler)
@@ -445,7 +445,9 @@ async def test_a_node_out_of_time_is_an_error_where_its_graph_goes_on(
     is_nested: bool, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """An error handler makes the run a success, and not the node."""
-    flow = graph({"a": stuck(time_is_up_after(1))}, options={"a": {"timeout": LIMIT, "error_handler": says()}})
+    flow = graph(
+        {"a": hanging_chain(time_is_up_after(1))}, options={"a": {"timeout": LIMIT, "error_handler": says()}}
+    )
 
     await (graph({"x": flow}) if is_nested else flow).ainvoke(NOTHING, {"callbacks": [handler]})
 

@@ -1,21 +1,21 @@
-"""Ends that come twice, in another order, or in the middle of something else."""
+"""Ends that come twice, out of order, or while the handler works on another event."""
 
 from collections.abc import Callable
 from uuid import uuid4
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.support.events import ANSWER, begun, called
+from tests.support.events import ANSWER, call_model, start_chain
 
 
 def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """Below a root that failed no run opens, also where its end was told again (fact 96)."""
-    root = begun(handler)
-    called(handler, root)
+    """No run opens below a root that failed, even if the failure was reported twice (fact 96)."""
+    root = start_chain(handler)
+    call_model(handler, root)
     for _ in range(2):
         handler.on_chain_error(ValueError(), run_id=root)
 
-    called(handler, root)
+    call_model(handler, root)
 
     assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.ERROR, 1)]
 
@@ -23,9 +23,9 @@ def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: 
 def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """What the visit of a node tells after that comes too late: the former has been sent."""
+    """A node's visit that ends after its root changes nothing: the outcome has been sent."""
     handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
-    root, visit, call = begun(handler), uuid4(), uuid4()
+    root, visit, call = start_chain(handler), uuid4(), uuid4()
     node = {"langgraph_node": "writer", "langgraph_checkpoint_ns": "writer:1", "langgraph_step": 1}
     handler.on_chain_start(None, {}, run_id=visit, parent_run_id=root, metadata=dict(node))
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=visit, metadata=dict(node))
@@ -45,14 +45,14 @@ def in_task(task: str, *, step: int = 1) -> dict[str, object]:
 def test_a_visit_whose_graph_is_over_is_beside_no_other(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """It was left behind, and the visit that was made instead is the last."""
+    """A visit that outlives its graph does not count: the visit that was made in its place is the last."""
     handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
-    root = begun(handler)
-    graphs = [begun(handler, root) for _ in range(2)]
-    left = begun(handler, graphs[0], **in_task("left"))
-    called(handler, left)
+    root = start_chain(handler)
+    graphs = [start_chain(handler, root) for _ in range(2)]
+    left = start_chain(handler, graphs[0], **in_task("left"))
+    call_model(handler, left)
     handler.on_chain_error(TimeoutError(), run_id=graphs[0])
-    made = begun(handler, graphs[1], **in_task("made"))
+    made = start_chain(handler, graphs[1], **in_task("made"))
     handler.on_chain_end({}, run_id=made)
 
     handler.on_chain_error(ValueError(), run_id=left)
@@ -62,13 +62,13 @@ def test_a_visit_whose_graph_is_over_is_beside_no_other(
 
 
 def test_a_visit_within_a_visit_is_beside_it(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
-    """A node that another named node of its own calls again: the failure within is told, if nothing follows."""
+    """A node may call itself through another node: the inner failure is the outcome if no visit follows."""
     handler = LdAiHandler(config, nodes={"writer": config, "critic": config}, on_run_end=reports.append)
-    root = begun(handler)
-    outer = begun(handler, root, **in_task("outer"))
-    critic = begun(handler, outer, langgraph_node="critic", langgraph_checkpoint_ns="critic:1")
-    inner = begun(handler, critic, **in_task("inner"))
-    called(handler, inner)
+    root = start_chain(handler)
+    outer = start_chain(handler, root, **in_task("outer"))
+    critic = start_chain(handler, outer, langgraph_node="critic", langgraph_checkpoint_ns="critic:1")
+    inner = start_chain(handler, critic, **in_task("inner"))
+    call_model(handler, inner)
     handler.on_chain_error(ValueError(), run_id=inner)
     for step in (critic, outer, root):
         handler.on_chain_end({}, run_id=step)
@@ -91,9 +91,9 @@ class ReentrantId:
 
 
 def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """A stream that is collected while an event is handled ends its run in the same thread."""
-    streaming = begun(handler)
-    called(handler, streaming)
+    """Python may collect a stream while the handler works: its run then ends in the same thread."""
+    streaming = start_chain(handler)
+    call_model(handler, streaming)
     other = ReentrantId(lambda: handler.on_chain_end({}, run_id=streaming))
     handler.on_chain_start(None, {}, run_id=other, metadata={})
     handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), parent_run_id=other, metadata={})
@@ -108,7 +108,7 @@ def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, report
 def test_a_step_may_take_the_id_of_its_ended_root(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """Below a step that is still open the id is that step's child's; its end is not the root's a second time."""
+    """Below a step that is open, a step may reuse the root's id: its end does not end the root again."""
     root, step = uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata={})
     handler.on_chat_model_start({}, [[]], run_id=step, parent_run_id=root, metadata={})

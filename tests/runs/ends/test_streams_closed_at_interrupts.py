@@ -1,4 +1,4 @@
-"""Streams that are left where a run stops to ask: what the run had come to stands (facts 58, 73, 75 and 78)."""
+"""The reader closes a stream where a run stops to ask: the run is interrupted (facts 58, 73, 75 and 78)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -12,10 +12,10 @@ from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcom
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.langchain.graphs import NOTHING, State, Track, asks, graph, in_parallel, says, thread, tracking
-from tests.langchain.watching import needs_v3
 from tests.runs.ends.asking import ASKING
-from tests.runs.ends.stopping import PATIENCE_SECONDS, closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.chains import QUESTION, TOKENS, chain, counts
+from tests.support.observe import needs_v3
 
 MODES: Final = ["values", "updates", "messages", "debug", "custom", ["updates", "messages"]]
 modes = pytest.mark.parametrize("mode", MODES, ids=str)
@@ -104,7 +104,7 @@ async def test_an_async_stream_that_is_left_at_its_interrupt(
     """As a sync one, once it is closed or collected."""
     handler = track()
     await aleave(build().astream(value, thread(handler), stream_mode=mode), how)
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert report.outcome is Outcome.INTERRUPTED
@@ -126,7 +126,7 @@ async def test_events_that_are_left_at_an_interrupt(
     """As a stream."""
     handler = track()
     await aleave(build().astream_events(value, thread(handler), version=version), "close")
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert [report.outcome for report in reports] == [Outcome.INTERRUPTED]
 
@@ -154,7 +154,7 @@ async def test_a_v3_stream_that_is_left_at_an_interrupt(
         stream = build().stream_events(value, thread(handler), version="v3")
         leave(iter(stream), "break")
     del stream
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert [report.outcome for report in reports] == [Outcome.INTERRUPTED]
 
@@ -170,7 +170,7 @@ async def test_a_chain_around_a_graph_that_is_left_at_its_interrupt(
         await aleave(around.astream(NOTHING, thread(handler)), "close")
     else:
         leave(around.stream(NOTHING, thread(handler)), "close")
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     assert [report.outcome for report in reports] == [Outcome.INTERRUPTED]
 
@@ -224,7 +224,7 @@ async def test_a_sibling_at_work_when_an_interrupted_stream_is_left_is_cancelled
     paused = graph(nodes, in_parallel(*nodes), checkpointer=InMemorySaver())
     async with asyncio.timeout(PATIENCE_SECONDS):
         await aleave(paused.astream(NOTHING, thread(handler), stream_mode="updates"), "close")
-    await closed(handler, reports)
+    await wait_until_closed(handler, reports)
 
     (report,) = reports
     assert {name: node.outcome for name, node in report.nodes.items()} == {

@@ -1,4 +1,4 @@
-"""What the tests of facts have in common: another handler, a model, and the check that nothing is left."""
+"""What several tests observe with: another handler, a model that counts letters, and checks of the outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,7 +30,7 @@ _EVENTS: Final = [name for name in dir(BaseCallbackHandler) if name.startswith("
 
 
 def _noting(event: str) -> Callable[..., None]:
-    def note(self: "Events", *args: object, **kwargs: object) -> None:
+    def note(self: "EventLog", *args: object, **kwargs: object) -> None:
         self.seen.append(event)
         if isinstance(metadata := kwargs.get("metadata"), dict):
             self.metadata.append(metadata)
@@ -39,7 +39,7 @@ def _noting(event: str) -> Callable[..., None]:
     return note
 
 
-class Events(BaseCallbackHandler):
+class EventLog(BaseCallbackHandler):
     """Another handler, which notes its events by name, and their metadata: the dicts, and copies of then."""
 
     def __init__(self, *, inline: bool = False) -> None:
@@ -50,10 +50,10 @@ class Events(BaseCallbackHandler):
 
 
 for _event in _EVENTS:
-    setattr(Events, _event, _noting(_event))
+    setattr(EventLog, _event, _noting(_event))
 
 
-class Asked(ScriptedChat):
+class LetterCountingChat(ScriptedChat):
     """A model that uses one input token for each letter of its last message; "fail" makes it fail."""
 
     def _stream(self, messages, stop=None, run_manager=None, **kwargs) -> Iterator[ChatGenerationChunk]:
@@ -80,7 +80,7 @@ class SilentClient(Client):
         self.updated.append(kwargs["extra"].get("metadata", {}).get(TOKEN))
 
 
-def figures(reports: list[RunReport]) -> list[tuple[object, int, int, int]]:
+def summarize(reports: list[RunReport]) -> list[tuple[object, int, int, int]]:
     """Return each run's outcome, model calls, failed ones, and tokens."""
     return [
         (report.outcome, report.model_calls, report.failed_model_calls, getattr(report.summary.tokens, "total", 0))
@@ -88,7 +88,9 @@ def figures(reports: list[RunReport]) -> list[tuple[object, int, int, int]]:
     ]
 
 
-async def first_tokens(way: Way, client: RecordingClient, handler: LdAiHandler, reports: list[RunReport]) -> int:
+async def count_first_tokens(
+    way: Way, client: RecordingClient, handler: LdAiHandler, reports: list[RunReport]
+) -> int:
     """Return how many first tokens a run has that is called in this way; all else is checked to be whole."""
     result = way({"callbacks": [handler]})
     if isinstance(result, Awaitable):
@@ -101,7 +103,7 @@ async def first_tokens(way: Way, client: RecordingClient, handler: LdAiHandler, 
     return len(client.metrics(report.run_id).get(FIRST_TOKEN, []))
 
 
-def settled(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def check_nothing_is_left(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """After each test: the handler holds no run, and neither it nor LangChain has complained of it."""
     yield
     handler.flush()

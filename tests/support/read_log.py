@@ -8,12 +8,12 @@ from tests.support.chains import AGENT_INPUT
 from tests.support.models import ScriptedChat
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """Return levels and messages of what the package logged."""
     return [(each.levelname, each.message) for each in caplog.records if each.name.startswith("langchain_ldai")]
 
 
-def write_with(handler: LdAiHandler, *names: str) -> None:
+def run_nodes(handler: LdAiHandler, *names: str) -> None:
     """Run a graph of nodes that each call a model."""
     graph = StateGraph(MessagesState)
     last = START

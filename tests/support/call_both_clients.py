@@ -10,7 +10,7 @@ from langchain_ldai import AsyncLdAiClient, LdAiClient
 from langchain_ldai.testing import AsyncRecordingClient, RecordedEvent, RecordingClient
 
 
-class Asked(Protocol):
+class AnyClient(Protocol):
     """A client of either kind over a recording one."""
 
     ai: LdAiClient | AsyncLdAiClient
@@ -21,7 +21,7 @@ class Asked(Protocol):
     def events(self) -> list[RecordedEvent]: ...
 
 
-class Sync:
+class SyncClient:
     """`LdAiClient`, called."""
 
     def __init__(self, flags: Mapping[str, object]) -> None:
@@ -38,7 +38,7 @@ class Sync:
         return list(self.recording.events)
 
 
-class Async:
+class AsyncClient:
     """`AsyncLdAiClient`, awaited."""
 
     def __init__(self, flags: Mapping[str, object]) -> None:
@@ -55,5 +55,5 @@ class Async:
         return list(self.recording.events)
 
 
-both_clients = pytest.mark.parametrize("ask_of", [Sync, Async], ids=["sync", "async"])
+both_clients = pytest.mark.parametrize("ask_of", [SyncClient, AsyncClient], ids=["sync", "async"])
 """Runs a test with each client: `ask = ask_of(flags)`, then `ask("completion_config", key, context)`."""
