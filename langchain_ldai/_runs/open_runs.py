@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 from time import monotonic
-from typing import Final, cast
+from typing import cast
 
 from langchain_ldai._base.process import collect_garbage, register_fork_safe
 from langchain_ldai._runs.close_timer import close_timer
@@ -19,8 +19,6 @@ from langchain_ldai._runs.totals import MetricTotals, Recording
 
 Outbox = list[Recording | Run]
 """What is to be done outside the lock: what is to be sent, and the closed runs that are to be reported."""
-
-_MAX_SEEN_NODES: Final = 1_000
 
 
 class RunTable:
@@ -144,8 +142,7 @@ class RunTable:
     def see_node(self, node: str) -> None:
         """Remember that LangGraph has a node of this name."""
         with self._lock:
-            if len(self.seen_nodes) < _MAX_SEEN_NODES:
-                self.seen_nodes[node] = None
+            self.seen_nodes[node] = None
 
     def add_node(self, run: Run, node: str, totals: MetricTotals | None) -> None:
         """Give a run's named node its totals."""

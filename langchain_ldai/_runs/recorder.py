@@ -44,6 +44,7 @@ _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
+_MAX_SEEN_NODES: Final = 1_000
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 
@@ -327,7 +328,7 @@ class RunRecorder:
         node = metadata.get(_NODE)
         if not isinstance(node, str):
             return ""
-        if node not in self.table.seen_nodes:
+        if node not in self.table.seen_nodes and len(self.table.seen_nodes) < _MAX_SEEN_NODES:
             self.table.see_node(node)
         if node not in run.resolvers:
             return ""

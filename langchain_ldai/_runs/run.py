@@ -136,19 +136,16 @@ class Run:
         if self.has_decisions:
             call.outer = self.decision_above(step.parent)
         self.has_decisions |= call.is_decision
-        if call.named and (call.outer is None or call.named != call.outer.model):  # else it may be handed down
-            self._model_known(step, call, call.named)
+        is_own = call.outer is None or call.named != call.outer.model  # else the name may be handed down
+        if call.named and scope.totals and is_own:
+            call.model = call.named
+            scope.totals.models[call.named] = None
         for totals in scope.charged_to:
             totals.model_started(step.started)
         if self.is_ai_run or not scope.charged_to:
             return []
         self.is_ai_run = True
         return self._waiting_tools()
-
-    def _model_known(self, step: Step, call: ModelCall, model: str) -> None:
-        if step.scope.totals is not None:
-            call.model = model
-            step.scope.totals.models[model] = None
 
     def decision_above(self, key: object) -> ModelCall | None:
         """Return the decision model's call that the step of a key is, or is in; `None` outside one."""
@@ -205,8 +202,9 @@ class Run:
         is_called_now = step.tool and self.journey is not None and not result.is_handoff
         found = self._tool_called(step) if is_called_now else []
         if step.call is not None:
-            if result.model and not step.call.model:
-                self._model_known(step, step.call, result.model)
+            if result.model and not step.call.model and scope.totals:
+                step.call.model = result.model
+                scope.totals.models[result.model] = None
             usage = step.call.used(result.usage)
             for totals in scope.charged_to:
                 totals.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)

@@ -220,6 +220,11 @@ def test_an_event_that_makes_no_sense_is_logged_once(
     handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing is raised into the chain, and the run that goes on is not disturbed."""
+
+    class UnreadableBlock(dict[str, str]):
+        def items(self):
+            raise OSError
+
     root, call = uuid4(), uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata={})
     handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
@@ -227,8 +232,10 @@ def test_an_event_that_makes_no_sense_is_logged_once(
     for _ in range(2):
         handler.on_chain_start(None, {}, run_id=[], metadata={})
         handler.on_chain_end({}, run_id=[])
+        handler.on_retry(None, run_id=[])
+        handler.on_llm_new_token([UnreadableBlock()], run_id=call)
 
     handler.on_llm_end(ANSWER, run_id=call)
     handler.on_chain_end({}, run_id=root)
-    assert [record.name for record in caplog.records] == ["langchain_ldai._base.guard"] * 2
+    assert [record.name for record in caplog.records] == ["langchain_ldai._base.guard"] * 4
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
