@@ -273,12 +273,12 @@ def test_a_malformed_text_stays_as_it_is(caplog, text):
 @pytest.mark.parametrize("text", ["{{", "{{{v}}"])
 def test_a_malformed_text_without_another_is_kept(text):
     """A tag that is not closed is not dropped where it is the whole text either."""
-    assert rendered(text, {"v": 1}) == text
+    assert render(text, {"v": 1}) == text
 
 
 def test_a_tag_may_end_with_what_opens_one():
     """Where one delimiter both opens and closes tags, a template may end with it."""
-    assert rendered("{{=| |=}}a |x|", {"x": 1}) == "a 1"
+    assert render("{{=| |=}}a |x|", {"x": 1}) == "a 1"
 
 
 @both_clients
