@@ -148,6 +148,7 @@ class RunTable:
         """Give a run's named node its totals."""
         with self._lock:
             run.nodes[node] = totals
+            run.heeds_good_ends = True
             if totals is not None:
                 run.all_totals.append(totals)
 
@@ -176,7 +177,7 @@ class RunTable:
             run = step.scope.run
             del run.steps[key]
             run.last_event = now = monotonic()
-            if step.is_plain and error is None and not run.nodes and not run.interrupts:
+            if step.is_plain and error is None and not run.heeds_good_ends:
                 self._remember(run, step)
                 return
             self.awaiting.pop(key, None)

@@ -76,6 +76,7 @@ class Run:
         attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
+        heeds_good_ends: Whether a plain step that ends well may tell of a node or of an interrupt.
         has_decisions: Whether a decision model was called.
     """
 
@@ -99,6 +100,7 @@ class Run:
     attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
+    heeds_good_ends: bool = False
     has_decisions: bool = False
 
     @property
@@ -195,10 +197,8 @@ class Run:
         """Take in a step that has ended, and return what is final now; the root's end ends the run."""
         key, scope = step.key, step.scope
         outcome = Outcome.SUCCESS if error is None else classify(error)
-        if error is not None or self.nodes:
-            self._note_error(step, error, outcome)
-        if error is None and self.interrupts:
-            self._decline_interrupts(step)
+        if error is not None or self.heeds_good_ends:
+            self._note_end(step, error, outcome)
         is_called_now = step.tool and self.journey is not None and not result.is_handoff
         found = self._tool_called(step) if is_called_now else []
         if step.call is not None:
@@ -214,8 +214,10 @@ class Run:
             self._scope_ended(scope, step.started, outcome, now)
         return found if self.state is RunState.OPEN or self.calls_are_open() else found + self.close()
 
-    def _note_error(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
-        """Note what the error that a step ended with, if any, tells of its scope, of streams and of nodes."""
+    def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
+        """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
+        if error is None and self.interrupts:
+            self._decline_interrupts(step)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst((step.scope.outcome, outcome))
             self._interrupted(step)
@@ -231,6 +233,7 @@ class Run:
         known = [each for each in self.interrupts if each.came_to == step.key]
         for each in known:
             each.ended(step)
+        self.heeds_good_ends = True
         if not known:
             self.interrupts.append(Interrupt.raised_by(step))
 
@@ -387,12 +390,16 @@ class Run:
             parent = above.parent
         return False
 
+    def _asking(self) -> list[Scope]:
+        """Return the scopes in which a question is still open."""
+        scopes = (scope for interrupt in self.interrupts for scope in interrupt.scopes)
+        return [scope for scope in scopes if scope.outcome is Outcome.INTERRUPTED and scope.counts()]
+
     def _settle(self, outcome: Outcome, now: float) -> None:
         cut = (
             Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
         )  # an error is that of a visit that has ended
-        asked = [scope for interrupt in self.interrupts for scope in interrupt.scopes]
-        asking = [scope for scope in asked if scope.outcome is Outcome.INTERRUPTED and scope.counts()]
+        asking = self._asking() if self.interrupts else ()
         if asking:
             outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
         self.outcome = outcome
