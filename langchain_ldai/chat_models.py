@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
 
-from langchain_ldai._configs.payload import as_text, object_in
+from langchain_ldai._configs.fields import as_text, object_in
 
 try:
     from langchain.chat_models import init_chat_model

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from langchain_ldai._configs.payload import Payload, as_integer, as_text, object_in, variation_key_in
+from langchain_ldai._configs.fields import as_integer, as_text, object_in, variation_key_in
+from langchain_ldai._configs.payload import Payload
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.once import Send

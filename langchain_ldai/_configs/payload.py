@@ -11,10 +11,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from reprlib import repr as short_repr
-from typing import ClassVar, Final, TypedDict, TypeGuard, cast
+from typing import ClassVar, Final, TypedDict, cast
 
 from langchain_core.utils import mustache
 
+from langchain_ldai._configs.fields import (
+    as_integer,
+    as_text,
+    is_number,
+    object_in,
+    variation_key_in,
+    whole_number,
+)
 from langchain_ldai._configs.types import (
     FrozenDict,
     JudgeAttachment,
@@ -31,7 +39,6 @@ from langchain_ldai._configs.types import (
 )
 from langchain_ldai._tracking.once import Send
 from langchain_ldai._tracking.tracker import model_data
-from langchain_ldai._wire.tokens import MAX_VERSION
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +60,6 @@ _Content = str | list[Payload]
 """What a message says: one text, or a list of blocks."""
 
 _ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
-_WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
 _SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
@@ -160,7 +166,7 @@ class PayloadReader:
             model_name,
             provider_name,
             key=as_text(meta.get("modelKey")),
-            version=_whole_number(meta.get("modelVersion")),
+            version=whole_number(meta.get("modelVersion")),
         )
         return {
             "key": self.key,
@@ -222,7 +228,7 @@ def _evaluation_metric_key(payload: Payload) -> str | None:
 def _skills(payload: Payload) -> tuple[tuple[str, int], ...]:
     entries = payload.get("skills")
     skills = (
-        (as_text(entry.get("key")), _whole_number(entry.get("version")) or 0)
+        (as_text(entry.get("key")), whole_number(entry.get("version")) or 0)
         for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, Mapping)
     )
@@ -260,41 +266,8 @@ def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
         for entry in entries
         if isinstance(entry, Mapping)
         and as_text(entry.get("key"))
-        and _is_number(rate := entry.get("samplingRate"))
+        and is_number(rate := entry.get("samplingRate"))
     )
-
-
-def object_in(payload: Payload, name: str) -> Payload:
-    """Return the object under a name, an empty one where there is none."""
-    value = payload.get(name)
-    return cast(Payload, value) if isinstance(value, Mapping) else {}
-
-
-def as_text(value: object) -> str:
-    """Return a text, "" for anything else."""
-    return value if isinstance(value, str) else ""
-
-
-def variation_key_in(meta: Payload) -> str:
-    """Return a variation's key; "" where it has half a surrogate pair, of which no token can be read."""
-    key = as_text(meta.get("variationKey"))
-    return "" if any("\ud800" <= character <= "\udfff" for character in key) else key
-
-
-def as_integer(value: object) -> int | None:
-    """Return a number of at most 64 bits as an integer, `None` for anything else."""
-    return int(value) if _is_number(value) else None
-
-
-def _whole_number(value: object) -> int | None:
-    """Return a number without a fraction, also one that is written as text, `None` for anything else."""
-    number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else value
-    return int(number) if _is_number(number) and number == int(number) else None
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    # JSON also has numbers that no float holds, nor any other SDK; a token's version has the same limit.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,45 @@
+"""The fields of a payload, read leniently: what has the wrong type counts as absent; pure (spec section 1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, TypeGuard, cast
+
+from langchain_ldai._wire.tokens import MAX_VERSION
+
+_WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
+
+
+def object_in(payload: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """Return the object under a name, an empty one where there is none."""
+    value = payload.get(name)
+    return cast(Mapping[str, object], value) if isinstance(value, Mapping) else {}
+
+
+def as_text(value: object) -> str:
+    """Return a text, "" for anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def variation_key_in(meta: Mapping[str, object]) -> str:
+    """Return a variation's key; "" where it has half a surrogate pair, of which no token can be read."""
+    key = as_text(meta.get("variationKey"))
+    return "" if any("\ud800" <= character <= "\udfff" for character in key) else key
+
+
+def as_integer(value: object) -> int | None:
+    """Return a number of at most 64 bits as an integer, `None` for anything else."""
+    return int(value) if is_number(value) else None
+
+
+def whole_number(value: object) -> int | None:
+    """Return a number without a fraction, also one that is written as text, `None` for anything else."""
+    number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else value
+    return int(number) if is_number(number) and number == int(number) else None
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number of at most 64 bits."""
+    # JSON also has numbers that no float holds, nor any other SDK; a token's version has the same limit.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_VERSION
