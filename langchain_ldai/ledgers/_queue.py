@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from traceback import extract_tb
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -24,6 +23,7 @@ from weakref import WeakValueDictionary
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
+from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of
 
 if TYPE_CHECKING:
     from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger
@@ -33,17 +33,11 @@ _log = logging.getLogger(__name__)
 MAX_PENDING_RUNS: Final = 10_000
 """The number of runs whose claims may wait for a ledger that cannot be reached."""
 
-MAX_SENT_UNCLAIMED: Final = 100_000
-"""The number of slots of which the queue remembers that it sent them without a claim."""
-
 EXIT_SECONDS: Final = 5.0
 """How long after the process has begun to end the worker may still call the ledger."""
 
 LAST_ATTEMPT_SECONDS: Final = 4.5
 """How much longer the end of the process waits for a call that has begun."""
-
-LOG_AGAIN_SECONDS: Final = 60.0
-"""How long after an error in the log the queue counts what it gives up, before it logs the next."""
 
 _POLL_SECONDS: Final = 0.05
 _SLOTS_OF_A_RUN: Final = 5
@@ -98,46 +92,6 @@ class _Batch:
         return self.claims[0].made_at + self.timeout
 
 
-class _GivenUp:
-    """The claims that the queue gave up: how many are not logged yet, and which slots it sent without a claim."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()  # Python may collect a run, and so put a claim, in the thread that holds it
-        self._sent: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._first: list[str] = []
-        self._count = 0
-        self._next_log_at = -math.inf
-
-    def was_sent(self, claim: Claim) -> bool:
-        """Return whether this process has sent the slot without a claim."""
-        return (claim.run, claim.slot) in self._sent
-
-    def add(self, claim: Claim, reason: str) -> bool:
-        """Count a claim, and return whether its events are to be sent now."""
-        key, is_sent = (claim.run, claim.slot), claim.policy.on_error == "send"
-        with self._lock:
-            self._count += 1
-            if self._count == 1:
-                done = "sent without a claim" if is_sent else "dropped"
-                self._first = [done, reason, claim.slot, claim.run]
-            if not is_sent or key in self._sent:
-                return False
-            self._sent[key] = None
-            if len(self._sent) > MAX_SENT_UNCLAIMED:
-                self._sent.popitem(last=False)
-            return True
-
-    def log(self, now: float = math.inf) -> None:
-        """Log how many claims were given up, at most once a minute; without a time, log them at once."""
-        with self._lock:
-            if not self._count or now < self._next_log_at:
-                return
-            count, first, self._count = self._count, self._first, 0
-            self._next_log_at = time.monotonic() + LOG_AGAIN_SECONDS
-        metrics = "1 metric" if count == 1 else f"{count:,} metrics"
-        _log.error("%s %s: the ledger %s. The first is %s of LaunchDarkly run %s", metrics, *first)
-
-
 class ClaimQueue:
     """Claims slots in one ledger, run by run, and sends the events of those that the ledger grants.
 
@@ -176,12 +130,12 @@ class ClaimQueue:
         self._failed: list[_Batch] = []
         self._failed_runs_in_a_row = 0
         self._not_before = 0.0
-        self._given_up = _GivenUp()
+        self._given_up = GivenUp()
 
     def put(self, claim: Claim) -> None:
         """Take a claim, without ever waiting: Python may call this at any line at which it collects a run."""
         if self._inbox.qsize() >= MAX_PENDING_RUNS * _SLOTS_OF_A_RUN:
-            self._give_up([claim], _TOO_MANY)
+            self._give_up([claim], TOO_MANY)
             self._log_given_up()
             return
         self._inbox.put(claim)
@@ -300,7 +254,7 @@ class ClaimQueue:
             batch, self._worker, self._in_call = self._in_call, None, None
         self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
         if batch is not None:
-            self._give_up(batch.claims, _DID_NOT_RETURN)
+            self._give_up(batch.claims, DID_NOT_RETURN)
             self._log_given_up()
 
     def _drain(self) -> None:
@@ -316,9 +270,9 @@ class ClaimQueue:
                 batch, seconds = self._take_oldest(now)
                 self._in_call, self._call_began_at = batch, now
             for each in late:
-                self._give_up(each.claims, _reason_of(each.failure), each.failure)
+                self._give_up(each.claims, reason_of(each.failure), each.failure)
             for each in surplus:
-                self._give_up(each.claims, _TOO_MANY)
+                self._give_up(each.claims, TOO_MANY)
             self._log_given_up()
             if batch is not None:
                 self._attempt(batch, me)
@@ -438,7 +392,7 @@ class ClaimQueue:
             waiting = [*self._failed, *self._untried.values()]
             self._failed, self._untried = [], OrderedDict()
         for batch in waiting:
-            self._give_up(batch.claims, _DID_NOT_RETURN, batch.failure)
+            self._give_up(batch.claims, DID_NOT_RETURN, batch.failure)
         self._log_given_up()
 
     def _log_given_up(self) -> None:
@@ -457,29 +411,6 @@ class ClaimQueue:
                 unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: the ledger {reason}")
                 unavailable.__cause__ = cause
                 claim.answer.set_exception(unavailable)
-
-
-_TOO_MANY: Final = "cannot keep up, and too many claims wait for it"
-_DID_NOT_RETURN: Final = "did not answer in time, it may be locked or out of reach"
-
-_REASONS: Final = (
-    ("SQLITE_BUSY SQLITE_LOCKED", "is locked by another process"),
-    ("SQLITE_FULL OutOfMemoryError", "is full"),
-    ("SQLITE_READONLY ReadOnlyError", "takes no writes"),
-    ("ConnectionError TimeoutError OSError BusyLoadingError", "cannot be reached"),
-)
-"""What the log says of a ledger, by SQLite's name of the error or the name of its class."""
-
-
-def _reason_of(error: BaseException | None) -> str:
-    """Return what is wrong with the ledger, and where the error was raised, without the error's own message."""
-    if error is None:
-        return _DID_NOT_RETURN
-    names = {kind.__name__ for kind in type(error).__mro__} | {getattr(error, "sqlite_errorname", "")}
-    what = next((what for known, what in _REASONS if names & set(known.split())), "failed")
-    frames = extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{what}: {type(error).__name__}{place}"
 
 
 def _checked(granted: Collection[str], asked: Collection[str]) -> Collection[str]:

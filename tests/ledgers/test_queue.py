@@ -10,7 +10,7 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
-from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.ledgers import MemoryLedger, _given_up
 from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Down, Hangs, Held
@@ -312,7 +312,7 @@ def test_slots_that_were_sent_without_a_claim_are_remembered_in_bounds(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slots that were sent first are forgotten first."""
-    monkeypatch.setattr(claim_queue, "MAX_SENT_UNCLAIMED", 2)
+    monkeypatch.setattr(_given_up, "MAX_SENT_UNCLAIMED", 2)
     ai = LdAiClient(client, ledger=Down(), on_ledger_error="send", ledger_timeout=1e-9)
     first = ai.completion_config("support-bot", context).create_tracker()
     for tracker in (first, *(ai.completion_config("support-bot", context).create_tracker() for _ in range(3))):
@@ -331,7 +331,7 @@ def test_claims_that_are_given_up_are_told_once_a_minute(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log names the first at once, and counts the others with the first after a minute."""
-    monkeypatch.setattr(claim_queue, "LOG_AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(_given_up, "LOG_AGAIN_SECONDS", 1.0)
     ai = LdAiClient(client, ledger=Down(), ledger_timeout=1e-9)
     config = ai.completion_config("support-bot", context)
 

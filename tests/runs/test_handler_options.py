@@ -70,7 +70,7 @@ def test_each_kind_of_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -
         chain().invoke(QUESTION, {"callbacks": [handler]})
 
     logged = [record.message.splitlines()[0].rpartition(" ")[2] for record in caplog.records]
-    assert logged == ["KeyError", "ConnectionError"]
+    assert logged == ["'user'", "ConnectionError"]
 
 
 RUN_ID = UUID("5f8a3bb6-4ac1-4f4d-9d6b-0c2a6f3f5c11")

@@ -1,0 +1,85 @@
+"""The claims that a queue gave up: what the log says of them, and which of their slots were sent all the same."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import OrderedDict
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from langchain_ldai.ledgers._queue import Claim
+
+_log = logging.getLogger(__name__)
+
+MAX_SENT_UNCLAIMED: Final = 100_000
+"""The number of slots of which the queue remembers that it sent them without a claim."""
+
+LOG_AGAIN_SECONDS: Final = 60.0
+"""How long after an error in the log the queue counts what it gives up, before it logs the next."""
+
+
+class GivenUp:
+    """The claims that the queue gave up: how many are not logged yet, and which slots it sent without a claim."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # Python may collect a run, and so put a claim, in the thread that holds it
+        self._sent: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._first: list[str] = []
+        self._count = 0
+        self._next_log_at = -math.inf
+
+    def was_sent(self, claim: Claim) -> bool:
+        """Return whether this process has sent the slot without a claim."""
+        return (claim.run, claim.slot) in self._sent
+
+    def add(self, claim: Claim, reason: str) -> bool:
+        """Count a claim, and return whether its events are to be sent now."""
+        key, is_sent = (claim.run, claim.slot), claim.policy.on_error == "send"
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                done = "sent without a claim" if is_sent else "dropped"
+                self._first = [done, reason, claim.slot, claim.run]
+            if not is_sent or key in self._sent:
+                return False
+            self._sent[key] = None
+            if len(self._sent) > MAX_SENT_UNCLAIMED:
+                self._sent.popitem(last=False)
+            return True
+
+    def log(self, now: float = math.inf) -> None:
+        """Log how many claims were given up, at most once a minute; without a time, log them at once."""
+        with self._lock:
+            if not self._count or now < self._next_log_at:
+                return
+            count, first, self._count = self._count, self._first, 0
+            self._next_log_at = time.monotonic() + LOG_AGAIN_SECONDS
+        metrics = "1 metric" if count == 1 else f"{count:,} metrics"
+        _log.error("%s %s: the ledger %s. The first is %s of LaunchDarkly run %s", metrics, *first)
+
+
+TOO_MANY: Final = "cannot keep up, and too many claims wait for it"
+DID_NOT_RETURN: Final = "did not answer in time, it may be locked or out of reach"
+
+_REASONS: Final = (
+    ("SQLITE_BUSY SQLITE_LOCKED", "is locked by another process"),
+    ("SQLITE_FULL OutOfMemoryError", "is full"),
+    ("SQLITE_READONLY ReadOnlyError", "takes no writes"),
+    ("ConnectionError TimeoutError OSError BusyLoadingError", "cannot be reached"),
+)
+"""What the log says of a ledger, by SQLite's name of the error or the name of its class."""
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Return what is wrong with the ledger, and where the error was raised, without the error's own message."""
+    if error is None:
+        return DID_NOT_RETURN
+    names = {kind.__name__ for kind in type(error).__mro__} | {getattr(error, "sqlite_errorname", "")}
+    what = next((what for known, what in _REASONS if names & set(known.split())), "failed")
+    frames = extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{what}: {type(error).__name__}{place}"
