@@ -98,7 +98,7 @@ def score_of(answer: str) -> float | None:
     score = read.get("score") if isinstance(read, dict) else None
     if not isinstance(score, int | float) or isinstance(score, bool):
         return None
-    return float(score) if 0 <= score <= 1 else None
+    return abs(float(score)) if 0 <= score <= 1 else None  # JSON knows a zero below zero
 
 
 def judge(token: str, user_key: str, question: str, answer: str) -> float | None:

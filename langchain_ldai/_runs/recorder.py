@@ -304,13 +304,8 @@ class RunRecorder:
     def _scope_within(
         self, around: Scope, metadata: Mapping[str, object], task: str, key: object, parent: object
     ) -> Scope:
-        """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task.
-
-        A step whose parent has ended is late, and part of the last attempt.
-        """
+        """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
         run = around.run
-        if task in run.tasks and parent not in run.steps and parent != run.key:
-            return run.tasks[task]
         node = self._node(run, metadata) if run.resolvers else ""
         if not task and node in ("", around.node):
             return around
@@ -382,7 +377,7 @@ class RunRecorder:
         key = run.totals.tracker.identity.config_key if run.totals is not None else ""
         self._guard.notices.once(
             _log,
-            logging.INFO if run.is_ai_run else logging.WARNING,
+            logging.INFO,
             "unseen nodes",
             "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. "
             "Is the name right? The nodes were called %s",

@@ -262,15 +262,6 @@ def test_an_invalid_context_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "'bot' is asked for a context that is invalid" in logged(caplog)[-1][1]
 
 
-def test_a_node_that_never_occurs_is_a_warning_where_nothing_else_is_counted(
-    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Such a run is lost, which a program that logs as Python does by default has to show."""
-    run_nodes(LdAiHandler(None, nodes={"editr": config}), "writer")
-
-    assert [level for level, _ in logged(caplog)] == ["WARNING"]
-
-
 @pytest.mark.parametrize("names", [("writer",), ("writer", "editor")], ids=["no other", "another"])
 def test_a_node_that_never_occurs_while_others_do_is_told_once(
     names: tuple[str, ...], config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture

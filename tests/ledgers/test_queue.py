@@ -13,7 +13,7 @@ from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger, _given_up
 from langchain_ldai.ledgers import _queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Down, Hangs, Held
+from tests.ledgers.fakes import Down, Hangs, Held, Unreliable
 from tests.support.chains import DURATION, SUCCESS
 
 POSITIVE = "$ld:ai:feedback:user:positive"
@@ -54,6 +54,29 @@ def test_a_run_that_cannot_be_claimed_holds_no_other_up(
     assert not any(future.done() for future in bad_ones)
     assert ai.close()
     assert all(isinstance(future.exception(), LedgerUnavailableError) for future in bad_ones)
+
+
+def test_claims_that_come_while_the_ledger_is_down_wait_with_the_others(
+    client: RecordingClient, context: Context, unreliable: Unreliable
+) -> None:
+    """None of them is lost, and none is tried at once only because it is new."""
+    ai = LdAiClient(client, ledger=unreliable)
+    config = ai.completion_config("support-bot", context)
+    trackers = [config.create_tracker() for _ in range(40)]
+    for tracker in trackers[:3]:
+        tracker.track_success()
+    while len({run for run, _, _ in unreliable.calls}) < 2:
+        time.sleep(0.01)
+
+    for tracker in trackers[3:]:
+        tracker.track_success()
+        time.sleep(0.02)
+    asked = len(unreliable.calls)
+    unreliable.up.set()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 40
+    assert asked < 40
 
 
 class RaisesOnce(MemoryLedger):
