@@ -8,10 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from langchain_ldai.ledgers._queue import Claim
+from typing import Final
 
 _log = logging.getLogger(__name__)
 
@@ -32,18 +29,18 @@ class GivenUp:
         self._count = 0
         self._next_log_at = -math.inf
 
-    def was_sent(self, claim: Claim) -> bool:
-        """Return whether this process has sent the slot without a claim."""
-        return (claim.run, claim.slot) in self._sent
+    def was_sent(self, run: str, slot: str) -> bool:
+        """Return whether this process has sent the slot of a run without a claim."""
+        return (run, slot) in self._sent
 
-    def add(self, claim: Claim, reason: str) -> bool:
-        """Count a claim, and return whether its events are to be sent now."""
-        key, is_sent = (claim.run, claim.slot), claim.policy.on_error == "send"
+    def add(self, run: str, slot: str, reason: str, *, is_sent: bool) -> bool:
+        """Count a claim that is dropped, or sent all the same, and return whether its events are to be sent now."""
+        key = run, slot
         with self._lock:
             self._count += 1
             if self._count == 1:
                 done = "sent without a claim" if is_sent else "dropped"
-                self._first = [done, reason, claim.slot, claim.run]
+                self._first = [done, reason, slot, run]
             if not is_sent or key in self._sent:
                 return False
             self._sent[key] = None

@@ -309,7 +309,8 @@ class ClaimQueue:
                 return
             self._in_call, self._failed_runs_in_a_row = None, 0
         for claim in claims:
-            is_sent = claim.slot in granted and claim is first[claim.slot] and not self._given_up.was_sent(claim)
+            is_granted = claim.slot in granted and claim is first[claim.slot]
+            is_sent = is_granted and not self._given_up.was_sent(claim.run, claim.slot)
             if is_sent:
                 self._boundary.run(claim.run, claim.send, *claim.args)
             claim.set_answer(is_sent)
@@ -402,10 +403,11 @@ class ClaimQueue:
 
     def _give_up(self, claims: Iterable[Claim], reason: str, cause: BaseException | None = None) -> None:
         for claim in claims:
-            is_sent = self._given_up.add(claim, reason)
+            may_send = claim.policy.on_error == "send"
+            is_sent = self._given_up.add(claim.run, claim.slot, reason, is_sent=may_send)
             if is_sent:
                 self._boundary.run(claim.run, claim.send, *claim.args)
-            if claim.policy.on_error == "send":
+            if may_send:
                 claim.set_answer(is_sent)
             elif claim.answer is not None:
                 unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: the ledger {reason}")
