@@ -34,7 +34,7 @@ class GivenUp:
         return (run, slot) in self._sent
 
     def add(self, run: str, slot: str, reason: str, *, is_sent: bool) -> bool:
-        """Count a claim that is dropped, or sent all the same, and return whether its events are to be sent now."""
+        """Count a claim that is dropped, or sent all the same; return whether its events are to be sent now."""
         key = run, slot
         with self._lock:
             self._count += 1
