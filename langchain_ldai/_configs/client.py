@@ -61,7 +61,7 @@ class LdAiClient(AiClient):
         on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
         ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
         environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, the environment
-            variable `LD_ENVIRONMENT_ID` says it, else LaunchDarkly's client, which tells it from release 9.20 on.
+            variable `LD_ENVIRONMENT_ID` says it, else LaunchDarkly's client does.
 
     Raises:
         TypeError: If the client is asynchronous or is no client, the ledger is no ledger, or an option is of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
@@ -80,7 +81,7 @@ class Environment(Hook):
     def before_evaluation(
         self, series_context: EvaluationSeriesContext, data: dict[str, object]
     ) -> dict[str, object]:
-        """Keep the environment's id; the SDK tells it from release 9.20 on."""
+        """Keep the environment's id."""
         self.id = getattr(series_context, "environment_id", None) or self.id
         return data
 
@@ -112,7 +113,8 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
     except TypeError:  # a stand-in that cannot be a key
         shared = environment
     if shared is environment:
-        add_hook(environment)
+        with contextlib.suppress(TypeError):  # an asynchronous client before 9.20 takes other hooks
+            add_hook(environment)
     return shared
 
 

@@ -1,9 +1,11 @@
 """A key or option without effect is logged once, with its name and the remedy."""
 
 import asyncio
+import gc
 import logging
 import re
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 
 import pytest
 from ldai import LDAIClient
@@ -181,6 +183,8 @@ def test_an_asynchronous_client_that_is_closed_is_told(
     assert "client is closed" in message
 
 
+# Before 9.20 the SDK leaves the socket of a stream that was refused to Python's collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_client_that_is_not_initialised_is_told_once(
     launchdarkly: LoopbackLaunchDarkly, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,10 +194,13 @@ def test_a_client_that_is_not_initialised_is_told_once(
         for key in ("bot", "other"):
             config = ai.completion_config(key, USER, LdAiCompletionConfigDefault(enabled=True))
             chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+    gc.collect()
 
-    ((level, message),) = logged(caplog)
+    (level, message), *given_up = logged(caplog)
     assert level == "WARNING"
     assert "'bot' is asked for, or counted, while the LaunchDarkly client has not been initialised" in message
+    if version("launchdarkly-server-sdk") >= "9.20":  # before, the client also says that it has given up
+        assert given_up == []
 
 
 @pytest.mark.parametrize("evaluates", [True, False], ids=["evaluates", "resumes"])

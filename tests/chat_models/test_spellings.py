@@ -140,8 +140,10 @@ SECOND_NAMES: Final[dict[str, set[str]]] = {
 @pytest.mark.parametrize("provider", FIELDS)
 def test_the_field_is_set(provider: str, spell: Callable[[str], str]) -> None:
     """The class's own field takes the value, and nothing under an odd name is sent with each call."""
-    fields = FIELDS[provider]
-    assert fields.keys() | SECOND_NAMES[provider] == set(KNOWN) & fields_of(provider).keys()
+    known = set(KNOWN) & fields_of(provider).keys()
+    fields = {name: value for name, value in FIELDS[provider].items() if name in known}  # older ones have fewer
+    assert known <= FIELDS[provider].keys() | SECOND_NAMES[provider]
+    assert len(fields) > 10
 
     made = create_chat_model(make_configs(provider, {spell(name): value for name, value in fields.items()})[0])
 
