@@ -1,0 +1,1 @@
+"""Delivery of events that outlives the process: a journal on disk, and a thread that sends it."""
