@@ -1,0 +1,1 @@
+"""Delivers LaunchDarkly's events also after a crash or an outage: they wait in files until they are accepted."""
