@@ -24,7 +24,7 @@ CACHED_CONTEXTS: Final = 1_000
 RENEWALS: Final = 10
 """How often the texts are made anew before the SDK makes new index events.
 
-The SDK makes an index event of each context it is shown, and a new one once its `context_keys_flush_interval` is over.
+The SDK makes an index event of each context it is shown, and another after its `context_keys_flush_interval`.
 It is shown a context whenever we make its text. So an index event is at most a tenth of the interval late.
 """
 
