@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-CACHED_CONTEXTS: Final = 1_000
-"""The number of contexts whose text is kept."""
-
 RENEWALS: Final = 10
 """How often the texts are made anew before the SDK makes new index events.
 
@@ -41,14 +38,15 @@ class CustomEvent(Protocol):
     @property
     def data(self) -> object: ...
     @property
-    def metric_value(self) -> float | None: ...
+    def metric_value(self) -> object: ...
 
 
 class EventEncoder:
     """Turns custom events into the JSON that LaunchDarkly takes. Threads may share it.
 
     Args:
-        config: The client's configuration: which attributes are private, and when contexts are indexed again.
+        config: The client's configuration: which attributes are private, how many contexts to remember, and for
+            how long.
         on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
 
     Attributes:
@@ -61,9 +59,9 @@ class EventEncoder:
         self.on_new_context = on_new_context
         formatter = EventContextFormatter(config.all_attributes_private, config.private_attributes)
         self._redact = formatter.format_context_redact_anonymous
-        self._contexts: dict[int, tuple[Context, str]] = {}
+        self._capacity = config.context_keys_capacity
         self._renewal_seconds = config.context_keys_flush_interval / RENEWALS
-        self._renew_at = time.monotonic() + self._renewal_seconds
+        self._forget_contexts()
 
     def encode(self, event: CustomEvent) -> bytes:
         """Return an event as JSON.
@@ -106,16 +104,22 @@ class EventEncoder:
         return ",".join(texts).encode("ascii")
 
     def _context(self, context: Context) -> str:
-        if time.monotonic() >= self._renew_at or len(self._contexts) > CACHED_CONTEXTS:
-            self._renew_at = time.monotonic() + self._renewal_seconds
-            self._contexts = {}
         cached = self._contexts.get(id(context))
-        if cached is None:
-            # The context is kept beside its text, so that no other object gets its id meanwhile.
-            cached = context, f',"context":{_json(context, self._redact)}'
-            self._contexts[id(context)] = cached
-            self.on_new_context(context)
+        if cached is None or time.monotonic() >= self._renew_at:
+            return self._new_context(context)
         return cached[1]
+
+    def _new_context(self, context: Context) -> str:
+        if time.monotonic() >= self._renew_at or len(self._contexts) >= self._capacity:
+            self._forget_contexts()
+        text = f',"context":{_json(context, self._redact)}'
+        self._contexts[id(context)] = context, text  # the context too: while it is kept, its id is nobody else's
+        self.on_new_context(context)
+        return text
+
+    def _forget_contexts(self) -> None:
+        self._contexts: dict[int, tuple[Context, str]] = {}
+        self._renew_at = time.monotonic() + self._renewal_seconds
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -1,4 +1,4 @@
-"""A server on loopback that takes events, and keeps each request as it arrived."""
+"""A server on loopback that takes events and keeps each request as it arrived, and a journal without files."""
 
 import gzip
 import json
@@ -7,6 +7,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import uuid4
+
+from langchain_ldai.delivery._http import EventsEndpoint
+from langchain_ldai.delivery._wire_events import EventEncoder
 
 NO_ANSWER = 0
 """A status: the request is taken, and the connection ends without an answer."""
@@ -117,3 +121,50 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing."""
+
+
+class MemoryJournal:
+    """Keeps records in memory, and posts them when it is flushed or stopped.
+
+    Attributes:
+        records: What was not posted yet.
+        refused: The key of each event that was refused, and why.
+        flushes_requested: How often a flush was requested.
+        is_stopped: Whether it was stopped.
+    """
+
+    def __init__(self, config: object, user_agent: str) -> None:
+        self.encoder = EventEncoder(config)
+        self.last_date: float | None = None
+        self.records: list[bytes] = []
+        self.refused: list[tuple[str, str]] = []
+        self.flushes_requested = 0
+        self.is_stopped = False
+        self._endpoint = EventsEndpoint(config, user_agent)
+
+    def append(self, record: bytes) -> None:
+        """Keep a record."""
+        self.records.append(record)
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Note a refusal."""
+        self.refused.append((key, reason))
+
+    def request_flush(self) -> None:
+        """Count the request."""
+        self.flushes_requested += 1
+
+    def flush(self, timeout: float | None) -> bool:
+        """Post the records as one batch."""
+        if not self.records:
+            return True
+        records, self.records = self.records, []
+        answer = self._endpoint.post(str(uuid4()), records)
+        self.last_date = answer.date
+        return answer.status == 202
+
+    def stop(self) -> None:
+        """Post what is left."""
+        self.flush(None)
+        self._endpoint.close()
+        self.is_stopped = True

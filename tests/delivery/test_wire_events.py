@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai.delivery._wire_events import CACHED_CONTEXTS, EventEncoder
+from langchain_ldai.delivery._wire_events import EventEncoder
 
 USER = Context.builder("user-1").name("Sandy").set("plan", {"name": "gold", "seats": 3}).build()
 
@@ -152,17 +152,22 @@ def test_a_context_is_shown_when_its_text_is_made():
     assert [id(context) for context in shown] == [id(USER), id(twin)]
 
 
-def test_texts_of_contexts_are_bounded():
-    """When there are too many texts, they are forgotten, and a context is shown again."""
+@pytest.mark.parametrize(
+    ("capacity", "times_shown"),
+    [pytest.param(0, 2, id="none"), pytest.param(2, 2, id="fewer"), pytest.param(3, 1, id="as many")],
+)
+def test_texts_of_contexts_are_bounded(capacity, times_shown):
+    """As many contexts are remembered as the SDK remembers; one that was forgotten is shown again."""
     shown = []
-    encoder = EventEncoder(Config("sdk-key"), shown.append)
+    encoder = EventEncoder(Config("sdk-key", context_keys_capacity=capacity), shown.append)
 
     encoder.encode(custom())
-    for number in range(CACHED_CONTEXTS + 1):
-        encoder.encode(custom(context=Context.create(f"user-{number}")))
+    for number in range(2):
+        encoder.encode(custom(context=Context.create(f"user-{number}", "other")))
+    encoder.encode(custom())
     encoder.encode(custom())
 
-    assert [context.key for context in shown if context is USER] == ["user-1", "user-1"]
+    assert sum(context is USER for context in shown) == times_shown
 
 
 def test_a_context_is_shown_again_as_the_sdk_indexes_it_again(monkeypatch):
