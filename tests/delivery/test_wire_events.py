@@ -17,8 +17,8 @@ USER = Context.builder("user-1").name("Sandy").set("plan", {"name": "gold", "sea
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
 )
 numbers = st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False)
 
@@ -52,7 +52,7 @@ def test_an_event_says_what_was_tracked(key, data, value):
     assert event == expected
 
 
-@given(st.lists(st.tuples(st.text(), st.dictionaries(st.text(), json_values), numbers), max_size=4))
+@given(st.lists(st.tuples(st.text(), st.dictionaries(st.text(), json_values, max_size=3), numbers), max_size=3))
 def test_events_together_are_the_events_one_by_one(events):
     """A record of several events holds the same bytes as each event by itself, with commas between them."""
     encoder = EventEncoder(Config("sdk-key"))
