@@ -1,1 +1,1 @@
-"""Delivery of events that outlives the process: a journal on disk, and a thread that sends it."""
+"""Delivers LaunchDarkly's events also after a crash or an outage: they wait in files until they are accepted."""

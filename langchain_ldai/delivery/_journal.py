@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -44,7 +44,7 @@ class Journal:
         directory: Where the files lie.
         key_hash: A hash of the SDK key with which they are sent.
         max_bytes: How many bytes the files of all processes may have.
-        wake: Set when the sender is to call `make_ready`.
+        wake: Called when the sender is to call `make_ready`. It must not wait.
 
     Attributes:
         inherited: What dead processes left.
@@ -56,7 +56,7 @@ class Journal:
         ValueError: If a living process sends the directory's files with another SDK key.
     """
 
-    def __init__(self, directory: Path, key_hash: str, max_bytes: int, wake: threading.Event) -> None:
+    def __init__(self, directory: Path, key_hash: str, max_bytes: int, wake: Callable[[], None]) -> None:
         self.directory: Final = directory
         self.inherited: Final = Inheritance(directory)
         self._key_hash = key_hash
@@ -117,7 +117,7 @@ class Journal:
         self.appended += 1
         self.spooled += events
         if self._spare is None and file.writer.position * 2 > file.size:
-            self._wake.set()
+            self._wake()
 
     def _roll(self, needed: int) -> OwnFile | MemoryFile | None:
         """Make another file the current one, and return it; `None` if there is none."""

@@ -184,7 +184,7 @@ class JournalFile:
         self._descriptor = _CLOSED
 
     def next_batch(self, max_bytes: int) -> Batch | None:
-        """Return the next batch, which stays the same until it is acknowledged or withdrawn; `None` for none.
+        """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none.
 
         Args:
             max_bytes: How large the batch may be, if it is of several records.
@@ -213,9 +213,10 @@ class JournalFile:
         self._acknowledged = batch.end
         self._write_at(_ACKNOWLEDGED_AT, batch.end)
 
-    def withdraw(self) -> None:
-        """Let the next batch be another, under another id: no event of this one has arrived."""
-        self._set_in_flight(self._acknowledged)
+    def narrow(self, batch: Batch) -> None:
+        """Let the next batch be the first half of this one, of which nothing has arrived; it has another id."""
+        half = batch.records[: len(batch.records) // 2]
+        self._set_in_flight(self._acknowledged + sum(RECORD_HEAD.size + len(record.body) for record in half))
 
     def waiting(self) -> Iterator[Record]:
         """Return the sound records that are not acknowledged, also those that follow a damaged one."""

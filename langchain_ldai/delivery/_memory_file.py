@@ -53,7 +53,7 @@ class MemoryFile:
         return True
 
     def next_batch(self, max_bytes: int) -> Batch | None:
-        """Return the next batch, which stays the same until it is acknowledged or withdrawn; `None` for none."""
+        """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none."""
         if self._batch is None and self._records:
             records = [self._records[0]]
             size = len(records[0].body)
@@ -63,9 +63,12 @@ class MemoryFile:
                 if size > max_bytes:
                     break
                 records.append(record)
-            end = self._acknowledged + len(records)
-            self._batch = Batch(uuid5(self._id, f"{self._acknowledged}-{end}"), records, end)
+            self._batch = self._make_batch(records)
         return self._batch
+
+    def _make_batch(self, records: list[Record]) -> Batch:
+        end = self._acknowledged + len(records)
+        return Batch(uuid5(self._id, f"{self._acknowledged}-{end}"), records, end)
 
     def acknowledge(self, batch: Batch) -> None:
         """Never return the batch again."""
@@ -73,9 +76,9 @@ class MemoryFile:
             self._records.popleft()
         self._acknowledged, self._batch = batch.end, None
 
-    def withdraw(self) -> None:
-        """Let the next batch be another, under another id: no event of this one has arrived."""
-        self._batch = None
+    def narrow(self, batch: Batch) -> None:
+        """Let the next batch be the first half of this one, of which nothing has arrived; it has another id."""
+        self._batch = self._make_batch(batch.records[: len(batch.records) // 2])
 
     def waiting(self) -> Iterator[Record]:
         """Return the records that are not acknowledged."""

@@ -27,7 +27,7 @@ LARGE = 1 << 20
 
 def make_journal(directory: Path, *, max_bytes: int = SMALL, key: str = KEY) -> Journal:
     """Return a journal of small files."""
-    return Journal(directory, key, max_bytes, threading.Event())
+    return Journal(directory, key, max_bytes, lambda: None)
 
 
 @pytest.fixture
@@ -354,14 +354,16 @@ def test_a_batch_in_memory_has_a_limit_and_stays_the_same(tmp_path: Path, monkey
     assert memory is not None
     first = memory.next_batch(100)
     again = memory.next_batch(LARGE)
-    memory.withdraw()
-    other = memory.next_batch(LARGE)
-
     assert first is not None
+    memory.narrow(first)
+    half = memory.next_batch(LARGE)
+    assert half is not None
+    memory.acknowledge(half)
+
     assert first == again
-    assert other is not None
-    assert [first.events, other.events] == [2, 3]
-    assert first.payload_id != other.payload_id
+    assert [first.events, half.events] == [2, 1]
+    assert first.payload_id != half.payload_id
+    assert take_all(journal) == [b"2" * 50, b"3" * 50]
 
 
 @pytest.mark.parametrize("kind", ["a file", "below a file"])
@@ -432,7 +434,7 @@ def test_the_next_file_is_made_ahead_of_need(
     if not can_allocate:
         monkeypatch.delattr(os, "posix_fallocate")
     wake = threading.Event()
-    journal = Journal(tmp_path, KEY, SMALL, wake)
+    journal = Journal(tmp_path, KEY, SMALL, wake.set)
     journal.append(b"x" * 1000)
     journal.make_ready()
     assert not wake.is_set()

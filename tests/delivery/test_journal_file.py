@@ -101,18 +101,22 @@ def test_a_batch_stays_the_same_for_an_heir(file: OwnFile) -> None:
     assert first == again == by_heir
 
 
-def test_a_withdrawn_batch_gets_another_id(file: OwnFile) -> None:
-    """It may then hold more records."""
-    write(file, b"1")
-    first = file.next_batch(LARGE)
-    file.withdraw()
-    write(file, b"2")
-    second = file.next_batch(LARGE)
+def test_a_narrowed_batch_is_halved_under_another_id(file: OwnFile) -> None:
+    """An heir sees the half too; the other half comes with what was written since."""
+    write(file, b"1", b"2", b"3")
+    whole = file.next_batch(LARGE)
+    assert whole is not None
+    file.narrow(whole)
+    write(file, b"4")
+    half = file.next_batch(LARGE)
+    assert half is not None
+    by_heir = JournalFile(file.path, SIZE).next_batch(LARGE)
+    file.acknowledge(half)
 
-    assert first is not None
-    assert second is not None
-    assert second.payload_id != first.payload_id
-    assert second.events == 2
+    assert half == by_heir
+    assert half.payload_id != whole.payload_id
+    assert [record.body for record in half.records] == [b"1"]
+    assert bodies(file) == [b"2", b"3", b"4"]
 
 
 def test_what_is_acknowledged_is_not_read_again(file: OwnFile) -> None:
