@@ -27,9 +27,9 @@ class Inheritance:
         self.others_bytes = 0
 
     @property
-    def size(self) -> int:
-        """The size of the files, in bytes."""
-        return sum(file.size for _, files in self._left.copy() for file in files.copy())
+    def files(self) -> list[JournalFile]:
+        """The files, oldest first."""
+        return [file for _, files in self._left.copy() for file in files.copy()]
 
     def look(self, mine: Collection[str]) -> None:
         """Take over the files of processes that have died.

@@ -169,7 +169,10 @@ class Journal:
     def _is_full(self, size: int) -> bool:
         """Return whether a file of a certain size would be too much."""
         own = sum(file.size for file in self._files.copy())
-        return own + self.inherited.size + self.inherited.others_bytes + size > self._max_bytes
+        return (
+            own + sum(file.size for file in self.inherited.files) + self.inherited.others_bytes + size
+            > self._max_bytes
+        )
 
     def _tell_dropped(self) -> None:
         limit = f"{self.directory} holds {self._max_bytes:,} bytes, its max_bytes"
@@ -204,6 +207,16 @@ class Journal:
         except OSError as error:
             self._tell_disk_fails(error)
 
+    def oldest_written_at(self) -> int | None:
+        """Return when the first record was written that still waits, in Unix seconds; `None` for none."""
+        for file in (*self.inherited.files, *self._files.copy()):
+            view = JournalFile(file.path, file.size) if isinstance(file, JournalFile) else file
+            first = next(view.waiting(), None)
+            view.close()
+            if first is not None:
+                return first.written_at
+        return None
+
     # The sender alone calls what follows.
 
     def make_ready(self) -> None:
@@ -236,6 +249,12 @@ class Journal:
     def oldest(self) -> JournalFile | MemoryFile | None:
         """Return the file to be sent first: what dead processes left, then what this one has written."""
         return self.inherited.oldest() or (self._files[0] if self._files else None)
+
+    @property
+    def has_complete_file(self) -> bool:
+        """Whether there is a file that the sender can send and remove."""
+        oldest = self.oldest()
+        return oldest is not None and oldest.is_complete
 
     def remove_oldest(self) -> None:
         """Remove the file that `oldest` returned, and of which all is sent."""

@@ -84,6 +84,9 @@ class MemoryFile:
         """Return the records that are not acknowledged."""
         return iter(list(self._records))
 
+    def close(self) -> None:
+        """Do nothing."""
+
     @property
     def is_synced(self) -> bool:
         """Whether all of it is on the disk, as far as it can be."""
