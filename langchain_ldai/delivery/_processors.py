@@ -171,25 +171,26 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
     async def flush_and_wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109
         """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
         started = time.monotonic()
-        if _running_loop() is self._loop and not self._is_stopped:
+        is_complete = True
+        if _running_loop() is self._loop:
             # Until its batch is in the journal, which takes no network.
-            await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
+            is_complete = await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
         if timeout is not None:
             timeout = max(0.0, timeout - (time.monotonic() - started))
-        return await asyncio.to_thread(self._journal.flush, timeout)
+        return await asyncio.to_thread(self._journal.flush, timeout) and is_complete
 
     async def stop(self) -> None:
         """Take no more events, and send what can be sent."""
         if self._is_stopped:
             return
         self._is_stopped = True
-        if _running_loop() is self._loop:
+        loop, self._loop = self._loop, None  # from here on, the SDK's processor gets nothing more
+        if _running_loop() is loop:
             await self._sdk.stop()
         await asyncio.to_thread(self._journal.stop)
 
     def _index(self, context: Context) -> None:
-        if not self._is_stopped:
-            self._on_loop(self._sdk.send_event, _index_only(context))
+        self._on_loop(self._sdk.send_event, _index_only(context))
 
     def _on_loop(self, call: Callable[..., None], *args: object) -> None:
         if self._loop is None:
