@@ -1,10 +1,12 @@
 """What the event processors keep, refuse and hand on, apart from the events themselves."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from ldclient import Context
@@ -356,6 +358,41 @@ print(sorted(kinds(client.journal)), status)
 """
 
 ALL = ["custom", "debug", "index", "summary"]
+
+
+AT_EXIT = """
+import atexit
+from ldclient.config import Config
+from tests.delivery.test_processors import DurableEventProcessor, MemoryJournal, evaluated, kinds, tracked
+
+config = Config("sdk-key", flush_interval=1_000)
+journal = MemoryJournal(config, "PythonClient")
+atexit.register(lambda: print(sorted(kinds(journal))))  # runs after what is registered later
+processor = DurableEventProcessor(config, journal)
+processor.send_event(tracked("clicked"))
+processor.send_event(evaluated())
+"""
+
+
+def test_the_end_of_the_process_loses_nothing():
+    """What the SDK's processor holds goes into the journal when the process ends without `close`."""
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.stdout, done.stderr) == (f"{ALL}\n", "")
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_processor_is_let_go():
+    """Clients that come and go leave nothing for the end of the process."""
+    client = await SyncClient.start()
+    await client.stop()
+    client.journal.encoder.on_new_context = len
+    kept = weakref.ref(client.processor)
+
+    del client
+    gc.collect()
+
+    assert kept() is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
