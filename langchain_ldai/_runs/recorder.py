@@ -355,10 +355,10 @@ class RunRecorder:
         return (around, key) if is_open else (None, None)
 
     def _deliver(self, outbox: Sequence[Recording | Run]) -> None:
-        """Send what is final, each metric by itself, and report the runs that are closed."""
+        """Send what is final, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                self._guard.run_each(item.ids, item.deliveries)
+                self._guard.run(item.ids, item.send)
                 continue
             _log.debug("a run closes: %s", item)
             if item.resolvers:

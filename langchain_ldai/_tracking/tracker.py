@@ -6,13 +6,14 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
 from langchain_ldai._base.options import is_async
-from langchain_ldai._tracking.once import Event, EventTable, OnceTracker, Send
+from langchain_ldai._tracking.once import EventTable, OnceTracker
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import (
     AiMetrics,
     Feedback,
@@ -21,11 +22,13 @@ from langchain_ldai._tracking.values import (
     MetricSummary,
     Slot,
     TokenUsage,
+    Value,
     check_usage,
     names_of_tools,
     whole_milliseconds,
 )
 from langchain_ldai._wire import events
+from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import RunIdentity, encode
 from langchain_ldai.errors import without_message
 
@@ -58,6 +61,10 @@ def model_data(
     return data
 
 
+def _tool_call(key: str) -> Event:
+    return events.TOOL_CALL, {events.TOOL_KEY: key}, 1
+
+
 def _token_events(usage: TokenUsage) -> list[Event]:
     counts = (
         (events.TOKENS_TOTAL, usage.total),
@@ -82,7 +89,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
 
     Args:
         identity: Which run this is.
-        send: Sends an event.
+        sender: Sends the events.
         model: What the events say of the model, see `model_data`. By default the model is unknown, as after a
             resumption.
 
@@ -118,7 +125,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
     def __init__(
         self,
         identity: RunIdentity,
-        send: Send,
+        sender: EventSender,
         model: Mapping[str, object] = UNKNOWN_MODEL,
     ) -> None:
         data: dict[str, object] = {
@@ -131,7 +138,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             data[events.VARIATION_KEY] = identity.variation_key
         if identity.graph_key:
             data[events.GRAPH_KEY] = identity.graph_key
-        super().__init__(identity, encode(identity), data, send)
+        super().__init__(identity, encode(identity), data, sender)
         self._tool_calls: list[str] = []
 
     @property
@@ -226,8 +233,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         """
         recorded: Future[bool] = Future()
         recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        is_claimed = self._record("feedback", _valid(feedback), answer=recorded)
-        if self.claims is None or not is_claimed:
+        is_claimed = self._record({"feedback": _valid(feedback)}, answer=recorded)
+        if self._sender.claims is None or not is_claimed:
             recorded.set_result(is_claimed)
         return recorded
 
@@ -240,9 +247,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If the key is not a string.
         """
-        names_of_tools((key,))
-        self._tool_calls.append(key)  # one step, which needs no lock
-        self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
+        self._record_run({}, names_of_tools((key,)))
 
     def track_tool_calls(self, keys: Iterable[str]) -> None:
         """Record one call of each tool.
@@ -253,8 +258,12 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If `keys` is one text, or a key is not a string. Then nothing is recorded.
         """
-        for key in names_of_tools(keys):
-            self.track_tool_call(key)
+        self._record_run({}, names_of_tools(keys))
+
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
+        """Record those metrics that have no value yet, and tool calls, in one call."""
+        self._tool_calls.extend(tool_calls)  # one step, which needs no lock
+        self._record(values, further=map(_tool_call, tool_calls))
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score. Each score counts.
@@ -266,10 +275,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             return
         if result.score is None or not math.isfinite(result.score):
             return
-        data = dict(self._data)
-        if result.judge_config_key:
-            data[events.JUDGE_CONFIG_KEY] = result.judge_config_key
-        self._send(result.metric_key, data, result.score)
+        judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
+        self._record({}, further=[(result.metric_key, judge, result.score)])
 
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
         """Call a function, record how long it took, and return its result.

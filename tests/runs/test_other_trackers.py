@@ -47,7 +47,7 @@ class Wrapped:
 
     def __getattr__(self, name: str) -> object:
         found = getattr(self._wrapped, name)
-        if not name.startswith("track_"):
+        if not name.startswith(("track_", "_track_")):
             return found
         return lambda *args: (self._called.append(name), found(*args))[1]
 
@@ -68,7 +68,7 @@ class WithoutVisits(Wrapped):
     """A graph's tracker, or an agent graph, that knows the path and no visits."""
 
     def __getattr__(self, name: str) -> object:
-        if name == "track_visits":
+        if name == "_track_visits":
             raise AttributeError(name)
         return super().__getattr__(name)
 
@@ -82,7 +82,7 @@ class Counting(LdAiConfigTracker):
 
     def track_success(self) -> None:
         """Record it, and something besides."""
-        self._send("something-besides", dict(self._data), 1)
+        self._sender.send([("something-besides", self._data, 1)])
         super().track_success()
 
 
@@ -95,7 +95,7 @@ class WithCounting:
     def create_tracker(self) -> Counting:
         """Return a tracker of the subclass."""
         plain = self._config.create_tracker()
-        return Counting(plain.identity, plain._send)
+        return Counting(plain.identity, plain._sender)
 
 
 def test_a_wrapped_tracker_records_through_its_wrapper(
@@ -216,11 +216,11 @@ def test_a_wrapped_agent_graph_records_like_ours(
     assert wrapped.path == ours.path == ("plan", "book")
     assert travelling.metrics(wrapped.run_id).keys() == travelling.metrics(ours.run_id).keys()
     assert sorted(called) == [
+        "_track_visits",
         "track_duration",
         "track_handoff_success",
         "track_invocation_success",
         "track_total_tokens",
-        "track_visits",
     ]
     assert caplog.records == []
 

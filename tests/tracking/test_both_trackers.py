@@ -21,7 +21,7 @@ from langchain_ldai import (
 )
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
-from tests.support.sent import Sent, record_missing
+from tests.support.sent import Sent, record_missing, sender_to
 
 Tracker = LdAiConfigTracker | LdAiGraphTracker
 Call = tuple[str, tuple[object, ...]]
@@ -61,7 +61,7 @@ _CONFIG_DATA: Final = {
 }
 CONFIG: Final = Kind(
     make=lambda sent: LdAiConfigTracker(
-        RunIdentity("run-1", "chat", "var-1", 3), sent, model_data("gpt-4", "openai")
+        RunIdentity("run-1", "chat", "var-1", 3), sender_to(sent), model_data("gpt-4", "openai")
     ),
     module="langchain_ldai._tracking.tracker",
     warning=("create_tracker()", "run-1", "chat", "var-1", "gpt-4", "openai"),
@@ -116,7 +116,7 @@ _GRAPH_DATA: Final = {
     "version": 2,
 }
 GRAPH: Final = Kind(
-    make=lambda sent: LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sent),
+    make=lambda sent: LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sender_to(sent)),
     module="langchain_ldai._tracking.graph_tracker",
     warning=("create_tracker() on the agent graph", "run-1", "travel", "gv"),
     once={

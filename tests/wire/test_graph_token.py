@@ -16,7 +16,7 @@ from langchain_ldai._wire.tokens import (
     encode,
     encode_graph,
 )
-from tests.support.sent import Sent
+from tests.support.sent import Sent, sender_to
 from tests.support.vectors import encode_token
 
 
@@ -38,7 +38,7 @@ def fields_of(token: str) -> list[tuple[str, object]]:
 )
 def test_a_graph_token_has_four_fields_in_order(identity, fields):
     """The graph token holds run, graph, variation and version, and names no AI Config (spec section 7)."""
-    token = LdAiGraphTracker(identity, Sent()).resumption_token
+    token = LdAiGraphTracker(identity, sender_to(Sent())).resumption_token
 
     assert fields_of(token) == fields
     assert (token, decode_graph(token)) == (encode_graph(identity), identity)
