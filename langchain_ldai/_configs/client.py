@@ -275,7 +275,7 @@ class LdAiClient(AiClient):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._diagnosis.of_block_left(self.close(LEAVING_SECONDS))
+        self._left(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
@@ -464,7 +464,7 @@ class AsyncLdAiClient(AiClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._diagnosis.of_block_left(await self.close(LEAVING_SECONDS))
+        self._left(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:

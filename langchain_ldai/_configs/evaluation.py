@@ -235,6 +235,10 @@ class AiClient:
         """
         return LdAiGraphTracker(decode_graph(token), self._sender(context))
 
+    def _left(self, is_done: bool) -> None:
+        if not is_done and self._options.delivery is None:  # which keeps the claims for the next process
+            self._diagnosis.of_block_left_early()
+
     def _sender(self, context: Context) -> EventSender:
         check_context(context)
         return ContextSender(context, self._client_sender, self._claims)

@@ -131,6 +131,19 @@ def test_another_ledger_is_claimed_in_through_the_delivery(make: Make, context: 
     assert delivery.names == [[SUCCESS]]
 
 
+def test_a_block_may_end_before_the_ledger_has_answered(
+    client: RecordingClient, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The delivery keeps the claims for the next process, so that nothing is lost and nothing is logged."""
+    delivery = NotedDelivery()
+    with LdAiClient(client, ledger=MemoryLedger(), delivery=delivery) as ai:
+        delivery.claims[0].is_answered = False
+        ai.completion_config("support-bot", context).create_tracker().track_success()
+
+    assert len(delivery.claims[0].kept) == 1
+    assert caplog.messages == []
+
+
 def test_the_environment_is_in_what_is_handed_over(client: RecordingClient, context: Context) -> None:
     """Events and claims alike say which environment they come from."""
     delivery = NotedDelivery()

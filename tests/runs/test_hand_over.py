@@ -111,7 +111,7 @@ def test_an_event_that_fails_keeps_no_other_back(
     assert [event.name for event in client.events] == [name for name in END if name not in failing]
     (message,) = caplog.messages
     assert message.startswith("A metric could not be sent and is lost")
-    assert f"run_id={runs[0].run_id}" in message
+    assert f"run_id={runs[0].run_id}]: OSError" in message
 
 
 @pytest.mark.parametrize(("failing", "error"), [([0], OSError), ([1, 2], ExceptionGroup)], ids=["one", "several"])
