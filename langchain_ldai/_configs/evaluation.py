@@ -24,7 +24,7 @@ from langchain_ldai._configs.payload import (
     Render,
     usable,
 )
-from langchain_ldai._configs.sending import ClientSender, ContextSender, EventSink, environment_of
+from langchain_ldai._configs.sending import EventSink, environment_of
 from langchain_ldai._configs.templates import as_written, check_context, check_variables, judge_renderer, renderer
 from langchain_ldai._configs.types import (
     FrozenDict,
@@ -34,7 +34,7 @@ from langchain_ldai._configs.types import (
     LdAiJudgeConfig,
 )
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
-from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._tracking.sending import ClientSender, EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
@@ -151,7 +151,13 @@ class AiClient:
         self._options = options
         self._diagnosis = Diagnosis(client)
         environment = environment_of(client, options.environment_id)
-        self._client_sender = ClientSender(sink, options.delivery, environment, self._diagnosis)
+        self._client_sender = ClientSender(
+            track=sink.track,
+            delivery=options.delivery,
+            look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
+            environment_id=lambda: environment.id,
+            notices=self._diagnosis.notices,
+        )
         self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave
         self._claims = self._claims_of(options)
         info = {
@@ -241,7 +247,7 @@ class AiClient:
 
     def _sender(self, context: Context) -> EventSender:
         check_context(context)
-        return ContextSender(context, self._client_sender, self._claims)
+        return EventSender(context, self._client_sender, self._claims)
 
     def _nothing_served(self, call: Evaluation[AnswerT], is_initialized: object) -> None:
         self._diagnosis.of_nothing_served(

@@ -1,23 +1,15 @@
-"""How a client's trackers send their events: for one context, from one environment, on the client's loop."""
+"""What LaunchDarkly's clients add to sending: the loop of the asynchronous one, and the environment."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from functools import partial
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
-
-from langchain_ldai._base.guard import Notices, call_each
-from langchain_ldai._configs.diagnosis import Diagnosis
-from langchain_ldai._tracking.sending import EventDelivery
-from langchain_ldai._wire.events import Event
-from langchain_ldai.ledgers._claims import Claims
 
 
 class EventSink(Protocol):
@@ -118,57 +110,3 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
     if shared is environment:
         add_hook(environment)
     return shared
-
-
-class ClientSender:
-    """Sends the events of one client's trackers, and looks each time whether the client still takes events.
-
-    Args:
-        sink: Takes the events one by one, where there is no delivery.
-        delivery: Takes those that are due together.
-        environment: Which LaunchDarkly environment the events come from.
-        diagnosis: Says in the log where the client takes no events.
-    """
-
-    def __init__(
-        self, sink: EventSink, delivery: EventDelivery | None, environment: Environment, diagnosis: Diagnosis
-    ) -> None:
-        self._track = sink.track
-        self._delivery = delivery
-        self._look = diagnosis.of_event if diagnosis.can_see_state else None
-        self.environment = environment
-        self.notices = diagnosis.notices
-
-    def send(self, context: Context, events: Sequence[Event]) -> None:
-        """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
-        if self._look is not None:
-            self._look(events[0][1])
-        if self._delivery is not None:
-            self._delivery.send_all(context, events)
-        else:  # each with data of its own: who receives one cannot change the next
-            call_each(partial(self._track, name, context, dict(data), value) for name, data, value in events)
-
-
-class ContextSender:
-    """Sends the events of one context; see `EventSender`."""
-
-    __slots__ = ("_client", "claims", "context")
-
-    def __init__(self, context: Context, client: ClientSender, claims: Claims | None) -> None:
-        self.context = context
-        self._client = client
-        self.claims = claims
-
-    @property
-    def notices(self) -> Notices:
-        """See `EventSender.notices`."""
-        return self._client.notices
-
-    @property
-    def environment_id(self) -> str:
-        """See `EventSender.environment_id`."""
-        return self._client.environment.id
-
-    def send(self, events: Sequence[Event]) -> None:
-        """See `EventSender.send`."""
-        self._client.send(self.context, events)

@@ -120,7 +120,7 @@ class TrackerFactory:
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error, Ids(lc_run_id), failure)
             return None
-        claims = getattr(tracker._sender, "claims", None)
+        claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
         if getattr(config, "enabled", True) is False:
@@ -144,7 +144,7 @@ class TrackerFactory:
         """Warn once for each AI Config that a run is counted for it although it is disabled."""
         what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
         key = tracker.identity.config_key
-        notices = getattr(tracker._sender, "notices", None) or self._guard.notices
+        notices = self._guard.notices if tracker._sender is None else tracker._sender.client.notices
         notices.once(
             _log,
             logging.WARNING,

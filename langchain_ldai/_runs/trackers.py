@@ -100,8 +100,7 @@ class OtherTracker:
 
     @property
     def _sender(self) -> EventSender | None:
-        """What the tracker sends its events with, where it is one of ours, or wraps one."""
-        return getattr(self.original, "_sender", None)
+        return _sender_of(self.original)
 
     @property
     def summary(self) -> MetricSummary:
@@ -141,8 +140,7 @@ class GraphRunTracker:
 
     @property
     def _sender(self) -> EventSender | None:
-        """What the tracker sends its events with, where it is one of ours, or wraps one."""
-        return getattr(self.original, "_sender", None)
+        return _sender_of(self.original)
 
     @property
     def resumption_token(self) -> str:
@@ -184,6 +182,12 @@ class GraphRunTracker:
             track = original.track_handoff_success if is_success else original.track_handoff_failure
             calls.append(partial(track, source, target))
         call_each(calls)
+
+
+def _sender_of(tracker: object) -> EventSender | None:
+    """Return what a tracker sends its events with, where it is one of ours, or wraps one."""
+    sender = getattr(tracker, "_sender", None)
+    return sender if hasattr(sender, "claims") and hasattr(sender, "client") else None
 
 
 def _missing(

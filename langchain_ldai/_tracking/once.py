@@ -138,7 +138,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     def _with_data(self, events: Iterable[Event]) -> list[Event]:
         """Return events with what every event of the run carries; those that add nothing share one dictionary."""
-        if ENVIRONMENT_ID not in self._data and self._sender.environment_id:
-            self._data = {**self._data, ENVIRONMENT_ID: self._sender.environment_id}
+        if ENVIRONMENT_ID not in self._data and (environment_id := self._sender.client.environment_id()):
+            self._data = {**self._data, ENVIRONMENT_ID: environment_id}
         data = self._data
         return [(name, {**data, **more} if more else data, number) for name, more, number in events]

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from langgraph.graph import START, MessagesState, StateGraph
@@ -120,6 +121,25 @@ def test_a_wrapped_tracker_records_through_its_wrapper(
     ]
     assert report.summary.tokens == TokenUsage(26, 20, 6)
     assert report.config_key == "support-bot"
+    assert caplog.records == []
+
+
+class WithSender(Wrapped):
+    """A wrapper with something of its own that has the name of an internal of ours."""
+
+    _sender = "smtp"
+
+
+def test_a_wrapper_may_use_the_names_of_our_internals(
+    ai: LdAiClient, client: RecordingClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is not ours is left alone, and the run is recorded."""
+    config = ai.completion_config("support-bot", USER)
+    wrapped = SimpleNamespace(create_tracker=lambda: WithSender(config.create_tracker(), []))
+
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(wrapped, on_run_end=reports.append)]})
+
+    assert counts_of(client, reports[0].run_id) == {SUCCESS: [1], **TOKENS}
     assert caplog.records == []
 
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 from ldclient import Context
 
 from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
-from langchain_ldai._configs.diagnosis import Diagnosis
-from langchain_ldai._configs.sending import ClientSender, ContextSender, Environment
-from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._base.guard import Notices
+from langchain_ldai._tracking.sending import ClientSender, EventSender
 
 
 @dataclass
@@ -33,10 +31,14 @@ class Sent:
 
 def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> EventSender:
     """Return a sender, without a ledger, of a client that gives each event to a function."""
-    client = SimpleNamespace(track=lambda name, context, data, value: take(name, data, value))
-    return ContextSender(
-        Context.create("user-1"), ClientSender(client, None, Environment(""), Diagnosis(client)), None
+    client = ClientSender(
+        track=lambda name, context, data, value: take(name, data, value),
+        delivery=None,
+        look=None,
+        environment_id=str,
+        notices=Notices(),
     )
+    return EventSender(Context.create("user-1"), client, None)
 
 
 def record_missing(tracker: LdAiConfigTracker | LdAiGraphTracker, **values: Any) -> None:
