@@ -12,7 +12,7 @@ from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import TokenUsage, check_usage, whole_milliseconds
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
-from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
+from langchain_ldai._wire.tokens import GraphRunIdentity
 
 GraphMetric = Literal["duration_ms", "tokens", "success", "path"]
 _OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
@@ -87,15 +87,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
     }
 
     def __init__(self, identity: GraphRunIdentity, sender: EventSender) -> None:
-        data: dict[str, object] = {
-            events.RUN_ID: identity.run_id,
-            events.CONFIG_KEY: identity.graph_key,
-            events.GRAPH_KEY: identity.graph_key,
-            events.VERSION: identity.version,
-        }
-        if identity.variation_key:
-            data[events.VARIATION_KEY] = identity.variation_key
-        super().__init__(identity, encode_graph(identity), data, sender)
+        super().__init__(identity, sender, {events.CONFIG_KEY: identity.graph_key})
 
     @property
     def summary(self) -> GraphMetricSummary:

@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from itertools import chain
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, fields_of
 from langchain_ldai.ledgers._claims import Claim
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
@@ -53,9 +54,8 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     Args:
         identity: Which run it is.
-        token: The run's resumption token.
-        data: What every event of the run carries.
         sender: Sends the events.
+        data: What every event of the run carries beside the identity.
 
     Attributes:
         identity: Which run this is.
@@ -68,10 +68,10 @@ class OnceTracker(Generic[IdentityT, MetricT]):
     _made_by: ClassVar[str]
     _events_of: ClassVar[EventTable]
 
-    def __init__(self, identity: IdentityT, token: str, data: dict[str, object], sender: EventSender) -> None:
+    def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object]) -> None:
         self.identity: Final = identity
-        self.resumption_token: Final = token
-        self._data = data
+        self.resumption_token: Final = encode(identity)
+        self._data = {**fields_of(identity), **data}
         self._sender = sender
         self._part = ""
         self._recorded: RecordedMetrics[MetricT] = RecordedMetrics()
@@ -118,15 +118,13 @@ class OnceTracker(Generic[IdentityT, MetricT]):
             Whether no metric had a value.
         """
         claimed = [metric for metric, value in values.items() if self._recorded.claim(metric, value)]
-        table, claims = events_of or self._events_of, self._sender.claims
-        events: list[Event] = []
-        for metric in claimed:
-            own = self._with_data(table[metric](values[metric]))
-            if claims is None:
-                events += own
-            else:
-                claims.submit(self._claim_of(metric, own, answer))
-        events += self._with_data(further)
+        table = events_of or self._events_of
+        due = {metric: table[metric](values[metric]) for metric in claimed}
+        if self._sender.claims is not None:
+            for metric, own in due.items():
+                self._sender.claims.submit(self._claim_of(metric, self._with_data(own), answer))
+            due = {}
+        events = self._with_data(chain(*due.values(), further))
         if events:
             self._sender.send(events)
         return len(claimed) == len(values)

@@ -29,7 +29,7 @@ from langchain_ldai._tracking.values import (
 )
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
-from langchain_ldai._wire.tokens import RunIdentity, encode
+from langchain_ldai._wire.tokens import RunIdentity
 from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)
@@ -128,17 +128,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         sender: EventSender,
         model: Mapping[str, object] = UNKNOWN_MODEL,
     ) -> None:
-        data: dict[str, object] = {
-            events.RUN_ID: identity.run_id,
-            events.CONFIG_KEY: identity.config_key,
-            events.VERSION: identity.version,
-            **model,
-        }
-        if identity.variation_key:
-            data[events.VARIATION_KEY] = identity.variation_key
-        if identity.graph_key:
-            data[events.GRAPH_KEY] = identity.graph_key
-        super().__init__(identity, encode(identity), data, sender)
+        super().__init__(identity, sender, model)
         self._tool_calls: list[str] = []
 
     @property
