@@ -34,6 +34,7 @@ from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+Extractor = Callable[[_T], AiMetrics | None]
 
 _OUTCOME: Final = {True: events.SUCCESS, False: events.ERROR}
 _FEEDBACK: Final = {
@@ -287,10 +288,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             >>> list(client.metrics(tracker.run_id))
             ['$ld:ai:duration:total']
         """
-        result, elapsed_ms = self._called("track_duration_of", operation, self.track_duration)
-        if elapsed_ms is not None:
-            self.track_duration(elapsed_ms)
-        return result
+        return self._call("track_duration_of", None, operation)
 
     async def track_duration_of_async(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """Await what a function returns, and record what `track_duration_of` records.
@@ -298,11 +296,9 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If `operation` is no function, or returns nothing to await. Then nothing is recorded.
         """
-        result, elapsed_ms = await self._awaited("track_duration_of", operation, self.track_duration)
-        self.track_duration(elapsed_ms)
-        return result
+        return await self._call_async("track_duration_of", None, operation)
 
-    def track_metrics_of(self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], _T]) -> _T:
+    def track_metrics_of(self, extractor: Extractor[_T], operation: Callable[[], _T]) -> _T:
         """Call a function, record its duration, outcome, tokens and tool calls, and return its result.
 
         If the function raises, or is cancelled, duration and error are recorded, and the exception goes on. If
@@ -327,14 +323,9 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             (True, 12)
         """
         _check_plain("the extractor", extractor, "an extractor is never awaited")
-        result, elapsed_ms = self._called("track_metrics_of", operation, self._track_failure)
-        if elapsed_ms is not None:
-            self._track_result(extractor, result, elapsed_ms)
-        return result
+        return self._call("track_metrics_of", extractor, operation)
 
-    async def track_metrics_of_async(
-        self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], Awaitable[_T]]
-    ) -> _T:
+    async def track_metrics_of_async(self, extractor: Extractor[_T], operation: Callable[[], Awaitable[_T]]) -> _T:
         """Await what a function returns, and record what `track_metrics_of` records.
 
         Raises:
@@ -342,63 +333,62 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
                 returns nothing to await. Then nothing is recorded.
         """
         _check_plain("the extractor", extractor, "an extractor is never awaited")
-        result, elapsed_ms = await self._awaited("track_metrics_of", operation, self._track_failure)
-        self._track_result(extractor, result, elapsed_ms)
-        return result
+        return await self._call_async("track_metrics_of", extractor, operation)
 
-    def _called(
-        self, method: str, operation: Callable[[], _T], on_failure: Callable[[float], None]
-    ) -> tuple[_T, float | None]:
-        """Return what an operation returns, and its milliseconds; `None` where it has only begun."""
+    def _call(self, method: str, extractor: Extractor[_T] | None, operation: Callable[[], _T]) -> _T:
+        """Call an operation, record how it went, and return its result.
+
+        Args:
+            method: The public method, for the log.
+            extractor: Reads the metrics from the result; `None` to record the duration alone.
+            operation: What to call.
+        """
         _check_plain("operation", operation, f"await {method}_async instead")
         started = time.monotonic()
         try:
             result = operation()
         except BaseException:
-            on_failure(_since(started))
+            self._track_failure(extractor, started)
             raise
-        elapsed_ms = _since(started)
-        if not inspect.isawaitable(result):
-            return result, elapsed_ms
-        _log.warning(
-            "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
-            "await %s_async instead",
-            method,
-            self.run_id,
-            method,
-        )
-        return result, None
+        if inspect.isawaitable(result):
+            _log.warning(
+                "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
+                "await %s_async instead",
+                method,
+                self.run_id,
+                method,
+            )
+        else:
+            self._track_result(extractor, result, _since(started))
+        return result
 
-    async def _awaited(
-        self, method: str, operation: Callable[[], Awaitable[_T]], on_failure: Callable[[float], None]
-    ) -> tuple[_T, float]:
-        """Return what an operation's awaitable results in, and the milliseconds until then."""
+    async def _call_async(
+        self, method: str, extractor: Extractor[_T] | None, operation: Callable[[], Awaitable[_T]]
+    ) -> _T:
+        """Do what `_call` does, with an operation whose result is awaited."""
         _check_callable("operation", operation)
         started = time.monotonic()
         try:
-            returned: object = operation()
-            if inspect.isawaitable(returned):
-                return await returned, _since(started)
+            returned = operation()
+            awaited = (await returned,) if inspect.isawaitable(returned) else None
         except BaseException:
-            on_failure(_since(started))
+            self._track_failure(extractor, started)
             raise
-        raise TypeError(
-            f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
-            f"call {method} for a plain function"
-        )
+        if awaited is None:
+            raise TypeError(
+                f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
+                f"call {method} for a plain function"
+            )
+        self._track_result(extractor, awaited[0], _since(started))
+        return awaited[0]
 
-    def _track_failure(self, elapsed_ms: float) -> None:
-        self.track_duration(elapsed_ms)
-        self.track_error()
+    def _track_failure(self, extractor: object, started: float) -> None:
+        self.track_duration(_since(started))
+        if extractor is not None:
+            self.track_error()
 
-    def _track_result(self, extractor: Callable[[_T], AiMetrics | None], result: _T, elapsed_ms: float) -> None:
-        try:
-            metrics = extractor(result)
-            if metrics is not None and not isinstance(metrics, AiMetrics):
-                raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
-        except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
-            _log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
-            metrics = None
+    def _track_result(self, extractor: Extractor[_T] | None, result: _T, elapsed_ms: float) -> None:
+        metrics = None if extractor is None else self._extracted(extractor, result)
         if metrics is None:
             self.track_duration(elapsed_ms)
             return
@@ -407,9 +397,18 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             self.track_success()
         else:
             self.track_error()
-        if metrics.tokens:
-            self.track_tokens(metrics.tokens)
+        self.track_tokens(metrics.tokens)
         self.track_tool_calls(metrics.tool_calls or ())
+
+    def _extracted(self, extractor: Extractor[_T], result: _T) -> AiMetrics | None:
+        try:
+            metrics = extractor(result)
+            if metrics is not None and not isinstance(metrics, AiMetrics):
+                raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
+        except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
+            _log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
+            return None
+        return metrics
 
 
 def _check_callable(name: str, value: object) -> None:
