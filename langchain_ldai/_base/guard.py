@@ -23,7 +23,8 @@ MAX_NOTICES: Final = 1_000
 """How many notices are remembered; of more, the one that has not recurred for longest is forgotten."""
 
 
-_NOT_SENT: Final = "A metric could not be sent and is lost"
+NOT_SENT: Final = "A metric could not be sent and is lost"
+"""What the log says where the client or the delivery raises."""
 
 
 class Ids(NamedTuple):
@@ -88,16 +89,6 @@ class Guard:
     def __init__(self) -> None:
         self.notices = Notices()
 
-    def run(self, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
-        """Call what sends metrics, and return its result; if it raises, log each failure and return `None`.
-
-        Args:
-            run_id: LaunchDarkly's id of the run, or both.
-            action: What sends them.
-            args: Its arguments.
-        """
-        return self.call(_NOT_SENT, run_id, action, *args)
-
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
         """Return the action's result; if it raises, log what that means and return `None`.
 
@@ -152,7 +143,5 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
             call()
         except Exception as error:  # noqa: BLE001
             failures.append(error)
-    if len(failures) > 1:
-        raise ExceptionGroup("several metrics could not be sent", failures)
-    for failure in failures:
-        raise failure
+    if failures:
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

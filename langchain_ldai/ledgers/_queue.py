@@ -11,12 +11,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.guard import NOT_SENT, Guard
 from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers._batches import Batch, ClaimPolicy, PendingBatches
@@ -48,7 +48,7 @@ class ClaimQueue:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self._seconds_after = _backoff()
-        self._boundary = Guard()
+        self._guard = Guard()
         self.reset_after_fork()
         register_fork_safe(self)
 
@@ -71,7 +71,7 @@ class ClaimQueue:
     def put(self, policy: ClaimPolicy, claim: Claim) -> None:
         """Take a claim, without ever waiting: Python may call this at any line at which it collects a run."""
         if self._inbox.qsize() >= MAX_PENDING_RUNS * _SLOTS_OF_A_RUN:
-            self._give_up(policy, [claim], TOO_MANY)
+            self._give_up(Batch(policy, [claim]), TOO_MANY)
             self._log_given_up()
             return
         self._inbox.put((policy, claim))
@@ -190,7 +190,7 @@ class ClaimQueue:
             batch, self._worker, self._in_call = self._in_call, None, None
         self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
         if batch is not None:
-            self._give_up(batch.policy, batch.claims, DID_NOT_RETURN)
+            self._give_up(batch, DID_NOT_RETURN)
             self._log_given_up()
 
     def _drain(self) -> None:
@@ -207,9 +207,9 @@ class ClaimQueue:
                 batch, seconds = self._pending.take_oldest(now)
                 self._in_call, self._call_began_at = batch, now
             for each in late:
-                self._give_up(each.policy, each.claims, reason_of(each.failure), each.failure)
+                self._give_up(each, reason_of(each.failure))
             for each in surplus:
-                self._give_up(each.policy, each.claims, TOO_MANY)
+                self._give_up(each, TOO_MANY)
             self._log_given_up()
             if batch is not None:
                 self._attempt(batch, me)
@@ -251,7 +251,7 @@ class ClaimQueue:
             is_granted = claim.slot in granted and claim is first[claim.slot]
             is_sent = is_granted and not self._given_up.was_sent(claim.run, claim.slot)
             if is_sent:
-                self._boundary.run(claim.run, batch.policy.send, claim.context, claim.events)
+                self._guard.call(NOT_SENT, claim.run, batch.policy.send, claim.context, claim.events)
             claim.set_answer(is_sent)
 
     def _empty_inbox(self) -> None:
@@ -265,7 +265,7 @@ class ClaimQueue:
             self._empty_inbox()
             waiting = self._pending.take_late(math.inf, is_over=True)
         for batch in waiting:
-            self._give_up(batch.policy, batch.claims, DID_NOT_RETURN, batch.failure)
+            self._give_up(batch, DID_NOT_RETURN)
         self._log_given_up()
 
     def _log_given_up(self) -> None:
@@ -273,19 +273,17 @@ class ClaimQueue:
         if self._exit_by == math.inf:
             self._given_up.log(time.monotonic())
 
-    def _give_up(
-        self, policy: ClaimPolicy, claims: Iterable[Claim], reason: str, cause: BaseException | None = None
-    ) -> None:
-        may_send = policy.on_error == "send"
-        for claim in claims:
+    def _give_up(self, batch: Batch, reason: str) -> None:
+        may_send = batch.policy.on_error == "send"
+        for claim in batch.claims:
             is_sent = self._given_up.add(claim.run, claim.slot, reason, is_sent=may_send)
             if is_sent:
-                self._boundary.run(claim.run, policy.send, claim.context, claim.events)
+                self._guard.call(NOT_SENT, claim.run, batch.policy.send, claim.context, claim.events)
             if may_send:
                 claim.set_answer(is_sent)
             elif claim.answer is not None:
                 unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: the ledger {reason}")
-                unavailable.__cause__ = cause
+                unavailable.__cause__ = batch.failure
                 claim.answer.set_exception(unavailable)
 
 
