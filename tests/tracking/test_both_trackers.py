@@ -313,3 +313,47 @@ def test_a_handler_gives_way_in_silence(kind: Kind, is_success: bool, sent: Sent
 
     assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
+
+
+COMPLETIONS: Final = {
+    LdAiConfigTracker: {
+        "identity",
+        "record_feedback",
+        "resumption_token",
+        "run_id",
+        "summary",
+        "track_duration",
+        "track_duration_of",
+        "track_duration_of_async",
+        "track_error",
+        "track_feedback",
+        "track_judge_result",
+        "track_metrics_of",
+        "track_metrics_of_async",
+        "track_success",
+        "track_time_to_first_token",
+        "track_tokens",
+        "track_tool_call",
+        "track_tool_calls",
+    },
+    LdAiGraphTracker: {
+        "identity",
+        "resumption_token",
+        "run_id",
+        "summary",
+        "track_duration",
+        "track_handoff_failure",
+        "track_handoff_success",
+        "track_invocation_failure",
+        "track_invocation_success",
+        "track_path",
+        "track_redirect",
+        "track_total_tokens",
+    },
+}
+
+
+@pytest.mark.parametrize(("tracker", "names"), COMPLETIONS.items(), ids=lambda each: getattr(each, "__name__", ""))
+def test_completion_shows_what_is_for_users(tracker: type, names: set[str]) -> None:
+    """What a handler and a client do with a tracker begins with an underscore."""
+    assert {name for name in dir(tracker) if not name.startswith("_")} == names
