@@ -43,7 +43,7 @@ class JournalQueue(Protocol):
     def last_date(self) -> float | None:
         """LaunchDarkly's clock at its last answer, in seconds since 1970."""
 
-    def append(self, record: bytes, events: int = 1) -> None:
+    def append(self, record: bytes, events: int = 1) -> object:
         """Keep events, as JSON with commas between them; also after `stop`."""
 
     def refuse(self, key: str, reason: str) -> None:
