@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gzip
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -32,18 +33,18 @@ else:
 
 
 class JournalQueue(Protocol):
-    """Where events wait until LaunchDarkly has them, and what sends them. Any thread may call it.
+    """Where events wait until LaunchDarkly has them, and what sends them. Any thread may call it."""
 
-    Attributes:
-        encoder: Turns the client's custom events into records.
-        last_date: LaunchDarkly's clock at its last answer, in seconds since 1970.
-    """
+    @property
+    def encoder(self) -> EventEncoder:
+        """What turns the client's custom events into records."""
 
-    encoder: EventEncoder
-    last_date: float | None
+    @property
+    def last_date(self) -> float | None:
+        """LaunchDarkly's clock at its last answer, in seconds since 1970."""
 
-    def append(self, record: bytes) -> None:
-        """Keep events, as JSON with commas between them."""
+    def append(self, record: bytes, events: int = 1) -> None:
+        """Keep events, as JSON with commas between them; also after `stop`."""
 
     def refuse(self, key: str, reason: str) -> None:
         """Note that the event of this key cannot be sent, and why."""
@@ -88,11 +89,9 @@ class DurableEventProcessor(EventProcessor):
 
     def send_event(self, event: EventInput) -> None:
         """Keep an event; when this returns, the death of the process does not lose it."""
-        if self._is_stopped:
-            return
         if _is_plain(event):
             _write(event, self._journal)
-        else:
+        elif not self._is_stopped:
             self._started_sdk().send_event(event)
 
     def flush(self) -> None:
@@ -107,7 +106,7 @@ class DurableEventProcessor(EventProcessor):
         return self._journal.flush(timeout)
 
     def stop(self) -> None:
-        """Take no more events, and send what can be sent."""
+        """Make no more summaries, and send what can be sent; custom events are kept also after this."""
         atexit.unregister(self._hand_over)
         with self._hand_over_lock:
             if self._is_stopped:
@@ -162,11 +161,9 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
 
     def send_event(self, event: EventInput) -> None:
         """Keep an event; when this returns, the death of the process does not lose it."""
-        if self._is_stopped:
-            return
         if _is_plain(event):
             _write(event, self._journal)
-        else:
+        elif not self._is_stopped:
             self._on_loop(self._sdk.send_event, event)
 
     def flush(self) -> None:
@@ -186,7 +183,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         return await asyncio.to_thread(self._journal.flush, timeout) and is_complete
 
     async def stop(self) -> None:
-        """Take no more events, and send what can be sent."""
+        """Make no more summaries, and send what can be sent; custom events are kept also after this."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -254,7 +251,7 @@ class _JournalConnection:
         """Put a batch into the journal; the pool calls it `body`, the session `data`."""
         batch = body or data or b""
         batch = batch.encode("ascii") if isinstance(batch, str) else gzip.decompress(batch)
-        self._journal.append(batch[1:-1])  # without the brackets of the list
+        self._journal.append(batch[1:-1], len(json.loads(batch)))  # without the brackets of the list
         self._journal.request_flush()
         return _Accepted(self._journal.last_date)
 

@@ -4,7 +4,7 @@ import gzip
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
@@ -48,12 +48,17 @@ class EventsServer:
 
     Attributes:
         requests: What arrived.
+        accepted: The events of the requests that were accepted, each payload id once.
         next_replies: How to answer the next requests; each answer is used once.
+        refuse: Says whether an event is bad: a request that holds it gets a 400.
     """
 
     def __init__(self, certificate: str | None = None, always: Reply | None = None) -> None:
         self.requests: list[Request] = []
+        self.accepted: list[dict] = []
         self.next_replies: list[Reply] = []
+        self.refuse: Callable[[dict], bool] = lambda event: False
+        self._ids: set[str] = set()
         self.always = always or Reply()
         self._scheme = "https" if certificate else "http"
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
@@ -88,6 +93,18 @@ class EventsServer:
         """The events of all requests."""
         return [event for request in self.requests for event in request.events]
 
+    def next_reply(self, request: Request) -> Reply:
+        """Return the answer to a request, and keep its events if it is accepted."""
+        if self.next_replies:
+            reply = self.next_replies.pop(0)
+        else:
+            reply = Reply(400) if any(map(self.refuse, request.events)) else self.always
+        payload_id = request.headers.get("x-launchdarkly-payload-id", "")
+        if reply.status == 202 and payload_id not in self._ids:
+            self._ids.add(payload_id)
+            self.accepted += request.events
+        return reply
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -100,8 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         if isinstance(self.connection, ssl.SSLSocket):
             headers["client-certificate"] = "shown" if self.connection.getpeercert() else "none"
-        events.requests.append(Request(self.path, headers, body))
-        reply = events.next_replies.pop(0) if events.next_replies else events.always
+        request = Request(self.path, headers, body)
+        events.requests.append(request)
+        reply = events.next_reply(request)
         self.close_connection = True
         if reply.status != NO_ANSWER:
             self._answer(reply)
@@ -143,7 +161,7 @@ class MemoryJournal:
         self._changed = threading.Condition()
         self._endpoint = EventsEndpoint(config, user_agent)
 
-    def append(self, record: bytes) -> None:
+    def append(self, record: bytes, events: int = 1) -> None:
         """Keep a record."""
         with self._changed:
             self.records.append(record)
