@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from ldclient.config import Config
     from ldclient.impl.events.types import EventInput
     from ldclient.interfaces import AsyncEventProcessor
-else:
-    AsyncEventProcessor = getattr(
-        interfaces, "AsyncEventProcessor", object
-    )  # new in 9.17, as the asynchronous client
+else:  # 9.17 brought it, with the asynchronous client
+    AsyncEventProcessor = getattr(interfaces, "AsyncEventProcessor", object)
 
 
 class JournalQueue(Protocol):
