@@ -1,11 +1,12 @@
-"""How a client's trackers send their events: for one context, from one environment, on the client's loop."""
+"""What LaunchDarkly's clients add to sending: the loop of the asynchronous one, and the environment."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -13,8 +14,8 @@ from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
 
-from langchain_ldai._configs.diagnosis import Diagnosis
-from langchain_ldai._wire import events
+from langchain_ldai._tracking.sending import track_each
+from langchain_ldai._wire.events import Event
 
 
 class EventSink(Protocol):
@@ -49,11 +50,18 @@ class LoopSink:
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
     ) -> None:
         """Send an event: at once in the loop's own thread, else as soon as the loop comes to it."""
+        self._call(partial(self._sink.track, event_name, context, data, metric_value))
+
+    def send_all(self, context: Context, events: Sequence[Event]) -> None:
+        """Send events that are due together, as `track` sends one; the loop is woken once."""
+        self._call(partial(track_each, self._sink.track, context, events))
+
+    def _call(self, send: Callable[[], None]) -> None:
         self.note_loop()
         if self._loop is None or self._loop is _running_loop():
-            self._sink.track(event_name, context, data, metric_value)
+            send()
         else:
-            self._loop.call_soon_threadsafe(self._sink.track, event_name, context, data, metric_value)
+            self._loop.call_soon_threadsafe(send)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -116,40 +124,3 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
         with contextlib.suppress(TypeError):  # an asynchronous client before 9.20 takes other hooks
             add_hook(environment)
     return shared
-
-
-class ContextSend:
-    """Sends the events of one context, and looks each time whether the client still takes events.
-
-    Args:
-        context: Whom the events are counted for.
-        track: Takes the events.
-        environment: Which LaunchDarkly environment the events come from.
-        diagnosis: Says in the log where the client takes no events.
-
-    Attributes:
-        notices: What the log has been told of the client.
-    """
-
-    __slots__ = ("_context", "_environment", "_look", "_track", "notices")
-
-    def __init__(
-        self,
-        context: Context,
-        track: Callable[..., None],
-        environment: Environment,
-        diagnosis: Diagnosis,
-    ) -> None:
-        self._context = context
-        self._track = track
-        self._environment = environment
-        self._look = diagnosis.of_event if diagnosis.can_see_state else None
-        self.notices = diagnosis.notices
-
-    def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
-        """Send one event."""
-        if self._look is not None:
-            self._look(data)
-        if self._environment.id:
-            data = {**data, events.ENVIRONMENT_ID: self._environment.id}
-        self._track(event_name, self._context, data, metric_value)

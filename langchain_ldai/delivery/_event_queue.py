@@ -1,0 +1,122 @@
+"""What waits for LaunchDarkly on behalf of one client: its events, and the metrics that need a claim first."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ldclient import Context
+from ldclient.config import Config
+
+from langchain_ldai._wire.events import Event
+from langchain_ldai.delivery._claims import ClaimPipeline
+from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
+from langchain_ldai.delivery._wire_events import EventEncoder
+from langchain_ldai.ledgers._claims import Claim, Ledger
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+
+
+class EventQueue(Pipeline):
+    """Takes a client's events, and sends them. Any thread may call it, also after `stop`.
+
+    Args:
+        config: The client's configuration.
+        options: How events are kept and sent.
+
+    Attributes:
+        encoder: Turns the client's custom events into records.
+        is_stopped: Whether the client was closed.
+
+    Raises:
+        ValueError: If a living process sends the directory's events with another SDK key.
+    """
+
+    def __init__(self, config: Config | AsyncConfig, options: Options) -> None:
+        super().__init__(config, options)
+        self.encoder = EventEncoder(config)
+        self.is_stopped = False
+        self._claims: dict[int, ClaimPipeline] = {}
+        self._claims_lock = threading.RLock()
+        self.sender.start()
+
+    def reset_after_fork(self) -> None:
+        """Have a connection of its own, and count from the beginning."""
+        super().reset_after_fork()
+        self.sender.courier = self.courier if self._options.send else None
+
+    @property
+    def last_date(self) -> float | None:
+        """LaunchDarkly's clock at its last answer, in seconds since 1970."""
+        return self.courier.last_date
+
+    def append_all(self, context: Context, events: Sequence[Event]) -> None:
+        """Keep events of one context that were made now, but for those that are not JSON."""
+        try:
+            record, count = self.encoder.encode_all(context, events, int(time.time() * 1_000)), len(events)
+        except (TypeError, ValueError):
+            record, count = self._encode_each(context, events)
+        if count:
+            self.append(record, count)
+
+    def append_claim(self, claim: Claim, ledger: Ledger) -> None:
+        """Keep a metric until the ledger has answered its claim, and send it if that is granted."""
+        record, count = self._encode_each(claim.context, claim.events)
+        if count:
+            self.claims_in(ledger).append_claim(claim, record, count)
+        else:
+            claim.set_answer(False)
+
+    def claims_in(self, ledger: Ledger) -> ClaimPipeline:
+        """Return what keeps the metrics that need a claim in a ledger."""
+        with self._claims_lock:
+            found = self._claims.get(id(ledger))
+            if found is None:
+                found = ClaimPipeline(self._config, self._options, ledger, self.append)
+                self._claims[id(ledger)] = found
+            return found
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Note that the event of this key cannot be sent, and why."""
+        self.dead_letters.refuse(key, reason)
+
+    def request_flush(self) -> None:
+        """Have all events sent soon."""
+        for pipeline in self._claims.copy().values():
+            pipeline.request_flush()
+        super().request_flush()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Send what was appended so far; return whether that was done within `timeout` seconds."""
+        latest = math.inf if timeout is None else time.monotonic() + timeout
+        self.request_flush()
+        is_done = super().flush(timeout)
+        for pipeline in self._claims.copy().values():
+            left = None if timeout is None else max(0.0, latest - time.monotonic())
+            is_done = pipeline.flush(left) and is_done
+        return is_done
+
+    def stop(self) -> bool:
+        """Send what can be sent, leave the rest to other processes, and end the threads until the next event."""
+        self.is_stopped = True
+        are_empty = [pipeline.stop() for pipeline in self._claims.copy().values()]
+        return super().stop() and all(are_empty)
+
+    def stats(self) -> DeliveryStats:
+        """Return what has become of the events so far."""
+        return sum((pipeline.stats() for pipeline in self._claims.copy().values()), super().stats())
+
+    def _encode_each(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
+        """Return a record of those events that are JSON, and how many they are; refuse the others."""
+        now = int(time.time() * 1_000)
+        parts: list[bytes] = []
+        for event in events:
+            try:
+                parts.append(self.encoder.encode_all(context, [event], now))
+            except (TypeError, ValueError) as error:
+                self.refuse(event[0], str(error))
+        return b",".join(parts), len(parts)
