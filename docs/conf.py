@@ -10,6 +10,8 @@ author = "The authors of langchain-ldai"
 version = release = metadata.version("langchain-ldai")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.mermaid"]
 
+maximum_signature_line_length = 80
+
 html_theme = "furo"
 html_title = f"langchain-ldai {release}"
 html_static_path = ["_static"]
