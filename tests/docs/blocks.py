@@ -46,7 +46,7 @@ class Page:
 
     def compare(self, example: Example) -> None:
         """Compare a text with what the Python code above it printed."""
-        assert str(example.parsed) == self.printed
+        assert str(example.parsed) == self.printed, f"shown:\n{example.parsed}\nprinted:\n{self.printed}"
 
 
 def _parse_json(example: Example) -> None:
