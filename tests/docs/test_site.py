@@ -61,6 +61,17 @@ def test_a_pages_links_lead_somewhere(path: Path) -> None:
     assert [link for link in links(path) if is_broken(path, link)] == []
 
 
+def test_the_programs_that_pages_name_exist() -> None:
+    """A program of the cookbook that is renamed takes its name on the pages along."""
+    text = "".join(path.read_text("utf-8") for path in PAGES.values())
+    named = set(re.findall(r"`cookbook/([\w/]+\.py)`", text))
+    listed = set(re.findall(r"`(\w+\.py)`", (DOCS / "how-to" / "index.md").read_text("utf-8")))
+
+    assert named
+    assert listed
+    assert [name for name in sorted(named | listed) if not (ROOT / "cookbook" / name).is_file()] == []
+
+
 def test_each_public_name_is_in_the_reference_once() -> None:
     """A public name that no page explains is not public."""
     pages = "".join(path.read_text("utf-8") for path in (DOCS / "api").glob("*.md"))
