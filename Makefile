@@ -27,7 +27,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
+.PHONY: help demo test test-nightly test-load fuzz bench benchmark docs site .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ bench: ## measure what this and other packages' handlers cost (about 20 minutes;
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: ## make the documentation's site in build/docs; a warning is an error
+	@$(MAKE) --no-print-directory site VENV=.venv-docs LOCK=requirements/docs.txt
+
+site: $(READY)
+	$(BIN)/sphinx-build -W -n --keep-going --fresh-env -b html docs build/docs $(ARGS)
 
 size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size
@@ -109,6 +115,7 @@ lock: $(UV_DONE) ## renew every lock file in requirements/
 	$(COMPILE) $(TESTED) -c .uv/lowest.txt -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:langgraph-server -o requirements/langgraph-server.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt
+	$(COMPILE) pyproject.toml --all-extras --group pyproject.toml:docs -c requirements/dev.txt -o requirements/docs.txt
 
 clean: ## remove the environments, caches and build output
 	rm -rf .uv .venv .venv-* .coverage* htmlcov build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.cases import Size
-from benchmarks.report import details, markdown, plot, show_in_readme, write
+from benchmarks.report import details, markdown, plot, show_on_page, write
 from benchmarks.suite import run
 
 FOLDER: Final = Path(__file__).parent
@@ -41,7 +41,7 @@ def main() -> None:
     write(results, asked.out)
     plot(results, asked.out / "results.svg")
     if asked.out == FOLDER:
-        show_in_readme(results, FOLDER.parent / "README.md")
+        show_on_page(results, FOLDER.parent / "docs" / "costs.md")
     sys.stdout.write(
         f"{markdown(results)}\n{details(results)}\nwritten to {asked.out}: results.json, results.md, results.svg\n"
     )

@@ -75,7 +75,7 @@ def _cell(case: Results, arm: str) -> str:
 
 
 def markdown(results: Results) -> str:
-    """Return what the README shows: the added CPU, and what it was measured with."""
+    """Return what the page of costs shows: the added CPU, and what it was measured with."""
     cases, arms = results["cases"], [arm for arm in results["arms"] if arm not in (NONE, NO_OP)]
     rows = {f"{name}, per {case['unit']}": [_cell(case, arm) for arm in arms] for name, case in cases.items()}
     blocks = [case["blocks"] for case in cases.values()] or [0]
@@ -90,7 +90,7 @@ def markdown(results: Results) -> str:
 
 
 def details(results: Results) -> str:
-    """Return what the README does not show, but for the parts of each case, as tables."""
+    """Return what the page of costs does not show, but for the parts of each case, as tables."""
     tables = [
         table([SECTIONS[section], "CPU, µs"], {row: [shown(figure)] for row, figure in figures.items()})
         for section, figures in results["ours"].items()
@@ -143,13 +143,13 @@ def write(results: Results, folder: Path) -> None:
     (folder / "results.md").write_text(markdown(results), "utf-8")
 
 
-def show_in_readme(results: Results, readme: Path) -> None:
-    """Put the figures between the README's two marks, so that it never shows other ones than the last."""
-    before, begin, rest = readme.read_text("utf-8").partition("<!-- make bench writes what follows -->\n")
+def show_on_page(results: Results, page: Path) -> None:
+    """Put the figures between the page's two marks, so that it never shows other ones than the last."""
+    before, begin, rest = page.read_text("utf-8").partition("<!-- make bench writes what follows -->\n")
     _, end, after = rest.partition("\n<!-- to here -->")
     if not end:
-        raise ValueError(f"{readme} has no place for the figures")
-    readme.write_text(f"{before}{begin}\n{markdown(results)}{end}{after}", "utf-8")
+        raise ValueError(f"{page} has no place for the figures")
+    page.write_text(f"{before}{begin}\n{markdown(results)}{end}{after}", "utf-8")
 
 
 def plot(results: Results, path: Path) -> None:

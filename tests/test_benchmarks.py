@@ -16,7 +16,7 @@ from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS, OWN, Delivery, sha
 from benchmarks.cases import Size, all_cases
 from benchmarks.measure import Arm, Case, Sample, figure, measure, recorded, rotated, summary
 from benchmarks.peers import ABSENT, PEERS, Peer
-from benchmarks.report import Results, details, markdown, show_in_readme, targets, times, write
+from benchmarks.report import Results, details, markdown, show_on_page, targets, times, write
 from benchmarks.suite import make_arms, run
 
 TINY = Size(rounds=1, blocks=0, chunks=5, nodes=3, parallel=3, calls=2, most=10, held=3, imports=1)
@@ -257,26 +257,26 @@ def test_the_table_gives_no_median_of_noise():
 
 
 def test_the_figures_replace_those_between_the_marks(results, tmp_path):
-    """README shows the last figures, once, and keeps what is around them."""
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- make bench writes what follows -->\nold\n<!-- to here -->\nafter\n", "utf-8")
+    """The page shows the last figures, once, and keeps what is around them."""
+    page = tmp_path / "costs.md"
+    page.write_text("before\n<!-- make bench writes what follows -->\nold\n<!-- to here -->\nafter\n", "utf-8")
 
-    show_in_readme(results, readme)
-    show_in_readme(results, readme)
+    show_on_page(results, page)
+    show_on_page(results, page)
 
-    text = readme.read_text("utf-8")
+    text = page.read_text("utf-8")
     assert text.count(markdown(results)) == 1
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
 
 
-def test_a_readme_without_a_place_is_left_as_it_is(results, tmp_path):
+def test_a_page_without_a_place_is_left_as_it_is(results, tmp_path):
     """Figures that have no place are an error, and nothing is written."""
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n", "utf-8")
+    page = tmp_path / "costs.md"
+    page.write_text("before\n", "utf-8")
 
     with pytest.raises(ValueError, match="no place"):
-        show_in_readme(results, readme)
+        show_on_page(results, page)
 
-    assert readme.read_text("utf-8") == "before\n"
+    assert page.read_text("utf-8") == "before\n"

@@ -129,8 +129,8 @@ class LdAiHandler(BaseCallbackHandler):
         counted.
 
         Example:
-            def prompt(state, runnable_config):
-                return LdAiHandler.current_config(runnable_config).messages
+            def prompt(state, config):
+                return LdAiHandler.current_config(config).messages
 
         Args:
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or
@@ -151,8 +151,8 @@ class LdAiHandler(BaseCallbackHandler):
         """Return the tracker of the current run, or named node; `None` outside one.
 
         Example:
-            def check(answer, runnable_config):
-                LdAiHandler.current_tracker(runnable_config).track_feedback("positive")
+            def check(answer, config):
+                LdAiHandler.current_tracker(config).track_feedback("positive")
 
         Args:
             runnable_config: The config that a node, a tool or a `RunnableLambda` was called with, or

@@ -130,7 +130,7 @@ def test_a_run_that_a_server_repeats_sends_nothing_twice(
 def test_tool_calls_of_a_run_that_a_server_repeats_count_in_each_attempt(
     process: Process, client: RecordingClient, context: Context, reports: list[RunReport]
 ) -> None:
-    """A tool call has no slot to claim, as a run makes many: what the README says of repeated runs."""
+    """A tool call has no slot to claim, as a run makes many: what the page on processes says of repeated runs."""
     root = uuid4()
     for _ in range(2):
         config = process().completion_config("support-bot", context)
