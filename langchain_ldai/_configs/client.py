@@ -304,7 +304,7 @@ class AsyncLdAiClient(AiClient):
     ) -> None:
         _check_client(client, "AsyncLDClient")
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
-            raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
+            raise TypeError(f"{type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
         self._events = LoopSink(client)
         super().__init__(
             client, self._events, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id

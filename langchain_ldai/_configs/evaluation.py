@@ -262,9 +262,7 @@ class AiClient:
     def _agents(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
     ) -> list[Evaluation[LdAiAgentConfig]]:
-        if isinstance(requests, str):
-            raise TypeError(f"agent_configs takes a list of keys or requests, not one text: [{requests!r}]")
-        wanted = [LdAiAgentConfigRequest(item) if isinstance(item, str) else item for item in requests]
+        wanted = _agent_requests(requests)
         calls = [
             self._evaluation(
                 AGENT,
@@ -319,3 +317,18 @@ class AiClient:
             return replace(config, raw=FrozenDict()) if payload is fallback else config
 
         return Evaluation(key, context, fallback, read, has_default=default is not None)
+
+
+def _agent_requests(requests: Iterable[str | LdAiAgentConfigRequest]) -> list[LdAiAgentConfigRequest]:
+    expected = "agent_configs takes a list of keys or requests"
+    if isinstance(requests, str):
+        raise TypeError(f"{expected}, not one text: [{requests!r}]")
+    if isinstance(requests, Mapping) or not isinstance(requests, Iterable):
+        raise TypeError(
+            f"{expected}, not {type(requests).__name__}; LdAiAgentConfigRequest has a default and variables"
+        )
+    wanted = [LdAiAgentConfigRequest(item) if isinstance(item, str) else item for item in requests]
+    for item in wanted:
+        if not all(hasattr(item, name) for name in ("key", "default", "variables")):
+            raise TypeError(f"{expected}, which {type(item).__name__} is not: use LdAiAgentConfigRequest(key)")
+    return wanted

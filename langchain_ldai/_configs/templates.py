@@ -26,8 +26,10 @@ _CONTEXT_NAMES: Final = {"ldctx", "ldContext"}
 
 def check_context(context: Context) -> None:
     """Raise `TypeError` where whom a metric is to be counted for is no context."""
-    if not isinstance(context, Context):
-        raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}")
+    if isinstance(context, Context):
+        return
+    remedy = {dict: ": use Context.from_dict(...)", str: ": use Context.create(...)"}.get(type(context), "")
+    raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}{remedy}")
 
 
 def check_variables(variables: Mapping[str, object] | None) -> None:

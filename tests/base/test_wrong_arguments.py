@@ -119,7 +119,7 @@ OF_CLIENTS: dict[str, Case] = {
     "async": (lambda: LdAiClient(AsyncClient()), TypeError, "AsyncClient is asynchronous: use AsyncLdAiClient"),
     "async object": (lambda: LdAiClient(AsyncTwin()), TypeError, "AsyncTwin is asynchronous: use AsyncLdAiClient"),
     "async recording": (lambda: LdAiClient(AsyncRecordingClient()), TypeError, "use AsyncLdAiClient"),
-    "sync": (lambda: AsyncLdAiClient(offline()), TypeError, "an LDClient is synchronous: use LdAiClient"),
+    "sync": (lambda: AsyncLdAiClient(offline()), TypeError, "^LDClient is synchronous: use LdAiClient"),
     "sync recording": (lambda: AsyncLdAiClient(RecordingClient()), TypeError, "is synchronous: use LdAiClient"),
     "async track": (lambda: LdAiClient(AsyncTrack()), TypeError, "track.* of AsyncTrack would never be awaited"),
     "client class": (lambda: LdAiClient(LDClient), TypeError, "ldclient.LDClient, .* not the class LDClient"),
@@ -156,6 +156,16 @@ def test_a_client_or_ledger_that_cannot_work_is_refused(
 
 OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
     "context": (lambda ai, user: ai.completion_config("bot", "user-1"), "an ldclient.Context, not str"),
+    "context's name": (
+        lambda ai, user: ai.completion_config("bot", "user-1"),
+        r"not str: use Context.create\(",
+    ),
+    "context's dictionary": (
+        lambda ai, user: ai.completion_config("bot", {"key": "user-1"}),
+        r"an ldclient.Context, not dict: use Context.from_dict\(",
+    ),
+    "key": (lambda ai, user: ai.completion_config(5, user), "a key is a str, not int"),
+    "graph's key": (lambda ai, user: ai.agent_graph(None, user), "a key is a str, not NoneType"),
     "template": (lambda ai, user: ai.judge_config_template("bot", None), "an ldclient.Context, not NoneType"),
     "graph": (lambda ai, user: ai.agent_graph("bot", "user-1"), "an ldclient.Context, not str"),
     "default": (
@@ -167,6 +177,19 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
         "the default of 'bot' is a LdAiAgentConfigDefault, not dict",
     ),
     "keys": (lambda ai, user: ai.agent_configs("bot", user), r"not one text: \['bot'\]"),
+    "keys' dictionary": (
+        lambda ai, user: ai.agent_configs({"bot": {"limit": 50}}, user),
+        "a list of keys or requests, not dict; LdAiAgentConfigRequest has a default and variables",
+    ),
+    "no keys": (lambda ai, user: ai.agent_configs(None, user), "a list of keys or requests, not NoneType"),
+    "no request": (
+        lambda ai, user: ai.agent_configs(["bot", {"key": "bot"}], user),
+        r"a list of keys or requests, which dict is not: use LdAiAgentConfigRequest\(key\)",
+    ),
+    "resumed with a dictionary": (
+        lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", {"key": "user-1"}),
+        r"an ldclient.Context, not dict: use Context.from_dict\(",
+    ),
     "resumed": (
         lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", "user-1"),
         "an ldclient.Context, not str",
