@@ -26,6 +26,9 @@ _MODEL_TYPE: Final = "ls_model_type"
 _MODEL_RUNS: Final = (None, "llm")
 """The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
+_MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
+"""What LangChain and LangGraph look for in `callbacks` that is no list."""
+
 _Id = object
 _Tags = list[str] | None
 _Metadata = dict[str, Any] | None
@@ -325,6 +328,13 @@ class LdAiHandler(BaseCallbackHandler):
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""
         self._recorder.retried(run_id)
+
+    if not TYPE_CHECKING:  # for which any name would exist
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say that a handler stands in a list, where LangChain takes it for the manager of several."""
+            remedy = ": callbacks is a list, pass callbacks=[handler]" if name in _MANAGER_NAMES else ""
+            raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}", name=name, obj=self)
 
     def __copy__(self) -> LdAiHandler:
         return self

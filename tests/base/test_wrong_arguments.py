@@ -18,6 +18,7 @@ from langchain_ldai import (
     LdAiClient,
     LdAiCompletionConfig,
     LdAiCompletionConfigDefault,
+    LdAiConfigTracker,
     LdAiHandler,
     LdAiJudgeConfigDefault,
     Message,
@@ -99,6 +100,12 @@ class AsyncSealer:
     async def unseal(self, sealed):
         """Return it."""
         return sealed
+
+
+def tracker() -> LdAiConfigTracker:
+    """Return the tracker of a run."""
+    ai = LdAiClient(RecordingClient({"bot": {"_ldMeta": {"enabled": True}}}))
+    return ai.completion_config("bot", Context.create("user-1")).create_tracker()
 
 
 async def events(metadata):
@@ -238,7 +245,15 @@ def test_a_whole_default_is_taken() -> None:
 OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
     "coroutine function": ({"config": config_for}, "not a coroutine function, which a callback cannot await"),
     "class": ({"config": LdAiCompletionConfig}, "not the class LdAiCompletionConfig"),
-    "client": ({"config": LdAiClient(RecordingClient())}, "not the client: give what its completion_config"),
+    "client": ({"config": LdAiClient(RecordingClient())}, "not LdAiClient: give what its completion_config"),
+    "tracker": ({"config": tracker()}, "not LdAiConfigTracker: give the AI Config that made it"),
+    "key": ({"config": "bot"}, r"not str: give what a client's completion_config\(\) returns for that key"),
+    "messages": ({"config": (Message("system", "You help."),)}, "a function from metadata to one, not tuple"),
+    "none": ({"config": None}, "not None; where only nodes are tracked, give nodes="),
+    "node's tracker": (
+        {"nodes": {"writer": tracker()}},
+        r"nodes\['writer'\] is .*: give the AI Config that made it",
+    ),
     "node": ({"nodes": {"writer": config_for}}, r"nodes\['writer'\] is .* not a coroutine function"),
     "nodes": ({"nodes": ["writer"]}, "nodes is a dictionary"),
     "name": ({"nodes": {5: dict}}, "nodes is a dictionary .* by the names of nodes"),
@@ -277,6 +292,14 @@ def test_a_handler_that_would_record_nothing_is_refused(
     """An option of a wrong type raises when the handler is made, and not as silence in production."""
     with pytest.raises(TypeError, match=message):
         LdAiHandler(**{"config": config, **options})
+
+
+def test_an_ai_config_that_was_not_awaited_is_refused(context: Context) -> None:
+    """What `AsyncLdAiClient` returns is awaited first; Python does not warn of it once more."""
+    ai = AsyncLdAiClient(AsyncRecordingClient())
+
+    with pytest.raises(TypeError, match="not coroutine, which a callback cannot await: await it first"):
+        LdAiHandler(ai.completion_config("bot", context))
 
 
 def test_what_can_be_called_with_one_argument_is_taken(config: LdAiCompletionConfig) -> None:
