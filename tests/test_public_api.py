@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ def test_type_checkers_see_the_exported_names() -> None:
     block = next(node for node in tree.body if isinstance(node, ast.If))
 
     assert sorted(alias.name for line in block.body for alias in line.names) == langchain_ldai.__all__
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """It is what pip shows, where `dir` finds it."""
+    assert langchain_ldai.__version__ == version("langchain-ldai")
+    assert "__version__" in dir(langchain_ldai)
 
 
 def test_a_name_that_is_none_of_the_packages_is_an_error() -> None:

@@ -150,6 +150,7 @@ class AiClient:
     ) -> None:
         if not isinstance(environment_id, str | None):
             raise TypeError(f"environment_id is a str, not {type(environment_id).__name__}")
+        self._client_name = type(client).__name__
         self._sink = sink
         self._claims = claims
         self._all_claims = WeakSet([claims] if claims else [])  # with those of the clients that `with_ledger` gave
@@ -161,6 +162,10 @@ class AiClient:
             "aiSdkLanguage": "python",
         }
         sink.track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+
+    def __repr__(self) -> str:
+        ledger = f", ledger={type(self.ledger).__name__}" if self.ledger is not None else ""
+        return f"{type(self).__name__}({self._client_name}{ledger})"
 
     @property
     def ledger(self) -> Ledger | None:

@@ -92,10 +92,11 @@ class LdAiHandler(BaseCallbackHandler):
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
+        named = dict(nodes or {})
         trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
-            dict(nodes or {}),
+            named,
             on_run_end,
             guard,
             trackers,
@@ -103,6 +104,11 @@ class LdAiHandler(BaseCallbackHandler):
             run_timeout=run_timeout,
         )
         self._awaiting = self._recorder.table.awaiting
+        runs = [] if config is None else [_named(config)]
+        self._counted_for = ", ".join([*runs, *(f"{node!r}: {_named(source)}" for node, source in named.items())])
+
+    def __repr__(self) -> str:  # it may come into a log, and shows no prompt
+        return f"LdAiHandler({self._counted_for}, open_runs={self.open_runs})"
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
@@ -347,6 +353,12 @@ class LdAiHandler(BaseCallbackHandler):
             "LdAiHandler holds the open runs of its process and cannot be pickled; "
             "make one in the process that runs the chain and pass it in callbacks=[...]"
         )
+
+
+def _named(source: ConfigSource) -> str:
+    """Return the key of an AI Config, or the name of a function to one."""
+    key = getattr(source, "key", None)
+    return repr(key) if isinstance(key, str) else getattr(source, "__qualname__", type(source).__name__)
 
 
 def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:

@@ -90,6 +90,10 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """The run's id in LaunchDarkly, on every event of the run; the runs of a graph's nodes have their own."""
         return self.identity.run_id
 
+    def __repr__(self) -> str:  # it may come into a log, and shows no token
+        run_id, key, *_ = self.identity
+        return f"{type(self).__name__}(run_id={run_id!r}, key={key!r})"
+
     def begin_part(self, part: str) -> None:
         """Let a part of a continued run claim its own duration, tokens and path in the ledger.
 

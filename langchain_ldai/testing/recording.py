@@ -54,6 +54,9 @@ class _Recorder:
         self._events: list[RecordedEvent] = []
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(flags={list(self._flags)}, events={len(self.events)})"
+
     @property
     def events(self) -> list[RecordedEvent]:
         """Every event tracked so far, in order; a copy."""
