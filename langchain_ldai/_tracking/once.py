@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._base.guard import Delivery, Notices
+from langchain_ldai._tracking.values import whole_milliseconds
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
 from langchain_ldai.ledgers._claims import ClaimSubmitter, SendAfterClaim
 
@@ -20,6 +21,12 @@ Send = Callable[[str, Mapping[str, object], float], None]
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
 """From a metric to the events of its value; their data is what they say beside the run's."""
+
+_DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
+_DUPLICATE: Final = {"feedback": "a thumb cannot be changed, and this run has one; dropped"}
+"""What the log says of a second value, by metric, where a new run is no remedy."""
+
+_SECONDS: Final = "%s was given %r and records 0: it takes milliseconds. Is this a number of seconds?"
 
 _ONCE_PER_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
@@ -115,12 +122,15 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     def _track(self, caller: str, metric: MetricT, value: object) -> None:
         if not self._record(metric, value):
-            self._log.warning(
-                "%s: already recorded for this run, dropped. Call create_tracker() on the %s for a new run. %s",
-                caller,
-                self._made_by,
-                self._data,
-            )
+            said = _DUPLICATE.get(metric, f"{_DROPPED} {self._made_by} for a new run")
+            self._log.warning("%s: %s. %s", caller, said, self._data)
+
+    def _milliseconds(self, caller: str, ms: float) -> int:
+        """Return milliseconds as they are sent; what looks like seconds is told once for each client."""
+        whole = whole_milliseconds(ms)
+        if 0 < ms < 1 and self.notices is not None:
+            self.notices.once(self._log, logging.WARNING, ("seconds", caller), _SECONDS, caller, ms)
+        return whole
 
     def _record(
         self, metric: MetricT, value: object, *, further: Iterable[Event] = (), answer: Future[bool] | None = None

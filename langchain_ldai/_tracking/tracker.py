@@ -23,7 +23,6 @@ from langchain_ldai._tracking.values import (
     TokenUsage,
     check_usage,
     names_of_tools,
-    whole_milliseconds,
 )
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import RunIdentity, encode
@@ -149,7 +148,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
+        self._track("track_duration", "duration_ms", self._milliseconds("track_duration", ms))
 
     def track_time_to_first_token(self, ms: float) -> None:
         """Record how long the model took until its first token, once.
@@ -160,7 +159,11 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
+        self._track(
+            "track_time_to_first_token",
+            "time_to_first_token_ms",
+            self._milliseconds("track_time_to_first_token", ms),
+        )
 
     def track_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that the run used, once.
@@ -426,8 +429,8 @@ def _check_plain(name: str, value: object, remedy: str) -> None:
         raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
 
 
-def _since(started: float) -> float:
-    return (time.monotonic() - started) * 1000
+def _since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
 
 
 def _valid(feedback: Feedback | FeedbackText) -> Feedback:
