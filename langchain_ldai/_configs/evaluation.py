@@ -24,7 +24,14 @@ from langchain_ldai._configs.payload import (
     usable,
 )
 from langchain_ldai._configs.sending import ContextSend, EventSink, environment_of
-from langchain_ldai._configs.templates import as_written, check_context, check_variables, judge_renderer, renderer
+from langchain_ldai._configs.templates import (
+    TellMissing,
+    as_written,
+    check_context,
+    check_variables,
+    judge_renderer,
+    renderer,
+)
 from langchain_ldai._configs.types import (
     FrozenDict,
     LdAiAgentConfig,
@@ -62,7 +69,7 @@ class ConfigKind(Generic[ConfigT]):
     read: Callable[[PayloadReader, Payload], ConfigT]
     usage_event: str
     template_usage_event: str
-    renderer: Callable[[str, Context, Variables], Render] = renderer
+    renderer: Callable[[str, Context, Variables, TellMissing], Render] = renderer
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
@@ -253,7 +260,8 @@ class AiClient:
         default: ConfigDefault | None,
         variables: Variables,
     ) -> Evaluation[ConfigT]:
-        call = self._evaluation(kind, key, context, default=default, render=kind.renderer(key, context, variables))
+        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
+        call = self._evaluation(kind, key, context, default=default, render=render)
         self._sink.track(kind.usage_event, context, key, 1)
         return call
 
@@ -274,7 +282,7 @@ class AiClient:
                 item.key,
                 context,
                 default=item.default,
-                render=renderer(item.key, context, item.variables),
+                render=renderer(item.key, context, item.variables, self._diagnosis.of_missing_variable),
             )
             for item in wanted
         ]
@@ -288,7 +296,7 @@ class AiClient:
         self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
-            render = renderer(node_key, context, variables)
+            render = renderer(node_key, context, variables, self._diagnosis.of_missing_variable)
             return self._evaluation(AGENT, node_key, context, render=render, graph_key=key)
 
         def read(value: object) -> GraphEvaluation:
