@@ -222,7 +222,8 @@ async def test_starlette_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "langchain_ldai.server.feedback", None)  # as without starlette
 
     with pytest.raises(
-        ImportError, match=r'^the routes need starlette and limits: pip install "langchain-ldai\[server\]"$'
+        ImportError,
+        match=r'pip install "langchain-ldai\[server\]", or for FastAPI "langchain-ldai\[fastapi\]"$',
     ):
         runpy.run_path(server.__file__)
 
