@@ -27,7 +27,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint wheel size frames format lock clean check-python
+.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint wheel licences size frames format lock clean check-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ wheel: $(READY) ## build wheel and source archive in dist/, and use the wheel in
 	$(PYTHON) -m venv --without-pip .venv-wheel
 	$(UV) pip install --quiet $(BUILD) --python .venv-wheel/bin/python -c $(LOCK) dist/*.whl
 	.venv-wheel/bin/python -I tests/support/use_package.py
+
+licences: $(READY) ## list the licences of everything that the package brings along, in requirements/licences.md
+	$(BIN)/python -m benchmarks.licences > requirements/licences.md
 
 size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size
