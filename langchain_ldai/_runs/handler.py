@@ -340,7 +340,7 @@ class LdAiHandler(BaseCallbackHandler):
         def __getattr__(self, name: str) -> NoReturn:
             """Say that a handler stands in a list, where LangChain takes it for the manager of several."""
             remedy = ": callbacks is a list, pass callbacks=[handler]" if name in _MANAGER_NAMES else ""
-            raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}", name=name, obj=self)
+            raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}")
 
     def __copy__(self) -> LdAiHandler:
         return self

@@ -137,7 +137,7 @@ class _Routes(list[BaseRoute]):
 
         def __getattr__(self, name: str) -> NoReturn:
             """Say what to do with the routes."""
-            raise AttributeError(f"{_NOT_MOUNTED} (it has no {name!r})", name=name, obj=self)
+            raise AttributeError(f"{_NOT_MOUNTED} (it has no {name!r})")
 
 
 class _Endpoint:
