@@ -27,7 +27,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz bench benchmark docs site .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
+.PHONY: help demo test test-nightly test-load fuzz bench benchmark docs site .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint wheel licences size frames format lock clean check-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,16 @@ docs: ## make the documentation's site in build/docs; a warning is an error
 
 site: $(READY)
 	$(BIN)/sphinx-build -W -n --keep-going --fresh-env -b html docs build/docs $(ARGS)
+
+wheel: $(READY) ## build wheel and source archive in dist/, and use the wheel in an environment that has nothing else
+	rm -rf dist .venv-wheel
+	$(BIN)/python -m hatchling build -d dist
+	$(PYTHON) -m venv --without-pip .venv-wheel
+	$(UV) pip install --quiet $(BUILD) --python .venv-wheel/bin/python -c $(LOCK) dist/*.whl
+	.venv-wheel/bin/python -I tests/support/use_package.py
+
+licences: $(READY) ## list the licences of everything that the package brings along, in requirements/licences.md
+	$(BIN)/python -m benchmarks.licences > requirements/licences.md
 
 size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size

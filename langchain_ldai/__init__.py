@@ -63,6 +63,8 @@ __all__ = [
     "resumption_token_of",
 ]
 
+__version__: str
+
 _ROOMS: Final = {
     "_configs.client": "AsyncLdAiClient LdAiClient",
     "_configs.types": "JudgeAttachment LdAiAgentConfig LdAiCompletionConfig LdAiJudgeConfig "
@@ -85,13 +87,16 @@ _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in name
 if not TYPE_CHECKING:  # for which any name would exist
 
     def __getattr__(name: str) -> object:
-        """Import a name's room once it is used, so that nobody waits for one that is not."""
-        if name not in _ROOM_OF:
+        """Import what a name needs once it is used, so that nobody waits for what is not."""
+        if name == "__version__":
+            value: object = import_module("importlib.metadata").version("langchain-ldai")
+        elif name in _ROOM_OF:
+            value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+        else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
         globals()[name] = value
         return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

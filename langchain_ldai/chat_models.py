@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from inspect import isawaitable
 from reprlib import repr as short_repr
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -48,7 +49,8 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
     For Bedrock, the model's name gets the AI Config's region before it.
 
     Args:
-        config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Ask it yourself whether it is enabled.
+        config: The AI Config, also one of `launchdarkly-server-sdk-ai`. Ask it yourself whether it is enabled: a
+            disabled one names no model as a rule.
         allow: Names of parameters, as they are served, to pass on whatever they do. Whoever may edit the flag then
             decides on them.
         overrides: Further arguments of `init_chat_model`, such as `api_key`; they win over the AI Config. `model`
@@ -67,7 +69,9 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         ('ChatOpenAI', 'gpt-4.1-mini')
     """
     if not isinstance(config, AiConfig):
-        raise TypeError(f"config is an AI Config (it has key, model and provider), not {type(config).__name__}")
+        remedy = ": await it first" if isawaitable(config) else ""
+        given = type(config).__name__
+        raise TypeError(f"config is an AI Config (it has key, model and provider), not {given}{remedy}")
     if isinstance(allow, str):
         raise TypeError(f"allow is a list of names of parameters, not one text: [{allow!r}]")
     model, provider = _model_and_provider(config, overrides)
@@ -99,6 +103,11 @@ def _model_and_provider(config: AiConfig, overrides: Mapping[str, Any]) -> tuple
     """Return the model's name and LangChain's name of its provider, `None` where LangChain is to infer it."""
     served = _name(config.provider)
     model: str = overrides.get("model") or _name(config.model)
+    if not model and getattr(config, "enabled", True) is False:
+        raise ValueError(
+            f"AI Config {config.key!r} is disabled and names no model: ask config.enabled before you make the "
+            "model, or pass model="
+        )
     if not model:
         raise ValueError(f"AI Config {config.key!r} names no model: name one in LaunchDarkly, or pass model=")
     if "model_provider" in overrides:

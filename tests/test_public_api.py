@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def test_type_checkers_see_the_exported_names() -> None:
     block = next(node for node in tree.body if isinstance(node, ast.If))
 
     assert sorted(alias.name for line in block.body for alias in line.names) == langchain_ldai.__all__
+
+
+def test_the_version_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what pip shows, and `dir` names it before anybody has asked for it."""
+    monkeypatch.delitem(vars(langchain_ldai), "__version__", raising=False)
+
+    assert "__version__" in dir(langchain_ldai)
+    assert langchain_ldai.__version__ == version("langchain-ldai")
 
 
 def test_a_name_that_is_none_of_the_packages_is_an_error() -> None:

@@ -322,7 +322,7 @@ class AsyncLdAiClient(AiClient):
     ) -> None:
         _check_client(client, "AsyncLDClient")
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
-            raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
+            raise TypeError(f"{type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
         options = ClientOptions(
             ledger=ledger,
             on_ledger_error=on_ledger_error,

@@ -12,6 +12,7 @@ from ldclient.interfaces import DataSourceState
 from langchain_ldai._base.guard import Notices
 from langchain_ldai._base.options import is_async
 from langchain_ldai._wire import events
+from langchain_ldai.errors import MAX_NAME_LENGTH
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,10 @@ _CLOSED: Final = (
 )
 _NO_META: Final = (
     "AI Config %r has no `_ldMeta`, and so is disabled: is the key that of an AI Config, and not of another flag?"
+)
+_NO_VARIABLE: Final = (
+    "AI Config %r: %s is not among the variables, and its place in the text is left empty. Pass it in variables=; "
+    "attributes of the context are named as in {{ldctx.name}}"
 )
 _LEFT_EARLY: Final = (
     "Claims still wait for the ledger at the end of the client's block: their metrics are lost if the "
@@ -101,6 +106,12 @@ class Diagnosis:
     def of_missing_meta(self, key: str) -> None:
         """Say that what is served for a key is no AI Config."""
         self._tell(("no _ldMeta", key), logging.WARNING, _NO_META, key)
+
+    def of_missing_variable(self, key: str, name: str) -> None:
+        """Say that a text of an AI Config shows a variable that was not given."""
+        is_name = len(name) <= MAX_NAME_LENGTH and name.replace("-", "_").isidentifier()
+        shown = repr(name) if is_name else "a variable"  # anything longer may be a part of the prompt
+        self._tell(("variable", key, name), logging.WARNING, _NO_VARIABLE, key, shown)
 
     def of_block_left_early(self) -> None:
         """Say that the end of the client's block has not waited for every claim."""

@@ -25,7 +25,14 @@ from langchain_ldai._configs.payload import (
     usable,
 )
 from langchain_ldai._configs.sending import environment_of
-from langchain_ldai._configs.templates import as_written, check_context, check_variables, judge_renderer, renderer
+from langchain_ldai._configs.templates import (
+    TellMissing,
+    as_written,
+    check_context,
+    check_variables,
+    judge_renderer,
+    renderer,
+)
 from langchain_ldai._configs.types import (
     FrozenDict,
     LdAiAgentConfig,
@@ -64,7 +71,7 @@ class ConfigKind(Generic[ConfigT]):
     read: Callable[[PayloadReader, Payload], ConfigT]
     usage_event: str
     template_usage_event: str
-    renderer: Callable[[str, Context, Variables], Render] = renderer
+    renderer: Callable[[str, Context, Variables, TellMissing], Render] = renderer
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
@@ -149,6 +156,7 @@ class AiClient:
 
     def __init__(self, client: object, track: Track, send_all: SendAll, options: ClientOptions) -> None:
         options.check(client)
+        self._client_name = type(client).__name__
         self._track = track
         self._options = options
         self._diagnosis = Diagnosis(client)
@@ -167,6 +175,10 @@ class AiClient:
             "aiSdkLanguage": "python",
         }
         track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+
+    def __repr__(self) -> str:
+        ledger = f", ledger={type(self.ledger).__name__}" if self.ledger is not None else ""
+        return f"{type(self).__name__}({self._client_name}{ledger})"
 
     @property
     def ledger(self) -> Ledger | None:
@@ -264,7 +276,8 @@ class AiClient:
         default: ConfigDefault | None,
         variables: Variables,
     ) -> Evaluation[ConfigT]:
-        call = self._evaluation(kind, key, context, default=default, render=kind.renderer(key, context, variables))
+        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
+        call = self._evaluation(kind, key, context, default=default, render=render)
         self._track(kind.usage_event, context, key, 1)
         return call
 
@@ -278,16 +291,14 @@ class AiClient:
     def _agents(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
     ) -> list[Evaluation[LdAiAgentConfig]]:
-        if isinstance(requests, str):
-            raise TypeError(f"agent_configs takes a list of keys or requests, not one text: [{requests!r}]")
-        wanted = [LdAiAgentConfigRequest(item) if isinstance(item, str) else item for item in requests]
+        wanted = _agent_requests(requests)
         calls = [
             self._evaluation(
                 AGENT,
                 item.key,
                 context,
                 default=item.default,
-                render=renderer(item.key, context, item.variables),
+                render=renderer(item.key, context, item.variables, self._diagnosis.of_missing_variable),
             )
             for item in wanted
         ]
@@ -301,7 +312,7 @@ class AiClient:
         self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
-            render = renderer(node_key, context, variables)
+            render = renderer(node_key, context, variables, self._diagnosis.of_missing_variable)
             return self._evaluation(AGENT, node_key, context, render=render, graph_key=key)
 
         def read(value: object) -> GraphEvaluation:
@@ -335,3 +346,18 @@ class AiClient:
             return replace(config, raw=FrozenDict()) if payload is fallback else config
 
         return Evaluation(key, context, fallback, read, has_default=default is not None)
+
+
+def _agent_requests(requests: Iterable[str | LdAiAgentConfigRequest]) -> list[LdAiAgentConfigRequest]:
+    expected = "agent_configs takes a list of keys or requests"
+    if isinstance(requests, str):
+        raise TypeError(f"{expected}, not one text: [{requests!r}]")
+    if isinstance(requests, Mapping) or not isinstance(requests, Iterable):
+        raise TypeError(
+            f"{expected}, not {type(requests).__name__}; LdAiAgentConfigRequest has a default and variables"
+        )
+    wanted = [LdAiAgentConfigRequest(item) if isinstance(item, str) else item for item in requests]
+    for item in wanted:
+        if not all(hasattr(item, name) for name in ("key", "default", "variables")):
+            raise TypeError(f"{expected}, which {type(item).__name__} is not: use LdAiAgentConfigRequest(key)")
+    return wanted

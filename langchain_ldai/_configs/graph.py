@@ -39,7 +39,7 @@ class GraphEdge:
         object.__setattr__(self, "handoff", freeze_object(self.handoff))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiAgentGraph:
     """A graph of agents that LaunchDarkly serves. A client makes it; it is read-only at every depth.
 
@@ -67,7 +67,13 @@ class LdAiAgentGraph:
     root: str
     nodes: Mapping[str, LdAiAgentConfig]
     edges: tuple[GraphEdge, ...]
-    _sender: EventSender = field(repr=False, compare=False)
+    _sender: EventSender = field(compare=False)
+
+    def __repr__(self) -> str:  # it may come into a log, and shows no prompt
+        return (
+            f"LdAiAgentGraph(key={self.key!r}, enabled={self.enabled}, variation_key={self.variation_key!r}, "
+            f"version={self.version}, nodes={list(self.nodes)})"
+        )
 
     def children(self, key: str) -> tuple[str, ...]:
         """Return the keys of the nodes that a node can hand over to."""

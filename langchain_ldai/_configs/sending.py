@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -26,19 +27,25 @@ class EventSink(Protocol):
     ) -> None: ...
 
 
+MAX_KEPT: Final = 1_000
+"""How many calls are kept for a client that is not started; then they are made all the same."""
+
+
 class LoopSink:
     """Gives an asynchronous client its events on its own event loop, as no other thread may touch its buffer.
 
-    The client's loop is the first one in which it is used; once that is closed, the next one.
+    The client's loop is the first one in which it is used; once that is closed, the next one. LaunchDarkly's
+    client drops what it is given before it was started; such events are kept for the first event after that.
 
     Args:
         sink: The client.
     """
 
-    __slots__ = ("_loop", "_sink")
+    __slots__ = ("_kept", "_loop", "_sink")
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
+        self._kept: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def note_loop(self) -> None:
@@ -59,9 +66,17 @@ class LoopSink:
     def _call(self, send: Callable[[], None]) -> None:
         self.note_loop()
         if self._loop is None or self._loop is _running_loop():
-            send()
+            self._deliver(send)
         else:
-            self._loop.call_soon_threadsafe(send)
+            self._loop.call_soon_threadsafe(self._deliver, send)
+
+    def _deliver(self, send: Callable[[], None]) -> None:
+        self._kept.append(send)
+        # The client has no public name for whether it was started. Where it has not this one, no event is kept.
+        if getattr(self._sink, "_started", True) is False and len(self._kept) < MAX_KEPT:
+            return
+        while self._kept:
+            self._kept.popleft()()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

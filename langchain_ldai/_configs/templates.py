@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Final, NamedTuple
 
 from langchain_core.utils import mustache
@@ -20,14 +20,19 @@ from langchain_ldai._configs.payload import JUDGE_PLACEHOLDERS, Render
 
 _log = logging.getLogger(__name__)
 
+TellMissing = Callable[[str, str], object]
+"""Called with the key of an AI Config and the name of a variable that is not there."""
+
 _CONTEXT_NAMES: Final = {"ldctx", "ldContext"}
 """What templates call the context; LaunchDarkly's newer packages have the second name."""
 
 
 def check_context(context: Context) -> None:
     """Raise `TypeError` where whom a metric is to be counted for is no context."""
-    if not isinstance(context, Context):
-        raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}")
+    if isinstance(context, Context):
+        return
+    remedy = {dict: ": use Context.from_dict(...)", str: ": use Context.create(...)"}.get(type(context), "")
+    raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}{remedy}")
 
 
 def check_variables(variables: Mapping[str, object] | None) -> None:
@@ -41,7 +46,9 @@ def as_written(text: str) -> str:
     return text
 
 
-def renderer(key: str, context: Context, variables: Mapping[str, object] | None) -> Render:
+def renderer(
+    key: str, context: Context, variables: Mapping[str, object] | None, tell_missing: TellMissing
+) -> Render:
     """Return a function that fills in a text's tags.
 
     A text that is no valid template stays as it is, and a warning names the AI Config.
@@ -50,6 +57,8 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
         key: The AI Config's key, for the log.
         context: The evaluation's context, which templates reach as `ldctx` and as `ldContext`.
         variables: The caller's values by name. The context replaces one of its own name, with a warning.
+        tell_missing: Called with the AI Config's key and the name of a variable that a text shows and that is not
+            there. A section may ask for one that is not there.
 
     Raises:
         TypeError: If the context is no context, or the variables are no dictionary.
@@ -69,7 +78,7 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
         if "{{" not in text:
             return text
         try:
-            return "".join(_filled(_parsed(_tokens(text)), (scope,)))
+            return "".join(_filled(_parsed(_tokens(text)), (scope,), partial(tell_missing, key)))
         except (mustache.ChevronError, RecursionError):
             _log.warning(
                 "AI Config %r: a text of it is no mustache template, or too deep, and is used as it is", key
@@ -79,12 +88,14 @@ def renderer(key: str, context: Context, variables: Mapping[str, object] | None)
     return render
 
 
-def judge_renderer(key: str, context: Context, variables: Mapping[str, object] | None) -> Render:
+def judge_renderer(
+    key: str, context: Context, variables: Mapping[str, object] | None, tell_missing: TellMissing
+) -> Render:
     """Return a function that fills in a judge's texts but its reserved placeholders (spec section 2, rule 16)."""
     check_variables(variables)
     for name in JUDGE_PLACEHOLDERS.keys() & (variables or {}).keys():
         _log.warning("AI Config %r: the variable %r is reserved in a judge's messages; ignored", key, name)
-    return renderer(key, context, {**(variables or {}), **JUDGE_PLACEHOLDERS})
+    return renderer(key, context, {**(variables or {}), **JUDGE_PLACEHOLDERS}, tell_missing)
 
 
 def _context_value(context: Context) -> dict[str, object]:
@@ -143,28 +154,36 @@ def _parsed(tokens: Iterator[tuple[str, str]]) -> list[_Part]:
     return parts
 
 
-def _filled(parts: Iterable[_Part], scopes: tuple[object, ...]) -> Iterator[str]:
+def _filled(
+    parts: Iterable[_Part], scopes: tuple[object, ...], tell_missing: Callable[[str], object]
+) -> Iterator[str]:
     """Return the parts as text; the last scope is the innermost."""
     for tag, text, inner in parts:
         if tag == "literal":
             yield text
         elif tag == "variable":
-            yield html.escape(_shown(_found(text, scopes)), quote=False).replace('"', "&quot;")
+            yield html.escape(_shown(_found(text, scopes, tell_missing)), quote=False).replace('"', "&quot;")
         elif tag == "no escape":
-            yield _shown(_found(text, scopes))
+            yield _shown(_found(text, scopes, tell_missing))
         elif tag == "section":
             for scope in _scopes_of(_found(text, scopes)):
-                yield from _filled(inner, (*scopes, scope))
+                yield from _filled(inner, (*scopes, scope), tell_missing)
         elif tag == "inverted section" and not _scopes_of(_found(text, scopes)):
-            yield from _filled(inner, scopes)
+            yield from _filled(inner, scopes, tell_missing)
 
 
-def _found(path: str, scopes: tuple[object, ...]) -> object:
+def _found(
+    path: str, scopes: tuple[object, ...], tell_missing: Callable[[str], object] = lambda name: None
+) -> object:
     """Return the value at a path, `None` where it leads nowhere. Outer scopes count for the first name only."""
     if path == ".":
         return scopes[-1]
     first, *others = path.split(".")
-    value = next((members[first] for scope in reversed(scopes) if first in (members := _members(scope))), None)
+    around = next((members for scope in reversed(scopes) if first in (members := _members(scope))), None)
+    if around is None:
+        tell_missing(first)
+        return None
+    value = around[first]
     for name in others:
         value = _members(value).get(name)
     return value

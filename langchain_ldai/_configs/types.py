@@ -202,7 +202,7 @@ class TrackerParts:
     graph_key: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiConfig:
     """What every AI Config has. A client makes it; it is read-only at every depth.
 
@@ -231,8 +231,15 @@ class LdAiConfig:
     judges: tuple[JudgeAttachment, ...]
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
-    raw: Mapping[str, object] = field(repr=False)
-    _parts: TrackerParts = field(repr=False, compare=False)
+    raw: Mapping[str, object]
+    _parts: TrackerParts = field(compare=False)
+
+    def __repr__(self) -> str:  # it may come into a log, and shows no prompt
+        return (
+            f"{type(self).__name__}(key={self.key!r}, enabled={self.enabled}, "
+            f"variation_key={self.variation_key!r}, version={self.version}, "
+            f"model={self.model.name!r}, provider={self.provider.name!r})"
+        )
 
     def create_tracker(self, *, run_id: str | None = None) -> LdAiConfigTracker:
         """Return the tracker of a new run, also when the config is disabled.
@@ -281,7 +288,7 @@ class LdAiConfig:
         return LdAiConfigTracker(identity, self._parts.sender)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiCompletionConfig(LdAiConfig):
     """An AI Config of messages. A client makes it; it is read-only at every depth.
 
@@ -320,7 +327,7 @@ class LdAiCompletionConfig(LdAiConfig):
         return _to_langchain(self.messages)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiAgentConfig(LdAiConfig):
     """An AI Config of an agent; it also has what `LdAiCompletionConfig` has.
 
@@ -347,7 +354,7 @@ class LdAiAgentConfig(LdAiConfig):
         return _to_langchain([*first, *self.messages])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiJudgeConfig(LdAiConfig):
     """An AI Config of a judge; it also has what `LdAiCompletionConfig` has.
 

@@ -26,6 +26,9 @@ _MODEL_TYPE: Final = "ls_model_type"
 _MODEL_RUNS: Final = (None, "llm")
 """The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
+_MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
+"""What LangChain and LangGraph look for in `callbacks` that is no list."""
+
 _Id = object
 _Tags = list[str] | None
 _Metadata = dict[str, Any] | None
@@ -89,10 +92,11 @@ class LdAiHandler(BaseCallbackHandler):
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
+        named = dict(nodes or {})
         trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
         self._recorder = RunRecorder(
             config,
-            dict(nodes or {}),
+            named,
             on_run_end,
             guard,
             trackers,
@@ -100,6 +104,11 @@ class LdAiHandler(BaseCallbackHandler):
             run_timeout=run_timeout,
         )
         self._awaiting = self._recorder.table.awaiting
+        runs = [] if config is None else [_named(config)]
+        self._counted_for = ", ".join([*runs, *(f"{node!r}: {_named(source)}" for node, source in named.items())])
+
+    def __repr__(self) -> str:  # it may come into a log, and shows no prompt
+        return f"LdAiHandler({self._counted_for}, open_runs={self.open_runs})"
 
     @contextmanager
     def collect_runs(self) -> Generator[list[RunReport]]:
@@ -326,6 +335,13 @@ class LdAiHandler(BaseCallbackHandler):
         """Count a repeated attempt within a model call (fact 47)."""
         self._recorder.retried(run_id)
 
+    if not TYPE_CHECKING:  # for which any name would exist
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say that a handler stands in a list, where LangChain takes it for the manager of several."""
+            remedy = ": callbacks is a list, pass callbacks=[handler]" if name in _MANAGER_NAMES else ""
+            raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}")
+
     def __copy__(self) -> LdAiHandler:
         return self
 
@@ -337,6 +353,12 @@ class LdAiHandler(BaseCallbackHandler):
             "LdAiHandler holds the open runs of its process and cannot be pickled; "
             "make one in the process that runs the chain and pass it in callbacks=[...]"
         )
+
+
+def _named(source: ConfigSource) -> str:
+    """Return the key of an AI Config, or the name of a function to one."""
+    key = getattr(source, "key", None)
+    return repr(key) if isinstance(key, str) else getattr(source, "__qualname__", type(source).__name__)
 
 
 def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:

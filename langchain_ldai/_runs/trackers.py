@@ -282,10 +282,14 @@ def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) 
 
 def _check_source(name: str, source: object, needed_for: str) -> None:
     expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
-    if hasattr(source, "completion_config") and not isinstance(source, type):
-        raise TypeError(f"{expected}, not the client: give what its completion_config() or agent_config() returns")
     if isinstance(source, type):
         raise TypeError(f"{expected}, not the class {source.__name__}")
+    if source is None:
+        raise TypeError(f"{expected}, not None; where only nodes are tracked, give nodes=")
+    if inspect.isawaitable(source):
+        raise TypeError(f"{expected}, not {described(source)}: await it first, and give its result")
+    if remedy := _remedy(source):
+        raise TypeError(f"{expected}, not {type(source).__name__}: {remedy}")
     if isinstance(source, AiConfig):
         check_instance(name, source, "is an AI Config with create_tracker()", ("create_tracker",))
     elif is_async(source):
@@ -299,6 +303,15 @@ def _check_source(name: str, source: object, needed_for: str) -> None:
             f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
             f"{name} is {type(source).__name__}"
         )
+
+
+def _remedy(given: object) -> str:
+    """Return what to give in place of something that is easily taken for an AI Config; "" of anything else."""
+    if hasattr(given, "completion_config"):
+        return "give what its completion_config() or agent_config() returns"
+    if hasattr(given, "resumption_token"):
+        return "give the AI Config that made it"
+    return "give what a client's completion_config() returns for that key" if isinstance(given, str) else ""
 
 
 def _check_tracker(name: str, source: object, guard: Guard) -> None:
@@ -321,9 +334,10 @@ def resolver_of(source: ConfigSource) -> ConfigResolver:
 
     def resolve(metadata: Mapping[str, object]) -> AiConfig | None:
         config = source(MappingProxyType(metadata))
-        if config is not None and not hasattr(config, "create_tracker"):
-            raise WrongResultError(f"the function given for an AI Config returned a {described(config)}")
-        return config
+        if config is None or (hasattr(config, "create_tracker") and not hasattr(config, "completion_config")):
+            return config
+        remedy = f": {found}" if (found := _remedy(config)) else ""
+        raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
 
     return resolve
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Final, Literal
 
 from langchain_ldai._tracking.once import EventTable, OnceTracker
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._tracking.values import TokenUsage, check_usage, whole_milliseconds
+from langchain_ldai._tracking.values import TokenUsage, check_usage
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import GraphRunIdentity
@@ -111,7 +111,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_duration", {"duration_ms": whole_milliseconds(ms)})
+        self._track("track_duration", {"duration_ms": self._milliseconds("track_duration", ms)})
 
     def track_total_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that all nodes used together, once.

@@ -10,12 +10,19 @@ from itertools import chain
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._tracking.values import whole_milliseconds
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, fields_of
 from langchain_ldai.ledgers._claims import Claim
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
 """From a metric to the events of its value; their data is what they say beside the run's."""
+
+_DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
+_DUPLICATE: Final = {"feedback": "a thumb cannot be changed, and this run has one; dropped"}
+"""What the log says of a second value, by metric, where a new run is no remedy."""
+
+_SECONDS: Final = "%s was given %r and records 0: it takes milliseconds. Is this a number of seconds?"
 
 _ONCE_PER_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
@@ -81,6 +88,10 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """The run's id in LaunchDarkly, on every event of the run; the runs of a graph's nodes have their own."""
         return self.identity.run_id
 
+    def __repr__(self) -> str:  # it may come into a log, and shows no token
+        run_id, key, *_ = self.identity
+        return f"{type(self).__name__}(run_id={run_id!r}, key={key!r})"
+
     def _begin_part(self, part: str) -> None:
         """Let a part of a continued run claim its own duration, tokens and path in the ledger.
 
@@ -94,13 +105,17 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     def _warn_of(self, caller: str, dropped: list[MetricT]) -> None:
         if dropped:
-            self._log.warning(
-                "%s: %s already recorded for this run, dropped. Call create_tracker() on the %s for a new run. %s",
-                caller,
-                " and ".join(dropped),
-                self._made_by,
-                self._data,
-            )
+            names = " and ".join(dropped)
+            said = _DUPLICATE.get(names, f"{names} {_DROPPED} {self._made_by} for a new run")
+            self._log.warning("%s: %s. %s", caller, said, self._data)
+
+    def _milliseconds(self, caller: str, ms: float) -> int:
+        """Return milliseconds as they are sent; what looks like seconds is told once for each client."""
+        whole = whole_milliseconds(ms)
+        if 0 < ms < 1:
+            notices = self._sender.client.notices
+            notices.once(self._log, logging.WARNING, ("seconds", caller), _SECONDS, caller, ms)
+        return whole
 
     def _record(
         self,

@@ -147,7 +147,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_duration", {"duration_ms": whole_milliseconds(ms)})
+        self._track("track_duration", {"duration_ms": self._milliseconds("track_duration", ms)})
 
     def track_time_to_first_token(self, ms: float) -> None:
         """Record how long the model took until its first token, once.
@@ -158,7 +158,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_time_to_first_token", {"time_to_first_token_ms": whole_milliseconds(ms)})
+        caller = "track_time_to_first_token"
+        self._track(caller, {"time_to_first_token_ms": self._milliseconds(caller, ms)})
 
     def track_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that the run used, once.
@@ -421,7 +422,7 @@ def _check_plain(name: str, value: object, remedy: str) -> None:
 
 
 def _ms_since(started: float) -> int:
-    return whole_milliseconds((time.monotonic() - started) * 1000)
+    return int((time.monotonic() - started) * 1000)
 
 
 def _valid(feedback: Feedback | FeedbackText) -> Feedback:

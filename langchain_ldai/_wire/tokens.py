@@ -152,7 +152,14 @@ def checked_run_id(run_id: str) -> str:
 
 
 def check_key(key: str) -> None:
-    """Raise `ValueError` if some ledger could not hold the key of an AI Config or of an agent graph."""
+    """Check the key of an AI Config or of an agent graph.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If some ledger could not hold it.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a str, not {type(key).__name__}")
     if fault := text_fault(key):
         raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
 
@@ -303,7 +310,7 @@ def _text(token: str) -> str:
     if _SEALED.fullmatch(token):
         raise _invalid("it is a sealed one: unseal it first, or give the handler the sealer")
     if _UUID.fullmatch(token):
-        raise _invalid("it is the id of a run")
+        raise _invalid("it is the id of a run; give the run's resumption_token")
     padding = "=" * (-len(token) % 4)
     try:
         return b64decode(token + padding, "-_", validate=True).decode("utf-8")

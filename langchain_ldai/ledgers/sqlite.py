@@ -33,9 +33,10 @@ _FORGET: Final = "DELETE FROM claims WHERE expires <= ?"
 _SECONDS_BETWEEN_CLEANINGS: Final = 3600.0
 
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_PERMISSION: Final = "this process must be allowed to write to it and to its directory"
 _REMEDIES: Final = {
-    sqlite3.SQLITE_CANTOPEN: "its directory must exist, and this process must be allowed to write to both",
-    sqlite3.SQLITE_READONLY: "this process must be allowed to write to it and to its directory",
+    sqlite3.SQLITE_CANTOPEN: f"it must be a file, and {_PERMISSION}",
+    sqlite3.SQLITE_READONLY: _PERMISSION,
     sqlite3.SQLITE_NOTADB: "give the ledger a file of its own",
     sqlite3.SQLITE_BUSY: "another process has kept it locked for longer than busy_timeout",
 }
@@ -161,7 +162,10 @@ class SqliteLedger(PausesForForks):
         try:
             return self._attempts(self.use, self._claim, run, slots, claimant)
         except sqlite3.Error as error:
-            if remedy := _REMEDIES.get(_code(error)):
+            remedy = _REMEDIES.get(_code(error))
+            if _code(error) == sqlite3.SQLITE_CANTOPEN and _identity(self._path.parent) is None:
+                remedy = f"the directory {self._path.parent} does not exist, make it first"
+            if remedy:
                 error.args = (f"{error}: {remedy}",)
             error.add_note(f"The ledger's file is {self._path}")
             raise

@@ -1,13 +1,12 @@
-"""The feedback route: it takes a sealed token and a thumb, and records feedback on the token's run."""
+"""Taking feedback: a request brings a sealed token and a thumb, which is recorded on the token's run."""
 
 import asyncio
 import inspect
 import logging
 import math
-import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,12 +22,9 @@ from pydantic import ValidationError
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_instance
@@ -36,13 +32,12 @@ from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.totals import Sealer, check_sealer
 from langchain_ldai._tracking.values import Feedback
 from langchain_ldai._wire.tokens import RunIdentity, decode
-from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError
+from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, WrongResultError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.server.openapi import (
     ERRORS,
     MAX_BODY_BYTES,
     FeedbackRequest,
-    feedback_openapi,
 )
 
 _log = logging.getLogger(__name__)
@@ -52,13 +47,13 @@ _T = TypeVar("_T")
 LEDGER_SECONDS: Final = 10.0
 """How long a request waits for the ledger to answer."""
 
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
-
 RETRY_SECONDS: Final = 30
 """When a client is told to come again where the ledger did not answer."""
 
 _REQUEST_FAILED: Final = "A feedback request could not be answered and got a 500"
-_CONTEXT_FOR_FAILED: Final = "The function given for context_for failed; the request got a 500"
+_CONTEXT_FOR_FAILED: Final = (
+    "The function given for context_for, or the Depends given for context, failed; the request got a 500"
+)
 _STORAGE_FAILED: Final = "The limit_storage failed; the feedback request got a 503"
 _ON_FEEDBACK_FAILED: Final = "The function given for on_feedback failed; the feedback is recorded all the same"
 
@@ -86,131 +81,58 @@ ContextFor = Callable[[Request], Context | Awaitable[Context]]
 OnFeedback = Callable[[FeedbackReceived], object]
 
 
-def feedback_routes(
+def check_path(path: str) -> None:
+    """Check where a route is.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If it does not begin with a slash.
+    """
+    if not isinstance(path, str):
+        raise TypeError(f"path is a str, not {type(path).__name__}")
+    if not path.startswith("/"):
+        raise ValueError(f"path begins with a slash, as in '/feedback', not {path!r}")
+
+
+def feedback_taker(
     ai: LdAiClient | AsyncLdAiClient,
     sealer: Sealer,
     *,
-    context_for: ContextFor,
-    path: str = "/feedback",
-    limit: str = "5/minute",
-    limit_storage: Storage | None = None,
-    on_feedback: OnFeedback | None = None,
-    allow_origins: Sequence[str] = (),
-) -> list[BaseRoute]:
-    """Return the routes `POST /feedback` and `GET /feedback/openapi.json`, for Starlette and FastAPI.
-
-    `POST /feedback` takes `{"token": ..., "kind": "positive" or "negative", "comment": ...}`. It answers 202, or
-    with an error in JSON; the error is the same for forged, expired and plain tokens.
-
-    Args:
-        ai: Records the feedback, through its ledger. Without a ledger, each process records feedback on a run
-            once: where several processes take feedback, give the client a ledger that they share.
-        sealer: Unseals the tokens.
-        context_for: Says whom a request comes from, before the request counts for the limit. A plain function is
-            called in a thread. To refuse a request, it raises `starlette.exceptions.HTTPException`. Any other
-            error that it raises is logged, and the request gets a 500.
-        path: Where the route is.
-        limit: How many requests a run gets, as `limits` writes it: "5/minute", or several: "5/minute; 20/day".
-        limit_storage: Where requests are counted, from `limits.aio.storage`; without it, in this process. While it
-            fails, requests get a 503.
-        on_feedback: Called with each `FeedbackReceived` once it is recorded, even if its request got a 503 or was
-            given up before that. A plain function is called in a thread, a coroutine function on the event loop as
-            long as the loop runs. What it raises is logged, and changes no answer.
-        allow_origins: Origins whose pages may call the route from a browser, as in "https://example.com". They may
-            send an `Authorization` header for `context_for`, and no cookies.
+    limit: str,
+    limit_storage: Storage | None,
+    on_feedback: OnFeedback | None,
+) -> "FeedbackTaker":
+    """Return what takes the feedback of requests, for the routes of a framework.
 
     Raises:
         TypeError: If an option is of another type.
-        ValueError: If `limit` cannot be read, or an origin is no origin.
-
-    Example:
-        >>> from starlette.applications import Starlette
-        >>> from starlette.testclient import TestClient
-        >>> from langchain_ldai.sealing import TokenSealer
-        >>> sealer = TokenSealer([TokenSealer.generate_key()])
-        >>> def context_for(request: Request) -> Context:
-        ...     return Context.create(request.headers["X-Authenticated-User"])  # which only your gateway sets
-        >>> app = Starlette(routes=feedback_routes(ai, sealer, context_for=context_for))
-
-        A client sends the sealed token of the run that it got with the answer:
-
-        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
-        >>> posted = {"token": sealer.seal(tracker.resumption_token), "kind": "positive"}
-        >>> TestClient(app).post("/feedback", json=posted, headers={"X-Authenticated-User": "user-1"})
-        <Response [202 Accepted]>
+        ValueError: If `limit` cannot be read.
     """
     check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
-    _check(sealer, context_for, limit_storage=limit_storage, on_feedback=on_feedback)
-    _check_origins(allow_origins)
-    ledger = MemoryLedger() if ai.ledger is None else ai.ledger
-    recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
-    limiter = _Limiter(limit, limit_storage or MemoryStorage())
-    boundary = Guard()
-    feedback = _FeedbackRoute(recording, sealer, context_for, limiter, on_feedback, boundary)
-    document = feedback_openapi(path)
-
-    async def openapi(request: Request) -> Response:
-        mounted_at = request.scope.get("root_path", "")
-        return JSONResponse({**document, "servers": [{"url": mounted_at}]} if mounted_at else document)
-
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=allow_origins,
-        allow_methods=["POST"],
-        allow_headers=["Authorization"],
-        expose_headers=["Retry-After"],
-    )
-    post = _Endpoint(["POST"], feedback, boundary)
-    get = _Endpoint(["GET", "HEAD"], openapi, boundary)
-    return [
-        Route(path, post, name="feedback", middleware=[cors] if allow_origins else None),
-        Route(f"{path.rstrip('/')}/openapi.json", get, name="feedback_openapi"),
-    ]
-
-
-def _check(sealer: object, context_for: object, *, limit_storage: object, on_feedback: object) -> None:
     check_sealer(sealer)
-    if not callable(context_for):
-        raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
     if not (limit_storage is None or isinstance(limit_storage, Storage)):
         raise TypeError(f"limit_storage is one of limits.aio.storage, not {type(limit_storage).__name__}")
     if not (on_feedback is None or callable(on_feedback)):
         raise TypeError(f"on_feedback is a function of FeedbackReceived, not {type(on_feedback).__name__}")
+    ledger = MemoryLedger() if ai.ledger is None else ai.ledger
+    recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
+    return FeedbackTaker(recording, sealer, _Limiter(limit, limit_storage or MemoryStorage()), on_feedback)
 
 
-def _check_origins(allow_origins: Sequence[str]) -> None:
-    if isinstance(allow_origins, str):
-        raise TypeError("allow_origins is a list of origins, not one text")
-    for origin in allow_origins:
-        if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"an origin is a scheme and a host, as in 'https://example.com', not {origin!r}")
+async def answered(
+    boundary: Guard, answer: Callable[[Request], Awaitable[Response]], request: Request
+) -> Response:
+    """Return the answer to a request, in JSON also where it is refused or fails."""
 
-
-class _Endpoint:
-    """Answers requests of some methods; it answers in JSON also where it refuses a request or fails."""
-
-    def __init__(
-        self, methods: list[str], answer: Callable[[Request], Awaitable[Response]], boundary: Guard
-    ) -> None:
-        self._methods = methods
-        self._answer = answer
-        self._boundary = boundary
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        response = await self._boundary.call_async(_REQUEST_FAILED, Ids(), self._response, request)
-        await (response or _refusal(_failed()))(scope, receive, send)
-
-    async def _response(self, request: Request) -> ASGIApp:
+    async def answer_or_refuse() -> Response:
         try:
-            if request.method not in self._methods:
-                allowed = ", ".join(self._methods)
-                raise HTTPException(405, f"Only {allowed} is supported here", {"Allow": allowed})
-            return await self._answer(request)
+            return await answer(request)
         except HTTPException as error:
             return _refusal(error)
         except ClientDisconnect:
-            return _no_answer
+            return _NoAnswer()
+
+    return await boundary.call_async(_REQUEST_FAILED, Ids(), answer_or_refuse) or _refusal(_failed())
 
 
 class _Limiter:
@@ -230,19 +152,34 @@ class _Limiter:
 
 
 @dataclass(frozen=True, slots=True)
-class _FeedbackRoute:
+class FeedbackTaker:
+    """Takes the feedback of requests, whichever framework they come through.
+
+    Args:
+        ai: Records it, through a ledger.
+        sealer: Unseals the tokens.
+        limiter: Counts the requests of each run.
+        on_feedback: Hears of what was recorded.
+        boundary: Catches what the application's own code raises.
+        tasks: Calls of `on_feedback` that are at work.
+    """
+
     ai: LdAiClient | AsyncLdAiClient
     sealer: Sealer
-    context_for: ContextFor
     limiter: _Limiter
     on_feedback: OnFeedback | None
-    boundary: Guard
+    boundary: Guard = field(default_factory=Guard)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)  # an event loop holds its tasks weakly
 
-    async def __call__(self, request: Request) -> Response:
+    async def take(self, request: Request, context_for: ContextFor) -> Response:
+        """Record a request's feedback, and return the answer.
+
+        Raises:
+            HTTPException: If the request is refused.
+        """
         posted = await _read(request)
         run = self._unsealed(posted.token)
-        context = await self._context(request, run.run_id)
+        context = await self._context(request, context_for, run.run_id)
         await self._keep_limit(run.run_id)
         feedback = FeedbackReceived(run.run_id, run.config_key, Feedback(posted.kind), posted.comment, context)
         await self._record(run, feedback)
@@ -259,20 +196,13 @@ class _FeedbackRoute:
         except InvalidResumptionTokenError:
             raise HTTPException(400, "The token is of a run of an agent graph, which takes no feedback") from None
 
-    async def _context(self, request: Request, run_id: str) -> Context:
-        context = await self.boundary.call_async(_CONTEXT_FOR_FAILED, run_id, self._call_context_for, request)
+    async def _context(self, request: Request, context_for: ContextFor, run_id: str) -> Context:
+        context = await self.boundary.call_async(
+            _CONTEXT_FOR_FAILED, run_id, _context_or_refusal, context_for, request
+        )
         if isinstance(context, Context):
             return context
         raise context or _failed()
-
-    async def _call_context_for(self, request: Request) -> Context | HTTPException:
-        try:
-            context = await _call(self.context_for, request)
-        except HTTPException as refusal:
-            return refusal
-        if not (isinstance(context, Context) and context.valid):
-            raise TypeError("context_for returns a valid ldclient.Context: feedback is not counted for another")
-        return context
 
     async def _keep_limit(self, run_id: str) -> None:
         seconds = await self.boundary.call_async(_STORAGE_FAILED, run_id, self.limiter.count, run_id)
@@ -292,7 +222,7 @@ class _FeedbackRoute:
                 raise
             raise _unavailable() from None
         if not is_recorded:
-            raise HTTPException(409, "Feedback on this run has been recorded already")
+            raise HTTPException(409, "A thumb cannot be changed, and this run has one")
 
     def _passing_on(self, feedback: FeedbackReceived) -> BackgroundTask | None:
         """Pass feedback on in a task of its own, which goes on even if the answer cannot be sent."""
@@ -342,6 +272,21 @@ class _FeedbackRoute:
         return task
 
 
+async def _context_or_refusal(context_for: ContextFor, request: Request) -> Context | HTTPException:
+    try:
+        context: object = await _call(context_for, request)
+    except HTTPException as refusal:
+        return refusal
+    if not isinstance(context, Context):
+        remedy = ": use Context.from_dict(...)" if isinstance(context, dict) else ""
+        raise WrongResultError(
+            f"whom feedback is counted for is an ldclient.Context, not {type(context).__name__}{remedy}"
+        )
+    if not context.valid:
+        raise WrongResultError("whom feedback is counted for is a Context that is valid, which this one is not")
+    return context
+
+
 async def _await_on_feedback(passing_on: Awaitable[object]) -> None:
     await passing_on
 
@@ -352,8 +297,10 @@ async def _call(function: Callable[[_A], _T | Awaitable[_T]], argument: _A) -> _
     return await result if inspect.isawaitable(result) else result
 
 
-async def _no_answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """Send nothing: the client has left."""
+class _NoAnswer(Response):
+    """Sends nothing: the client has left."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def _failed() -> HTTPException:

@@ -1,5 +1,6 @@
 """What the feedback route takes and answers, as types and as an OpenAPI document."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Literal
 
@@ -57,6 +58,13 @@ _SCHEMAS: Final[dict[str, Any]] = {
 }
 
 
+_DESCRIPTION: Final = (
+    "Takes the sealed token of the run that gave an answer, and what a user thought of the answer. A run takes "
+    "one thumb, which cannot be changed: a second one gets a 409."
+)
+_CONFLICT: Final = "The run has a thumb already, which cannot be changed"
+
+
 def feedback_openapi(path: str = "/feedback") -> dict[str, Any]:
     """Return the OpenAPI document of the feedback route at a path.
 
@@ -64,24 +72,41 @@ def feedback_openapi(path: str = "/feedback") -> dict[str, Any]:
         >>> sorted(feedback_openapi("/thumbs")["paths"]["/thumbs"]["post"]["responses"])[:2]
         ['202', '400']
     """
-    schemas = {202: "Accepted", **dict.fromkeys(ERRORS, "Refusal")}
-    del schemas[405]  # only other methods than the one described get it
-    post = {
-        "operationId": "feedback",
-        "summary": "Record feedback on a run",
-        "requestBody": {"required": True, **_json("FeedbackRequest")},
-        "responses": {
-            str(status): {"description": HTTPStatus(status).phrase, **_json(schema)}
-            for status, schema in schemas.items()
-        },
-    }
+    post = feedback_operation(lambda name: {"$ref": f"#/components/schemas/{name}"})
     return {
         "openapi": "3.1.0",
         "info": {"title": "Feedback on runs", "version": "1"},
-        "paths": {path: {"post": post}},
+        "paths": {path: {"post": {"operationId": "feedback", **post}}},
         "components": {"schemas": {"FeedbackRequest": FeedbackRequest.model_json_schema(), **_SCHEMAS}},
     }
 
 
-def _json(schema: str) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}}
+def feedback_operation(schema_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return what OpenAPI says of posting feedback.
+
+    Args:
+        schema_of: Returns a schema by its name, itself or a reference to it.
+    """
+    schemas = {202: "Accepted", **dict.fromkeys(ERRORS, "Refusal")}
+    del schemas[405]  # only other methods than the one described get it
+
+    def content(name: str) -> dict[str, Any]:
+        return {"content": {"application/json": {"schema": schema_of(name)}}}
+
+    return {
+        "summary": "Record feedback on a run",
+        "description": _DESCRIPTION,
+        "requestBody": {"required": True, **content("FeedbackRequest")},
+        "responses": {
+            str(status): {
+                "description": _CONFLICT if status == HTTPStatus.CONFLICT else HTTPStatus(status).phrase,
+                **content(name),
+            }
+            for status, name in schemas.items()
+        },
+    }
+
+
+def schema_itself(name: str) -> dict[str, Any]:
+    """Return a schema of the feedback route by its name."""
+    return FeedbackRequest.model_json_schema() if name == "FeedbackRequest" else _SCHEMAS[name]

@@ -52,7 +52,11 @@ class _Recorder:
     def __init__(self, flags: Mapping[str, object] | None = None) -> None:
         self._flags = dict(flags or {})
         self._events: list[RecordedEvent] = []
+        self._is_closed = False
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(flags={list(self._flags)}, events={len(self.events)})"
 
     @property
     def events(self) -> list[RecordedEvent]:
@@ -83,7 +87,17 @@ class _Recorder:
     def track(
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
     ) -> None:
-        """Record an event with a copy of its data; like the real clients, take no event of an invalid context."""
+        """Record an event with a copy of its data.
+
+        Like the real clients, take no event of an invalid context, nor any once closed.
+
+        Raises:
+            TypeError: If the context is no `Context`.
+        """
+        _check_context(context)
+        if self._is_closed:
+            _log.warning("an event %r of a closed client is not taken", event_name)
+            return
         if not context.valid:
             _log.warning("an event %r of an invalid context is not taken: %s", event_name, context.error)
             return
@@ -100,6 +114,7 @@ class _Recorder:
 
     def _served(self, key: str, context: Context, default: object) -> EvaluationDetail:
         """Return what is served and why, as the real clients tell it."""
+        _check_context(context)
         if not context.valid:
             return EvaluationDetail(default, None, {"kind": "ERROR", "errorKind": "USER_NOT_SPECIFIED"})
         if key not in self._flags:
@@ -107,10 +122,17 @@ class _Recorder:
         return EvaluationDetail(self._flags[key], 0, {"kind": "FALLTHROUGH"})
 
 
+def _check_context(context: object) -> None:
+    if not isinstance(context, Context):
+        given = type(context).__name__
+        raise TypeError(f"a context is an ldclient.Context, not {given}: use Context.from_dict(...)")
+
+
 class RecordingClient(_Recorder):
     """A stand-in for `LDClient` in your own tests: pass it to `LdAiClient`, then look at `events`.
 
-    It is initialised at once and needs no flush: an event is in `events` once it is tracked, also after `close`.
+    It is initialised at once and needs no flush: an event is in `events` once tracked. Once closed it takes
+    no more, and what was tracked stays in `events`. `postfork` opens it again.
 
     Args:
         flags: What to serve to every context, by flag key; like the real client's store, not copied.
@@ -141,10 +163,12 @@ class RecordingClient(_Recorder):
         """Do nothing."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Take no more events."""
+        self._is_closed = True
 
     def postfork(self, start_wait: float = 5) -> None:
-        """Do nothing."""
+        """Take events again, where the client is closed."""
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +181,8 @@ class RecordingClient(_Recorder):
 
 class AsyncRecordingClient(_Recorder):
     """A stand-in for `AsyncLDClient` in your own tests: pass it to `AsyncLdAiClient`, then look at `events`.
+
+    After `close` it takes no more events, and what was tracked stays.
 
     Args:
         flags: What to serve to every context, by flag key; like the real client's store, not copied.
@@ -195,7 +221,8 @@ class AsyncRecordingClient(_Recorder):
         return True
 
     async def close(self) -> None:
-        """Do nothing."""
+        """Take no more events."""
+        self._is_closed = True
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -32,6 +33,11 @@ def passes_coroutines(metadata: dict[str, str]) -> object:
     return config()
 
 
+def returns(given: object) -> Callable[[object], object]:
+    """Return a function that returns that."""
+    return lambda metadata: given
+
+
 FUNCTIONS: dict[str, tuple[dict[str, object], str, int]] = {
     "config": (
         {"config": asks_for_a_user},
@@ -54,6 +60,13 @@ FUNCTIONS: dict[str, tuple[dict[str, object], str, int]] = {
         1,
     ),
     "awaited config": ({"config": passes_coroutines}, "returned a coroutine, which a callback cannot await$", 0),
+    "client": (
+        {"config": returns(LdAiClient(RecordingClient()))},
+        "a LdAiClient: give what its completion_config",
+        0,
+    ),
+    "key": ({"config": returns("bot")}, r"returned a str: give what a client's completion_config\(\) returns", 0),
+    "messages": ({"config": returns(())}, "returned a tuple$", 0),
     "awaited report": (
         {"on_run_end": passes_coroutines},
         "returned a coroutine, which a callback cannot await$",

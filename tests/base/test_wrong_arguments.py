@@ -18,6 +18,7 @@ from langchain_ldai import (
     LdAiClient,
     LdAiCompletionConfig,
     LdAiCompletionConfigDefault,
+    LdAiConfigTracker,
     LdAiHandler,
     LdAiJudgeConfigDefault,
     Message,
@@ -101,6 +102,12 @@ class AsyncSealer:
         return sealed
 
 
+def tracker() -> LdAiConfigTracker:
+    """Return the tracker of a run."""
+    ai = LdAiClient(RecordingClient({"bot": {"_ldMeta": {"enabled": True}}}))
+    return ai.completion_config("bot", Context.create("user-1")).create_tracker()
+
+
 async def events(metadata):
     """Give none."""
     yield metadata
@@ -119,7 +126,7 @@ OF_CLIENTS: dict[str, Case] = {
     "async": (lambda: LdAiClient(AsyncClient()), TypeError, "AsyncClient is asynchronous: use AsyncLdAiClient"),
     "async object": (lambda: LdAiClient(AsyncTwin()), TypeError, "AsyncTwin is asynchronous: use AsyncLdAiClient"),
     "async recording": (lambda: LdAiClient(AsyncRecordingClient()), TypeError, "use AsyncLdAiClient"),
-    "sync": (lambda: AsyncLdAiClient(offline()), TypeError, "an LDClient is synchronous: use LdAiClient"),
+    "sync": (lambda: AsyncLdAiClient(offline()), TypeError, "^LDClient is synchronous: use LdAiClient"),
     "sync recording": (lambda: AsyncLdAiClient(RecordingClient()), TypeError, "is synchronous: use LdAiClient"),
     "async track": (lambda: LdAiClient(AsyncTrack()), TypeError, "track.* of AsyncTrack would never be awaited"),
     "client class": (lambda: LdAiClient(LDClient), TypeError, "ldclient.LDClient, .* not the class LDClient"),
@@ -156,6 +163,16 @@ def test_a_client_or_ledger_that_cannot_work_is_refused(
 
 OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
     "context": (lambda ai, user: ai.completion_config("bot", "user-1"), "an ldclient.Context, not str"),
+    "context's name": (
+        lambda ai, user: ai.completion_config("bot", "user-1"),
+        r"not str: use Context.create\(",
+    ),
+    "context's dictionary": (
+        lambda ai, user: ai.completion_config("bot", {"key": "user-1"}),
+        r"an ldclient.Context, not dict: use Context.from_dict\(",
+    ),
+    "key": (lambda ai, user: ai.completion_config(5, user), "a key is a str, not int"),
+    "graph's key": (lambda ai, user: ai.agent_graph(None, user), "a key is a str, not NoneType"),
     "template": (lambda ai, user: ai.judge_config_template("bot", None), "an ldclient.Context, not NoneType"),
     "graph": (lambda ai, user: ai.agent_graph("bot", "user-1"), "an ldclient.Context, not str"),
     "default": (
@@ -167,6 +184,19 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
         "the default of 'bot' is a LdAiAgentConfigDefault, not dict",
     ),
     "keys": (lambda ai, user: ai.agent_configs("bot", user), r"not one text: \['bot'\]"),
+    "keys' dictionary": (
+        lambda ai, user: ai.agent_configs({"bot": {"limit": 50}}, user),
+        "a list of keys or requests, not dict; LdAiAgentConfigRequest has a default and variables",
+    ),
+    "no keys": (lambda ai, user: ai.agent_configs(None, user), "a list of keys or requests, not NoneType"),
+    "no request": (
+        lambda ai, user: ai.agent_configs(["bot", {"key": "bot"}], user),
+        r"a list of keys or requests, which dict is not: use LdAiAgentConfigRequest\(key\)",
+    ),
+    "resumed with a dictionary": (
+        lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", {"key": "user-1"}),
+        r"an ldclient.Context, not dict: use Context.from_dict\(",
+    ),
     "resumed": (
         lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", "user-1"),
         "an ldclient.Context, not str",
@@ -215,7 +245,15 @@ def test_a_whole_default_is_taken() -> None:
 OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
     "coroutine function": ({"config": config_for}, "not a coroutine function, which a callback cannot await"),
     "class": ({"config": LdAiCompletionConfig}, "not the class LdAiCompletionConfig"),
-    "client": ({"config": LdAiClient(RecordingClient())}, "not the client: give what its completion_config"),
+    "client": ({"config": LdAiClient(RecordingClient())}, "not LdAiClient: give what its completion_config"),
+    "tracker": ({"config": tracker()}, "not LdAiConfigTracker: give the AI Config that made it"),
+    "key": ({"config": "bot"}, r"not str: give what a client's completion_config\(\) returns for that key"),
+    "messages": ({"config": (Message("system", "You help."),)}, "a function from metadata to one, not tuple"),
+    "none": ({"config": None}, "not None; where only nodes are tracked, give nodes="),
+    "node's tracker": (
+        {"nodes": {"writer": tracker()}},
+        r"nodes\['writer'\] is .*: give the AI Config that made it",
+    ),
     "node": ({"nodes": {"writer": config_for}}, r"nodes\['writer'\] is .* not a coroutine function"),
     "nodes": ({"nodes": ["writer"]}, "nodes is a dictionary"),
     "name": ({"nodes": {5: dict}}, "nodes is a dictionary .* by the names of nodes"),
@@ -254,6 +292,14 @@ def test_a_handler_that_would_record_nothing_is_refused(
     """An option of a wrong type raises when the handler is made, and not as silence in production."""
     with pytest.raises(TypeError, match=message):
         LdAiHandler(**{"config": config, **options})
+
+
+def test_an_ai_config_that_was_not_awaited_is_refused(context: Context) -> None:
+    """What `AsyncLdAiClient` returns is awaited first; Python does not warn of it once more."""
+    ai = AsyncLdAiClient(AsyncRecordingClient())
+
+    with pytest.raises(TypeError, match="not coroutine, which a callback cannot await: await it first"):
+        LdAiHandler(ai.completion_config("bot", context))
 
 
 def test_what_can_be_called_with_one_argument_is_taken(config: LdAiCompletionConfig) -> None:

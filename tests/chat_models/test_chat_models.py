@@ -11,9 +11,9 @@ from ldai import LDAIClient
 from ldai.models import AIConfig
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, ModelConfig, RunReport
+from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig, LdAiHandler, ModelConfig, RunReport
 from langchain_ldai.chat_models import LANGCHAIN_PROVIDERS, create_chat_model
-from langchain_ldai.testing import RecordingClient
+from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.providers.server import body, serving
 from tests.support.chains import SUCCESS, TOKENS, counts
 
@@ -247,6 +247,25 @@ def test_a_missing_model_is_said_to_be() -> None:
         create_chat_model(config)
 
     assert create_chat_model(config, model="llama3.2").model == "llama3.2"
+
+
+def test_a_disabled_ai_config_without_a_model_is_said_to_be() -> None:
+    """Where LaunchDarkly serves nothing, the error says that the AI Config is disabled and what to ask first."""
+    config = LdAiClient(RecordingClient()).completion_config("support-bot", USER)
+
+    with pytest.raises(ValueError, match=r"^AI Config 'support-bot' is disabled .*: ask config.enabled before"):
+        create_chat_model(config)
+
+    assert create_chat_model(config, model="ollama:llama3.2").model == "llama3.2"
+
+
+def test_an_ai_config_that_was_not_awaited_is_told() -> None:
+    """What `AsyncLdAiClient` returns is awaited first."""
+    asked = AsyncLdAiClient(AsyncRecordingClient()).completion_config("support-bot", USER)
+
+    with pytest.raises(TypeError, match="not coroutine: await it first"):
+        create_chat_model(asked)
+    asked.close()
 
 
 def test_a_provider_that_cannot_be_inferred_is_asked_for() -> None:

@@ -52,6 +52,12 @@ def flag(text: str, mode: str = "completion") -> dict[str, object]:
     return {"_ldMeta": meta, "instructions": text, "messages": [{"role": "system", "content": text}]}
 
 
+MISSING = (
+    "is not among the variables, and its place in the text is left empty. Pass it in variables=; "
+    "attributes of the context are named as in {{ldctx.name}}"
+)
+
+
 def render(text: str, variables: dict[str, object] | None = None, context: Context = CONTEXT) -> str:
     """Return a text as a completion config has it."""
     ai = LdAiClient(RecordingClient({"chat": flag(text)}))
@@ -409,3 +415,42 @@ def test_a_variable_that_contains_itself_is_named() -> None:
 
     with pytest.raises(ValueError, match="a variable for AI Config 'chat' contains itself"):
         render("no tags", {"endless": endless})
+
+
+TOLD: dict[str, tuple[str, list[str]]] = {
+    "variable": ("Hi {{product}}", ["'product'"]),
+    "path": ("Hi {{product.name}}", ["'product'"]),
+    "unescaped": ("Hi {{{product}}} and {{&product-2}}", ["'product'", "'product-2'"]),
+    "in a section": ("{{#ldctx}}Hi {{product}}{{/ldctx}}", ["'product'"]),
+    "no name": ("Hi {{you are a helpful assistant}}", ["a variable"]),
+    "given": ("Hi {{given}}", []),
+    "empty": ("Hi {{empty}}", []),
+    "optional": ("{{#product}}Hi{{/product}}{{^product}}Ho{{/product}}", []),
+    "of the context": ("Hi {{ldctx.nickname}}", []),
+}
+
+
+@pytest.mark.parametrize(("text", "named"), TOLD.values(), ids=TOLD)
+def test_a_variable_that_is_missing_is_told_once(
+    text: str, named: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names it with the AI Config; a section may ask for one that is not there."""
+    ai = LdAiClient(RecordingClient({"chat": flag(text)}))
+
+    for _ in range(2):
+        ai.completion_config("chat", CONTEXT, variables={"given": 5, "empty": ""})
+
+    assert caplog.messages == [f"AI Config 'chat': {name} {MISSING}" for name in named]
+
+
+@pytest.mark.parametrize("mode", ["agent", "judge"])
+def test_other_kinds_of_ai_configs_tell_of_missing_variables_too(
+    mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stays in a judge's messages for later is not missing."""
+    text = "{{product}} {{response_to_evaluate}}" if mode == "judge" else "{{product}}"
+    ai = LdAiClient(RecordingClient({"chat": flag(text, mode)}))
+
+    getattr(ai, f"{mode}_config")("chat", CONTEXT)
+
+    assert caplog.messages == [f"AI Config 'chat': 'product' {MISSING}"]

@@ -1,5 +1,6 @@
 """From a chain to LaunchDarkly's endpoint and back, with the real client and real processes."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from ldclient import AsyncLDClient, Context, LDClient
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler
 from langchain_ldai._configs import client
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.testing import LoopbackLaunchDarkly, RecordingClient
+from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, TOOL_CALL, chain
 
@@ -43,6 +44,45 @@ def test_a_run_and_its_later_feedback_arrive_under_one_run_id(context: Context) 
     assert {event.name: event.value for event in of_runs if event.name in TOKENS} == {
         name: values[0] for name, values in TOKENS.items()
     }
+
+
+@pytest.mark.asyncio
+async def test_events_from_before_the_start_are_delivered(context: Context) -> None:
+    """An application makes both clients on import, and starts one later: each event arrives, in order."""
+    with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
+        ld = AsyncLDClient(launchdarkly.async_config())
+        ai = AsyncLdAiClient(ld)
+        await ai.completion_config("support-bot", context)
+
+        await ld.start()
+        tracker = (await ai.completion_config("support-bot", context)).create_tracker()
+        await asyncio.to_thread(tracker.track_success)
+        await ld.close()
+
+        arrived = [event.name for event in launchdarkly.custom_events()]
+    usage = "$ld:ai:usage:completion-config"
+    assert arrived == ["$ld:ai:sdk:info", usage, usage, SUCCESS]
+
+
+def test_events_for_a_client_that_is_never_started_are_not_kept_without_end(context: Context) -> None:
+    """With the thousandth the client is given all of them, and does with them what it does."""
+    taken: list[str] = []
+
+    class NeverStarted(AsyncRecordingClient):
+        _started = False
+
+        def track(self, event_name: str, *others: object) -> None:
+            taken.append(event_name)
+
+    ai = AsyncLdAiClient(NeverStarted({"support-bot": FLAG}))
+    tracker = asyncio.run(ai.completion_config("support-bot", context)).create_tracker()
+
+    for _ in range(997):
+        tracker.track_tool_call("search")
+    before = len(taken)
+    tracker.track_tool_call("search")
+
+    assert (before, len(taken)) == (0, 1_000)
 
 
 @pytest.mark.asyncio

@@ -293,9 +293,17 @@ def of_nobody() -> Iterator[Path]:
 
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "file": (lambda folder: (folder / "ledger.db").chmod(0o400), "ledger.db", "must be allowed to write to it"),
-    "folder": (lambda folder: folder.chmod(0o500), "new.db", "its directory must exist, and this process must be"),
-    "missing": (lambda folder: None, "missing/ledger.db", "its directory must exist"),
-    "is-folder": (lambda folder: (folder / "made").mkdir(), "made", "its directory must exist"),
+    "folder": (
+        lambda folder: folder.chmod(0o500),
+        "new.db",
+        "this process must be allowed to write to it and to its directory",
+    ),
+    "missing": (
+        lambda folder: None,
+        "missing/ledger.db",
+        "directory .*/missing does not exist, make it first",
+    ),
+    "is-folder": (lambda folder: (folder / "made").mkdir(), "made", "it must be a file"),
     "text": (
         lambda folder: (folder / "a.txt").write_text("no " * 999),
         "a.txt",

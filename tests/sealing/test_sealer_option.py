@@ -154,7 +154,10 @@ def test_what_is_no_plain_token_is_named(kind: str, ai: LdAiClient, context: Con
     """Whoever gives a sealed token, or the run's id, learns what it is."""
     tracker = ai.completion_config("support-bot", context).create_tracker()
     sealed = TokenSealer([TokenSealer.generate_key()]).seal(tracker.resumption_token)
-    given, said = {"sealed": (sealed, "a sealed one: unseal"), "run id": (tracker.run_id, "the id of a run")}[kind]
+    given, said = {
+        "sealed": (sealed, "a sealed one: unseal"),
+        "run id": (tracker.run_id, "the id of a run; give the run's resumption_token"),
+    }[kind]
 
     with pytest.raises(InvalidResumptionTokenError, match=said):
         ai.create_tracker(given, context)

@@ -222,6 +222,22 @@ async def test_starlette_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "langchain_ldai.server.feedback", None)  # as without starlette
 
     with pytest.raises(
-        ImportError, match=r'^the routes need starlette and limits: pip install "langchain-ldai\[server\]"$'
+        ImportError,
+        match=r'pip install "langchain-ldai\[server\]", or for FastAPI "langchain-ldai\[fastapi\]"$',
     ):
         runpy.run_path(server.__file__)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "said"),
+    [
+        ("feedback", ValueError, "path begins with a slash, as in '/feedback', not 'feedback'"),
+        (5, TypeError, "not int"),
+    ],
+)
+async def test_a_path_begins_with_a_slash(
+    path: object, error: type[Exception], said: str, ai: LdAiClient, sealer: TokenSealer
+) -> None:
+    """Another is refused where the routes are made."""
+    with pytest.raises(error, match=said):
+        feedback_routes(ai, sealer, context_for=user_of, path=path)

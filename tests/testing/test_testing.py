@@ -290,7 +290,7 @@ def test_a_recording_client_loses_nothing_to_threads() -> None:
 
 
 def test_a_recording_client_stands_in_for_all_that_programs_call() -> None:
-    """What opens, asks, flushes, forks and closes a real client works; what was tracked stays, closed or not."""
+    """What opens, asks, flushes, forks and closes a real client works."""
     with RecordingClient({"greeting": "hello"}) as client:
         assert (client.is_initialized(), client.is_offline()) == (True, False)
         assert client.variation_detail("greeting", USER, None).value == "hello"
@@ -298,9 +298,6 @@ def test_a_recording_client_stands_in_for_all_that_programs_call() -> None:
         client.postfork()
         client.flush()
         client.close()
-    client.track("clicked", USER)
-
-    assert [event.name for event in client.events] == ["clicked"]
 
 
 @pytest.mark.asyncio
@@ -314,6 +311,46 @@ async def test_an_asynchronous_recording_client_stands_in_for_all_that_programs_
         await client.flush()
         assert await client.flush_and_wait(5)
         await client.close()
+
+
+def close(client: RecordingClient | AsyncRecordingClient) -> None:
+    """Close a client, awaited where it has to be."""
+    closed = client.close()
+    if closed is not None:
+        asyncio.run(closed)
+
+
+@pytest.mark.parametrize("stand_in", [RecordingClient, AsyncRecordingClient])
+def test_a_closed_recording_client_takes_no_event(
+    stand_in: type[RecordingClient | AsyncRecordingClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with the real one what is tracked too late is lost, and here the log says so; what was tracked stays."""
+    client = stand_in()
+    client.track("clicked", USER)
+    close(client)
+
+    client.track("late", USER)
+
+    assert [event.name for event in client.events] == ["clicked"]
+    assert caplog.messages == ["an event 'late' of a closed client is not taken"]
+
+
+def test_a_recording_client_is_opened_again_as_the_real_one_is() -> None:
+    """After `postfork` it takes events."""
+    client = RecordingClient()
+    client.close()
+
+    client.postfork()
+    client.track("clicked", USER)
+
+    assert [event.name for event in client.events] == ["clicked"]
+
+
+@pytest.mark.parametrize("call", ["track", "variation", "variation_detail"])
+def test_a_recording_client_refuses_a_context_that_is_none(call: str) -> None:
+    """A dictionary that the real client fails on is refused, and the error says what to use."""
+    with pytest.raises(TypeError, match=r"not dict: use Context.from_dict\(\.\.\.\)"):
+        getattr(RecordingClient(), call)("greeting", {"key": "user-1"}, None)
 
 
 OF_BOTH = "variation variation_detail track identify is_initialized is_offline flush close"

@@ -9,11 +9,14 @@ from fractions import Fraction
 from typing import Final
 
 import pytest
+from ldclient import Context
 
 from langchain_ldai import (
     Feedback,
     GraphMetricSummary,
     JudgeResult,
+    LdAiClient,
+    LdAiCompletionConfig,
     LdAiConfigTracker,
     LdAiGraphTracker,
     MetricSummary,
@@ -193,7 +196,40 @@ def test_a_duplicate_is_dropped_with_one_warning(kind: Kind, call: Call, sent: S
     assert (warning.name, warning.levelname) == (kind.module, "WARNING")
     text = warning.getMessage()
     assert text.startswith(f"{method}: ")
-    assert [part for part in kind.warning if part not in text] == []
+    first_part = (
+        "a thumb cannot be changed, and this run has one" if method == "track_feedback" else kind.warning[0]
+    )
+    assert [part for part in (first_part, *kind.warning[1:]) if part not in text] == []
+
+
+TIMES: Final = [("config", "track_duration"), ("config", "track_time_to_first_token"), ("graph", "track_duration")]
+
+
+@pytest.mark.parametrize(("kind", "method"), TIMES)
+def test_a_time_below_a_millisecond_is_told_once(
+    kind: str, method: str, ai: LdAiClient, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is recorded as 0, and is as a rule a number of seconds; whole ones and 0 are told of nowhere."""
+    make = {"config": ai.completion_config, "graph": ai.agent_graph}[kind]
+    source = make("support-bot", context)
+    caplog.clear()
+
+    for milliseconds in (0, 1, 0.35, 0.4):
+        getattr(source.create_tracker(), method)(milliseconds)
+
+    assert caplog.messages == [
+        f"{method} was given 0.35 and records 0: it takes milliseconds. Is this a number of seconds?"
+    ]
+
+
+def test_a_measured_time_is_no_mistake(config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture) -> None:
+    """An operation that takes less than a millisecond is recorded as 0, and nothing is told."""
+    tracker = config.create_tracker()
+
+    tracker.track_duration_of(lambda: None)
+
+    assert tracker.summary.duration_ms is not None
+    assert caplog.messages == []
 
 
 @each_kind(first=lambda kind: {method: method for method in kind.outcomes})
