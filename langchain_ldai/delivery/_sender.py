@@ -214,7 +214,8 @@ class Sender:
         """Send what the journal holds; return whether nothing is left."""
         target = self._journal.appended
         if self.courier is None:
-            self._journal.hand_over()
+            if self._ends_at == math.inf:  # else the journal is about to be released
+                self._journal.hand_over()
         elif not self._send_all(self.courier):
             return False
         self._settle(target - self._settled_records)

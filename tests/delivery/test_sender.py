@@ -14,7 +14,7 @@ from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch
 from langchain_ldai.delivery._sender import Sender
-from tests.delivery.test_journal import files_in, numbered, write
+from tests.delivery.journals import files_in, numbered, write
 
 SMALL = 64 << 10
 
