@@ -117,9 +117,9 @@ class Sender:
     def flush(self, timeout: float | None) -> bool:
         """Send what has been appended so far; return whether that was done within `timeout` seconds."""
         target = self._journal.appended
+        self.start()
         with self._settled:
             self._flushes.append(target)
-        self.start()
         self.request_flush()
         with self._settled:
             self._settled.wait_for(lambda: self._settled_records >= target or self._thread is None, timeout)

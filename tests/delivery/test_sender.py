@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,8 @@ def test_a_call_that_does_not_return_holds_up_neither_flush_nor_stop(tmp_path: P
     flushed: list[bool] = []
     waiting = threading.Thread(target=lambda: flushed.append(line.sender.flush(None)))
     waiting.start()
+    while not line.sender._flushes:
+        time.sleep(0.001)
     gate.set()
     waiting.join(10)
     assert flushed == [False]
