@@ -1,11 +1,13 @@
 """Journals for tests, what is done with them, and processes that die over them."""
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -74,3 +76,22 @@ def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", allocate)
+
+
+def be_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offer what Windows offers: a way to lock a byte of a file, and none to allocate space."""
+    windows = ModuleType("msvcrt")
+    windows.LK_NBLCK = 2
+
+    def lock(descriptor: int, mode: int, count: int) -> None:
+        assert (mode, count) == (2, 1)
+        assert os.lseek(descriptor, 0, os.SEEK_CUR) > 1000
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PermissionError(13, "locked") from error
+
+    windows.locking = lock
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(os, "posix_fallocate")

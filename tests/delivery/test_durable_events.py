@@ -17,7 +17,7 @@ from ldclient.async_config import AsyncConfig
 
 from langchain_ldai.delivery import DeliveryStats, DurableEvents, _courier, _sender
 from tests.delivery.clients import KEY, USER, arrived, make_client, run_process, track
-from tests.delivery.journals import files_in
+from tests.delivery.journals import be_on_windows, files_in
 from tests.delivery.loopback_events import EventsServer, Reply
 
 
@@ -224,6 +224,20 @@ def test_a_client_that_was_closed_loses_nothing(tmp_path: Path, server: EventsSe
         assert events.flush(10)
 
     assert arrived(server) == [0, 1, 2]
+
+
+def test_windows_is_served_alike(tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files are written with system calls, and locked in another way."""
+    be_on_windows(monkeypatch)
+    with make_client(server, DurableEvents(tmp_path)) as client:
+        track(client, 1)
+        server.always = Reply(503)
+    server.always = Reply(202)
+    with make_client(server, DurableEvents(tmp_path)) as client:
+        track(client, 2)
+
+    assert arrived(server) == [1, 2]
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("postfork", [False, True])

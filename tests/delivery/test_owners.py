@@ -2,14 +2,13 @@
 
 import fcntl
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from langchain_ldai.delivery._inheritance import Inheritance
 from langchain_ldai.delivery._owners import Owner, living_key_hashes, owner_names
+from tests.delivery.journals import be_on_windows
 
 KEY = "hash-of-a-key"
 
@@ -18,20 +17,7 @@ KEY = "hash-of-a-key"
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The system's name, with a stand-in for Windows' way to lock a file."""
     if request.param == "win32":
-        windows = ModuleType("msvcrt")
-        windows.LK_NBLCK = 2
-
-        def lock(descriptor: int, mode: int, count: int) -> None:
-            assert (mode, count) == (2, 1)
-            assert os.lseek(descriptor, 0, os.SEEK_CUR) > 1000
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise PermissionError(13, "locked") from error
-
-        windows.locking = lock
-        monkeypatch.setitem(sys.modules, "msvcrt", windows)
-        monkeypatch.setattr(sys, "platform", "win32")
+        be_on_windows(monkeypatch)
     return request.param
 
 
