@@ -22,6 +22,11 @@ class Progress(NamedTuple):
     early_kib: int = 0
     late_kib: int = 0
 
+    @property
+    def grown_kib(self) -> int:
+        """By how much it held more in the second half; 0 where one half was too short to tell."""
+        return self.late_kib - self.early_kib if self.early_kib and self.late_kib else 0
+
 
 class ProgressFile:
     """The file of one lane: a sequence of numbers that one thread after the other sends.

@@ -167,7 +167,7 @@ class Scene:
             doubled=sum(arrived.values()) - len(arrived),
             dead=len(dead),
             disordered=_disordered(arrivals),
-            grown_kib=max((lane.late_kib - lane.early_kib for lane in lanes.values() if lane.late_kib), default=0),
+            grown_kib=max((lane.grown_kib for lane in lanes.values()), default=0),
         )
 
     def _lane_names(self) -> list[str]:

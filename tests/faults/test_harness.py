@@ -1,7 +1,6 @@
 """The harness sees what is lost, doubled and disordered."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,22 +14,7 @@ from tests.faults.loads import RUN_EVENTS, Target
 from tests.faults.progress import ProgressFile
 from tests.faults.scene import Outcome, Scene, WorkerFailedError
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are forked")
-LOSING = [
-    "burst",
-    "not-json",
-    "forks",
-    "exit-without-close",
-    "exit-after-flush",
-    "rubbish-in-files",
-]
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServer]:
-    """What starts workers."""
-    with ForkServer() as forks:
-        yield forks
+LOSING = ["burst", "not-json", "forks", "exit-without-close", "exit-after-flush", "terminated"]
 
 
 @pytest.fixture
@@ -139,6 +123,7 @@ def lose_without(scene: Scene) -> None:
         scene.launchdarkly.receive("id-1", batch("a:0"))
 
 
+@pytest.mark.usefixtures("forks")
 def test_the_table_names_what_is_not_perfect(capsys: pytest.CaptureFixture[str]) -> None:
     """A case fails if its side with durable delivery does; the other side is shown."""
     cases = [Case("loses always", lose), Case("loses without", lose_without)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.case import Table
+from tests.faults.launchdarkly import answer
 from tests.faults.loads import FOR_EVER, Target, close_when_told, load
 from tests.faults.scene import Scene
 
@@ -42,9 +43,9 @@ def load_with_small_files(target: Target, limit: int, **arguments: object) -> No
     load(target, **arguments)
 
 
-def _load_while_away(scene: Scene, function: Callable[..., None] = load, **arguments: object) -> None:
-    """Send events while LaunchDarkly is away, so that they have to wait somewhere, then close."""
-    with scene.launchdarkly.away():
+def _load_while_failing(scene: Scene, function: Callable[..., None] = load, **arguments: object) -> None:
+    """Send events while LaunchDarkly takes none, so that they have to wait somewhere, then close."""
+    with scene.launchdarkly.failing(answer(503)):
         worker = scene.start(function, lane="load", end=close_when_told, **arguments)
         scene.wait_until_done("load", arguments["count"])
     scene.say_over()
@@ -59,10 +60,10 @@ def full_disk(scene: Scene, when: str) -> None:
             scene.change_target(journal=scene.folder / "disk" / "journal")
         if when == "way" and is_mounted:
             (scene.folder / "disk" / "other").write_bytes(bytes(_TAKEN_BYTES))
-            _load_while_away(scene, count=_MORE_THAN_FITS)
+            _load_while_failing(scene, count=_MORE_THAN_FITS)
         else:
             count = scene.count(full=9_000, small=500)
-            _load_while_away(scene, load_with_small_files, limit=1 << 16, count=count)
+            _load_while_failing(scene, load_with_small_files, limit=1 << 16, count=count)
 
 
 @TABLE.case("there is no disk: the journal's directory cannot be made")
@@ -71,7 +72,7 @@ def absent_disk(scene: Scene) -> None:
     (scene.folder / "file").touch()
     if scene.is_durable:
         scene.change_target(journal=scene.folder / "file" / "journal")
-    _load_while_away(scene, count=scene.count(full=9_000, small=500))
+    _load_while_failing(scene, count=scene.count(full=9_000, small=500))
 
 
 @TABLE.case("the disk is read-only")
@@ -80,7 +81,7 @@ def read_only_disk(scene: Scene) -> None:
     with mounted(scene.folder / "disk", "ro") as is_mounted:
         if scene.is_durable:
             scene.change_target(journal=scene.folder / "disk" if is_mounted else Path("/proc/self/task"))
-        _load_while_away(scene, count=scene.count(full=9_000, small=500))
+        _load_while_failing(scene, count=scene.count(full=9_000, small=500))
 
 
 def spoil(journal: Path) -> None:

@@ -33,7 +33,7 @@ def kills(scene: Scene) -> None:
 @TABLE.case("2 of 4 processes are killed")
 def two_of_four_die(scene: Scene) -> None:
     """They share a journal, and the living go on."""
-    count = scene.count(full=3_000, small=150)
+    count = scene.count(full=3_000, small=60)
     workers = [scene.start(lane=f"runs-{number}", count=count, rate=150) for number in range(4)]
     for number in (0, 2):
         scene.wait_until_done(f"runs-{number}", count // 2 + number * 5)
@@ -71,7 +71,7 @@ def forks(scene: Scene) -> None:
 @TABLE.case("processes are stopped (SIGSTOP) and continued")
 def stopped_and_continued(scene: Scene) -> None:
     """Meanwhile another process with the same journal goes on."""
-    count = scene.count(full=6_000, small=200)
+    count = scene.count(full=6_000, small=100)
     workers = [scene.start(lane=f"runs-{number}", count=count, rate=200) for number in range(2)]
     for number, worker in enumerate(workers):
         scene.wait_until_done(f"runs-{number}", count // 3)

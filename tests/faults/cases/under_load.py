@@ -14,7 +14,7 @@ TABLE: Final = Table()
 def steady_load(scene: Scene) -> None:
     """A run sends six events, and the SDK's buffer holds 10,000."""
     scene.change_target(flush_interval=5.0)
-    scene.finish(scene.start(lane="runs", count=scene.count(full=30_000, small=400), rate=500))
+    scene.finish(scene.start(lane="runs", count=scene.count(full=30_000, small=250), rate=500))
 
 
 @TABLE.case("60,000 events at once from 8 threads")
