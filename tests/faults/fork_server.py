@@ -30,10 +30,12 @@ class Worker:
         self.pid = pid
         self._server = server
         self._status: Future[int] = Future()
+        self._sent: set[int] = set()
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
+        self._sent.add(-number)
         self._server.order(("signal", self.pid, number))
 
     def kill(self) -> None:
@@ -44,6 +46,11 @@ class Worker:
     def wait(self, timeout: float = 60) -> int:
         """Return the exit code, negative for a signal, once the process has ended."""
         return self._status.result(timeout)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the process has ended in another way than well or by a signal that it was sent."""
+        return self._status.done() and self._status.result() not in {0, *self._sent}
 
     def wait_until_stopped(self, timeout: float = 60) -> None:
         """Wait until the process stands still, once for each time that it does."""

@@ -49,6 +49,11 @@ Fault = Callable[[bytes], Reply]
 """Says what a request for /bulk gets; it is given the body."""
 
 
+def receive(body: bytes) -> Reply:
+    """Receive every batch."""
+    return RECEIVED
+
+
 def answer(status: int, retry_after: str | None = None) -> Fault:
     """Refuse every batch with this status."""
     return lambda body: Reply(status, retry_after=retry_after)
@@ -83,7 +88,7 @@ class FaultyLaunchDarkly:
     """
 
     def __init__(self) -> None:
-        self.fault: Fault = lambda body: RECEIVED
+        self.fault: Fault = receive
         self.refused = 0
         self._arrivals: list[Arrival] = []
         self._payload_ids: set[str] = set()
@@ -139,7 +144,11 @@ class FaultyLaunchDarkly:
         with self._lock:
             reply = self._next_replies.pop(0) if self._next_replies else None
         reply = reply or self.fault(body)
-        arrivals = [found for event in json.loads(body) if (found := arrival_of(event))]
+        arrivals: list[Arrival] = []
+        try:
+            arrivals = [found for event in json.loads(body) if (found := arrival_of(event))]
+        except ValueError:
+            reply = Reply(400)
         with self._lock:
             self.refused += not reply.is_received
             if reply.is_received and payload_id not in self._payload_ids:

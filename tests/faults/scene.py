@@ -73,6 +73,7 @@ class Scene:
         self._lanes = folder / "lanes"
         self._log = folder / "log"
         self._lanes.mkdir(parents=True)
+        self._workers: list[Worker] = []
         self.target = Target(
             self.launchdarkly.url,
             self._lanes,
@@ -102,7 +103,9 @@ class Scene:
 
     def start(self, function: Callable[..., None] = load, **arguments: object) -> Worker:
         """Start a worker."""
-        return self._forks.start(self._log, function, target=self.target, **arguments)
+        worker = self._forks.start(self._log, function, target=self.target, **arguments)
+        self._workers.append(worker)
+        return worker
 
     def finish(self, *workers: Worker) -> None:
         """Wait until workers have ended well.
@@ -111,9 +114,13 @@ class Scene:
             WorkerFailedError: If one has not; the error holds what it wrote.
         """
         for worker in workers:
-            status = worker.wait(600)
-            if status:
-                raise WorkerFailedError(f"a worker ended with {status}:\n{self._log.read_text('utf-8')[-4000:]}")
+            worker.wait(600)
+        self._check_workers()
+
+    def _check_workers(self) -> None:
+        for worker in self._workers:
+            if worker.has_failed:
+                raise WorkerFailedError(f"a worker failed:\n{self._log.read_text('utf-8')[-4000:]}")
 
     def say_over(self) -> None:
         """Let the workers go that wait for the end."""
@@ -140,6 +147,7 @@ class Scene:
     def _wait(self, is_so: Callable[[], bool], else_say: str, *, give_up: bool = True) -> None:
         last, since = None, time.monotonic()
         while not is_so():
+            self._check_workers()
             state = len(self.launchdarkly.arrivals), sum(map(self.done, self._lane_names()))
             if state != last:
                 last, since = state, time.monotonic()

@@ -13,10 +13,12 @@ from tests.faults.loads import FOR_EVER, Target, close_when_told, load
 from tests.faults.scene import Scene
 
 TABLE: Final = Table()
+_RECORD_LENGTH: Final = 30
 _DISK_BYTES: Final = 8 << 20
-_TAKEN_BYTES: Final = 1 << 20
-_MORE_THAN_FITS: Final = 27_000
-"""Events that need some 6.5 MB; less than 10,000 of them are left where the disk holds one file of 4 MiB."""
+_TAKEN_BYTES: Final = 7 << 19
+_EVENT_BYTES: Final = 1_000
+_MORE_THAN_FITS: Final = 8_000
+"""Events that need 8 MB, where 4.5 MiB are free; memory takes the others, 10,000 events at most."""
 
 
 @contextmanager
@@ -60,6 +62,7 @@ def full_disk(scene: Scene, when: str) -> None:
             scene.change_target(journal=scene.folder / "disk" / "journal")
         if when == "way" and is_mounted:
             (scene.folder / "disk" / "other").write_bytes(bytes(_TAKEN_BYTES))
+            scene.change_target(padding=_EVENT_BYTES)
             _load_while_failing(scene, count=_MORE_THAN_FITS)
         else:
             count = scene.count(full=9_000, small=500)
@@ -85,21 +88,21 @@ def read_only_disk(scene: Scene) -> None:
 
 
 def spoil(journal: Path) -> None:
-    """Write rubbish behind the last record of each file, and into files of its own beside them."""
+    """Have each file end in half a record, and put files of rubbish beside it."""
     noise = random.Random(7)
     for path in [path for path in journal.rglob("*") if path.is_file()]:
         content = path.read_bytes()
         end = len(content.rstrip(b"\0"))
         with path.open("r+b") as file:
             file.seek(end)
-            file.write(noise.randbytes(min(64, len(content) - end)))
+            file.write((_RECORD_LENGTH.to_bytes(4, "little") + noise.randbytes(40))[: len(content) - end])
         for number, rubbish in enumerate((b"", content[:10], noise.randbytes(5_000))):
             path.with_stem(f"0-rubbish-{number}").write_bytes(rubbish)
 
 
 @TABLE.case("a process is killed, and rubbish gets into its files")
 def rubbish_in_files(scene: Scene) -> None:
-    """It stands behind what was written, and in files of its own."""
+    """It stands where the next record would, and in files of its own."""
     scene.change_target(flush_interval=5.0)
     worker = scene.start(lane="load", count=FOR_EVER, rate=2_000)
     scene.wait_until_done("load", scene.count(full=5_000, small=300))

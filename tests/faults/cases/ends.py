@@ -9,7 +9,18 @@ from typing import Final
 from unittest import mock
 
 from tests.faults.case import Table
-from tests.faults.loads import FOR_EVER, Client, Target, close, flush_and_leave, leave, send
+from tests.faults.launchdarkly import answer, receive, slow
+from tests.faults.loads import (
+    FOR_EVER,
+    Client,
+    Target,
+    close,
+    close_when_told,
+    flush,
+    flush_and_vanish,
+    leave,
+    send,
+)
 from tests.faults.progress import ProgressFile
 from tests.faults.scene import Scene
 
@@ -20,7 +31,8 @@ _LATE_FLUSH: Final = 5.0
 
 @TABLE.case("200 processes, one after the other, are killed (SIGKILL)")
 def kills(scene: Scene) -> None:
-    """Each has sent something when it dies."""
+    """Many die while a batch of theirs is under way: LaunchDarkly answers late."""
+    scene.launchdarkly.fault = slow(0.1)
     scene.change_target(flush_interval=scene.size(full=0.5, small=0.2))
     moments = random.Random(7)
     for number in range(scene.count(full=200, small=5)):
@@ -103,7 +115,7 @@ def exit_without_close(scene: Scene) -> None:
 def exit_after_flush(scene: Scene) -> None:
     """No other process comes after it."""
     scene.change_target(flush_interval=_LATE_FLUSH)
-    scene.finish(scene.start(lane="load", count=scene.count(full=2_000, small=200), end=flush_and_leave))
+    scene.finish(scene.start(lane="load", count=scene.count(full=2_000, small=200), end=flush_and_vanish))
 
 
 def invoke(target: Target, invocations: int, end: Callable[[Client], None]) -> None:
@@ -133,7 +145,7 @@ def _invoke_and_kill(scene: Scene, end: Callable[[Client], None]) -> None:
 @TABLE.case("serverless: each invocation ends with flush(), then the process is killed")
 def serverless_flush(scene: Scene) -> None:
     """Nothing is left of its disk."""
-    _invoke_and_kill(scene, flush_and_leave)
+    _invoke_and_kill(scene, flush)
 
 
 @TABLE.case("serverless: the first invocation closes the client of all")
@@ -144,25 +156,29 @@ def serverless_close(scene: Scene) -> None:
 
 
 def jump(target: Target, count: int) -> None:
-    """Send events while the clock jumps an hour ahead, and then to the day before."""
+    """Send large events while the clock jumps an hour ahead, and then to the day before."""
     client = Client(target)
-    started = time.time()
     progress = ProgressFile(target.folder, "load", count * 3)
     for part, offset in enumerate((0.0, 3_600.0, -86_400.0)):
-        jumped = started + offset
+        now = time.time() + offset
         with (
-            mock.patch("time.time", lambda at=jumped: at),
-            mock.patch("time.time_ns", lambda at=jumped: int(at * 1e9)),
+            mock.patch("time.time", lambda at=now: at),
+            mock.patch("time.time_ns", lambda at=now: int(at * 1e9)),
         ):
             for number in range(part * count, (part + 1) * count):
                 client.track("load", number)
                 progress.note(number + 1)
-                if number % 100 == 0:
-                    time.sleep(0.02)
-    client.ld.close()
+    close_when_told(client)
 
 
 @TABLE.case("the clock jumps an hour ahead, then a day back")
 def clock_jumps(scene: Scene) -> None:
-    """Order is that of the calls, not that of the clock."""
-    scene.finish(scene.start(jump, count=scene.count(full=20_000, small=500)))
+    """The process is killed before it could send, and the next one sends its files in order."""
+    scene.change_target(padding=4_000)
+    scene.launchdarkly.fault = answer(503)
+    count = scene.count(full=12_000, small=1_200)
+    worker = scene.start(jump, count=count)
+    scene.wait_until_done("load", count * 3)
+    worker.kill()
+    scene.launchdarkly.fault = receive
+    scene.play_next_process()

@@ -7,6 +7,7 @@ from typing import Final
 
 from langchain_ldai.ledgers import SqliteLedger
 from tests.faults.case import Table
+from tests.faults.launchdarkly import slow
 from tests.faults.loads import FOR_EVER, SHARED, Client, Pace, Target, runner
 from tests.faults.progress import ProgressFile
 from tests.faults.scene import Scene
@@ -54,7 +55,8 @@ def make_runs(target: Target, first: int, seen: int, end: int) -> None:
 @TABLE.case("100 workers are killed, and every run is made again, with a ledger that takes 5 ms")
 def killed_workers_with_a_ledger(scene: Scene) -> None:
     """Each worker begins with the runs of the one before it; the last one makes them all again."""
-    scene.change_target(flush_interval=5.0)
+    scene.launchdarkly.fault = slow(0.1)
+    scene.change_target(flush_interval=0.5)
     moments = random.Random(7)
     first = seen = 0
     for _ in range(scene.count(full=100, small=3)):
