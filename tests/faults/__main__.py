@@ -26,7 +26,8 @@ def main() -> int:
 
 def failures(cases: list[Case], *, is_full: bool) -> list[str]:
     """Play cases, print a row of each, and return the names of those that fail with durable delivery."""
-    _say(_ROW.format("", "", "lost", "doubled", "dead", "out of order", "memory grows", ""))
+    note = "" if is_full else "at a small size; the titles say the full one"
+    _say(_ROW.format(note, "", "lost", "doubled", "dead", "out of order", "memory grows", ""))
     _say(_ROW.format("case", "events", *["without / with"] * 2, "with", *["without / with"] * 2, "s"))
     failed = []
     with ForkServer() as forks, tempfile.TemporaryDirectory() as folder:

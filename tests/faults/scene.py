@@ -7,12 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.faults.fork_server import ForkServer, Worker
 from tests.faults.launchdarkly import Arrival, FaultyLaunchDarkly, arrival_of
 from tests.faults.loads import OVER, SHARED, Target, deliver_rest, events_of, load
 from tests.faults.progress import read_progress
+
+Figure = TypeVar("Figure", int, float)
 
 _PATIENCE: Final = 60.0
 """Seconds without any progress after which a scene gives up."""
@@ -86,19 +88,17 @@ class Scene:
         return self
 
     def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.kill()
         self.launchdarkly.__exit__(*error)
         shutil.rmtree(self.folder)
 
-    def size(self, *, full: float, small: float) -> float:
+    def size(self, *, full: Figure, small: Figure) -> Figure:
         """Return the figure for the size that is played."""
         return full if self.is_full else small
 
-    def count(self, *, full: int, small: int) -> int:
-        """Return the number for the size that is played."""
-        return full if self.is_full else small
-
     def change_target(self, **changes: object) -> None:
-        """Tell the workers to come something else."""
+        """Give the workers that start from now on another target."""
         self.target = replace(self.target, **changes)
 
     def start(self, function: Callable[..., None] = load, **arguments: object) -> Worker:

@@ -25,7 +25,7 @@ _BAD: Final = b"this one is bad"
 
 def _load_during(scene: Scene, fault: Fault, seconds: float) -> None:
     """Send events before, during and after a fault, then close."""
-    rate = scene.count(full=20, small=100)
+    rate = scene.size(full=20, small=100)
     count = int(rate * (seconds + scene.size(full=15, small=0.5)))
     worker = scene.start(lane="load", count=count, rate=rate, end=close_when_told)
     scene.wait_until_done("load", 1)
@@ -39,7 +39,7 @@ def _load_during(scene: Scene, fault: Fault, seconds: float) -> None:
 def _load_with(scene: Scene, *replies: Reply) -> None:
     """Send events, have the first batches answered like this, then close."""
     scene.launchdarkly.reply_once(*replies)
-    scene.finish(scene.start(lane="load", count=scene.count(full=1_000, small=150), rate=200))
+    scene.finish(scene.start(lane="load", count=scene.size(full=4_000, small=150), rate=200))
 
 
 @TABLE.case("each error status once", STATUSES)
@@ -77,7 +77,7 @@ def too_large(scene: Scene) -> None:
     """The bound holds for good, as that of a proxy does."""
     scene.launchdarkly.fault = refuse_larger(20_000)
     scene.change_target(flush_interval=scene.size(full=5.0, small=0.5))
-    scene.finish(scene.start(lane="load", count=scene.count(full=10_000, small=400)))
+    scene.finish(scene.start(lane="load", count=scene.size(full=10_000, small=400)))
 
 
 def track_among(target: Target, count: int, bad: dict[str, object]) -> None:
@@ -96,10 +96,10 @@ def track_among(target: Target, count: int, bad: dict[str, object]) -> None:
 def bad_event(scene: Scene) -> None:
     """LaunchDarkly refuses the batch that holds it."""
     scene.launchdarkly.fault = refuse_with(_BAD)
-    scene.finish(scene.start(track_among, count=scene.count(full=10_000, small=300), bad={"text": _BAD.decode()}))
+    scene.finish(scene.start(track_among, count=scene.size(full=10_000, small=300), bad={"text": _BAD.decode()}))
 
 
 @TABLE.case("an event among others is not JSON")
 def not_json(scene: Scene) -> None:
     """The SDK cannot encode the batch that holds it."""
-    scene.finish(scene.start(track_among, count=scene.count(full=10_000, small=300), bad={"text": object}))
+    scene.finish(scene.start(track_among, count=scene.size(full=10_000, small=300), bad={"text": object}))

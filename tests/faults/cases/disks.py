@@ -65,7 +65,7 @@ def full_disk(scene: Scene, when: str) -> None:
             scene.change_target(padding=_EVENT_BYTES)
             _load_while_failing(scene, count=_MORE_THAN_FITS)
         else:
-            count = scene.count(full=9_000, small=500)
+            count = scene.size(full=9_000, small=500)
             _load_while_failing(scene, load_with_small_files, limit=1 << 16, count=count)
 
 
@@ -75,7 +75,7 @@ def absent_disk(scene: Scene) -> None:
     (scene.folder / "file").touch()
     if scene.is_durable:
         scene.change_target(journal=scene.folder / "file" / "journal")
-    _load_while_failing(scene, count=scene.count(full=9_000, small=500))
+    _load_while_failing(scene, count=scene.size(full=9_000, small=500))
 
 
 @TABLE.case("the disk is read-only")
@@ -84,7 +84,7 @@ def read_only_disk(scene: Scene) -> None:
     with mounted(scene.folder / "disk", "ro") as is_mounted:
         if scene.is_durable:
             scene.change_target(journal=scene.folder / "disk" if is_mounted else Path("/proc/self/task"))
-        _load_while_failing(scene, count=scene.count(full=9_000, small=500))
+        _load_while_failing(scene, count=scene.size(full=9_000, small=500))
 
 
 def spoil(journal: Path) -> None:
@@ -105,7 +105,7 @@ def rubbish_in_files(scene: Scene) -> None:
     """It stands where the next record would, and in files of its own."""
     scene.change_target(flush_interval=5.0)
     worker = scene.start(lane="load", count=FOR_EVER, rate=2_000)
-    scene.wait_until_done("load", scene.count(full=5_000, small=300))
+    scene.wait_until_done("load", scene.size(full=5_000, small=300))
     worker.kill()
     if scene.is_durable:
         spoil(scene.target.journal)

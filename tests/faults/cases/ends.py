@@ -35,7 +35,7 @@ def kills(scene: Scene) -> None:
     scene.launchdarkly.fault = slow(0.1)
     scene.change_target(flush_interval=scene.size(full=0.5, small=0.2))
     moments = random.Random(7)
-    for number in range(scene.count(full=200, small=5)):
+    for number in range(scene.size(full=200, small=5)):
         worker = scene.start(lane=f"kill-{number}", count=FOR_EVER, rate=2_000)
         scene.wait_until_done(f"kill-{number}", moments.randrange(1, 1_000))
         worker.kill()
@@ -45,7 +45,7 @@ def kills(scene: Scene) -> None:
 @TABLE.case("2 of 4 processes are killed")
 def two_of_four_die(scene: Scene) -> None:
     """They share a journal, and the living go on."""
-    count = scene.count(full=3_000, small=60)
+    count = scene.size(full=3_000, small=60)
     workers = [scene.start(lane=f"runs-{number}", count=count, rate=150) for number in range(4)]
     for number in (0, 2):
         scene.wait_until_done(f"runs-{number}", count // 2 + number * 5)
@@ -76,14 +76,14 @@ def fork_children(target: Target, count: int) -> None:
 @TABLE.case("forked children that do not call postfork()")
 def forks(scene: Scene) -> None:
     """The SDK's threads do not live on in a child."""
-    scene.finish(scene.start(fork_children, count=scene.count(full=2_000, small=50)))
+    scene.finish(scene.start(fork_children, count=scene.size(full=2_000, small=50)))
     scene.play_next_process()
 
 
 @TABLE.case("processes are stopped (SIGSTOP) and continued")
 def stopped_and_continued(scene: Scene) -> None:
     """Meanwhile another process with the same journal goes on."""
-    count = scene.count(full=6_000, small=100)
+    count = scene.size(full=6_000, small=100)
     workers = [scene.start(lane=f"runs-{number}", count=count, rate=200) for number in range(2)]
     for number, worker in enumerate(workers):
         scene.wait_until_done(f"runs-{number}", count // 3)
@@ -98,7 +98,7 @@ def terminated(scene: Scene) -> None:
     """No signal handler is installed."""
     scene.change_target(flush_interval=_LATE_FLUSH)
     worker = scene.start(lane="runs", count=FOR_EVER, rate=200)
-    scene.wait_until_done("runs", scene.count(full=2_500, small=100))
+    scene.wait_until_done("runs", scene.size(full=2_500, small=100))
     worker.send_signal(signal.SIGTERM)
     worker.wait()
     scene.play_next_process()
@@ -108,14 +108,14 @@ def terminated(scene: Scene) -> None:
 def exit_without_close(scene: Scene) -> None:
     """No other process comes after it."""
     scene.change_target(flush_interval=_LATE_FLUSH)
-    scene.finish(scene.start(lane="load", count=scene.count(full=2_000, small=200), end=leave))
+    scene.finish(scene.start(lane="load", count=scene.size(full=2_000, small=200), end=leave))
 
 
 @TABLE.case("the process ends without close(), after flush()")
 def exit_after_flush(scene: Scene) -> None:
     """No other process comes after it."""
     scene.change_target(flush_interval=_LATE_FLUSH)
-    scene.finish(scene.start(lane="load", count=scene.count(full=2_000, small=200), end=flush_and_vanish))
+    scene.finish(scene.start(lane="load", count=scene.size(full=2_000, small=200), end=flush_and_vanish))
 
 
 def invoke(target: Target, invocations: int, end: Callable[[Client], None]) -> None:
@@ -133,7 +133,7 @@ def invoke(target: Target, invocations: int, end: Callable[[Client], None]) -> N
 
 def _invoke_and_kill(scene: Scene, end: Callable[[Client], None]) -> None:
     scene.change_target(flush_interval=_LATE_FLUSH)
-    invocations = scene.count(full=100, small=5)
+    invocations = scene.size(full=100, small=5)
     worker = scene.start(invoke, invocations=invocations, end=end)
     for invocation in range(invocations):
         worker.wait_until_stopped()
@@ -176,7 +176,7 @@ def clock_jumps(scene: Scene) -> None:
     """The process is killed before it could send, and the next one sends its files in order."""
     scene.change_target(padding=4_000)
     scene.launchdarkly.fault = answer(503)
-    count = scene.count(full=12_000, small=1_200)
+    count = scene.size(full=12_000, small=1_200)
     worker = scene.start(jump, count=count)
     scene.wait_until_done("load", count * 3)
     worker.kill()

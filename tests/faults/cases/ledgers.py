@@ -59,9 +59,9 @@ def killed_workers_with_a_ledger(scene: Scene) -> None:
     scene.change_target(flush_interval=0.5)
     moments = random.Random(7)
     first = seen = 0
-    for _ in range(scene.count(full=100, small=3)):
+    for _ in range(scene.size(full=100, small=3)):
         worker = scene.start(make_runs, first=first, seen=seen, end=FOR_EVER)
-        scene.wait_until_done(SHARED, seen + moments.randrange(2, scene.count(full=25, small=12)))
+        scene.wait_until_done(SHARED, seen + moments.randrange(2, scene.size(full=25, small=12)))
         worker.kill()
         first, seen = seen, scene.done(SHARED)
     scene.finish(scene.start(make_runs, first=0, seen=seen, end=seen))

@@ -14,19 +14,19 @@ TABLE: Final = Table()
 def steady_load(scene: Scene) -> None:
     """A run sends six events, and the SDK's buffer holds 10,000."""
     scene.change_target(flush_interval=5.0)
-    scene.finish(scene.start(lane="runs", count=scene.count(full=30_000, small=250), rate=500))
+    scene.finish(scene.start(lane="runs", count=scene.size(full=30_000, small=250), rate=500))
 
 
 @TABLE.case("60,000 events at once from 8 threads")
 def burst(scene: Scene) -> None:
     """Each thread sends as fast as it can."""
-    scene.finish(scene.start(lane="burst", count=scene.count(full=7_500, small=2_500), threads=8))
+    scene.finish(scene.start(lane="burst", count=scene.size(full=7_500, small=2_500), threads=8))
 
 
 @TABLE.case("LaunchDarkly is away for five minutes, under load")
 def away_under_load(scene: Scene) -> None:
     """Runs go on before, meanwhile and after."""
-    rate, seconds = scene.count(full=50, small=100), scene.size(full=300, small=1.5)
+    rate, seconds = scene.size(full=50, small=100), scene.size(full=300, small=1.5)
     count = int(rate * (seconds + scene.size(full=20, small=1)))
     worker = scene.start(lane="runs", count=count, rate=rate, end=close_when_told)
     scene.wait_until_done("runs", int(scene.size(full=500, small=30)))
