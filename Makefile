@@ -125,7 +125,7 @@ lock: $(UV_DONE) ## renew every lock file in requirements/
 	$(COMPILE) $(TESTED) -c .uv/lowest.txt -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:langgraph-server -o requirements/langgraph-server.txt
 	for version in $(SDKS); do \
-	  echo "launchdarkly-server-sdk==$$version.*" | $(COMPILE) --no-deps - -o requirements/sdk-$$version.txt || exit 1; \
+	  echo "launchdarkly-server-sdk==$$version.*" | $(COMPILE) - -o requirements/sdk-$$version.txt || exit 1; \
 	done
 	$(COMPILE) pyproject.toml --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt
 
