@@ -2,9 +2,9 @@
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -208,11 +208,8 @@ def load(
     """
     client = Client(target)
     lanes = [lane] if threads == 1 else [f"{lane}-{number}" for number in range(threads)]
-    senders = [threading.Thread(target=send, args=(client, name, count, rate)) for name in lanes]
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda name: send(client, name, count, rate), lanes))
     end(client)
 
 
