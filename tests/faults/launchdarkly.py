@@ -12,9 +12,16 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
 from langchain_ldai.testing.flags import FlagData
 
 HEARTBEAT_SECONDS: Final = 0.5
+_BIND_AGAIN: Final = Retrying(
+    retry=retry_if_exception_type(OSError), wait=wait_fixed(0.05), stop=stop_after_delay(10), reraise=True
+)
+"""Waits for a port that somebody else uses for a moment."""
+
 CONFIG_KEY: Final = "support-bot"
 AI_CONFIG: Final = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},
@@ -84,12 +91,10 @@ class FaultyLaunchDarkly:
 
     Attributes:
         fault: What requests for /bulk get.
-        refused: How many of them were not received.
     """
 
     def __init__(self) -> None:
         self.fault: Fault = receive
-        self.refused = 0
         self._arrivals: list[Arrival] = []
         self._payload_ids: set[str] = set()
         self._lock = threading.Lock()
@@ -136,10 +141,10 @@ class FaultyLaunchDarkly:
         try:
             yield
         finally:
-            self._server = _Server(self, self._port)
+            self._server = _BIND_AGAIN(_Server, self, self._port)
             self._server.start()
 
-    def receive(self, payload_id: str | None, body: bytes) -> Reply:
+    def receive(self, payload_id: str, body: bytes) -> Reply:
         """Take a batch, unless a fault says otherwise."""
         with self._lock:
             reply = self._next_replies.pop(0) if self._next_replies else None
@@ -150,9 +155,8 @@ class FaultyLaunchDarkly:
         except ValueError:
             reply = Reply(400)
         with self._lock:
-            self.refused += not reply.is_received
             if reply.is_received and payload_id not in self._payload_ids:
-                self._payload_ids.add(payload_id or str(len(self._payload_ids)))
+                self._payload_ids.add(payload_id)
                 self._arrivals += arrivals
         return reply
 
@@ -233,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = gzip.decompress(body)
         reply = RECEIVED
         if self.path == "/bulk":
-            reply = self.server.service.receive(self.headers.get("X-LaunchDarkly-Payload-ID"), body)
+            reply = self.server.service.receive(self.headers["X-LaunchDarkly-Payload-ID"], body)
         if reply.is_cut:
             self.close_connection = True
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -5,11 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from tests.faults.__main__ import failures
 from tests.faults.case import Case, sum_up
 from tests.faults.cases import CASES
 from tests.faults.fork_server import ForkServer
+from tests.faults.launchdarkly import (
+    CUT_AFTER,
+    CUT_BEFORE,
+    Arrival,
+    FaultyLaunchDarkly,
+    Reply,
+    refuse_larger,
+)
 from tests.faults.loads import RUN_EVENTS, Target
 from tests.faults.progress import ProgressFile
 from tests.faults.scene import Outcome, Scene, WorkerFailedError
@@ -91,6 +100,46 @@ def test_an_event_in_the_dead_letter_file_is_dead_and_not_lost(scene: Scene) -> 
     scene.launchdarkly.receive("id-1", batch("a:1"))
 
     assert scene.outcome() == Outcome(events=2, lost=0, doubled=0, dead=1)
+
+
+def post(launchdarkly: FaultyLaunchDarkly, payload_id: str, body: bytes) -> tuple[int, str | None]:
+    """Send a batch, and return the status and the Retry-After of the answer."""
+    headers = {"X-LaunchDarkly-Payload-ID": payload_id}
+    answered = urllib3.request("POST", f"{launchdarkly.url}/bulk", headers=headers, body=body, retries=False)
+    return answered.status, answered.headers.get("Retry-After")
+
+
+def test_a_fault_is_answered_as_told_and_the_next_batch_received(scene: Scene) -> None:
+    """What is refused did not arrive."""
+    launchdarkly = scene.launchdarkly
+    launchdarkly.reply_once(Reply(503, retry_after="1"))
+
+    with launchdarkly.failing(refuse_larger(64)):
+        answers = [post(launchdarkly, f"id-{number}", batch(f"a:{number}")) for number in (0, 10, 1_000_000)]
+
+    assert answers == [(503, "1"), (202, None), (413, None)]
+    assert launchdarkly.arrivals == [("a", 10, "load")]
+
+
+@pytest.mark.parametrize(("reply", "arrivals"), [(CUT_BEFORE, []), (CUT_AFTER, [("a", 0, "load")])])
+def test_a_connection_is_cut_before_or_after_the_batch_is_received(
+    scene: Scene, reply: Reply, arrivals: list[Arrival]
+) -> None:
+    """The sender cannot tell one from the other."""
+    scene.launchdarkly.reply_once(reply)
+
+    with pytest.raises(urllib3.exceptions.ProtocolError):
+        post(scene.launchdarkly, "id-1", batch("a:0"))
+
+    assert scene.launchdarkly.arrivals == arrivals
+
+
+def test_while_it_is_away_connections_are_refused(scene: Scene) -> None:
+    """It comes back at the same address."""
+    with scene.launchdarkly.away(), pytest.raises(urllib3.exceptions.NewConnectionError):
+        post(scene.launchdarkly, "id-1", batch("a:0"))
+
+    assert post(scene.launchdarkly, "id-1", batch("a:0")) == (202, None)
 
 
 def fail(target: Target) -> None:
