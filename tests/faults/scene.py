@@ -16,6 +16,9 @@ from tests.faults.progress import read_progress
 
 Figure = TypeVar("Figure", int, float)
 
+FLAT_KIB: Final = 32 << 10
+"""How much memory may grow: 10,000 events in memory are less."""
+
 _PATIENCE: Final = 60.0
 """Seconds without any progress after which a scene gives up."""
 
@@ -43,8 +46,8 @@ class Outcome:
 
     @property
     def is_perfect(self) -> bool:
-        """Whether each event arrived once, in order."""
-        return self.lost == self.doubled == self.disordered == 0 < self.events
+        """Whether each event arrived once and in order, and the memory stayed flat."""
+        return self.lost == self.doubled == self.disordered == 0 < self.events and self.grown_kib < FLAT_KIB
 
 
 class WorkerFailedError(Exception):

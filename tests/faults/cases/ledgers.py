@@ -19,12 +19,13 @@ _RATE: Final = 25
 
 
 class SlowLedger(SqliteLedger):
-    """A ledger that is some way off."""
+    """A ledger that is some way off: it has granted a claim for a while when the worker hears of it."""
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
-        """Answer after 5 ms."""
+        """Claim, and answer after 5 ms."""
+        granted = super().claim(run, slots, claimant)
         time.sleep(_ANSWER_SECONDS)
-        return super().claim(run, slots, claimant)
+        return granted
 
 
 def make_runs(target: Target, first: int, seen: int, end: int) -> None:
@@ -59,7 +60,7 @@ def killed_workers_with_a_ledger(scene: Scene) -> None:
     scene.change_target(flush_interval=0.5)
     moments = random.Random(7)
     first = seen = 0
-    for _ in range(scene.size(full=100, small=3)):
+    for _ in range(scene.size(full=100, small=5)):
         worker = scene.start(make_runs, first=first, seen=seen, end=FOR_EVER)
         scene.wait_until_done(SHARED, seen + moments.randrange(2, scene.size(full=25, small=12)))
         worker.kill()
