@@ -1,0 +1,65 @@
+"""The events that LaunchDarkly refuses, in a file beside the journal, each with the reason."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from langchain_ldai._base.guard import Notices
+
+_log = logging.getLogger(__name__)
+
+NAME: Final = "dead.jsonl"
+OLDER_NAME: Final = "dead.older.jsonl"
+
+MAX_BYTES: Final = 16 << 20
+"""How large the file may grow before the next one takes its place, and the one before that is removed."""
+
+
+class DeadLetters:
+    """Where events go that are never sent again.
+
+    Args:
+        directory: Where the file is.
+
+    Attributes:
+        count: How many events are dead; also those that were refused before they were written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory: Final = directory
+        self._notices = Notices()
+        self.count = 0
+
+    def add(self, event: str, reason: str) -> None:
+        """Keep an event, as JSON, with the reason."""
+        self.count += 1
+        place: object = self.directory / NAME
+        try:
+            self._write(f'{{"at":{int(time.time())},"reason":{json.dumps(reason)},"event":{event}}}\n')
+        except OSError as error:
+            place = f"nowhere, as no file can be written ({error.strerror})"
+        self._notices.each_minute(
+            _log, logging.ERROR, "dead", "LaunchDarkly refuses an event (%s); it is kept in %s", reason, place
+        )
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Note that an event cannot be written, and so not be kept."""
+        self.count += 1
+        self._notices.each_minute(
+            _log, logging.ERROR, ("refused", key), "The event %s cannot be sent and is dropped: %s", key, reason
+        )
+
+    def _write(self, line: str) -> None:
+        path = self.directory / NAME
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            path.replace(self.directory / OLDER_NAME)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)

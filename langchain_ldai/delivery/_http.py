@@ -1,0 +1,145 @@
+"""Posts batches of events to LaunchDarkly, as its SDK does."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import responses
+from typing import TYPE_CHECKING, Final
+
+import ldclient.impl.http
+import urllib3
+from ldclient.impl.http import HTTPFactory
+from ldclient.version import VERSION
+from urllib3.exceptions import HTTPError
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+    from ldclient.config import Config
+
+EVENT_SCHEMA: Final = "4"
+
+LONGEST_RETRY_AFTER: Final = 3_600.0
+"""The most seconds that a service is believed when it says how long to wait."""
+
+SYNC_USER_AGENT: Final = "PythonClient"
+ASYNC_USER_AGENT: Final[str] = getattr(ldclient.impl.http, "ASYNC_USER_AGENT", SYNC_USER_AGENT)
+"""How the SDK's asynchronous client names itself; 9.17 had one name for both clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of posting a batch.
+
+    Args:
+        status: The HTTP status; 0 if there was no answer.
+        retry_after: For how many seconds the service wants no further batch, if it says so.
+        date: The service's clock, in seconds since 1970, if it says so.
+        reason: The status or the failure in words, for a log.
+    """
+
+    status: int
+    retry_after: float | None
+    date: float | None
+    reason: str
+
+
+class EventsEndpoint:
+    """Where a client's events go. It keeps a connection open; a forked process needs an endpoint of its own.
+
+    Args:
+        config: The client's configuration: address, SDK key, wrapper, application, compression, and HTTP options.
+        user_agent: How the client names itself, without its version.
+    """
+
+    def __init__(self, config: Config | AsyncConfig, user_agent: str) -> None:
+        self._uri = config.events_uri
+        self._compresses = config.enable_event_compression
+        self._headers = _headers(config, user_agent)
+        self._timeout = urllib3.Timeout(connect=config.http.connect_timeout, read=config.http.read_timeout)
+        self._pool = HTTPFactory({}, config.http).create_pool_manager(1, self._uri)
+        if config.http.cert_file:  # of the SDK's clients, only the asynchronous one shows it
+            self._pool.connection_pool_kw["cert_file"] = config.http.cert_file
+
+    def post(self, payload_id: str, records: Sequence[bytes]) -> Answer:
+        """Send a batch once, and say what came of it.
+
+        Args:
+            payload_id: The batch's id. LaunchDarkly takes a batch whose id it knows for a repetition.
+            records: The events, as `EventEncoder` makes them.
+        """
+        body = b"[%b]" % b",".join(records)
+        try:
+            response = self._pool.request(
+                "POST",
+                self._uri,
+                headers={**self._headers, "X-LaunchDarkly-Payload-ID": payload_id},
+                body=gzip.compress(body) if self._compresses else body,
+                timeout=self._timeout,
+                retries=False,
+            )
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: a header that HTTP cannot carry
+            return Answer(0, None, None, _reason_of(error))
+        date = _seconds_of(response.headers.get("Date", ""))
+        return Answer(
+            response.status,
+            _retry_after(response.headers.get("Retry-After", ""), time.time() if date is None else date),
+            date,
+            f"HTTP {response.status} {responses.get(response.status, '')}".rstrip(),
+        )
+
+    def close(self) -> None:
+        """Close the connection. A later batch opens a new one."""
+        self._pool.clear()
+
+
+def _headers(config: Config | AsyncConfig, user_agent: str) -> dict[str, str]:
+    headers = {
+        "Authorization": config.sdk_key or "",
+        "User-Agent": f"{user_agent}/{VERSION}",
+        "Content-Type": "application/json",
+        "X-LaunchDarkly-Event-Schema": EVENT_SCHEMA,
+    }
+    if config.enable_event_compression:
+        headers["Content-Encoding"] = "gzip"
+    instance_id = getattr(config, "_instance_id", None)  # no public attribute says it
+    if instance_id is not None:
+        headers["X-LaunchDarkly-Instance-Id"] = instance_id
+    tags = [
+        f"application-{name}/{config.application[name]}" for name in ("id", "version") if config.application[name]
+    ]
+    if tags:
+        headers["X-LaunchDarkly-Tags"] = " ".join(tags)
+    name, version = config.wrapper_name, config.wrapper_version
+    if name and isinstance(name, str):
+        has_version = version and isinstance(version, str)
+        headers["X-LaunchDarkly-Wrapper"] = f"{name}/{version}" if has_version else name
+    return headers
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return the kind of failure, and what the system said, but no message: it may show a password."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"{type(error).__name__}: {cause.strerror}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
+
+
+def _retry_after(text: str, now: float) -> float | None:
+    seconds = float(text) if text.isascii() and text.isdigit() else None
+    if seconds is None:
+        date = _seconds_of(text)
+        seconds = None if date is None else max(0.0, date - now)
+    return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER)
+
+
+def _seconds_of(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,343 @@
+"""The journal of one process: the files that it appends to, and that its sender empties."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from langchain_ldai._base.guard import Notices
+from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai.delivery._inheritance import Inheritance
+from langchain_ldai.delivery._journal_file import (
+    HEAD_SIZE,
+    DamagedFileError,
+    JournalFile,
+    MappedWriter,
+    OwnFile,
+    Record,
+    as_record,
+)
+from langchain_ldai.delivery._memory_file import MemoryFile
+from langchain_ldai.delivery._owners import FILE_SUFFIX, Owner, living_key_hashes
+
+_log = logging.getLogger(__name__)
+
+FILE_BYTES: Final = 4 << 20
+"""The size of a file, in bytes. A record that is larger gets a file of its own."""
+
+RETRY_DISK_SECONDS: Final = 5.0
+"""How long events are kept in memory before the disk is tried again."""
+
+
+class Journal:
+    """Takes records from any thread, and keeps them until one thread, the sender, has sent them.
+
+    `append` makes a system call only when a file is full.
+
+    Args:
+        directory: Where the files lie.
+        key_hash: A hash of the SDK key with which they are sent.
+        max_bytes: How many bytes the files of all processes may have.
+        wake: Called when the sender is to call `make_ready`. It must not wait.
+
+    Attributes:
+        inherited: What dead processes left.
+        appended: How many records this process has appended.
+        spooled: How many events they hold.
+        dropped: How many events found no room.
+
+    Raises:
+        ValueError: If a living process sends the directory's files with another SDK key.
+    """
+
+    def __init__(self, directory: Path, key_hash: str, max_bytes: int, wake: Callable[[], None]) -> None:
+        self.directory: Final = directory
+        self.inherited: Final = Inheritance(directory)
+        self._key_hash = key_hash
+        self._max_bytes = max_bytes
+        self._file_bytes = min(FILE_BYTES, max_bytes // 4)
+        self._wake = wake
+        self._notices = Notices()
+        self._numbers = count(1)
+        self._owner: Owner | None = None
+        self.reset_after_fork()
+        self._open()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Start empty: the files are the parent's."""
+        self._forget_owner()  # the child's hold alone: the parent keeps its lock
+        self.inherited.release()
+        self._files: deque[OwnFile | MemoryFile] = deque()
+        self._spare: OwnFile | None = None
+        self._is_disk_failing = False
+        self._retry_disk_at = 0.0
+        self.appended = self.spooled = self.dropped = 0
+        # What follows changes under `_lock` alone.
+        self._lock = threading.RLock()  # Python may collect a run, and so append, in the thread that holds it
+        self._is_writing = False
+        self._handed_over: deque[tuple[bytes, int]] = deque()
+        self._current: OwnFile | MemoryFile | None = None
+
+    def append(self, body: bytes, events: int = 1) -> None:
+        """Write a record: once this returns, the end of the process does not lose it.
+
+        Args:
+            body: Events as JSON, joined by commas.
+            events: How many they are.
+        """
+        record = as_record(body, events)
+        with self._lock:
+            self._handed_over.append((record, events))
+            if self._is_writing:  # by this very thread, further up its stack, which will go on with this record
+                return
+            self._is_writing = True
+            try:
+                while self._handed_over:
+                    self._write(*self._handed_over.popleft())
+            finally:
+                self._is_writing = False
+
+    # What follows, up to `_create`, is called under the lock.
+
+    def _write(self, record: bytes, events: int) -> None:
+        file = self._current
+        if file is None or not file.writer.write(record):
+            file = self._roll(len(record))
+            if file is None or not file.writer.write(record):
+                self.dropped += events
+                self._tell_dropped()
+                return
+        self.appended += 1
+        self.spooled += events
+        if self._spare is None and file.writer.position * 2 > file.size:
+            self._wake()
+
+    def _roll(self, needed: int) -> OwnFile | MemoryFile | None:
+        """Make another file the current one, and return it; `None` if there is none."""
+        file = self._next_file(max(self._file_bytes, HEAD_SIZE + needed))
+        if file is not None:
+            self._complete_current()
+            self._files.append(file)
+            self._current = file
+        return file
+
+    def _next_file(self, size: int) -> OwnFile | MemoryFile | None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            if size <= spare.size:
+                return spare
+            spare.complete()
+            spare.remove()
+        if not self._is_disk_failing:
+            if self._is_full(size):
+                return None
+            try:
+                return self._create(size)
+            except OSError as error:
+                self._tell_disk_fails(error)
+        return None if isinstance(self._current, MemoryFile) else MemoryFile()
+
+    def _complete_current(self) -> None:
+        current, self._current = self._current, None
+        if current is not None:
+            current.complete()
+
+    # The sender calls what follows, and `append` at times.
+
+    def _create(self, size: int) -> OwnFile:
+        if self._owner is None or not self.directory.is_dir():
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._forget_owner()
+            self._owner = Owner.create(self.directory, self._key_hash)
+        return self._create_for(self._owner, size)
+
+    def _create_for(self, owner: Owner, size: int) -> OwnFile:
+        return OwnFile(self.directory / f"{owner.name}.{next(self._numbers):08d}{FILE_SUFFIX}", size)
+
+    def _forget_owner(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.release()
+
+    def _is_full(self, size: int) -> bool:
+        """Return whether a file of a certain size would be too much."""
+        own = sum(file.size for file in self._files.copy())
+        return (
+            own + sum(file.size for file in self.inherited.files) + self.inherited.others_bytes + size
+            > self._max_bytes
+        )
+
+    def _tell_dropped(self) -> None:
+        limit = f"{self.directory} holds {self._max_bytes:,} bytes, its max_bytes"
+        if self._is_disk_failing:
+            limit = f"{self.directory} takes no files, and the memory for events is full"
+        self._notices.each_minute(_log, logging.ERROR, "dropped", "Events are dropped: %s", limit)
+
+    def _tell_disk_fails(self, error: OSError) -> None:
+        self._is_disk_failing = True
+        self._retry_disk_at = time.monotonic() + RETRY_DISK_SECONDS
+        self._notices.each_minute(
+            _log,
+            logging.ERROR,
+            "memory",
+            "%s takes no files, so events are kept in memory and die with the process: %s",
+            self.directory,
+            error.strerror or type(error).__name__,
+        )
+
+    def _open(self) -> None:
+        """Make the first file, so that no caller waits for it."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for key_hash in living_key_hashes(self.directory):
+                if key_hash != self._key_hash:
+                    raise ValueError(
+                        f"another process sends the events in {self.directory} with another SDK key; give each "
+                        "environment a directory of its own"
+                    )
+            self._current = self._create(self._file_bytes)
+            self._files.append(self._current)
+        except OSError as error:
+            self._tell_disk_fails(error)
+
+    def oldest_written_at(self) -> int | None:
+        """Return when the first record was written that still waits, in Unix seconds; `None` for none."""
+        for file in (*self.inherited.files, *self._files.copy()):
+            view = JournalFile(file.path, file.size) if isinstance(file, JournalFile) else file
+            first = next(view.waiting(), None)
+            view.close()
+            if first is not None:
+                return first.written_at
+        return None
+
+    # The sender alone calls what follows.
+
+    def make_ready(self) -> None:
+        """Make the next file ahead of need."""
+        current = self._current
+        if self._spare is not None or current is None or self._is_full(self._file_bytes):
+            return
+        if isinstance(current, MemoryFile):
+            is_due = time.monotonic() >= self._retry_disk_at
+        else:
+            is_due = current.writer.position * 2 > current.size
+        if not is_due:
+            return
+        try:
+            spare = self._create(self._file_bytes)
+        except OSError as error:
+            self._tell_disk_fails(error)
+            return
+        if isinstance(spare.writer, MappedWriter):
+            spare.writer.populate()
+        self._is_disk_failing = False
+        self._spare = spare
+        if isinstance(current, MemoryFile):
+            current.end()
+
+    def inherit(self) -> None:
+        """Take over the files of processes that have died."""
+        self.inherited.look([] if self._owner is None else [self._owner.name])
+
+    def oldest(self) -> JournalFile | MemoryFile | None:
+        """Return the file to be sent first: what dead processes left, then what this one has written."""
+        return self.inherited.oldest() or (self._files[0] if self._files else None)
+
+    @property
+    def has_complete_file(self) -> bool:
+        """Whether there is a file that the sender can send and remove."""
+        oldest = self.oldest()
+        return oldest is not None and oldest.is_complete
+
+    def remove_oldest(self) -> None:
+        """Remove the file that `oldest` returned, and of which all is sent."""
+        self._take_oldest().remove()
+
+    def set_aside_oldest(self, damage: DamagedFileError) -> None:
+        """Keep the file that `oldest` returned under another name, and append anew what can be read of it."""
+        self._take_oldest()
+        file = damage.file
+        if file is self._current:
+            self.complete()
+        records = list(file.waiting())
+        _log.error(
+            "%s: %s. The file is kept as %s; %d records of it are sent all the same",
+            file.path,
+            damage,
+            file.set_aside(),
+            len(records),
+        )
+        self._append_again(records)
+
+    def _append_again(self, records: Iterable[Record]) -> None:
+        for record in records:
+            with self._lock:
+                self.spooled -= record.events
+                self.append(record.body, record.events)
+
+    def sync(self) -> None:
+        """Wait until what was appended is on the disk."""
+        for file in self._files.copy():
+            if not file.is_synced:
+                file.sync()
+
+    def complete(self) -> None:
+        """Go on with another file at the next record, so that the sender can remove the current one."""
+        with self._lock:
+            self._complete_current()
+            spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.complete()
+            spare.remove()
+
+    def release(self) -> None:
+        """Leave to others what is not sent, unless somebody has appended again."""
+        self.inherited.release()
+        with self._lock:
+            if self._current is None:
+                self._files.extend(self._leave_files(None))
+
+    def hand_over(self) -> None:
+        """Leave to others what has been appended, and go on with files that are not theirs.
+
+        Raises:
+            OSError: If the disk takes no file.
+        """
+        self.inherited.release()
+        if not any(True for file in self._files.copy() for _ in file.waiting()):
+            return
+        owner = Owner.create(self.directory, self._key_hash)
+        try:
+            first = self._create_for(owner, self._file_bytes)
+        except BaseException:
+            owner.remove()
+            raise
+        self.complete()
+        with self._lock:
+            in_memory = self._leave_files(owner)
+            self._current = first
+            self._files.append(first)
+        for file in in_memory:
+            self._append_again(file.waiting())
+
+    def _leave_files(self, owner: Owner | None) -> list[MemoryFile]:
+        """Let others send the files of the present owner, be another, and return what no other can send."""
+        before, self._owner = self._owner, owner
+        in_memory = [file for file in self._files if isinstance(file, MemoryFile)]
+        is_empty = len(in_memory) == len(self._files)
+        self._files.clear()
+        if before is not None and is_empty:
+            before.remove()
+        elif before is not None:
+            before.release()
+        return in_memory
+
+    def _take_oldest(self) -> JournalFile | MemoryFile:
+        return self.inherited.take_oldest() if self.inherited.oldest() else self._files.popleft()

@@ -1,0 +1,366 @@
+"""One file of a journal: how records are written into it, and read as batches.
+
+A file begins with a head: what kind of file it is, its id, the byte up to which its records are acknowledged, and
+the byte at which the batch ends that is in flight. Records follow. The length and the checksum of a record come
+before its body, so that a reader sees whether all of it was written. The rest of the file is zeros.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+from uuid import UUID, uuid4, uuid5
+from zlib import crc32
+
+HEAD_SIZE: Final = 64
+_HEAD: Final = struct.Struct("<8s16sQQ")
+_MAGIC: Final = b"LDAIEVT1"
+_OFFSET: Final = struct.Struct("<Q")
+_ACKNOWLEDGED_AT: Final = 24
+_IN_FLIGHT_AT: Final = 32
+
+RECORD_HEAD: Final = struct.Struct("<IIII")
+"""Length and checksum of a record's body, the number of its events, and when it was written, in Unix seconds."""
+
+_CLOSED: Final = -1
+_BINARY: Final = getattr(os, "O_BINARY", 0)
+_POPULATE_WRITE: Final = 23
+_POPULATED_AT_ONCE: Final = 256 << 10
+
+
+def as_record(body: bytes, events: int) -> bytes:
+    """Return a body with its head before it."""
+    return RECORD_HEAD.pack(len(body), crc32(body), events, int(time.time())) + body
+
+
+class DamagedFileError(Exception):
+    """A file is none of a journal's, or not as a journal writes it.
+
+    Args:
+        file: The file.
+        damage: What is wrong with it.
+    """
+
+    def __init__(self, file: JournalFile, damage: str) -> None:
+        super().__init__(damage)
+        self.file: Final = file
+
+
+class Record(NamedTuple):
+    """What was handed over at once: events as JSON, joined by commas."""
+
+    body: bytes
+    events: int
+    written_at: int
+
+
+class Batch(NamedTuple):
+    """Records that are sent together, each time under the same id.
+
+    Args:
+        payload_id: The id.
+        records: Oldest first.
+        end: The byte of the file at which the batch ends.
+    """
+
+    payload_id: UUID
+    records: list[Record]
+    end: int
+
+    @property
+    def events(self) -> int:
+        """How many events the records hold."""
+        return sum(record.events for record in self.records)
+
+
+class MappedWriter:
+    """Writes into mapped memory, which belongs to the kernel: without a system call, and safe once it returns."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._map = mmap.mmap(descriptor, size)
+        self._map[: _HEAD.size] = _new_head()
+        self._descriptor = descriptor
+        self.size = size
+        self.position = HEAD_SIZE
+
+    def populate(self) -> None:
+        """Have the kernel provide the memory now, so that `write` need not wait for it."""
+        for start in range(0, self.size, _POPULATED_AT_ONCE):
+            with contextlib.suppress(OSError):  # Linux before 5.14, and other systems
+                self._map.madvise(_POPULATE_WRITE, start, min(_POPULATED_AT_ONCE, self.size - start))
+            time.sleep(0)  # so that threads that write need not wait
+
+    def write(self, record: bytes) -> bool:
+        """Append a record; return `False`, and write nothing, if there is no room for it."""
+        start = self.position
+        end = start + len(record)
+        if end > self.size:
+            return False
+        self._map[start:end] = record
+        self.position = end
+        return True
+
+    def close(self) -> None:
+        """Write no more."""
+        self._map.close()
+        os.close(self._descriptor)
+
+
+class PlainWriter:
+    """Writes with system calls, where no space can be allocated ahead: memory mapped to a full disk kills."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        os.write(descriptor, _new_head().ljust(HEAD_SIZE, b"\0"))
+        self._descriptor = descriptor
+        self.size = size
+        self.position = HEAD_SIZE
+
+    def write(self, record: bytes) -> bool:
+        """Append a record; return `False`, and write nothing, if there is no room for it."""
+        end = self.position + len(record)
+        if end > self.size:
+            return False
+        try:
+            is_written = os.write(self._descriptor, record) == len(record)
+        except OSError:
+            is_written = False
+        if not is_written:  # a full disk: the file takes no more
+            self.size = self.position
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, self.position)
+            return False
+        self.position = end
+        return True
+
+    def close(self) -> None:
+        """Write no more."""
+        os.close(self._descriptor)
+
+
+def _new_head() -> bytes:
+    return _HEAD.pack(_MAGIC, uuid4().bytes, HEAD_SIZE, HEAD_SIZE)
+
+
+def _allocate(descriptor: int, size: int) -> bool:
+    """Give a file its space on the disk; return `False` where the system or the file system cannot."""
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        return False
+    try:
+        allocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True
+
+
+class JournalFile:
+    """What the sender sees of a file: its records in batches, from the first one that is not acknowledged.
+
+    Args:
+        path: Where the file is.
+        size: How many bytes of the disk it has.
+
+    Attributes:
+        is_complete: Whether no more records will be written.
+        is_synced: Whether all of it is on the disk.
+    """
+
+    is_own = False
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path: Final = path
+        self.size = size
+        self.is_complete = True
+        self.is_synced = False
+        self._descriptor = _CLOSED
+
+    def next_batch(self, max_bytes: int) -> Batch | None:
+        """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none.
+
+        Args:
+            max_bytes: How large the batch may be, if it is of several records.
+
+        Raises:
+            DamagedFileError: If the file is not as this package writes it.
+        """
+        written = self._written()
+        self._open()
+        start, end = self._acknowledged, self._in_flight
+        if end > start:  # it was tried before, perhaps by another process, and may have arrived
+            records, found = parse(self._read(start, end - start))
+            if found != end - start:
+                raise DamagedFileError(self, "the batch in flight has changed")
+        else:
+            records, found = self._new_records(max_bytes)
+            if not records:
+                self._check_end(written)
+                return None
+            end = start + found
+            self._set_in_flight(end)
+        return Batch(uuid5(self._id, f"{start}-{end}"), records, end)
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Never return the batch again."""
+        self._acknowledged = batch.end
+        self._write_at(_ACKNOWLEDGED_AT, batch.end)
+
+    def narrow(self, batch: Batch) -> None:
+        """Let the next batch be the first half of this one, of which nothing has arrived; it has another id."""
+        half = batch.records[: len(batch.records) // 2]
+        self._set_in_flight(self._acknowledged + sum(RECORD_HEAD.size + len(record.body) for record in half))
+
+    def waiting(self) -> Iterator[Record]:
+        """Return the sound records that are not acknowledged, also those that follow a damaged one."""
+        with contextlib.suppress(DamagedFileError):
+            self._open()
+            data = self._read(self._acknowledged, self._length())
+            while data:
+                records, end = parse(data)
+                yield from records
+                following = data.find(b'{"', end + RECORD_HEAD.size + 1)
+                data = b"" if following < 0 else data[following - RECORD_HEAD.size :]
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        is_complete = self.is_complete
+        descriptor = os.open(self.path, os.O_RDWR | _BINARY)
+        try:
+            getattr(os, "fdatasync", os.fsync)(descriptor)
+        finally:
+            os.close(descriptor)
+        self.is_synced = is_complete
+
+    def close(self) -> None:
+        """Close the file; the sender opens it again when it reads it."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
+
+    def remove(self) -> None:
+        """Remove the file, of which every record is acknowledged."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def set_aside(self) -> Path:
+        """Give the file another name, under which nobody sends it; return where it is now."""
+        self.close()
+        aside = self.path.with_suffix(".corrupt")
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(aside)
+        return aside
+
+    def _open(self) -> None:
+        if self._descriptor != _CLOSED:
+            return
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | _BINARY)
+        except FileNotFoundError:
+            raise DamagedFileError(self, "somebody has removed it") from None
+        length = self._length()
+        head = self._read(0, _HEAD.size)
+        if len(head) < _HEAD.size or not head.strip(b"\0"):  # its process died before it had written anything
+            self._id, self._acknowledged, self._in_flight = uuid4(), length, length
+            return
+        magic, raw_id, self._acknowledged, self._in_flight = _HEAD.unpack(head)
+        if magic != _MAGIC or not HEAD_SIZE <= self._acknowledged <= self._in_flight <= length:
+            self.close()
+            raise DamagedFileError(self, "its head is not one that this package writes")
+        self._id = UUID(bytes=raw_id)
+
+    def _new_records(self, max_bytes: int) -> tuple[list[Record], int]:
+        start = self._acknowledged
+        data = self._read(start, max(max_bytes, RECORD_HEAD.size))
+        if len(data) >= RECORD_HEAD.size:
+            first = RECORD_HEAD.size + RECORD_HEAD.unpack_from(data)[0]
+            if len(data) < first <= self._length() - start:
+                data = self._read(start, first)
+        return parse(data)
+
+    def _check_end(self, written: int) -> None:
+        """Raise `DamagedFileError` if more follows the last sound record than one that was not finished."""
+        is_damaged = self._acknowledged < written
+        rest = b"" if self.is_own else self._read(self._acknowledged, self._length())
+        if len(rest) > RECORD_HEAD.size:
+            end = RECORD_HEAD.size + RECORD_HEAD.unpack_from(rest)[0]
+            is_damaged = bool(rest[end:].rstrip(b"\0")) or any(True for _ in self.waiting())
+        if is_damaged:
+            raise DamagedFileError(self, "a record is not as it was written")
+
+    def _written(self) -> int:
+        """Return up to which byte records are known to have been written; 0 where that is not known."""
+        return 0
+
+    def _length(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def _read(self, start: int, size: int) -> bytes:
+        os.lseek(self._descriptor, start, os.SEEK_SET)
+        return os.read(self._descriptor, size)
+
+    def _set_in_flight(self, end: int) -> None:
+        self._in_flight = end
+        self._write_at(_IN_FLIGHT_AT, end)
+
+    def _write_at(self, place: int, offset: int) -> None:
+        os.lseek(self._descriptor, place, os.SEEK_SET)
+        os.write(self._descriptor, _OFFSET.pack(offset))
+
+
+class OwnFile(JournalFile):
+    """A file that this process writes.
+
+    Args:
+        path: Where no file is yet.
+        size: How many bytes it may grow to.
+
+    Attributes:
+        writer: Appends its records.
+
+    Raises:
+        OSError: If the disk is full, or takes no file for another reason.
+    """
+
+    is_own = True
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path, size)
+        self.is_complete = False
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        try:
+            make_writer = MappedWriter if _allocate(descriptor, size) else PlainWriter
+            self.writer: Final = make_writer(descriptor, size)
+        except BaseException:
+            os.close(descriptor)
+            path.unlink()
+            raise
+
+    def complete(self) -> None:
+        """Write no more, so that the sender may remove the file."""
+        self.writer.close()
+        self.is_complete = True
+
+    def _written(self) -> int:
+        return self.writer.position
+
+
+def parse(data: bytes) -> tuple[list[Record], int]:
+    """Return the sound records at the beginning of some bytes, and where they end."""
+    records, position = [], 0
+    while position + RECORD_HEAD.size <= len(data):
+        length, checksum, events, written_at = RECORD_HEAD.unpack_from(data, position)
+        start = position + RECORD_HEAD.size
+        body = data[start : start + length]
+        if not length or len(body) < length or crc32(body) != checksum:
+            break
+        records.append(Record(body, events, written_at))
+        position = start + length
+    return records, position

@@ -1,0 +1,99 @@
+"""What stands in for a journal's file while the disk takes none: the same, in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+from uuid import uuid4, uuid5
+
+from langchain_ldai.delivery._journal_file import Batch, Record, parse
+
+MAX_RECORDS: Final = 10_000
+"""How many records are kept in memory, as many as LaunchDarkly's SDK keeps events by default."""
+
+
+class MemoryFile:
+    """A file and its writer in one. What it holds dies with the process.
+
+    Attributes:
+        is_complete: Whether no more records will be written.
+    """
+
+    is_own = True
+    size = 0
+    position = 0
+
+    def __init__(self) -> None:
+        self.is_complete = False
+        self._is_ended = False
+        self._id = uuid4()
+        self._acknowledged = 0
+        self._records: deque[Record] = deque()
+        self._batch: Batch | None = None
+
+    @property
+    def writer(self) -> MemoryFile:
+        """The file itself."""
+        return self
+
+    def end(self) -> None:
+        """Take no more records: the disk takes files again."""
+        self._is_ended = True
+
+    def complete(self) -> None:
+        """Write no more, so that the sender may forget the file."""
+        self.is_complete = True
+
+    def write(self, record: bytes) -> bool:
+        """Append a record; return `False` if there is no room for it."""
+        if self._is_ended or len(self._records) >= MAX_RECORDS:
+            return False
+        self._records += parse(record)[0]
+        return True
+
+    def next_batch(self, max_bytes: int) -> Batch | None:
+        """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none."""
+        if self._batch is None and self._records:
+            records = [self._records[0]]
+            size = len(records[0].body)
+            for index in range(1, len(self._records)):
+                record = self._records[index]
+                size += len(record.body)
+                if size > max_bytes:
+                    break
+                records.append(record)
+            self._batch = self._make_batch(records)
+        return self._batch
+
+    def _make_batch(self, records: list[Record]) -> Batch:
+        end = self._acknowledged + len(records)
+        return Batch(uuid5(self._id, f"{self._acknowledged}-{end}"), records, end)
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Never return the batch again."""
+        for _ in batch.records:
+            self._records.popleft()
+        self._acknowledged, self._batch = batch.end, None
+
+    def narrow(self, batch: Batch) -> None:
+        """Let the next batch be the first half of this one, of which nothing has arrived; it has another id."""
+        self._batch = self._make_batch(batch.records[: len(batch.records) // 2])
+
+    def waiting(self) -> Iterator[Record]:
+        """Return the records that are not acknowledged."""
+        return iter(list(self._records))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all of it is on the disk, as far as it can be."""
+        return True
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def remove(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,267 @@
+"""The event processors of LaunchDarkly's clients: all that a client sends goes into a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
+
+from ldclient import Context, interfaces
+from ldclient.impl.events.event_processor import DefaultEventProcessor
+from ldclient.impl.events.types import EventInputCustom
+from ldclient.interfaces import EventProcessor
+
+from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai.delivery._wire_events import EventEncoder
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+    from ldclient.config import Config
+    from ldclient.impl.events.types import EventInput
+    from ldclient.interfaces import AsyncEventProcessor
+else:
+    AsyncEventProcessor = getattr(
+        interfaces, "AsyncEventProcessor", object
+    )  # new in 9.17, as the asynchronous client
+
+
+class JournalQueue(Protocol):
+    """Where events wait until LaunchDarkly has them, and what sends them. Any thread may call it."""
+
+    @property
+    def encoder(self) -> EventEncoder:
+        """What turns the client's custom events into records."""
+
+    @property
+    def last_date(self) -> float | None:
+        """LaunchDarkly's clock at its last answer, in seconds since 1970."""
+
+    def append(self, record: bytes, events: int = 1) -> None:
+        """Keep events, as JSON with commas between them; also after `stop`."""
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Note that the event of this key cannot be sent, and why."""
+
+    def request_flush(self) -> None:
+        """Have all events sent soon."""
+
+    def flush(self, timeout: float | None) -> bool:
+        """Have all events sent now; return whether they were accepted within `timeout` seconds."""
+
+    def stop(self) -> None:
+        """Send what can be sent, and end the threads."""
+
+
+class DurableEventProcessor(EventProcessor):
+    """Puts all that an `LDClient` sends into a journal.
+
+    The SDK's own processor makes the summaries and the index events. What it sends goes into the journal too.
+
+    Args:
+        config: The client's configuration.
+        journal: Where the events go.
+    """
+
+    def __init__(self, config: Config, journal: JournalQueue) -> None:
+        self._config = config
+        self._journal = journal
+        self._is_stopped = False
+        self.reset_after_fork()
+        self._started_sdk()
+        journal.encoder.on_new_context = self._index
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Have the SDK's processor made anew when it is needed: its threads stayed in the parent process."""
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+        self._sdk: DefaultEventProcessor | None = None
+
+    def send_event(self, event: EventInput) -> None:
+        """Keep an event; when this returns, the death of the process does not lose it."""
+        if _is_plain(event):
+            _write(event, self._journal)
+        elif not self._is_stopped:
+            self._give_to_sdk(event)
+
+    def flush(self) -> None:
+        """Have all events sent soon."""
+        if self._sdk is not None:
+            self._sdk.flush()
+        self._journal.request_flush()
+
+    def flush_and_wait(self, timeout: float | None) -> bool:
+        """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
+        with self._lock:
+            if not self._is_stopped:
+                sdk = self._started_sdk()
+                sdk.flush()
+                sdk._wait_until_inactive()  # until its batch is in the journal, which takes no network
+        return self._journal.flush(timeout)
+
+    def stop(self) -> None:
+        """Make no more summaries, and send what can be sent; custom events are kept also after this."""
+        with self._lock:
+            if self._is_stopped:
+                return
+            self._is_stopped = True
+            if self._sdk is not None:
+                self._sdk.stop()
+        self._journal.stop()
+
+    def _index(self, context: Context) -> None:
+        if not self._is_stopped:
+            self._give_to_sdk(_index_only(context))
+
+    def _give_to_sdk(self, event: EventInput) -> None:
+        (self._sdk or self._started_sdk()).send_event(event)
+
+    def _started_sdk(self) -> DefaultEventProcessor:
+        with self._lock:
+            if self._sdk is None:
+                self._sdk = DefaultEventProcessor(self._config, http=_JournalConnection(self._journal))
+            return self._sdk
+
+
+class AsyncDurableEventProcessor(AsyncEventProcessor):
+    """Puts all that an `AsyncLDClient` sends into a journal. It is made on the client's event loop.
+
+    Any thread may send events. In a forked process the loop is gone: custom events still go into the journal, and
+    summaries and index events are not made.
+
+    Args:
+        config: The client's configuration.
+        journal: Where the events go.
+    """
+
+    def __init__(self, config: AsyncConfig, journal: JournalQueue) -> None:
+        from ldclient.impl.events.async_event_processor import DefaultAsyncEventProcessor  # needs aiohttp
+
+        self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        self._journal = journal
+        self._is_stopped = False
+        self._sdk = DefaultAsyncEventProcessor(config, http=_JournalConnection(journal))
+        journal.encoder.on_new_context = self._index
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Give up the event loop: it stayed in the parent process."""
+        self._loop = None
+
+    def send_event(self, event: EventInput) -> None:
+        """Keep an event; when this returns, the death of the process does not lose it."""
+        if _is_plain(event):
+            _write(event, self._journal)
+        elif not self._is_stopped:
+            self._on_loop(self._sdk.send_event, event)
+
+    def flush(self) -> None:
+        """Have all events sent soon."""
+        self._on_loop(self._sdk.flush)
+        self._journal.request_flush()
+
+    async def flush_and_wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109
+        """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
+        started = time.monotonic()
+        if _running_loop() is self._loop and not self._is_stopped:
+            # Until its batch is in the journal, which takes no network.
+            await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
+        if timeout is not None:
+            timeout = max(0.0, timeout - (time.monotonic() - started))
+        return await asyncio.to_thread(self._journal.flush, timeout)
+
+    async def stop(self) -> None:
+        """Make no more summaries, and send what can be sent; custom events are kept also after this."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        if _running_loop() is self._loop:
+            await self._sdk.stop()
+        await asyncio.to_thread(self._journal.stop)
+
+    def _index(self, context: Context) -> None:
+        if not self._is_stopped:
+            self._on_loop(self._sdk.send_event, _index_only(context))
+
+    def _on_loop(self, call: Callable[..., None], *args: object) -> None:
+        if self._loop is None:
+            return
+        if _running_loop() is self._loop:
+            call(*args)
+        else:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(call, *args)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _is_plain(event: EventInput) -> TypeGuard[EventInputCustom]:
+    """Return whether the SDK would send an event as it is; it draws lots for one that has a sampling ratio."""
+    return type(event) is EventInputCustom and event.sampling_ratio is None
+
+
+def _write(event: EventInputCustom, journal: JournalQueue) -> None:
+    try:
+        record = journal.encoder.encode(event)
+    except (TypeError, ValueError) as error:
+        journal.refuse(str(event.key), str(error))
+    else:
+        journal.append(record)
+
+
+def _index_only(context: Context) -> EventInputCustom:
+    """Return a custom event of which the SDK makes an index event, and which it never sends itself."""
+    event = EventInputCustom(int(time.time() * 1_000), context, "")
+    event.sampling_ratio = 0
+    return event
+
+
+class _JournalConnection:
+    """Stands in for the SDK's connection pool and `aiohttp` session: it accepts each batch into the journal."""
+
+    def __init__(self, journal: JournalQueue) -> None:
+        self._journal = journal
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        body: bytes | str | None = None,
+        data: bytes | str | None = None,
+        **options: object,
+    ) -> _Accepted:
+        """Put a batch into the journal; the pool calls it `body`, the session `data`."""
+        batch = body or data or b""
+        batch = batch.encode("ascii") if isinstance(batch, str) else gzip.decompress(batch)
+        self._journal.append(batch[1:-1], len(json.loads(batch)))  # without the brackets of the list
+        self._journal.request_flush()
+        return _Accepted(self._journal.last_date)
+
+
+class _Accepted:
+    """The answer to a batch: it was accepted, and LaunchDarkly's clock showed this when it answered last."""
+
+    status: Final = 202
+
+    def __init__(self, date: float | None) -> None:
+        self.headers = {} if date is None else {"Date": formatdate(date, usegmt=True)}
+
+    async def __aenter__(self) -> _Accepted:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+    async def text(self, **options: object) -> str:
+        return ""

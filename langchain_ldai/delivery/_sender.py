@@ -1,0 +1,241 @@
+"""The thread that empties a journal: batch by batch, oldest first, at each flush."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import threading
+import time
+from typing import Final, Protocol
+
+from langchain_ldai._base.guard import Guard, Ids
+from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai.delivery._courier import Outcome
+from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._journal_file import Batch, DamagedFileError
+
+_log = logging.getLogger(__name__)
+
+MAX_BATCH_BYTES: Final = 512 << 10
+"""How large a batch may be that is of several records."""
+
+LOOK_SECONDS: Final = 3.0
+"""How often the sender looks for what dead processes left."""
+
+CLOSE_SECONDS: Final = 5.0
+"""For how long `stop` waits for a service that accepts nothing."""
+
+EXIT_SECONDS: Final = 2.0
+"""For how long the end of the process waits for a service that accepts nothing."""
+
+_AFTER_ERROR_SECONDS: Final = 1.0
+_GRACE_SECONDS: Final = 0.5
+_KEPT: Final = "Events cannot be sent now, and wait"
+
+
+class Delivers(Protocol):
+    """What brings a batch to its destination."""
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """Send a batch until that is done, or `Sender.may_wait` says no more."""
+        ...
+
+
+class Sender:
+    """Sends what a journal holds, on a thread of its own, which starts with the first event.
+
+    Args:
+        journal: What is sent.
+        flush_seconds: How often it is sent.
+        sync_seconds: How often it is brought to the disk; `None` for never.
+
+    Attributes:
+        courier: Delivers the batches; `None` where other processes do.
+    """
+
+    def __init__(self, journal: Journal, flush_seconds: float, sync_seconds: float | None) -> None:
+        self._journal = journal
+        self._flush_seconds = flush_seconds
+        self._sync_seconds = math.inf if sync_seconds is None else sync_seconds
+        self._guard = Guard()
+        self.courier: Delivers | None = None
+        self.reset_after_fork()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Be without a thread: it stayed in the parent."""
+        self._start_lock = threading.Lock()
+        self._settled = threading.Condition()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._settled_records = 0
+        self._flushes: list[int] = []  # for how many records each caller of `flush` waits
+        self._is_flush_due = False
+        self._ends_at = math.inf
+        self._drain_seconds = CLOSE_SECONDS
+        self._flush_at = time.monotonic() + self._flush_seconds
+        self._look_at = 0.0
+        self._sync_at = time.monotonic() + self._sync_seconds
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the thread exists."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Start the thread, unless it exists."""
+        with self._start_lock:
+            if self._thread is not None:
+                return
+            self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
+            thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the process has no thread to spare, or ends; the next event tries again
+                return
+            self._thread = thread
+            atexit.register(self._stop_at_exit)
+
+    def wake(self) -> None:
+        """Have the sender look at what is due."""
+        self._wake.set()
+
+    def request_flush(self) -> None:
+        """Have everything sent soon."""
+        self._is_flush_due = True
+        self._wake.set()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Send what has been appended so far; return whether that was done within `timeout` seconds."""
+        target = self._journal.appended
+        with self._settled:
+            self._flushes.append(target)
+        self.start()
+        self.request_flush()
+        with self._settled:
+            self._settled.wait_for(lambda: self._settled_records >= target or self._thread is None, timeout)
+            self._flushes.remove(target)
+            return self._settled_records >= target
+
+    def stop(self, seconds: float | None = None) -> None:
+        """Send what is left, as long as it is accepted, leave the rest to others, and end the thread.
+
+        Args:
+            seconds: How long to go on after the last batch that was accepted; by default `CLOSE_SECONDS`.
+        """
+        self._drain_seconds = seconds = CLOSE_SECONDS if seconds is None else seconds
+        self._ends_at = time.monotonic() + seconds
+        self._wake.set()
+        thread = self._thread
+        if thread is None:
+            self._finish()
+            return
+        while thread.is_alive() and (left := self._ends_at + _GRACE_SECONDS - time.monotonic()) > 0:
+            thread.join(left)
+        atexit.unregister(self._stop_at_exit)
+
+    def _stop_at_exit(self) -> None:
+        self.stop(EXIT_SECONDS)
+
+    # What follows, the courier asks.
+
+    def may_wait(self, seconds: float) -> bool:
+        """Return whether there is time to wait at least so long before the next attempt."""
+        return time.monotonic() + seconds < self._ends_at
+
+    def pause(self, seconds: float, at_least: float) -> None:
+        """Wait; less than `seconds`, but at least so long, if somebody waits for a flush or for the end."""
+        started = time.monotonic()
+        while True:
+            self._keep_up()
+            is_hurried = bool(self._flushes) or self._ends_at < math.inf
+            until = started + (at_least if is_hurried else seconds)
+            left = min(until, self._sync_at) - time.monotonic()
+            if until <= time.monotonic():
+                return
+            self._wake.wait(left)
+            self._wake.clear()
+
+    # What follows runs on the thread.
+
+    def _run(self) -> None:
+        while self._ends_at == math.inf:
+            is_done = self._guard.call(_KEPT, Ids(), self._do_what_is_due)
+            due_at = min(self._flush_at, self._look_at, self._sync_at)
+            self._wake.wait(max(0.0, due_at - time.monotonic()) if is_done else _AFTER_ERROR_SECONDS)
+            self._wake.clear()
+        self._finish()
+
+    def _do_what_is_due(self) -> bool:
+        self._keep_up()
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            if self.courier is not None:
+                self._journal.inherit()
+        if self._is_flush_due or now >= self._flush_at or self._journal.has_complete_file:
+            self._is_flush_due = False
+            self._flush_at = now + self._flush_seconds
+            self._empty()
+        return True
+
+    def _keep_up(self) -> None:
+        """Do what the journal needs, also while a batch waits for its next attempt."""
+        self._journal.make_ready()
+        now = time.monotonic()
+        if now >= self._sync_at:
+            self._sync_at = now + self._sync_seconds
+            self._journal.sync()
+
+    def _empty(self) -> bool:
+        """Send what the journal holds; return whether nothing is left."""
+        target = self._journal.appended
+        if self.courier is None:
+            self._journal.hand_over()
+        elif not self._send_all(self.courier):
+            return False
+        self._settle(target - self._settled_records)
+        return True
+
+    def _send_all(self, courier: Delivers) -> bool:
+        while (file := self._journal.oldest()) is not None:
+            is_complete = (
+                file.is_complete
+            )  # looked at first: a record may be written, and the file then be complete
+            try:
+                batch = file.next_batch(MAX_BATCH_BYTES)
+            except DamagedFileError as damage:
+                self._journal.set_aside_oldest(damage)
+                continue
+            if batch is None:
+                if not is_complete:
+                    break
+                self._journal.remove_oldest()
+                continue
+            outcome = courier.deliver(batch)
+            if outcome is Outcome.KEPT:
+                return False
+            if outcome is Outcome.REFUSED:
+                file.narrow(batch)
+                continue
+            file.acknowledge(batch)
+            self._settle(len(batch.records) if file.is_own else 0)
+            if self._ends_at < math.inf:
+                self._ends_at = time.monotonic() + self._drain_seconds
+        return True
+
+    def _settle(self, records: int) -> None:
+        with self._settled:
+            self._settled_records += max(0, records)
+            self._settled.notify_all()
+
+    def _finish(self) -> None:
+        self._journal.complete()
+        is_done = self._guard.call(_KEPT, Ids(), self._empty)
+        self._guard.call(_KEPT, Ids(), self._journal.release)
+        if not is_done:
+            _log.warning("Events are left in %s; the next process sends them", self._journal.directory)
+        with self._settled:
+            self._thread = None
+            self._settled.notify_all()

@@ -1,0 +1,139 @@
+"""Custom events as LaunchDarkly's SDK sends them: JSON text, with private attributes redacted."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from ldclient import Context
+from ldclient.impl.events.event_context_formatter import EventContextFormatter
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+    from ldclient.config import Config
+
+_T = TypeVar("_T")
+
+RENEWALS: Final = 10
+"""How often the texts are made anew before the SDK makes new index events.
+
+The SDK makes an index event of each context it is shown, and another after its `context_keys_flush_interval`.
+It is shown a context whenever we make its text. So an index event is at most a tenth of the interval late.
+"""
+
+
+class CustomEvent(Protocol):
+    """What `LDClient.track` gives to an event processor."""
+
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def context(self) -> Context: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def data(self) -> object: ...
+    @property
+    def metric_value(self) -> object: ...
+
+
+class EventEncoder:
+    """Turns custom events into the JSON that LaunchDarkly takes. Threads may share it.
+
+    Args:
+        config: The client's configuration: which attributes are private, how many contexts to remember, and for
+            how long.
+        on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
+
+    Attributes:
+        on_new_context: As above; it may be replaced.
+    """
+
+    def __init__(
+        self, config: Config | AsyncConfig, on_new_context: Callable[[Context], None] = lambda context: None
+    ) -> None:
+        self.on_new_context = on_new_context
+        formatter = EventContextFormatter(config.all_attributes_private, config.private_attributes)
+        self._redact = formatter.format_context_redact_anonymous
+        self._capacity = config.context_keys_capacity
+        self._renewal_seconds = config.context_keys_flush_interval / RENEWALS
+        self._forget_contexts()
+
+    def encode(self, event: CustomEvent) -> bytes:
+        """Return an event as JSON.
+
+        Raises:
+            TypeError: If its data, value or context holds an object that JSON has no form for.
+            ValueError: If it holds NaN or an infinity, or itself, or is nested too deeply.
+        """
+        data, value = event.data, event.metric_value
+        data_text = "" if data is None else f',"data":{_json(data)}'
+        value_text = "" if value is None else f',"metricValue":{_number(value)}'
+        return (
+            f'{{"kind":"custom","creationDate":{event.timestamp},"key":{_name(event.key)}'
+            f"{self._context(event.context)}{data_text}{value_text}}}"
+        ).encode("ascii")
+
+    def encode_all(
+        self, context: Context, events: Sequence[tuple[str, Mapping[str, object], float]], creation_ms: int
+    ) -> bytes:
+        """Return the events of one context as JSON, with commas between them.
+
+        Args:
+            context: Whom the events are counted for.
+            events: The key, data and value of each event. Data that is the same object costs little.
+            creation_ms: When the events were made, in milliseconds since 1970.
+
+        Raises:
+            TypeError: If an event holds an object that JSON has no form for.
+            ValueError: If an event holds NaN or an infinity, or itself, or is nested too deeply.
+        """
+        head = f'{{"kind":"custom","creationDate":{creation_ms},"key":'
+        context_text = self._context(context)
+        last_data: object = events  # which is nobody's data
+        middle = ""
+        texts = []
+        for key, data, value in events:
+            if data is not last_data:
+                last_data, middle = data, f'{context_text},"data":{_json(data)},"metricValue":'
+            texts.append(f"{head}{_name(key)}{middle}{_number(value)}}}")
+        return ",".join(texts).encode("ascii")
+
+    def _context(self, context: Context) -> str:
+        cached = self._contexts.get(id(context))
+        if cached is None or time.monotonic() >= self._renew_at:
+            return self._new_context(context)
+        return cached[1]
+
+    def _new_context(self, context: Context) -> str:
+        if time.monotonic() >= self._renew_at or len(self._contexts) >= self._capacity:
+            self._forget_contexts()
+        text = f',"context":{_json(context, self._redact)}'
+        self._contexts[id(context)] = context, text  # the context too: while it is kept, its id is nobody else's
+        self.on_new_context(context)
+        return text
+
+    def _forget_contexts(self) -> None:
+        self._contexts: dict[int, tuple[Context, str]] = {}
+        self._renew_at = time.monotonic() + self._renewal_seconds
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_name: Final = lru_cache(maxsize=1_000)(_encode)
+
+
+def _json(value: _T, prepare: Callable[[_T], object] | None = None) -> str:
+    try:
+        return _encode(value if prepare is None else prepare(value))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _number(value: object) -> str:
+    if type(value) is int or (type(value) is float and math.isfinite(value)):
+        return repr(value)
+    return _encode(value)

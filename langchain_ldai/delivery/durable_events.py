@@ -1,0 +1,158 @@
+"""`DurableEvents`, with which a LaunchDarkly client's events outlive the process and an outage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ldclient import Context
+from ldclient.config import Config
+
+from langchain_ldai._base.options import check_count, check_seconds
+from langchain_ldai.delivery._event_queue import DeliveryStats, Event, EventQueue, Options
+from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+
+_ONE_CLIENT: Final = "each client needs a DurableEvents, and a directory, of its own"
+
+SMALLEST_MAX_BYTES: Final = 64 << 10
+"""The least that `max_bytes` may be: room for a few files."""
+
+
+class DurableEvents:
+    """Keeps a LaunchDarkly client's events in files until LaunchDarkly has accepted them.
+
+    Once `track()` has returned, the end of the process does not lose the event, not even a sudden one. A thread
+    sends the files at each flush interval of the client, and goes on trying while LaunchDarkly cannot be reached.
+    What a process leaves behind is sent by another one that uses the directory. All that the client sends goes
+    this way, evaluation summaries too.
+
+    A `DurableEvents` serves one client. Processes may share a directory if they use the same SDK key. After a fork
+    the child process goes on with files of its own; it need not call `postfork()`.
+
+    Args:
+        directory: Where the files lie, one directory for each LaunchDarkly environment. It is made if it does not
+            exist, for this user alone.
+        max_bytes: How many bytes the files may take. If they take more, the newest events are dropped, and the log
+            says so. A metric takes some 350 bytes.
+        sync: How often the files are brought to the disk, in seconds. By default the system decides when: the end
+            of the process loses nothing, but a crash of the machine may lose the last half minute.
+        send: Whether this process sends events. With `False` it only writes them down, and another process with
+            the same directory sends them, such as `python -m langchain_ldai.delivery DIRECTORY drain --follow`.
+
+    Raises:
+        TypeError: If an argument is of another type.
+        ValueError: If an argument has a value it cannot have.
+
+    Example:
+        >>> events = DurableEvents("ld-events")
+        >>> ld = LDClient(Config(sdk_key, event_processor_class=events))
+        >>> ai = LdAiClient(ld, delivery=events)
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        max_bytes: int = 1 << 30,
+        sync: float | None = None,
+        send: bool = True,
+    ) -> None:
+        if not isinstance(directory, str | os.PathLike) or not os.fspath(directory):
+            raise TypeError(f"directory is the path of a directory, not {directory!r}")
+        if check_count("max_bytes", max_bytes) < SMALLEST_MAX_BYTES:
+            raise ValueError(f"max_bytes is at least {SMALLEST_MAX_BYTES:,}, not {max_bytes:,}")
+        if sync is not None:
+            check_seconds("sync", sync)
+        if not isinstance(send, bool):
+            raise TypeError(f"send is True or False, not {send!r}")
+        self._options = Options(Path(directory).absolute(), max_bytes, sync, send)
+        self._config: Config | AsyncConfig | None = None
+        self._queue: EventQueue | None = None
+        self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
+
+    def __call__(self, config: Config | AsyncConfig) -> DurableEventProcessor | AsyncDurableEventProcessor:
+        """Return the event processor of a client; LaunchDarkly's client calls this.
+
+        Raises:
+            ValueError: If this serves another client already, or another process uses the directory with another
+                SDK key.
+        """
+        queue = self._queue
+        if queue is None or (queue.is_stopped and config is not self._config):
+            queue = EventQueue(config, self._options)
+        elif config is not self._config:
+            raise ValueError(f"{_ONE_CLIENT}: this one serves another client already")
+        self._config, self._queue = config, queue
+        if isinstance(config, Config):
+            self._processor = DurableEventProcessor(config, queue)
+        else:
+            self._processor = AsyncDurableEventProcessor(config, queue)
+        return self._processor
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Send everything that was tracked so far, and wait until LaunchDarkly has accepted it.
+
+        Call it before a serverless function answers. An event loop awaits `flush_async` instead. With `send=False`
+        the events are left to the process that sends them, and this does not wait for it.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+
+        Returns:
+            Whether all was accepted. What was not is kept and sent later.
+        """
+        processor, queue = self._processor, self._queue
+        if processor is None or queue is None:
+            return True
+        if isinstance(processor, DurableEventProcessor):
+            return processor.flush_and_wait(timeout)
+        processor.flush()
+        return queue.flush(timeout)
+
+    async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
+        """Do what `flush` does, without holding up the event loop.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+
+        Returns:
+            Whether all was accepted. What was not is kept and sent later.
+        """
+        if isinstance(self._processor, AsyncDurableEventProcessor):
+            return await self._processor.flush_and_wait(timeout)
+        return await asyncio.to_thread(self.flush, timeout)
+
+    def stats(self) -> DeliveryStats:
+        """Return what has become of the events of this process so far."""
+        return DeliveryStats() if self._queue is None else self._queue.stats()
+
+    def send_all(self, context: Context, events: Sequence[Event]) -> None:
+        """Take events that are due together; they are safe once this returns. It never raises.
+
+        Args:
+            context: Whom the events are counted for.
+            events: Name, data and metric value of each event, in order.
+        """
+        if self._queue is not None:  # else the client is offline, or sends no events
+            self._queue.append_all(context, events)
+
+    def check_client(self, client: object) -> None:
+        """Check that a LaunchDarkly client sends its events through this.
+
+        Raises:
+            ValueError: If it sends them elsewhere, or this serves another client.
+        """
+        config = getattr(client, "_config", None)
+        if getattr(config, "event_processor_class", None) is not self:
+            raise ValueError(
+                "the LaunchDarkly client does not send its events through this DurableEvents; make the client "
+                "with Config(sdk_key, event_processor_class=events) and pass the same events as delivery="
+            )
+        if self._config is not None and self._config is not config:
+            raise ValueError(f"{_ONE_CLIENT}: this one serves another client already")

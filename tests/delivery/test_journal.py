@@ -1,0 +1,584 @@
+"""The journal of one process, and what becomes of it when the process dies."""
+
+import errno
+import gc
+import json
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from langchain_ldai.delivery import _journal
+from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._journal_file import DamagedFileError, JournalFile
+from langchain_ldai.delivery._memory_file import MAX_RECORDS
+
+KEY = "hash-of-a-key"
+SMALL = 64 << 10
+LARGE = 1 << 20
+
+
+def make_journal(directory: Path, *, max_bytes: int = SMALL, key: str = KEY) -> Journal:
+    """Return a journal of small files."""
+    return Journal(directory, key, max_bytes, lambda: None)
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    """A journal in a directory of its own."""
+    made = make_journal(tmp_path / "events")
+    yield made
+    made.complete()
+    made.release()
+
+
+def take_all(journal: Journal) -> list[bytes]:
+    """Do what the sender does: return all that the journal holds, and acknowledge it."""
+    found = []
+    while (file := journal.oldest()) is not None:
+        is_complete = file.is_complete
+        try:
+            batch = file.next_batch(LARGE)
+        except DamagedFileError as damage:
+            journal.set_aside_oldest(damage)
+            continue
+        if batch is not None:
+            found += [record.body for record in batch.records]
+            file.acknowledge(batch)
+        elif is_complete:
+            journal.remove_oldest()
+        else:
+            break
+    return found
+
+
+def numbered(count: int, size: int = 0) -> list[bytes]:
+    """Return bodies that tell their order."""
+    return [json.dumps({"n": n, "filling": "x" * size}).encode() for n in range(count)]
+
+
+def write(journal: Journal, bodies: list[bytes]) -> None:
+    """Append each body."""
+    for body in bodies:
+        journal.append(body)
+
+
+def run_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, which ends itself."""
+    head = "import os, sys, threading, signal\nfrom pathlib import Path\n" + (
+        "from tests.delivery.test_journal import make_journal, numbered, write, KEY\n"
+    )
+    command = [sys.executable, "-c", head + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def files_in(directory: Path, suffix: str = "") -> list[str]:
+    """Return the names of the files in a directory."""
+    return sorted(path.name for path in directory.iterdir() if path.name.endswith(suffix))
+
+
+def test_records_are_kept_in_order_over_many_files(journal: Journal) -> None:
+    """A full file is followed by the next; what is sent is removed."""
+    bodies = numbered(100, 400)
+    write(journal, bodies)
+
+    assert len(files_in(journal.directory, ".events")) > 2
+    assert take_all(journal) == bodies
+    assert len(files_in(journal.directory, ".events")) == 1
+    assert journal.appended == journal.spooled == 100
+
+
+def test_a_record_that_is_larger_than_a_file_gets_one_of_its_own(journal: Journal) -> None:
+    """It keeps its place, also where the next file is ready."""
+    bodies = [b"1", b"2" * (SMALL // 2 - 1000), b"3"]
+    journal.append(b"0" * (SMALL // 8 + 1000))
+    journal.make_ready()
+    write(journal, bodies)
+
+    assert take_all(journal)[1:] == bodies
+
+
+def test_a_process_that_has_sent_all_leaves_nothing(tmp_path: Path) -> None:
+    """Its lock goes too."""
+    journal = make_journal(tmp_path)
+    write(journal, numbered(3))
+    journal.complete()
+    take_all(journal)
+    journal.release()
+
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "raise SystemExit"])
+def test_what_a_process_appended_survives_it(journal: Journal, end: str) -> None:
+    """The next process sends it, and before its own."""
+    code = f"write(make_journal(Path(sys.argv[1])), numbered(5)); {end}"
+    run_child(code, journal.directory)
+    journal.append(b"mine")
+    journal.inherit()
+
+    assert take_all(journal) == [*numbered(5), b"mine"]
+    assert len(files_in(journal.directory)) == 2
+
+
+def test_processes_that_died_are_followed_in_their_order(journal: Journal) -> None:
+    """The one that started first comes first, each one's files in their order."""
+    for filling in (0, 2000):
+        run_child(
+            f"write(make_journal(Path(sys.argv[1])), numbered(30, {filling})); os._exit(0)", journal.directory
+        )
+    journal.inherit()
+
+    assert take_all(journal) == [*numbered(30), *numbered(30, 2000)]
+
+
+def test_the_files_of_a_living_process_are_its_own(journal: Journal) -> None:
+    """Nobody else sends them, until it leaves them."""
+    other = make_journal(journal.directory)
+    other.append(b"1")
+    journal.inherit()
+    assert take_all(journal) == []
+
+    other.complete()
+    other.release()
+    journal.inherit()
+    assert take_all(journal) == [b"1"]
+
+
+def test_a_file_whose_owner_has_no_lock_is_inherited(journal: Journal) -> None:
+    """Somebody has removed the lock of a process that died."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", journal.directory)
+    for name in files_in(journal.directory, ".owner")[1:]:
+        (journal.directory / name).unlink()
+    journal.inherit()
+
+    assert take_all(journal) == numbered(2)
+
+
+def test_an_heir_that_is_left_leaves_the_rest(journal: Journal) -> None:
+    """The next heir goes on behind what was acknowledged."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(60, 1000)); os._exit(0)", journal.directory)
+    journal.inherit()
+    file = journal.oldest()
+    assert file is not None
+    batch = file.next_batch(1)
+    assert batch is not None
+    file.acknowledge(batch)
+    journal.complete()
+    journal.release()
+    heir = make_journal(journal.directory)
+    heir.inherit()
+
+    assert take_all(heir) == numbered(60, 1000)[1:]
+    heir.complete()
+    take_all(heir)
+    heir.release()
+
+
+def test_after_the_end_records_go_into_new_files(journal: Journal) -> None:
+    """Whoever appends after the journal was left is not lost either."""
+    journal.complete()
+    journal.append(b"1")
+    journal.release()
+    assert take_all(journal) == [b"1"]
+
+    journal.complete()
+    take_all(journal)
+    journal.release()
+    journal.append(b"2")
+    assert take_all(journal) == [b"2"]
+
+
+@pytest.mark.parametrize("filling", [0, 3000], ids=["one file", "many files"])
+def test_a_fork_leaves_the_files_to_the_parent(journal: Journal, filling: int) -> None:
+    """The child writes its own, and the parent's are neither written nor sent by it."""
+    before = numbered(20, filling)
+    write(journal, before)
+    pid = os.fork()
+    if not pid:
+        try:
+            journal.append(b"child")
+            journal.inherit()
+            journal.append(b"child too")
+            is_right = take_all(journal) == [b"child", b"child too"] and journal.appended == 2
+            os._exit(0 if is_right else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    journal.append(b"parent")
+    journal.inherit()
+    assert take_all(journal) == [*before, b"parent"]
+
+
+def test_a_fork_of_the_child_does_not_hold_the_parents_lock(tmp_path: Path) -> None:
+    """Once the parent is dead, its files are inherited although a child of it lives."""
+    code = """
+journal = make_journal(Path(sys.argv[1]))
+write(journal, numbered(2))
+pid = os.fork()
+if not pid:
+    os.close(1)
+    os.close(2)
+    signal.pause()
+print(pid, flush=True)
+os._exit(0)
+"""
+    child = int(run_child(code, tmp_path).stdout)
+    journal = make_journal(tmp_path)
+    try:
+        journal.inherit()
+        assert take_all(journal) == numbered(2)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    journal.complete()
+    take_all(journal)
+    journal.release()
+
+
+def test_a_directory_in_use_under_another_key_is_refused(journal: Journal) -> None:
+    """The error says what to do; nothing says the key."""
+    with pytest.raises(ValueError, match="give each environment a directory of its own") as caught:
+        make_journal(journal.directory, key="another")
+
+    assert "another SDK key" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_what_was_written_under_another_key_is_sent_once_its_process_is_dead(tmp_path: Path) -> None:
+    """Keys are rotated."""
+    run_child("write(make_journal(Path(sys.argv[1]), key='old'), numbered(2)); os._exit(0)", tmp_path)
+    journal = make_journal(tmp_path)
+    journal.inherit()
+
+    assert take_all(journal) == numbered(2)
+    journal.complete()
+    take_all(journal)
+    journal.release()
+
+
+def test_the_directory_is_its_users_alone(journal: Journal) -> None:
+    """Nobody else reads what lies there."""
+    assert stat.S_IMODE(journal.directory.stat().st_mode) == 0o700
+    for name in files_in(journal.directory):
+        assert stat.S_IMODE((journal.directory / name).stat().st_mode) == 0o600
+
+
+def test_more_than_the_limit_is_dropped_and_told(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """The newest is dropped; once there is room again, events are taken again."""
+    bodies = numbered(200, 1000)
+    write(journal, bodies)
+    kept = take_all(journal)
+
+    assert kept == bodies[: len(kept)]
+    assert journal.dropped == 200 - len(kept) > 0
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "Events are dropped" in caplog.text
+    assert str(journal.directory) in caplog.text
+
+    journal.append(b"later")
+    assert take_all(journal) == [b"later"]
+
+
+def test_the_limit_counts_the_files_of_all_processes(journal: Journal) -> None:
+    """Also those of living ones."""
+    other = make_journal(journal.directory)
+    write(other, numbered(30, 1000))
+    journal.inherit()
+    write(journal, numbered(60, 1000))
+
+    assert journal.dropped > 0
+    journal.make_ready()
+    assert take_all(other) == numbered(30, 1000)
+    other.complete()
+    take_all(other)
+    other.release()
+
+
+def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full."""
+
+    def allocate(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+
+
+def test_a_full_disk_leaves_events_in_memory(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are sent in order with those before and after; one error says what it means."""
+    monkeypatch.setattr(_journal, "RETRY_DISK_SECONDS", 0.0)
+    bodies = numbered(90, 1000)
+    break_disk(monkeypatch)
+    write(journal, bodies[:60])
+    journal.make_ready()
+    monkeypatch.undo()
+    journal.make_ready()
+    journal.sync()
+    write(journal, bodies[60:])
+
+    assert take_all(journal) == bodies
+    assert len(caplog.records) == 1
+    assert "events are kept in memory and die with the process: No space left on device" in caplog.text
+
+
+def test_memory_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is more is dropped and told; nothing looks at the disk for each event."""
+    break_disk(monkeypatch)
+    journal = make_journal(tmp_path)
+    journal.make_ready()
+    bodies = numbered(MAX_RECORDS + 2)
+    write(journal, bodies)
+
+    assert journal.dropped == 2
+    assert "the memory for events is full" in caplog.text
+    assert take_all(journal) == bodies[:MAX_RECORDS]
+
+
+def test_a_batch_in_memory_has_a_limit_and_stays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a file."""
+    break_disk(monkeypatch)
+    journal = make_journal(tmp_path)
+    write(journal, [b"1" * 50, b"2" * 50, b"3" * 50])
+    memory = journal.oldest()
+    assert memory is not None
+    first = memory.next_batch(100)
+    again = memory.next_batch(LARGE)
+    assert first is not None
+    memory.narrow(first)
+    half = memory.next_batch(LARGE)
+    assert half is not None
+    memory.acknowledge(half)
+
+    assert first == again
+    assert [first.events, half.events] == [2, 1]
+    assert first.payload_id != half.payload_id
+    assert take_all(journal) == [b"2" * 50, b"3" * 50]
+
+
+@pytest.mark.parametrize("kind", ["a file", "below a file"])
+def test_a_path_that_cannot_be_used_leaves_events_in_memory(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To make the journal does not fail."""
+    path = tmp_path / "taken"
+    path.write_text("")
+    journal = make_journal(path if kind == "a file" else path / "events")
+    write(journal, numbered(3))
+
+    assert take_all(journal) == numbered(3)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_directory_that_vanishes_is_made_again(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """What lay there and was not read yet is lost, and told; the rest arrives."""
+    journal.append(b"1")
+    for name in files_in(journal.directory):
+        (journal.directory / name).unlink()
+    journal.directory.rmdir()
+    assert take_all(journal) == []
+    journal.append(b"2")
+
+    assert take_all(journal) == [b"2"]
+    assert "somebody has removed it" in caplog.text
+    assert len(files_in(journal.directory, ".owner")) == 1
+
+
+def test_of_a_damaged_file_all_that_can_be_read_is_sent(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file itself is kept, for whoever wants to look at it."""
+    write(journal, [b'{"n":1}', b'{"n":2}', b'{"n":3}'])
+    [name] = files_in(journal.directory, ".events")
+    path = journal.directory / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'{"n":2}', b'{"n":9}'))
+    found = take_all(journal)
+    journal.append(b"4")
+
+    assert found == [b'{"n":1}', b'{"n":3}']
+    assert take_all(journal) == [b"4"]
+    assert files_in(journal.directory, ".corrupt")
+    assert "a record is not as it was written" in caplog.text
+    assert '"n"' not in caplog.text
+    assert journal.spooled == 4
+
+
+def test_a_file_that_is_no_journals_is_set_aside(journal: Journal) -> None:
+    """It keeps nobody's events back."""
+    (journal.directory / "0.00000001.events").write_bytes(b"rubbish" * 100)
+    (journal.directory / "notes.txt").write_text("mine")
+    journal.append(b"1")
+    journal.inherit()
+
+    assert take_all(journal) == [b"1"]
+    assert files_in(journal.directory, ".corrupt") == ["0.00000001.corrupt"]
+    assert "notes.txt" in files_in(journal.directory)
+
+
+@pytest.mark.parametrize("can_allocate", [True, False])
+def test_the_next_file_is_made_ahead_of_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_allocate: bool
+) -> None:
+    """Once the current one is half full, the sender is asked to make it; the caller then takes it."""
+    if not can_allocate:
+        monkeypatch.delattr(os, "posix_fallocate")
+    wake = threading.Event()
+    journal = Journal(tmp_path, KEY, SMALL, wake.set)
+    journal.append(b"x" * 1000)
+    journal.make_ready()
+    assert not wake.is_set()
+    assert len(files_in(tmp_path, ".events")) == 1
+
+    journal.append(b"y" * (SMALL // 8))
+    assert wake.is_set()
+    journal.make_ready()
+    journal.make_ready()
+    made = files_in(tmp_path, ".events")
+    write(journal, [b"z" * 3000] * 4)
+
+    assert len(made) == 2
+    assert files_in(tmp_path, ".events") == made
+    journal.complete()
+    take_all(journal)
+    journal.release()
+    assert files_in(tmp_path) == []
+
+
+def test_a_journal_that_is_left_has_no_file_ahead(journal: Journal) -> None:
+    """It would be nobody's."""
+    journal.append(b"y" * (SMALL // 6))
+    journal.make_ready()
+    journal.complete()
+    take_all(journal)
+
+    assert files_in(journal.directory, ".events") == []
+
+
+def test_a_process_that_only_writes_hands_its_files_over(journal: Journal) -> None:
+    """Others send them while it goes on."""
+    other = make_journal(journal.directory)
+    other.hand_over()
+    write(other, numbered(2))
+    other.hand_over()
+    other.append(b"3")
+    journal.inherit()
+    assert take_all(journal) == numbered(2)
+
+    other.complete()
+    other.release()
+    journal.inherit()
+    assert take_all(journal) == [b"3"]
+
+
+def test_what_is_in_memory_is_handed_over_once_the_disk_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could send it from there."""
+    break_disk(monkeypatch)
+    journal = make_journal(tmp_path)
+    write(journal, numbered(2))
+    with pytest.raises(OSError, match="No space"):
+        journal.hand_over()
+    assert files_in(tmp_path, ".events") == []
+    monkeypatch.undo()
+    journal.hand_over()
+    journal.complete()
+    journal.release()
+    heir = make_journal(tmp_path)
+    heir.inherit()
+
+    assert take_all(heir) == numbered(2)
+    assert journal.spooled == 2
+
+
+def test_what_was_appended_can_be_brought_to_the_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is synced until it is complete; where the system knows `fsync` alone, with that."""
+    synced = []
+    for name in ("fdatasync", "fsync"):
+        original = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda descriptor, name=name, sync=original: (synced.append(name), sync(descriptor))
+        )
+    write(journal, numbered(20, 1000))
+    journal.sync()
+    journal.sync()
+    monkeypatch.delattr(os, "fdatasync")
+    journal.sync()
+
+    assert synced == ["fdatasync", "fdatasync", "fdatasync", "fsync"]
+
+
+def test_a_record_that_python_hands_in_while_one_is_written_is_kept(journal: Journal) -> None:
+    """Python may collect a run in the thread that writes, and so append in the middle of an append."""
+
+    class Dropped:
+        def __del__(self) -> None:
+            journal.append(b"inner")
+
+    original = journal._write
+
+    def write_and_collect(record: bytes, events: int) -> None:
+        nonlocal cycle
+        cycle = None
+        gc.collect()
+        original(record, events)
+
+    cycle: list[object] | None = [Dropped()]
+    cycle.append(cycle)
+    journal._write = write_and_collect
+    journal.append(b"outer")
+
+    assert take_all(journal) == [b"outer", b"inner"]
+
+
+def test_threads_append_beside_each_other(journal: Journal) -> None:
+    """Nothing is lost, and each thread's records stay in order."""
+    threads = [
+        threading.Thread(target=write, args=(journal, [b"%d:%d" % (thread, n) for n in range(500)]))
+        for thread in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [tuple(map(int, body.split(b":"))) for body in take_all(journal)]
+
+    assert len(found) == 2000
+    for thread in range(4):
+        assert [n for each, n in found if each == thread] == list(range(500))
+
+
+def test_names_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that jumps back changes no order within a process."""
+    first = make_journal(tmp_path)
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    second = make_journal(tmp_path)
+    for number, journal in enumerate((first, second)):
+        write(journal, numbered(number + 1))
+        journal.complete()
+        journal.release()
+    heir = make_journal(tmp_path)
+    heir.inherit()
+
+    assert take_all(heir) == [*numbered(1), *numbered(2)]
+
+
+def test_waiting_records_can_be_read_beside_the_sender(journal: Journal) -> None:
+    """To look changes nothing."""
+    write(journal, numbered(3))
+    [name] = files_in(journal.directory, ".events")
+    seen = [record.body for record in JournalFile(journal.directory / name, 0).waiting()]
+
+    assert seen == numbered(3)
+    assert take_all(journal) == numbered(3)

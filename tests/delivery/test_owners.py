@@ -1,0 +1,123 @@
+"""Who may send a directory's files."""
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from langchain_ldai.delivery._inheritance import Inheritance
+from langchain_ldai.delivery._owners import Owner, living_key_hashes, owner_names
+
+KEY = "hash-of-a-key"
+
+
+@pytest.fixture(params=["linux", "win32"], autouse=True)
+def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The system's name, with a stand-in for Windows' way to lock a file."""
+    if request.param == "win32":
+        windows = ModuleType("msvcrt")
+        windows.LK_NBLCK = 2
+
+        def lock(descriptor: int, mode: int, count: int) -> None:
+            assert (mode, count) == (2, 1)
+            assert os.lseek(descriptor, 0, os.SEEK_CUR) > 1000
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise PermissionError(13, "locked") from error
+
+        windows.locking = lock
+        monkeypatch.setitem(sys.modules, "msvcrt", windows)
+        monkeypatch.setattr(sys, "platform", "win32")
+    return request.param
+
+
+def test_an_owner_has_no_heir_while_it_lives(tmp_path: Path) -> None:
+    """Once it is released it has one, and no second one beside that."""
+    owner = Owner.create(tmp_path, KEY)
+    assert Owner.inherit(tmp_path, owner.name) is None
+
+    owner.release()
+    heir = Owner.inherit(tmp_path, owner.name)
+    assert heir is not None
+    assert Owner.inherit(tmp_path, owner.name) is None
+
+    heir.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_keys_of_living_owners_are_known_by_their_hash(tmp_path: Path) -> None:
+    """A dead owner's is of no interest, nor is one that is just being made."""
+    living, dead, new = Owner.create(tmp_path, KEY), Owner.create(tmp_path, "old"), Owner.create(tmp_path, "")
+    dead.release()
+
+    assert list(living_key_hashes(tmp_path)) == [KEY]
+    assert len(owner_names(tmp_path)) == 3
+    living.release()
+    new.release()
+
+
+@pytest.mark.parametrize("first", ["removed", "locked"])
+def test_a_lock_that_somebody_takes_while_it_is_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Another process that looks for dead owners may take it for one."""
+    original = os.open
+    taken: list[int] = []
+
+    def open_and_interfere(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = original(path, flags, mode)
+        if not taken:
+            taken.append(original(path, os.O_RDWR))
+            if first == "removed":
+                Path(path).unlink()
+            else:
+                fcntl.flock(taken[0], fcntl.LOCK_EX)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_interfere)
+    owner = Owner.create(tmp_path, KEY)
+    os.close(taken[0])
+
+    assert list(living_key_hashes(tmp_path)) == [KEY]
+    owner.remove()
+
+
+def test_a_lock_that_cannot_be_looked_at_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the caller's, and no descriptor is left open."""
+    closed: list[int] = []
+    original = os.close
+    monkeypatch.setattr(os, "close", lambda descriptor: (closed.append(descriptor), original(descriptor)))
+
+    def fail(first: object, second: object) -> bool:
+        raise OSError(5, "broken")
+
+    monkeypatch.setattr(os.path, "samestat", fail)
+    with pytest.raises(OSError, match="broken"):
+        Owner.create(tmp_path, KEY)
+    assert len(closed) == 1
+
+
+def test_an_owner_without_files_is_removed(tmp_path: Path) -> None:
+    """Its process died before it wrote any, or its heir before it removed the lock."""
+    Owner.create(tmp_path, KEY).release()
+    Inheritance(tmp_path).look([])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_its_owner_removes_meanwhile_has_no_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner lives, and has just sent it."""
+    owner = Owner.create(tmp_path, KEY)
+    (tmp_path / f"{owner.name}.1.events").symlink_to(tmp_path / "gone")
+    inheritance = Inheritance(tmp_path)
+    inheritance.look([])
+
+    assert inheritance.others_bytes == 0
+    assert inheritance.oldest() is None
+    owner.release()
