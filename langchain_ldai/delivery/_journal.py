@@ -238,8 +238,14 @@ class Journal:
         if isinstance(spare.writer, MappedWriter):
             spare.writer.populate()
         self._is_disk_failing = False
-        self._spare = spare
-        if isinstance(current, MemoryFile):
+        with self._lock:
+            is_in_time = self._current is current
+            if is_in_time:
+                self._spare = spare
+        if not is_in_time:  # a caller needed a file sooner and made one, which sorts behind this one
+            spare.complete()
+            spare.remove()
+        elif isinstance(current, MemoryFile):
             current.end()
 
     def inherit(self) -> None:

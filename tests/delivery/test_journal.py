@@ -455,6 +455,31 @@ def test_the_next_file_is_made_ahead_of_need(
     assert files_in(tmp_path) == []
 
 
+def test_a_file_that_is_made_too_late_does_not_change_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller may need the next file while the sender still makes it; records stay in order for an heir."""
+    journal = make_journal(tmp_path)
+    bodies = numbered(40, 1000)
+    write(journal, bodies[:10])
+    allocate = os.posix_fallocate
+
+    def be_overtaken(*arguments: int) -> None:
+        monkeypatch.setattr(os, "posix_fallocate", allocate)
+        write(journal, bodies[10:20])
+        allocate(*arguments)
+
+    monkeypatch.setattr(os, "posix_fallocate", be_overtaken)
+    journal.make_ready()
+    write(journal, bodies[20:])
+    journal.complete()
+    journal.release()
+    heir = make_journal(tmp_path)
+    heir.inherit()
+
+    assert take_all(heir) == bodies
+
+
 def test_a_journal_that_is_left_has_no_file_ahead(journal: Journal) -> None:
     """It would be nobody's."""
     journal.append(b"y" * (SMALL // 6))
