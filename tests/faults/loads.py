@@ -7,19 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from langchain_core.messages import AIMessageChunk
 from ldclient import Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.delivery import DurableEvents
 from tests.faults.launchdarkly import CONFIG_KEY
 from tests.faults.progress import ProgressFile
 from tests.support.models import USAGE_CHUNK, ScriptedChat
-
-if TYPE_CHECKING:
-    from langchain_ldai.delivery import DurableEvents
 
 CONTEXT: Final = Context.create("user-1")
 TRACKED: Final = frozenset({"load"})
@@ -69,15 +67,6 @@ class Target:
     padding: int = 0
 
 
-def durable_events(target: Target) -> "DurableEvents | None":
-    """Return durable delivery, where the target has a journal."""
-    if target.journal is None:
-        return None
-    from langchain_ldai.delivery import DurableEvents
-
-    return DurableEvents(target.journal)
-
-
 class Client:
     """A LaunchDarkly client in a worker.
 
@@ -90,7 +79,7 @@ class Client:
         logging.basicConfig(level=logging.WARNING)
         self.target = target
         self._padding = "x" * target.padding
-        self.events = durable_events(target)
+        self.events = None if target.journal is None else DurableEvents(target.journal)
         durable = {"event_processor_class": self.events} if self.events else {}
         addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), target.url)
         self.ld = LDClient(
@@ -107,8 +96,6 @@ class Client:
 
     def ai(self, **options: object) -> LdAiClient:
         """Return a client of AI Configs over it."""
-        if self.events is not None:
-            options["delivery"] = self.events
         return LdAiClient(self.ld, **options)
 
     def track(self, lane: str, number: int) -> None:
