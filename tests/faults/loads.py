@@ -11,7 +11,7 @@ from typing import Final
 
 from langchain_core.messages import AIMessageChunk
 from ldclient import Context, LDClient
-from ldclient.config import Config
+from ldclient.config import Config, HTTPConfig
 
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.delivery import DurableEvents
@@ -58,6 +58,8 @@ class Target:
         journal: The directory of `DurableEvents`; `None` for the SDK's own event processor.
         flush_interval: Seconds between two flushes.
         padding: Bytes that each event is larger than it need be, in loads that call `track`.
+        max_pending: How many events the SDK's own event processor buffers.
+        read_timeout: Seconds after which an answer is given up.
     """
 
     url: str
@@ -65,6 +67,8 @@ class Target:
     journal: Path | None
     flush_interval: float
     padding: int = 0
+    max_pending: int = 10_000
+    read_timeout: float = 15.0
 
 
 class Client:
@@ -88,6 +92,8 @@ class Client:
                 **addresses,
                 **durable,
                 flush_interval=target.flush_interval,
+                events_max_pending=target.max_pending,
+                http=HTTPConfig(read_timeout=target.read_timeout),
                 diagnostic_opt_out=True,
                 initial_reconnect_delay=0.1,
             ),

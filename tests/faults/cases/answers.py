@@ -56,8 +56,8 @@ def each_status_for_long(scene: Scene, status: int) -> None:
 
 @TABLE.case("429 and 503 that say when to try again", (429, 503))
 def retry_after(scene: Scene, status: int) -> None:
-    """Retry-After is one second, twice."""
-    _load_with(scene, *[Reply(status, retry_after="1")] * 2)
+    """Retry-After is one second, for a time."""
+    _load_during(scene, answer(status, retry_after="1"), scene.size(full=60, small=1.2))
 
 
 @TABLE.case("connections cut before and after a batch is received", (CUT_BEFORE, CUT_AFTER))
@@ -66,10 +66,12 @@ def cut_connections(scene: Scene, reply: Reply) -> None:
     _load_with(scene, *[reply] * 3)
 
 
-@TABLE.case("slow answers")
+@TABLE.case("answers that take longer than the SDK waits, for a minute")
 def slow_answers(scene: Scene) -> None:
-    """Each batch is received at once, and answered late."""
-    _load_during(scene, slow(scene.size(full=8, small=0.3)), scene.size(full=60, small=0.6))
+    """Each batch is received all the same, so that it is received twice."""
+    timeout = scene.size(full=5.0, small=0.3)
+    scene.change_target(read_timeout=timeout)
+    _load_during(scene, slow(timeout * 1.5), scene.size(full=60, small=0.6))
 
 
 @TABLE.case("batches over 20,000 bytes are refused with 413")

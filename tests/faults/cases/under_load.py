@@ -10,17 +10,23 @@ from tests.faults.scene import Scene
 TABLE: Final = Table()
 
 
+def _buffer(scene: Scene) -> int:
+    """Return how many events the SDK buffers: at full size, its default."""
+    return scene.size(full=10_000, small=500)
+
+
 @TABLE.case("500 runs a second for a minute, then close()")
 def steady_load(scene: Scene) -> None:
     """A run sends six events, and the SDK's buffer holds 10,000."""
-    scene.change_target(flush_interval=5.0)
+    scene.change_target(flush_interval=scene.size(full=5.0, small=1.0), max_pending=_buffer(scene))
     scene.finish(scene.start(lane="runs", count=scene.size(full=30_000, small=250), rate=500))
 
 
 @TABLE.case("60,000 events at once from 8 threads")
 def burst(scene: Scene) -> None:
     """Each thread sends as fast as it can."""
-    scene.finish(scene.start(lane="burst", count=scene.size(full=7_500, small=2_500), threads=8))
+    scene.change_target(max_pending=_buffer(scene))
+    scene.finish(scene.start(lane="burst", count=scene.size(full=7_500, small=1_000), threads=8))
 
 
 @TABLE.case("LaunchDarkly is away for five minutes, under load")
