@@ -257,6 +257,11 @@ class Journal:
         return self.inherited.oldest() or (self._files[0] if self._files else None)
 
     @property
+    def is_open(self) -> bool:
+        """Whether records were appended since `complete`."""
+        return self._current is not None
+
+    @property
     def has_complete_file(self) -> bool:
         """Whether there is a file that the sender can send and remove."""
         oldest = self.oldest()

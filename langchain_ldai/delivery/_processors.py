@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gzip
 import json
 import threading
@@ -61,7 +62,8 @@ class JournalQueue(Protocol):
 class DurableEventProcessor(EventProcessor):
     """Puts all that an `LDClient` sends into a journal.
 
-    The SDK's own processor makes the summaries and the index events. What it sends goes into the journal too.
+    The SDK's own processor makes the summaries and the index events. What it sends goes into the journal too: at
+    each flush, and when the process ends.
 
     Args:
         config: The client's configuration.
@@ -76,10 +78,13 @@ class DurableEventProcessor(EventProcessor):
         self._started_sdk()
         journal.encoder.on_new_context = self._index
         register_fork_safe(self)
+        atexit.register(self._hand_over)
 
     def reset_after_fork(self) -> None:
         """Have the SDK's processor made anew when it is needed: its threads stayed in the parent process."""
-        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+        # Python may collect, and so end, a run in the thread that holds a lock.
+        self._start_lock = threading.RLock()
+        self._hand_over_lock = threading.RLock()
         self._sdk: DefaultEventProcessor | None = None
 
     def send_event(self, event: EventInput) -> None:
@@ -87,7 +92,7 @@ class DurableEventProcessor(EventProcessor):
         if _is_plain(event):
             _write(event, self._journal)
         elif not self._is_stopped:
-            self._give_to_sdk(event)
+            self._started_sdk().send_event(event)
 
     def flush(self) -> None:
         """Have all events sent soon."""
@@ -97,16 +102,13 @@ class DurableEventProcessor(EventProcessor):
 
     def flush_and_wait(self, timeout: float | None) -> bool:
         """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
-        with self._lock:
-            if not self._is_stopped:
-                sdk = self._started_sdk()
-                sdk.flush()
-                sdk._wait_until_inactive()  # until its batch is in the journal, which takes no network
+        self._hand_over()
         return self._journal.flush(timeout)
 
     def stop(self) -> None:
         """Make no more summaries, and send what can be sent; custom events are kept also after this."""
-        with self._lock:
+        atexit.unregister(self._hand_over)
+        with self._hand_over_lock:
             if self._is_stopped:
                 return
             self._is_stopped = True
@@ -116,23 +118,27 @@ class DurableEventProcessor(EventProcessor):
 
     def _index(self, context: Context) -> None:
         if not self._is_stopped:
-            self._give_to_sdk(_index_only(context))
-
-    def _give_to_sdk(self, event: EventInput) -> None:
-        (self._sdk or self._started_sdk()).send_event(event)
+            self._started_sdk().send_event(_index_only(context))
 
     def _started_sdk(self) -> DefaultEventProcessor:
-        with self._lock:
+        with self._start_lock:
             if self._sdk is None:
                 self._sdk = DefaultEventProcessor(self._config, http=_JournalConnection(self._journal))
             return self._sdk
+
+    def _hand_over(self) -> None:
+        """Wait until the SDK's processor has put its batch into the journal, which takes no network."""
+        with self._hand_over_lock:
+            if self._sdk is not None and not self._is_stopped:
+                self._sdk.flush()
+                self._sdk._wait_until_inactive()
 
 
 class AsyncDurableEventProcessor(AsyncEventProcessor):
     """Puts all that an `AsyncLDClient` sends into a journal. It is made on the client's event loop.
 
-    Any thread may send events. In a forked process the loop is gone: custom events still go into the journal, and
-    summaries and index events are not made.
+    Any thread may send events. Where the loop has ended, and in a forked process, custom events still go into the
+    journal, but no summaries and index events are made.
 
     Args:
         config: The client's configuration.
@@ -168,25 +174,26 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
     async def flush_and_wait(self, timeout: float | None) -> bool:  # noqa: ASYNC109
         """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
         started = time.monotonic()
-        if _running_loop() is self._loop and not self._is_stopped:
+        is_complete = True
+        if _running_loop() is self._loop:
             # Until its batch is in the journal, which takes no network.
-            await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
+            is_complete = await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
         if timeout is not None:
             timeout = max(0.0, timeout - (time.monotonic() - started))
-        return await asyncio.to_thread(self._journal.flush, timeout)
+        return await asyncio.to_thread(self._journal.flush, timeout) and is_complete
 
     async def stop(self) -> None:
         """Make no more summaries, and send what can be sent; custom events are kept also after this."""
         if self._is_stopped:
             return
         self._is_stopped = True
-        if _running_loop() is self._loop:
+        loop, self._loop = self._loop, None  # from here on, the SDK's processor gets nothing more
+        if _running_loop() is loop:
             await self._sdk.stop()
         await asyncio.to_thread(self._journal.stop)
 
     def _index(self, context: Context) -> None:
-        if not self._is_stopped:
-            self._on_loop(self._sdk.send_event, _index_only(context))
+        self._on_loop(self._sdk.send_event, _index_only(context))
 
     def _on_loop(self, call: Callable[..., None], *args: object) -> None:
         if self._loop is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import math
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from langchain_ldai._base.guard import Guard, Ids
@@ -65,9 +67,11 @@ class Sender:
 
     def reset_after_fork(self) -> None:
         """Be without a thread: it stayed in the parent."""
-        self._start_lock = threading.Lock()
+        # Python may collect a run, and so append an event and wake the sender, at any line. So the thread that has
+        # this lock can take it again, and `_wake` is a queue, as an `Event` has a lock that cannot be taken again.
+        self._start_lock = threading.RLock()
         self._settled = threading.Condition()
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._settled_records = 0
         self._flushes: list[int] = []  # for how many records each caller of `flush` waits
@@ -89,22 +93,22 @@ class Sender:
             if self._thread is not None:
                 return
             self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
-            thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError:  # the process has no thread to spare, or ends; the next event tries again
-                return
-            self._thread = thread
+                self._thread = None
             atexit.register(self._stop_at_exit)
 
     def wake(self) -> None:
         """Have the sender look at what is due."""
-        self._wake.set()
+        if self._wake.empty():
+            self._wake.put(None)
 
     def request_flush(self) -> None:
         """Have everything sent soon."""
         self._is_flush_due = True
-        self._wake.set()
+        self.wake()
 
     def flush(self, timeout: float | None) -> bool:
         """Send what has been appended so far; return whether that was done within `timeout` seconds."""
@@ -126,7 +130,7 @@ class Sender:
         """
         self._drain_seconds = seconds = CLOSE_SECONDS if seconds is None else seconds
         self._ends_at = time.monotonic() + seconds
-        self._wake.set()
+        self.wake()
         thread = self._thread
         if thread is None:
             self._finish()
@@ -151,21 +155,26 @@ class Sender:
             self._keep_up()
             is_hurried = bool(self._flushes) or self._ends_at < math.inf
             until = started + (at_least if is_hurried else seconds)
-            left = min(until, self._sync_at) - time.monotonic()
             if until <= time.monotonic():
                 return
-            self._wake.wait(left)
-            self._wake.clear()
+            self._wait_until(min(until, self._sync_at))
 
     # What follows runs on the thread.
 
     def _run(self) -> None:
         while self._ends_at == math.inf:
             is_done = self._guard.call(_KEPT, Ids(), self._do_what_is_due)
-            due_at = min(self._flush_at, self._look_at, self._sync_at)
-            self._wake.wait(max(0.0, due_at - time.monotonic()) if is_done else _AFTER_ERROR_SECONDS)
-            self._wake.clear()
+            if is_done:
+                self._wait_until(min(self._flush_at, self._look_at, self._sync_at))
+            else:
+                self._is_flush_due = True
+                self._wait_until(time.monotonic() + _AFTER_ERROR_SECONDS)
         self._finish()
+
+    def _wait_until(self, at: float) -> None:
+        """Wait until somebody wakes the sender, at the latest until a `monotonic()` time."""
+        with contextlib.suppress(Empty):
+            self._wake.get(timeout=max(0.0, at - time.monotonic()))
 
     def _do_what_is_due(self) -> bool:
         self._keep_up()
@@ -239,3 +248,5 @@ class Sender:
         with self._settled:
             self._thread = None
             self._settled.notify_all()
+        if self._journal.is_open:  # somebody has appended meanwhile
+            self.start()

@@ -158,11 +158,19 @@ class MemoryJournal:
         self.refused: list[tuple[str, str]] = []
         self.flushes_requested = 0
         self.is_stopped = False
+        self._changed = threading.Condition()
         self._endpoint = EventsEndpoint(config, user_agent)
 
     def append(self, record: bytes, events: int = 1) -> None:
         """Keep a record."""
-        self.records.append(record)
+        with self._changed:
+            self.records.append(record)
+            self._changed.notify_all()
+
+    def wait_for_records(self, count: int) -> bool:
+        """Return whether there are as many records, within 20 seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.records) >= count, 20)
 
     def refuse(self, key: str, reason: str) -> None:
         """Note a refusal."""

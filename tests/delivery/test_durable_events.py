@@ -1,11 +1,13 @@
 """What a LaunchDarkly client sends arrives, whatever happens on the way."""
 
 import asyncio
+import atexit
 import json
 import math
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from ldclient.config import Config
 
 from langchain_ldai.delivery import DeliveryStats, DurableEvents, _courier, _sender
 from tests.delivery.loopback_events import EventsServer, Reply
-from tests.delivery.test_journal import files_in
+from tests.delivery.test_journal import files_in, run_child
 
 USER = Context.create("user-1")
 KEY = "sdk-key"
@@ -395,3 +397,61 @@ def test_wrong_arguments_are_named(
     with pytest.raises(error, match=message):
         DurableEvents(**{"directory": tmp_path / "events", **arguments})
     assert not (tmp_path / "events").exists()
+
+
+@pytest.mark.parametrize("end", ["pass", "raise SystemExit(3)", "raise ValueError"])
+def test_the_end_of_the_process_sends_what_is_left(tmp_path: Path, server: EventsServer, end: str) -> None:
+    """Nobody need close the client."""
+    run_process(end, tmp_path, server)
+
+    assert arrived(server) == [1, 2]
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGTERM)", "os.abort()"])
+def test_a_sudden_end_leaves_it_to_the_next_process(tmp_path: Path, server: EventsServer, end: str) -> None:
+    """Nothing is lost then either."""
+    run_process(end, tmp_path, server)
+    assert arrived(server) == []
+    with make_client(server, DurableEvents(tmp_path)):
+        pass
+
+    assert arrived(server) == [1, 2]
+
+
+def run_process(end: str, directory: Path, server: EventsServer) -> None:
+    """Run a process that tracks two events and ends."""
+    code = (
+        "from types import SimpleNamespace\n"
+        "from langchain_ldai.delivery import DurableEvents\n"
+        "from tests.delivery.test_durable_events import make_client, track\n"
+        "client = make_client(SimpleNamespace(url=sys.argv[1]), DurableEvents(sys.argv[2]))\n"
+        f"track(client, 1, 2)\n{end}"
+    )
+    run_child(code, server.url, directory)
+
+
+def test_a_client_that_is_left_open_is_stopped_at_exit(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it tracked, also after it was closed, is sent by the hook."""
+    hooks: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", hooks.append)
+    client = make_client(server, DurableEvents(tmp_path))
+    client.close()
+    track(client, 1)
+    hooks[-1]()
+
+    assert arrived(server) == [1]
+
+
+def test_postfork_without_a_fork_changes_nothing(tmp_path: Path, server: EventsServer) -> None:
+    """The client goes on with the same events."""
+    events = DurableEvents(tmp_path)
+    with make_client(server, events) as client:
+        track(client, 1)
+        client.postfork(start_wait=0)
+        track(client, 2)
+        events.flush(10)
+
+    assert arrived(server) == [1, 2]

@@ -145,6 +145,7 @@ def test_a_status_is_told(status, reason):
         pytest.param({"Date": NOON}, None, NOON_SECONDS, id="date"),
         pytest.param({"Date": "noon"}, None, None, id="date that is none"),
         pytest.param({"Date": "Sat, 28 Nov 99999 12:00:00 GMT"}, None, None, id="date too late"),
+        pytest.param({"Date": "Sat, 28 Nov 99999999999 12:00:00 GMT"}, None, None, id="date far too late"),
         pytest.param({"Retry-After": "7"}, 7.0, None, id="seconds"),
         pytest.param({"Retry-After": "0"}, 0.0, None, id="no seconds"),
         pytest.param({"Retry-After": "-7"}, None, None, id="seconds below 0"),

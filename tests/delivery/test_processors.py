@@ -1,9 +1,12 @@
 """What the event processors keep, refuse and hand on, apart from the events themselves."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
+import threading
+import weakref
 
 import pytest
 from ldclient import Context
@@ -40,7 +43,7 @@ class SyncClient:
     """Makes and uses the processor of an `LDClient`."""
 
     def __init__(self, url):
-        config = Config("sdk-key", events_uri=url)
+        config = Config("sdk-key", events_uri=url, flush_interval=1_000)
         self.journal = MemoryJournal(config, "PythonClient")
         self.processor = DurableEventProcessor(config, self.journal)
 
@@ -59,7 +62,7 @@ class AsyncClient:
     """Makes and uses the processor of an `AsyncLDClient`."""
 
     def __init__(self, url):
-        config = AsyncConfig("sdk-key", events_uri=url)
+        config = AsyncConfig("sdk-key", events_uri=url, flush_interval=1_000)
         self.journal = MemoryJournal(config, "PythonAsyncClient")
         self.processor = AsyncDurableEventProcessor(config, self.journal)
 
@@ -162,17 +165,33 @@ async def test_a_flush_that_waits_says_what_did_not_arrive(start):
 @both
 @pytest.mark.asyncio
 async def test_a_flush_is_passed_on(start):
-    """`flush` asks the journal, and again once the SDK's batch is in it."""
+    """`flush` asks the journal at once, and again when the SDK's batch has come."""
     client = await start()
 
+    client.processor.send_event(evaluated())
     client.processor.flush()
     at_once = client.journal.flushes_requested
-    client.processor.send_event(evaluated())
+    has_come = await asyncio.to_thread(client.journal.wait_for_records, 1)
     await client.flush()
     in_all = client.journal.flushes_requested
     await client.stop()
 
-    assert (at_once, in_all) == (1, 2)
+    assert (at_once, has_come, in_all) == (1, True, 2)
+
+
+@pytest.mark.asyncio
+async def test_the_timeout_is_for_all_of_a_flush():
+    """The time that the SDK's processor takes is not granted to the journal again."""
+    client = await AsyncClient.start()
+    granted = []
+    client.journal.flush = lambda timeout: granted.append(timeout) or True
+
+    flushed = await client.flush(5), await client.flush(0), await client.flush(None)
+    await client.stop()
+
+    assert flushed == (True, False, True)
+    assert 0 < granted[0] < 5
+    assert granted[1:3] == [0, None]
 
 
 @both
@@ -215,9 +234,11 @@ async def test_sampling_is_left_to_the_sdk(start, ratio, expected):
 @both
 @pytest.mark.asyncio
 async def test_any_thread_may_send(start):
-    """Events of threads without an event loop arrive, with what the SDK makes of them."""
+    """Events of threads without an event loop arrive, with what the SDK makes of them on its own loop."""
+    asyncio.get_running_loop().set_debug(True)  # it then raises where another thread touches it
     client = await start()
     client.journal.flush = lambda timeout: True
+    await client.flush()  # the SDK's processor waits for events now
 
     def send():
         client.processor.send_event(tracked("clicked"))
@@ -239,8 +260,8 @@ def test_events_are_kept_when_the_loop_is_closed():
     client.processor.send_event(evaluated())
     client.processor.flush()
     kept = kinds(client.journal)
-    flushed = asyncio.run(client.flush())
-    asyncio.run(client.stop())
+    flushed = asyncio.run(asyncio.wait_for(client.flush(None), 20))
+    asyncio.run(asyncio.wait_for(client.stop(), 20))
 
     assert (kept, flushed, client.journal.is_stopped) == (["custom"], False, True)
 
@@ -274,15 +295,18 @@ async def test_the_sdks_processor_is_made_anew_after_a_fork():
 
 @pytest.mark.asyncio
 async def test_a_processor_that_was_not_used_since_a_fork_stops():
-    """Reset as after a fork, an unused processor has no threads to wait for."""
+    """Reset as after a fork, an unused processor has no threads to wait for, and starts none any more."""
     client = await SyncClient.start()
     of_the_parent = client.processor._sdk
+    threads = threading.active_count()
 
     client.processor.reset_after_fork()
     await client.stop()
+    client.journal.encoder.encode(tracked("too late"))
+    started = threading.active_count() - threads
     of_the_parent.stop()
 
-    assert client.journal.is_stopped
+    assert (client.journal.is_stopped, started) == (True, 0)
 
 
 @pytest.mark.asyncio
@@ -324,7 +348,7 @@ client.journal.flush = lambda timeout: True
 process = os.fork()
 if process == 0:
     signal.alarm(20)
-    asyncio.run(use(client))
+    loop.run_until_complete(use(client))
     print(sorted(kinds(client.journal)), flush=True)
     os._exit(0)
 status = os.waitpid(process, 0)[1]
@@ -334,6 +358,41 @@ print(sorted(kinds(client.journal)), status)
 """
 
 ALL = ["custom", "debug", "index", "summary"]
+
+
+AT_EXIT = """
+import atexit
+from ldclient.config import Config
+from tests.delivery.test_processors import DurableEventProcessor, MemoryJournal, evaluated, kinds, tracked
+
+config = Config("sdk-key", flush_interval=1_000)
+journal = MemoryJournal(config, "PythonClient")
+atexit.register(lambda: print(sorted(kinds(journal))))  # runs after what is registered later
+processor = DurableEventProcessor(config, journal)
+processor.send_event(tracked("clicked"))
+processor.send_event(evaluated())
+"""
+
+
+def test_the_end_of_the_process_loses_nothing():
+    """What the SDK's processor holds goes into the journal when the process ends without `close`."""
+    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.stdout, done.stderr) == (f"{ALL}\n", "")
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_processor_is_let_go():
+    """Clients that come and go leave nothing for the end of the process."""
+    client = await SyncClient.start()
+    await client.stop()
+    client.journal.encoder.on_new_context = len
+    kept = weakref.ref(client.processor)
+
+    del client
+    gc.collect()
+
+    assert kept() is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")

@@ -38,8 +38,8 @@ def nested(depth):
 
 @given(key=st.text(), data=json_values, value=st.none() | numbers)
 def test_an_event_says_what_was_tracked(key, data, value):
-    """Key, data and value arrive as they were given; what is `None` is left out."""
-    event = json.loads(EventEncoder(Config("sdk-key")).encode(custom(key, data, value)))
+    """Key, data and value are written as they were given, without spaces; what is `None` is left out."""
+    record = EventEncoder(Config("sdk-key")).encode(custom(key, data, value))
 
     expected = {
         "kind": "custom",
@@ -49,7 +49,7 @@ def test_an_event_says_what_was_tracked(key, data, value):
     }
     expected |= {} if data is None else {"data": data}
     expected |= {} if value is None else {"metricValue": value}
-    assert event == expected
+    assert record == json.dumps(expected, separators=(",", ":")).encode()
 
 
 @given(st.lists(st.tuples(st.text(), st.dictionaries(st.text(), json_values, max_size=3), numbers), max_size=3))
@@ -168,6 +168,16 @@ def test_texts_of_contexts_are_bounded(capacity, times_shown):
     encoder.encode(custom())
 
     assert sum(context is USER for context in shown) == times_shown
+
+
+def test_a_context_that_is_gone_leaves_nothing_to_another():
+    """Each event has its own context, also where Python gives a new context the place of one that is gone."""
+    encoder = EventEncoder(Config("sdk-key"))
+    keys = [f"user-{number}" for number in range(100)]
+
+    found = [json.loads(encoder.encode(custom(context=Context.create(key))))["context"]["key"] for key in keys]
+
+    assert found == keys
 
 
 def test_a_context_is_shown_again_as_the_sdk_indexes_it_again(monkeypatch):

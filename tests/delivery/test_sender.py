@@ -1,0 +1,264 @@
+"""The thread that empties a journal."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from langchain_ldai.delivery import _sender
+from langchain_ldai.delivery._courier import Outcome
+from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._journal_file import Batch
+from langchain_ldai.delivery._sender import Sender
+from tests.delivery.test_journal import files_in, numbered, write
+
+SMALL = 64 << 10
+
+
+class Scripted:
+    """A courier that does what its script says, and then takes everything.
+
+    Attributes:
+        taken: The bodies of the records that it took.
+        was_called: Set at each call.
+    """
+
+    def __init__(self, *script: Outcome | Exception | Callable[[], Outcome]) -> None:
+        self.script = list(script)
+        self.taken: list[bytes] = []
+        self.was_called = threading.Event()
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """See `Delivers.deliver`."""
+        self.was_called.set()
+        step = self.script.pop(0) if self.script else Outcome.SETTLED
+        if isinstance(step, Exception):
+            raise step
+        outcome = step() if callable(step) else step
+        if outcome is Outcome.SETTLED:
+            self.taken += [record.body for record in batch.records]
+        return outcome
+
+
+class Line:
+    """A journal and its sender."""
+
+    def __init__(self, directory: Path, courier: Scripted | None, flush_seconds: float = 1000.0) -> None:
+        self.journal = Journal(directory, "hash", SMALL, lambda: self.sender.wake())
+        self.sender = Sender(self.journal, flush_seconds, None)
+        self.sender.courier = courier
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long."""
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(_sender, "_AFTER_ERROR_SECONDS", 0.01)
+    monkeypatch.setattr(_sender, "_GRACE_SECONDS", 0.05)
+
+
+def test_what_is_appended_is_sent_at_each_interval(tmp_path: Path) -> None:
+    """Nobody need ask for it."""
+    courier = Scripted()
+    line = Line(tmp_path, courier, flush_seconds=0.01)
+    line.sender.start()
+    line.journal.append(b"1")
+    assert courier.was_called.wait(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+
+
+def test_a_file_that_is_full_is_sent_at_once(tmp_path: Path) -> None:
+    """It would take up the space."""
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.sender.start()
+    write(line.journal, numbered(40, 1000))
+    assert courier.was_called.wait(10)
+    line.sender.stop()
+
+    assert courier.taken == numbered(40, 1000)
+
+
+def test_a_batch_that_is_refused_is_halved(tmp_path: Path) -> None:
+    """Until its parts are taken."""
+    courier = Scripted(Outcome.REFUSED, Outcome.REFUSED)
+    line = Line(tmp_path, courier)
+    write(line.journal, numbered(5))
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == numbered(5)
+
+
+def test_an_error_that_nobody_expects_does_not_end_the_sender(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the batch is tried again."""
+    courier = Scripted(ValueError("this message quotes a secret"))
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+    assert "Events cannot be sent now, and wait" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_damaged_file_keeps_no_other_back(tmp_path: Path) -> None:
+    """It is set aside, and the flush ends."""
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    [name] = files_in(tmp_path, ".events")
+    (tmp_path / name).write_bytes(b"rubbish" * 100)
+    line.journal.append(b"2")
+    assert line.sender.flush(10)
+    line.journal.append(b"3")
+    line.sender.stop()
+
+    assert courier.taken[-1] == b"3"
+    assert files_in(tmp_path, ".events") == []
+
+
+def test_a_service_that_takes_nothing_ends_the_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is left waits for the next process."""
+    line = Line(tmp_path, Scripted(Outcome.KEPT))
+    line.journal.append(b"1")
+    line.sender.stop()
+
+    assert files_in(tmp_path, ".events")
+    assert f"Events are left in {tmp_path}" in caplog.text
+
+
+def test_a_call_that_does_not_return_holds_up_neither_flush_nor_stop(tmp_path: Path) -> None:
+    """The thread ends with the process, if not before."""
+    gate = threading.Event()
+
+    def hang() -> Outcome:
+        gate.wait(60)
+        return Outcome.KEPT
+
+    line = Line(tmp_path, Scripted(hang, Outcome.KEPT))
+    line.journal.append(b"1")
+    assert not line.sender.flush(0.05)
+    line.sender.stop()
+    assert line.sender.is_started
+
+    flushed: list[bool] = []
+    waiting = threading.Thread(target=lambda: flushed.append(line.sender.flush(None)))
+    waiting.start()
+    gate.set()
+    waiting.join(10)
+    assert flushed == [False]
+
+
+def test_a_stop_goes_on_as_long_as_batches_are_taken(tmp_path: Path) -> None:
+    """However many there are; each one that is taken gives it time again."""
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    write(line.journal, numbered(40, 1000))
+    line.sender.stop(1e-9)
+
+    assert len(courier.taken) == 40
+
+
+def test_whoever_appends_while_the_sender_ends_is_served(tmp_path: Path) -> None:
+    """Another thread takes over."""
+
+    def append_more() -> Outcome:
+        line.journal.append(b"2")
+        return Outcome.SETTLED
+
+    courier = Scripted(append_more)
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    line.sender.stop()
+    assert line.sender.is_started
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1", b"2"]
+    assert files_in(tmp_path) == []
+
+
+def test_without_a_thread_to_spare_events_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush says so at once, and the stop sends them."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert not line.sender.flush(None)
+    assert not line.sender.is_started
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+
+
+def test_a_second_start_starts_no_second_thread(tmp_path: Path) -> None:
+    """There is one sender."""
+    line = Line(tmp_path, Scripted())
+    before = threading.active_count()
+    line.sender.start()
+    line.sender.start()
+
+    assert threading.active_count() == before + 1
+    line.sender.stop()
+
+
+def test_a_wait_ends_when_somebody_is_in_a_hurry(tmp_path: Path) -> None:
+    """A flush that waits shortens it, but not below what the service asked for."""
+
+    def wait_for_service() -> Outcome:
+        line.sender.pause(1000.0, 0.01)
+        return Outcome.SETTLED
+
+    courier = Scripted(wait_for_service)
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    line.sender.start()
+    line.sender.request_flush()
+    assert courier.was_called.wait(10)
+
+    assert line.sender.flush(30)
+    line.sender.stop()
+
+
+def test_time_is_short_once_the_sender_is_to_stop(tmp_path: Path) -> None:
+    """Before, any wait is allowed."""
+    line = Line(tmp_path, None)
+    assert line.sender.may_wait(1e9)
+    line.sender.stop()
+
+    assert not line.sender.may_wait(1000)
+    line.sender.pause(1000.0, 0.0)
+
+
+def test_a_writer_that_hands_over_tells_what_the_disk_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It tries again."""
+    line = Line(tmp_path, None)
+    line.journal.append(b"1")
+    original = os.open
+    failures = [OSError(28, "No space left on device")]
+
+    def fail_once(*arguments: object, **options: object) -> int:
+        if failures and str(arguments[0]).endswith(".owner"):
+            raise failures.pop()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(os, "open", fail_once)
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
