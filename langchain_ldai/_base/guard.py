@@ -22,8 +22,9 @@ REPEAT_SECONDS: Final = 60.0
 MAX_NOTICES: Final = 1_000
 """How many notices are remembered; of more, the one that has not recurred for longest is forgotten."""
 
-Delivery = tuple[Callable[..., object], tuple[object, ...]]
-"""A call that delivers something, and its arguments."""
+
+NOT_SENT: Final = "A metric could not be sent and is lost"
+"""What the log says where the client or the delivery raises."""
 
 
 class Ids(NamedTuple):
@@ -88,20 +89,6 @@ class Guard:
     def __init__(self) -> None:
         self.notices = Notices()
 
-    def run(self, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
-        """Call what delivers a metric, and return its result; if it raises, `None`.
-
-        Args:
-            run_id: LaunchDarkly's id of the run, or both.
-            action: What delivers it.
-            args: Its arguments.
-        """
-        try:
-            return action(*args)
-        except Exception as error:  # noqa: BLE001
-            self._lost(error, run_id, action)
-            return None
-
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
         """Return the action's result; if it raises, log what that means and return `None`.
 
@@ -127,20 +114,12 @@ class Guard:
             self.caught(error, run_id, consequence)
             return None
 
-    def run_each(self, run_id: str | Ids, find: Callable[[], Iterable[Delivery]]) -> None:
-        """Make each of the calls found by itself, as `run` does, so that one that fails keeps no other back."""
-        for action, args in self.run(run_id, find) or ():
-            try:
-                action(*args)
-            except Exception as error:  # noqa: BLE001
-                self._lost(error, run_id, action)
-
-    def _lost(self, error: Exception, run_id: str | Ids, action: object) -> None:
-        name = getattr(action, "__qualname__", type(action).__qualname__)
-        self.caught(error, run_id, f"A metric could not be sent and is lost ({name})")
-
     def caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
-        """Log an exception that was caught, and what it means."""
+        """Log an exception that was caught, and what it means; of a group, each one."""
+        if isinstance(error, ExceptionGroup):
+            for each in error.exceptions:
+                self.caught(each, run_id, consequence)
+            return
         self.notices.each_minute(
             _log,
             logging.ERROR,
@@ -150,3 +129,19 @@ class Guard:
             run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
             without_message(error),
         )
+
+
+def call_each(calls: Iterable[Callable[[], object]]) -> None:
+    """Make each call, so that one that fails keeps no other back, and then raise what they raised.
+
+    Raises:
+        ExceptionGroup: If several failed.
+    """
+    failures = []
+    for call in calls:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+    if failures:
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

@@ -11,6 +11,7 @@ from typing import Final, Protocol, Self
 from ldclient import Context
 
 from langchain_ldai._base.options import is_async
+from langchain_ldai._configs.client_options import ClientOptions
 from langchain_ldai._configs.evaluation import (
     AGENT,
     COMPLETION,
@@ -29,8 +30,8 @@ from langchain_ldai._configs.payload import (
 )
 from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
-from langchain_ldai._tracking.once import Send
-from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, claim_submitter, wait_for_all
+from langchain_ldai._tracking.sending import EventDelivery, EventSender
+from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, wait_for_all
 
 LEAVING_SECONDS: Final = 5.0
 """How long the end of a client's `with` block waits for its ledger."""
@@ -58,15 +59,21 @@ class LdAiClient(AiClient):
             after the last run, so that it delivers the events in its buffer.
         ledger: Where trackers claim each metric before they send it. Several trackers can resume one run, in any
             process; with a ledger that they share they record each metric once among them.
-        on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
-        ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
+        on_ledger_error: What becomes of a metric whose claim could not be made in time: "drop", which is the
+            default, or "send".
+        ledger_timeout: Seconds for which a claim is attempted while the ledger cannot be reached, 60 by default.
+        delivery: Takes the events of each run at once, in the place of the client's `track`, and keeps a metric
+            together with its claim until the ledger has answered. Give the object that is also the
+            `event_processor_class` of the client's configuration. `on_ledger_error` and `ledger_timeout` are of no
+            use beside it.
         environment_id: LaunchDarkly's id of the environment, which events then carry. Without it, the environment
             variable `LD_ENVIRONMENT_ID` says it, else LaunchDarkly's client, which tells it from release 9.20 on.
 
     Raises:
         TypeError: If the client is asynchronous or is no client, the ledger is no ledger, or an option is of
             another type.
-        ValueError: If an option has a value it cannot have.
+        ValueError: If an option has a value it cannot have, if `delivery` is given together with
+            `on_ledger_error` or `ledger_timeout`, or if it is not that of the client.
 
     Example:
         `RecordingClient` stands in for `ldclient.LDClient(Config(sdk_key))` here.
@@ -83,14 +90,22 @@ class LdAiClient(AiClient):
         client: FlagClient,
         *,
         ledger: Ledger | None = None,
-        on_ledger_error: OnLedgerError = "drop",
-        ledger_timeout: float = 60.0,
+        on_ledger_error: OnLedgerError | None = None,
+        ledger_timeout: float | None = None,
+        delivery: EventDelivery | None = None,
         environment_id: str | None = None,
     ) -> None:
         _check_client(client, "LDClient")
         if is_async(client.variation):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        super().__init__(client, client, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id)
+        options = ClientOptions(
+            ledger=ledger,
+            on_ledger_error=on_ledger_error,
+            ledger_timeout=ledger_timeout,
+            delivery=delivery,
+            environment_id=environment_id,
+        )
+        super().__init__(client, client, options)
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -260,7 +275,7 @@ class LdAiClient(AiClient):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._diagnosis.of_block_left(self.close(LEAVING_SECONDS))
+        self._left(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
@@ -274,12 +289,13 @@ class AsyncLdAiClient(AiClient):
         ledger: See `LdAiClient`.
         on_ledger_error: See `LdAiClient`.
         ledger_timeout: See `LdAiClient`.
+        delivery: See `LdAiClient`.
         environment_id: See `LdAiClient`.
 
     Raises:
         TypeError: If the client is synchronous or is no client, the ledger is no ledger, or an option is of
             another type.
-        ValueError: If an option has a value it cannot have.
+        ValueError: See `LdAiClient`.
 
     Example:
         `AsyncRecordingClient` stands in for `ldclient.AsyncLDClient(Config(sdk_key))` here.
@@ -298,20 +314,26 @@ class AsyncLdAiClient(AiClient):
         client: AsyncFlagClient,
         *,
         ledger: Ledger | None = None,
-        on_ledger_error: OnLedgerError = "drop",
-        ledger_timeout: float = 60.0,
+        on_ledger_error: OnLedgerError | None = None,
+        ledger_timeout: float | None = None,
+        delivery: EventDelivery | None = None,
         environment_id: str | None = None,
     ) -> None:
         _check_client(client, "AsyncLDClient")
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
             raise TypeError(f"an {type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
-        self._events = LoopSink(client)
-        super().__init__(
-            client, self._events, claim_submitter(ledger, on_ledger_error, ledger_timeout), environment_id
+        options = ClientOptions(
+            ledger=ledger,
+            on_ledger_error=on_ledger_error,
+            ledger_timeout=ledger_timeout,
+            delivery=delivery,
+            environment_id=environment_id,
         )
+        self._events = LoopSink(client)
+        super().__init__(client, self._events, options)
         self._flags = client
 
-    def _sender(self, context: Context) -> Send:
+    def _sender(self, context: Context) -> EventSender:
         self._events.note_loop()
         return super()._sender(context)
 
@@ -442,7 +464,7 @@ class AsyncLdAiClient(AiClient):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._diagnosis.of_block_left(await self.close(LEAVING_SECONDS))
+        self._left(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:

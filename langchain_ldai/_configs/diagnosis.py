@@ -102,10 +102,9 @@ class Diagnosis:
         """Say that what is served for a key is no AI Config."""
         self._tell(("no _ldMeta", key), logging.WARNING, _NO_META, key)
 
-    def of_block_left(self, is_done: bool) -> None:
-        """Say where the end of the client's block has not waited for every claim."""
-        if not is_done:
-            _log.warning(_LEFT_EARLY)
+    def of_block_left_early(self) -> None:
+        """Say that the end of the client's block has not waited for every claim."""
+        _log.warning(_LEFT_EARLY)
 
     def _is_offline(self) -> bool:
         asked = getattr(self._client, "is_offline", None)

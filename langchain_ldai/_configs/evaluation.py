@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 from ldclient import Context
 
+from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
 from langchain_ldai._configs.diagnosis import Diagnosis
 from langchain_ldai._configs.graph import LdAiAgentGraph, parse_graph
 from langchain_ldai._configs.payload import (
@@ -23,7 +24,7 @@ from langchain_ldai._configs.payload import (
     Render,
     usable,
 )
-from langchain_ldai._configs.sending import ContextSend, EventSink, environment_of
+from langchain_ldai._configs.sending import EventSink, environment_of
 from langchain_ldai._configs.templates import as_written, check_context, check_variables, judge_renderer, renderer
 from langchain_ldai._configs.types import (
     FrozenDict,
@@ -33,11 +34,11 @@ from langchain_ldai._configs.types import (
     LdAiJudgeConfig,
 )
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
-from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.sending import ClientSender, EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
-from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger, OnLedgerError, SendAfterClaim, claim_submitter
+from langchain_ldai.ledgers._claims import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
 ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
@@ -141,20 +142,24 @@ class AiClient:
     Args:
         client: The LaunchDarkly client, which is asked how it is.
         sink: Takes the events.
-        claims: Where slots are claimed.
-        environment_id: LaunchDarkly's id of the environment, where the caller gave one.
+        options: What the caller gave.
     """
 
-    def __init__(
-        self, client: object, sink: EventSink, claims: ClaimSubmitter | None, environment_id: str | None
-    ) -> None:
-        if not isinstance(environment_id, str | None):
-            raise TypeError(f"environment_id is a str, not {type(environment_id).__name__}")
+    def __init__(self, client: object, sink: EventSink, options: ClientOptions) -> None:
+        options.check(client)
         self._sink = sink
-        self._claims = claims
-        self._all_claims = WeakSet([claims] if claims else [])  # with those of the clients that `with_ledger` gave
-        self._environment = environment_of(client, environment_id)
+        self._options = options
         self._diagnosis = Diagnosis(client)
+        environment = environment_of(client, options.environment_id)
+        self._client_sender = ClientSender(
+            track=sink.track,
+            delivery=options.delivery,
+            look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
+            environment_id=lambda: environment.id,
+            notices=self._diagnosis.notices,
+        )
+        self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave
+        self._claims = self._claims_of(options)
         info = {
             "aiSdkName": "langchain-ldai",
             "aiSdkVersion": version("langchain-ldai"),
@@ -168,14 +173,15 @@ class AiClient:
         return self._claims.ledger if self._claims else None
 
     def with_ledger(
-        self, ledger: Ledger | None, *, on_error: OnLedgerError = "drop", timeout: float = 60.0
+        self, ledger: Ledger | None, *, on_error: OnLedgerError = "drop", timeout: float = LEDGER_TIMEOUT
     ) -> Self:
         """Return a client like this one whose trackers claim their slots in another ledger, or in none.
 
         Args:
             ledger: Where trackers claim their slots before they send; `None` for none.
             on_error: What becomes of a metric whose claim could not be made in time: "drop", or "send".
-            timeout: Seconds for which a claim is attempted while the ledger cannot be reached.
+            timeout: Seconds for which a claim is attempted while the ledger cannot be reached. A client with a
+                delivery uses neither: there a claim waits until the ledger has answered.
 
         Raises:
             TypeError: If the ledger is no ledger, or an option is of another type.
@@ -186,11 +192,17 @@ class AiClient:
             >>> ai.with_ledger(MemoryLedger()).ledger
             <langchain_ldai.ledgers.memory.MemoryLedger object at 0x...>
         """
+        options = replace(self._options, ledger=ledger, on_ledger_error=on_error, ledger_timeout=timeout)
+        options.check_claiming()
         other = copy(self)
-        other._claims = claims = claim_submitter(ledger, on_error, timeout)
+        other._claims = self._claims_of(options)
+        return other
+
+    def _claims_of(self, options: ClientOptions) -> Claims | None:
+        claims = options.claims(self._client_sender.send)
         if claims is not None:
             self._all_claims.add(claims)
-        return other
+        return claims
 
     def create_tracker(self, token: str, context: Context) -> LdAiConfigTracker:
         """Return a tracker that adds to a run which another process began.
@@ -229,10 +241,13 @@ class AiClient:
         """
         return LdAiGraphTracker(decode_graph(token), self._sender(context))
 
-    def _sender(self, context: Context) -> Send:
+    def _left(self, is_done: bool) -> None:
+        if not is_done and self._options.delivery is None:  # which keeps the claims for the next process
+            self._diagnosis.of_block_left_early()
+
+    def _sender(self, context: Context) -> EventSender:
         check_context(context)
-        send = ContextSend(context, self._sink.track, self._environment, self._diagnosis)
-        return SendAfterClaim(send, self._claims) if self._claims else send
+        return EventSender(context, self._client_sender, self._claims)
 
     def _nothing_served(self, call: Evaluation[AnswerT], is_initialized: object) -> None:
         self._diagnosis.of_nothing_served(
@@ -281,7 +296,7 @@ class AiClient:
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
         check_key(key)
         check_variables(variables)
-        send = self._sender(context)
+        sender = self._sender(context)
         self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
@@ -289,7 +304,7 @@ class AiClient:
             return self._evaluation(AGENT, node_key, context, render=render, graph_key=key)
 
         def read(value: object) -> GraphEvaluation:
-            graph = parse_graph(key, value, send)
+            graph = parse_graph(key, value, sender)
             return GraphEvaluation(graph, tuple(map(node, graph.reachable() if graph.enabled else ())))
 
         return Evaluation(key, context, {}, read, "agent graph")

@@ -10,7 +10,7 @@ from langchain_ldai._configs.fields import as_integer, as_text, object_in, varia
 from langchain_ldai._configs.payload import Payload
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
-from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._wire.tokens import GraphRunIdentity, checked_run_id, decode_graph, new_run_id, text_fault
 from langchain_ldai.errors import InvalidResumptionTokenError
 
@@ -67,7 +67,7 @@ class LdAiAgentGraph:
     root: str
     nodes: Mapping[str, LdAiAgentConfig]
     edges: tuple[GraphEdge, ...]
-    _send: Send = field(repr=False, compare=False)
+    _sender: EventSender = field(repr=False, compare=False)
 
     def children(self, key: str) -> tuple[str, ...]:
         """Return the keys of the nodes that a node can hand over to."""
@@ -100,7 +100,7 @@ class LdAiAgentGraph:
         """
         known = new_run_id() if run_id is None else checked_run_id(run_id)
         identity = GraphRunIdentity(known, self.key, self.variation_key, self.version)
-        return LdAiGraphTracker(identity, self._send)
+        return LdAiGraphTracker(identity, self._sender)
 
     def resume_tracker(self, token: str) -> LdAiGraphTracker:
         """Return a tracker that adds to a run of this agent graph, in this graph's context.
@@ -118,10 +118,10 @@ class LdAiAgentGraph:
                 f"the resumption token is of another agent graph than {self.key!r}; "
                 "use client.create_graph_tracker()"
             )
-        return LdAiGraphTracker(identity, self._send)
+        return LdAiGraphTracker(identity, self._sender)
 
 
-def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
+def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:
     """Return the agent graph that a flag's value describes, still without its nodes' configs.
 
     Reading is lenient: what has the wrong type counts as absent, and nothing raises (spec sections 1, 2 and 7).
@@ -129,7 +129,7 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
     Args:
         key: The agent graph's key.
         value: What the flag evaluated to.
-        send: Where the events of the graph's trackers go.
+        sender: Sends the events of the graph's trackers.
     """
     if not isinstance(value, Mapping):
         _log.error("agent graph %r is a %s, not an object; it is disabled", key, type(value).__name__)
@@ -150,7 +150,7 @@ def parse_graph(key: str, value: object, send: Send) -> LdAiAgentGraph:
         root=root,
         nodes=FrozenDict(),
         edges=edges,
-        _send=send,
+        _sender=sender,
     )
 
 

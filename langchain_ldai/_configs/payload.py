@@ -37,7 +37,7 @@ from langchain_ldai._configs.types import (
     TrackerParts,
     freeze_object,
 )
-from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import model_data
 
 _log = logging.getLogger(__name__)
@@ -109,13 +109,13 @@ class PayloadReader:
 
     Args:
         key: Key of the AI Config.
-        send: Where the events of its trackers go.
+        sender: Sends the events of its trackers.
         render: Fills in the tags of its texts.
         graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
     """
 
     key: str
-    send: Send
+    sender: EventSender
     render: Render
     graph_key: str = ""
 
@@ -185,7 +185,7 @@ class PayloadReader:
             "output_format": freeze_object(output) if isinstance(output, Mapping) else None,
             "skills": _skills(payload),
             "raw": freeze_object(payload),
-            "_parts": TrackerParts(self.send, tracked_model, self.graph_key),
+            "_parts": TrackerParts(self.sender, tracked_model, self.graph_key),
         }
 
 

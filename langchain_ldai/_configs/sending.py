@@ -1,19 +1,15 @@
-"""How a client's trackers send their events: for one context, from one environment, on the client's loop."""
+"""What LaunchDarkly's clients add to sending: the loop of the asynchronous one, and the environment."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
-
-from langchain_ldai._configs.diagnosis import Diagnosis
-from langchain_ldai._wire import events
 
 
 class EventSink(Protocol):
@@ -114,40 +110,3 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
     if shared is environment:
         add_hook(environment)
     return shared
-
-
-class ContextSend:
-    """Sends the events of one context, and looks each time whether the client still takes events.
-
-    Args:
-        context: Whom the events are counted for.
-        track: Takes the events.
-        environment: Which LaunchDarkly environment the events come from.
-        diagnosis: Says in the log where the client takes no events.
-
-    Attributes:
-        notices: What the log has been told of the client.
-    """
-
-    __slots__ = ("_context", "_environment", "_look", "_track", "notices")
-
-    def __init__(
-        self,
-        context: Context,
-        track: Callable[..., None],
-        environment: Environment,
-        diagnosis: Diagnosis,
-    ) -> None:
-        self._context = context
-        self._track = track
-        self._environment = environment
-        self._look = diagnosis.of_event if diagnosis.can_see_state else None
-        self.notices = diagnosis.notices
-
-    def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
-        """Send one event."""
-        if self._look is not None:
-            self._look(data)
-        if self._environment.id:
-            data = {**data, events.ENVIRONMENT_ID: self._environment.id}
-        self._track(event_name, self._context, data, metric_value)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
-from langchain_ldai._tracking.once import Send
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.tokens import RunIdentity, checked_run_id, decode, new_run_id
 from langchain_ldai.errors import InvalidResumptionTokenError
@@ -192,12 +192,12 @@ class TrackerParts:
     """What an AI Config's trackers need beside what the AI Config shows.
 
     Args:
-        send: Where their events go.
+        sender: Sends their events.
         model: What the events say of the model.
         graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
     """
 
-    send: Send
+    sender: EventSender
     model: Mapping[str, object]
     graph_key: str
 
@@ -255,7 +255,7 @@ class LdAiConfig:
         parts = self._parts
         known = new_run_id() if run_id is None else checked_run_id(run_id)
         identity = RunIdentity(known, self.key, self.variation_key, self.version, parts.graph_key)
-        return LdAiConfigTracker(identity, parts.send, parts.model)
+        return LdAiConfigTracker(identity, parts.sender, parts.model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -278,7 +278,7 @@ class LdAiConfig:
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return LdAiConfigTracker(identity, self._parts.send)
+        return LdAiConfigTracker(identity, self._parts.sender)
 
 
 @dataclass(frozen=True, kw_only=True)

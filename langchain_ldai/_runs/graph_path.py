@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from langchain_ldai._runs.reading import Outcome
+from langchain_ldai._tracking.values import Slot, Value
 
 
 class Handoff(NamedTuple):
@@ -48,12 +49,14 @@ class Journey:
 
     Args:
         edges: The graph's edges, each from a node's key to another's.
-        record: Takes the journey once it is over.
+        record: Takes the run's metrics, and the journey once it is over.
     """
 
     __slots__ = ("_ended", "_record", "_targets", "_visits")
 
-    def __init__(self, edges: Collection[tuple[str, str]], record: Callable[[Journey], None]) -> None:
+    def __init__(
+        self, edges: Collection[tuple[str, str]], record: Callable[[Mapping[Slot, Value], Journey], None]
+    ) -> None:
         self._record = record
         self._targets: dict[str, list[str]] = {}
         for source, target in edges:
@@ -95,9 +98,9 @@ class Journey:
         """Whether a tool with this result, called in a node, hands over to another node of the graph."""
         return any(target != node and self._has_node(target) for target in _destinations(result))
 
-    def record(self) -> None:
-        """Hand the journey on to be recorded."""
-        self._record(self)
+    def record(self, values: Mapping[Slot, Value]) -> None:
+        """Hand the run's metrics on to be recorded together with the journey."""
+        self._record(values, self)
 
     def _has_node(self, name: object) -> bool:
         return any(name == source or name in targets for source, targets in self._targets.items())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
-from langchain_ldai._base.guard import Guard, Ids
+from langchain_ldai._base.guard import NOT_SENT, Guard, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
@@ -355,10 +355,10 @@ class RunRecorder:
         return (around, key) if is_open else (None, None)
 
     def _deliver(self, outbox: Sequence[Recording | Run]) -> None:
-        """Send what is final, each metric by itself, and report the runs that are closed."""
+        """Send what is final, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                self._guard.run_each(item.ids, item.deliveries)
+                self._guard.call(NOT_SENT, item.ids, item.send)
                 continue
             _log.debug("a run closes: %s", item)
             if item.resolvers:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
-from langchain_ldai._base.guard import Delivery, Ids, Notices
+from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.reading import Outcome, worst
 from langchain_ldai._runs.steps import Scope
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.tokens import RunIdentity
-from langchain_ldai.ledgers._claims import ClaimSubmitter
 
 
 @dataclass(slots=True)
@@ -88,17 +88,14 @@ class RunTracker(Protocol):
     """What a run needs of its tracker."""
 
     @property
-    def claims(self) -> ClaimSubmitter | None: ...
-    @property
-    def notices(self) -> Notices | None: ...
+    def _sender(self) -> EventSender | None: ...
     @property
     def identity(self) -> RunIdentity: ...
     @property
     def resumption_token(self) -> str: ...
     @property
     def summary(self) -> MetricSummary: ...
-    def track_tool_call(self, key: str) -> None: ...
-    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]: ...
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None: ...
 
 
 @dataclass(slots=True)
@@ -119,14 +116,12 @@ class Recording:
     tool_calls: Sequence[str] = ()
     journey: Journey | None = None
 
-    def deliveries(self) -> list[Delivery]:
-        """Return a call for each metric, so that one that fails keeps no other back."""
-        tracker = self.tracker
-        found = tracker.take_missing(self.values) if self.values else []
-        found += [(tracker.track_tool_call, (key,)) for key in self.tool_calls]
+    def send(self) -> None:
+        """Hand everything to the tracker. What fails keeps no other back, and raises afterwards."""
         if self.journey is not None:
-            found.append((self.journey.record, ()))
-        return found
+            self.journey.record(self.values)
+        else:
+            self.tracker._record_run(self.values, self.tool_calls)
 
 
 class MetricTotals:

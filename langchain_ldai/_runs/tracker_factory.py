@@ -33,7 +33,7 @@ from langchain_ldai._runs.trackers import (
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import ClaimSubmitter, wait_for_all
+from langchain_ldai.ledgers._claims import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class TrackerFactory:
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
-        self._claims: WeakValueDictionary[int, ClaimSubmitter] = WeakValueDictionary()
+        self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
     def tracker_for(
         self, resolve: ConfigResolver, metadata: Mapping[str, object], lc_run_id: object, node: str = ""
@@ -120,8 +120,9 @@ class TrackerFactory:
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error, Ids(lc_run_id), failure)
             return None
-        if tracker.claims is not None:
-            self._claims[id(tracker.claims)] = tracker.claims
+        claims = None if tracker._sender is None else tracker._sender.claims
+        if claims is not None:
+            self._claims[id(claims)] = claims
         if getattr(config, "enabled", True) is False:
             self._tell_of_disabled(tracker)
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
@@ -143,7 +144,7 @@ class TrackerFactory:
         """Warn once for each AI Config that a run is counted for it although it is disabled."""
         what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
         key = tracker.identity.config_key
-        notices = tracker.notices or self._guard.notices
+        notices = self._guard.notices if tracker._sender is None else tracker._sender.client.notices
         notices.once(
             _log,
             logging.WARNING,
@@ -215,7 +216,7 @@ class TrackerFactory:
                 _PLAIN_FOR_SEALED if is_plain else error,
             )
             return None
-        begin_part = getattr(tracker, "begin_part", None)
+        begin_part = getattr(tracker, "_begin_part", None)
         if begin_part is not None:  # the official package's trackers know no parts
             begin_part(part)
         return as_run_tracker(tracker)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
-from langchain_ldai._base.guard import Delivery, Guard, Ids, Notices
+from langchain_ldai._base.guard import Guard, Ids, call_each
 from langchain_ldai._base.options import check_function, check_instance, is_async
-from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.graph_path import Handoff, Journey
 from langchain_ldai._runs.totals import RunTracker
 from langchain_ldai._tracking.graph_tracker import GraphMetricSummary, LdAiGraphTracker
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import Feedback, MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import ClaimSubmitter
 
 _METHODS: Final[Mapping[str, str]] = {
     "time_to_first_token_ms": "track_time_to_first_token",
@@ -99,14 +99,8 @@ class OtherTracker:
         self.identity: RunIdentity = decode(self.resumption_token)
 
     @property
-    def claims(self) -> ClaimSubmitter | None:
-        """Where the tracker claims its slots, if it does."""
-        return getattr(self.original, "claims", None)
-
-    @property
-    def notices(self) -> Notices | None:
-        """What its client has logged, where that is one of ours."""
-        return getattr(self.original, "notices", None)
+    def _sender(self) -> EventSender | None:
+        return _sender_of(self.original)
 
     @property
     def summary(self) -> MetricSummary:
@@ -124,13 +118,10 @@ class OtherTracker:
             resumption_token=self.resumption_token,
         )
 
-    def track_tool_call(self, key: str) -> None:
-        """Record one call of a tool."""
-        self.original.track_tool_call(key)
-
-    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
-        """Return the calls that record those metrics that are not recorded yet."""
-        return _missing(self.original, values, _METHODS)
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
+        """Record those metrics that are not recorded yet, and tool calls, each with the tracker's own method."""
+        call_tool = self.original.track_tool_call
+        call_each([*_missing(self.original, values, _METHODS), *(partial(call_tool, key) for key in tool_calls)])
 
 
 class GraphRunTracker:
@@ -148,14 +139,8 @@ class GraphRunTracker:
         self.identity = RunIdentity(graph.run_id, graph.graph_key, graph.variation_key, graph.version)
 
     @property
-    def claims(self) -> ClaimSubmitter | None:
-        """Where the graph's tracker claims its slots."""
-        return getattr(self.original, "claims", None)
-
-    @property
-    def notices(self) -> Notices | None:
-        """What its client has logged."""
-        return getattr(self.original, "notices", None)
+    def _sender(self) -> EventSender | None:
+        return _sender_of(self.original)
 
     @property
     def resumption_token(self) -> str:
@@ -173,44 +158,51 @@ class GraphRunTracker:
             resumption_token=recorded.resumption_token,
         )
 
-    def track_tool_call(self, key: str) -> None:
-        """Leave a tool call alone: LaunchDarkly counts those of nodes only."""
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
+        """Record those metrics that are not recorded yet; LaunchDarkly counts the tool calls of nodes only."""
+        self._record(values, (), ())
 
-    def take_missing(self, values: dict[Slot, Value]) -> list[Delivery]:
-        """Return the calls that record those metrics that are not recorded yet; a graph has no first token."""
-        known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
-        if type(self.original) is LdAiGraphTracker:
-            return self.original.take_missing(known)
-        return _missing(self.original, known, _GRAPH_METHODS)
+    def record_journey(self, values: Mapping[Slot, Value], journey: Journey) -> None:
+        """Record the run's metrics, the way through the graph, and each visit and handoff on it."""
+        self._record(values, journey.path, journey.handoffs)
 
-    def record_journey(self, journey: Journey) -> None:
-        """Record the way through the graph, and each visit and handoff on it."""
+    def _record(self, values: Mapping[Slot, Value], path: tuple[str, ...], handoffs: Sequence[Handoff]) -> None:
         original = self.original
-        if journey.path:
-            track_visits = getattr(original, "track_visits", None)
-            if track_visits is not None:
-                track_visits(journey.path)
-            else:
-                for deliver, args in _missing(original, {"path": journey.path}, _GRAPH_METHODS):
-                    deliver(*args)
-        for handoff in journey.handoffs:
-            if handoff.success:
-                original.track_handoff_success(handoff.source, handoff.target)
-            else:
-                original.track_handoff_failure(handoff.source, handoff.target)
+        known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
+        if type(original) is LdAiGraphTracker:
+            original._record_run({**known, "path": path} if path else known, handoffs)
+            return
+        calls = _missing(original, known, _GRAPH_METHODS)
+        track_visits = getattr(original, "_track_visits", None)
+        if path and track_visits is not None:
+            calls.append(partial(track_visits, path))
+        elif path:
+            calls += _missing(original, {"path": path}, _GRAPH_METHODS)
+        for source, target, is_success in handoffs:
+            track = original.track_handoff_success if is_success else original.track_handoff_failure
+            calls.append(partial(track, source, target))
+        call_each(calls)
 
 
-def _missing(tracker: object, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Delivery]:
+def _sender_of(tracker: object) -> EventSender | None:
+    """Return what a tracker sends its events with, where it is one of ours, or wraps one."""
+    sender = getattr(tracker, "_sender", None)
+    return sender if hasattr(sender, "claims") and hasattr(sender, "client") else None
+
+
+def _missing(
+    tracker: object, values: Mapping[Any, object], methods: Mapping[str, str]
+) -> list[Callable[[], object]]:
     """Return the calls that record those metrics that are not recorded yet."""
-    recorded = _recorded(tracker)
-    found: list[Delivery] = []
+    recorded = _recorded(tracker) if values else None
+    found: list[Callable[[], object]] = []
     for slot, value in values.items():
         if _value(recorded, slot) is not None:
             continue
         if slot == "success":
-            found.append((getattr(tracker, methods["success" if value else "error"]), ()))
+            found.append(getattr(tracker, methods["success" if value else "error"]))
         else:
-            found.append((getattr(tracker, methods[slot]), (value,)))
+            found.append(partial(getattr(tracker, methods[slot]), value))
     return found
 
 

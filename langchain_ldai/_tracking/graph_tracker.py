@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
-from langchain_ldai._tracking.once import EventTable, OnceTracker, Send
+from langchain_ldai._tracking.once import EventTable, OnceTracker
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import TokenUsage, check_usage, whole_milliseconds
 from langchain_ldai._wire import events
-from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
+from langchain_ldai._wire.events import Event
+from langchain_ldai._wire.tokens import GraphRunIdentity
 
-_GraphMetric = Literal["duration_ms", "tokens", "success", "path"]
+GraphMetric = Literal["duration_ms", "tokens", "success", "path"]
 _OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
+_HANDOFF: Final = {True: events.GRAPH_HANDOFF_SUCCESS, False: events.GRAPH_HANDOFF_FAILURE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,24 @@ class GraphMetricSummary:
     resumption_token: str = field(repr=False)
 
 
-class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
+def _total(usage: TokenUsage) -> int:
+    return usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
+
+
+def _path(keys: tuple[str, ...]) -> Event:
+    return events.GRAPH_PATH, {events.PATH: list(keys)}, 1
+
+
+def _path_and_visits(keys: tuple[str, ...]) -> list[Event]:
+    visits = [{events.NODE_KEY: key, events.INDEX: index} for index, key in enumerate(keys)]
+    return [_path(keys), *((events.GRAPH_NODE, visit, 1) for visit in visits)]
+
+
+def _handoff(source: str, target: str, succeeded: bool) -> Event:
+    return _HANDOFF[succeeded], {events.SOURCE_KEY: source, events.TARGET_KEY: target}, 1
+
+
+class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
     """Records the metrics of one run of an agent graph, each at most once, from any number of threads.
 
     `graph.create_tracker()` makes the tracker of a new run. `client.create_graph_tracker(token, context)` makes
@@ -38,7 +58,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
 
     Args:
         identity: Which run this is.
-        send: Sends an event.
+        sender: Sends the events.
 
     Attributes:
         identity: Which run this is.
@@ -63,19 +83,11 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
         "duration_ms": lambda ms: [(events.GRAPH_DURATION, {}, ms)],
         "tokens": lambda usage: [(events.GRAPH_TOTAL_TOKENS, {}, _total(usage))],
         "success": lambda succeeded: [(_OUTCOME[succeeded], {}, 1)],
-        "path": lambda keys: [(events.GRAPH_PATH, {events.PATH: list(keys)}, 1)],
+        "path": lambda keys: [_path(keys)],
     }
 
-    def __init__(self, identity: GraphRunIdentity, send: Send) -> None:
-        data: dict[str, object] = {
-            events.RUN_ID: identity.run_id,
-            events.CONFIG_KEY: identity.graph_key,
-            events.GRAPH_KEY: identity.graph_key,
-            events.VERSION: identity.version,
-        }
-        if identity.variation_key:
-            data[events.VARIATION_KEY] = identity.variation_key
-        super().__init__(identity, encode_graph(identity), data, send)
+    def __init__(self, identity: GraphRunIdentity, sender: EventSender) -> None:
+        super().__init__(identity, sender, {events.CONFIG_KEY: identity.graph_key})
 
     @property
     def summary(self) -> GraphMetricSummary:
@@ -129,7 +141,8 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
             source: Key of the node that went on.
             target: Key of the node that it went to.
         """
-        self._send_edge(events.GRAPH_REDIRECT, source, events.REDIRECTED_TARGET, target)
+        redirect = {events.SOURCE_KEY: source, events.REDIRECTED_TARGET: target}
+        self._record({}, further=[(events.GRAPH_REDIRECT, redirect, 1)])
 
     def track_handoff_success(self, source: str, target: str) -> None:
         """Record that a node handed over to another node. Each handoff counts.
@@ -138,7 +151,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
             source: Key of the node that handed over.
             target: Key of the node that took over.
         """
-        self._send_edge(events.GRAPH_HANDOFF_SUCCESS, source, events.TARGET_KEY, target)
+        self._record({}, further=[_handoff(source, target, True)])
 
     def track_handoff_failure(self, source: str, target: str) -> None:
         """Record that a node could not hand over to another node. Each attempt counts.
@@ -147,19 +160,23 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, _GraphMetric]):
             source: Key of the node that tried to hand over.
             target: Key of the node that should have taken over.
         """
-        self._send_edge(events.GRAPH_HANDOFF_FAILURE, source, events.TARGET_KEY, target)
+        self._record({}, further=[_handoff(source, target, False)])
 
-    def track_visits(self, keys: Iterable[str]) -> None:
+    def _track_visits(self, keys: Iterable[str]) -> None:
         """Record the path, and send an event for each visit on it; do nothing if a path has been recorded."""
-        path = tuple(keys)
-        visits = [
-            (events.GRAPH_NODE, {events.NODE_KEY: key, events.INDEX: index}, 1) for index, key in enumerate(path)
-        ]
-        self._record("path", path, further=visits)
+        self._record_run({"path": tuple(keys)})
 
-    def _send_edge(self, event: str, source: str, target_name: str, target: str) -> None:
-        self._send(event, {**self._data, events.SOURCE_KEY: source, target_name: target}, 1)
+    def _record_run(
+        self, values: Mapping[GraphMetric, object], handoffs: Iterable[tuple[str, str, bool]] = ()
+    ) -> None:
+        """Record those metrics that have no value yet, the visits of a path, and handoffs, in one call.
+
+        Args:
+            values: By metric, a path as a tuple.
+            handoffs: Of each the source, the target, and whether it succeeded.
+        """
+        events = [_handoff(*handoff) for handoff in handoffs]
+        self._record(values, further=events, events_of=_EVENTS_OF_A_RUN)
 
 
-def _total(usage: TokenUsage) -> int:
-    return usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
+_EVENTS_OF_A_RUN: Final[EventTable] = {**LdAiGraphTracker._events_of, "path": _path_and_visits}

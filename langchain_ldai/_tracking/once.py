@@ -6,17 +6,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from itertools import chain
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from langchain_ldai._base.guard import Delivery, Notices
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
-from langchain_ldai.ledgers._claims import ClaimSubmitter, SendAfterClaim
-
-Event = tuple[str, Mapping[str, object], float]
-"""An event's name, its data, and its metric value."""
-
-Send = Callable[[str, Mapping[str, object], float], None]
-"""Sends one event for the context that the sender knows."""
+from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, fields_of
+from langchain_ldai.ledgers._claims import Claim
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
 """From a metric to the events of its value; their data is what they say beside the run's."""
@@ -58,30 +54,25 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     Args:
         identity: Which run it is.
-        token: The run's resumption token.
-        data: What every event of the run carries.
-        send: Sends an event.
+        sender: Sends the events.
+        data: What every event of the run carries beside the identity.
 
     Attributes:
         identity: Which run this is.
         resumption_token: The text with which another process can add to this run. It never changes.
-        claims: Claims metrics in the ledger; `None` without a ledger.
-        notices: What the client that made the tracker has logged; `None` for one made without a client.
     """
 
-    __slots__ = ("_data", "_part", "_recorded", "_send", "claims", "identity", "notices", "resumption_token")
+    __slots__ = ("_data", "_part", "_recorded", "_sender", "identity", "resumption_token")
 
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
     _events_of: ClassVar[EventTable]
 
-    def __init__(self, identity: IdentityT, token: str, data: dict[str, object], send: Send) -> None:
+    def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object]) -> None:
         self.identity: Final = identity
-        self.resumption_token: Final = token
-        self.claims: ClaimSubmitter | None = send.claims if isinstance(send, SendAfterClaim) else None
-        self.notices: Notices | None = getattr(send, "notices", None)
-        self._data = data
-        self._send = send
+        self.resumption_token: Final = encode(identity)
+        self._data = {**fields_of(identity), **data}
+        self._sender = sender
         self._part = ""
         self._recorded: RecordedMetrics[MetricT] = RecordedMetrics()
 
@@ -90,7 +81,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """The run's id in LaunchDarkly, on every event of the run; the runs of a graph's nodes have their own."""
         return self.identity.run_id
 
-    def begin_part(self, part: str) -> None:
+    def _begin_part(self, part: str) -> None:
         """Let a part of a continued run claim its own duration, tokens and path in the ledger.
 
         Args:
@@ -98,19 +89,8 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """
         self._part = part
 
-    def take_missing(self, values: Mapping[MetricT, object]) -> list[Delivery]:
-        """Claim those metrics that have no value yet, and return the calls that send them.
-
-        Args:
-            values: By metric; times in whole milliseconds, and of tokens a usage of which something is known.
-
-        Returns:
-            Calls to be made one by one, so that one that fails keeps no other back.
-        """
-        return [call for metric, value in values.items() for call in self._claim(metric, value) or ()]
-
     def _track(self, caller: str, metric: MetricT, value: object) -> None:
-        if not self._record(metric, value):
+        if not self._record({metric: value}):
             self._log.warning(
                 "%s: already recorded for this run, dropped. Call create_tracker() on the %s for a new run. %s",
                 caller,
@@ -119,37 +99,44 @@ class OnceTracker(Generic[IdentityT, MetricT]):
             )
 
     def _record(
-        self, metric: MetricT, value: object, *, further: Iterable[Event] = (), answer: Future[bool] | None = None
+        self,
+        values: Mapping[MetricT, object],
+        *,
+        further: Iterable[Event] = (),
+        events_of: EventTable | None = None,
+        answer: Future[bool] | None = None,
     ) -> bool:
-        """Claim a metric and send its events; return `False` if the metric has a value."""
-        calls = self._claim(metric, value, further, answer)
-        for call, args in calls or ():
-            call(*args)
-        return calls is not None
-
-    def _claim(
-        self, metric: MetricT, value: object, further: Iterable[Event] = (), answer: Future[bool] | None = None
-    ) -> list[Delivery] | None:
-        """Claim a metric, and return the calls that send its events; `None` if the metric has a value.
+        """Record those metrics that have no value yet, and send everything that is due in one call.
 
         Args:
-            metric: Which metric.
-            value: Its value.
-            further: Events that are sent with the metric's own.
+            values: By metric; times in whole milliseconds, and of tokens a usage of which something is known.
+            further: Events without a limit, which are sent with those of the metrics.
+            events_of: The events of the metrics, where they are not those of `_events_of`.
             answer: Gets whether the ledger granted the metric; left alone without a ledger.
+
+        Returns:
+            Whether no metric had a value.
         """
-        if not self._recorded.claim(metric, value):
-            return None
-        if self.claims is None:
-            return [(self._send, event) for event in self._events(metric, value, further)]
-        slot = f"{metric}/{self._part}" if self._part and metric in _ONCE_PER_PART else metric
+        claimed = [metric for metric, value in values.items() if self._recorded.claim(metric, value)]
+        table = events_of or self._events_of
+        due = {metric: table[metric](values[metric]) for metric in claimed}
+        if self._sender.claims is not None:
+            for metric, own in due.items():
+                self._sender.claims.submit(self._claim_of(metric, self._with_data(own), answer))
+            due = {}
+        events = self._with_data(chain(*due.values(), further))
+        if events:
+            self._sender.send(events)
+        return len(claimed) == len(values)
+
+    def _claim_of(self, metric: str, events: list[Event], answer: Future[bool] | None) -> Claim:
         run_id, key, *_ = self.identity
-        return [(self.claims.submit, (f"{run_id}/{key}", slot, answer, self._send_all, metric, value, further))]
+        slot = f"{metric}/{self._part}" if self._part and metric in _ONCE_PER_PART else metric
+        return Claim(f"{run_id}/{key}", slot, self._sender.context, events, answer)
 
-    def _send_all(self, metric: str, value: object, further: Iterable[Event]) -> None:
-        for event in self._events(metric, value, further):
-            self._send(*event)
-
-    def _events(self, metric: str, value: object, further: Iterable[Event]) -> list[Event]:
-        events = (*self._events_of[metric](value), *further)
-        return [(name, {**self._data, **more}, number) for name, more, number in events]
+    def _with_data(self, events: Iterable[Event]) -> list[Event]:
+        """Return events with what every event of the run carries; those that add nothing share one dictionary."""
+        if ENVIRONMENT_ID not in self._data and (environment_id := self._sender.client.environment_id()):
+            self._data = {**self._data, ENVIRONMENT_ID: environment_id}
+        data = self._data
+        return [(name, {**data, **more} if more else data, number) for name, more, number in events]

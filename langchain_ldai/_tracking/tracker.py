@@ -6,13 +6,14 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
 from langchain_ldai._base.options import is_async
-from langchain_ldai._tracking.once import Event, EventTable, OnceTracker, Send
+from langchain_ldai._tracking.once import EventTable, OnceTracker
+from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import (
     AiMetrics,
     Feedback,
@@ -21,16 +22,19 @@ from langchain_ldai._tracking.values import (
     MetricSummary,
     Slot,
     TokenUsage,
+    Value,
     check_usage,
     names_of_tools,
     whole_milliseconds,
 )
 from langchain_ldai._wire import events
-from langchain_ldai._wire.tokens import RunIdentity, encode
+from langchain_ldai._wire.events import Event
+from langchain_ldai._wire.tokens import RunIdentity
 from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
+Extractor = Callable[[_T], AiMetrics | None]
 
 _OUTCOME: Final = {True: events.SUCCESS, False: events.ERROR}
 _FEEDBACK: Final = {
@@ -58,6 +62,10 @@ def model_data(
     return data
 
 
+def _tool_call(key: str) -> Event:
+    return events.TOOL_CALL, {events.TOOL_KEY: key}, 1
+
+
 def _token_events(usage: TokenUsage) -> list[Event]:
     counts = (
         (events.TOKENS_TOTAL, usage.total),
@@ -82,7 +90,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
 
     Args:
         identity: Which run this is.
-        send: Sends an event.
+        sender: Sends the events.
         model: What the events say of the model, see `model_data`. By default the model is unknown, as after a
             resumption.
 
@@ -118,20 +126,10 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
     def __init__(
         self,
         identity: RunIdentity,
-        send: Send,
+        sender: EventSender,
         model: Mapping[str, object] = UNKNOWN_MODEL,
     ) -> None:
-        data: dict[str, object] = {
-            events.RUN_ID: identity.run_id,
-            events.CONFIG_KEY: identity.config_key,
-            events.VERSION: identity.version,
-            **model,
-        }
-        if identity.variation_key:
-            data[events.VARIATION_KEY] = identity.variation_key
-        if identity.graph_key:
-            data[events.GRAPH_KEY] = identity.graph_key
-        super().__init__(identity, encode(identity), data, send)
+        super().__init__(identity, sender, model)
         self._tool_calls: list[str] = []
 
     @property
@@ -226,8 +224,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         """
         recorded: Future[bool] = Future()
         recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        is_claimed = self._record("feedback", _valid(feedback), answer=recorded)
-        if self.claims is None or not is_claimed:
+        is_claimed = self._record({"feedback": _valid(feedback)}, answer=recorded)
+        if self._sender.claims is None or not is_claimed:
             recorded.set_result(is_claimed)
         return recorded
 
@@ -240,9 +238,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If the key is not a string.
         """
-        names_of_tools((key,))
-        self._tool_calls.append(key)  # one step, which needs no lock
-        self._send(events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1)
+        self._record_run({}, names_of_tools((key,)))
 
     def track_tool_calls(self, keys: Iterable[str]) -> None:
         """Record one call of each tool.
@@ -253,8 +249,12 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If `keys` is one text, or a key is not a string. Then nothing is recorded.
         """
-        for key in names_of_tools(keys):
-            self.track_tool_call(key)
+        self._record_run({}, names_of_tools(keys))
+
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
+        """Record those metrics that have no value yet, and tool calls, in one call."""
+        self._tool_calls.extend(tool_calls)  # one step, which needs no lock
+        self._record(values, further=map(_tool_call, tool_calls))
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score. Each score counts.
@@ -266,10 +266,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             return
         if result.score is None or not math.isfinite(result.score):
             return
-        data = dict(self._data)
-        if result.judge_config_key:
-            data[events.JUDGE_CONFIG_KEY] = result.judge_config_key
-        self._send(result.metric_key, data, result.score)
+        judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
+        self._record({}, further=[(result.metric_key, judge, result.score)])
 
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
         """Call a function, record how long it took, and return its result.
@@ -290,10 +288,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             >>> list(client.metrics(tracker.run_id))
             ['$ld:ai:duration:total']
         """
-        result, elapsed_ms = self._called("track_duration_of", operation, self.track_duration)
-        if elapsed_ms is not None:
-            self.track_duration(elapsed_ms)
-        return result
+        return self._call("track_duration_of", None, operation)
 
     async def track_duration_of_async(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """Await what a function returns, and record what `track_duration_of` records.
@@ -301,11 +296,9 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If `operation` is no function, or returns nothing to await. Then nothing is recorded.
         """
-        result, elapsed_ms = await self._awaited("track_duration_of", operation, self.track_duration)
-        self.track_duration(elapsed_ms)
-        return result
+        return await self._call_async("track_duration_of", None, operation)
 
-    def track_metrics_of(self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], _T]) -> _T:
+    def track_metrics_of(self, extractor: Extractor[_T], operation: Callable[[], _T]) -> _T:
         """Call a function, record its duration, outcome, tokens and tool calls, and return its result.
 
         If the function raises, or is cancelled, duration and error are recorded, and the exception goes on. If
@@ -330,14 +323,9 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             (True, 12)
         """
         _check_plain("the extractor", extractor, "an extractor is never awaited")
-        result, elapsed_ms = self._called("track_metrics_of", operation, self._track_failure)
-        if elapsed_ms is not None:
-            self._track_result(extractor, result, elapsed_ms)
-        return result
+        return self._call("track_metrics_of", extractor, operation)
 
-    async def track_metrics_of_async(
-        self, extractor: Callable[[_T], AiMetrics | None], operation: Callable[[], Awaitable[_T]]
-    ) -> _T:
+    async def track_metrics_of_async(self, extractor: Extractor[_T], operation: Callable[[], Awaitable[_T]]) -> _T:
         """Await what a function returns, and record what `track_metrics_of` records.
 
         Raises:
@@ -345,63 +333,62 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
                 returns nothing to await. Then nothing is recorded.
         """
         _check_plain("the extractor", extractor, "an extractor is never awaited")
-        result, elapsed_ms = await self._awaited("track_metrics_of", operation, self._track_failure)
-        self._track_result(extractor, result, elapsed_ms)
-        return result
+        return await self._call_async("track_metrics_of", extractor, operation)
 
-    def _called(
-        self, method: str, operation: Callable[[], _T], on_failure: Callable[[float], None]
-    ) -> tuple[_T, float | None]:
-        """Return what an operation returns, and its milliseconds; `None` where it has only begun."""
+    def _call(self, method: str, extractor: Extractor[_T] | None, operation: Callable[[], _T]) -> _T:
+        """Call an operation, record how it went, and return its result.
+
+        Args:
+            method: The public method, for the log.
+            extractor: Reads the metrics from the result; `None` to record the duration alone.
+            operation: What to call.
+        """
         _check_plain("operation", operation, f"await {method}_async instead")
         started = time.monotonic()
         try:
             result = operation()
         except BaseException:
-            on_failure(_since(started))
+            self._track_failure(extractor, started)
             raise
-        elapsed_ms = _since(started)
-        if not inspect.isawaitable(result):
-            return result, elapsed_ms
-        _log.warning(
-            "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
-            "await %s_async instead",
-            method,
-            self.run_id,
-            method,
-        )
-        return result, None
+        if inspect.isawaitable(result):
+            _log.warning(
+                "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
+                "await %s_async instead",
+                method,
+                self.run_id,
+                method,
+            )
+        else:
+            self._track_result(extractor, result, _since(started))
+        return result
 
-    async def _awaited(
-        self, method: str, operation: Callable[[], Awaitable[_T]], on_failure: Callable[[float], None]
-    ) -> tuple[_T, float]:
-        """Return what an operation's awaitable results in, and the milliseconds until then."""
+    async def _call_async(
+        self, method: str, extractor: Extractor[_T] | None, operation: Callable[[], Awaitable[_T]]
+    ) -> _T:
+        """Do what `_call` does, with an operation whose result is awaited."""
         _check_callable("operation", operation)
         started = time.monotonic()
         try:
-            returned: object = operation()
-            if inspect.isawaitable(returned):
-                return await returned, _since(started)
+            returned = operation()
+            awaited = (await returned,) if inspect.isawaitable(returned) else None
         except BaseException:
-            on_failure(_since(started))
+            self._track_failure(extractor, started)
             raise
-        raise TypeError(
-            f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
-            f"call {method} for a plain function"
-        )
+        if awaited is None:
+            raise TypeError(
+                f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
+                f"call {method} for a plain function"
+            )
+        self._track_result(extractor, awaited[0], _since(started))
+        return awaited[0]
 
-    def _track_failure(self, elapsed_ms: float) -> None:
-        self.track_duration(elapsed_ms)
-        self.track_error()
+    def _track_failure(self, extractor: object, started: float) -> None:
+        self.track_duration(_since(started))
+        if extractor is not None:
+            self.track_error()
 
-    def _track_result(self, extractor: Callable[[_T], AiMetrics | None], result: _T, elapsed_ms: float) -> None:
-        try:
-            metrics = extractor(result)
-            if metrics is not None and not isinstance(metrics, AiMetrics):
-                raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
-        except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
-            _log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
-            metrics = None
+    def _track_result(self, extractor: Extractor[_T] | None, result: _T, elapsed_ms: float) -> None:
+        metrics = None if extractor is None else self._extracted(extractor, result)
         if metrics is None:
             self.track_duration(elapsed_ms)
             return
@@ -410,9 +397,18 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             self.track_success()
         else:
             self.track_error()
-        if metrics.tokens:
-            self.track_tokens(metrics.tokens)
+        self.track_tokens(metrics.tokens)
         self.track_tool_calls(metrics.tool_calls or ())
+
+    def _extracted(self, extractor: Extractor[_T], result: _T) -> AiMetrics | None:
+        try:
+            metrics = extractor(result)
+            if metrics is not None and not isinstance(metrics, AiMetrics):
+                raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
+        except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
+            _log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
+            return None
+        return metrics
 
 
 def _check_callable(name: str, value: object) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
+
+Event = tuple[str, Mapping[str, object], float]
+"""An event's name, its data, and its metric value."""
 
 DURATION: Final = "$ld:ai:duration:total"
 TIME_TO_FIRST_TOKEN: Final = "$ld:ai:tokens:ttf"

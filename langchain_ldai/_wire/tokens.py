@@ -6,12 +6,12 @@ Base64 without padding.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import json
 import logging
 import os
 import re
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
@@ -38,15 +38,18 @@ _bits: Final = _random.getrandbits
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
-_quoted: Final = json.encoder.encode_basestring_ascii
-_TO_STANDARD_ALPHABET: Final = str.maketrans("-_", "+/")
+_FIELDS: Final = {
+    "run_id": RUN_ID,
+    "config_key": CONFIG_KEY,
+    "variation_key": VARIATION_KEY,
+    "version": VERSION,
+    "graph_key": GRAPH_KEY,
+}
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 """The digit that says which kind of UUID it is, by a random digit (RFC 9562, section 4.1)."""
 
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-_TO_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class RunIdentity(NamedTuple):
@@ -165,14 +168,25 @@ def text_fault(text: str) -> str:
     return ""
 
 
-def encode(identity: RunIdentity) -> str:
-    """Return the resumption token of a run, the same text for the same identity (spec section 6)."""
-    return _token(identity.run_id, _after_run_id(identity[1:], CONFIG_KEY))
+def fields_of(identity: RunIdentity | GraphRunIdentity) -> dict[str, object]:
+    """Return what a token and an event say of a run, in a token's order, without an optional key that is empty."""
+    return {RUN_ID: identity.run_id, **_after_run_id(identity._fields, identity[1:])[0]}
 
 
-def encode_graph(identity: GraphRunIdentity) -> str:
-    """Return the resumption token of a run of an agent graph (spec section 7)."""
-    return _token(identity.run_id, _after_run_id((*identity[1:], ""), GRAPH_KEY))
+def encode(identity: RunIdentity | GraphRunIdentity) -> str:
+    """Return the resumption token of a run, the same text for the same identity (spec sections 6 and 7)."""
+    text = f'{{"{RUN_ID}":{json.dumps(identity.run_id)},{_after_run_id(identity._fields, identity[1:])[1]}'
+    return urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _after_run_id(names: tuple[str, ...], values: tuple[str | int, ...]) -> tuple[Mapping[str, object], str]:
+    """Return the fields after the run's id, and their JSON; cached, as all runs of an AI Config share them."""
+    _, key, *_ = names
+    fields = {
+        _FIELDS[name]: value for name, value in zip(names[1:], values, strict=True) if value != "" or name == key
+    }
+    return fields, json.dumps(fields, separators=(",", ":"))[1:]
 
 
 def decode(token: str) -> RunIdentity:
@@ -275,25 +289,6 @@ def _graph_identity(fields: Mapping[str, object]) -> GraphRunIdentity:
     )
 
 
-def _token(run_id: str, rest: str) -> str:
-    text = f'{{"{RUN_ID}":{_quoted(run_id)}{rest}'
-    standard = binascii.b2a_base64(text.encode("ascii"), newline=False)
-    return standard.rstrip(b"=").translate(_TO_URL_SAFE).decode("ascii")
-
-
-@lru_cache(maxsize=64)
-def _after_run_id(rest: tuple[str, str, int, str], key_name: str) -> str:
-    """Return what a token says after the run's id, which is the same in all runs of an AI Config."""
-    key, variation_key, version, graph_key = rest
-    text = f',"{key_name}":{_quoted(key)}'
-    if variation_key:
-        text += f',"{VARIATION_KEY}":{_quoted(variation_key)}'
-    text += f',"{VERSION}":{version}'
-    if graph_key:
-        text += f',"{GRAPH_KEY}":{_quoted(graph_key)}'
-    return text + "}"
-
-
 def _fields(token: str) -> dict[str, object]:
     if not isinstance(token, str):
         raise TypeError(f"a resumption token is a str, not {type(token).__name__}")
@@ -310,9 +305,8 @@ def _text(token: str) -> str:
     if _UUID.fullmatch(token):
         raise _invalid("it is the id of a run")
     padding = "=" * (-len(token) % 4)
-    standard = token.translate(_TO_STANDARD_ALPHABET) + padding
     try:
-        return binascii.a2b_base64(standard, strict_mode=True).decode("utf-8")
+        return b64decode(token + padding, "-_", validate=True).decode("utf-8")
     except UnicodeDecodeError:
         raise _invalid("its bytes are not UTF-8") from None
     except ValueError:

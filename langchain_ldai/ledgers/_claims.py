@@ -1,15 +1,18 @@
-"""What a ledger is, and how a tracker claims in it."""
+"""What a ledger is, and what a claim is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Final, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from langchain_ldai._base.guard import Notices
-from langchain_ldai._base.options import check_function, check_seconds
-from langchain_ldai.ledgers._queue import Claim, ClaimQueue, queues
+from langchain_ldai._base.options import check_function
+from langchain_ldai._wire.events import Event
+
+if TYPE_CHECKING:
+    from ldclient import Context
 
 OnLedgerError = Literal["drop", "send"]
 """What becomes of a metric that the ledger could not claim in time."""
@@ -42,46 +45,51 @@ class Ledger(Protocol):
         ...
 
 
-class ClaimSubmitter:
-    """Puts one client's claims into the ledger's queue, which all clients of the ledger share.
+@dataclass(slots=True, eq=False)
+class Claim:
+    """A slot to claim for a metric, and the events to send once the ledger grants it.
 
     Args:
-        queue: Makes the claims.
-        on_error: What becomes of a metric that the ledger could not claim in time.
-        timeout: Seconds for which the queue attempts a claim.
+        run: Which run.
+        slot: Name of the slot.
+        context: Whom the events are counted for.
+        events: What is sent.
+        answer: Gets whether the events were sent; `LedgerUnavailableError` if they were dropped because the ledger
+            could not claim the slot in time. `None` where nobody waits for it.
+        made_at: When the claim was made, in seconds of `monotonic()`.
     """
 
-    def __init__(self, queue: ClaimQueue, on_error: OnLedgerError, timeout: float) -> None:
-        self._queue = queue
-        self.on_error: Final = on_error
-        self.timeout: Final = timeout
+    run: str
+    slot: str
+    context: Context
+    events: Sequence[Event]
+    answer: Future[bool] | None = None
+    made_at: float = field(default_factory=time.monotonic)
+
+    def set_answer(self, is_sent: bool) -> None:
+        """Answer, if anybody waits for it, whether the events were sent."""
+        if self.answer is not None:
+            self.answer.set_result(is_sent)
+
+
+class Claims(Protocol):
+    """Claims slots in a ledger, and sends the events of those that it grants. It can be referred to weakly."""
 
     @property
     def ledger(self) -> Ledger:
         """The ledger in which slots are claimed."""
-        return self._queue.ledger
+        ...
 
-    def submit(
-        self, run: str, slot: str, answer: Future[bool] | None, send: Callable[..., None], *args: object
-    ) -> None:
-        """Claim a slot, and call a function once the ledger grants it. This returns at once.
-
-        Args:
-            run: Which run.
-            slot: Name of the slot.
-            answer: Gets whether the events were sent; `LedgerUnavailableError` if they were dropped because the
-                ledger could not claim the slot in time.
-            send: Sends the slot's events. The queue calls it with `args` on a background thread.
-            args: What it is called with.
-        """
-        self._queue.put(Claim(self, run, slot, answer, send, args))
+    def submit(self, claim: Claim) -> None:
+        """Take a claim. This returns at once, and never raises."""
+        ...
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until no claim is left in the ledger's queue; return `False` after `timeout` seconds."""
-        return self._queue.wait(timeout)
+        """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
+        ...
 
 
-def wait_for_all(all_claims: Iterable[ClaimSubmitter], timeout: float | None) -> bool:
+def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
     """Wait until no claim is left in any ledger's queue; return `False` after `timeout` seconds in all."""
     deadline = None if timeout is None else time.monotonic() + timeout
     return all(
@@ -89,45 +97,9 @@ def wait_for_all(all_claims: Iterable[ClaimSubmitter], timeout: float | None) ->
     )
 
 
-def claim_submitter(ledger: Ledger | None, on_error: OnLedgerError, timeout: float) -> ClaimSubmitter | None:
-    """Return what puts a client's claims into a ledger's queue; `None` without a ledger.
-
-    Args:
-        ledger: Where slots are claimed.
-        on_error: What becomes of a metric that the ledger could not claim in time.
-        timeout: Seconds for which the queue attempts a claim.
-
-    Raises:
-        TypeError: If `ledger` is no ledger, or an option is of another type.
-        ValueError: If an option has a value it cannot have.
-    """
-    if on_error not in ("drop", "send"):
-        raise ValueError(f'on_ledger_error is "drop" or "send", not {on_error!r}')
-    check_seconds("ledger_timeout", timeout)
-    if ledger is None:
-        return None
+def check_ledger(ledger: object) -> None:
+    """Raise `TypeError` if an object is no ledger."""
     if not isinstance(ledger, Ledger) or isinstance(ledger, type):
         given = f"the class {ledger.__name__}" if isinstance(ledger, type) else type(ledger).__name__
         raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given}")
     check_function("the ledger's claim", ledger.claim)
-    return ClaimSubmitter(queues.of(ledger), on_error, timeout)
-
-
-class SendAfterClaim:
-    """A `Send` that tells a tracker where to claim a slot before its events are sent.
-
-    Args:
-        send: Sends an event.
-        claims: Where slots are claimed.
-    """
-
-    __slots__ = ("_send", "claims", "notices")
-
-    def __init__(self, send: Callable[[str, Mapping[str, object], float], None], claims: ClaimSubmitter) -> None:
-        self._send = send
-        self.claims = claims
-        self.notices: Notices | None = getattr(send, "notices", None)
-
-    def __call__(self, event_name: str, data: Mapping[str, object], metric_value: float) -> None:
-        """Send one event, which has no slot or whose slot the ledger has granted."""
-        self._send(event_name, data, metric_value)

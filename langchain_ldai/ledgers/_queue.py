@@ -11,22 +11,17 @@ import logging
 import math
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+from typing import Final
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.guard import NOT_SENT, Guard
 from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
+from langchain_ldai.ledgers._batches import Batch, ClaimPolicy, PendingBatches
+from langchain_ldai.ledgers._claims import Claim, Ledger
 from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of
-
-if TYPE_CHECKING:
-    from langchain_ldai.ledgers._claims import ClaimSubmitter, Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -43,79 +38,23 @@ _POLL_SECONDS: Final = 0.05
 _SLOTS_OF_A_RUN: Final = 5
 
 
-@dataclass(slots=True, eq=False)
-class Claim:
-    """A slot to claim, and how to send its events once the ledger grants it.
-
-    Args:
-        policy: How long the claim may wait, and what becomes of it then.
-        run: Which run.
-        slot: Name of the slot.
-        answer: Gets whether the events were sent.
-        send: Sends the slot's events.
-        args: What `send` is called with.
-        made_at: When the claim was made, in seconds of `monotonic()`.
-    """
-
-    policy: ClaimSubmitter
-    run: str
-    slot: str
-    answer: Future[bool] | None
-    send: Callable[..., None]
-    args: tuple[object, ...]
-    made_at: float = field(default_factory=time.monotonic)
-
-    def set_answer(self, is_sent: bool) -> None:
-        """Answer, if anybody waits for it, whether the events were sent."""
-        if self.answer is not None:
-            self.answer.set_result(is_sent)
-
-
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """A client's claims of one run, which go to the ledger in one call; if that fails, in the same call again."""
-
-    claims: list[Claim]
-    claimant: str = field(default_factory=lambda: uuid4().hex)
-    attempts: int = 0
-    not_before: float = 0.0
-    failure: BaseException | None = None
-
-    @property
-    def timeout(self) -> float:
-        """How long one call may take, in seconds."""
-        return self.claims[0].policy.timeout
-
-    @property
-    def deadline(self) -> float:
-        """When the first claim has waited for as long as it may."""
-        return self.claims[0].made_at + self.timeout
-
-
 class ClaimQueue:
     """Claims slots in one ledger, run by run, and sends the events of those that the ledger grants.
-
-    If a run's call fails, that run waits for its next attempt and other runs go on. If the calls of different runs
-    fail one after the other, the ledger is down, and all runs wait.
 
     Args:
         ledger: Where slots are claimed.
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        # Imported here: only who has a ledger needs it. Not later: a process that ends imports nothing any more.
-        from tenacity import RetryCallState, Retrying, wait_random_exponential
-
         self.ledger = ledger
-        self._backoff = wait_random_exponential(multiplier=0.1, max=1.0)
-        self._retry_state = RetryCallState(Retrying(), None, (), {})
-        self._boundary = Guard()
+        self._seconds_after = _backoff()
+        self._guard = Guard()
         self.reset_after_fork()
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
         """Start empty: the claims that wait, and the threads, are the parent's."""
-        self._inbox: SimpleQueue[Claim] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[ClaimPolicy, Claim]] = SimpleQueue()
         self._changed = threading.Condition()
         self._exit_by = math.inf
         self._keeper_lock = threading.Lock()  # held by the keeper, or by a thread that does its work at exit
@@ -125,20 +64,17 @@ class ClaimQueue:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
-        self._in_call: _Batch | None = None
-        self._untried: OrderedDict[tuple[str, ClaimSubmitter], _Batch] = OrderedDict()
-        self._failed: list[_Batch] = []
-        self._failed_runs_in_a_row = 0
-        self._not_before = 0.0
+        self._in_call: Batch | None = None
+        self._pending = PendingBatches(self._seconds_after)
         self._given_up = GivenUp()
 
-    def put(self, claim: Claim) -> None:
+    def put(self, policy: ClaimPolicy, claim: Claim) -> None:
         """Take a claim, without ever waiting: Python may call this at any line at which it collects a run."""
         if self._inbox.qsize() >= MAX_PENDING_RUNS * _SLOTS_OF_A_RUN:
-            self._give_up([claim], TOO_MANY)
+            self._give_up(Batch(policy, [claim]), TOO_MANY)
             self._log_given_up()
             return
-        self._inbox.put(claim)
+        self._inbox.put((policy, claim))
         self._ensure_worker()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -161,7 +97,7 @@ class ClaimQueue:
         return not can_work or not (self._keeper_lock.locked() or self._has_work())
 
     def _has_work(self) -> bool:
-        return not self._inbox.empty() or bool(self._untried or self._failed or self._in_call)
+        return not self._inbox.empty() or bool(self._pending or self._in_call)
 
     def _ensure_worker(self) -> bool:
         """Start the keeper, and so a worker, if there is work and no keeper.
@@ -245,7 +181,7 @@ class ClaimQueue:
             if now >= self._exit_by + LAST_ATTEMPT_SECONDS:
                 return
             batch = self._in_call
-            if batch is not None and now >= self._call_began_at + batch.timeout:
+            if batch is not None and now >= self._call_began_at + batch.policy.timeout:
                 return
 
     def _leave_behind(self, worker: threading.Thread) -> None:
@@ -254,7 +190,7 @@ class ClaimQueue:
             batch, self._worker, self._in_call = self._in_call, None, None
         self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
         if batch is not None:
-            self._give_up(batch.claims, DID_NOT_RETURN)
+            self._give_up(batch, DID_NOT_RETURN)
             self._log_given_up()
 
     def _drain(self) -> None:
@@ -266,13 +202,14 @@ class ClaimQueue:
                     return
                 now = time.monotonic()
                 self._empty_inbox()
-                late, surplus = self._take_late(now), self._take_surplus()
-                batch, seconds = self._take_oldest(now)
+                late = self._pending.take_late(now, is_over=now >= self._exit_by)
+                surplus = self._pending.take_surplus(MAX_PENDING_RUNS)
+                batch, seconds = self._pending.take_oldest(now)
                 self._in_call, self._call_began_at = batch, now
             for each in late:
-                self._give_up(each.claims, reason_of(each.failure), each.failure)
+                self._give_up(each, reason_of(each.failure))
             for each in surplus:
-                self._give_up(each.claims, TOO_MANY)
+                self._give_up(each, TOO_MANY)
             self._log_given_up()
             if batch is not None:
                 self._attempt(batch, me)
@@ -284,15 +221,15 @@ class ClaimQueue:
     def _sleep(self, seconds: float) -> None:
         """Wait until the next attempt, or until a claim comes that need not wait for it."""
         try:
-            claim = self._inbox.get(timeout=seconds)
+            policy, claim = self._inbox.get(timeout=seconds)
         except Empty:
             return
         with self._lock:
-            self._add_to_batch(claim)
-        if self._is_down():
+            self._pending.add(policy, claim)
+        if self._pending.is_down:
             time.sleep(min(seconds, _POLL_SECONDS))  # every claim waits
 
-    def _attempt(self, batch: _Batch, me: threading.Thread) -> None:
+    def _attempt(self, batch: Batch, me: threading.Thread) -> None:
         """Call the ledger for a batch, and send the events of the slots that it grants."""
         claims, failure = batch.claims, None
         first = {claim.slot: claim for claim in reversed(claims)}
@@ -305,95 +242,30 @@ class ClaimQueue:
             if self._worker is not me:
                 return
             if failure is not None:
-                self._put_back(batch, failure)
+                self._pending.put_back(batch, failure)
+                self._in_call = None
                 return
-            self._in_call, self._failed_runs_in_a_row = None, 0
+            self._pending.note_answer()
+            self._in_call = None
         for claim in claims:
             is_granted = claim.slot in granted and claim is first[claim.slot]
             is_sent = is_granted and not self._given_up.was_sent(claim.run, claim.slot)
             if is_sent:
-                self._boundary.run(claim.run, claim.send, *claim.args)
+                self._guard.call(NOT_SENT, claim.run, batch.policy.send, claim.context, claim.events)
             claim.set_answer(is_sent)
 
-    # The methods from here to `_seconds_after` are called under the lock.
-
-    def _put_back(self, batch: _Batch, failure: BaseException) -> None:
-        """Let a batch whose call failed wait for its next attempt."""
-        now = time.monotonic()
-        self._in_call = None
-        self._failed.append(batch)
-        batch.failure = failure
-        batch.attempts += 1
-        batch.not_before = now + self._seconds_after(batch.attempts)
-        if batch.attempts == 1:
-            self._failed_runs_in_a_row += 1
-            self._not_before = now + self._seconds_after(self._failed_runs_in_a_row)
-
     def _empty_inbox(self) -> None:
-        """Put each claim of the inbox into the batch of its run."""
+        """Put each claim of the inbox into the batch of its run; called under the lock."""
         for _ in range(self._inbox.qsize()):
-            self._add_to_batch(self._inbox.get())
-
-    def _add_to_batch(self, claim: Claim) -> None:
-        key = claim.run, claim.policy
-        if key in self._untried:
-            self._untried[key].claims.append(claim)
-        else:
-            self._untried[key] = _Batch([claim])
-
-    def _take_late(self, now: float) -> list[_Batch]:
-        """Take out the batches whose time is over.
-
-        A batch that was never tried is late only if the ledger has just failed, or the process ends.
-        """
-        is_over = now >= self._exit_by
-        late = [batch for batch in self._failed if is_over or now >= batch.deadline]
-        failure = self._failed[-1].failure if self._failed else None
-        self._failed = [batch for batch in self._failed if batch not in late]
-        if is_over or self._failed_runs_in_a_row:
-            for key, batch in list(self._untried.items()):
-                if is_over or now >= batch.deadline:
-                    batch.failure = failure
-                    late.append(self._untried.pop(key))
-        return late
-
-    def _take_surplus(self) -> list[_Batch]:
-        """Take out the newest batches, as many as are too many."""
-        count = len(self._untried) + len(self._failed) - MAX_PENDING_RUNS
-        return [self._untried.popitem()[1] for _ in range(min(count, len(self._untried)))]
-
-    def _take_oldest(self, now: float) -> tuple[_Batch | None, float | None]:
-        """Take out the batch to claim now; else return the seconds until one may be claimed, `None` for none."""
-        failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
-        is_fresh = bool(self._untried) and (failed is None or self._is_down() or failed.not_before > now)
-        if failed is None and not is_fresh:
-            return None, None
-        not_before = self._not_before if self._is_down() else 0.0
-        if failed is not None and not is_fresh:
-            not_before = max(not_before, failed.not_before)
-        if not_before > now:
-            return None, not_before - now
-        if failed is None or is_fresh:
-            return self._untried.popitem(last=False)[1], None
-        self._failed.remove(failed)
-        return failed, None
-
-    def _is_down(self) -> bool:
-        """Return whether the calls of different runs failed one after the other."""
-        return self._failed_runs_in_a_row > 1
-
-    def _seconds_after(self, failures: int) -> float:
-        self._retry_state.attempt_number = failures
-        return float(self._backoff(self._retry_state))
+            self._pending.add(*self._inbox.get())
 
     def _give_up_all(self) -> None:
         """Give up every claim that waits: no thread may call the ledger."""
         with self._lock:
             self._empty_inbox()
-            waiting = [*self._failed, *self._untried.values()]
-            self._failed, self._untried = [], OrderedDict()
+            waiting = self._pending.take_late(math.inf, is_over=True)
         for batch in waiting:
-            self._give_up(batch.claims, DID_NOT_RETURN, batch.failure)
+            self._give_up(batch, DID_NOT_RETURN)
         self._log_given_up()
 
     def _log_given_up(self) -> None:
@@ -401,18 +273,33 @@ class ClaimQueue:
         if self._exit_by == math.inf:
             self._given_up.log(time.monotonic())
 
-    def _give_up(self, claims: Iterable[Claim], reason: str, cause: BaseException | None = None) -> None:
-        for claim in claims:
-            may_send = claim.policy.on_error == "send"
+    def _give_up(self, batch: Batch, reason: str) -> None:
+        may_send = batch.policy.on_error == "send"
+        for claim in batch.claims:
             is_sent = self._given_up.add(claim.run, claim.slot, reason, is_sent=may_send)
             if is_sent:
-                self._boundary.run(claim.run, claim.send, *claim.args)
+                self._guard.call(NOT_SENT, claim.run, batch.policy.send, claim.context, claim.events)
             if may_send:
                 claim.set_answer(is_sent)
             elif claim.answer is not None:
                 unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: the ledger {reason}")
-                unavailable.__cause__ = cause
+                unavailable.__cause__ = batch.failure
                 claim.answer.set_exception(unavailable)
+
+
+def _backoff() -> Callable[[int], float]:
+    """Return the function from a number of failures to the seconds until the next attempt."""
+    # Imported here: only who has a ledger needs it. Not later: a process that ends imports nothing any more.
+    from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+    wait = wait_random_exponential(multiplier=0.1, max=1.0)
+    state = RetryCallState(Retrying(), None, (), {})
+
+    def seconds_after(failures: int) -> float:
+        state.attempt_number = failures
+        return float(wait(state))
+
+    return seconds_after
 
 
 def _checked(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
@@ -428,6 +315,32 @@ def _checked(granted: Collection[str], asked: Collection[str]) -> Collection[str
     if found and found.isdisjoint(asked):
         raise ValueError("a ledger grants slots that it was asked for")
     return found
+
+
+class QueuedClaims:
+    """Puts one client's claims into the ledger's queue, which all clients of the ledger share.
+
+    Args:
+        ledger: Where slots are claimed.
+        policy: What the client wants done with its claims.
+    """
+
+    def __init__(self, ledger: Ledger, policy: ClaimPolicy) -> None:
+        self._queue = _queues.of(ledger)
+        self._policy = policy
+
+    @property
+    def ledger(self) -> Ledger:
+        """See `Claims.ledger`."""
+        return self._queue.ledger
+
+    def submit(self, claim: Claim) -> None:
+        """See `Claims.submit`; a thread of the queue sends the events."""
+        self._queue.put(self._policy, claim)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """See `Claims.wait`."""
+        return self._queue.wait(timeout)
 
 
 class _Queues:
@@ -451,4 +364,4 @@ class _Queues:
             return queue
 
 
-queues: Final = _Queues()
+_queues: Final = _Queues()

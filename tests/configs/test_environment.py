@@ -103,7 +103,7 @@ def test_every_event_of_every_run_says_it() -> None:
         assert GIVEN not in str(decode(tracker.resumption_token))
     for run in (graph.create_tracker(), ai.create_graph_tracker(graph.create_tracker().resumption_token, CONTEXT)):
         run.track_invocation_success()
-        run.track_visits(["agent"])
+        run._track_visits(["agent"])
 
     found = environments(client.events)
     assert len(found) > 12

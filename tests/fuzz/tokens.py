@@ -18,7 +18,6 @@ with atheris.instrument_imports(include=["langchain_ldai", "json", "base64"]):
         decode,
         decode_graph,
         encode,
-        encode_graph,
     )
     from langchain_ldai.errors import InvalidResumptionTokenError
     from langchain_ldai.sealing import TokenSealer
@@ -28,7 +27,7 @@ Decode = Callable[[str], object]
 IDENTITY: Final = RunIdentity("0b6f6d3e-2f4b-4c39-9a57-6f0c4a2b9e11", "support-bot", "friendly", 3, "travel")
 GRAPH_IDENTITY: Final = GraphRunIdentity(IDENTITY.run_id, "travel", "friendly", 3)
 TOKEN: Final = encode(IDENTITY)
-GRAPH_TOKEN: Final = encode_graph(GRAPH_IDENTITY)
+GRAPH_TOKEN: Final = encode(GRAPH_IDENTITY)
 
 SEALER: Final = TokenSealer([TokenSealer.generate_key()])
 DECODERS: Final[dict[str, tuple[Decode, str]]] = {

@@ -52,7 +52,7 @@ def test_no_ledger_leaves_trackers_independent(ai: LdAiClient, client: Recording
     ai.create_tracker(tracker.resumption_token, context).track_success()
 
     assert client.metrics(tracker.run_id) == {SUCCESS: [1, 1]}
-    assert (ai.ledger, ai.close(), tracker.claims) == (None, True, None)
+    assert (ai.ledger, ai.close(), tracker._sender.claims) == (None, True, None)
 
 
 def test_a_graphs_trackers_share_a_ledger_too(client: RecordingClient, context: Context) -> None:

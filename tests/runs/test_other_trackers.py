@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from langgraph.graph import START, MessagesState, StateGraph
@@ -47,7 +48,7 @@ class Wrapped:
 
     def __getattr__(self, name: str) -> object:
         found = getattr(self._wrapped, name)
-        if not name.startswith("track_"):
+        if not name.startswith(("track_", "_track_")):
             return found
         return lambda *args: (self._called.append(name), found(*args))[1]
 
@@ -68,7 +69,7 @@ class WithoutVisits(Wrapped):
     """A graph's tracker, or an agent graph, that knows the path and no visits."""
 
     def __getattr__(self, name: str) -> object:
-        if name == "track_visits":
+        if name == "_track_visits":
             raise AttributeError(name)
         return super().__getattr__(name)
 
@@ -82,7 +83,7 @@ class Counting(LdAiConfigTracker):
 
     def track_success(self) -> None:
         """Record it, and something besides."""
-        self._send("something-besides", dict(self._data), 1)
+        self._sender.send([("something-besides", self._data, 1)])
         super().track_success()
 
 
@@ -95,7 +96,7 @@ class WithCounting:
     def create_tracker(self) -> Counting:
         """Return a tracker of the subclass."""
         plain = self._config.create_tracker()
-        return Counting(plain.identity, plain._send)
+        return Counting(plain.identity, plain._sender)
 
 
 def test_a_wrapped_tracker_records_through_its_wrapper(
@@ -120,6 +121,25 @@ def test_a_wrapped_tracker_records_through_its_wrapper(
     ]
     assert report.summary.tokens == TokenUsage(26, 20, 6)
     assert report.config_key == "support-bot"
+    assert caplog.records == []
+
+
+class WithSender(Wrapped):
+    """A wrapper with something of its own that has the name of an internal of ours."""
+
+    _sender = "smtp"
+
+
+def test_a_wrapper_may_use_the_names_of_our_internals(
+    ai: LdAiClient, client: RecordingClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is not ours is left alone, and the run is recorded."""
+    config = ai.completion_config("support-bot", USER)
+    wrapped = SimpleNamespace(create_tracker=lambda: WithSender(config.create_tracker(), []))
+
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(wrapped, on_run_end=reports.append)]})
+
+    assert counts_of(client, reports[0].run_id) == {SUCCESS: [1], **TOKENS}
     assert caplog.records == []
 
 
@@ -216,11 +236,11 @@ def test_a_wrapped_agent_graph_records_like_ours(
     assert wrapped.path == ours.path == ("plan", "book")
     assert travelling.metrics(wrapped.run_id).keys() == travelling.metrics(ours.run_id).keys()
     assert sorted(called) == [
+        "_track_visits",
         "track_duration",
         "track_handoff_success",
         "track_invocation_success",
         "track_total_tokens",
-        "track_visits",
     ]
     assert caplog.records == []
 

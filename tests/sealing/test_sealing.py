@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiCompletionConfig, LdAiHandler, RunReport, sealing
 from langchain_ldai._wire import tokens
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, decode, decode_graph, encode, encode_graph
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, decode, decode_graph, encode
 from langchain_ldai.sealing import MAX_SEALED_LENGTH, TokenSealer
 from tests.support.chains import QUESTION, chain
 
 OLD, NEW = TokenSealer.generate_key(), TokenSealer.generate_key()
 TOKEN = encode(RunIdentity("run-1", "support-bot", "friendly", 3))
-GRAPH_TOKEN = encode_graph(GraphRunIdentity("run-1", "travel"))
+GRAPH_TOKEN = encode(GraphRunIdentity("run-1", "travel"))
 DAY = 24 * 3600.0
 
 

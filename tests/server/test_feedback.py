@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig
 from langchain_ldai._wire import tokens
-from langchain_ldai._wire.tokens import GraphRunIdentity, encode_graph
+from langchain_ldai._wire.tokens import GraphRunIdentity, encode
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
@@ -174,7 +174,7 @@ async def test_a_token_that_was_not_sealed_here_is_refused_alike(
 
 async def test_a_graphs_token_takes_no_feedback(app: Starlette, browser: Open, sealer: TokenSealer) -> None:
     """LaunchDarkly has feedback on runs of AI Configs, not of agent graphs (spec section 7)."""
-    token = sealer.seal(encode_graph(GraphRunIdentity("run-1", "travel")))
+    token = sealer.seal(encode(GraphRunIdentity("run-1", "travel")))
 
     answer = await browser(app).post("/feedback", json={"token": token, "kind": "positive"})
 

@@ -1,15 +1,19 @@
-"""Where a tracker's events go in tests that need no client."""
+"""Where a tracker's events go in tests that need no flags."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ldclient import Context
+
 from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
+from langchain_ldai._base.guard import Notices
+from langchain_ldai._tracking.sending import ClientSender, EventSender
 
 
 @dataclass
 class Sent:
-    """Takes a tracker's events."""
+    """Takes what a client of LaunchDarkly is given to track."""
 
     events: list[tuple[str, Mapping[str, object], float]] = field(default_factory=list)
 
@@ -25,7 +29,18 @@ class Sent:
         return {name: value for name, _, value in self.events}
 
 
+def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> EventSender:
+    """Return a sender, without a ledger, of a client that gives each event to a function."""
+    client = ClientSender(
+        track=lambda name, context, data, value: take(name, data, value),
+        delivery=None,
+        look=None,
+        environment_id=str,
+        notices=Notices(),
+    )
+    return EventSender(Context.create("user-1"), client, None)
+
+
 def record_missing(tracker: LdAiConfigTracker | LdAiGraphTracker, **values: Any) -> None:
     """Record those of the values whose metric is free, as a handler does."""
-    for call, args in tracker.take_missing(values):
-        call(*args)
+    tracker._record(values)

@@ -21,7 +21,7 @@ from langchain_ldai import (
 )
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
-from tests.support.sent import Sent, record_missing
+from tests.support.sent import Sent, record_missing, sender_to
 
 Tracker = LdAiConfigTracker | LdAiGraphTracker
 Call = tuple[str, tuple[object, ...]]
@@ -61,7 +61,7 @@ _CONFIG_DATA: Final = {
 }
 CONFIG: Final = Kind(
     make=lambda sent: LdAiConfigTracker(
-        RunIdentity("run-1", "chat", "var-1", 3), sent, model_data("gpt-4", "openai")
+        RunIdentity("run-1", "chat", "var-1", 3), sender_to(sent), model_data("gpt-4", "openai")
     ),
     module="langchain_ldai._tracking.tracker",
     warning=("create_tracker()", "run-1", "chat", "var-1", "gpt-4", "openai"),
@@ -116,7 +116,7 @@ _GRAPH_DATA: Final = {
     "version": 2,
 }
 GRAPH: Final = Kind(
-    make=lambda sent: LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sent),
+    make=lambda sent: LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sender_to(sent)),
     module="langchain_ldai._tracking.graph_tracker",
     warning=("create_tracker() on the agent graph", "run-1", "travel", "gv"),
     once={
@@ -313,3 +313,47 @@ def test_a_handler_gives_way_in_silence(kind: Kind, is_success: bool, sent: Sent
 
     assert (sent.events, tracker.summary) == (events, summary)
     assert caplog.records == []
+
+
+COMPLETIONS: Final = {
+    LdAiConfigTracker: {
+        "identity",
+        "record_feedback",
+        "resumption_token",
+        "run_id",
+        "summary",
+        "track_duration",
+        "track_duration_of",
+        "track_duration_of_async",
+        "track_error",
+        "track_feedback",
+        "track_judge_result",
+        "track_metrics_of",
+        "track_metrics_of_async",
+        "track_success",
+        "track_time_to_first_token",
+        "track_tokens",
+        "track_tool_call",
+        "track_tool_calls",
+    },
+    LdAiGraphTracker: {
+        "identity",
+        "resumption_token",
+        "run_id",
+        "summary",
+        "track_duration",
+        "track_handoff_failure",
+        "track_handoff_success",
+        "track_invocation_failure",
+        "track_invocation_success",
+        "track_path",
+        "track_redirect",
+        "track_total_tokens",
+    },
+}
+
+
+@pytest.mark.parametrize(("tracker", "names"), COMPLETIONS.items(), ids=lambda each: getattr(each, "__name__", ""))
+def test_completion_shows_what_is_for_users(tracker: type, names: set[str]) -> None:
+    """What a handler and a client do with a tracker begins with an underscore."""
+    assert {name for name in dir(tracker) if not name.startswith("_")} == names

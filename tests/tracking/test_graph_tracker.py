@@ -9,7 +9,7 @@ import pytest
 from langchain_ldai import LdAiGraphTracker, TokenUsage
 from langchain_ldai._wire.tokens import GraphRunIdentity
 from tests.support.races import race_for_each
-from tests.support.sent import Sent, record_missing
+from tests.support.sent import Sent, record_missing, sender_to
 
 USAGE: Final = TokenUsage(total=30, input=10, output=20)
 DATA: Final = {
@@ -30,7 +30,7 @@ def sent() -> Sent:
 @pytest.fixture
 def tracker(sent: Sent) -> LdAiGraphTracker:
     """Return a tracker of a new run of a graph."""
-    return LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sent)
+    return LdAiGraphTracker(GraphRunIdentity("run-1", "travel", "gv", 2), sender_to(sent))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_path_may_be_any_iterable(tracker, sent, keys):
 def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
     """The path and each visit in its place are recorded once, and give way to a path that was recorded."""
     for _ in range(2):
-        tracker.track_visits(iter(["a", "b", "a"]))
+        tracker._track_visits(iter(["a", "b", "a"]))
 
     visits = [{**DATA, "nodeKey": key, "index": place} for place, key in enumerate(["a", "b", "a"])]
     assert sent.events == [
@@ -95,7 +95,7 @@ def test_delivery_holds_nobody():
         other.join(2)
         free.append(not other.is_alive())
 
-    run = LdAiGraphTracker(GraphRunIdentity("run-1", "travel"), deliver)
+    run = LdAiGraphTracker(GraphRunIdentity("run-1", "travel"), sender_to(deliver))
     run.track_duration(1)
     run.track_redirect("a", "b")
 
@@ -119,7 +119,7 @@ def test_no_slot_is_ever_recorded_twice(caplog):
     caplog.set_level("CRITICAL", logger="langchain_ldai._tracking.graph_tracker")
     sent: list[list[tuple[str, dict[str, object], float]]] = [[] for _ in range(300)]
     runs = [
-        LdAiGraphTracker(GraphRunIdentity("run", "travel"), lambda *event, to=events: to.append(event))
+        LdAiGraphTracker(GraphRunIdentity("run", "travel"), sender_to(lambda *event, to=events: to.append(event)))
         for events in sent
     ]
 

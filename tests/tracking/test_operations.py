@@ -11,7 +11,7 @@ import pytest
 from langchain_ldai import AiMetrics, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import RunIdentity
-from tests.support.sent import Sent
+from tests.support.sent import Sent, sender_to
 
 PROMPT = "the customer's secret prompt"
 USAGE = TokenUsage(total=30, input=10, output=20)
@@ -27,7 +27,7 @@ def sent() -> Sent:
 def tracker(sent: Sent) -> LdAiConfigTracker:
     """Return a tracker of a new run."""
     identity = RunIdentity("run-1", "chat", "var-1", 3)
-    return LdAiConfigTracker(identity, sent, model_data("gpt-4", "openai"))
+    return LdAiConfigTracker(identity, sender_to(sent), model_data("gpt-4", "openai"))
 
 
 @pytest.fixture(params=["sync", "async"])

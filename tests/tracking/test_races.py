@@ -11,7 +11,7 @@ from langchain_ldai import Feedback, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking import tracker
 from langchain_ldai._wire.tokens import RunIdentity
 from tests.support.races import THREADS, race_for_each, switching_before_every_line
-from tests.support.sent import record_missing
+from tests.support.sent import record_missing, sender_to
 
 NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 SLOTS: Final[dict[str, set[str]]] = {
@@ -58,7 +58,9 @@ def test_no_slot_is_ever_recorded_twice(record, rounds, caplog):
     caplog.set_level("CRITICAL", logger=tracker.__name__)
     sent: list[list[tuple[str, float]]] = [[] for _ in range(rounds)]
     runs = [
-        LdAiConfigTracker(RunIdentity("run", "chat"), lambda name, _, value, to=events: to.append((name, value)))
+        LdAiConfigTracker(
+            RunIdentity("run", "chat"), sender_to(lambda name, _, value, to=events: to.append((name, value)))
+        )
         for events in sent
     ]
 
@@ -80,7 +82,9 @@ def test_no_slot_is_ever_recorded_twice(record, rounds, caplog):
 def test_tool_calls_of_many_threads_all_count():
     """Tool calls have no limit, and none is lost (spec section 4)."""
     sent: list[str] = []
-    run = LdAiConfigTracker(RunIdentity("run", "chat"), lambda name, data, value: sent.append(data["toolKey"]))
+    run = LdAiConfigTracker(
+        RunIdentity("run", "chat"), sender_to(lambda name, data, value: sent.append(data["toolKey"]))
+    )
     expected = [f"{thread}-{call}" for thread in range(THREADS) for call in range(50)]
 
     def call_tools(thread: int) -> None:

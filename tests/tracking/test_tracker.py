@@ -8,7 +8,7 @@ import pytest
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import RunIdentity
-from tests.support.sent import Sent
+from tests.support.sent import Sent, sender_to
 
 USAGE = TokenUsage(total=30, input=10, output=20)
 TRACKER_LOG = "langchain_ldai._tracking.tracker"
@@ -24,7 +24,7 @@ def sent() -> Sent:
 def tracker(sent: Sent) -> LdAiConfigTracker:
     """Return a tracker of a new run."""
     identity = RunIdentity("run-1", "chat", "var-1", 3)
-    return LdAiConfigTracker(identity, sent, model_data("gpt-4", "openai"))
+    return LdAiConfigTracker(identity, sender_to(sent), model_data("gpt-4", "openai"))
 
 
 @pytest.mark.parametrize("part", ["total", "input", "output"])
@@ -110,7 +110,7 @@ def test_what_a_client_does_to_an_event_stays_with_that_event() -> None:
         seen.append("added" in data)
         data["added"] = True
 
-    tracker = LdAiConfigTracker(RunIdentity("run-1", "support-bot"), send)
+    tracker = LdAiConfigTracker(RunIdentity("run-1", "support-bot"), sender_to(send))
 
     tracker.track_tokens(USAGE)
     tracker.track_duration(5)

@@ -56,6 +56,7 @@ def clients_evaluate(client: LDClient, context: Context) -> None:
 
     LdAiClient(client, ledger="ledger.db")  # type: ignore[arg-type]
     LdAiClient(client, on_ledger_error="retry")  # type: ignore[arg-type]
+    LdAiClient(client, delivery="ld-events")  # type: ignore[arg-type]
     ai.completion_config("chat", "user-1")  # type: ignore[arg-type]
     config.enabled = True  # type: ignore[misc]
     config.model.parameters["temperature"] = 1  # type: ignore[index]

@@ -1,0 +1,73 @@
+"""The options of a client: which ones it takes together, and how its trackers claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ldclient import Context
+
+from langchain_ldai._base.options import check_instance, check_seconds
+from langchain_ldai._tracking.sending import EventDelivery
+from langchain_ldai._wire.events import Event
+from langchain_ldai.ledgers._batches import ClaimPolicy
+from langchain_ldai.ledgers._claims import Claims, Ledger, OnLedgerError, check_ledger
+from langchain_ldai.ledgers._queue import QueuedClaims
+
+LEDGER_TIMEOUT: Final = 60.0
+"""For how many seconds a claim is attempted, where the caller does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """What a caller gave beside the LaunchDarkly client; see `LdAiClient`."""
+
+    ledger: Ledger | None
+    on_ledger_error: OnLedgerError | None
+    ledger_timeout: float | None
+    delivery: EventDelivery | None
+    environment_id: str | None
+
+    def check(self, client: object) -> None:
+        """Raise `TypeError` or `ValueError` if an option is wrong, or does not fit the others or the client."""
+        if not isinstance(self.environment_id, str | None):
+            raise TypeError(f"environment_id is a str, not {type(self.environment_id).__name__}")
+        self.check_claiming()
+        if self.delivery is None:
+            return
+        check_instance(
+            "delivery",
+            self.delivery,
+            "takes a client's events, as DurableEvents does",
+            ("send_all", "claims_with", "check_client"),
+        )
+        for name in ("ledger_timeout", "on_ledger_error"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} is of no use beside delivery: a claim is kept until the ledger has answered. "
+                    f"Leave out {name}, or delivery"
+                )
+        self.delivery.check_client(client)
+
+    def check_claiming(self) -> None:
+        """Raise `TypeError` or `ValueError` if an option of the ledger is wrong."""
+        if self.on_ledger_error not in (None, "drop", "send"):
+            raise ValueError(f'on_ledger_error is "drop" or "send", not {self.on_ledger_error!r}')
+        if self.ledger_timeout is not None:
+            check_seconds("ledger_timeout", self.ledger_timeout)
+        if self.ledger is not None:
+            check_ledger(self.ledger)
+
+    def claims(self, send: Callable[[Context, Sequence[Event]], None]) -> Claims | None:
+        """Return what takes the claims of the client's trackers; `None` without a ledger.
+
+        Args:
+            send: Sends the events of what the ledger grants.
+        """
+        if self.ledger is None:
+            return None
+        if self.delivery is not None:
+            return self.delivery.claims_with(self.ledger)
+        timeout = LEDGER_TIMEOUT if self.ledger_timeout is None else self.ledger_timeout
+        return QueuedClaims(self.ledger, ClaimPolicy(send, self.on_ledger_error or "drop", timeout))

@@ -1,0 +1,78 @@
+"""How a client's trackers send events: one by one to the LaunchDarkly client, or to a delivery at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from langchain_ldai._base.guard import Notices, call_each
+from langchain_ldai._wire.events import Event
+from langchain_ldai.ledgers._claims import Claims, Ledger
+
+if TYPE_CHECKING:
+    from ldclient import Context
+
+
+class EventDelivery(Protocol):
+    """Takes the events of a client's runs in the place of the client's `track`, such as `DurableEvents`."""
+
+    def send_all(self, context: Context, events: Sequence[Event]) -> None:
+        """Take events that are due together, in order; they are safe once this returns. It never raises."""
+        ...
+
+    def claims_with(self, ledger: Ledger) -> Claims:
+        """Return what keeps a metric's events together with its claim until the ledger has answered."""
+        ...
+
+    def check_client(self, client: object) -> None:
+        """Raise `ValueError` if a client sends its other events elsewhere, or this serves another client."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class ClientSender:
+    """Sends the events of one client's trackers.
+
+    Args:
+        track: Takes the events one by one, where there is no delivery.
+        delivery: Takes those that are due together.
+        look: Looks at an event's data and says in the log if the client takes no events; `None` where it cannot.
+        environment_id: Returns LaunchDarkly's id of the environment, "" while it is not known.
+        notices: What the log has been told of the client.
+    """
+
+    track: Callable[[str, Context, Mapping[str, object], float], object]
+    delivery: EventDelivery | None
+    look: Callable[[Mapping[str, object]], None] | None
+    environment_id: Callable[[], str]
+    notices: Notices
+
+    def send(self, context: Context, events: Sequence[Event]) -> None:
+        """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
+        if self.look is not None:
+            self.look(events[0][1])
+        if self.delivery is not None:
+            self.delivery.send_all(context, events)
+        else:  # each with data of its own: who receives one cannot change the next
+            call_each(partial(self.track, name, context, dict(data), value) for name, data, value in events)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventSender:
+    """Sends the events of one context.
+
+    Args:
+        context: Whom the events are counted for.
+        client: Sends them.
+        claims: Takes the claims of metrics; `None` without a ledger.
+    """
+
+    context: Context
+    client: ClientSender
+    claims: Claims | None
+
+    def send(self, events: Sequence[Event]) -> None:
+        """See `ClientSender.send`."""
+        self.client.send(self.context, events)

@@ -1,0 +1,137 @@
+"""The claims that wait for a ledger: which of them go to it in one call, and when."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from langchain_ldai._wire.events import Event
+from langchain_ldai.ledgers._claims import Claim, OnLedgerError
+
+if TYPE_CHECKING:
+    from ldclient import Context
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClaimPolicy:
+    """What a client wants done with its claims.
+
+    Args:
+        send: Sends events.
+        on_error: What becomes of a metric that the ledger could not claim in time.
+        timeout: Seconds for which a claim is attempted.
+    """
+
+    send: Callable[[Context, Sequence[Event]], None]
+    on_error: OnLedgerError
+    timeout: float
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """A client's claims of one run, which go to the ledger in one call; if that fails, in the same call again."""
+
+    policy: ClaimPolicy
+    claims: list[Claim]
+    claimant: str = field(default_factory=lambda: uuid4().hex)
+    attempts: int = 0
+    not_before: float = 0.0
+    failure: BaseException | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When the first claim has waited for as long as it may."""
+        return self.claims[0].made_at + self.policy.timeout
+
+
+class PendingBatches:
+    """The batches that wait for their next attempt, or their first.
+
+    If a run's call fails, that run waits for its next attempt and other runs go on. If the calls of different runs
+    fail one after the other, the ledger is down, and all runs wait.
+
+    Args:
+        seconds_after: Returns how long to wait after so many failures.
+    """
+
+    def __init__(self, seconds_after: Callable[[int], float]) -> None:
+        self._seconds_after = seconds_after
+        self._untried: OrderedDict[tuple[str, ClaimPolicy], Batch] = OrderedDict()
+        self._failed: list[Batch] = []
+        self._failed_runs_in_a_row = 0
+        self._not_before = 0.0
+
+    def __len__(self) -> int:
+        return len(self._untried) + len(self._failed)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the calls of different runs failed one after the other."""
+        return self._failed_runs_in_a_row > 1
+
+    def add(self, policy: ClaimPolicy, claim: Claim) -> None:
+        """Put a claim into the batch of its run."""
+        key = claim.run, policy
+        if key in self._untried:
+            self._untried[key].claims.append(claim)
+        else:
+            self._untried[key] = Batch(policy, [claim])
+
+    def note_answer(self) -> None:
+        """Note that the ledger has answered a call."""
+        self._failed_runs_in_a_row = 0
+
+    def put_back(self, batch: Batch, failure: BaseException) -> None:
+        """Let a batch whose call failed wait for its next attempt."""
+        now = time.monotonic()
+        self._failed.append(batch)
+        batch.failure = failure
+        batch.attempts += 1
+        batch.not_before = now + self._seconds_after(batch.attempts)
+        if batch.attempts == 1:
+            self._failed_runs_in_a_row += 1
+            self._not_before = now + self._seconds_after(self._failed_runs_in_a_row)
+
+    def take_late(self, now: float, *, is_over: bool) -> list[Batch]:
+        """Take out the batches whose time is over.
+
+        A batch that was never tried is late only if the ledger has just failed, or the process ends.
+
+        Args:
+            now: Seconds of `monotonic()`.
+            is_over: Whether the time of all is over, as the process ends.
+        """
+        late = [batch for batch in self._failed if is_over or now >= batch.deadline]
+        failure = self._failed[-1].failure if self._failed else None
+        self._failed = [batch for batch in self._failed if batch not in late]
+        if is_over or self._failed_runs_in_a_row:
+            for key, batch in list(self._untried.items()):
+                if is_over or now >= batch.deadline:
+                    batch.failure = failure
+                    late.append(self._untried.pop(key))
+        return late
+
+    def take_surplus(self, limit: int) -> list[Batch]:
+        """Take out the newest batches, as many as are more than the limit."""
+        count = min(len(self) - limit, len(self._untried))
+        return [self._untried.popitem()[1] for _ in range(count)]
+
+    def take_oldest(self, now: float) -> tuple[Batch | None, float | None]:
+        """Take out the batch to claim now; else return the seconds until one may be claimed, `None` for none."""
+        failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
+        is_fresh = bool(self._untried) and (failed is None or self.is_down or failed.not_before > now)
+        if failed is None and not is_fresh:
+            return None, None
+        not_before = self._not_before if self.is_down else 0.0
+        if failed is not None and not is_fresh:
+            not_before = max(not_before, failed.not_before)
+        if not_before > now:
+            return None, not_before - now
+        if failed is None or is_fresh:
+            return self._untried.popitem(last=False)[1], None
+        self._failed.remove(failed)
+        return failed, None
