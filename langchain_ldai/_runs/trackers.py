@@ -169,15 +169,13 @@ class GraphRunTracker:
     def _record(self, values: Mapping[Slot, Value], path: tuple[str, ...], handoffs: Sequence[Handoff]) -> None:
         original = self.original
         known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
+        if path:
+            known["path"] = path
         if type(original) is LdAiGraphTracker:
-            original._record_run({**known, "path": path} if path else known, handoffs)
+            original._record_run(known, handoffs)
             return
-        calls = _missing(original, known, _GRAPH_METHODS)
-        track_visits = getattr(original, "_track_visits", None)
-        if path and track_visits is not None:
-            calls.append(partial(track_visits, path))
-        elif path:
-            calls += _missing(original, {"path": path}, _GRAPH_METHODS)
+        visits = {"path": "_track_visits"} if hasattr(original, "_track_visits") else {}
+        calls = _missing(original, known, {**_GRAPH_METHODS, **visits})
         for source, target, is_success in handoffs:
             track = original.track_handoff_success if is_success else original.track_handoff_failure
             calls.append(partial(track, source, target))

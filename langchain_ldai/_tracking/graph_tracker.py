@@ -96,11 +96,11 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
 
     def track_invocation_success(self) -> None:
         """Record that the run succeeded. A run takes one of success and failure, whichever comes first."""
-        self._track("track_invocation_success", "success", True)
+        self._track("track_invocation_success", {"success": True})
 
     def track_invocation_failure(self) -> None:
         """Record that the run failed. A run takes one of success and failure, whichever comes first."""
-        self._track("track_invocation_failure", "success", False)
+        self._track("track_invocation_failure", {"success": False})
 
     def track_duration(self, ms: float) -> None:
         """Record how long the run took, once.
@@ -111,7 +111,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
+        self._track("track_duration", {"duration_ms": whole_milliseconds(ms)})
 
     def track_total_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that all nodes used together, once.
@@ -124,7 +124,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
             TypeError: If `usage` is no `TokenUsage`.
         """
         if usage is not None and (known := check_usage(usage)):
-            self._track("track_total_tokens", "tokens", known)
+            self._track("track_total_tokens", {"tokens": known})
 
     def track_path(self, keys: Iterable[str]) -> None:
         """Record which nodes the run visited, once.
@@ -132,7 +132,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
         Args:
             keys: The nodes' keys, in order, one for each visit.
         """
-        self._track("track_path", "path", tuple(keys))
+        self._track("track_path", {"path": tuple(keys)})
 
     def track_redirect(self, source: str, target: str) -> None:
         """Record that a node went on to another node than its edge says. Each redirect counts.

@@ -89,11 +89,15 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """
         self._part = part
 
-    def _track(self, caller: str, metric: MetricT, value: object) -> None:
-        if not self._record({metric: value}):
+    def _track(self, caller: str, values: Mapping[MetricT, object]) -> None:
+        self._warn_of(caller, self._record(values))
+
+    def _warn_of(self, caller: str, dropped: list[MetricT]) -> None:
+        if dropped:
             self._log.warning(
-                "%s: already recorded for this run, dropped. Call create_tracker() on the %s for a new run. %s",
+                "%s: %s already recorded for this run, dropped. Call create_tracker() on the %s for a new run. %s",
                 caller,
+                " and ".join(dropped),
                 self._made_by,
                 self._data,
             )
@@ -105,7 +109,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         further: Iterable[Event] = (),
         events_of: EventTable | None = None,
         answer: Future[bool] | None = None,
-    ) -> bool:
+    ) -> list[MetricT]:
         """Record those metrics that have no value yet, and send everything that is due in one call.
 
         Args:
@@ -115,7 +119,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
             answer: Gets whether the ledger granted the metric; left alone without a ledger.
 
         Returns:
-            Whether no metric had a value.
+            The metrics that had a value.
         """
         claimed = [metric for metric, value in values.items() if self._recorded.claim(metric, value)]
         table = events_of or self._events_of
@@ -127,7 +131,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         events = self._with_data(chain(*due.values(), further))
         if events:
             self._sender.send(events)
-        return len(claimed) == len(values)
+        return [metric for metric in values if metric not in claimed]
 
     def _claim_of(self, metric: str, events: list[Event], answer: Future[bool] | None) -> Claim:
         run_id, key, *_ = self.identity

@@ -31,7 +31,7 @@ class EventDelivery(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClientSender:
     """Sends the events of one client's trackers.
 

@@ -147,7 +147,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_duration", "duration_ms", whole_milliseconds(ms))
+        self._track("track_duration", {"duration_ms": whole_milliseconds(ms)})
 
     def track_time_to_first_token(self, ms: float) -> None:
         """Record how long the model took until its first token, once.
@@ -158,7 +158,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        self._track("track_time_to_first_token", "time_to_first_token_ms", whole_milliseconds(ms))
+        self._track("track_time_to_first_token", {"time_to_first_token_ms": whole_milliseconds(ms)})
 
     def track_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that the run used, once.
@@ -170,15 +170,15 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             TypeError: If `usage` is no `TokenUsage`.
         """
         if usage is not None and (known := check_usage(usage)):
-            self._track("track_tokens", "tokens", known)
+            self._track("track_tokens", {"tokens": known})
 
     def track_success(self) -> None:
         """Record that the run succeeded. A run takes one of success and error, whichever comes first."""
-        self._track("track_success", "success", True)
+        self._track("track_success", {"success": True})
 
     def track_error(self) -> None:
         """Record that the run failed. A run takes one of success and error, whichever comes first."""
-        self._track("track_error", "success", False)
+        self._track("track_error", {"success": False})
 
     def track_feedback(self, feedback: Feedback | FeedbackText) -> None:
         """Record what a user thought of the answer, once.
@@ -198,7 +198,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
                 >>> client.metrics(tracker.run_id)
                 {'$ld:ai:feedback:user:positive': [1]}
         """
-        self._track("track_feedback", "feedback", _valid(feedback))
+        self._track("track_feedback", {"feedback": _valid(feedback)})
 
     def record_feedback(self, feedback: Feedback | FeedbackText) -> Future[bool]:
         """Record what a user thought of the answer, once, and return whether this call recorded it.
@@ -224,7 +224,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         """
         recorded: Future[bool] = Future()
         recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        is_claimed = self._record({"feedback": _valid(feedback)}, answer=recorded)
+        is_claimed = not self._record({"feedback": _valid(feedback)}, answer=recorded)
         if self._sender.claims is None or not is_claimed:
             recorded.set_result(is_claimed)
         return recorded
@@ -251,10 +251,10 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         """
         self._record_run({}, names_of_tools(keys))
 
-    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
-        """Record those metrics that have no value yet, and tool calls, in one call."""
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> list[Slot]:
+        """Record those metrics that have no value yet, and tool calls, in one call; return the other metrics."""
         self._tool_calls.extend(tool_calls)  # one step, which needs no lock
-        self._record(values, further=map(_tool_call, tool_calls))
+        return self._record(values, further=map(_tool_call, tool_calls))
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score. Each score counts.
@@ -348,7 +348,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         try:
             result = operation()
         except BaseException:
-            self._track_failure(extractor, started)
+            self._track_failure(method, extractor, _ms_since(started))
             raise
         if inspect.isawaitable(result):
             _log.warning(
@@ -359,7 +359,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
                 method,
             )
         else:
-            self._track_result(extractor, result, _since(started))
+            self._track_result(method, extractor, result, _ms_since(started))
         return result
 
     async def _call_async(
@@ -372,33 +372,31 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             returned = operation()
             awaited = (await returned,) if inspect.isawaitable(returned) else None
         except BaseException:
-            self._track_failure(extractor, started)
+            self._track_failure(method, extractor, _ms_since(started))
             raise
         if awaited is None:
             raise TypeError(
                 f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
                 f"call {method} for a plain function"
             )
-        self._track_result(extractor, awaited[0], _since(started))
+        self._track_result(method, extractor, awaited[0], _ms_since(started))
         return awaited[0]
 
-    def _track_failure(self, extractor: object, started: float) -> None:
-        self.track_duration(_since(started))
-        if extractor is not None:
-            self.track_error()
+    def _track_failure(self, method: str, extractor: object, elapsed_ms: int) -> None:
+        outcome: dict[Slot, Value] = {} if extractor is None else {"success": False}
+        self._track(method, {"duration_ms": elapsed_ms, **outcome})
 
-    def _track_result(self, extractor: Extractor[_T] | None, result: _T, elapsed_ms: float) -> None:
+    def _track_result(self, method: str, extractor: Extractor[_T] | None, result: _T, elapsed_ms: int) -> None:
         metrics = None if extractor is None else self._extracted(extractor, result)
         if metrics is None:
-            self.track_duration(elapsed_ms)
+            self._track(method, {"duration_ms": elapsed_ms})
             return
-        self.track_duration(elapsed_ms if metrics.duration_ms is None else metrics.duration_ms)
-        if metrics.success:
-            self.track_success()
-        else:
-            self.track_error()
-        self.track_tokens(metrics.tokens)
-        self.track_tool_calls(metrics.tool_calls or ())
+        values: dict[Slot, Value] = {"duration_ms": elapsed_ms, "success": bool(metrics.success)}
+        if metrics.duration_ms is not None:
+            values["duration_ms"] = whole_milliseconds(metrics.duration_ms)
+        if metrics.tokens:
+            values["tokens"] = metrics.tokens
+        self._warn_of(method, self._record_run(values, tuple(metrics.tool_calls or ())))
 
     def _extracted(self, extractor: Extractor[_T], result: _T) -> AiMetrics | None:
         try:
@@ -422,8 +420,8 @@ def _check_plain(name: str, value: object, remedy: str) -> None:
         raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
 
 
-def _since(started: float) -> float:
-    return (time.monotonic() - started) * 1000
+def _ms_since(started: float) -> int:
+    return whole_milliseconds((time.monotonic() - started) * 1000)
 
 
 def _valid(feedback: Feedback | FeedbackText) -> Feedback:

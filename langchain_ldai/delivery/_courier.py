@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -120,6 +121,10 @@ class Courier:
             return Outcome.REFUSED
         self._split(batch.payload_id, batch.records[0].body, attempt.answer)
         return Outcome.SETTLED
+
+    def keep_up(self) -> float:
+        """Do nothing; the sender need not call this again."""
+        return math.inf
 
     def _attempt(self, batch: Batch) -> _Attempt:
         bodies = [record.body for record in batch.records]

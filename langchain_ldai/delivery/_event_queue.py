@@ -1,72 +1,27 @@
-"""What waits for LaunchDarkly on behalf of one client: its journal, and the sender that empties it."""
+"""What waits for LaunchDarkly on behalf of one client: its events, and the metrics that need a claim first."""
 
 from __future__ import annotations
 
+import math
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai._base.process import register_fork_safe
-from langchain_ldai.delivery._courier import Courier
-from langchain_ldai.delivery._dead_letters import DeadLetters
-from langchain_ldai.delivery._http import ASYNC_USER_AGENT, SYNC_USER_AGENT, EventsEndpoint
-from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._sender import Sender
+from langchain_ldai._wire.events import Event
+from langchain_ldai.delivery._claims import ClaimPipeline
+from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
 from langchain_ldai.delivery._wire_events import EventEncoder
+from langchain_ldai.ledgers._claims import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
 
 
-Event = tuple[str, Mapping[str, object], float]
-"""An event's name, its data, and its metric value."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How events are kept and sent.
-
-    Args:
-        directory: Where they lie.
-        max_bytes: How many bytes they may take there.
-        sync: How often they are brought to the disk, in seconds; `None` for never.
-        send: Whether this process sends them.
-    """
-
-    directory: Path
-    max_bytes: int
-    sync: float | None
-    send: bool
-
-
-@dataclass(frozen=True)
-class DeliveryStats:
-    """What has become of a client's events in this process.
-
-    Args:
-        spooled: How many events were written down.
-        delivered: How many events LaunchDarkly accepted; also those that dead processes had left.
-        retried: How often a batch of events was tried again.
-        dead: How many events LaunchDarkly refused, or were none that it could take.
-        dropped: How many events found no room.
-        oldest_seconds: How long the oldest event has waited, in seconds; `None` if none waits.
-    """
-
-    spooled: int = 0
-    delivered: int = 0
-    retried: int = 0
-    dead: int = 0
-    dropped: int = 0
-    oldest_seconds: float | None = None
-
-
-class EventQueue:
+class EventQueue(Pipeline):
     """Takes a client's events, and sends them. Any thread may call it, also after `stop`.
 
     Args:
@@ -82,74 +37,84 @@ class EventQueue:
     """
 
     def __init__(self, config: Config | AsyncConfig, options: Options) -> None:
-        self.encoder: Final = EventEncoder(config)
-        self._config = config
-        self._options = options
-        key_hash = sha256((config.sdk_key or "").encode()).hexdigest()
-        self._journal = Journal(options.directory, key_hash, options.max_bytes, lambda: self._sender.wake())
-        self._sender = Sender(self._journal, config.flush_interval, options.sync)
+        super().__init__(config, options)
+        self.encoder = EventEncoder(config)
         self.is_stopped = False
-        self.reset_after_fork()
-        register_fork_safe(self)
-        self._sender.start()
+        self._claims: dict[int, ClaimPipeline] = {}
+        self._claims_lock = threading.RLock()
+        self.sender.start()
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and count from the beginning."""
-        self._dead_letters = DeadLetters(self._options.directory)
-        user_agent = SYNC_USER_AGENT if isinstance(self._config, Config) else ASYNC_USER_AGENT
-        self._endpoint = EventsEndpoint(self._config, user_agent)
-        self._courier = Courier(self._endpoint, self._dead_letters, self._sender, self._journal.append)
-        self._sender.courier = self._courier if self._options.send else None
+        super().reset_after_fork()
+        self.sender.courier = self.courier if self._options.send else None
 
     @property
     def last_date(self) -> float | None:
         """LaunchDarkly's clock at its last answer, in seconds since 1970."""
-        return self._courier.last_date
-
-    def append(self, record: bytes, events: int = 1) -> None:
-        """Keep events, as JSON with commas between them."""
-        self._journal.append(record, events)
-        if not self._sender.is_started:
-            self._sender.start()
+        return self.courier.last_date
 
     def append_all(self, context: Context, events: Sequence[Event]) -> None:
-        """Keep events of one context that were made now; those that cannot be sent are refused one by one."""
-        now = int(time.time() * 1_000)
-        try:
-            self.append(self.encoder.encode_all(context, events, now), len(events))
-        except (TypeError, ValueError) as error:
-            if len(events) == 1:
-                self.refuse(events[0][0], str(error))
-                return
-            for event in events:
-                self.append_all(context, [event])
+        """Keep events of one context that were made now, but for those that are not JSON."""
+        record, count = self._encode(context, events)
+        if count:
+            self.append(record, count)
+
+    def append_claim(self, claim: Claim, ledger: Ledger) -> None:
+        """Keep a metric until the ledger has answered its claim, and send it if that is granted."""
+        record, count = self._encode(claim.context, claim.events)
+        if count:
+            self.claims_in(ledger).append_claim(claim, record, count)
+        else:
+            claim.set_answer(False)
+
+    def claims_in(self, ledger: Ledger) -> ClaimPipeline:
+        """Return what keeps the metrics that need a claim in a ledger."""
+        with self._claims_lock:
+            found = self._claims.get(id(ledger))
+            if found is None:
+                found = ClaimPipeline(self._config, self._options, ledger, self.append)
+                self._claims[id(ledger)] = found
+            return found
 
     def refuse(self, key: str, reason: str) -> None:
         """Note that the event of this key cannot be sent, and why."""
-        self._dead_letters.refuse(key, reason)
+        self.dead_letters.refuse(key, reason)
 
     def request_flush(self) -> None:
         """Have all events sent soon."""
-        self._sender.request_flush()
+        for pipeline in self._claims.copy().values():
+            pipeline.request_flush()
+        super().request_flush()
 
     def flush(self, timeout: float | None) -> bool:
         """Send what was appended so far; return whether that was done within `timeout` seconds."""
-        return self._sender.flush(timeout)
+        latest = math.inf if timeout is None else time.monotonic() + timeout
+        self.request_flush()
+        is_done = super().flush(timeout)
+        for pipeline in self._claims.copy().values():
+            left = None if timeout is None else max(0.0, latest - time.monotonic())
+            is_done = pipeline.flush(left) and is_done
+        return is_done
 
     def stop(self) -> None:
-        """Send what can be sent, leave the rest to other processes, and end the thread until the next event."""
+        """Send what can be sent, leave the rest to other processes, and end the threads until the next event."""
         self.is_stopped = True
-        self._sender.stop()
-        self._endpoint.close()
+        for pipeline in self._claims.copy().values():
+            pipeline.stop()
+        super().stop()
 
     def stats(self) -> DeliveryStats:
         """Return what has become of the events so far."""
-        written_at = self._journal.oldest_written_at()
-        return DeliveryStats(
-            spooled=self._journal.spooled,
-            delivered=self._courier.delivered,
-            retried=self._courier.retried,
-            dead=self._dead_letters.count,
-            dropped=self._journal.dropped,
-            oldest_seconds=None if written_at is None else max(0.0, time.time() - written_at),
-        )
+        return sum((pipeline.stats() for pipeline in self._claims.copy().values()), super().stats())
+
+    def _encode(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
+        """Return a record of those events that are JSON, and how many they are; refuse the others."""
+        try:
+            return self.encoder.encode_all(context, events, int(time.time() * 1_000)), len(events)
+        except (TypeError, ValueError) as error:
+            if len(events) == 1:
+                self.refuse(events[0][0], str(error))
+                return b"", 0
+        parts = [self._encode(context, [event]) for event in events]
+        return b",".join(part for part, count in parts if count), sum(count for _, count in parts)

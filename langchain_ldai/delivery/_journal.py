@@ -85,39 +85,45 @@ class Journal:
         self._handed_over: deque[tuple[bytes, int]] = deque()
         self._current: OwnFile | MemoryFile | None = None
 
-    def append(self, body: bytes, events: int = 1) -> None:
+    def append(self, body: bytes, events: int = 1) -> bool:
         """Write a record: once this returns, the end of the process does not lose it.
 
         Args:
             body: Events as JSON, joined by commas.
             events: How many they are.
+
+        Returns:
+            `False` if there was no room for it.
         """
+        is_kept = True
         record = as_record(body, events)
         with self._lock:
             self._handed_over.append((record, events))
             if self._is_writing:  # by this very thread, further up its stack, which will go on with this record
-                return
+                return True
             self._is_writing = True
             try:
                 while self._handed_over:
-                    self._write(*self._handed_over.popleft())
+                    is_kept = self._write(*self._handed_over.popleft()) and is_kept
             finally:
                 self._is_writing = False
+        return is_kept
 
     # What follows, up to `_create`, is called under the lock.
 
-    def _write(self, record: bytes, events: int) -> None:
+    def _write(self, record: bytes, events: int) -> bool:
         file = self._current
         if file is None or not file.writer.write(record):
             file = self._roll(len(record))
             if file is None or not file.writer.write(record):
                 self.dropped += events
                 self._tell_dropped()
-                return
+                return False
         self.appended += 1
         self.spooled += events
         if self._spare is None and file.writer.position * 2 > file.size:
             self._wake()
+        return True
 
     def _roll(self, needed: int) -> OwnFile | MemoryFile | None:
         """Make another file the current one, and return it; `None` if there is none."""

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from ldclient.config import Config
     from ldclient.impl.events.types import EventInput
     from ldclient.interfaces import AsyncEventProcessor
-else:
-    AsyncEventProcessor = getattr(
-        interfaces, "AsyncEventProcessor", object
-    )  # new in 9.17, as the asynchronous client
+else:  # 9.17 brought it, with the asynchronous client
+    AsyncEventProcessor = getattr(interfaces, "AsyncEventProcessor", object)
 
 
 class JournalQueue(Protocol):
@@ -43,7 +41,7 @@ class JournalQueue(Protocol):
     def last_date(self) -> float | None:
         """LaunchDarkly's clock at its last answer, in seconds since 1970."""
 
-    def append(self, record: bytes, events: int = 1) -> None:
+    def append(self, record: bytes, events: int = 1) -> object:
         """Keep events, as JSON with commas between them; also after `stop`."""
 
     def refuse(self, key: str, reason: str) -> None:

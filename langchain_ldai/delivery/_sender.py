@@ -39,6 +39,10 @@ _KEPT: Final = "Events cannot be sent now, and wait"
 class Delivers(Protocol):
     """What brings a batch to its destination."""
 
+    def keep_up(self) -> float:
+        """Do what is due apart from batches; return at what `monotonic()` time to be called again."""
+        ...
+
     def deliver(self, batch: Batch) -> Outcome:
         """Send a batch until that is done, or `Sender.may_wait` says no more."""
         ...
@@ -81,6 +85,7 @@ class Sender:
         self._flush_at = time.monotonic() + self._flush_seconds
         self._look_at = 0.0
         self._sync_at = time.monotonic() + self._sync_seconds
+        self._keep_up_at = math.inf
 
     @property
     def is_started(self) -> bool:
@@ -157,15 +162,17 @@ class Sender:
             until = started + (at_least if is_hurried else seconds)
             if until <= time.monotonic():
                 return
-            self._wait_until(min(until, self._sync_at))
+            self._wait_until(min(until, self._sync_at, self._keep_up_at))
 
     # What follows runs on the thread.
 
     def _run(self) -> None:
-        while self._ends_at == math.inf:
+        while True:  # at least once: also a short life looks for what dead processes left
             is_done = self._guard.call(_KEPT, Ids(), self._do_what_is_due)
+            if self._ends_at < math.inf:
+                break
             if is_done:
-                self._wait_until(min(self._flush_at, self._look_at, self._sync_at))
+                self._wait_until(min(self._flush_at, self._look_at, self._sync_at, self._keep_up_at))
             else:
                 self._is_flush_due = True
                 self._wait_until(time.monotonic() + _AFTER_ERROR_SECONDS)
@@ -190,8 +197,10 @@ class Sender:
         return True
 
     def _keep_up(self) -> None:
-        """Do what the journal needs, also while a batch waits for its next attempt."""
+        """Do what cannot wait until a batch is accepted."""
         self._journal.make_ready()
+        if self.courier is not None:
+            self._keep_up_at = self.courier.keep_up()
         now = time.monotonic()
         if now >= self._sync_at:
             self._sync_at = now + self._sync_seconds

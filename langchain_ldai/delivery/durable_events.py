@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +12,11 @@ from ldclient import Context
 from ldclient.config import Config
 
 from langchain_ldai._base.options import check_count, check_seconds
-from langchain_ldai.delivery._event_queue import DeliveryStats, Event, EventQueue, Options
+from langchain_ldai._wire.events import Event
+from langchain_ldai.delivery._event_queue import EventQueue
+from langchain_ldai.delivery._pipeline import DeliveryStats, Options
 from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
+from langchain_ldai.ledgers._claims import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
@@ -22,6 +25,32 @@ _ONE_CLIENT: Final = "each client needs a DurableEvents, and a directory, of its
 
 SMALLEST_MAX_BYTES: Final = 64 << 10
 """The least that `max_bytes` may be: room for a few files."""
+
+
+class JournaledClaims:
+    """Claims slots in a ledger, and sends the events of those that it grants; what waits outlives the process.
+
+    Args:
+        ledger: Where slots are claimed.
+        find_queue: Returns what sends the events, if the client sends any.
+    """
+
+    def __init__(self, ledger: Ledger, find_queue: Callable[[], EventQueue | None]) -> None:
+        self.ledger: Final = ledger
+        self._find_queue = find_queue
+
+    def submit(self, claim: Claim) -> None:
+        """Take a claim. This returns at once, and never raises."""
+        queue = self._find_queue()
+        if queue is None:  # the client is offline, or sends no events
+            claim.set_answer(False)
+        else:
+            queue.append_claim(claim, self.ledger)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
+        queue = self._find_queue()
+        return queue is None or queue.claims_in(self.ledger).wait(timeout)
 
 
 class DurableEvents:
@@ -74,6 +103,7 @@ class DurableEvents:
         self._options = Options(Path(directory).absolute(), max_bytes, sync, send)
         self._config: Config | AsyncConfig | None = None
         self._queue: EventQueue | None = None
+        self._claims: list[JournaledClaims] = []
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
 
     def __call__(self, config: Config | AsyncConfig) -> DurableEventProcessor | AsyncDurableEventProcessor:
@@ -89,6 +119,8 @@ class DurableEvents:
         elif config is not self._config:
             raise ValueError(f"{_ONE_CLIENT}: this one serves another client already")
         self._config, self._queue = config, queue
+        for claims in self._claims:
+            queue.claims_in(claims.ledger)
         if isinstance(config, Config):
             self._processor = DurableEventProcessor(config, queue)
         else:
@@ -141,6 +173,18 @@ class DurableEvents:
         """
         if self._queue is not None:  # else the client is offline, or sends no events
             self._queue.append_all(context, events)
+
+    def claims_with(self, ledger: Ledger) -> JournaledClaims:
+        """Return what keeps a metric's events together with its claim until the ledger has answered.
+
+        Args:
+            ledger: Where slots are claimed.
+        """
+        claims = JournaledClaims(ledger, lambda: self._queue)
+        self._claims.append(claims)
+        if self._queue is not None:
+            self._queue.claims_in(ledger)
+        return claims
 
     def check_client(self, client: object) -> None:
         """Check that a LaunchDarkly client sends its events through this.

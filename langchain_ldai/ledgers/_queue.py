@@ -235,7 +235,7 @@ class ClaimQueue:
         first = {claim.slot: claim for claim in reversed(claims)}
         granted: Collection[str] = ()
         try:
-            granted = _checked(self.ledger.claim(claims[0].run, list(first), batch.claimant), first)
+            granted = checked_grant(self.ledger.claim(claims[0].run, list(first), batch.claimant), first)
         except BaseException as error:  # noqa: BLE001  # whatever the ledger raises, the worker goes on
             failure = error
         with self._lock:
@@ -302,7 +302,7 @@ def _backoff() -> Callable[[int], float]:
     return seconds_after
 
 
-def _checked(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
+def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
     """Return which slots a ledger granted.
 
     Raises:

@@ -51,6 +51,7 @@ class EventsServer:
         accepted: The events of the requests that were accepted, each payload id once.
         next_replies: How to answer the next requests; each answer is used once.
         refuse: Says whether an event is bad: a request that holds it gets a 400.
+        status_of: Returns the status for a request whose events hold these numbers; 0 for the usual.
     """
 
     def __init__(self, certificate: str | None = None, always: Reply | None = None) -> None:
@@ -58,6 +59,7 @@ class EventsServer:
         self.accepted: list[dict] = []
         self.next_replies: list[Reply] = []
         self.refuse: Callable[[dict], bool] = lambda event: False
+        self.status_of: Callable[[list[int]], int] = lambda numbers: 0
         self._ids: set[str] = set()
         self.always = always or Reply()
         self._scheme = "https" if certificate else "http"
@@ -98,12 +100,19 @@ class EventsServer:
         if self.next_replies:
             reply = self.next_replies.pop(0)
         else:
-            reply = Reply(400) if any(map(self.refuse, request.events)) else self.always
+            events = request.events
+            status = 400 if any(map(self.refuse, events)) else self.status_of(_numbers_in(events))
+            reply = Reply(status) if status else self.always
         payload_id = request.headers.get("x-launchdarkly-payload-id", "")
         if reply.status == 202 and payload_id not in self._ids:
             self._ids.add(payload_id)
             self.accepted += request.events
         return reply
+
+
+def _numbers_in(events: list[dict]) -> list[int]:
+    data = [event.get("data") for event in events]
+    return [each["n"] for each in data if isinstance(each, dict) and "n" in each]
 
 
 class _Handler(BaseHTTPRequestHandler):

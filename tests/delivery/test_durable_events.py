@@ -126,11 +126,12 @@ def test_what_is_not_json_is_left_out(
     events = DurableEvents(tmp_path)
     with make_client(server, events) as client:
         client.track("bad", USER, {"secret": object()})
+        events.send_all(USER, [("worst", {"secret": math.inf}, 1)])
         events.send_all(USER, [("good", {}, 1), ("worse", {"secret": math.nan}, 1), ("better", {}, 2)])
         events.flush(10)
 
     assert [event["key"] for event in server.accepted if event["kind"] == "custom"] == ["good", "better"]
-    assert events.stats().dead == 2
+    assert events.stats().dead == 3
     assert "The event bad cannot be sent" in caplog.text
     assert "The event worse cannot be sent" in caplog.text
     assert "secret" not in caplog.text
@@ -147,6 +148,20 @@ def test_what_the_service_refuses_is_left_out(tmp_path: Path, server: EventsServ
     assert arrived(server) == [n for n in range(20) if n != 7]
     assert events.stats().dead == 1
     assert json.loads((tmp_path / "dead.jsonl").read_text())["event"]["data"] == {"n": 7}
+
+
+def test_the_rest_of_what_is_refused_waits_where_time_is_up(tmp_path: Path, server: EventsServer) -> None:
+    """What was accepted of it is not sent again."""
+    server.status_of = lambda seen: {(0, 1): 400, (1,): 503}.get(tuple(seen), 0)
+    events = DurableEvents(tmp_path)
+    with make_client(server, events):
+        events.send_all(USER, [("counted", {"n": n}, 1) for n in range(2)])
+    assert arrived(server) == [0]
+    server.status_of = lambda seen: 0
+    with make_client(server, DurableEvents(tmp_path)):
+        pass
+
+    assert arrived(server) == [0, 1]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 413, 429, 500, 503, 0])
@@ -445,8 +460,11 @@ def test_a_client_that_is_left_open_is_stopped_at_exit(
     assert arrived(server) == [1]
 
 
-def test_postfork_without_a_fork_changes_nothing(tmp_path: Path, server: EventsServer) -> None:
+def test_postfork_without_a_fork_changes_nothing(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client goes on with the same events."""
+    monkeypatch.setattr(atexit, "register", lambda hook: None)  # of the first processor, which nobody stops
     events = DurableEvents(tmp_path)
     with make_client(server, events) as client:
         track(client, 1)

@@ -4,6 +4,7 @@ import datetime
 import gzip
 import ipaddress
 import socket
+from http.client import responses
 
 import pytest
 import urllib3
@@ -126,7 +127,7 @@ def test_headers_say_who_sends(options, added):
         (307, "HTTP 307 Temporary Redirect"),
         (400, "HTTP 400 Bad Request"),
         (401, "HTTP 401 Unauthorized"),
-        (413, "HTTP 413 Request Entity Too Large"),
+        (413, f"HTTP 413 {responses[413]}"),
         (503, "HTTP 503 Service Unavailable"),
         (599, "HTTP 599"),
     ],

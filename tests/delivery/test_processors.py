@@ -399,7 +399,7 @@ async def test_a_stopped_processor_is_let_go():
 @pytest.mark.parametrize(("client", "in_child"), [("sync", ALL), ("async", ["custom"])])
 def test_parent_and_child_send_their_own(client, in_child):
     """After a fork without `postfork()`, each process keeps its own events, and neither hangs."""
-    command = [sys.executable, "-c", IN_A_CHILD, client]
+    command = [sys.executable, "-W", "ignore", "-c", IN_A_CHILD, client]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     assert (done.stdout.splitlines(), done.stderr) == ([str(in_child), f"{ALL} 0"], "")

@@ -10,10 +10,9 @@ from ldclient import Context, LDClient
 from ldclient.async_client import AsyncLDClient
 from ldclient.migrations import Operation, Origin, Stage
 
-from langchain_ldai.delivery._http import ASYNC_USER_AGENT, SYNC_USER_AGENT
-from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.testing import LoopbackLaunchDarkly
-from tests.delivery.loopback_events import EventsServer, MemoryJournal
+from tests.delivery.loopback_events import EventsServer
 
 SANDY = Context.builder("sandy").name("Sandy").set("plan", {"name": "gold", "seats": 3}).set("age", 41).build()
 SHY = Context.builder("shy").name("Shy").set("plan", {"name": "free"}).private("name", "/plan/name").build()
@@ -98,24 +97,16 @@ async def take(client, step):
         await call(method, *args)
 
 
-def requests_of_sync(launchdarkly, scenario, options, is_durable):
+def requests_of_sync(launchdarkly, scenario, options):
     """What an `LDClient` sends in a scenario."""
-    if is_durable:
-        options["event_processor_class"] = lambda config: DurableEventProcessor(
-            config, MemoryJournal(config, SYNC_USER_AGENT)
-        )
     with EventsServer() as server, LDClient(launchdarkly.config(**options, events_uri=server.url)) as client:
         for step in scenario:
             asyncio.run(take(client, step))
     return server.requests
 
 
-def requests_of_async(launchdarkly, scenario, options, is_durable):
+def requests_of_async(launchdarkly, scenario, options):
     """What an `AsyncLDClient` sends in a scenario."""
-    if is_durable:
-        options["event_processor_class"] = lambda config: AsyncDurableEventProcessor(
-            config, MemoryJournal(config, ASYNC_USER_AGENT)
-        )
 
     async def play():
         with EventsServer() as server:
@@ -165,12 +156,17 @@ def headers_of(requests):
     return dict(headers)
 
 
+def durable(directory):
+    """The option that makes events durable."""
+    return {"event_processor_class": DurableEvents(directory)}
+
+
 @both_clients
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
-def test_events_are_those_of_the_sdk(launchdarkly, requests_of, scenario):
+def test_events_are_those_of_the_sdk(launchdarkly, tmp_path, requests_of, scenario):
     """Whatever a client does, the events that arrive are the SDK's."""
-    expected = requests_of(launchdarkly, scenario, {}, False)
-    found = requests_of(launchdarkly, scenario, {}, True)
+    expected = requests_of(launchdarkly, scenario, {})
+    found = requests_of(launchdarkly, scenario, durable(tmp_path))
 
     assert events_by_kind(found) == events_by_kind(expected)
     assert bool(found) is bool(scenario)
@@ -190,12 +186,12 @@ OPTIONS = {
 
 @both_clients
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_options_mean_the_same(launchdarkly, requests_of, options):
+def test_options_mean_the_same(launchdarkly, tmp_path, requests_of, options):
     """With every option, events and headers are the SDK's."""
     scenario = TRACKS + EVALUATIONS + SCENARIOS["identifies"]
 
-    expected = requests_of(launchdarkly, scenario, {**options}, False)
-    found = requests_of(launchdarkly, scenario, {**options}, True)
+    expected = requests_of(launchdarkly, scenario, options)
+    found = requests_of(launchdarkly, scenario, options | durable(tmp_path))
 
     assert events_by_kind(found) == events_by_kind(expected)
     assert headers_of(found) == headers_of(expected)

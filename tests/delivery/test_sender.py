@@ -1,6 +1,7 @@
 """The thread that empties a journal."""
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -30,6 +31,10 @@ class Scripted:
         self.script = list(script)
         self.taken: list[bytes] = []
         self.was_called = threading.Event()
+
+    def keep_up(self) -> float:
+        """See `Delivers.keep_up`."""
+        return math.inf
 
     def deliver(self, batch: Batch) -> Outcome:
         """See `Delivers.deliver`."""

@@ -12,6 +12,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import AGENT_INPUT, DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain
 from tests.support.deliveries import NotedDelivery
+from tests.support.events import ANSWER, start_chain, stream_first_token
 from tests.support.graphs import agent, graph_of
 from tests.support.models import ScriptedChat
 
@@ -62,6 +63,22 @@ def test_the_end_of_an_agent_graph_is_one_call(context: Context) -> None:
         "handoff_success",
     ]
     assert nodes == [END, END]
+
+
+def test_the_outcome_of_an_agent_graph_does_not_wait_for_a_model_call(context: Context) -> None:
+    """It is handed over when the root ends, and the rest once the last model call has ended."""
+    delivery = NotedDelivery()
+    client = RecordingClient({"travel": graph_of("a", {}), "a": agent()})
+    handler = LdAiHandler(LdAiClient(client, delivery=delivery).agent_graph("travel", context))
+    root = start_chain(handler)
+    call = stream_first_token(handler, root)
+
+    handler.on_chain_end({}, run_id=root)
+    early = list(delivery.names)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    assert early == [["$ld:ai:graph:invocation_success"]]
+    assert delivery.names[1:] == [["$ld:ai:graph:duration:total", "$ld:ai:graph:total_tokens"]]
 
 
 def test_with_a_ledger_the_end_of_a_run_is_handed_over_before_it_is_claimed(

@@ -245,6 +245,16 @@ def test_a_wrapped_agent_graph_records_like_ours(
     assert caplog.records == []
 
 
+def test_a_wrapped_agent_graph_that_visits_no_node_has_no_path(travelling: RecordingClient) -> None:
+    """Where the model is called beside the nodes, the graph's own metrics are recorded alone."""
+    called: list[str] = []
+    graph = LdAiClient(travelling).agent_graph("travel", USER)
+
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(WrappedConfig(graph, called))]})
+
+    assert sorted(called) == ["track_duration", "track_invocation_success", "track_total_tokens"]
+
+
 def test_what_was_recorded_on_a_wrapped_graphs_tracker_stands(travelling: RecordingClient) -> None:
     """A failure that was recorded by hand is not followed by the success of the run."""
     graph = LdAiClient(travelling).agent_graph("travel", USER)

@@ -1,12 +1,21 @@
 """With a delivery, a tracker hands over together what is due together, and a metric together with its claim."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import pytest
 from ldclient import Context
 
-from langchain_ldai import Feedback, JudgeResult, LdAiClient, LdAiConfigTracker, LdAiGraphTracker, TokenUsage
+from langchain_ldai import (
+    AiMetrics,
+    Feedback,
+    JudgeResult,
+    LdAiClient,
+    LdAiConfigTracker,
+    LdAiGraphTracker,
+    TokenUsage,
+)
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.support.deliveries import NotedDelivery
@@ -31,12 +40,25 @@ def new_tracker(client: RecordingClient, context: Context, delivery: NotedDelive
     return tracker
 
 
+def fail_within(tracker: LdAiConfigTracker) -> None:
+    """Have the tracker measure what raises."""
+    with suppress(ZeroDivisionError):
+        tracker.track_metrics_of(lambda answer: None, lambda: 1 / 0)
+
+
 Record = Callable[[LdAiConfigTracker], object]
 RECORDS: Final[dict[str, tuple[Record, list[str]]]] = {
     "tokens": (lambda tracker: tracker.track_tokens(USAGE), TOKENS),
     "tools": (lambda tracker: tracker.track_tool_calls(["a", "b"]), [TOOL_CALL] * 2),
     "outcome": (lambda tracker: tracker.track_success(), [SUCCESS]),
     "score": (lambda tracker: tracker.track_judge_result(JudgeResult("score", 0.5, "judge")), ["score"]),
+    "operation": (
+        lambda tracker: tracker.track_metrics_of(
+            lambda answer: AiMetrics(success=True, tokens=USAGE, tool_calls=["a"]), lambda: "answer"
+        ),
+        ["$ld:ai:duration:total", SUCCESS, *TOKENS, TOOL_CALL],
+    ),
+    "failed operation": (fail_within, ["$ld:ai:duration:total", "$ld:ai:generation:error"]),
     "run": (
         lambda tracker: tracker._record_run({"duration_ms": 5, "tokens": USAGE, "success": True}, ["a", "b"]),
         ["$ld:ai:duration:total", *TOKENS, SUCCESS, TOOL_CALL, TOOL_CALL],

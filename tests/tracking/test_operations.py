@@ -246,3 +246,19 @@ def test_an_awaitable_object_is_awaited(sent, tracker):
     """A plain function may return any awaitable to the form that awaits."""
     assert asyncio.run(tracker.track_metrics_of_async(succeeded, lambda: coroutine_function())) == "answer"
     assert tracker.summary.success is True
+
+
+def test_an_operation_of_a_run_that_has_metrics_adds_the_others(sent, tracker, metrics_of, caplog):
+    """One warning names the metrics that are dropped; the first values stand."""
+    tracker.track_success()
+    tracker.track_duration(1)
+
+    metrics_of(lambda answer: AiMetrics(success=False, tokens=TokenUsage(3), duration_ms=9), lambda: "answer")
+
+    assert (tracker.summary.success, tracker.summary.duration_ms, tracker.summary.tokens) == (
+        True,
+        1,
+        TokenUsage(3),
+    )
+    (message,) = caplog.messages
+    assert message.startswith("track_metrics_of: duration_ms and success already recorded for this run")

@@ -1,0 +1,228 @@
+"""Metrics that need a claim first: kept with their claimant's name, claimed promptly, and sent if that is granted.
+
+A metric is in the journal before its claim is made. If the process dies in between, the next one makes the claim
+again in the same name, and a ledger grants a claimant what it has granted it before. So a claim never parts from
+its events, and a batch that is sent again is the same batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import uuid4
+
+from langchain_ldai._base.guard import Guard
+from langchain_ldai.delivery._courier import Courier, Outcome, Pace
+from langchain_ldai.delivery._journal_file import Batch, Record
+from langchain_ldai.delivery._pipeline import Options, Pipeline
+from langchain_ldai.ledgers._claims import Claim, Ledger
+from langchain_ldai.ledgers._queue import checked_grant
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+    from ldclient.config import Config
+
+RETRY_SECONDS: Final = 0.5
+"""How long to wait after the ledger has failed."""
+
+MAX_REMEMBERED: Final = 100_000
+"""How many of the ledger's answers are remembered until their events are sent; it is asked for others again."""
+
+MAX_RUNS: Final = 10_000
+"""For how many runs it is remembered who claims for them, so that a run's claims go to the ledger together."""
+
+_NO_ANSWER: Final = "The ledger has not answered; metrics wait for it"
+_NOT_TOLD: Final = "The answer to a claim could not be passed on"
+
+
+class ClaimKey(NamedTuple):
+    """What is claimed, and in whose name."""
+
+    run: str
+    slot: str
+    claimant: str
+
+
+class ClaimPipeline(Pipeline):
+    """Keeps metrics that need a claim in one ledger, and sends those whose claim is granted.
+
+    Args:
+        config: The client's configuration.
+        options: How events are kept and sent; what needs a claim is sent by this process in any case.
+        ledger: Where slots are claimed.
+        keep: Keeps events that need no claim any more.
+    """
+
+    def __init__(
+        self,
+        config: Config | AsyncConfig,
+        options: Options,
+        ledger: Ledger,
+        keep: Callable[[bytes, int], object],
+    ) -> None:
+        self._ledger = ledger
+        self._keep_claimed = keep
+        super().__init__(config, options, f"claims-{type(ledger).__name__}")
+        self.sender.start()
+
+    def reset_after_fork(self) -> None:
+        """Have a connection of its own, and no claims yet."""
+        super().reset_after_fork()
+        self._claimants = Claimants()
+        self._claiming = ClaimingCourier(self._ledger, self.courier, self.sender)
+        self.sender.courier = self._claiming
+
+    def append_claim(self, claim: Claim, events: bytes, count: int) -> None:
+        """Keep a metric, and have its slot claimed soon.
+
+        Args:
+            claim: The claim.
+            events: The metric's events as JSON, joined by commas.
+            count: How many they are.
+        """
+        key = ClaimKey(claim.run, claim.slot, self._claimants.name_for(claim.run, claim.slot))
+        if self.append(_as_body(key, events), count):
+            self._claiming.expect(key, claim)
+            self.sender.wake()
+        else:
+            claim.set_answer(False)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
+        return self._claiming.wait(timeout)
+
+    def _keep(self, record: bytes, events: int) -> None:
+        self._keep_claimed(record, events)
+
+
+class Claimants:
+    """The names in which claims are made: one for each run, so that its claims go to the ledger in one call.
+
+    A slot that is claimed again gets another name, as the ledger would grant the same one the slot twice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # Python may collect a run, and so claim, in the thread that holds it
+        self._of: OrderedDict[str, tuple[str, set[str]]] = OrderedDict()
+
+    def name_for(self, run: str, slot: str) -> str:
+        """Return the name in which a slot of a run is claimed now."""
+        with self._lock:
+            name, slots = self._of.get(run, ("", set()))
+            if not name or slot in slots:
+                name, slots = uuid4().hex, set()
+                self._of[run] = name, slots
+                if len(self._of) > MAX_RUNS:
+                    self._of.popitem(last=False)
+            slots.add(slot)
+            return name
+
+
+class ClaimingCourier:
+    """Claims the slots of metrics, and has those delivered that the ledger grants.
+
+    Args:
+        ledger: Where slots are claimed.
+        courier: Delivers what is granted.
+        pace: How long to wait for the ledger.
+    """
+
+    def __init__(self, ledger: Ledger, courier: Courier, pace: Pace) -> None:
+        self._ledger = ledger
+        self._courier = courier
+        self._pace = pace
+        self._guard = Guard()
+        self._expected: deque[tuple[ClaimKey, Claim]] = deque()
+        self._answers: OrderedDict[ClaimKey, bool] = OrderedDict()
+        self._answered = threading.Condition()
+        self._unanswered = 0
+        self._retry_at = -math.inf
+
+    def expect(self, key: ClaimKey, claim: Claim) -> None:
+        """Have a claim made soon, and answered."""
+        with self._answered:
+            self._unanswered += 1
+        self._expected.append((key, claim))
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
+        with self._answered:
+            return self._answered.wait_for(lambda: self._unanswered == 0, timeout)
+
+    # What follows, the sender calls.
+
+    def keep_up(self) -> float:
+        """Make the claims that are expected; return at what `monotonic()` time to be called again."""
+        if not self._expected:
+            return math.inf
+        if time.monotonic() < self._retry_at:
+            return self._retry_at
+        expected = dict(self._expected.popleft() for _ in range(len(self._expected)))
+        answers: dict[ClaimKey, bool] = {}
+        for keys in _by_run(expected):
+            found = self._ask(keys)
+            if found is None:
+                self._expected.extendleft(reversed([each for each in expected.items() if each[0] not in answers]))
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+                break
+            answers.update(found)
+        for key, is_granted in answers.items():
+            self._answers[key] = is_granted
+            self._guard.call(_NOT_TOLD, key.run, expected[key].set_answer, is_granted)
+        while len(self._answers) > MAX_REMEMBERED:
+            self._answers.popitem(last=False)
+        with self._answered:
+            self._unanswered -= len(answers)
+            self._answered.notify_all()
+        return self._retry_at if self._expected else math.inf
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """Deliver those metrics of a batch whose claims are granted; see `Courier.deliver`."""
+        metrics = [_from_body(record) for record in batch.records]
+        answers = {key: self._answers[key] for key, _ in metrics if key in self._answers}
+        for keys in _by_run(key for key, _ in metrics if key not in answers):
+            while (found := self._ask(keys)) is None:
+                if not self._pace.may_wait(RETRY_SECONDS):
+                    return Outcome.KEPT
+                self._pace.pause(RETRY_SECONDS, RETRY_SECONDS)
+            answers.update(found)
+        granted = [events for key, events in metrics if answers[key]]
+        outcome = self._courier.deliver(batch._replace(records=granted)) if granted else Outcome.SETTLED
+        if outcome is Outcome.SETTLED:
+            for key in answers:
+                self._answers.pop(key, None)
+        return outcome
+
+    def _ask(self, keys: list[ClaimKey]) -> dict[ClaimKey, bool] | None:
+        """Return which of a run's claims are granted; `None` if the ledger does not answer."""
+        run, _, claimant = keys[0]
+        slots = [key.slot for key in keys]
+        granted = self._guard.call(_NO_ANSWER, run, self._claim, run, slots, claimant)
+        return None if granted is None else {key: key.slot in granted for key in keys}
+
+    def _claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
+        return checked_grant(self._ledger.claim(run, slots, claimant), slots)
+
+
+def _by_run(keys: Iterable[ClaimKey]) -> list[list[ClaimKey]]:
+    """Return the claims that can be made in one call each."""
+    groups: dict[tuple[str, str], list[ClaimKey]] = {}
+    for key in keys:
+        groups.setdefault((key.run, key.claimant), []).append(key)
+    return list(groups.values())
+
+
+def _as_body(key: ClaimKey, events: bytes) -> bytes:
+    """Return a record's body: the claim as JSON, and the events in the next line."""
+    return b"%b\n%b" % (json.dumps(key._asdict()).encode(), events)
+
+
+def _from_body(record: Record) -> tuple[ClaimKey, Record]:
+    """Return the claim in a record, and what is left for LaunchDarkly."""
+    claim, _, events = record.body.partition(b"\n")
+    return ClaimKey(**json.loads(claim)), record._replace(body=events)

@@ -1,0 +1,150 @@
+"""A journal and what empties it: a sender, its courier, and a connection."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldclient.config import Config
+
+from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai.delivery._courier import Courier
+from langchain_ldai.delivery._dead_letters import DeadLetters
+from langchain_ldai.delivery._http import ASYNC_USER_AGENT, SYNC_USER_AGENT, EventsEndpoint
+from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._sender import Sender
+
+if TYPE_CHECKING:
+    from ldclient.async_config import AsyncConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """How events are kept and sent.
+
+    Args:
+        directory: Where they lie.
+        max_bytes: How many bytes they may take there.
+        sync: How often they are brought to the disk, in seconds; `None` for never.
+        send: Whether this process sends them.
+    """
+
+    directory: Path
+    max_bytes: int
+    sync: float | None
+    send: bool
+
+
+@dataclass(frozen=True)
+class DeliveryStats:
+    """What has become of a client's events in this process.
+
+    Args:
+        spooled: How many events were written down.
+        delivered: How many events LaunchDarkly accepted; also those that dead processes had left.
+        retried: How often a batch of events was tried again.
+        dead: How many events LaunchDarkly refused, or were none that it could take.
+        dropped: How many events found no room.
+        oldest_seconds: How long the oldest event has waited, in seconds; `None` if none waits.
+    """
+
+    spooled: int = 0
+    delivered: int = 0
+    retried: int = 0
+    dead: int = 0
+    dropped: int = 0
+    oldest_seconds: float | None = None
+
+    def __add__(self, other: DeliveryStats) -> DeliveryStats:
+        """Return what has become of the events of both."""
+        ages = [each.oldest_seconds for each in (self, other) if each.oldest_seconds is not None]
+        return DeliveryStats(
+            self.spooled + other.spooled,
+            self.delivered + other.delivered,
+            self.retried + other.retried,
+            self.dead + other.dead,
+            self.dropped + other.dropped,
+            max(ages, default=None),
+        )
+
+
+class Pipeline:
+    """Takes records, and brings them to LaunchDarkly. Any thread may call it, also after `stop`.
+
+    Args:
+        config: The client's configuration.
+        options: How events are kept and sent.
+        folder: The folder of the directory in which they lie; "" for the directory itself.
+
+    Attributes:
+        courier: Brings batches to LaunchDarkly.
+        dead_letters: Where events go that LaunchDarkly refuses.
+        sender: The thread that empties the journal.
+
+    Raises:
+        ValueError: If a living process sends the files with another SDK key.
+    """
+
+    def __init__(self, config: Config | AsyncConfig, options: Options, folder: str = "") -> None:
+        key_hash = sha256((config.sdk_key or "").encode()).hexdigest()
+        self._config = config
+        self._options = options
+        self._journal = Journal(
+            options.directory / folder, key_hash, options.max_bytes, lambda: self.sender.wake()
+        )
+        self.sender = Sender(self._journal, config.flush_interval, options.sync)
+        self.reset_after_fork()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Have a connection of its own, and count from the beginning."""
+        user_agent = SYNC_USER_AGENT if isinstance(self._config, Config) else ASYNC_USER_AGENT
+        self._endpoint = EventsEndpoint(self._config, user_agent)
+        self.dead_letters = DeadLetters(self._options.directory)
+        self.courier = Courier(self._endpoint, self.dead_letters, self.sender, self._keep)
+
+    def append(self, record: bytes, events: int = 1) -> bool:
+        """Keep a record: once this returns, the end of the process does not lose it.
+
+        Args:
+            record: What is kept.
+            events: How many events it holds.
+
+        Returns:
+            `False` if there was no room for it.
+        """
+        is_kept = self._journal.append(record, events)
+        if not self.sender.is_started:
+            self.sender.start()
+        return is_kept
+
+    def request_flush(self) -> None:
+        """Have everything sent soon."""
+        self.sender.request_flush()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Send what was appended so far; return whether that was done within `timeout` seconds."""
+        return self.sender.flush(timeout)
+
+    def stop(self) -> None:
+        """Send what can be sent, leave the rest to other processes, and end the thread until the next event."""
+        self.sender.stop()
+        self._endpoint.close()
+
+    def stats(self) -> DeliveryStats:
+        """Return what has become of the events so far."""
+        written_at = self._journal.oldest_written_at()
+        return DeliveryStats(
+            spooled=self._journal.spooled,
+            delivered=self.courier.delivered,
+            retried=self.courier.retried,
+            dead=self.dead_letters.count,
+            dropped=self._journal.dropped,
+            oldest_seconds=None if written_at is None else max(0.0, time.time() - written_at),
+        )
+
+    def _keep(self, record: bytes, events: int) -> None:
+        self.append(record, events)

@@ -1,0 +1,355 @@
+"""A metric that needs a claim never parts from it."""
+
+import os
+import signal
+import threading
+from collections.abc import Collection
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+from ldclient import Context
+
+from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
+from langchain_ldai.delivery._claims import Claimants
+from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
+from langchain_ldai.ledgers._claims import Claim
+from tests.delivery.loopback_events import EventsServer, Reply
+from tests.delivery.test_durable_events import arrived, make_client
+from tests.delivery.test_journal import files_in, run_child
+from tests.ledgers.fakes import Down
+
+USER = Context.create("user-1")
+
+
+@pytest.fixture
+def server():
+    """A LaunchDarkly that takes events."""
+    with EventsServer() as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits long for a service that does not answer."""
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(_courier, "MAX_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(_claims, "RETRY_SECONDS", 0.01)
+
+
+class Noting(MemoryLedger):
+    """Notes how it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, list[str], str]] = []
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        self.calls.append((run, list(slots), claimant))
+        return super().claim(run, slots, claimant)
+
+
+def make_claim(number: int, run: str = "run-1", slot: str = "success", value: object = 1) -> Claim:
+    """Return a claim whose event tells its number."""
+    return Claim(run, slot, USER, [("counted", {"n": number}, value)], Future())
+
+
+def submit(events: DurableEvents, ledger: Ledger, *claims: Claim) -> None:
+    """Submit claims to a ledger."""
+    claiming = events.claims_with(ledger)
+    for claim in claims:
+        claiming.submit(claim)
+
+
+def test_a_metric_whose_claim_is_granted_is_sent_once(tmp_path: Path, server: EventsServer) -> None:
+    """A second one for the same slot is not, though the same process asks."""
+    events, ledger = DurableEvents(tmp_path), MemoryLedger()
+    claims = [make_claim(1), make_claim(2), make_claim(3, slot="tokens")]
+    with make_client(server, events):
+        submit(events, ledger, *claims)
+        assert events.flush(10)
+
+    assert arrived(server) == [1, 3]
+    assert [claim.answer.result(10) for claim in claims if claim.answer] == [True, False, True]
+
+
+def test_claims_are_made_at_once_and_events_sent_at_the_flush(tmp_path: Path, server: EventsServer) -> None:
+    """Who waits for the answer does not wait for LaunchDarkly."""
+    events = DurableEvents(tmp_path)
+    claim = make_claim(1)
+    with make_client(server, events):
+        claiming = events.claims_with(MemoryLedger())
+        claiming.submit(claim)
+        assert claiming.wait(10)
+        assert claim.answer is not None
+        assert claim.answer.result(10)
+        assert arrived(server) == []
+
+    assert arrived(server) == [1]
+
+
+def test_the_claims_of_a_run_go_to_the_ledger_together(tmp_path: Path, server: EventsServer) -> None:
+    """One call for all its slots; each run by itself, and a slot that is claimed again by itself."""
+    ledger = Noting()
+    events = DurableEvents(tmp_path)
+    gate = threading.Event()
+    original = ledger.claim
+
+    def claim_later(run: str, slots: Collection[str], claimant: str) -> set[str]:
+        assert gate.wait(10)
+        return original(run, slots, claimant)
+
+    ledger.claim = claim_later
+    with make_client(server, events):
+        submit(events, ledger, make_claim(1, run="first"))
+        for number, (run, slot) in enumerate(
+            [("a", "tokens"), ("b", "tokens"), ("a", "success"), ("a", "tokens")]
+        ):
+            submit(events, ledger, make_claim(number, run=run, slot=slot))
+        gate.set()
+
+    assert [(run, slots) for run, slots, _ in ledger.calls if run != "first"] == [
+        ("a", ["tokens", "success"]),
+        ("b", ["tokens"]),
+        ("a", ["tokens"]),
+    ]
+    assert len({claimant for _, _, claimant in ledger.calls}) == 4
+
+
+class Killing(SqliteLedger):
+    """Kills its process before or after it has made a claim."""
+
+    def __init__(self, path: str, moment: str) -> None:
+        super().__init__(path)
+        self._moment = moment
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
+        """See `Ledger.claim`."""
+        if self._moment == "after":
+            super().claim(run, slots, claimant)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return set()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_after_a_crash_the_claim_is_made_again_in_the_same_name(
+    tmp_path: Path, server: EventsServer, moment: str
+) -> None:
+    """What was granted before is granted again, and sent. In another name it would be lost for good."""
+    code = (
+        "from types import SimpleNamespace\n"
+        "from tests.delivery.test_journaled_claims import *\n"
+        "url, directory, moment = sys.argv[1:]\n"
+        "events = DurableEvents(directory)\n"
+        "client = make_client(SimpleNamespace(url=url), events)\n"
+        "submit(events, Killing(directory + '.db', moment), make_claim(1))\n"
+        "signal.pause()"
+    )
+    run_child(code, server.url, tmp_path / "events", moment)
+    (tmp_path / "events" / "claims-Killing").rename(tmp_path / "events" / "claims-SqliteLedger")
+    events = DurableEvents(tmp_path / "events")
+    with make_client(server, events):
+        events.claims_with(SqliteLedger(tmp_path / "events.db"))
+    with make_client(server, events):
+        submit(events, SqliteLedger(tmp_path / "events.db"), make_claim(2))
+
+    assert arrived(server) == [1]
+
+
+def test_a_crash_between_claim_and_delivery_loses_nothing(tmp_path: Path, server: EventsServer) -> None:
+    """The ledger has answered, and LaunchDarkly has not."""
+    code = (
+        "from types import SimpleNamespace\n"
+        "from tests.delivery.test_journaled_claims import *\n"
+        "url, directory = sys.argv[1:]\n"
+        "events = DurableEvents(directory)\n"
+        "client = make_client(SimpleNamespace(url=url), events)\n"
+        "claim = make_claim(1)\n"
+        "submit(events, SqliteLedger(directory + '.db'), claim)\n"
+        "claim.answer.result(10)\n"
+        "os._exit(0)"
+    )
+    run_child(code, server.url, tmp_path / "events")
+    assert arrived(server) == []
+    events = DurableEvents(tmp_path / "events")
+    with make_client(server, events):
+        submit(events, SqliteLedger(tmp_path / "events.db"), make_claim(2))
+
+    assert arrived(server) == [1]
+
+
+def test_a_ledger_that_is_down_keeps_metrics_waiting(
+    tmp_path: Path, server: EventsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long that takes. They are claimed once it is back, also by the next process."""
+    ledger = Down()
+    claims = [make_claim(1), make_claim(2, run="run-2")]
+    events = DurableEvents(tmp_path)
+    with make_client(server, events):
+        submit(events, ledger, *claims)
+        assert not events.claims_with(ledger).wait(0.05)
+        assert not events.flush(0.1)
+    assert arrived(server) == []
+    assert "The ledger has not answered; metrics wait for it" in caplog.text
+
+    ledger.up = True
+    next_events = DurableEvents(tmp_path)
+    with make_client(server, next_events):
+        submit(next_events, ledger, make_claim(3, run="run-3"))
+        assert next_events.flush(10)
+
+    assert arrived(server) == [1, 2, 3]
+
+
+def test_a_ledger_that_comes_back_is_asked_again(tmp_path: Path, server: EventsServer) -> None:
+    """In the same process, and in order."""
+    ledger = Down()
+    events = DurableEvents(tmp_path)
+    claims = [make_claim(1), make_claim(2, run="run-2")]
+    with make_client(server, events):
+        claiming = events.claims_with(ledger)
+        for claim in claims:
+            claiming.submit(claim)
+        assert not claiming.wait(0.05)
+        ledger.up = True
+        assert claiming.wait(10)
+        assert events.flush(10)
+
+    assert arrived(server) == [1, 2]
+
+
+def test_a_batch_that_is_refused_is_searched_for_the_bad_metric(tmp_path: Path, server: EventsServer) -> None:
+    """Those whose claim was not granted are passed over."""
+    server.refuse = lambda event: event.get("data") == {"n": 3}
+    events, ledger = DurableEvents(tmp_path), MemoryLedger()
+    claims = [make_claim(number, run=f"run-{number // 2}") for number in range(10)]
+    with make_client(server, events):
+        submit(events, ledger, *claims)
+        submit(events, ledger, make_claim(3, run="run-9"))
+        assert events.flush(10)
+
+    assert arrived(server) == [0, 2, 4, 6, 8]
+    assert events.stats().dead == 1
+
+
+def test_the_rest_of_a_metric_that_is_claimed_already_needs_no_claim(tmp_path: Path, server: EventsServer) -> None:
+    """Time is up while its events are sent one by one: those that are left go on without it."""
+    numbers = [("counted", {"n": n}, 1) for n in range(2)]
+    server.status_of = lambda seen: {(0, 1): 400, (1,): 503}.get(tuple(seen), 0)
+    events = DurableEvents(tmp_path)
+    with make_client(server, events):
+        submit(events, MemoryLedger(), Claim("run-1", "tokens", USER, numbers))
+    assert arrived(server) == [0]
+    server.status_of = lambda seen: 0
+    with make_client(server, DurableEvents(tmp_path)):
+        pass
+
+    assert arrived(server) == [0, 1]
+
+
+def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: EventsServer) -> None:
+    """It is refused, and the claim answered."""
+    ledger = Noting()
+    claim = make_claim(1, value=float("nan"))
+    events = DurableEvents(tmp_path)
+    with make_client(server, events):
+        submit(events, ledger, claim)
+
+    assert claim.answer is not None
+    assert claim.answer.result(10) is False
+    assert ledger.calls == []
+    assert events.stats().dead == 1
+
+
+def test_a_metric_without_room_is_not_claimed(tmp_path: Path, server: EventsServer) -> None:
+    """It would be claimed and lost."""
+    ledger, server.always = Noting(), Reply(503)
+    events = DurableEvents(tmp_path, max_bytes=64 << 10)
+    claims = [Claim(f"run-{n}", "success", USER, [("a", {"filling": "x" * 1000}, 1)], Future()) for n in range(90)]
+    with make_client(server, events):
+        submit(events, ledger, *claims)
+        stats = events.stats()
+
+    assert stats.dropped > 0
+    assert len(ledger.calls) == 90 - stats.dropped
+    assert claims[-1].answer is not None
+    assert claims[-1].answer.result(10) is False
+
+
+def test_a_caller_who_gave_up_waiting_harms_nobody(tmp_path: Path, server: EventsServer) -> None:
+    """Its answer cannot be passed on, and the others can."""
+    events = DurableEvents(tmp_path)
+    given_up, waiting = make_claim(1), make_claim(2, run="run-2")
+    assert given_up.answer is not None
+    given_up.answer.cancel()
+    with make_client(server, events):
+        submit(events, MemoryLedger(), given_up, waiting)
+        assert waiting.answer is not None
+        assert waiting.answer.result(10)
+
+
+def test_a_client_that_sends_no_events_claims_nothing(tmp_path: Path, server: EventsServer) -> None:
+    """Nobody waits for an answer either."""
+    events, ledger, claim = DurableEvents(tmp_path), Noting(), make_claim(1)
+    claiming = events.claims_with(ledger)
+    with make_client(server, events, offline=True):
+        claiming.submit(claim)
+        assert claiming.wait()
+
+    assert claim.answer is not None
+    assert claim.answer.result(10) is False
+    assert claiming.ledger is ledger
+    assert ledger.calls == []
+
+
+def test_each_kind_of_ledger_has_files_of_its_own(tmp_path: Path, server: EventsServer) -> None:
+    """They are made with the client, so that no caller waits for them."""
+    events = DurableEvents(tmp_path)
+    events.claims_with(MemoryLedger())
+    with make_client(server, events):
+        events.claims_with(Noting())
+        assert files_in(tmp_path / "claims-MemoryLedger", ".events")
+        assert files_in(tmp_path / "claims-Noting", ".events")
+
+
+def test_what_is_remembered_has_a_limit(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger is asked again for answers that were forgotten, and gives them again."""
+    monkeypatch.setattr(_claims, "MAX_REMEMBERED", 2)
+    ledger, events = Noting(), DurableEvents(tmp_path)
+    with make_client(server, events):
+        claiming = events.claims_with(ledger)
+        for number in range(5):
+            claiming.submit(make_claim(number, run=f"run-{number}"))
+        assert claiming.wait(10)
+        assert events.flush(10)
+
+    assert arrived(server) == [0, 1, 2, 3, 4]
+    assert len(ledger.calls) == 8
+
+
+def test_the_names_of_old_runs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has one name while it is remembered, and another for a slot that it claims again."""
+    monkeypatch.setattr(_claims, "MAX_RUNS", 2)
+    names = Claimants()
+    first = [names.name_for("a", slot) for slot in ("success", "tokens", "success")]
+    names.name_for("b", "success")
+    names.name_for("c", "success")
+
+    assert first[0] == first[1] != first[2]
+    assert names.name_for("a", "duration") not in first
+
+
+@pytest.mark.parametrize("timeout", [10, None])
+def test_a_flush_sends_what_was_claimed(tmp_path: Path, server: EventsServer, timeout: float | None) -> None:
+    """With the client's other events."""
+    events = DurableEvents(tmp_path)
+    with make_client(server, events) as client:
+        client.track("counted", USER, {"n": 0}, 1)
+        submit(events, MemoryLedger(), make_claim(1))
+        assert events.flush(timeout)
+        assert sorted(arrived(server)) == [0, 1]
+        assert events.stats().delivered == 3
+        client.flush()
