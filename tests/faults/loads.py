@@ -102,7 +102,7 @@ class Client:
 
     def ai(self, **options: object) -> LdAiClient:
         """Return a client of AI Configs over it."""
-        return LdAiClient(self.ld, **options)
+        return LdAiClient(self.ld, delivery=self.events, **options)
 
     def track(self, lane: str, number: int) -> None:
         """Send one numbered event."""
