@@ -56,13 +56,16 @@ class EventQueue(Pipeline):
 
     def append_all(self, context: Context, events: Sequence[Event]) -> None:
         """Keep events of one context that were made now, but for those that are not JSON."""
-        record, count = self._encode(context, events)
+        try:
+            record, count = self.encoder.encode_all(context, events, int(time.time() * 1_000)), len(events)
+        except (TypeError, ValueError):
+            record, count = self._encode_each(context, events)
         if count:
             self.append(record, count)
 
     def append_claim(self, claim: Claim, ledger: Ledger) -> None:
         """Keep a metric until the ledger has answered its claim, and send it if that is granted."""
-        record, count = self._encode(claim.context, claim.events)
+        record, count = self._encode_each(claim.context, claim.events)
         if count:
             self.claims_in(ledger).append_claim(claim, record, count)
         else:
@@ -97,24 +100,23 @@ class EventQueue(Pipeline):
             is_done = pipeline.flush(left) and is_done
         return is_done
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """Send what can be sent, leave the rest to other processes, and end the threads until the next event."""
         self.is_stopped = True
-        for pipeline in self._claims.copy().values():
-            pipeline.stop()
-        super().stop()
+        are_empty = [pipeline.stop() for pipeline in self._claims.copy().values()]
+        return super().stop() and all(are_empty)
 
     def stats(self) -> DeliveryStats:
         """Return what has become of the events so far."""
         return sum((pipeline.stats() for pipeline in self._claims.copy().values()), super().stats())
 
-    def _encode(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
+    def _encode_each(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
         """Return a record of those events that are JSON, and how many they are; refuse the others."""
-        try:
-            return self.encoder.encode_all(context, events, int(time.time() * 1_000)), len(events)
-        except (TypeError, ValueError) as error:
-            if len(events) == 1:
-                self.refuse(events[0][0], str(error))
-                return b"", 0
-        parts = [self._encode(context, [event]) for event in events]
-        return b",".join(part for part, count in parts if count), sum(count for _, count in parts)
+        now = int(time.time() * 1_000)
+        parts: list[bytes] = []
+        for event in events:
+            try:
+                parts.append(self.encoder.encode_all(context, [event], now))
+            except (TypeError, ValueError) as error:
+                self.refuse(event[0], str(error))
+        return b",".join(parts), len(parts)

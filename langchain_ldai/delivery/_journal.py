@@ -95,16 +95,16 @@ class Journal:
         Returns:
             `False` if there was no room for it.
         """
-        is_kept = True
         record = as_record(body, events)
         with self._lock:
-            self._handed_over.append((record, events))
             if self._is_writing:  # by this very thread, further up its stack, which will go on with this record
+                self._handed_over.append((record, events))
                 return True
             self._is_writing = True
             try:
+                is_kept = self._write(record, events)
                 while self._handed_over:
-                    is_kept = self._write(*self._handed_over.popleft()) and is_kept
+                    self._write(*self._handed_over.popleft())
             finally:
                 self._is_writing = False
         return is_kept

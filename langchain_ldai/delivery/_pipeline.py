@@ -129,10 +129,15 @@ class Pipeline:
         """Send what was appended so far; return whether that was done within `timeout` seconds."""
         return self.sender.flush(timeout)
 
-    def stop(self) -> None:
-        """Send what can be sent, leave the rest to other processes, and end the thread until the next event."""
-        self.sender.stop()
+    def stop(self) -> bool:
+        """Send what can be sent, leave the rest to other processes, and end the thread until the next event.
+
+        Returns:
+            Whether nothing is left.
+        """
+        is_empty = self.sender.stop()
         self._endpoint.close()
+        return is_empty
 
     def stats(self) -> DeliveryStats:
         """Return what has become of the events so far."""

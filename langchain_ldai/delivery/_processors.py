@@ -53,7 +53,7 @@ class JournalQueue(Protocol):
     def flush(self, timeout: float | None) -> bool:
         """Have all events sent now; return whether they were accepted within `timeout` seconds."""
 
-    def stop(self) -> None:
+    def stop(self) -> object:
         """Send what can be sent, and end the threads."""
 
 

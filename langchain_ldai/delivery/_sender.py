@@ -58,6 +58,7 @@ class Sender:
 
     Attributes:
         courier: Delivers the batches; `None` where other processes do.
+        is_started: Whether the thread exists.
     """
 
     def __init__(self, journal: Journal, flush_seconds: float, sync_seconds: float | None) -> None:
@@ -77,6 +78,7 @@ class Sender:
         self._settled = threading.Condition()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self.is_started = False
         self._settled_records = 0
         self._flushes: list[int] = []  # for how many records each caller of `flush` waits
         self._is_flush_due = False
@@ -86,11 +88,7 @@ class Sender:
         self._look_at = 0.0
         self._sync_at = time.monotonic() + self._sync_seconds
         self._keep_up_at = math.inf
-
-    @property
-    def is_started(self) -> bool:
-        """Whether the thread exists."""
-        return self._thread is not None
+        self._is_empty = False
 
     def start(self) -> None:
         """Start the thread, unless it exists."""
@@ -103,6 +101,7 @@ class Sender:
                 self._thread.start()
             except RuntimeError:  # the process has no thread to spare, or ends; the next event tries again
                 self._thread = None
+            self.is_started = self._thread is not None
             atexit.register(self._stop_at_exit)
 
     def wake(self) -> None:
@@ -127,22 +126,27 @@ class Sender:
             self._flushes.remove(target)
             return self._settled_records >= target
 
-    def stop(self, seconds: float | None = None) -> None:
+    def stop(self, seconds: float | None = None) -> bool:
         """Send what is left, as long as it is accepted, leave the rest to others, and end the thread.
 
         Args:
             seconds: How long to go on after the last batch that was accepted; by default `CLOSE_SECONDS`.
+
+        Returns:
+            Whether nothing is left.
         """
+        self._is_empty = False
         self._drain_seconds = seconds = CLOSE_SECONDS if seconds is None else seconds
         self._ends_at = time.monotonic() + seconds
         self.wake()
         thread = self._thread
         if thread is None:
             self._finish()
-            return
+            return self._is_empty
         while thread.is_alive() and (left := self._ends_at + _GRACE_SECONDS - time.monotonic()) > 0:
             thread.join(left)
         atexit.unregister(self._stop_at_exit)
+        return self._is_empty
 
     def _stop_at_exit(self) -> None:
         self.stop(EXIT_SECONDS)
@@ -250,12 +254,12 @@ class Sender:
 
     def _finish(self) -> None:
         self._journal.complete()
-        is_done = self._guard.call(_KEPT, Ids(), self._empty)
+        self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty))
         self._guard.call(_KEPT, Ids(), self._journal.release)
-        if not is_done:
+        if not self._is_empty:
             _log.warning("Events are left in %s; the next process sends them", self._journal.directory)
         with self._settled:
-            self._thread = None
+            self._thread, self.is_started = None, False
             self._settled.notify_all()
         if self._journal.is_open:  # somebody has appended meanwhile
             self.start()

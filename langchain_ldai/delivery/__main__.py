@@ -1,0 +1,7 @@
+"""`python -m langchain_ldai.delivery DIRECTORY status | drain [--follow] | dead`."""
+
+import sys
+
+from langchain_ldai.delivery._command import main
+
+sys.exit(main(sys.argv[1:]))
