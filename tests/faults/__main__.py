@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.faults.case import Case
 from tests.faults.cases import CASES
 from tests.faults.fork_server import ForkServer
-from tests.faults.scene import Outcome
+from tests.faults.scene import Outcome, WorkerFailedError
 
 _ROW = "{:<84} {:>8} {:>16} {:>15} {:>5} {:>15} {:>18} {:>6}"
 
@@ -33,7 +33,12 @@ def failures(cases: list[Case], *, is_full: bool) -> list[str]:
     with ForkServer() as forks, tempfile.TemporaryDirectory() as folder:
         for case in cases:
             began = time.monotonic()
-            without, with_it = case.run_both(forks, Path(folder), is_full=is_full)
+            try:
+                without, with_it = case.run_both(forks, Path(folder), is_full=is_full)
+            except (WorkerFailedError, TimeoutError) as error:
+                _say(f"{case.title}: {error}")
+                failed.append(case.name)
+                continue
             _say(_row(case, without, with_it, time.monotonic() - began))
             if not with_it.is_perfect:
                 failed.append(case.name)

@@ -19,6 +19,7 @@ from tests.faults.launchdarkly import CONFIG_KEY
 from tests.faults.progress import ProgressFile
 from tests.support.models import USAGE_CHUNK, ScriptedChat
 
+SDK_KEY: Final = "sdk-faults"
 CONTEXT: Final = Context.create("user-1")
 TRACKED: Final = frozenset({"load"})
 RUN_EVENTS: Final = frozenset(
@@ -60,6 +61,7 @@ class Target:
         padding: Bytes that each event is larger than it need be, in loads that call `track`.
         max_pending: How many events the SDK's own event processor buffers.
         read_timeout: Seconds after which an answer is given up.
+        sends: Whether the worker sends what is in its journal.
     """
 
     url: str
@@ -69,6 +71,7 @@ class Target:
     padding: int = 0
     max_pending: int = 10_000
     read_timeout: float = 15.0
+    sends: bool = True
 
 
 class Client:
@@ -83,12 +86,12 @@ class Client:
         logging.basicConfig(level=logging.WARNING)
         self.target = target
         self._padding = "x" * target.padding
-        self.events = None if target.journal is None else DurableEvents(target.journal)
+        self.events = None if target.journal is None else DurableEvents(target.journal, send=target.sends)
         durable = {"event_processor_class": self.events} if self.events else {}
         addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), target.url)
         self.ld = LDClient(
             Config(
-                "sdk-faults",
+                SDK_KEY,
                 **addresses,
                 **durable,
                 flush_interval=target.flush_interval,

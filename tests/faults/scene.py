@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -142,12 +143,17 @@ class Scene:
         """Start the program again, and let it deliver what earlier processes left."""
         self.change_target(flush_interval=0.2)
         heir = self.start(deliver_rest)
-        if self.is_durable:
-            self._wait(lambda: self.outcome().lost == 0, "the next process delivers nothing more", give_up=False)
+        self.wait_until_arrived()
         self.say_over()
         self.finish(heir)
 
-    def _wait(self, is_so: Callable[[], bool], else_say: str, *, give_up: bool = True) -> None:
+    def wait_until_arrived(self) -> None:
+        """Wait until nothing is lost, or nothing more arrives; without durable delivery, do not wait."""
+        if self.is_durable:
+            with suppress(TimeoutError):
+                self._wait(lambda: self.outcome().lost == 0, "some events do not arrive")
+
+    def _wait(self, is_so: Callable[[], bool], else_say: str) -> None:
         last, since = None, time.monotonic()
         while not is_so():
             self._check_workers()
@@ -155,8 +161,6 @@ class Scene:
             if state != last:
                 last, since = state, time.monotonic()
             if time.monotonic() - since > self.size(full=_PATIENCE, small=_PATIENCE / 4):
-                if not give_up:
-                    return
                 raise TimeoutError(f"{else_say}:\n{self._log.read_text('utf-8')[-4000:]}")
             time.sleep(0.02)
 

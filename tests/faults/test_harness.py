@@ -172,16 +172,22 @@ def lose_without(scene: Scene) -> None:
         scene.launchdarkly.receive("id-1", batch("a:0"))
 
 
+def break_down(scene: Scene) -> None:
+    """Have a worker that fails."""
+    scene.finish(scene.start(fail))
+
+
 @pytest.mark.usefixtures("forks")
 def test_the_table_names_what_is_not_perfect(capsys: pytest.CaptureFixture[str]) -> None:
-    """A case fails if its side with durable delivery does; the other side is shown."""
-    cases = [Case("loses always", lose), Case("loses without", lose_without)]
+    """A case fails if a worker does, or its side with durable delivery; the other side is shown."""
+    cases = [Case("breaks", break_down), Case("loses always", lose), Case("loses without", lose_without)]
 
     failed = failures(cases, is_full=False)
 
-    assert failed == ["lose"]
+    assert failed == ["break-down", "lose"]
     rows = capsys.readouterr().out.splitlines()[2:]
-    assert [row.split()[:8] for row in rows] == [
+    assert rows[0] == "breaks: a worker failed:"
+    assert [row.split()[:8] for row in rows[-2:]] == [
         ["loses", "always", "1", "100%", "/", "1", "0", "/"],
         ["loses", "without", "1", "100%", "/", "0", "0", "/"],
     ]

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -12,6 +13,7 @@ from tests.faults.case import Table
 from tests.faults.launchdarkly import answer, receive, slow
 from tests.faults.loads import (
     FOR_EVER,
+    SDK_KEY,
     Client,
     Target,
     close,
@@ -71,6 +73,40 @@ def fork_children(target: Target, count: int) -> None:
     for pid in children:
         os.waitpid(pid, 0)
     client.ld.close()
+
+
+def drain(target: Target) -> None:
+    """Become a sidecar: send what the processes write that have a journal in common."""
+    command = [
+        "-m",
+        "langchain_ldai.delivery",
+        str(target.journal),
+        "drain",
+        "--follow",
+        "--events-uri",
+        target.url,
+    ]
+    environment = {**os.environ, "LAUNCHDARKLY_SDK_KEY": SDK_KEY}
+    os.execve(sys.executable, [sys.executable, *command], environment)
+
+
+@TABLE.case("processes only write, a sidecar sends; one of each is killed")
+def sidecar(scene: Scene) -> None:
+    """The sidecar is started again."""
+    scene.change_target(sends=False)
+    count = scene.size(full=10_000, small=300)
+    writers = [scene.start(lane=f"load-{number}", count=count, rate=500) for number in range(3)]
+    scene.wait_until_done("load-0", 1)
+    sidecars = []
+    for part in range(1, 3):
+        if scene.is_durable:
+            sidecars.append(scene.start(drain))
+        scene.wait_until_done("load-0", part * count // 4)
+        if part == 1 and sidecars:
+            sidecars[0].kill()
+    writers[0].kill()
+    scene.finish(*writers[1:])
+    scene.wait_until_arrived()
 
 
 @TABLE.case("forked children that do not call postfork()")
