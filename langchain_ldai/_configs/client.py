@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -30,7 +31,7 @@ from langchain_ldai._configs.payload import (
 )
 from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
-from langchain_ldai._tracking.sending import EventDelivery, EventSender
+from langchain_ldai._tracking.sending import EventDelivery, EventSender, track_each
 from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, wait_for_all
 
 LEAVING_SECONDS: Final = 5.0
@@ -105,7 +106,7 @@ class LdAiClient(AiClient):
             delivery=delivery,
             environment_id=environment_id,
         )
-        super().__init__(client, client, options)
+        super().__init__(client, client.track, partial(track_each, client.track), options)
         self._flags = client
 
     def close(self, timeout: float | None = None) -> bool:
@@ -330,7 +331,7 @@ class AsyncLdAiClient(AiClient):
             environment_id=environment_id,
         )
         self._events = LoopSink(client)
-        super().__init__(client, self._events, options)
+        super().__init__(client, self._events.track, self._events.send_all, options)
         self._flags = client
 
     def _sender(self, context: Context) -> EventSender:

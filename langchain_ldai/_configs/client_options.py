@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ldclient import Context
-
 from langchain_ldai._base.options import check_instance, check_seconds
-from langchain_ldai._tracking.sending import EventDelivery
-from langchain_ldai._wire.events import Event
+from langchain_ldai._tracking.sending import EventDelivery, SendAll
 from langchain_ldai.ledgers._batches import ClaimPolicy
 from langchain_ldai.ledgers._claims import Claims, Ledger, OnLedgerError, check_ledger
 from langchain_ldai.ledgers._queue import QueuedClaims
@@ -59,7 +55,7 @@ class ClientOptions:
         if self.ledger is not None:
             check_ledger(self.ledger)
 
-    def claims(self, send: Callable[[Context, Sequence[Event]], None]) -> Claims | None:
+    def claims(self, send: SendAll) -> Claims | None:
         """Return what takes the claims of the client's trackers; `None` without a ledger.
 
         Args:

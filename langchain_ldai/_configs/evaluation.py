@@ -24,7 +24,7 @@ from langchain_ldai._configs.payload import (
     Render,
     usable,
 )
-from langchain_ldai._configs.sending import EventSink, environment_of
+from langchain_ldai._configs.sending import environment_of
 from langchain_ldai._configs.templates import as_written, check_context, check_variables, judge_renderer, renderer
 from langchain_ldai._configs.types import (
     FrozenDict,
@@ -34,7 +34,7 @@ from langchain_ldai._configs.types import (
     LdAiJudgeConfig,
 )
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
-from langchain_ldai._tracking.sending import ClientSender, EventSender
+from langchain_ldai._tracking.sending import ClientSender, EventSender, SendAll
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
@@ -43,6 +43,7 @@ from langchain_ldai.ledgers._claims import Claims, Ledger, OnLedgerError
 AnswerT = TypeVar("AnswerT")
 ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
 Variables = Mapping[str, object] | None
+Track = Callable[[str, Context, object, float], None]
 
 _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
 
@@ -141,19 +142,19 @@ class AiClient:
 
     Args:
         client: The LaunchDarkly client, which is asked how it is.
-        sink: Takes the events.
+        track: Takes an event.
+        send_all: Takes the events of trackers that are due together, where there is no delivery.
         options: What the caller gave.
     """
 
-    def __init__(self, client: object, sink: EventSink, options: ClientOptions) -> None:
+    def __init__(self, client: object, track: Track, send_all: SendAll, options: ClientOptions) -> None:
         options.check(client)
-        self._sink = sink
+        self._track = track
         self._options = options
         self._diagnosis = Diagnosis(client)
         environment = environment_of(client, options.environment_id)
         self._client_sender = ClientSender(
-            track=sink.track,
-            delivery=options.delivery,
+            send_all=send_all if options.delivery is None else options.delivery.send_all,
             look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
             environment_id=lambda: environment.id,
             notices=self._diagnosis.notices,
@@ -165,7 +166,7 @@ class AiClient:
             "aiSdkVersion": version("langchain-ldai"),
             "aiSdkLanguage": "python",
         }
-        sink.track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+        track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
 
     @property
     def ledger(self) -> Ledger | None:
@@ -264,14 +265,14 @@ class AiClient:
         variables: Variables,
     ) -> Evaluation[ConfigT]:
         call = self._evaluation(kind, key, context, default=default, render=kind.renderer(key, context, variables))
-        self._sink.track(kind.usage_event, context, key, 1)
+        self._track(kind.usage_event, context, key, 1)
         return call
 
     def _template(
         self, kind: ConfigKind[ConfigT], key: str, context: Context, default: ConfigDefault | None
     ) -> Evaluation[ConfigT]:
         call = self._evaluation(kind, key, context, default=default, render=as_written)
-        self._sink.track(kind.template_usage_event, context, key, 1)
+        self._track(kind.template_usage_event, context, key, 1)
         return call
 
     def _agents(
@@ -290,14 +291,14 @@ class AiClient:
             )
             for item in wanted
         ]
-        self._sink.track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
+        self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
         return calls
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
-        self._sink.track(events.USAGE_AGENT_GRAPH, context, key, 1)
+        self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
             render = renderer(node_key, context, variables)

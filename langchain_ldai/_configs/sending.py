@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
+
+from langchain_ldai._tracking.sending import track_each
+from langchain_ldai._wire.events import Event
 
 
 class EventSink(Protocol):
@@ -44,11 +49,18 @@ class LoopSink:
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
     ) -> None:
         """Send an event: at once in the loop's own thread, else as soon as the loop comes to it."""
+        self._call(partial(self._sink.track, event_name, context, data, metric_value))
+
+    def send_all(self, context: Context, events: Sequence[Event]) -> None:
+        """Send events that are due together, as `track` sends one; the loop is woken once."""
+        self._call(partial(track_each, self._sink.track, context, events))
+
+    def _call(self, send: Callable[[], None]) -> None:
         self.note_loop()
         if self._loop is None or self._loop is _running_loop():
-            self._sink.track(event_name, context, data, metric_value)
+            send()
         else:
-            self._loop.call_soon_threadsafe(self._sink.track, event_name, context, data, metric_value)
+            self._loop.call_soon_threadsafe(send)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

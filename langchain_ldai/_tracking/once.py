@@ -32,13 +32,13 @@ class RecordedMetrics(Generic[MetricT]):
         self._values: dict[MetricT, object] = {}
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
-    def claim(self, metric: MetricT, value: object) -> bool:
-        """Record a metric's value; return `False`, and change nothing, if the metric has one."""
+    def claim(self, values: Mapping[MetricT, object]) -> list[MetricT]:
+        """Record those metrics that have no value yet, and return them."""
         with self._lock:
-            if metric in self._values:
-                return False
-            self._values[metric] = value
-            return True
+            free = [metric for metric in values if metric not in self._values]
+            for metric in free:
+                self._values[metric] = values[metric]
+        return free
 
     def snapshot(self) -> dict[MetricT, Any]:
         """Return the values by metric, as they are now."""
@@ -49,7 +49,7 @@ class RecordedMetrics(Generic[MetricT]):
 class OnceTracker(Generic[IdentityT, MetricT]):
     """Sends the events of each metric of one run at most once, from any number of threads.
 
-    A metric is claimed first, in the run's record and then in the ledger if there is one. Its events are sent
+    It claims a metric first, in the run's record and then in the ledger if there is one. It sends the events
     afterwards, outside every lock.
 
     Args:
@@ -121,7 +121,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         Returns:
             The metrics that had a value.
         """
-        claimed = [metric for metric, value in values.items() if self._recorded.claim(metric, value)]
+        claimed = self._recorded.claim(values)
         table = events_of or self._events_of
         due = {metric: table[metric](values[metric]) for metric in claimed}
         if self._sender.claims is not None:

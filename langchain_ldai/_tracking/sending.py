@@ -1,4 +1,4 @@
-"""How a client's trackers send events: one by one to the LaunchDarkly client, or to a delivery at once."""
+"""How a client's trackers send events: to a delivery at once, or to LaunchDarkly's client one by one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from langchain_ldai.ledgers._claims import Claims, Ledger
 
 if TYPE_CHECKING:
     from ldclient import Context
+
+
+SendAll = Callable[["Context", Sequence[Event]], None]
+"""Takes events of a context that are due together, in order."""
 
 
 class EventDelivery(Protocol):
@@ -31,20 +35,26 @@ class EventDelivery(Protocol):
         ...
 
 
+def track_each(track: Callable[..., None], context: Context, events: Sequence[Event]) -> None:
+    """Give events to a client's `track` one by one. One that fails keeps no other back, and raises afterwards.
+
+    Each has data of its own, so that who receives one cannot change the next.
+    """
+    call_each(partial(track, name, context, dict(data), value) for name, data, value in events)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClientSender:
     """Sends the events of one client's trackers.
 
     Args:
-        track: Takes the events one by one, where there is no delivery.
-        delivery: Takes those that are due together.
+        send_all: Takes the events that are due together.
         look: Looks at an event's data and says in the log if the client takes no events; `None` where it cannot.
         environment_id: Returns LaunchDarkly's id of the environment, "" while it is not known.
         notices: What the log has been told of the client.
     """
 
-    track: Callable[[str, Context, Mapping[str, object], float], object]
-    delivery: EventDelivery | None
+    send_all: SendAll
     look: Callable[[Mapping[str, object]], None] | None
     environment_id: Callable[[], str]
     notices: Notices
@@ -53,10 +63,7 @@ class ClientSender:
         """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
         if self.look is not None:
             self.look(events[0][1])
-        if self.delivery is not None:
-            self.delivery.send_all(context, events)
-        else:  # each with data of its own: who receives one cannot change the next
-            call_each(partial(self.track, name, context, dict(data), value) for name, data, value in events)
+        self.send_all(context, events)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

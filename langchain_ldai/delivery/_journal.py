@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -66,16 +67,24 @@ class Journal:
         self._notices = Notices()
         self._numbers = count(1)
         self._owner: Owner | None = None
+        self._files: deque[OwnFile | MemoryFile] = deque()
+        self._spare: OwnFile | None = None
         self.reset_after_fork()
         self._open()
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
         """Start empty: the files are the parent's."""
-        self._forget_owner()  # the child's hold alone: the parent keeps its lock
-        self.inherited.release()
-        self._files: deque[OwnFile | MemoryFile] = deque()
-        self._spare: OwnFile | None = None
+        # The child closes its own hold alone: the parent keeps its locks.
+        with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
+            self._forget_owner()
+            self.inherited.release()
+            for file in (*self._files, *([] if self._spare is None else [self._spare])):
+                file.close()
+                if not file.is_complete:
+                    file.complete()
+        self._files = deque()
+        self._spare = None
         self._is_disk_failing = False
         self._retry_disk_at = 0.0
         self.appended = self.spooled = self.dropped = 0
@@ -203,7 +212,7 @@ class Journal:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for key_hash in living_key_hashes(self.directory):
-                if key_hash != self._key_hash:
+                if key_hash and key_hash != self._key_hash:
                     raise ValueError(
                         f"another process sends the events in {self.directory} with another SDK key; give each "
                         "environment a directory of its own"
@@ -349,6 +358,8 @@ class Journal:
         before, self._owner = self._owner, owner
         in_memory = [file for file in self._files if isinstance(file, MemoryFile)]
         is_empty = len(in_memory) == len(self._files)
+        for file in self._files:
+            file.close()
         self._files.clear()
         if before is not None and is_empty:
             before.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -53,8 +54,11 @@ class Owner:
 
     @classmethod
     def inherit(cls, directory: Path, name: str) -> Owner | None:
-        """Take an owner's place, unless its process or another heir lives."""
-        descriptor = _lock(directory / f"{name}{SUFFIX}")
+        """Take an owner's place, unless its process or another heir lives, or it is another user's."""
+        try:
+            descriptor = _lock(directory / f"{name}{SUFFIX}")
+        except PermissionError:
+            return None
         return None if descriptor is None else cls(directory, name, descriptor)
 
     def release(self) -> None:
@@ -73,19 +77,19 @@ class Owner:
 
 def owner_names(directory: Path) -> list[str]:
     """Return the names of a directory's owners, oldest first."""
-    return sorted(
-        {path.name.split(".")[0] for path in directory.iterdir() if path.suffix in (SUFFIX, FILE_SUFFIX)}
-    )
+    paths = (*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{FILE_SUFFIX}"))
+    return sorted({path.name.split(".")[0] for path in paths})
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
-    """Return the hash of the SDK key of each owner in the directory whose process lives."""
+    """Return the hash of the SDK key of each owner in the directory whose process lives; "" for one just made."""
     for path in directory.glob(f"*{SUFFIX}"):
         owner = Owner.inherit(directory, path.stem)
         if owner is not None:
             owner.release()
-        elif text := path.read_text("ascii"):
-            yield text
+        else:
+            with contextlib.suppress(PermissionError, FileNotFoundError):  # another user's, or it has just ended
+                yield path.read_text("ascii")
 
 
 class _Names:

@@ -117,9 +117,9 @@ class Sender:
     def flush(self, timeout: float | None) -> bool:
         """Send what has been appended so far; return whether that was done within `timeout` seconds."""
         target = self._journal.appended
+        self.start()
         with self._settled:
             self._flushes.append(target)
-        self.start()
         self.request_flush()
         with self._settled:
             self._settled.wait_for(lambda: self._settled_records >= target or self._thread is None, timeout)
@@ -214,7 +214,8 @@ class Sender:
         """Send what the journal holds; return whether nothing is left."""
         target = self._journal.appended
         if self.courier is None:
-            self._journal.hand_over()
+            if self._ends_at == math.inf:  # else the journal is about to be released
+                self._journal.hand_over()
         elif not self._send_all(self.courier):
             return False
         self._settle(target - self._settled_records)

@@ -118,6 +118,7 @@ class DurableEvents:
             queue = EventQueue(config, self._options)
         elif config is not self._config:
             raise ValueError(f"{_ONE_CLIENT}: this one serves another client already")
+        queue.is_stopped = False
         self._config, self._queue = config, queue
         for claims in self._claims:
             queue.claims_in(claims.ledger)

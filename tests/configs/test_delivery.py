@@ -8,13 +8,13 @@ from typing import Final
 import pytest
 from ldclient import Context
 
-from langchain_ldai import AsyncLdAiClient, LdAiClient
+from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiConfigTracker, TokenUsage
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.conftest import FLAG
+from tests.support.chains import SUCCESS, TOKENS
 from tests.support.deliveries import NotedDelivery
 
-SUCCESS: Final = "$ld:ai:generation:success"
 Make = Callable[..., LdAiClient | AsyncLdAiClient]
 CLIENTS: Final = {
     "sync": lambda **options: LdAiClient(RecordingClient(), **options),
@@ -155,3 +155,35 @@ def test_the_environment_is_in_what_is_handed_over(client: RecordingClient, cont
     assert ai.close()
 
     assert [data["environmentId"] for each in delivery.data for data in each] == ["e" * 24] * 2
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts how often another thread wakes it."""
+
+    woken = 0
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object, context: object = None):
+        """Count the call."""
+        self.woken += 1
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+
+def test_an_event_loop_is_woken_once_for_what_is_due_together(context: Context) -> None:
+    """From another thread three events cost an asynchronous client what one costs, and come in order."""
+    client = AsyncRecordingClient({"support-bot": FLAG})
+
+    async def wakings_of(record: Callable[[LdAiConfigTracker], object]) -> int:
+        tracker = (await ai.completion_config("support-bot", context)).create_tracker()
+        loop = asyncio.get_running_loop()
+        before = loop.woken
+        await asyncio.to_thread(record, tracker)
+        return loop.woken - before
+
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        ai = AsyncLdAiClient(client)
+        of_one = runner.run(wakings_of(lambda tracker: tracker.track_success()))
+        client.clear()
+        of_three = runner.run(wakings_of(lambda tracker: tracker.track_tokens(TokenUsage(3, 2, 1))))
+
+    assert of_three == of_one
+    assert [event.name for event in client.events][1:] == list(TOKENS)

@@ -14,20 +14,13 @@ import pytest
 from langchain_ldai.delivery import DurableEvents, _command, _courier, _sender
 from langchain_ldai.delivery._command import main
 from langchain_ldai.ledgers import MemoryLedger
+from tests.delivery.clients import arrived, make_client, track
+from tests.delivery.journals import files_in
 from tests.delivery.loopback_events import EventsServer, Reply
-from tests.delivery.test_durable_events import arrived, make_client, track
-from tests.delivery.test_journal import files_in
 from tests.delivery.test_journaled_claims import make_claim, submit
 from tests.ledgers.fakes import Down
 
 KEY = "sdk-key"
-
-
-@pytest.fixture
-def server():
-    """A LaunchDarkly that takes events."""
-    with EventsServer() as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -11,24 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ldclient import Context, LDClient
+from ldclient import Context
 from ldclient.async_client import AsyncLDClient
 from ldclient.async_config import AsyncConfig
-from ldclient.config import Config
 
 from langchain_ldai.delivery import DeliveryStats, DurableEvents, _courier, _sender
+from tests.delivery.clients import KEY, USER, arrived, make_client, run_process, track
+from tests.delivery.journals import files_in
 from tests.delivery.loopback_events import EventsServer, Reply
-from tests.delivery.test_journal import files_in, run_child
-
-USER = Context.create("user-1")
-KEY = "sdk-key"
-
-
-@pytest.fixture
-def server():
-    """A LaunchDarkly that takes events."""
-    with EventsServer() as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)
@@ -38,25 +28,6 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sender, "EXIT_SECONDS", 0.2)
     monkeypatch.setattr(_courier, "MAX_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(_sender, "LOOK_SECONDS", 0.05)
-
-
-def make_client(server: EventsServer, events: DurableEvents, key: str = KEY, **options: object) -> LDClient:
-    """Return a client that sends its events through `events`, and flushes only when it is told to."""
-    config = Config(
-        key, events_uri=server.url, use_ldd=True, flush_interval=1000, event_processor_class=events, **options
-    )
-    return LDClient(config, start_wait=0)
-
-
-def track(client: LDClient, *numbers: int) -> None:
-    """Track an event for each number."""
-    for number in numbers:
-        client.track("counted", USER, {"n": number}, number)
-
-
-def arrived(server: EventsServer) -> list[int]:
-    """Return the numbers of the tracked events that the server accepted, in order."""
-    return [event["data"]["n"] for event in server.accepted if event["kind"] == "custom"]
 
 
 def test_what_is_tracked_arrives_at_the_flush(tmp_path: Path, server: EventsServer) -> None:
@@ -432,18 +403,6 @@ def test_a_sudden_end_leaves_it_to_the_next_process(tmp_path: Path, server: Even
         pass
 
     assert arrived(server) == [1, 2]
-
-
-def run_process(end: str, directory: Path, server: EventsServer) -> None:
-    """Run a process that tracks two events and ends."""
-    code = (
-        "from types import SimpleNamespace\n"
-        "from langchain_ldai.delivery import DurableEvents\n"
-        "from tests.delivery.test_durable_events import make_client, track\n"
-        "client = make_client(SimpleNamespace(url=sys.argv[1]), DurableEvents(sys.argv[2]))\n"
-        f"track(client, 1, 2)\n{end}"
-    )
-    run_child(code, server.url, directory)
 
 
 def test_a_client_that_is_left_open_is_stopped_at_exit(

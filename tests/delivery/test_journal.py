@@ -1,87 +1,29 @@
-"""The journal of one process, and what becomes of it when the process dies."""
+"""The journal of one process."""
 
-import errno
 import gc
-import json
 import logging
 import os
-import signal
 import stat
-import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from langchain_ldai.delivery import _journal
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._journal_file import DamagedFileError, JournalFile
+from langchain_ldai.delivery._journal_file import JournalFile
 from langchain_ldai.delivery._memory_file import MAX_RECORDS
-
-KEY = "hash-of-a-key"
-SMALL = 64 << 10
-LARGE = 1 << 20
-
-
-def make_journal(directory: Path, *, max_bytes: int = SMALL, key: str = KEY) -> Journal:
-    """Return a journal of small files."""
-    return Journal(directory, key, max_bytes, lambda: None)
-
-
-@pytest.fixture
-def journal(tmp_path: Path):
-    """A journal in a directory of its own."""
-    made = make_journal(tmp_path / "events")
-    yield made
-    made.complete()
-    made.release()
-
-
-def take_all(journal: Journal) -> list[bytes]:
-    """Do what the sender does: return all that the journal holds, and acknowledge it."""
-    found = []
-    while (file := journal.oldest()) is not None:
-        is_complete = file.is_complete
-        try:
-            batch = file.next_batch(LARGE)
-        except DamagedFileError as damage:
-            journal.set_aside_oldest(damage)
-            continue
-        if batch is not None:
-            found += [record.body for record in batch.records]
-            file.acknowledge(batch)
-        elif is_complete:
-            journal.remove_oldest()
-        else:
-            break
-    return found
-
-
-def numbered(count: int, size: int = 0) -> list[bytes]:
-    """Return bodies that tell their order."""
-    return [json.dumps({"n": n, "filling": "x" * size}).encode() for n in range(count)]
-
-
-def write(journal: Journal, bodies: list[bytes]) -> None:
-    """Append each body."""
-    for body in bodies:
-        journal.append(body)
-
-
-def run_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, which ends itself."""
-    head = "import os, sys, threading, signal\nfrom pathlib import Path\n" + (
-        "from tests.delivery.test_journal import make_journal, numbered, write, KEY\n"
-    )
-    command = [sys.executable, "-c", head + code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def files_in(directory: Path, suffix: str = "") -> list[str]:
-    """Return the names of the files in a directory."""
-    return sorted(path.name for path in directory.iterdir() if path.name.endswith(suffix))
+from tests.delivery.journals import (
+    KEY,
+    LARGE,
+    SMALL,
+    break_disk,
+    files_in,
+    make_journal,
+    numbered,
+    take_all,
+    write,
+)
 
 
 def test_records_are_kept_in_order_over_many_files(journal: Journal) -> None:
@@ -116,72 +58,6 @@ def test_a_process_that_has_sent_all_leaves_nothing(tmp_path: Path) -> None:
     assert files_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "raise SystemExit"])
-def test_what_a_process_appended_survives_it(journal: Journal, end: str) -> None:
-    """The next process sends it, and before its own."""
-    code = f"write(make_journal(Path(sys.argv[1])), numbered(5)); {end}"
-    run_child(code, journal.directory)
-    journal.append(b"mine")
-    journal.inherit()
-
-    assert take_all(journal) == [*numbered(5), b"mine"]
-    assert len(files_in(journal.directory)) == 2
-
-
-def test_processes_that_died_are_followed_in_their_order(journal: Journal) -> None:
-    """The one that started first comes first, each one's files in their order."""
-    for filling in (0, 2000):
-        run_child(
-            f"write(make_journal(Path(sys.argv[1])), numbered(30, {filling})); os._exit(0)", journal.directory
-        )
-    journal.inherit()
-
-    assert take_all(journal) == [*numbered(30), *numbered(30, 2000)]
-
-
-def test_the_files_of_a_living_process_are_its_own(journal: Journal) -> None:
-    """Nobody else sends them, until it leaves them."""
-    other = make_journal(journal.directory)
-    other.append(b"1")
-    journal.inherit()
-    assert take_all(journal) == []
-
-    other.complete()
-    other.release()
-    journal.inherit()
-    assert take_all(journal) == [b"1"]
-
-
-def test_a_file_whose_owner_has_no_lock_is_inherited(journal: Journal) -> None:
-    """Somebody has removed the lock of a process that died."""
-    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", journal.directory)
-    for name in files_in(journal.directory, ".owner")[1:]:
-        (journal.directory / name).unlink()
-    journal.inherit()
-
-    assert take_all(journal) == numbered(2)
-
-
-def test_an_heir_that_is_left_leaves_the_rest(journal: Journal) -> None:
-    """The next heir goes on behind what was acknowledged."""
-    run_child("write(make_journal(Path(sys.argv[1])), numbered(60, 1000)); os._exit(0)", journal.directory)
-    journal.inherit()
-    file = journal.oldest()
-    assert file is not None
-    batch = file.next_batch(1)
-    assert batch is not None
-    file.acknowledge(batch)
-    journal.complete()
-    journal.release()
-    heir = make_journal(journal.directory)
-    heir.inherit()
-
-    assert take_all(heir) == numbered(60, 1000)[1:]
-    heir.complete()
-    take_all(heir)
-    heir.release()
-
-
 def test_after_the_end_records_go_into_new_files(journal: Journal) -> None:
     """Whoever appends after the journal was left is not lost either."""
     journal.complete()
@@ -194,74 +70,6 @@ def test_after_the_end_records_go_into_new_files(journal: Journal) -> None:
     journal.release()
     journal.append(b"2")
     assert take_all(journal) == [b"2"]
-
-
-@pytest.mark.parametrize("filling", [0, 3000], ids=["one file", "many files"])
-def test_a_fork_leaves_the_files_to_the_parent(journal: Journal, filling: int) -> None:
-    """The child writes its own, and the parent's are neither written nor sent by it."""
-    before = numbered(20, filling)
-    write(journal, before)
-    pid = os.fork()
-    if not pid:
-        try:
-            journal.append(b"child")
-            journal.inherit()
-            journal.append(b"child too")
-            is_right = take_all(journal) == [b"child", b"child too"] and journal.appended == 2
-            os._exit(0 if is_right else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-
-    journal.append(b"parent")
-    journal.inherit()
-    assert take_all(journal) == [*before, b"parent"]
-
-
-def test_a_fork_of_the_child_does_not_hold_the_parents_lock(tmp_path: Path) -> None:
-    """Once the parent is dead, its files are inherited although a child of it lives."""
-    code = """
-journal = make_journal(Path(sys.argv[1]))
-write(journal, numbered(2))
-pid = os.fork()
-if not pid:
-    os.close(1)
-    os.close(2)
-    signal.pause()
-print(pid, flush=True)
-os._exit(0)
-"""
-    child = int(run_child(code, tmp_path).stdout)
-    journal = make_journal(tmp_path)
-    try:
-        journal.inherit()
-        assert take_all(journal) == numbered(2)
-    finally:
-        os.kill(child, signal.SIGKILL)
-    journal.complete()
-    take_all(journal)
-    journal.release()
-
-
-def test_a_directory_in_use_under_another_key_is_refused(journal: Journal) -> None:
-    """The error says what to do; nothing says the key."""
-    with pytest.raises(ValueError, match="give each environment a directory of its own") as caught:
-        make_journal(journal.directory, key="another")
-
-    assert "another SDK key" in str(caught.value)
-    assert KEY not in str(caught.value)
-
-
-def test_what_was_written_under_another_key_is_sent_once_its_process_is_dead(tmp_path: Path) -> None:
-    """Keys are rotated."""
-    run_child("write(make_journal(Path(sys.argv[1]), key='old'), numbered(2)); os._exit(0)", tmp_path)
-    journal = make_journal(tmp_path)
-    journal.inherit()
-
-    assert take_all(journal) == numbered(2)
-    journal.complete()
-    take_all(journal)
-    journal.release()
 
 
 def test_the_directory_is_its_users_alone(journal: Journal) -> None:
@@ -300,15 +108,6 @@ def test_the_limit_counts_the_files_of_all_processes(journal: Journal) -> None:
     other.complete()
     take_all(other)
     other.release()
-
-
-def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk be full."""
-
-    def allocate(descriptor: int, offset: int, size: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", allocate)
 
 
 def test_a_full_disk_leaves_events_in_memory(
@@ -506,27 +305,6 @@ def test_a_process_that_only_writes_hands_its_files_over(journal: Journal) -> No
     assert take_all(journal) == [b"3"]
 
 
-def test_what_is_in_memory_is_handed_over_once_the_disk_takes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody else could send it from there."""
-    break_disk(monkeypatch)
-    journal = make_journal(tmp_path)
-    write(journal, numbered(2))
-    with pytest.raises(OSError, match="No space"):
-        journal.hand_over()
-    assert files_in(tmp_path, ".events") == []
-    monkeypatch.undo()
-    journal.hand_over()
-    journal.complete()
-    journal.release()
-    heir = make_journal(tmp_path)
-    heir.inherit()
-
-    assert take_all(heir) == numbered(2)
-    assert journal.spooled == 2
-
-
 def test_what_was_appended_can_be_brought_to_the_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is synced until it is complete; where the system knows `fsync` alone, with that."""
     synced = []
@@ -582,21 +360,6 @@ def test_threads_append_beside_each_other(journal: Journal) -> None:
     assert len(found) == 2000
     for thread in range(4):
         assert [n for each, n in found if each == thread] == list(range(500))
-
-
-def test_names_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that jumps back changes no order within a process."""
-    first = make_journal(tmp_path)
-    monkeypatch.setattr(time, "time_ns", lambda: 1)
-    second = make_journal(tmp_path)
-    for number, journal in enumerate((first, second)):
-        write(journal, numbered(number + 1))
-        journal.complete()
-        journal.release()
-    heir = make_journal(tmp_path)
-    heir.inherit()
-
-    assert take_all(heir) == [*numbered(1), *numbered(2)]
 
 
 def test_waiting_records_can_be_read_beside_the_sender(journal: Journal) -> None:

@@ -14,19 +14,12 @@ from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
 from langchain_ldai.delivery._claims import Claimants
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers._claims import Claim
+from tests.delivery.clients import arrived, make_client
+from tests.delivery.journals import files_in, run_child
 from tests.delivery.loopback_events import EventsServer, Reply
-from tests.delivery.test_durable_events import arrived, make_client
-from tests.delivery.test_journal import files_in, run_child
 from tests.ledgers.fakes import Down
 
 USER = Context.create("user-1")
-
-
-@pytest.fixture
-def server():
-    """A LaunchDarkly that takes events."""
-    with EventsServer() as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)

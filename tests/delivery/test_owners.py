@@ -50,11 +50,11 @@ def test_an_owner_has_no_heir_while_it_lives(tmp_path: Path) -> None:
 
 
 def test_the_keys_of_living_owners_are_known_by_their_hash(tmp_path: Path) -> None:
-    """A dead owner's is of no interest, nor is one that is just being made."""
+    """A dead owner's is of no interest, and that of one that is just being made is not known yet."""
     living, dead, new = Owner.create(tmp_path, KEY), Owner.create(tmp_path, "old"), Owner.create(tmp_path, "")
     dead.release()
 
-    assert list(living_key_hashes(tmp_path)) == [KEY]
+    assert sorted(living_key_hashes(tmp_path)) == ["", KEY]
     assert len(owner_names(tmp_path)) == 3
     living.release()
     new.release()
@@ -99,6 +99,23 @@ def test_a_lock_that_cannot_be_looked_at_is_closed(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="broken"):
         Owner.create(tmp_path, KEY)
     assert len(closed) == 1
+
+
+def test_another_users_owner_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files cannot be opened."""
+    Owner.create(tmp_path, KEY).release()
+    original = os.open
+
+    def open_own(path: Path, flags: int, mode: int = 0o777) -> int:
+        if Path(path).parent == tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return original(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_own)
+    Inheritance(tmp_path).look([])
+
+    assert Owner.inherit(tmp_path, owner_names(tmp_path)[0]) is None
+    assert len(owner_names(tmp_path)) == 1
 
 
 def test_an_owner_without_files_is_removed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch
 from langchain_ldai.delivery._sender import Sender
-from tests.delivery.test_journal import files_in, numbered, write
+from tests.delivery.journals import files_in, numbered, write
 
 SMALL = 64 << 10
 
@@ -158,6 +159,8 @@ def test_a_call_that_does_not_return_holds_up_neither_flush_nor_stop(tmp_path: P
     flushed: list[bool] = []
     waiting = threading.Thread(target=lambda: flushed.append(line.sender.flush(None)))
     waiting.start()
+    while not line.sender._flushes:
+        time.sleep(0.001)
     gate.set()
     waiting.join(10)
     assert flushed == [False]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ldclient import Context
 
 from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
 from langchain_ldai._base.guard import Notices
-from langchain_ldai._tracking.sending import ClientSender, EventSender
+from langchain_ldai._tracking.sending import ClientSender, EventSender, track_each
 
 
 @dataclass
@@ -32,8 +33,7 @@ class Sent:
 def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> EventSender:
     """Return a sender, without a ledger, of a client that gives each event to a function."""
     client = ClientSender(
-        track=lambda name, context, data, value: take(name, data, value),
-        delivery=None,
+        send_all=partial(track_each, lambda name, context, data, value: take(name, data, value)),
         look=None,
         environment_id=str,
         notices=Notices(),

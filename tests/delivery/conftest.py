@@ -1,0 +1,22 @@
+"""A journal, and a LaunchDarkly that takes events."""
+
+import pytest
+
+from tests.delivery.journals import make_journal
+from tests.delivery.loopback_events import EventsServer
+
+
+@pytest.fixture
+def server():
+    """A LaunchDarkly that takes events."""
+    with EventsServer() as started:
+        yield started
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A journal in a directory of its own."""
+    made = make_journal(tmp_path / "events")
+    yield made
+    made.complete()
+    made.release()

@@ -1,0 +1,76 @@
+"""Journals for tests, what is done with them, and processes that die over them."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._journal_file import DamagedFileError
+
+KEY = "hash-of-a-key"
+SMALL = 64 << 10
+LARGE = 1 << 20
+
+
+def make_journal(directory: Path, *, max_bytes: int = SMALL, key: str = KEY) -> Journal:
+    """Return a journal of small files."""
+    return Journal(directory, key, max_bytes, lambda: None)
+
+
+def take_all(journal: Journal) -> list[bytes]:
+    """Do what the sender does: return all that the journal holds, and acknowledge it."""
+    found = []
+    while (file := journal.oldest()) is not None:
+        is_complete = file.is_complete
+        try:
+            batch = file.next_batch(LARGE)
+        except DamagedFileError as damage:
+            journal.set_aside_oldest(damage)
+            continue
+        if batch is not None:
+            found += [record.body for record in batch.records]
+            file.acknowledge(batch)
+        elif is_complete:
+            journal.remove_oldest()
+        else:
+            break
+    return found
+
+
+def numbered(count: int, size: int = 0) -> list[bytes]:
+    """Return bodies that tell their order."""
+    return [json.dumps({"n": n, "filling": "x" * size}).encode() for n in range(count)]
+
+
+def write(journal: Journal, bodies: list[bytes]) -> None:
+    """Append each body."""
+    for body in bodies:
+        journal.append(body)
+
+
+def run_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, which ends itself."""
+    head = "import os, sys, threading, signal\nfrom pathlib import Path\n" + (
+        "from tests.delivery.journals import make_journal, numbered, write\n"
+    )
+    command = [sys.executable, "-c", head + code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def files_in(directory: Path, suffix: str = "") -> list[str]:
+    """Return the names of the files in a directory."""
+    return sorted(path.name for path in directory.iterdir() if path.name.endswith(suffix))
+
+
+def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full."""
+
+    def allocate(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)

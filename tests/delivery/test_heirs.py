@@ -1,0 +1,215 @@
+"""What becomes of a journal when its process dies, forks or leaves it to others."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from langchain_ldai.delivery._journal import Journal
+from tests.delivery.journals import (
+    KEY,
+    LARGE,
+    SMALL,
+    break_disk,
+    files_in,
+    make_journal,
+    numbered,
+    run_child,
+    take_all,
+    write,
+)
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "raise SystemExit"])
+def test_what_a_process_appended_survives_it(journal: Journal, end: str) -> None:
+    """The next process sends it, and before its own."""
+    code = f"write(make_journal(Path(sys.argv[1])), numbered(5)); {end}"
+    run_child(code, journal.directory)
+    journal.append(b"mine")
+    journal.inherit()
+
+    assert take_all(journal) == [*numbered(5), b"mine"]
+    assert len(files_in(journal.directory)) == 2
+
+
+def test_processes_that_died_are_followed_in_their_order(journal: Journal) -> None:
+    """The one that started first comes first, each one's files in their order."""
+    for filling in (0, 2000):
+        run_child(
+            f"write(make_journal(Path(sys.argv[1])), numbered(30, {filling})); os._exit(0)", journal.directory
+        )
+    journal.inherit()
+
+    assert take_all(journal) == [*numbered(30), *numbered(30, 2000)]
+
+
+def test_the_files_of_a_living_process_are_its_own(journal: Journal) -> None:
+    """Nobody else sends them, until it leaves them."""
+    other = make_journal(journal.directory)
+    other.append(b"1")
+    journal.inherit()
+    assert take_all(journal) == []
+
+    other.complete()
+    other.release()
+    journal.inherit()
+    assert take_all(journal) == [b"1"]
+
+
+def test_a_file_whose_owner_has_no_lock_is_inherited(journal: Journal) -> None:
+    """Somebody has removed the lock of a process that died."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", journal.directory)
+    for name in files_in(journal.directory, ".owner")[1:]:
+        (journal.directory / name).unlink()
+    journal.inherit()
+
+    assert take_all(journal) == numbered(2)
+
+
+def test_an_heir_that_is_left_leaves_the_rest(journal: Journal) -> None:
+    """The next heir goes on behind what was acknowledged."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(60, 1000)); os._exit(0)", journal.directory)
+    journal.inherit()
+    file = journal.oldest()
+    assert file is not None
+    batch = file.next_batch(1)
+    assert batch is not None
+    file.acknowledge(batch)
+    journal.complete()
+    journal.release()
+    heir = make_journal(journal.directory)
+    heir.inherit()
+
+    assert take_all(heir) == numbered(60, 1000)[1:]
+    heir.complete()
+    take_all(heir)
+    heir.release()
+
+
+@pytest.mark.parametrize("filling", [0, 3000], ids=["one file", "many files"])
+def test_a_fork_leaves_the_files_to_the_parent(journal: Journal, filling: int) -> None:
+    """The child writes its own, and the parent's are neither written nor sent by it."""
+    before = numbered(20, filling)
+    write(journal, before)
+    pid = os.fork()
+    if not pid:
+        try:
+            journal.append(b"child")
+            journal.inherit()
+            journal.append(b"child too")
+            is_right = take_all(journal) == [b"child", b"child too"] and journal.appended == 2
+            os._exit(0 if is_right else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    journal.append(b"parent")
+    journal.inherit()
+    assert take_all(journal) == [*before, b"parent"]
+
+
+def test_a_child_closes_what_it_shares_with_its_parent(journal: Journal) -> None:
+    """As long as it had a file open, the parent's lock would outlive the parent."""
+    write(journal, [*numbered(20, 1000), b"x" * (SMALL // 6)])
+    journal.make_ready()
+    oldest = journal.oldest()
+    assert oldest is not None
+    assert oldest.next_batch(LARGE)
+    assert open_in(journal.directory)
+    journal.reset_after_fork()
+
+    assert open_in(journal.directory) == []
+
+
+def open_in(directory: Path) -> list[Path]:
+    """Return the files in a directory that this process has open."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+            found.append(link.readlink())
+    return [path for path in found if path.parent == directory]
+
+
+def test_a_fork_of_the_child_does_not_hold_the_parents_lock(tmp_path: Path) -> None:
+    """Once the parent is dead, its files are inherited although a child of it lives."""
+    code = """
+journal = make_journal(Path(sys.argv[1]))
+write(journal, numbered(2))
+pid = os.fork()
+if not pid:
+    os.close(1)
+    os.close(2)
+    signal.pause()
+print(pid, flush=True)
+os._exit(0)
+"""
+    child = int(run_child(code, tmp_path).stdout)
+    journal = make_journal(tmp_path)
+    try:
+        journal.inherit()
+        assert take_all(journal) == numbered(2)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    journal.complete()
+    take_all(journal)
+    journal.release()
+
+
+def test_a_directory_in_use_under_another_key_is_refused(journal: Journal) -> None:
+    """The error says what to do; nothing says the key."""
+    with pytest.raises(ValueError, match="give each environment a directory of its own") as caught:
+        make_journal(journal.directory, key="another")
+
+    assert "another SDK key" in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_what_was_written_under_another_key_is_sent_once_its_process_is_dead(tmp_path: Path) -> None:
+    """Keys are rotated."""
+    run_child("write(make_journal(Path(sys.argv[1]), key='old'), numbered(2)); os._exit(0)", tmp_path)
+    journal = make_journal(tmp_path)
+    journal.inherit()
+
+    assert take_all(journal) == numbered(2)
+    journal.complete()
+    take_all(journal)
+    journal.release()
+
+
+def test_what_is_in_memory_is_handed_over_once_the_disk_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else could send it from there."""
+    break_disk(monkeypatch)
+    journal = make_journal(tmp_path)
+    write(journal, numbered(2))
+    with pytest.raises(OSError, match="No space"):
+        journal.hand_over()
+    assert files_in(tmp_path, ".events") == []
+    monkeypatch.undo()
+    journal.hand_over()
+    journal.complete()
+    journal.release()
+    heir = make_journal(tmp_path)
+    heir.inherit()
+
+    assert take_all(heir) == numbered(2)
+    assert journal.spooled == 2
+
+
+def test_names_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that jumps back changes no order within a process."""
+    first = make_journal(tmp_path)
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    second = make_journal(tmp_path)
+    for number, journal in enumerate((first, second)):
+        write(journal, numbered(number + 1))
+        journal.complete()
+        journal.release()
+    heir = make_journal(tmp_path)
+    heir.inherit()
+
+    assert take_all(heir) == [*numbered(1), *numbered(2)]
