@@ -79,9 +79,18 @@ class DurableEvents:
         ValueError: If an argument has a value it cannot have.
 
     Example:
-        >>> events = DurableEvents("ld-events")
-        >>> ld = LDClient(Config(sdk_key, event_processor_class=events))
-        >>> ai = LdAiClient(ld, delivery=events)
+        `launchdarkly.config(...)` stands for `Config(sdk_key, ...)` here.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> from ldclient import LDClient
+        >>> from langchain_ldai.testing import LoopbackLaunchDarkly
+        >>> with TemporaryDirectory() as directory, LoopbackLaunchDarkly(flags) as launchdarkly:
+        ...     events = DurableEvents(directory)
+        ...     with LDClient(launchdarkly.config(event_processor_class=events)) as ld:
+        ...         ai = LdAiClient(ld, delivery=events)
+        ...         ai.completion_config("support-bot", context).create_tracker().track_success()
+        ...     len(launchdarkly.custom_events("$ld:ai:generation:success"))
+        1
     """
 
     def __init__(
