@@ -273,9 +273,7 @@ class RunRecorder:
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         run = Run(lc_run_id, key, totals, reports, resolvers, journey, self.table.outbox)
         _log.debug("a run opens: %s", run)
-        node = self._node(run, metadata) if resolvers else ""
-        if node:
-            totals = run.nodes[node]
+        node, totals = self._node_of(run, metadata) or ("", totals)
         return Scope(run, totals, None, key, None, node, str(metadata.get(_TASK, "")))
 
     def _scope_within(self, around: Scope, metadata: Mapping[str, object], key: object, parent: object) -> Scope:
@@ -283,30 +281,28 @@ class RunRecorder:
         run, task = around.run, str(metadata.get(_TASK, "")) if metadata else around.task
         if task == around.task if task else not run.resolvers:
             return around
-        node = self._node(run, metadata) if run.resolvers else ""
-        if not task and node in ("", around.node):
+        node, totals = self._node_of(run, metadata) or (around.node, around.totals)
+        if not task and node == around.node:
             return around
-        totals = run.nodes[node] if node else around.totals
         step = metadata.get("langgraph_step")
-        step = step if isinstance(step, int) else 0
-        return Scope(run, totals, around, key, parent, node or around.node, task, step)
+        return Scope(run, totals, around, key, parent, node, task, step if isinstance(step, int) else 0)
 
-    def _node(self, run: Run, metadata: Mapping[str, object]) -> str:
-        """Return the named node that LangGraph says a step is in, and make its totals if new; "" outside one."""
-        node = metadata.get(_NODE)
+    def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
+        """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""
+        node = metadata.get(_NODE) if run.resolvers else None
         if not isinstance(node, str):
-            return ""
+            return None
         if len(self._seen_nodes) < _MAX_SEEN_NODES:
             self._seen_nodes[node] = None
         if node not in run.resolvers:
-            return ""
+            return None
         if node not in run.nodes:
             with run.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in run.nodes:
                     totals = self._trackers.tracker_for(run.resolvers[node], metadata, run.lc_run_id, node)
                     with self.table.lock:
                         run.nodes[node] = totals
-        return node
+        return node, run.nodes[node]
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the parent that LangChain's context names where the event names none (facts 48, 49).
@@ -330,7 +326,7 @@ class RunRecorder:
         return (around, key) if is_open else (None, None)
 
     def _deliver(self, outbox: Outbox) -> None:
-        """Send what is final, each metric by itself, and report the runs that are closed."""
+        """Send what is final, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
                 self._guard.call(NOT_SENT, item.totals.ids, item.send)

@@ -82,16 +82,15 @@ class OtherTracker:
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
         """Record those metrics that have no value yet, and tool calls, each with the tracker's own method."""
         tools = [partial(self.original.track_tool_call, key) for key in tool_calls]
-        call_each([*self._missing(values), *tools])
+        call_each([*self._missing(values, self.methods), *tools])
 
-    def _missing(self, values: Mapping[Any, object]) -> list[Callable[[], object]]:
-        """Return the calls that record those metrics that have a method, and no value yet."""
+    def _missing(self, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Callable[[], object]]:
+        """Return the calls of methods that record those metrics that have no value yet."""
         recorded = self._recorded() if values else None
         found: list[Callable[[], object]] = []
         for metric, value in values.items():
-            method = self.methods.get("error" if metric == "success" and not value else metric)
-            if method and _value(recorded, metric) is None:
-                call = getattr(self.original, method)
+            if _value(recorded, metric) is None:
+                call = getattr(self.original, methods["error" if metric == "success" and not value else metric])
                 found.append(call if metric == "success" else partial(call, value))
         return found
 
@@ -125,20 +124,18 @@ class GraphRunTracker(OtherTracker):
     ) -> None:
         """Record those metrics that have no value yet, the way through the graph, and its visits and handoffs."""
         original: object = self.original
-        path, handoffs = (journey.path, journey.handoffs) if journey is not None else ((), ())
+        known: dict[Any, object] = {slot: value for slot, value in values.items() if slot in self.methods}
+        if journey is not None and journey.path:
+            known["path"] = journey.path
+        handoffs = journey.handoffs if journey is not None else ()
         if type(original) is LdAiGraphTracker:
-            known: dict[Any, object] = {slot: value for slot, value in values.items() if slot in self.methods}
-            original._record_run({**known, "path": path} if path else known, handoffs)
+            original._record_run(known, handoffs)
             return
-        calls = self._missing(values)
-        track_visits = getattr(original, "_track_visits", None)
-        if path and track_visits is not None:
-            calls.append(partial(track_visits, path))
-        elif path:
-            calls += self._missing({"path": path})
-        for handoff in handoffs:
-            track = getattr(original, f"track_handoff_{'success' if handoff.success else 'failure'}")
-            calls.append(partial(track, handoff.source, handoff.target))
+        visits = {"path": "_track_visits"} if hasattr(original, "_track_visits") else {}
+        calls = self._missing(known, {**self.methods, **visits})
+        for source, target, is_success in handoffs:
+            track = getattr(original, f"track_handoff_{'success' if is_success else 'failure'}")
+            calls.append(partial(track, source, target))
         call_each(calls)
 
 
@@ -163,11 +160,8 @@ def as_run_tracker(tracker: object) -> RunTracker:
     if type(tracker) is LdAiConfigTracker:
         return tracker
     adapter = GraphRunTracker if hasattr(tracker, "track_path") else OtherTracker
-    lacking = [
-        name
-        for name in ("resumption_token", *adapter.methods.values(), *adapter.needed)
-        if not hasattr(tracker, name)
-    ]
+    needed = ("resumption_token", *adapter.methods.values(), *adapter.needed)
+    lacking = [name for name in needed if not hasattr(tracker, name)]
     if lacking:
         made = type(tracker).__name__
         hint = "; use agent graphs of LdAiClient.agent_graph()" if adapter is GraphRunTracker else ""
@@ -238,12 +232,12 @@ def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) 
     """
     if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
         raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
+    sources = {f"nodes[{node!r}]": source for node, source in nodes.items()}
     if config is not None or not nodes:
-        _check_source("config", config, needed_for)
-        _check_tracker("config", config, guard)
-    for node, source in nodes.items():
-        _check_source(f"nodes[{node!r}]", source, needed_for)
-        _check_tracker(f"nodes[{node!r}]", source, guard)
+        sources = {"config": config, **sources}
+    for name, source in sources.items():
+        _check_source(name, source, needed_for)
+        _check_tracker(name, source, guard)
 
 
 def _check_source(name: str, source: object, needed_for: str) -> None:
