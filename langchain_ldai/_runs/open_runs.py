@@ -220,9 +220,8 @@ class RunTable:
 
     def _give_up(self, runs: Iterable[Run], now: float) -> None:
         for run in list(runs):
-            if run.state is not RunState.CLOSED:
-                run.abandon(now)
-                self._drop(run)
+            run.abandon(now)
+            self._drop(run)
 
     def _drop(self, run: Run) -> None:
         """Let go of a closed run, but for the keys of its steps."""

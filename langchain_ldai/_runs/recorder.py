@@ -271,10 +271,11 @@ class RunRecorder:
             resolvers = {name: resolver_of(node) for name, node in graph.nodes.items()} | resolvers
             journey = Journey({(edge.source, edge.target) for edge in graph.edges})
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
-        run = Run(lc_run_id, key, totals, reports, resolvers, journey, self.table.outbox)
+        outbox = self.table.outbox
+        run = Run(lc_run_id, key, totals, collectors=reports, resolvers=resolvers, journey=journey, outbox=outbox)
         _log.debug("a run opens: %s", run)
         node, totals = self._node_of(run, metadata) or ("", totals)
-        return Scope(run, totals, None, key, None, node, str(metadata.get(_TASK, "")))
+        return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
     def _scope_within(self, around: Scope, metadata: Mapping[str, object], key: object, parent: object) -> Scope:
         """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
@@ -285,7 +286,9 @@ class RunRecorder:
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
-        return Scope(run, totals, around, key, parent, node, task, step if isinstance(step, int) else 0)
+        scope = Scope(run=run, totals=totals, key=key, parent_scope=around, graph=parent, node=node, task=task)
+        scope.langgraph_step = step if isinstance(step, int) else 0
+        return scope
 
     def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
         """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""

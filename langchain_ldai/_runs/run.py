@@ -215,8 +215,7 @@ class Run:
             self._note_end(step, error, outcome)
         if step.tool and self.journey is not None and not result.is_handoff:
             self._tool_called(step)
-        if step.call is not None:
-            self._model_ended(step, step.call, outcome, result, now)
+        self._model_ended(step, outcome, result, now)
         is_root = step.key == self.key and self.state is RunState.OPEN
         if is_root:
             self._root_ended(step, error, outcome, now)
@@ -229,7 +228,11 @@ class Run:
                 if (settled := totals.settle(self.outcome)) and totals.model_calls:
                     self.outbox.append(Recording(totals, settled))
 
-    def _model_ended(self, step: Step, call: ModelCall, outcome: Outcome, result: StepResult, now: float) -> None:
+    def _model_ended(self, step: Step, outcome: Outcome, result: StepResult, now: float) -> None:
+        """Take in the end of a step if it is a model call."""
+        call = step.call
+        if call is None:
+            return
         if result.model and not call.model and step.scope.totals:
             call.model = result.model
             step.scope.totals.models[result.model] = None
@@ -270,10 +273,11 @@ class Run:
             scope.outcome = None
 
     def abandon(self, now: float) -> None:
-        """Close a run whose end never came, with what is known."""
+        """Close a run whose end never came, with what is known; one that has just been closed stays as it is."""
         if self.state is RunState.OPEN:
             self._settle(Outcome.ABANDONED, now)
-        self.close()
+        if self.state is not RunState.CLOSED:
+            self.close()
 
     def close(self) -> None:
         """Close an ended run: all that is final goes into the outbox, and nothing after it.

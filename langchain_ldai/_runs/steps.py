@@ -19,15 +19,15 @@ def key_of(lc_run_id: object) -> object:
     return getattr(lc_run_id, "int", lc_run_id)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Scope:
     """Where in a run a step is: in the run itself, or in an attempt of a LangGraph task.
 
     Args:
         run: The run.
         totals: Takes the figures; `None` where nothing tracks them.
-        parent_scope: The scope in which this one began, `None` for the run itself.
         key: The key of the step that began it.
+        parent_scope: The scope in which this one began, `None` for the run itself.
         graph: The key of that step's parent: the graph that the task is of.
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
@@ -39,9 +39,9 @@ class Scope:
 
     run: Run
     totals: MetricTotals | None
-    parent_scope: Scope | None
     key: object
-    graph: object
+    parent_scope: Scope | None = None
+    graph: object = None
     node: str = ""
     task: str = ""
     langgraph_step: int = 0

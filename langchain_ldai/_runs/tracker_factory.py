@@ -155,8 +155,9 @@ class TrackerFactory:
             self._tell_of_disabled(tracker)
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
         token = sealed or tracker.resumption_token
+        ids = Ids(lc_run_id, tracker.identity.run_id)
         marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
-        return MetricTotals(config, tracker, Ids(lc_run_id, tracker.identity.run_id), times_visits, token, marks)
+        return MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
 
     def wait_for_claims(self, deadline: float | None) -> bool:
         """Wait until all that was recorded with a ledger is claimed in it and sent.
