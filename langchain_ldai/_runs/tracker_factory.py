@@ -148,6 +148,10 @@ class TrackerFactory:
             )
             self.guard.caught(error, Ids(lc_run_id), failure.format(source=source, lost=lost))
             return None
+        return self._totals_of(config, tracker, sealed, lc_run_id)
+
+    def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:
+        """Return new totals of a tracker; `sealed` is its sealed token, "" where the plain one is handed out."""
         claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
