@@ -159,9 +159,8 @@ class RunTable:
             now = monotonic()
             self._give_up(self._waiting, now)
             self._give_up_silent(now if silent_at is None else silent_at, now)
-            outbox = self.outbox and self._take_outbox()
-        if outbox:
-            self._deliver(outbox)
+            outbox = self._take_outbox()
+        self._deliver(outbox)
 
     def _take_outbox(self) -> Outbox:
         taken: Outbox = deque()
@@ -192,9 +191,8 @@ class RunTable:
             self._give_up_waiting(monotonic())
             if self._waiting:
                 close_timer.schedule(next(iter(self._waiting)).ended_at + WAIT_SECONDS, self._wait_is_over)
-            outbox = self.outbox and self._take_outbox()
-        if outbox:
-            self._deliver(outbox)
+            outbox = self._take_outbox()
+        self._deliver(outbox)
 
     def _make_room(self, now: float) -> None:
         """Close the runs that have waited or been silent for too long, and the oldest of too many."""

@@ -295,7 +295,7 @@ class RunRecorder:
         node = metadata.get(_NODE) if run.resolvers else None
         if not isinstance(node, str):
             return None
-        if len(self._seen_nodes) < _MAX_SEEN_NODES:
+        if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
             self._seen_nodes[node] = None
         if node not in run.resolvers:
             return None
