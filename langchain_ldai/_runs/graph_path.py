@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from langchain_ldai._runs.reading import Outcome
-from langchain_ldai._tracking.values import Slot, Value
 
 
 class Handoff(NamedTuple):
@@ -49,15 +48,11 @@ class Journey:
 
     Args:
         edges: The graph's edges, each from a node's key to another's.
-        record: Takes the run's metrics, and the journey once it is over.
     """
 
-    __slots__ = ("_ended", "_record", "_targets", "_visits")
+    __slots__ = ("_ended", "_targets", "_visits")
 
-    def __init__(
-        self, edges: Collection[tuple[str, str]], record: Callable[[Mapping[Slot, Value], Journey], None]
-    ) -> None:
-        self._record = record
+    def __init__(self, edges: Iterable[tuple[str, str]]) -> None:
         self._targets: dict[str, list[str]] = {}
         for source, target in edges:
             self._targets.setdefault(source, []).append(target)
@@ -97,10 +92,6 @@ class Journey:
     def hands_over(self, node: str, result: object) -> bool:
         """Whether a tool with this result, called in a node, hands over to another node of the graph."""
         return any(target != node and self._has_node(target) for target in _destinations(result))
-
-    def record(self, values: Mapping[Slot, Value]) -> None:
-        """Hand the run's metrics on to be recorded together with the journey."""
-        self._record(values, self)
 
     def _has_node(self, name: object) -> bool:
         return any(name == source or name in targets for source, targets in self._targets.items())

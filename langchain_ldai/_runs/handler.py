@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.reading import carries_content, event_carries_content
-from langchain_ldai._runs.recorder import Collector, RunRecorder, StartEvent, collectors
+from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
 from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
-from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker, check_sources
+from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 
 if TYPE_CHECKING:
-    from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+    from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
     from langchain_core.runnables import RunnableConfig
     from tenacity import RetryCallState
 
@@ -30,8 +29,6 @@ _MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
 """What LangChain and LangGraph look for in `callbacks` that is no list."""
 
 _Id = object
-_Tags = list[str] | None
-_Metadata = dict[str, Any] | None
 
 
 class LdAiHandler(BaseCallbackHandler):
@@ -86,23 +83,12 @@ class LdAiHandler(BaseCallbackHandler):
         max_open_runs: int = 10_000,
         run_timeout: float = 3600.0,
     ) -> None:
-        needed_for = "resume=True" if resume else "run_ids" if run_ids != "new" else ""
-        guard = Guard()
-        check_sources(config, {} if nodes is None else nodes, needed_for, guard)
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
         named = dict(nodes or {})
-        trackers = TrackerFactory(guard, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
-        self._recorder = RunRecorder(
-            config,
-            named,
-            on_run_end,
-            guard,
-            trackers,
-            max_open_runs=max_open_runs,
-            run_timeout=run_timeout,
-        )
+        trackers = TrackerFactory(config, named, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
         runs = [] if config is None else [_named(config)]
         self._counted_for = ", ".join([*runs, *(f"{node!r}: {_named(source)}" for node, source in named.items())])
@@ -206,7 +192,7 @@ class LdAiHandler(BaseCallbackHandler):
         Returns:
             Whether nothing is left to do.
         """
-        return self._recorder.close(timeout)
+        return self._recorder.flush(timeout, closes_all=True)
 
     @property
     def open_runs(self) -> int:
@@ -216,67 +202,36 @@ class LdAiHandler(BaseCallbackHandler):
     # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
 
     def on_chain_start(
-        self,
-        serialized: object,
-        inputs: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        name: str | None = None,
-        run_type: str | None = None,
-        **kwargs: Any,
+        self, serialized: object, inputs: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
-        if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
-            event = StartEvent(
-                "decision", run_id, parent_run_id, metadata, tags, is_told_by_parent=run_type is None
-            )
-        else:
-            event = StartEvent(
-                "chain", run_id, parent_run_id, metadata, tags, defers_inputs="defers_inputs" in kwargs
-            )
-        self._recorder.start(event)
+        metadata = kwargs.get("metadata")
+        is_decision = metadata and _MODEL_TYPE in metadata and kwargs.get("run_type") in _MODEL_RUNS
+        self._recorder.start("decision" if is_decision else "chain", run_id, parent_run_id, kwargs)
 
     def on_retriever_start(
         self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start(
-            StartEvent("chain", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
-        )
+        self._recorder.start("chain", run_id, parent_run_id, kwargs)
 
     def on_chat_model_start(
         self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
-        self._recorder.start(
-            StartEvent("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
-        )
+        self._recorder.start("model", run_id, parent_run_id, kwargs)
 
     def on_llm_start(
         self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
-        self._recorder.start(
-            StartEvent("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs.get("tags"))
-        )
+        self._recorder.start("model", run_id, parent_run_id, kwargs)
 
     def on_tool_start(
-        self,
-        serialized: Mapping[str, object] | None,
-        input_str: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        tags: _Tags = None,
-        metadata: _Metadata = None,
-        name: str | None = None,
-        **kwargs: Any,
+        self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a tool call."""
-        self._recorder.start(StartEvent("tool", run_id, parent_run_id, metadata, tags, name, serialized))
+        self._recorder.start("tool", run_id, parent_run_id, {**kwargs, "serialized": serialized})
 
     def on_llm_new_token(
         self,
@@ -285,7 +240,7 @@ class LdAiHandler(BaseCallbackHandler):
         chunk: GenerationChunk | ChatGenerationChunk | None = None,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: _Tags = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something; a later chunk costs a look-up at most."""
@@ -293,35 +248,25 @@ class LdAiHandler(BaseCallbackHandler):
             self._recorder.chunk(run_id, step, carries_content, token, chunk)
 
     def on_stream_event(
-        self, event: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+        self,
+        event: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._recorder.chunk(run_id, step, event_carries_content, event)
 
-    def on_llm_end(self, response: LLMResult, *, run_id: _Id, **kwargs: Any) -> None:
-        """Note the end of a model call and what it used."""
-        self._recorder.end(run_id, None, response)
-
-    def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """Note the failure of a model call and what it had used by then (fact 93)."""
-        self._recorder.end(run_id, error, kwargs.get("response"))
-
     def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step, and with the root its run."""
         self._recorder.end(run_id, None, outputs)
 
-    def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a step, and with the root its run."""
-        self._recorder.end(run_id, error)
-
-    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a retriever, and with the root its run."""
-        self._recorder.end(run_id, error)
-
-    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a tool, and with the root its run."""
-        self._recorder.end(run_id, error)
+    def on_llm_end(self, response: object, *, run_id: _Id, **kwargs: Any) -> None:
+        """Note the end of a model call and what it used."""
+        self._recorder.end(run_id, None, response)
 
     def on_tool_end(self, output: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a tool."""
@@ -330,6 +275,12 @@ class LdAiHandler(BaseCallbackHandler):
     def on_retriever_end(self, documents: object, *, run_id: _Id, **kwargs: Any) -> None:
         """End a step."""
         self._recorder.end(run_id, None)
+
+    def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step that failed, and with the root its run; a model call tells what it had used (fact 93)."""
+        self._recorder.end(run_id, error, kwargs.get("response"))
+
+    on_llm_error = on_tool_error = on_retriever_error = on_chain_error
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""

@@ -48,7 +48,7 @@ _WORST_FIRST: Final = (
 
 def worst(outcomes: Iterable[Outcome | None]) -> Outcome | None:
     """Return the worst of the outcomes that are known, `None` where none is."""
-    return min((each for each in outcomes if each is not None), key=_WORST_FIRST.index, default=None)
+    return min(filter(None, outcomes), key=_WORST_FIRST.index, default=None)
 
 
 def classify(error: BaseException) -> Outcome:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from langchain_ldai._runs.run import Run
@@ -53,17 +54,20 @@ class RecentIds:
         self._parents = array("q")
         self._before = array("q")
 
-    def add(self, known_by: int, parent: int) -> None:
-        """Remember an id; where there are more than `count`, the oldest is forgotten."""
-        place = self._added % self._count
-        if place == len(self._ids):
-            self._make_room(place)
-        bucket = known_by % len(self._latest)
-        self._added += 1
-        self._ids[place] = known_by
-        self._parents[place] = parent
-        self._before[place] = self._latest[bucket]
-        self._latest[bucket] = self._added
+    def add(self, parents: Mapping[Any, object]) -> None:
+        """Remember ids, each with its parent; where there are more than `count`, the oldest are forgotten."""
+        count, ids, latest = self._count, self._ids, self._latest
+        for key, parent in parents.items():
+            place = self._added % count
+            if place == len(ids):
+                self._make_room(place)
+            known_by = hash(key)
+            bucket = known_by % len(latest)
+            self._added += 1
+            ids[place] = known_by
+            self._parents[place] = hash(parent)
+            self._before[place] = latest[bucket]
+            latest[bucket] = self._added
 
     def parent_of(self, known_by: int) -> int | None:
         """Return the parent of an id; `None` where the id is not known, or no longer."""
@@ -82,104 +86,78 @@ class RecentIds:
             each.frombytes(more)
 
 
-class Remains:
-    """What is left of a closed run while steps below its root are open.
-
-    Args:
-        root: The hash of the root's key.
-        started: The open steps and the parent of each, both as the hashes of their keys.
-    """
-
-    __slots__ = ("root", "started")
-
-    def __init__(self, root: int, started: dict[int, int]) -> None:
-        self.root = root
-        self.started = started
-
-
 class RecentlyEnded:
     """Remembers closed runs, so that a late step below one of them opens no run of its own.
 
-    It remembers a run while a step below its root is open, and after that as one of the last 100,000.
+    It remembers a run while a step below its root is open, and after that as one of the last 100,000. It
+    knows ids by their hashes.
 
     Args:
-        max_remains: Of how many closed runs the open steps are remembered at most.
+        max_open: Of how many closed runs the open steps are remembered at most.
     """
 
-    __slots__ = ("_max_remains", "_remains", "_remains_of", "_roots", "_steps")
+    __slots__ = ("_ended_steps", "_max_open", "_open", "_root_of", "_roots")
 
-    def __init__(self, max_remains: int) -> None:
-        self._max_remains = max_remains
+    def __init__(self, max_open: int) -> None:
+        self._max_open = max_open
         self._roots = RecentIds(ROOTS)
-        self._steps = RecentIds(STEPS)
-        self._remains: OrderedDict[Remains, None] = OrderedDict()
-        self._remains_of: dict[int, Remains] = {}
+        self._ended_steps = RecentIds(STEPS)
+        self._open: OrderedDict[int, dict[int, int]] = OrderedDict()  # by root: the open steps, and their parents
+        self._root_of: dict[int, int] = {}  # of each open step
 
     def add(self, run: Run) -> None:
         """Remember a run that is closed."""
-        for key, parent in run.ended_steps.items():
-            self._steps.add(hash(key), hash(parent))
+        self._ended_steps.add(run.ended_steps)
         if run.steps:
-            started = {hash(key): hash(step.parent) for key, step in run.steps.items()}
-            self._keep(Remains(hash(run.key), started))
+            self._keep(hash(run.key), {hash(key): hash(step.parent) for key, step in run.steps.items()})
         else:
-            self._roots.add(hash(run.key), 0)
+            self._roots.add({run.key: None})
 
     def covers(self, key: object, parent: object) -> bool:
         """Whether a step starts below the root of a closed run; then its children do, too."""
-        above = hash(parent)
-        remains = self._remains_above(above)
-        if remains is None:
-            return False
-        remains.started[hash(key)] = above
-        self._remains_of[hash(key)] = remains
-        return True
+        root = self._root_above(hash(parent))
+        if root is not None:
+            self._keep(root, {hash(key): hash(parent)})
+        return root is not None
 
     def goes_on(self, key: object) -> bool:
         """Whether a step is open whose run is closed."""
-        remains = self._remains_of.get(hash(key))
-        return remains is not None and hash(key) in remains.started
+        return hash(key) in self._root_of
 
     def end(self, key: object) -> None:
         """Note the end of a step, if it is one of a closed run."""
-        known_by = hash(key)
-        remains = self._remains_of.get(known_by)
-        parent = remains.started.pop(known_by, None) if remains is not None else None
-        if remains is None or parent is None:
+        step = hash(key)
+        root = self._root_of.pop(step, None)
+        steps = self._open.get(root) if root is not None else None
+        if root is None or steps is None:
             return
-        if known_by != remains.root:
-            del self._remains_of[known_by]
-        self._steps.add(known_by, parent)
-        if not remains.started:
-            self._let_go(remains)
+        self._ended_steps.add({step: steps.pop(step)})
+        if not steps:
+            self._let_go(root)
 
-    def _remains_above(self, known_by: int) -> Remains | None:
-        """Return what is left of the closed run that a step belongs to, by the step's hash; `None` if to none."""
+    def _root_above(self, step: int) -> int | None:
+        """Return the root of the closed run that a step belongs to; `None` if to none."""
         for _ in range(MAX_DEPTH):
-            remains = self._remains_of.get(known_by)
-            if remains is not None:
-                return remains
-            if self._roots.parent_of(known_by) is not None:
-                return self._keep(Remains(known_by, {}))
-            parent = self._steps.parent_of(known_by)
+            if step in self._root_of:
+                return self._root_of[step]
+            if step in self._open or self._roots.parent_of(step) is not None:
+                return step
+            parent = self._ended_steps.parent_of(step)
             if parent is None:
                 return None
-            known_by = parent
+            step = parent
         return None
 
-    def _keep(self, remains: Remains) -> Remains:
-        if len(self._remains) >= self._max_remains:
-            self._let_go(next(iter(self._remains)))
-        self._remains[remains] = None
-        for known_by in (remains.root, *remains.started):
-            self._remains_of[known_by] = remains
-        return remains
+    def _keep(self, root: int, steps: dict[int, int]) -> None:
+        if root not in self._open and len(self._open) >= self._max_open:
+            self._let_go(next(iter(self._open)))
+        self._open.setdefault(root, {}).update(steps)
+        self._root_of.update(dict.fromkeys(steps, root))
 
-    def _let_go(self, remains: Remains) -> None:
-        del self._remains[remains]
-        for known_by, parent in remains.started.items():
-            self._remains_of.pop(known_by, None)
-            self._steps.add(known_by, parent)
-        self._remains_of.pop(remains.root, None)
-        if self._roots.parent_of(remains.root) is None:  # each late step would take the place of another root
-            self._roots.add(remains.root, 0)
+    def _let_go(self, root: int) -> None:
+        steps = self._open.pop(root)
+        self._ended_steps.add(steps)
+        for step in steps:
+            self._root_of.pop(step, None)
+        if self._roots.parent_of(root) is None:  # each late step would take the place of another root
+            self._roots.add({root: None})

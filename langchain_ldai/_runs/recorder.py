@@ -5,23 +5,22 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from langchain_ldai._base.guard import NOT_SENT, Guard, Ids
+from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
-from langchain_ldai._runs.run import NOTHING_READ, Run, RunState, StepResult
+from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
 from langchain_ldai._runs.trackers import (
     AgentGraph,
-    ConfigSource,
     GraphRunTracker,
     described,
     resolver_of,
@@ -44,34 +43,21 @@ _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
+_UNSEEN_NODES: Final = (
+    "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
+    "The nodes were called %s"
+)
+_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
+_NO_USAGE: Final = (
+    "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
+    "model, which is off by default where base_url or an HTTP client of one's own is set"
+)
 _MAX_SEEN_NODES: Final = 1_000
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 
-class StartEvent(NamedTuple):
-    """What LangChain says of a step that starts.
-
-    Args:
-        kind: What it is.
-        lc_run_id: LangChain's id of the step.
-        lc_parent_id: LangChain's id of its parent, `None` where the event names none.
-        metadata: The event's metadata, which it shares with the step's children.
-        tags: The event's tags.
-        name: What the caller named the step.
-        serialized: How LangChain describes a tool.
-        defers_inputs: Whether the step hands on what it reads from other steps, as they bring it.
-        is_told_by_parent: Whether the metadata of a decision model may be that of its parent, handed down.
-    """
-
-    kind: Literal["chain", "model", "decision", "tool"]
-    lc_run_id: object
-    lc_parent_id: object
-    metadata: dict[str, object] | None
-    tags: list[str] | None
-    name: str | None = None
-    serialized: Mapping[str, object] | None = None
-    defers_inputs: bool = False
-    is_told_by_parent: bool = False
+StepKind = Literal["chain", "model", "decision", "tool"]
+"""What a step that starts is; "decision" is a call of a decision model, which LangChain runs as a chain."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,63 +77,63 @@ class RunRecorder:
     """Finds the run that an event belongs to, changes it in the table, and sends what becomes final.
 
     Args:
-        config: The AI Config of the runs, or a function to it; `None` where only nodes are tracked.
-        nodes: The AI Configs of named LangGraph nodes, or functions to them.
-        on_run_end: Called with each report.
-        guard: Catches what fails in the caller's own code.
         trackers: Makes the trackers of runs and nodes.
+        on_run_end: Called with each report.
         max_open_runs: How many runs may be open.
         run_timeout: Seconds of silence after which a run is given up.
     """
 
     def __init__(
         self,
-        config: ConfigSource | None,
-        nodes: Mapping[str, ConfigSource],
-        on_run_end: Callable[[RunReport], object] | None,
-        guard: Guard,
         trackers: TrackerFactory,
+        on_run_end: Callable[[RunReport], object] | None,
         *,
         max_open_runs: int,
         run_timeout: float,
     ) -> None:
-        self._resolver = resolver_of(config) if config is not None else None
-        self._nodes = {name: resolver_of(source) for name, source in nodes.items()}
-        self._on_run_end = on_run_end
-        self._guard = guard
         self._trackers = trackers
+        self._guard = trackers.guard
+        self._on_run_end = on_run_end
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
+        self._seen_nodes: dict[str, None] = {}
         self._scope_of = self.table.scope_of
         self._step_of = self.table.step_of
 
-    def start(self, event: StartEvent) -> None:
-        """Open a run, or add a step to one, and mark the event's metadata; a repeated event does nothing."""
+    def start(self, kind: StepKind, lc_run_id: object, lc_parent_id: object, told: Mapping[str, Any]) -> None:
+        """Open a run, or add a step to one, and mark the event's metadata; a repeated event does nothing.
+
+        Args:
+            kind: What starts.
+            lc_run_id: LangChain's id of the step.
+            lc_parent_id: LangChain's id of its parent, `None` where the event names none.
+            told: What else LangChain tells: the metadata, which the step shares with its children, and more.
+        """
         try:
-            lc_run_id, lc_parent_id = event.lc_run_id, event.lc_parent_id
-            metadata = {} if event.metadata is None else event.metadata
             key, parent = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
+            metadata = told.get("metadata")
+            if metadata is None:
+                metadata = {}
             around = self._scope_of(parent)
             if around is None and lc_parent_id is None:
                 around, parent = self._hidden_parent()
             if around is None:
-                scope, above = self._scope_of_new_run(event, key, parent), None
+                scope = self._scope_of_new_run(lc_run_id, metadata, key, parent)
                 if scope is None:
                     return
+                parent = None
             else:
-                scope, above = around, parent
-                task = str(metadata.get(_TASK, "")) if metadata else around.task
-                if task != around.task if task else around.run.resolvers:
-                    scope = self._scope_within(around, metadata, task, key, parent)
-            step = Step(key, scope, above, scope is around, event.defers_inputs)
-            if event.kind != "chain":
-                self._describe(step, event)
+                scope = self._scope_within(around, metadata, key, parent)
+            step = Step(key, scope, parent, scope is around, "defers_inputs" in told)
+            if kind != "chain":
+                self._describe(step, kind, told)
             if self.table.start(step) and scope.totals is not None:
-                for tag in event.tags or ():
+                for tag in told.get("tags") or ():
                     if type(tag) is str and tag.startswith(_RETRY_TAG):
-                        self.table.attempted(scope.run, scope.totals, (parent, tag))
+                        with self.table.lock:
+                            scope.run.attempted(scope.totals, (parent, tag))
                 metadata.update(scope.totals.marks)
         except Exception as error:  # noqa: BLE001
-            self._event_failed(error, event.lc_run_id, f"start of a {event.kind}")
+            self._event_failed(error, lc_run_id, f"start of a {kind}")
 
     def end(self, lc_run_id: object, error: BaseException | None, output: object = None) -> None:
         """End a step, and with the root its run.
@@ -160,18 +146,16 @@ class RunRecorder:
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
-            if step is None or step.is_plain:
-                self.table.end(key, error)
-            else:
-                read = self._read_call if step.call is not None else self._read_tool
-                self.table.end(key, error, read(step, lc_run_id, error, output))
+            result = NOTHING_READ if step is None or step.is_plain else self._read(step, error, output)
+            self.table.end(key, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
 
     def chunk(self, lc_run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""
         try:
-            self.table.chunk_came(step)
+            with self.table.lock:
+                cast(ModelCall, step.call).streamed = True
             if carries_content(*parts):
                 self.table.first_token(step)
         except Exception as error:  # noqa: BLE001
@@ -180,21 +164,18 @@ class RunRecorder:
     def retried(self, lc_run_id: object) -> None:
         """Count a repeated attempt within a model call."""
         try:
-            self.table.retried(key_of(lc_run_id))
+            step = self._step_of(key_of(lc_run_id))
+            if step is not None and step.call is not None:
+                with self.table.lock:
+                    step.scope.run.retried(step, step.call)
         except Exception as error:  # noqa: BLE001
             self._event_failed(error, lc_run_id, "retry")
 
-    def flush(self, timeout: float | None) -> bool:
-        """Do what `LdAiHandler.flush` does."""
+    def flush(self, timeout: float | None, *, closes_all: bool = False) -> bool:
+        """Do what `LdAiHandler.flush` does, or `LdAiHandler.close`, which closes all open runs."""
         deadline = None if timeout is None else monotonic() + timeout
-        is_collected = self.table.flush(timeout)
-        return self._trackers.wait_for_claims(deadline) and is_collected
-
-    def close(self, timeout: float | None) -> bool:
-        """Do what `LdAiHandler.close` does."""
-        deadline = None if timeout is None else monotonic() + timeout
-        self.table.close(timeout)
-        return self._trackers.wait_for_claims(deadline)
+        is_done = self.table.flush(timeout, closes_all=closes_all)
+        return self._trackers.wait_for_claims(deadline) and is_done
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
@@ -209,33 +190,30 @@ class RunRecorder:
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
 
-    def _describe(self, step: Step, event: StartEvent) -> None:
+    def _describe(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> None:
         """Note which model or tool a step calls, if it does."""
-        if event.kind == "tool":
-            name = str((event.serialized or {}).get("name") or event.name or "unknown")
-            if not name.startswith(_HANDOFF):
-                step.is_plain = False
-                step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
-        elif not (event.is_told_by_parent and self.table.is_in_decision(key_of(event.lc_parent_id))):
-            step.is_plain = False
-            known = event.metadata or {}
-            model, provider = known.get("ls_model_name"), str(known.get("ls_provider", ""))
-            step.call = ModelCall(provider, model if isinstance(model, str) else "", event.kind == "decision")
+        if kind == "tool":
+            name = str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")
+            if name.startswith(_HANDOFF):
+                return
+            step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
+        else:
+            metadata = told.get("metadata") or {}
+            model, is_decision = metadata.get("ls_model_name"), kind == "decision"
+            step.call = ModelCall(
+                provider=str(metadata.get("ls_provider", "")),
+                named=model if isinstance(model, str) else "",
+                is_decision=is_decision,
+                is_told_by_parent=is_decision and not told.get("run_type"),
+            )
+        step.is_plain = False
 
-    def _read_tool(self, step: Step, lc_run_id: object, error: BaseException | None, output: object) -> StepResult:
-        """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
-        journey = step.scope.run.journey
-        if journey is None or not step.tool:
-            return NOTHING_READ
-        result = output if error is None else error.args  # LangGraph raises a command to the graph above
-        ids = Ids(lc_run_id, step.scope.run.ids.run_id)
-        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
-        return StepResult(is_handoff=bool(hands_over))
-
-    def _read_call(self, step: Step, lc_run_id: object, error: BaseException | None, output: object) -> StepResult:
-        """Read from the result of a model call, or from the partial result of a failure, what it used."""
-        call, totals, guarded = cast(ModelCall, step.call), step.scope.totals, self._guard.call
-        ids = totals.ids if totals is not None else Ids(lc_run_id)
+    def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
+        """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
+        call, totals, guarded = step.call, step.scope.totals, self._guard.call
+        if call is None:
+            return self._read_tool(step, error, output) if step.tool else NOTHING_READ
+        ids = step.scope.run.ids if totals is None else totals.ids
         if call.is_decision and error is None:
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
         result = cast("LLMResult | None", output)
@@ -247,16 +225,19 @@ class RunRecorder:
             self._hint_at_usage(call)
         return StepResult(usage, model or "")
 
+    def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
+        """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
+        journey, ids = step.scope.run.journey, step.scope.run.ids
+        if journey is None:
+            return NOTHING_READ
+        result = output if error is None else error.args  # LangGraph raises a command to the graph above
+        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
+        return StepResult(is_handoff=bool(hands_over))
+
     def _hint_at_usage(self, call: ModelCall) -> None:
         """Warn once that a streamed call reports no tokens, and say how it would (fact 87)."""
         if call.provider in _OPENAI_STYLE:
-            self._guard.notices.once(
-                _log,
-                logging.WARNING,
-                "stream_usage",
-                "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
-                "model, which is off by default where base_url or an HTTP client of one's own is set",
-            )
+            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
 
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
         """Return the model that the result names; warn once where the AI Config serves another one.
@@ -269,70 +250,62 @@ class RunRecorder:
         answered = "" if result is None else read_model(result)
         called = call.model or answered
         if served and called and not (answered and same_model(served, answered)):
-            key, message = totals.tracker.identity.config_key, "AI Config %r serves model %r, but %r is called"
-            self._guard.notices.once(
-                _log, logging.WARNING, ("drift", served, called), message, key, served, called
-            )
+            key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
+            self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
         return answered
 
-    def _scope_of_new_run(self, event: StartEvent, key: object, parent: object) -> Scope | None:
+    def _scope_of_new_run(
+        self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
+    ) -> Scope | None:
         """Return the scope of the run whose root starts; `None` where the event opens none."""
         if self._step_of(key) is not None:
             self.table.note_repeat(key)
             return None
-        if parent is not None and self.table.is_late(key, parent):
-            return None
-        metadata = event.metadata or {}
-        totals = journey = None
-        resolvers, known = self._nodes, collectors.get()
-        if self._resolver is not None:
-            totals = self._trackers.tracker_for(self._resolver, metadata, event.lc_run_id)
+        with self.table.lock:
+            if parent is not None and self.table.recently_ended.covers(key, parent):
+                return None
+        totals = self._trackers.tracker_for(self._trackers.resolver, metadata, lc_run_id)
+        resolvers, journey, known = self._trackers.nodes, None, collectors.get()
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
-            resolvers = {**{name: resolver_of(node) for name, node in graph.nodes.items()}, **self._nodes}
-            edges = {(edge.source, edge.target) for edge in graph.edges}
-            journey = Journey(edges, totals.tracker.record_journey)
+            resolvers = {name: resolver_of(node) for name, node in graph.nodes.items()} | resolvers
+            journey = Journey({(edge.source, edge.target) for edge in graph.edges})
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
-        run = Run(event.lc_run_id, key, totals, [totals] if totals else [], reports, resolvers, journey)
+        outbox = self.table.outbox
+        run = Run(lc_run_id, key, totals, collectors=reports, resolvers=resolvers, journey=journey, outbox=outbox)
         _log.debug("a run opens: %s", run)
-        node = self._node(run, metadata) if resolvers else ""
-        if node:
-            totals = run.nodes[node]
-        charged_to = run.charged_to(totals) if node else run.all_totals.copy()
-        return Scope(run, totals, charged_to, None, key, None, True, node, str(metadata.get(_TASK, "")))
+        node, totals = self._node_of(run, metadata) or ("", totals)
+        return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
-    def _scope_within(
-        self, around: Scope, metadata: Mapping[str, object], task: str, key: object, parent: object
-    ) -> Scope:
+    def _scope_within(self, around: Scope, metadata: Mapping[str, object], key: object, parent: object) -> Scope:
         """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
-        run = around.run
-        node = self._node(run, metadata) if run.resolvers else ""
-        if not task and node in ("", around.node):
+        run, task = around.run, str(metadata.get(_TASK, "")) if metadata else around.task
+        if task == around.task if task else not run.resolvers:
             return around
-        totals, charged_to = around.totals, around.charged_to
-        if node:
-            totals = run.nodes[node]
-            charged_to = run.charged_to(totals)
+        node, totals = self._node_of(run, metadata) or (around.node, around.totals)
+        if not task and node == around.node:
+            return around
         step = metadata.get("langgraph_step")
-        step = step if isinstance(step, int) else 0
-        is_visit, node = totals is not around.totals, node or around.node
-        return Scope(run, totals, charged_to, around, key, parent, is_visit, node, task, step)
+        scope = Scope(run=run, totals=totals, key=key, parent_scope=around, graph=parent, node=node, task=task)
+        scope.langgraph_step = step if isinstance(step, int) else 0
+        return scope
 
-    def _node(self, run: Run, metadata: Mapping[str, object]) -> str:
-        """Return the named node that LangGraph says a step is in, and make its totals if new; "" outside one."""
-        node = metadata.get(_NODE)
+    def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
+        """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""
+        node = metadata.get(_NODE) if run.resolvers else None
         if not isinstance(node, str):
-            return ""
-        if node not in self.table.seen_nodes and len(self.table.seen_nodes) < _MAX_SEEN_NODES:
-            self.table.see_node(node)
+            return None
+        if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
+            self._seen_nodes[node] = None
         if node not in run.resolvers:
-            return ""
+            return None
         if node not in run.nodes:
             with run.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in run.nodes:
                     totals = self._trackers.tracker_for(run.resolvers[node], metadata, run.lc_run_id, node)
-                    self.table.add_node(run, node, totals)
-        return node
+                    with self.table.lock:
+                        run.nodes[node] = totals
+        return node, run.nodes[node]
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
         """Return the parent that LangChain's context names where the event names none (facts 48, 49).
@@ -350,15 +323,16 @@ class RunRecorder:
         key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
         around = self._scope_of(key)
         if around is None:
-            return None, key if self.table.outlives_run(key) else None
+            with self.table.lock:
+                return None, key if self.table.recently_ended.goes_on(key) else None
         is_open = around.run.state is RunState.OPEN or key in around.run.steps
         return (around, key) if is_open else (None, None)
 
-    def _deliver(self, outbox: Sequence[Recording | Run]) -> None:
+    def _deliver(self, outbox: Outbox) -> None:
         """Send what is final, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                self._guard.call(NOT_SENT, item.ids, item.send)
+                self._guard.call(NOT_SENT, item.totals.ids, item.send)
                 continue
             _log.debug("a run closes: %s", item)
             if item.resolvers:
@@ -368,23 +342,16 @@ class RunRecorder:
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once which of the names given are of no node that LangGraph has had so far."""
-        seen = list(self.table.seen_nodes)
-        unseen = [name for name in run.resolvers if name not in self.table.seen_nodes]
+        seen = list(self._seen_nodes)
+        unseen = [name for name in run.resolvers if name not in seen]
         if run.journey is not None and all(name in run.resolvers for name in seen):
-            unseen = [name for name in unseen if name in self._nodes]  # a run need not visit every agent
+            unseen = [name for name in unseen if name in self._trackers.nodes]  # a run need not visit every agent
         if not seen or not unseen:
             return
         key = run.totals.tracker.identity.config_key if run.totals is not None else ""
-        self._guard.notices.once(
-            _log,
-            logging.INFO,
-            "unseen nodes",
-            "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. "
-            "Is the name right? The nodes were called %s",
-            f"agent graph {key!r}" if run.journey is not None else "nodes=",
-            ", ".join(map(repr, unseen)),
-            ", ".join(map(repr, seen)),
-        )
+        where = f"agent graph {key!r}" if run.journey is not None else "nodes="
+        names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
+        self._guard.notices.once(_log, logging.INFO, "unseen nodes", _UNSEEN_NODES, where, *names)
 
     def _report(self, run: Run) -> None:
         report = run.report()

@@ -1,14 +1,15 @@
 """One run: what is known of it, what is final, and when; pure, with the time passed in.
 
-The table that owns the run calls every method under its lock, and no method calls foreign code: it returns what
-has become final, to be sent outside the lock.
+The table that owns the run calls every method under its lock, and no method calls foreign code: what has become
+final goes into the outbox, to be sent outside the lock.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -16,9 +17,9 @@ from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.reading import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step
-from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport, report_of
+from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.trackers import ConfigResolver
-from langchain_ldai._tracking.values import TokenUsage
+from langchain_ldai._tracking.values import Slot, TokenUsage, Value
 
 
 class RunState(Enum):
@@ -59,49 +60,58 @@ class Run:
         lc_run_id: LangChain's id of the root.
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
-        all_totals: Those figures and those of its named nodes.
         collectors: Lists that take the run's report.
         resolvers: Resolve the AI Configs of its named nodes, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
+        outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
         state: Where it is in its life.
         ended_at: When its root ended, in seconds; 0 before.
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.
-        is_ai_run: Whether a model call that counts has started.
         nodes: The figures of its named nodes; `None` for a node that is not tracked.
         resolving: Held while the AI Config of a named node is resolved.
         steps: The steps that have started and not ended, by their keys.
         ended_steps: The keys of those that have ended, and the key of the parent of each.
         closed_steps: The streams that were closed one after the other just now, and whether each was at work.
+        waiting_tools: The tools that were called before the first model call, by their keys, and what they count
+            for.
         attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
-        heeds_good_ends: Whether a plain step that ends well may tell of a node or of an interrupt.
         has_decisions: Whether a decision model was called.
     """
 
     lc_run_id: object
     key: object
     totals: MetricTotals | None
-    all_totals: list[MetricTotals]
     collectors: tuple[list[RunReport], ...]
     resolvers: Mapping[str, ConfigResolver]
     journey: Journey | None
+    outbox: Outbox
     state: RunState = RunState.OPEN
     ended_at: float = 0.0
     last_event: float = 0.0
     outcome: Outcome | None = None
-    is_ai_run: bool = False
     nodes: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
     resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
     steps: dict[object, Step] = field(init=False, default_factory=dict)
     ended_steps: dict[object, object] = field(init=False, default_factory=dict)
     closed_steps: dict[object, bool] = field(init=False, default_factory=dict)
+    waiting_tools: list[tuple[MetricTotals, str]] = field(init=False, default_factory=list)
     attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
-    heeds_good_ends: bool = False
     has_decisions: bool = False
+
+    @property
+    def all_totals(self) -> Iterable[MetricTotals]:
+        """The figures of the handler's AI Config and of its named nodes."""
+        return filter(None, (self.totals, *self.nodes.values()))
+
+    @property
+    def is_ai_run(self) -> bool:
+        """Whether a model call that counts has started."""
+        return any(totals.model_calls for totals in self.all_totals)
 
     @property
     def ids(self) -> Ids:
@@ -115,39 +125,37 @@ class Run:
         )
         return f"counted for {counted}{outcome} [{self.ids}]"
 
-    def charged_to(self, totals: MetricTotals | None) -> Sequence[MetricTotals]:
-        """Return the totals that a model call in a node is added to; an agent graph's include its nodes'."""
-        graph = self.totals if self.journey is not None else None
-        return [each for each in dict.fromkeys((totals, graph)) if each]
-
-    def started(self, step: Step) -> list[Recording]:
-        """Take in a step that has started, and return what is final now.
+    def started(self, step: Step) -> None:
+        """Take in a step that has started.
 
         The first model call makes the run an AI run: tools that were called before it are recorded then.
         """
-        scope = step.scope
-        if scope.key == step.key and scope.ended_at is None:
-            self._scope_began(scope, step.started)
+        if step.scope.key == step.key and step.scope.ended_at is None:
+            self._scope_began(step.scope, step.started)
         if step.call is not None:
-            return self._model_started(step, step.call)
-        # In an agent graph it may be a handoff, which is known when it ends.
-        return self._tool_called(step) if step.tool and self.journey is None else []
+            self._model_started(step, step.call)
+        elif step.tool and self.journey is None:
+            self._tool_called(step)  # in an agent graph it may be a handoff, which is known when it ends
 
-    def _model_started(self, step: Step, call: ModelCall) -> list[Recording]:
+    def _model_started(self, step: Step, call: ModelCall) -> None:
         scope = step.scope
         if self.has_decisions:
             call.outer = self.decision_above(step.parent)
-        self.has_decisions |= call.is_decision
+        if call.outer is not None and call.is_told_by_parent:
+            step.call = None
+            return
+        if call.is_decision:
+            self.has_decisions = True
         is_own = call.outer is None or call.named != call.outer.model  # else the name may be handed down
         if call.named and scope.totals and is_own:
             call.model = call.named
             scope.totals.models[call.named] = None
-        for totals in scope.charged_to:
+        graph = self.totals if self.journey is not None else None
+        call.charged_to = set(filter(None, (scope.totals, graph)))
+        for totals in call.charged_to:
             totals.model_started(step.started)
-        if self.is_ai_run or not scope.charged_to:
-            return []
-        self.is_ai_run = True
-        return self._waiting_tools()
+        if self.waiting_tools:
+            self._record_tools()
 
     def decision_above(self, key: object) -> ModelCall | None:
         """Return the decision model's call that the step of a key is, or is in; `None` outside one."""
@@ -161,58 +169,76 @@ class Run:
             key = above
         return None
 
-    def first_token(self, step: Step, now: float) -> list[Recording]:
-        """Note a model call's first chunk that carries something."""
-        return step.scope.totals.first_token(step.started, now) if step.scope.totals else []
-
-    def _tool_called(self, step: Step) -> list[Recording]:
-        """Note a tool call; it is recorded at once if there was a model call."""
+    def first_token(self, step: Step, now: float) -> None:
+        """Note a model call's first chunk that carries something; only the first such call counts."""
         totals = step.scope.totals
-        if totals is None:
-            return []
-        if self.is_ai_run:
-            return [Recording(totals.tracker, totals.ids, tool_calls=[step.tool])]
-        totals.tools.append(step.tool)
-        return []
+        if totals is not None and not totals.has_first_token:
+            totals.has_first_token = True
+            values: dict[Slot, Value] = {"time_to_first_token_ms": int((now - step.started) * 1000)}
+            self.outbox.append(Recording(totals, values))
 
-    def _waiting_tools(self) -> list[Recording]:
-        """Return the tool calls that have waited."""
-        found = []
-        for totals in self.all_totals:
-            if totals.tools:
-                found.append(Recording(totals.tracker, totals.ids, tool_calls=totals.tools))
-                totals.tools = []
-        return found
+    def retried(self, step: Step, call: ModelCall) -> None:
+        """Count a repeated attempt within a model call."""
+        call.retries += 1
+        if step.scope.totals is not None and call.retries % call.copies == 0:
+            step.scope.totals.retries += 1
+
+    def attempted(self, totals: MetricTotals, attempt: tuple[object, str]) -> None:
+        """Count a repeated attempt, known by its parent and its tag, which LangChain may give to several steps."""
+        if attempt not in self.attempts:
+            self.attempts.add(attempt)
+            totals.retries += 1
+
+    def _tool_called(self, step: Step) -> None:
+        """Note a tool call; it is recorded once there was a model call."""
+        if step.scope.totals is not None:
+            self.waiting_tools.append((step.scope.totals, step.tool))
+            self._record_tools()
+
+    def _record_tools(self) -> None:
+        if self.is_ai_run:
+            for totals, tool in self.waiting_tools:
+                self.outbox.append(Recording(totals, {}, [tool]))
+            self.waiting_tools.clear()
 
     def forget_steps(self) -> None:
         """Forget the steps, which refer to the run, so that no run waits for the garbage collector."""
         self.steps.clear()
         self.tasks.clear()
         self.interrupts.clear()
-        self.closed_steps.clear()
-        for totals in self.all_totals:
-            totals.visits.clear()
 
-    def ended(self, step: Step, error: BaseException | None, result: StepResult, now: float) -> list[Recording]:
-        """Take in a step that has ended, and return what is final now; the root's end ends the run."""
-        key, scope = step.key, step.scope
+    def ended(self, step: Step, error: BaseException | None, result: StepResult, now: float) -> None:
+        """Take in a step that has ended; the root's end ends the run."""
+        scope = step.scope
         outcome = Outcome.SUCCESS if error is None else classify(error)
-        if error is not None or self.heeds_good_ends:
+        if error is not None or self.nodes or self.interrupts:
             self._note_end(step, error, outcome)
-        is_called_now = step.tool and self.journey is not None and not result.is_handoff
-        found = self._tool_called(step) if is_called_now else []
-        if step.call is not None:
-            if result.model and not step.call.model and scope.totals:
-                step.call.model = result.model
-                scope.totals.models[result.model] = None
-            usage = step.call.used(result.usage)
-            for totals in scope.charged_to:
-                totals.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
-        if key == self.key and self.state is RunState.OPEN:
-            return found + self._root_ended(step, error, outcome, now)
-        if key == scope.key and scope.ended_at is None:
+        if step.tool and self.journey is not None and not result.is_handoff:
+            self._tool_called(step)
+        self._model_ended(step, outcome, result, now)
+        is_root = step.key == self.key and self.state is RunState.OPEN
+        if is_root:
+            self._root_ended(step, error, outcome, now)
+        elif step.key == scope.key and scope.ended_at is None:
             self._scope_ended(scope, step.started, outcome, now)
-        return found if self.state is RunState.OPEN or self.calls_are_open() else found + self.close()
+        if self.state is RunState.WAITING and not self.calls_are_open():
+            self.close()
+        elif is_root:
+            for totals in self.all_totals:
+                if (settled := totals.settle(self.outcome)) and totals.model_calls:
+                    self.outbox.append(Recording(totals, settled))
+
+    def _model_ended(self, step: Step, outcome: Outcome, result: StepResult, now: float) -> None:
+        """Take in the end of a step if it is a model call."""
+        call = step.call
+        if call is None:
+            return
+        if result.model and not call.model and step.scope.totals:
+            call.model = result.model
+            step.scope.totals.models[result.model] = None
+        usage = call.used(result.usage)
+        for totals in call.charged_to:
+            totals.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
@@ -231,11 +257,11 @@ class Run:
     def _interrupted(self, step: Step) -> None:
         """Note that an interrupt ended a step: one of those that have come up to it, else a new one."""
         known = [each for each in self.interrupts if each.came_to == step.key]
+        if not known:
+            known = [Interrupt()]
+            self.interrupts += known
         for each in known:
             each.ended(step)
-        self.heeds_good_ends = True
-        if not known:
-            self.interrupts.append(Interrupt.raised_by(step))
 
     def _decline_interrupts(self, step: Step) -> None:
         """Forget the interrupts that a step caught, which then ended well: they did not stop the run."""
@@ -246,31 +272,33 @@ class Run:
         if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
             scope.outcome = None
 
-    def abandon(self, now: float) -> list[Recording]:
-        """Close a run whose end never came, with what is known."""
+    def abandon(self, now: float) -> None:
+        """Close a run whose end never came, with what is known; one that has just been closed stays as it is."""
         if self.state is RunState.OPEN:
             self._settle(Outcome.ABANDONED, now)
-        return self.close()
+        if self.state is not RunState.CLOSED:
+            self.close()
 
-    def close(self) -> list[Recording]:
-        """Close an ended run and return all that is final; nothing is recorded after it.
+    def close(self) -> None:
+        """Close an ended run: all that is final goes into the outbox, and nothing after it.
 
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
-        found = []
-        if self.journey is not None:
-            for step in list(self.steps.values()):
-                if step.tool and step.scope.totals:
-                    step.scope.totals.tools.append(step.tool)
-            found = self._waiting_tools() if self.is_ai_run else []
+        for step in list(self.steps.values()) if self.journey is not None else ():
+            if step.tool:
+                self._tool_called(step)
         for totals in self.all_totals:
-            found += totals.final_recording(self.outcome, self.journey if totals is self.totals else None)
-        return found
+            settled = totals.settle(self.outcome)
+            totals.visits.clear()
+            if totals.model_calls:
+                journey = self.journey if totals is self.totals else None
+                self.outbox.append(Recording(totals, totals.final() | settled, journey=journey))
+        self.outbox.append(self)
 
     def calls_are_open(self) -> bool:
         """Whether a model call that counts has not ended."""
-        return any(step.call and step.scope.charged_to for step in list(self.steps.values()))
+        return any(step.call and step.call.charged_to for step in list(self.steps.values()))
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -280,10 +308,10 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        counted = {name: totals for name, totals in self.nodes.items() if totals and totals.model_calls}
-        nodes = {name: report_of(totals, self.lc_run_id, outcome) for name, totals in counted.items()}
-        path = self.journey.path if self.journey else ()
-        return report_of(self.totals, self.lc_run_id, outcome, nodes, path)
+        nodes = {name: each.report(outcome) for name, each in self.nodes.items() if each and each.model_calls}
+        if self.totals is None:
+            return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
+        return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
 
     def _scope_began(self, scope: Scope, now: float) -> None:
         if scope.task and scope.parent_scope is not None:
@@ -346,9 +374,7 @@ class Run:
         for visit in failed:
             self._note(visit, Outcome.ERROR)
 
-    def _root_ended(
-        self, root: Step, error: BaseException | None, outcome: Outcome, now: float
-    ) -> list[Recording]:
+    def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> None:
         if root.defers_inputs and (error is None or isinstance(error, GeneratorExit)):
             closed = True if error else was_closed_early() if self.steps else False
             is_cut_short = closed is not False and self._is_at_work(certain=bool(closed))
@@ -359,10 +385,7 @@ class Run:
         if root.scope.totals:
             root.scope.totals.visit_ended(root.started, now)
         self._settle(outcome, now)
-        if not self.calls_are_open():
-            return self.close()
         self.state = RunState.WAITING
-        return [each for totals in self.all_totals for each in totals.outcome_recording(self.outcome)]
 
     def _is_at_work(self, *, certain: bool) -> bool:
         """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
@@ -413,3 +436,7 @@ class Run:
                 if asking and any(visit in scope.line() for scope in asking):
                     self._note(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
+
+
+Outbox = deque[Recording | Run]
+"""What is to be done outside the lock: what is to be sent, and the closed runs that are to be reported."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
     from langchain_ldai._runs.reading import Outcome
     from langchain_ldai._runs.run import Run
@@ -19,18 +19,16 @@ def key_of(lc_run_id: object) -> object:
     return getattr(lc_run_id, "int", lc_run_id)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Scope:
     """Where in a run a step is: in the run itself, or in an attempt of a LangGraph task.
 
     Args:
         run: The run.
         totals: Takes the figures; `None` where nothing tracks them.
-        charged_to: The totals that its model calls are added to.
-        parent_scope: The scope in which this one began, `None` for the run itself.
         key: The key of the step that began it.
+        parent_scope: The scope in which this one began, `None` for the run itself.
         graph: The key of that step's parent: the graph that the task is of.
-        is_visit: Whether it is the run itself, or a visit of a named node.
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
         langgraph_step: The step of the graph that the task is of, 0 where unknown.
@@ -41,11 +39,9 @@ class Scope:
 
     run: Run
     totals: MetricTotals | None
-    charged_to: Sequence[MetricTotals]
-    parent_scope: Scope | None
     key: object
-    graph: object
-    is_visit: bool
+    parent_scope: Scope | None = None
+    graph: object = None
     node: str = ""
     task: str = ""
     langgraph_step: int = 0
@@ -53,9 +49,17 @@ class Scope:
     is_superseded: bool = False
     outcome: Outcome | None = None
 
+    @property
+    def is_visit(self) -> bool:
+        """Whether it is the run itself, or a visit of a named node."""
+        return self.parent_scope is None or self.totals is not self.parent_scope.totals
+
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""
-        return not any(scope.is_superseded for scope in self.line())
+        scope: Scope | None = self
+        while scope is not None and not scope.is_superseded:
+            scope = scope.parent_scope
+        return scope is None
 
     def is_beside(self, other: Scope) -> bool:
         """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
@@ -94,16 +98,9 @@ class Interrupt:
         is_for_graph: Whether that step is a graph, which stops there and yet ends like a success (fact 58).
     """
 
-    scopes: list[Scope]
-    came_to: object
-    is_for_graph: bool
-
-    @classmethod
-    def raised_by(cls, step: Step) -> Interrupt:
-        """Return an interrupt that began with this step."""
-        interrupt = cls([], step.key, is_for_graph=False)
-        interrupt.ended(step)
-        return interrupt
+    scopes: list[Scope] = field(default_factory=list)
+    came_to: object = None
+    is_for_graph: bool = False
 
     def ended(self, step: Step) -> None:
         """Note that it has ended the step that it had come to."""
@@ -125,7 +122,10 @@ class ModelCall:
         provider: Name of the model's provider, "" where LangChain does not say.
         named: Name of the model in the start event's metadata, "" where there is none.
         is_decision: Whether the model is a decision model, which LangChain runs as a chain (fact 158).
+        is_told_by_parent: Whether the metadata that tells of a decision model may be its parent's, handed down:
+            within a decision model's call, it is no model call then.
         model: Name of the model, "" until it is known.
+        charged_to: The totals that it is added to; an agent graph's include its nodes'.
         copies: How often each of its events comes.
         retries: How often LangChain told of a repeated attempt.
         streamed: Whether a chunk has come.
@@ -136,7 +136,9 @@ class ModelCall:
     provider: str
     named: str
     is_decision: bool
+    is_told_by_parent: bool = False
     model: str = ""
+    charged_to: Collection[MetricTotals] = ()
     copies: int = 1
     retries: int = 0
     streamed: bool = False

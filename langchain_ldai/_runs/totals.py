@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.reading import Outcome, worst
 from langchain_ldai._runs.steps import Scope
-from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.tokens import RunIdentity
 
@@ -84,107 +84,52 @@ def check_sealer(sealer: object) -> None:
     check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
-class RunTracker(Protocol):
-    """What a run needs of its tracker."""
-
-    @property
-    def _sender(self) -> EventSender | None: ...
-    @property
-    def identity(self) -> RunIdentity: ...
-    @property
-    def resumption_token(self) -> str: ...
-    @property
-    def summary(self) -> MetricSummary: ...
-    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> object: ...
+def marks_of(identity: RunIdentity, token: str, *, is_sealed: bool) -> dict[str, str]:
+    """Return what the start events of a run, or of a named node, get into their metadata."""
+    marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
+    if not is_sealed:
+        marks[CONFIG_KEY_KEY] = identity.config_key
+        if identity.variation_key:
+            marks[VARIATION_KEY_KEY] = identity.variation_key
+    return marks
 
 
-@dataclass(slots=True)
-class Recording:
-    """What has become final under the table's lock and is sent outside it.
-
-    Args:
-        tracker: Takes it.
-        ids: The ids of the run, for the log.
-        values: Metrics by slot.
-        tool_calls: The keys of the tools that were called.
-        journey: The way through an agent graph.
-    """
-
-    tracker: RunTracker
-    ids: Ids
-    values: dict[Slot, Value] = field(default_factory=dict)
-    tool_calls: Sequence[str] = ()
-    journey: Journey | None = None
-
-    def send(self) -> None:
-        """Hand everything to the tracker. What fails keeps no other back, and raises afterwards."""
-        if self.journey is not None:
-            self.journey.record(self.values)
-        else:
-            self.tracker._record_run(self.values, self.tool_calls)
-
-
+@dataclass(slots=True, eq=False)
 class MetricTotals:
     """The figures of one AI Config in one run: of the run itself, or of one of its named nodes.
 
     Args:
         config: The AI Config that the figures are of, as it was given.
         tracker: Takes the metrics.
-        lc_run_id: LangChain's id of the run's root.
-        times_visits: Whether the visits (of the root, or of the node) are timed, and not the model calls.
-        sealed: The sealed token, "" where the plain one is handed out.
-
-    Attributes:
         ids: The ids of the run, for the log.
+        times_visits: Whether the visits (of the root, or of the node) are timed, and not the model calls.
         token: The resumption token that is handed out.
         marks: What the start events of the run, or of the node, get into their metadata.
+
+    Attributes:
+        outcome: How the run, or the node, ended; `None` before its end.
         models: The models that were called, by name.
-        tools: The keys of the tools that were called before the first model call.
+        tokens: What the model calls used, `None` where none has said.
+        has_first_token: Whether a model call has streamed something.
         visits: The visit that started last, and those beside it.
         watch: Measures the duration.
     """
 
-    __slots__ = (
-        "_first_token_known",
-        "_tokens",
-        "config",
-        "failed_model_calls",
-        "ids",
-        "marks",
-        "model_calls",
-        "models",
-        "outcome",
-        "retries",
-        "times_visits",
-        "token",
-        "tools",
-        "tracker",
-        "visits",
-        "watch",
-    )
-
-    def __init__(
-        self, config: object, tracker: RunTracker, lc_run_id: object, times_visits: bool, sealed: str
-    ) -> None:
-        self.config = config
-        self.tracker = tracker
-        identity = tracker.identity
-        self.ids = Ids(lc_run_id, identity.run_id)
-        self.token = sealed or tracker.resumption_token
-        self.marks = {RESUMPTION_TOKEN_KEY: self.token, RUN_ID_KEY: identity.run_id}
-        if not sealed:
-            self.marks[CONFIG_KEY_KEY] = identity.config_key
-            if identity.variation_key:
-                self.marks[VARIATION_KEY_KEY] = identity.variation_key
-        self.models: dict[str, None] = {}
-        self.outcome: Outcome | None = None
-        self.model_calls = self.failed_model_calls = self.retries = 0
-        self.times_visits = times_visits
-        self.visits: list[Scope] = []
-        self.watch = Stopwatch()
-        self.tools: list[str] = []
-        self._first_token_known = False
-        self._tokens: TokenUsage | None = None
+    config: object
+    tracker: RunTracker
+    ids: Ids
+    times_visits: bool
+    token: str
+    marks: Mapping[str, str]
+    outcome: Outcome | None = None
+    model_calls: int = 0
+    failed_model_calls: int = 0
+    retries: int = 0
+    models: dict[str, None] = field(default_factory=dict)
+    tokens: TokenUsage | None = None
+    has_first_token: bool = False
+    visits: list[Scope] = field(default_factory=list)
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""
@@ -211,44 +156,62 @@ class MetricTotals:
         if not self.times_visits:
             self.watch.stop(started, now)
         if usage is not None:
-            self._tokens = usage if self._tokens is None else self._tokens + usage
+            self.tokens = usage if self.tokens is None else self.tokens + usage
 
-    def first_token(self, started: float, now: float) -> list[Recording]:
-        """Note a model call's first chunk with content; only the first call's counts."""
-        if self._first_token_known:
-            return []
-        self._first_token_known = True
-        return [Recording(self.tracker, self.ids, {"time_to_first_token_ms": int((now - started) * 1000)})]
-
-    def outcome_recording(self, outcome: Outcome | None) -> list[Recording]:
-        """Settle the outcome of an ended run, and return it if it is recorded and there was a model call.
+    def settle(self, outcome: Outcome | None) -> dict[Slot, Value]:
+        """Settle how the run, or the node, ended, and return what is recorded of it.
 
         Args:
             outcome: The run's, for totals without a visit; otherwise the worst of the last visits counts.
         """
-        values = self._settle(outcome)
-        return [Recording(self.tracker, self.ids, values)] if values and self.model_calls else []
-
-    def final_recording(self, outcome: Outcome | None, journey: Journey | None) -> list[Recording]:
-        """Settle the outcome, and return all that is final once the run is closed; nothing without a model call.
-
-        Args:
-            outcome: As for `outcome_recording`.
-            journey: The way through an agent graph, where the figures are of one.
-        """
-        settled = self._settle(outcome)
-        if not self.model_calls:
-            return []
-        values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
-        if self._tokens is not None:
-            values["tokens"] = self._tokens
-        return [Recording(self.tracker, self.ids, values | settled, journey=journey)]
-
-    def _settle(self, outcome: Outcome | None) -> dict[Slot, Value]:
         if self.outcome is None:
-            self.outcome = worst(visit.outcome for visit in self.visits if visit.counts()) or outcome
+            self.outcome = worst([visit.outcome for visit in self.visits if visit.counts()]) or outcome
         success = _RECORDED.get(self.outcome)
         return {} if success is None else {"success": success}
+
+    def final(self) -> dict[Slot, Value]:
+        """Return the duration and the tokens, which are final once the run is closed."""
+        values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
+        if self.tokens is not None:
+            values["tokens"] = self.tokens
+        return values
+
+    def report(self, outcome: Outcome) -> RunReport:
+        """Return the report of the run, or of its node.
+
+        Args:
+            outcome: The run's, for totals that have none of their own.
+        """
+        identity = self.tracker.identity
+        return RunReport(
+            run_id=identity.run_id,
+            root_run_id=self.ids.lc_run_id,
+            outcome=self.outcome or outcome,
+            resumption_token=self.token,
+            summary=replace(self.tracker.summary, resumption_token=self.token),
+            config_key=identity.config_key,
+            model_calls=self.model_calls,
+            failed_model_calls=self.failed_model_calls,
+            retries=self.retries,
+            models=tuple(self.models),
+        )
+
+
+class Recording(NamedTuple):
+    """What has become final under the table's lock and is sent outside it, at once."""
+
+    totals: MetricTotals
+    values: Mapping[Slot, Value]
+    tool_calls: Sequence[str] = ()
+    journey: Journey | None = None
+
+    def send(self) -> None:
+        """Hand everything to the tracker. What fails keeps no other back, and raises afterwards."""
+        tracker = self.totals.tracker
+        if isinstance(tracker, GraphRunTracker):
+            tracker._record_run(self.values, journey=self.journey)
+        else:
+            tracker._record_run(self.values, self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,61 +235,15 @@ class RunReport:
         path: The nodes of an agent graph that were visited, in order.
     """
 
-    run_id: str
+    run_id: str = ""
     root_run_id: object
     outcome: Outcome
-    resumption_token: str = field(repr=False)
-    summary: MetricSummary
-    config_key: str
-    model_calls: int
-    failed_model_calls: int
-    retries: int
+    resumption_token: str = field(default="", repr=False)
+    summary: MetricSummary = field(default_factory=lambda: MetricSummary(resumption_token=""))
+    config_key: str = ""
+    model_calls: int = 0
+    failed_model_calls: int = 0
+    retries: int = 0
     models: tuple[str, ...] = ()
     nodes: Mapping[str, RunReport] = field(default_factory=dict)
     path: tuple[str, ...] = ()
-
-
-def report_of(
-    totals: MetricTotals | None,
-    root_run_id: object,
-    outcome: Outcome,
-    nodes: Mapping[str, RunReport] | None = None,
-    path: tuple[str, ...] = (),
-) -> RunReport:
-    """Return the report of a run, or of one of its nodes, from its totals.
-
-    Args:
-        totals: The figures; `None` for a run that is tracked by its nodes alone.
-        root_run_id: LangChain's id of the run's root.
-        outcome: The run's outcome, for totals that have none of their own.
-        nodes: The reports of its named nodes.
-        path: Its way through an agent graph.
-    """
-    if totals is None:
-        return RunReport(
-            run_id="",
-            root_run_id=root_run_id,
-            outcome=outcome,
-            resumption_token="",
-            summary=MetricSummary(resumption_token=""),
-            config_key="",
-            model_calls=0,
-            failed_model_calls=0,
-            retries=0,
-            nodes=nodes or {},
-        )
-    identity = totals.tracker.identity
-    return RunReport(
-        run_id=identity.run_id,
-        root_run_id=root_run_id,
-        outcome=totals.outcome or outcome,
-        resumption_token=totals.token,
-        summary=replace(totals.tracker.summary, resumption_token=totals.token),
-        config_key=identity.config_key,
-        model_calls=totals.model_calls,
-        failed_model_calls=totals.failed_model_calls,
-        retries=totals.retries,
-        models=tuple(totals.models),
-        nodes=nodes or {},
-        path=path,
-    )

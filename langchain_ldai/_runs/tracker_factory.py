@@ -18,18 +18,22 @@ from langchain_ldai._runs.totals import (
     RUN_ID_KEY,
     DurationMode,
     MetricTotals,
-    RunTracker,
     Sealer,
     check_sealer,
+    marks_of,
 )
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
     AiConfig,
     ConfigResolver,
+    ConfigSource,
     GraphRunTracker,
     ResumableAiConfig,
+    RunTracker,
     as_run_tracker,
+    check_sources,
     described,
+    resolver_of,
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
@@ -41,9 +45,20 @@ RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 """Where a run's id comes from: "new" for a new one, "root" for LangChain's id of the root, or a function."""
 
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
-_NOT_CONTINUED: Final = "a run is not continued, a new one opens"
+_NO_CONFIG: Final = "The function given for {source} failed, {lost} is not counted"
+_NOT_SEALED: Final = "sealer.seal() failed, {lost} is not counted"
+_NOT_CONTINUED: Final = "A run is not continued, a new one opens"
+_UNFIT_TOKEN: Final = "AI Config %r: a run is not continued, a new one opens: %s"
 _PLAIN_FOR_SEALED: Final = (
     "the token given is a plain one; the handler has a sealer: give the token that it sealed"
+)
+_UNUSED_TOKEN: Final = (
+    "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens"
+)
+_DISABLED: Final = "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs"
+_UNFIT_ID: Final = (
+    "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a UUID "
+    "that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters"
 )
 
 
@@ -51,20 +66,28 @@ class TrackerFactory:
     """Makes the trackers of one handler's runs.
 
     Args:
-        guard: Catches what the caller's own functions and objects raise.
+        config: The AI Config of the runs, or a function to it; `None` where only nodes are tracked.
+        nodes: The AI Configs of named LangGraph nodes, or functions to them, by the names of the nodes.
         duration: What the duration measures.
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
         sealer: Seals the token that is handed out, and unseals the caller's.
 
     Raises:
-        TypeError: If an option is of another type.
+        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
+            another type.
         ValueError: If an option has a value it cannot have.
+
+    Attributes:
+        guard: Catches what the caller's own functions and objects raise.
+        resolver: Resolves the AI Config of a run.
+        nodes: Resolve those of the named nodes.
     """
 
     def __init__(
         self,
-        guard: Guard,
+        config: ConfigSource | None,
+        nodes: Mapping[str, ConfigSource],
         *,
         duration: DurationMode,
         resume: bool,
@@ -81,7 +104,12 @@ class TrackerFactory:
             raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
         if sealer is not None:
             check_sealer(sealer)
-        self._guard = guard
+        self.guard = Guard()
+        check_sources(
+            config, nodes, "resume=True" if resume else "run_ids" if run_ids != "new" else "", self.guard
+        )
+        self.resolver = resolver_of(config)
+        self.nodes = {name: resolver_of(source) for name, source in nodes.items()}
         self._duration = duration
         self._resume = resume
         self._run_ids = run_ids
@@ -99,10 +127,7 @@ class TrackerFactory:
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
         """
-        given_for, lost = (
-            (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
-        )
-        failure, sealed = f"The function given for {given_for} failed, {lost} is not counted", ""
+        failure, sealed = _NO_CONFIG, ""
         try:
             config = resolve(metadata)
             if config is None:
@@ -115,18 +140,28 @@ class TrackerFactory:
             else:
                 tracker = self._tracker_from_metadata(config, metadata, lc_run_id, node)
             if self._sealer is not None:
-                failure = f"sealer.seal() failed, {lost} is not counted"
+                failure = _NOT_SEALED
                 sealed = _sealed(self._sealer, tracker)
         except Exception as error:  # noqa: BLE001
-            self._guard.caught(error, Ids(lc_run_id), failure)
+            source, lost = (
+                (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
+            )
+            self.guard.caught(error, Ids(lc_run_id), failure.format(source=source, lost=lost))
             return None
+        return self._totals_of(config, tracker, sealed, lc_run_id)
+
+    def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:
+        """Return new totals of a tracker; `sealed` is its sealed token, "" where the plain one is handed out."""
         claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
         if getattr(config, "enabled", True) is False:
             self._tell_of_disabled(tracker)
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
-        return MetricTotals(config, tracker, lc_run_id, times_visits, sealed)
+        token = sealed or tracker.resumption_token
+        ids = Ids(lc_run_id, tracker.identity.run_id)
+        marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
+        return MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
 
     def wait_for_claims(self, deadline: float | None) -> bool:
         """Wait until all that was recorded with a ledger is claimed in it and sent.
@@ -144,15 +179,8 @@ class TrackerFactory:
         """Warn once for each AI Config that a run is counted for it although it is disabled."""
         what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
         key = tracker.identity.config_key
-        notices = self._guard.notices if tracker._sender is None else tracker._sender.client.notices
-        notices.once(
-            _log,
-            logging.WARNING,
-            ("disabled", key),
-            "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs",
-            what,
-            key,
-        )
+        notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
+        notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
     def _tracker_from_metadata(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
@@ -160,16 +188,15 @@ class TrackerFactory:
         """Return the tracker of a new run, or of the run that the metadata, or the root's id, names."""
         known = None
         if callable(self._run_ids):
-            given = self._guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
+            given = self.guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
             known = self._held(given) if given else None
         root = self._held(str(lc_run_id))
         run_id = known or (root if self._run_ids == "root" else None)
         tracker = None
         token = None if node or not self._resume else _callers_token(metadata)
         if token is not None and isinstance(config, ResumableAiConfig):
-            tracker = self._guard.call(
-                "A" + _NOT_CONTINUED[1:], Ids(lc_run_id), self._continued, config, token, known or root
-            )
+            ids, part = Ids(lc_run_id), known or root
+            tracker = self.guard.call(_NOT_CONTINUED, ids, self._continued, config, token, part)
         return tracker or _new(config, run_id, node)
 
     def _held(self, run_id: str) -> str:
@@ -177,27 +204,13 @@ class TrackerFactory:
         fault = run_id_fault(run_id)
         if not fault:
             return run_id
-        self._guard.notices.once(
-            _log,
-            logging.WARNING,
-            "run id",
-            "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a "
-            "UUID that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters",
-            fault,
-            MAX_RUN_ID_LENGTH,
-        )
+        self.guard.notices.once(_log, logging.WARNING, "run id", _UNFIT_ID, fault, MAX_RUN_ID_LENGTH)
         return uuid_of(run_id)
 
     def _tell_of_unused_token(self, config: AiConfig, metadata: Mapping[str, object]) -> None:
-        if _callers_token(metadata) is None:
-            return
-        self._guard.notices.once(
-            _log,
-            logging.WARNING,
-            "no resume",
-            "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens",
-            getattr(config, "key", ""),
-        )
+        if _callers_token(metadata) is not None:
+            key = getattr(config, "key", "")
+            self.guard.notices.once(_log, logging.WARNING, "no resume", _UNUSED_TOKEN, key)
 
     def _continued(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` if the token does not fit."""
@@ -206,15 +219,10 @@ class TrackerFactory:
             tracker = config.resume_tracker(plain)
         except (TypeError, ValueError) as error:
             is_plain = self._sealer is not None and isinstance(token, str) and is_token(token)
-            self._guard.notices.each_minute(
-                _log,
-                logging.WARNING,
-                (_NOT_CONTINUED, is_plain, type(error).__name__),
-                "AI Config %r: %s: %s",
-                getattr(config, "key", ""),
-                _NOT_CONTINUED,
-                _PLAIN_FOR_SEALED if is_plain else error,
-            )
+            cause = _PLAIN_FOR_SEALED if is_plain else error
+            known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
+            key = getattr(config, "key", "")
+            self.guard.notices.each_minute(_log, logging.WARNING, known_by, _UNFIT_TOKEN, key, cause)
             return None
         begin_part = getattr(tracker, "_begin_part", None)
         if begin_part is not None:  # the official package's trackers know no parts

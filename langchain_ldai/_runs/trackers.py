@@ -7,79 +7,29 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
 
 from langchain_ldai._base.guard import Guard, Ids, call_each
 from langchain_ldai._base.options import check_function, check_instance, is_async
-from langchain_ldai._runs.graph_path import Handoff, Journey
-from langchain_ldai._runs.totals import RunTracker
-from langchain_ldai._tracking.graph_tracker import GraphMetricSummary, LdAiGraphTracker
+from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import Feedback, MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai.errors import WrongResultError
 
-_METHODS: Final[Mapping[str, str]] = {
-    "time_to_first_token_ms": "track_time_to_first_token",
-    "duration_ms": "track_duration",
-    "tokens": "track_tokens",
-    "success": "track_success",
-    "error": "track_error",
-}
-"""The methods that record the metrics of an AI Config's run."""
-
-_GRAPH_METHODS: Final[Mapping[str, str]] = {
-    "duration_ms": "track_duration",
-    "tokens": "track_total_tokens",
-    "success": "track_invocation_success",
-    "error": "track_invocation_failure",
-    "path": "track_path",
-}
-"""The methods that record the metrics of an agent graph's run."""
-
 _OFFICIAL_NAMES: Final = {"time_to_first_token_ms": "time_to_first_token"}
 """The metrics that a summary of the official package names otherwise."""
 
 
 class Other(Protocol):
-    """What a tracker of an AI Config's run must have beside the methods that record its metrics."""
+    """What a tracker must have beside the methods that record its metrics."""
 
     @property
     def resumption_token(self) -> str: ...
     def get_summary(self) -> object: ...
     def track_tool_call(self, tool_key: str, /) -> None: ...
-
-
-class OtherGraphs(Protocol):
-    """What a tracker of an agent graph's run must have beside the methods that record its metrics."""
-
-    @property
-    def resumption_token(self) -> str: ...
-    @property
-    def summary(self) -> GraphMetricSummary: ...
-    def track_handoff_success(self, source: str, target: str, /) -> None: ...
-    def track_handoff_failure(self, source: str, target: str, /) -> None: ...
-
-
-def as_run_tracker(tracker: object) -> RunTracker:
-    """Return a tracker in the form that a run uses.
-
-    What the tracker can do decides, not its type, so that one that wraps another works like the other.
-
-    Raises:
-        WrongResultError: If it cannot record what a run records.
-    """
-    if type(tracker) is LdAiConfigTracker:
-        return tracker
-    is_graphs = hasattr(tracker, "track_path")
-    needed = ["resumption_token", *(_GRAPH_METHODS if is_graphs else _METHODS).values()]
-    needed += ["summary", "track_handoff_success"] if is_graphs else ["track_tool_call"]
-    lacking = [name for name in needed if not hasattr(tracker, name)]
-    if lacking:
-        made, hint = type(tracker).__name__, "; use agent graphs of LdAiClient.agent_graph()" if is_graphs else ""
-        raise WrongResultError(f"create_tracker() returned a {made}, which has no {lacking[0]}{hint}")
-    return GraphRunTracker(cast(OtherGraphs, tracker)) if is_graphs else OtherTracker(cast(Other, tracker))
 
 
 class OtherTracker:
@@ -88,24 +38,35 @@ class OtherTracker:
     It uses only what is documented of such a tracker, and reads the rest, such as `run_id`, from its token.
 
     Attributes:
+        methods: The method that records each metric; a metric without one is left alone.
+        needed: What the tracker must have beside them.
         original: The tracker itself.
     """
 
-    __slots__ = ("identity", "original", "resumption_token")
+    __slots__ = ("_sender", "identity", "original", "resumption_token")
+
+    methods: ClassVar[Mapping[str, str]] = {
+        "time_to_first_token_ms": "track_time_to_first_token",
+        "duration_ms": "track_duration",
+        "tokens": "track_tokens",
+        "success": "track_success",
+        "error": "track_error",
+    }
+    needed: ClassVar[Sequence[str]] = ("track_tool_call",)
 
     def __init__(self, original: Other) -> None:
         self.original = original
         self.resumption_token: str = original.resumption_token
-        self.identity: RunIdentity = decode(self.resumption_token)
+        self.identity = self._identity()
+        self._sender = _sender_of(original)
 
-    @property
-    def _sender(self) -> EventSender | None:
-        return _sender_of(self.original)
+    def _identity(self) -> RunIdentity:
+        return decode(self.resumption_token)
 
     @property
     def summary(self) -> MetricSummary:
         """What the tracker has recorded so far."""
-        recorded = _recorded(self.original)
+        recorded = self._recorded()
         tokens, feedback = _value(recorded, "tokens"), _value(recorded, "feedback")
         kind = feedback["kind"].value if isinstance(feedback, Mapping) else feedback
         return MetricSummary(
@@ -119,65 +80,61 @@ class OtherTracker:
         )
 
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
-        """Record those metrics that are not recorded yet, and tool calls, each with the tracker's own method."""
-        call_tool = self.original.track_tool_call
-        call_each([*_missing(self.original, values, _METHODS), *(partial(call_tool, key) for key in tool_calls)])
+        """Record those metrics that have no value yet, and tool calls, each with the tracker's own method."""
+        tools = [partial(self.original.track_tool_call, key) for key in tool_calls]
+        call_each([*self._missing(values, self.methods), *tools])
+
+    def _missing(self, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Callable[[], object]]:
+        """Return the calls of methods that record those metrics that have no value yet."""
+        recorded = self._recorded() if values else None
+        found: list[Callable[[], object]] = []
+        for metric, value in values.items():
+            if _value(recorded, metric) is None:
+                call = getattr(self.original, methods["error" if metric == "success" and not value else metric])
+                found.append(call if metric == "success" else partial(call, value))
+        return found
+
+    def _recorded(self) -> object:
+        summary: object = getattr(self.original, "summary", None)
+        return self.original.get_summary() if summary is None else summary
 
 
-class GraphRunTracker:
+class GraphRunTracker(OtherTracker):
     """Adapts an agent graph's tracker, ours or one that wraps it.
 
-    Attributes:
-        original: The tracker itself.
+    A graph takes no first token and no tool call: LaunchDarkly counts those of nodes only.
     """
 
-    __slots__ = ("identity", "original")
+    __slots__ = ()
 
-    def __init__(self, original: OtherGraphs) -> None:
-        graph = decode_graph(original.resumption_token)
-        self.original = original
-        self.identity = RunIdentity(graph.run_id, graph.graph_key, graph.variation_key, graph.version)
+    methods: ClassVar = {
+        "duration_ms": "track_duration",
+        "tokens": "track_total_tokens",
+        "success": "track_invocation_success",
+        "error": "track_invocation_failure",
+        "path": "track_path",
+    }
+    needed: ClassVar = ("summary", "track_handoff_success")
 
-    @property
-    def _sender(self) -> EventSender | None:
-        return _sender_of(self.original)
+    def _identity(self) -> RunIdentity:
+        return RunIdentity(*decode_graph(self.resumption_token))
 
-    @property
-    def resumption_token(self) -> str:
-        """The graph run's token."""
-        return self.original.resumption_token
-
-    @property
-    def summary(self) -> MetricSummary:
-        """What the tracker has recorded so far."""
-        recorded = self.original.summary
-        return MetricSummary(
-            duration_ms=recorded.duration_ms,
-            tokens=recorded.tokens,
-            success=recorded.success,
-            resumption_token=recorded.resumption_token,
-        )
-
-    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
-        """Record those metrics that are not recorded yet; LaunchDarkly counts the tool calls of nodes only."""
-        self._record(values, (), ())
-
-    def record_journey(self, values: Mapping[Slot, Value], journey: Journey) -> None:
-        """Record the run's metrics, the way through the graph, and each visit and handoff on it."""
-        self._record(values, journey.path, journey.handoffs)
-
-    def _record(self, values: Mapping[Slot, Value], path: tuple[str, ...], handoffs: Sequence[Handoff]) -> None:
-        original = self.original
-        known: dict[Any, Any] = {slot: value for slot, value in values.items() if slot != "time_to_first_token_ms"}
-        if path:
-            known["path"] = path
+    def _record_run(
+        self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = (), journey: Journey | None = None
+    ) -> None:
+        """Record those metrics that have no value yet, the way through the graph, and its visits and handoffs."""
+        original: object = self.original
+        known: dict[Any, object] = {slot: value for slot, value in values.items() if slot in self.methods}
+        if journey is not None and journey.path:
+            known["path"] = journey.path
+        handoffs = journey.handoffs if journey is not None else ()
         if type(original) is LdAiGraphTracker:
             original._record_run(known, handoffs)
             return
         visits = {"path": "_track_visits"} if hasattr(original, "_track_visits") else {}
-        calls = _missing(original, known, {**_GRAPH_METHODS, **visits})
+        calls = self._missing(known, {**self.methods, **visits})
         for source, target, is_success in handoffs:
-            track = original.track_handoff_success if is_success else original.track_handoff_failure
+            track = getattr(original, f"track_handoff_{'success' if is_success else 'failure'}")
             calls.append(partial(track, source, target))
         call_each(calls)
 
@@ -188,25 +145,28 @@ def _sender_of(tracker: object) -> EventSender | None:
     return sender if hasattr(sender, "claims") and hasattr(sender, "client") else None
 
 
-def _missing(
-    tracker: object, values: Mapping[Any, object], methods: Mapping[str, str]
-) -> list[Callable[[], object]]:
-    """Return the calls that record those metrics that are not recorded yet."""
-    recorded = _recorded(tracker) if values else None
-    found: list[Callable[[], object]] = []
-    for slot, value in values.items():
-        if _value(recorded, slot) is not None:
-            continue
-        if slot == "success":
-            found.append(getattr(tracker, methods["success" if value else "error"]))
-        else:
-            found.append(partial(getattr(tracker, methods[slot]), value))
-    return found
+RunTracker = LdAiConfigTracker | OtherTracker
+"""A tracker as a run uses it."""
 
 
-def _recorded(tracker: object) -> object:
-    summary: object = getattr(tracker, "summary", None)
-    return cast(Other, tracker).get_summary() if summary is None else summary
+def as_run_tracker(tracker: object) -> RunTracker:
+    """Return a tracker in the form that a run uses.
+
+    What the tracker can do decides, not its type, so that one that wraps another works like the other.
+
+    Raises:
+        WrongResultError: If it cannot record what a run records.
+    """
+    if type(tracker) is LdAiConfigTracker:
+        return tracker
+    adapter = GraphRunTracker if hasattr(tracker, "track_path") else OtherTracker
+    needed = ("resumption_token", *adapter.methods.values(), *adapter.needed)
+    lacking = [name for name in needed if not hasattr(tracker, name)]
+    if lacking:
+        made = type(tracker).__name__
+        hint = "; use agent graphs of LdAiClient.agent_graph()" if adapter is GraphRunTracker else ""
+        raise WrongResultError(f"create_tracker() returned a {made}, which has no {lacking[0]}{hint}")
+    return adapter(cast(Other, tracker))
 
 
 def _value(recorded: object, name: str) -> Any:  # noqa: ANN401  of each metric another type
@@ -272,12 +232,12 @@ def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) 
     """
     if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
         raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
+    sources = {f"nodes[{node!r}]": source for node, source in nodes.items()}
     if config is not None or not nodes:
-        _check_source("config", config, needed_for)
-        _check_tracker("config", config, guard)
-    for node, source in nodes.items():
-        _check_source(f"nodes[{node!r}]", source, needed_for)
-        _check_tracker(f"nodes[{node!r}]", source, guard)
+        sources = {"config": config, **sources}
+    for name, source in sources.items():
+        _check_source(name, source, needed_for)
+        _check_tracker(name, source, guard)
 
 
 def _check_source(name: str, source: object, needed_for: str) -> None:
@@ -327,9 +287,9 @@ def _check_tracker(name: str, source: object, guard: Guard) -> None:
         raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
-def resolver_of(source: ConfigSource) -> ConfigResolver:
+def resolver_of(source: ConfigSource | None) -> ConfigResolver:
     """Return a function from a run's metadata to its AI Config; a caller's function gets them read-only."""
-    if isinstance(source, AiConfig):
+    if source is None or isinstance(source, AiConfig):
         return lambda metadata: source
 
     def resolve(metadata: Mapping[str, object]) -> AiConfig | None:

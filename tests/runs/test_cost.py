@@ -223,7 +223,7 @@ def test_a_deep_step_costs_what_a_shallow_one_does(handler: LdAiHandler) -> None
 
 def test_a_visit_of_an_agent_graph_costs_the_same_after_a_thousand() -> None:
     """What a visit costs does not depend on how many nodes were visited before."""
-    journey = Journey({("plan", "book"), ("book", "plan")}, lambda journey: None)
+    journey = Journey({("plan", "book"), ("book", "plan")})
     steps = itertools.count()
 
     def visits() -> None:

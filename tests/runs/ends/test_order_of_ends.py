@@ -105,6 +105,21 @@ def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, report
     assert [report.root_run_id for report in reports] == [streaming, other]
 
 
+def test_a_run_that_ends_while_others_are_closed_is_closed_once(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """Python may collect, and so end, one of several runs while the handler closes them."""
+    other = ReentrantId(lambda: handler.on_chain_end({}, run_id=streaming))
+    handler.on_chat_model_start({}, [[]], run_id=other, metadata={})
+    streaming = start_chain(handler)
+    call_model(handler, streaming)
+
+    other.then = other.later
+    handler.close()
+
+    assert sorted(report.outcome for report in reports) == [Outcome.ABANDONED, Outcome.SUCCESS]
+
+
 def test_a_step_may_take_the_id_of_its_ended_root(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
