@@ -3,11 +3,14 @@
 
 PYTHON  ?= python3
 PYTHONS ?= 3.12 3.13
+SDKS    ?= 9.17 9.18 9.20
 ARGS    ?=
 
 # One call of make uses one environment. A target for another environment calls make again with these two changed.
 VENV    ?= .venv
 LOCK    ?= requirements/dev.txt
+# What to install over the lock: another version of a package.
+OVER    ?=
 # uv may not build packages, unless a lock lists one that has no wheel.
 BUILD   ?= --no-build
 
@@ -27,7 +30,8 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
+.PHONY: help demo test test-nightly test-load soak fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-sdks wire \
+  test-all-pythons pytest lint size frames format lock clean check-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +55,9 @@ test-load: $(READY) ## let processes race: for 1,000 runs in each ledger, and wi
 	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
 	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
 
+soak: $(READY) ## play every fault at full size, without and with durable delivery (about 30 minutes)
+	$(BIN)/python -m tests.faults --size full $(ARGS)
+
 bench: ## measure what this and other packages' handlers cost (about 20 minutes; ARGS="--quick" is shorter)
 	@$(MAKE) --no-print-directory benchmark VENV=.venv-bench LOCK=requirements/bench.txt
 
@@ -68,6 +75,15 @@ test-lowest: ## run the tests with the lowest allowed versions of the dependenci
 
 test-0.3: ## run the tests with LangChain 0.3 and LangGraph 0.6
 	@$(MAKE) --no-print-directory pytest VENV=.venv-0.3 LOCK=requirements/langchain-0.3.txt
+
+test-sdks: ## compare what goes over the wire with each release of LaunchDarkly's SDK in SDKS (9.17 9.18 9.20)
+	@for version in $(SDKS); do \
+	  echo "== launchdarkly-server-sdk $$version"; \
+	  $(MAKE) --no-print-directory wire VENV=.venv-sdk-$$version OVER=requirements/sdk-$$version.txt || exit 1; \
+	done
+
+wire: $(READY)
+	$(PYTEST) tests/delivery $(ARGS)
 
 test-all-pythons: ## run the tests on each version in PYTHONS (3.12 3.13) that is installed
 	@left_out=; \
@@ -108,6 +124,9 @@ lock: $(UV_DONE) ## renew every lock file in requirements/
 	$(COMPILE) pyproject.toml --all-extras --no-deps --resolution lowest-direct -o .uv/lowest.txt
 	$(COMPILE) $(TESTED) -c .uv/lowest.txt -o requirements/lowest.txt
 	$(COMPILE) pyproject.toml --group pyproject.toml:langgraph-server -o requirements/langgraph-server.txt
+	for version in $(SDKS); do \
+	  echo "launchdarkly-server-sdk==$$version.*" | $(COMPILE) - -o requirements/sdk-$$version.txt || exit 1; \
+	done
 	$(COMPILE) pyproject.toml --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt
 
 clean: ## remove the environments, caches and build output
@@ -128,8 +147,9 @@ $(UV_DONE): requirements/uv.txt | check-python
 .venv-langgraph-server: | check-python
 	@$(MAKE) --no-print-directory $@/.ready-$(VERSION) VENV=$@ LOCK=requirements/langgraph-server.txt BUILD=
 
-$(READY): $(LOCK) pyproject.toml $(UV_DONE) | check-python
+$(READY): $(LOCK) $(OVER) pyproject.toml $(UV_DONE) | check-python
 	$(PYTHON) -m venv --clear --without-pip $(VENV)
 	$(UV) pip sync --quiet $(BUILD) --python $(BIN)/python --require-hashes $(LOCK)
+	$(if $(OVER),$(UV) pip install --quiet $(BUILD) --python $(BIN)/python --no-deps --require-hashes -r $(OVER))
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

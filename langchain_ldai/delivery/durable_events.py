@@ -79,20 +79,18 @@ class DurableEvents:
         ValueError: If an argument has a value it cannot have.
 
     Example:
-        The client is configured with the events, and so is the client of AI Configs over it. Here LaunchDarkly is
-        one on this machine; `Config(sdk_key, event_processor_class=events)` is all that a program needs.
+        `launchdarkly.config(...)` stands for `Config(sdk_key, ...)` here.
 
-            >>> from tempfile import TemporaryDirectory
-            >>> from ldclient import LDClient
-            >>> from langchain_ldai import LdAiClient
-            >>> from langchain_ldai.testing import LoopbackLaunchDarkly
-            >>> with TemporaryDirectory() as directory, LoopbackLaunchDarkly() as launchdarkly:
-            ...     events = DurableEvents(directory)
-            ...     with LDClient(launchdarkly.config(event_processor_class=events)) as ld:
-            ...         ai = LdAiClient(ld, delivery=events)
-            ...         ai.completion_config("support-bot", context).create_tracker().track_success()
-            ...         events.flush(timeout=10)
-            True
+        >>> from tempfile import TemporaryDirectory
+        >>> from ldclient import LDClient
+        >>> from langchain_ldai.testing import LoopbackLaunchDarkly
+        >>> with TemporaryDirectory() as directory, LoopbackLaunchDarkly(flags) as launchdarkly:
+        ...     events = DurableEvents(directory)
+        ...     with LDClient(launchdarkly.config(event_processor_class=events)) as ld:
+        ...         ai = LdAiClient(ld, delivery=events)
+        ...         ai.completion_config("support-bot", context).create_tracker().track_success()
+        ...     len(launchdarkly.custom_events("$ld:ai:generation:success"))
+        1
     """
 
     def __init__(

@@ -240,6 +240,7 @@ def test_the_package_can_be_run(
 ) -> None:
     """`python -m langchain_ldai.delivery` is the command."""
     monkeypatch.setattr(sys, "argv", ["delivery", str(tmp_path), "status"])
+    monkeypatch.delitem(sys.modules, "langchain_ldai.delivery.__main__", raising=False)  # runpy warns of it
     with pytest.raises(SystemExit) as ended:
         runpy.run_module("langchain_ldai.delivery", run_name="__main__")
 
