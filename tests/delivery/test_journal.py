@@ -124,6 +124,7 @@ def test_a_full_disk_leaves_events_in_memory(
     journal.sync()
     write(journal, bodies[60:])
 
+    assert any(bodies[-1] in path.read_bytes() for path in journal.directory.iterdir())
     assert take_all(journal) == bodies
     assert len(caplog.records) == 1
     assert "events are kept in memory and die with the process: No space left on device" in caplog.text

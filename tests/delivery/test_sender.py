@@ -270,3 +270,23 @@ def test_a_writer_that_hands_over_tells_what_the_disk_does_not_take(
     line.sender.stop()
 
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_short_life_looks_for_what_dead_processes_left_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is to stop before its thread has begun."""
+    dead = Line(tmp_path, None)
+    dead.journal.append(b"1")
+    dead.sender.stop()
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    started: list[threading.Thread] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+        line.sender.start()
+    line.sender.stop()
+    started[0].start()
+    started[0].join(10)
+
+    assert courier.taken == [b"1"]
