@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai._base.options import check_count, check_function, check_seconds
-from langchain_ldai._runs.reading import carries_content, event_carries_content
+from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
 from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory

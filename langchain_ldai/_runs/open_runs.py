@@ -8,12 +8,19 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from time import monotonic
+from typing import Final
 
 from langchain_ldai._base.process import collect_garbage, register_fork_safe
-from langchain_ldai._runs.close_timer import close_timer
-from langchain_ldai._runs.recently_ended import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, RecentlyEnded
+from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import Scope, Step
+from langchain_ldai._runs.timer import close_timer
+
+WAIT_SECONDS: Final = 5.0
+"""How long a run whose root has ended waits for its model calls."""
+
+LOOK_SECONDS: Final = 1.0
+"""The shortest time between two looks at every open run."""
 
 
 class RunTable:

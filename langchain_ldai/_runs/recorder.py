@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
-from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
@@ -28,6 +27,7 @@ from langchain_ldai._runs.trackers import (
     served_model,
     tool_key,
 )
+from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
 from langchain_ldai.errors import WrongResultError
 
 if TYPE_CHECKING:
@@ -198,6 +198,8 @@ class RunRecorder:
                 return
             step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
         else:
+            if step.scope.totals is not None:
+                self._trackers.tell_if_disabled(step.scope.totals)
             metadata = told.get("metadata") or {}
             model, is_decision = metadata.get("ls_model_name"), kind == "decision"
             step.call = ModelCall(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.reading import Outcome, classify, failed_node, was_closed_early, worst
+from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.trackers import ConfigResolver

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from langchain_ldai._runs.reading import Outcome
+    from langchain_ldai._runs.outcome import Outcome
     from langchain_ldai._runs.run import Run
     from langchain_ldai._runs.totals import MetricTotals
     from langchain_ldai._tracking.values import TokenUsage

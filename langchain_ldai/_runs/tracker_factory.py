@@ -13,15 +13,8 @@ from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
-from langchain_ldai._runs.totals import (
-    RESUMPTION_TOKEN_KEY,
-    RUN_ID_KEY,
-    DurationMode,
-    MetricTotals,
-    Sealer,
-    check_sealer,
-    marks_of,
-)
+from langchain_ldai._runs.metadata import RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
     AiConfig,
@@ -37,7 +30,7 @@ from langchain_ldai._runs.trackers import (
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import Claims, wait_for_all
+from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -155,13 +148,24 @@ class TrackerFactory:
         claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
-        if getattr(config, "enabled", True) is False:
-            self._tell_of_disabled(tracker)
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
         token = sealed or tracker.resumption_token
         ids = Ids(lc_run_id, tracker.identity.run_id)
         marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
-        return MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
+        totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
+        if isinstance(tracker, GraphRunTracker):  # it is counted also where no model is called
+            self.tell_if_disabled(totals)
+        return totals
+
+    def tell_if_disabled(self, totals: MetricTotals) -> None:
+        """Warn once for each disabled AI Config, or agent graph, that a run is counted for it all the same."""
+        if getattr(totals.config, "enabled", True) is not False:
+            return
+        tracker = totals.tracker
+        what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
+        key = tracker.identity.config_key
+        notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
+        notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
     def wait_for_claims(self, deadline: float | None) -> bool:
         """Wait until all that was recorded with a ledger is claimed in it and sent.
@@ -174,13 +178,6 @@ class TrackerFactory:
         """
         timeout = None if deadline is None else max(0.0, deadline - monotonic())
         return wait_for_all(list(self._claims.values()), timeout)
-
-    def _tell_of_disabled(self, tracker: RunTracker) -> None:
-        """Warn once for each AI Config that a run is counted for it although it is disabled."""
-        what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
-        key = tracker.identity.config_key
-        notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
-        notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
     def _tracker_from_metadata(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str

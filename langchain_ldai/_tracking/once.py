@@ -13,7 +13,7 @@ from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import whole_milliseconds
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, fields_of
-from langchain_ldai.ledgers._claims import Claim
+from langchain_ldai.ledgers._protocol import Claim
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
 """From a metric to the events of its value; their data is what they say beside the run's."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
-from langchain_ldai.ledgers._claims import Claims, Ledger
+from langchain_ldai.ledgers._protocol import Claims, Ledger
 
 if TYPE_CHECKING:
     from ldclient import Context

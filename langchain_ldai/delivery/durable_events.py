@@ -16,7 +16,7 @@ from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options
 from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
-from langchain_ldai.ledgers._claims import Claim, Ledger
+from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig

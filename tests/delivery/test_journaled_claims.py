@@ -14,7 +14,7 @@ from ldclient import Context
 from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
 from langchain_ldai.delivery._claims import Claimants
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
-from langchain_ldai.ledgers._claims import Claim
+from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
 from tests.delivery.journals import files_in, run_child
 from tests.delivery.loopback_events import EventsServer, Reply
