@@ -5,20 +5,13 @@ from collections import Counter
 from ldclient import Context, LDClient
 
 from langchain_ldai._protocol import flags
-from langchain_ldai.testing import LoopbackLaunchDarkly
-
-
-def serve(flag: flags.Json) -> LoopbackLaunchDarkly:
-    """Return a LaunchDarkly that serves one flag."""
-    service = LoopbackLaunchDarkly()
-    service._data.set_flag(flag)
-    return service
+from tests.support.serving import serving
 
 
 def test_a_rollout_serves_its_shares_and_keeps_to_them() -> None:
     """A context gets the same variation each time, and many contexts get the shares that the weights say."""
     flag = flags.flag_of("bot", ["a", "b"], flags.rollout([75_000, 25_000]))
-    with serve(flag) as launchdarkly, LDClient(launchdarkly.config(send_events=False)) as client:
+    with serving(flag) as launchdarkly, LDClient(launchdarkly.config(send_events=False)) as client:
         first, second = (
             [client.variation("bot", Context.create(f"user-{number}"), None) for number in range(2000)]
             for _ in range(2)
@@ -31,7 +24,7 @@ def test_a_rollout_serves_its_shares_and_keeps_to_them() -> None:
 def test_a_rollout_can_follow_another_kind_of_context() -> None:
     """All users of an organization get what the organization gets."""
     flag = flags.flag_of("bot", ["a", "b"], flags.rollout([50_000, 50_000], "org"))
-    with serve(flag) as launchdarkly, LDClient(launchdarkly.config(send_events=False)) as client:
+    with serving(flag) as launchdarkly, LDClient(launchdarkly.config(send_events=False)) as client:
         org = Context.create("acme", "org")
         users = [Context.create_multi(org, Context.create(f"user-{number}")) for number in range(50)]
         served = {client.variation("bot", user, None) for user in users}
@@ -43,7 +36,7 @@ def test_a_rule_serves_contexts_by_attribute() -> None:
     """The first rule that matches decides, and what matches none falls through."""
     rule = {"clauses": [flags.clause("plan", ["pro", "team"])], "variation": 1}
     flag = flags.flag_of("bot", ["a", "b"], rules=[rule])
-    with serve(flag) as launchdarkly, LDClient(launchdarkly.config(send_events=False)) as client:
+    with serving(flag) as launchdarkly, LDClient(launchdarkly.config(send_events=False)) as client:
         plans = [Context.builder("user-1").set("plan", plan).build() for plan in ("pro", "team", "free")]
         served = [client.variation("bot", context, None) for context in plans]
 
