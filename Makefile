@@ -32,8 +32,9 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY) ## make .venv and run the quickstart
-	$(BIN)/python cookbook/quickstart.py $(ARGS)
+demo: $(READY) ## make .venv, run the quickstart, and compare two variations (ARGS=--once offers no page)
+	$(BIN)/python cookbook/quickstart.py
+	$(BIN)/langchain-ldai demo $(ARGS)
 
 test: lint .venv-langgraph-server ## run `make lint` and all tests, and check that they cover every line and branch
 	$(PYTEST) --cov $(ARGS)

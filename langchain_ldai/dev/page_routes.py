@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -26,28 +25,18 @@ from starlette.staticfiles import StaticFiles
 from langchain_ldai._wire import events
 from langchain_ldai.dev import comparison, exports, queries, view
 from langchain_ldai.dev.access import COOKIE, cookie_for, is_token
+from langchain_ldai.dev.page_files import STATIC, lines_to_add
 from langchain_ldai.dev.queries import Filter, Variation
+from langchain_ldai.dev.report import KINDS, report
 from langchain_ldai.dev.served_configs import ServedConfigs
 from langchain_ldai.dev.store import Store, StoreError
 from langchain_ldai.dev.subscribers import Subscribers
 
-STATIC: Final = Path(__file__).parent / "static"
 PAGE_HEARTBEAT_SECONDS: Final = 15.0
 
 _FEEDBACK: Final = {"positive": (events.FEEDBACK_POSITIVE, 1), "negative": (events.FEEDBACK_NEGATIVE, -1)}
 _LISTED_RUNS: Final = 50
 _LONGEST_FORM: Final = 10_000
-_LINES: Final = """\
-from ldclient import Context, LDClient
-from ldclient.config import Config
-from langchain_ldai import LdAiClient, LdAiHandler
-
-url = "{url}"
-client = LDClient(Config("{key}", base_uri=url, stream_uri=url, events_uri=url))
-config = LdAiClient(client).completion_config("{config}", Context.create("user-1"))
-chain.invoke(inputs, {{"callbacks": [LdAiHandler(config)]}})
-client.close()  # delivers what waits
-"""
 
 
 class PageRoutes:
@@ -78,6 +67,7 @@ class PageRoutes:
             Route("/runs.csv", self._csv),
             Route("/runs.json", self._json),
             Route("/comparison.json", self._comparison),
+            Route("/report", self._report),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
 
@@ -117,8 +107,8 @@ class PageRoutes:
         }
 
     def _lines(self, url: str) -> str:
-        key = "the token" if self._token else "sdk-dev"
-        return _LINES.format(url=url, key=key, config=next(iter(self._configs.keys), "support-bot"))
+        config = next(iter(self._configs.keys), "support-bot")
+        return lines_to_add(url, config, needs_token=bool(self._token))
 
     async def _run(self, request: Request) -> Response:
         found = await asyncio.to_thread(queries.run_with_metrics, self._store, request.path_params["number"])
@@ -164,6 +154,13 @@ class PageRoutes:
         figures = await asyncio.to_thread(queries.figures, self._store, wanted)
         figures = compared_to(figures, request.query_params.get("compare_to", ""))
         return JSONResponse({"config": wanted.config, "variations": comparison.as_json(figures)})
+
+    async def _report(self, request: Request) -> Response:
+        kind = request.query_params.get("format", "text")
+        if kind not in KINDS:
+            return PlainTextResponse(f"the format is none of {', '.join(KINDS)}", 400)
+        text = await asyncio.to_thread(report, self._store, kind, _filter(request))
+        return PlainTextResponse(text, headers=_file(f"report.{'txt' if kind == 'text' else kind}"))
 
 
 def compared_to(variations: list[Variation], first: str) -> list[Variation]:

@@ -20,6 +20,7 @@ SECONDS_BETWEEN_LOOKS: Final = 0.3
 """How often the server looks whether the file of AI Configs was saved."""
 
 _SECONDS_TO_STOP: Final = 3
+_HIGHEST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Address:
         token: What SDKs and browsers must send; it may be "" on loopback.
 
     Raises:
-        ValueError: If the host is beyond loopback and there is no token.
+        ValueError: If there is no such port, or the host is beyond loopback and there is no token.
     """
 
     host: str = "127.0.0.1"
@@ -40,8 +41,15 @@ class Address:
     token: str = ""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.port <= _HIGHEST_PORT:
+            raise ValueError(f"there is no port {self.port}; choose one up to {_HIGHEST_PORT} with --port")
         if not self.token and not is_loopback(self.host):
             raise ValueError(f"others can reach {self.host}, so --host {self.host} needs --token with a secret")
+
+    @property
+    def shown_host(self) -> str:
+        """The host as a URL writes it."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def listen(address: Address) -> socket.socket:

@@ -69,6 +69,8 @@ def test_the_page_loads_nothing_from_elsewhere(desk: Desk) -> None:
         "/static/page.js",
         "/runs.csv",
         "/runs.json",
+        "/report?format=html",
+        "/report?format=text",
     }
     assert [desk.ask(f"/static/page.{kind}").status for kind in ("css", "js", "xyz")] == [200, 200, 404]
     assert desk.ask("/favicon.ico").status == 204
