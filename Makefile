@@ -27,7 +27,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
+.PHONY: help demo screenshots test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ benchmark: $(READY)
 
 size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size
+
+screenshots: $(READY) ## take the pictures of the local page in docs/images
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/dev/test_browser.py -k everyone $(ARGS)
 
 frames: $(READY) ## count the package's Python frames in the start of a run, and in a whole run
 	@$(BIN)/python -m benchmarks.frames

@@ -16,7 +16,7 @@ SERIES: Final = 6
 """For how many variations the style sheet has colours."""
 
 _BARS: Final = 30
-_WIDTH: Final = 600
+_WIDTH: Final = 420
 _ROW: Final = 64
 _HEIGHT: Final = 140
 

@@ -157,7 +157,7 @@ def feedback_of(run: Run) -> Markup:
                 data_run=run.id,
                 aria_label=f"{kind} feedback on {run.run_id}",
             )
-            for sign, kind in (("+", "positive"), ("-", "negative"))
+            for sign, kind in (("+1", "positive"), ("-1", "negative"))
         )
     )
 

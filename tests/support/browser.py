@@ -1,0 +1,25 @@
+"""A real Chromium, driven by Playwright."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.support.leaving_out import leave_out
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Run the Chromium that is on the PATH, without a window."""
+    executable = next(filter(None, map(shutil.which, NAMES)), None)
+    if executable is None:
+        leave_out(f"there is no Chromium on the PATH, by none of the names {', '.join(NAMES)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
