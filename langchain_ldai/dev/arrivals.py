@@ -31,6 +31,10 @@ TAKEN_ONCE: Final = {
 }
 """The columns whose first value stands, and that value, by event."""
 
+NO_RUN_ID: Final = "no runId"
+"""How the id begins that a run gets here where its SDK sends none."""
+
+_RUN_METRICS: Final = frozenset({*ADDED, *TAKEN_ONCE, events.TIME_TO_FIRST_TOKEN})
 _LONGEST_NAME: Final = 300
 _GREATEST: Final = 2**53
 
@@ -86,7 +90,9 @@ class Arrival:
 
 
 def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
-    """Return what a batch says of runs; an event that belongs to none is passed over.
+    """Return what a batch says of runs; an event that belongs to no AI Config is passed over.
+
+    Older SDKs send no `runId`. What such an SDK sends for one context within a second counts as one run.
 
     Args:
         batch: The events.
@@ -98,10 +104,12 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
         name, value = text(event.get("key")), number(event.get("metricValue"))
         if event.get("kind") != "custom" or not isinstance(data, Mapping) or not name or value is None:
             continue
-        run_id, config = text(data.get(events.RUN_ID)), text(data.get(events.CONFIG_KEY))
+        config, run_id = text(data.get(events.CONFIG_KEY)), text(data.get(events.RUN_ID))
+        at_ms = min(max(int(number(event.get("creationDate")) or now_ms), 0), now_ms)
+        if not run_id and name in _RUN_METRICS:
+            run_id = f"{NO_RUN_ID}: {_context_key(event)} at {at_ms // 1000}"
         if not run_id or not config:
             continue
-        at_ms = min(max(int(number(event.get("creationDate")) or now_ms), 0), now_ms)
         run = found.get((run_id, config))
         if run is None:
             run = found[run_id, config] = _arrival(run_id, config, event, data, at_ms)

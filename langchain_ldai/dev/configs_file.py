@@ -119,23 +119,28 @@ def _messages(variation: Section) -> list[Json]:
     return messages
 
 
-def _tools(variation: Section) -> Json:
+def _tools(variation: Section) -> dict[str, Json]:
     if isinstance(variation.fields["tools"], list):
         for number, name in enumerate(variation.items("tools")):
             if not isinstance(name, str):
                 variation.fail(f"is {shown(name)}; write the tool's name", "tools", number)
-        return {str(name): {"name": name} for name in variation.items("tools")}
-    tools: Json = {}
+        return {str(name): _tool(str(name)) for name in variation.items("tools")}
+    tools: dict[str, Json] = {}
     section = variation.section("tools")
     for name in section:
         tool = section.section(name)
         tool.allow("description", "parameters")
-        tools[name] = {
-            "name": name,
-            **({"description": tool.text("description")} if "description" in tool else {}),
-            **({"parameters": _json(tool.section("parameters"))} if "parameters" in tool else {}),
-        }
+        tools[name] = _tool(name)
+        if "description" in tool:
+            tools[name]["description"] = tool.text("description")
+        if "parameters" in tool:
+            tools[name]["parameters"] = _json(tool.section("parameters"))
     return tools
+
+
+def _tool(name: str) -> Json:
+    """Return a tool in the form that every generation of LaunchDarkly's packages takes."""
+    return {"name": name, "type": "function", "parameters": {}}
 
 
 def _rule(config: Section, number: int, names: list[str], kind: str) -> Json:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, encode_graph
 from langchain_ldai.dev import pictures
+from langchain_ldai.dev.arrivals import NO_RUN_ID
 from langchain_ldai.dev.comparison import METHODS, MILLISECONDS, NUMBER, PERCENT, Cell, Measure, compare
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run, Variation
@@ -194,7 +195,9 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
 
 
 def token_of(run: Run) -> str:
-    """Return the run's resumption token."""
+    """Return the run's resumption token, "" for a run whose SDK sends no id."""
+    if run.run_id.startswith(NO_RUN_ID):
+        return ""
     if run.graph == run.config:
         return encode_graph(GraphRunIdentity(run.run_id, run.graph, run.variation, run.version))
     return encode(RunIdentity(run.run_id, run.config, run.variation, run.version, run.graph))

@@ -166,6 +166,13 @@ def test_a_run_of_a_graph_has_a_graphs_token(desk: Desk) -> None:
     assert token_of(run) in desk.ask(f"/runs/{run.id}").text
 
 
+def test_a_run_without_an_id_has_no_token(desk: Desk) -> None:
+    """There is nothing to resume where an older SDK sends no `runId`."""
+    desk.store.accept(None, [event(events.SUCCESS, runId=None)])
+
+    assert "Resumption token" not in desk.ask("/runs/1").text
+
+
 def test_feedback_from_the_page_arrives_once(desk: Desk) -> None:
     """The first counts, a second is a 409, and what is no feedback or no run is told."""
     desk.store.accept(None, [event(events.SUCCESS)])

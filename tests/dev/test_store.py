@@ -164,8 +164,8 @@ UNUSABLE = [
     {**event("x"), "metricValue": True},
     {**event("x"), "metricValue": float("nan")},
     {**event("x"), "metricValue": 10**400},
-    event("x", run=""),
-    event("x", configKey=None),
+    event("x", runId=None),
+    event(events.SUCCESS, configKey=None),
 ]
 
 
@@ -173,6 +173,25 @@ UNUSABLE = [
 def test_an_event_of_no_run_is_passed_over(store: Store, unusable: dict[str, object]) -> None:
     """It does not keep the rest of its batch from being stored."""
     assert store.accept(None, [unusable, event(events.SUCCESS)]) == 1
+
+
+def test_what_an_older_sdk_sends_at_once_is_one_run(store: Store) -> None:
+    """Without a `runId`, context and second tell runs apart."""
+    batch = [
+        event(events.DURATION, 100, runId=None),
+        event(events.SUCCESS, runId=None, at=NOON + 999),
+        event(events.SUCCESS, runId=None, at=NOON + 1000),
+        {**event(events.SUCCESS, runId=None), "context": {"kind": "user", "key": "user-2"}},
+    ]
+
+    assert store.accept(None, batch) == 3
+
+    durations = {run.run_id: run.duration for run in latest_runs(store, Filter(), 10)}
+    assert durations == {
+        f"no runId: user-1 at {NOON // 1000}": 100,
+        f"no runId: user-1 at {NOON // 1000 + 1}": None,
+        f"no runId: user-2 at {NOON // 1000}": None,
+    }
 
 
 CONTEXTS = [
