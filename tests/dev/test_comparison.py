@@ -65,6 +65,26 @@ def test_figures_are_those_of_the_raw_events(store: Store, since: int, until: in
         assert {key: entry[key] for key in wanted} == pytest.approx(wanted)
 
 
+@pytest.mark.parametrize("wanted", [CONFIG, Filter("support-bot", "brief", "error", NOON, NOON * 2)], ids=str)
+def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.MonkeyPatch, wanted: Filter) -> None:
+    """Over a million events the page answers fast only if no question reads or sorts the runs themselves."""
+    asked: list[tuple[str, object]] = []
+    select = store.select
+    monkeypatch.setattr(
+        store, "select", lambda query, values: (asked.append((query, values)), select(query, values))[1]
+    )
+
+    figures(store, wanted)
+    latest_runs(store, wanted, 50)
+
+    *many, (fifty, _) = asked
+    assert "WHERE runs.id IN" in fifty
+    explained = [select(f"EXPLAIN QUERY PLAN {query}", values) for query, values in many if "FROM runs" in query]
+    plans = [[step for *_, step in steps] for steps in explained]
+    assert len(plans) > 40
+    assert [plan for plan in plans if len(plan) > 1 or "USING COVERING INDEX" not in plan[0]] == []
+
+
 def test_steps_of_time_add_up(store: Store) -> None:
     """Each run is in one step, and the steps of all variations are the same."""
     brief, friendly = figures(store, CONFIG)
