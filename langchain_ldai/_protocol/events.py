@@ -54,7 +54,7 @@ def _unpacked(body: bytes, max_bytes: int) -> bytes:
     return plain
 
 
-def custom_event(name: str, context: Json, data: Mapping[str, object], value: float, created_ms: int) -> Json:
+def custom_event(name: str, context: Json, data: Mapping[str, object], *, value: float, created_ms: int) -> Json:
     """Return the event that an SDK's `track` sends.
 
     Args:

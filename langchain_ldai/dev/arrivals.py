@@ -112,15 +112,14 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
             continue
         run = found.get((run_id, config))
         if run is None:
-            run = found[run_id, config] = _arrival(run_id, config, event, data, at_ms)
+            run = found[run_id, config] = _arrival((run_id, config), event, data, at_ms)
         run.add(name, text(data.get(events.TOOL_KEY)), value, at_ms)
     return list(found.values())
 
 
-def _arrival(run_id: str, config: str, event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
+def _arrival(key: tuple[str, str], event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
     return Arrival(
-        run_id,
-        config,
+        *key,
         text(data.get(events.VARIATION_KEY)),
         int(number(data.get(events.VERSION)) or 0),
         text(data.get(events.GRAPH_KEY)),

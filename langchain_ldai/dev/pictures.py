@@ -34,7 +34,18 @@ def distributions(
     ends = (pick(variation).ranked(-(-len(pick(variation)) * 99 // 100)) for _, variation in shown)
     end = max(1, *ends)
     rows = [
-        _bars(pick(variation), variation.name, series, row * _ROW, end, unit)
+        element(
+            "g",
+            _bars(pick(variation), end),
+            element(
+                "text",
+                f"{variation.name or 'no variation'}: median {unit.write(pick(variation).median)}",
+                x=0,
+                y=12,
+            ),
+            class_=f"series-{series % SERIES}",
+            transform=f"translate(0 {row * _ROW})",
+        )
         for row, (series, variation) in enumerate(shown)
     ]
     height = len(shown) * _ROW
@@ -45,30 +56,23 @@ def distributions(
     return _picture(title, height + 20, *rows, *scale)
 
 
-def _bars(values: Distribution, name: str, series: int, top: float, end: float, unit: Unit) -> Markup:
-    below = [values.up_to(end * bar / _BARS) for bar in range(_BARS)] + [len(values)]
-    below[0] = 0
+def _bars(values: Distribution, end: float) -> Markup:
+    below = [0, *(values.up_to(end * bar / _BARS) for bar in range(1, _BARS)), len(values)]
     counts = [after - before for before, after in pairwise(below)]
-    width, tallest = _WIDTH / _BARS, max(counts)
+    width, tallest, room = _WIDTH / _BARS, max(counts), _ROW - 20
     bars = [
         element(
             "rect",
             x=f"{number * width + 1:.1f}",
-            y=f"{top + _ROW - (_ROW - 20) * count / tallest:.1f}",
+            y=f"{_ROW - room * count / tallest:.1f}",
             width=f"{width - 2:.1f}",
-            height=f"{(_ROW - 20) * count / tallest:.1f}",
+            height=f"{room * count / tallest:.1f}",
         )
         for number, count in enumerate(counts)
         if count
     ]
     middle = f"{min((values.median or 0) / end, 1) * _WIDTH:.1f}"
-    return element(
-        "g",
-        *bars,
-        element("line", x1=middle, x2=middle, y1=top + 16, y2=top + _ROW, class_="median"),
-        element("text", f"{name or 'no variation'}: median {unit.write(values.median)}", x=0, y=top + 12),
-        class_=f"series-{series % SERIES}",
-    )
+    return together(*bars, element("line", x1=middle, x2=middle, y1=16, y2=_ROW, class_="median"))
 
 
 def over_time(

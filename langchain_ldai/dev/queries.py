@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from langchain_ldai.dev.statistics import Counts, Distribution, Share
 from langchain_ldai.dev.store import Store
@@ -99,7 +99,7 @@ _COUNT: Final = """
 SELECT count(*), count(CASE WHEN outcome = 'success' THEN 1 END), count(outcome),
     count(CASE WHEN feedback = 1 THEN 1 END), count(feedback), total(tool_calls), total(tool_calls * tool_calls),
     avg(duration)
-FROM runs WHERE variation = :id AND started >= :start AND started < :end AND """
+FROM runs WHERE variation = :id AND started >= :start AND started < :end"""
 _RUN_COLUMNS: Final = ", ".join(
     {"config": "variations.config", "variation": "variations.name"}.get(name, f"runs.{name}")
     for name in Run._fields
@@ -119,13 +119,9 @@ def variations_of(store: Store, config: str) -> list[str]:
 def figures(store: Store, wanted: Filter) -> list[Variation]:
     """Return the figures of those variations of an AI Config that have runs which the filter lets through."""
     found = _variations(store, wanted)
-    condition = _condition(wanted)
-    steps = _steps(store, list(found), wanted)
-    return [
-        variation
-        for number, (_, name) in found.items()
-        if (variation := _figures(store, number, name, condition, steps)).runs
-    ]
+    question = _Question(store, *_condition(wanted), _steps(store, list(found), wanted))
+    variations = [question.variation(number, name) for number, (_, name) in found.items()]
+    return [variation for variation in variations if variation.runs]
 
 
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
@@ -192,40 +188,49 @@ def _steps(store: Store, variations: Sequence[int], wanted: Filter) -> list[tupl
     return [(start, start + length) for start in range(first, last + 1, length)]
 
 
-def _figures(
-    store: Store,
-    number: int,
-    name: str,
-    condition: tuple[str, dict[str, object]],
-    steps: Sequence[tuple[int, int]],
-) -> Variation:
-    where, values = condition
-    over_time = [
-        Step(start, *store.select(_COUNT + where, {**values, "id": number, "start": start, "end": end})[0])
-        for start, end in steps
-    ]
-    columns = {
-        column: Distribution(
-            store.select(
-                f"SELECT {column}, count(*) FROM runs WHERE variation = :id AND {column} IS NOT NULL"  # noqa: S608
-                f" AND {where} GROUP BY {column}",
-                {**values, "id": number},
-            )
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of each variation.
+
+    Args:
+        store: Where the runs are.
+        where: Which runs are let through, in SQL.
+        values: The values in it.
+        steps: Start and end of each step of time.
+    """
+
+    store: Store
+    where: str
+    values: Mapping[str, object]
+    steps: Sequence[tuple[int, int]]
+
+    def variation(self, number: int, name: str) -> Variation:
+        """Return a variation's figures."""
+        over_time = tuple(
+            Step(start, *self._select(_COUNT, number, start=start, end=end)[0]) for start, end in self.steps
         )
-        for column in ("duration", "first_token", "tokens")
-    }
-    runs, successes, ended, liked, rated, calls, squares = (
-        sum(getattr(step, name) for step in over_time) for name in Step._fields[1:8]
-    )
-    return Variation(
-        name,
-        runs,
-        Share(successes, ended),
-        Share(liked, rated),
-        Counts(runs, calls, squares),
-        **columns,
-        over_time=tuple(over_time),
-    )
+        runs, successes, ended, liked, rated, calls, squares = (
+            sum(getattr(step, name) for step in over_time) for name in Step._fields[1:8]
+        )
+        return Variation(
+            name,
+            runs,
+            success=Share(successes, ended),
+            feedback=Share(liked, rated),
+            tool_calls=Counts(runs, calls, squares),
+            duration=self._distribution("duration", number),
+            first_token=self._distribution("first_token", number),
+            tokens=self._distribution("tokens", number),
+            over_time=over_time,
+        )
+
+    def _distribution(self, column: str, number: int) -> Distribution:
+        query = f"SELECT {column}, count(*) FROM runs WHERE variation = :id AND {column} IS NOT NULL"  # noqa: S608
+        return Distribution(self._select(query, number, f"GROUP BY {column}"))
+
+    def _select(self, query: str, number: int, end_of_query: str = "", **more: int) -> list[tuple[Any, ...]]:
+        full = f"{query} AND {self.where} {end_of_query}"
+        return self.store.select(full, {**self.values, "id": number, **more})
 
 
 def _condition(wanted: Filter) -> tuple[str, dict[str, object]]:

@@ -12,6 +12,7 @@ from ldclient import Context
 from langchain_ldai import Feedback, LdAiClient, TokenUsage
 from langchain_ldai._protocol.events import custom_event
 from langchain_ldai._protocol.flags import Json
+from langchain_ldai._wire import events
 from langchain_ldai.testing import RecordingClient
 
 CONFIG: Final = "support-bot"
@@ -70,9 +71,18 @@ def _run(behaviour: _Behaviour, chance: random.Random, ended_ms: int) -> list[Js
     if chance.random() < 0.4:
         tracker.track_feedback(Feedback.POSITIVE if chance.random() < behaviour.liked else Feedback.NEGATIVE)
     started_ms = ended_ms - int(duration)
-    at = {"$ld:ai:tokens:ttf": started_ms + int(duration / 5), "$ld:ai:tool_call": started_ms + int(duration / 2)}
+    at = {
+        events.TIME_TO_FIRST_TOKEN: started_ms + int(duration / 5),
+        events.TOOL_CALL: started_ms + int(duration / 2),
+    }
     return [
-        custom_event(event.name, context.to_dict(), event.data, event.value or 0, at.get(event.name, ended_ms))
+        custom_event(
+            event.name,
+            context.to_dict(),
+            event.data,
+            value=event.value or 0,
+            created_ms=at.get(event.name, ended_ms),
+        )
         for event in client.events
         if isinstance(event.data, dict)
     ]

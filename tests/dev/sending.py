@@ -14,7 +14,7 @@ USER = {"kind": "user", "key": "user-1"}
 def event(name: str, value: float = 1, *, run: str = "run-1", at: int = NOON, **data: object) -> Json:
     """Return an event of a run of the AI Config `support-bot`."""
     given = {"runId": run, "configKey": "support-bot", "variationKey": "friendly", "version": 2, **data}
-    return custom_event(name, USER, given, value, at)
+    return custom_event(name, USER, given, value=value, created_ms=at)
 
 
 def simulated(count: int, seed: int = 17, config: str = "support-bot") -> Iterator[list[Json]]:
