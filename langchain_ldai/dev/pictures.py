@@ -86,23 +86,33 @@ def over_time(
         return Markup()
     top = max(values) if max(values) > 0 else 1
     lines = [
-        _line([value(step) for step in variation.over_time], top, series)
+        element(
+            "g",
+            element("title", variation.name or "no variation"),
+            *_line([value(step) for step in variation.over_time], top),
+            class_=f"line series-{series % SERIES}",
+        )
         for series, variation in enumerate(variations)
     ]
     axis = element("line", x1=0, x2=_WIDTH, y1=_HEIGHT, y2=_HEIGHT, class_="axis")
     return _picture(title, _HEIGHT + 4, axis, *lines, element("text", unit.write(top), x=0, y=12))
 
 
-def _line(values: Sequence[float | None], top: float, series: int) -> Markup:
+def _line(values: Sequence[float | None], top: float) -> list[Markup]:
     points = [
-        f"{(step + 0.5) * _WIDTH / len(values):.1f},{_HEIGHT - found / top * (_HEIGHT - 20):.1f}"
+        (f"{(step + 0.5) * _WIDTH / len(values):.1f}", f"{_HEIGHT - found / top * (_HEIGHT - 20):.1f}")
         for step, found in enumerate(values)
         if found is not None
     ]
-    ends = [element("circle", cx=point.split(",")[0], cy=point.split(",")[1], r=2) for point in points]
-    return element(
-        "g", element("polyline", points=" ".join(points)), *ends, class_=f"line series-{series % SERIES}"
-    )
+    line = element("polyline", points=" ".join(f"{x},{y}" for x, y in points))
+    return [line, *(element("circle", cx=x, cy=y, r=2) for x, y in points)]
+
+
+def start_and_end(run: Run, metrics: Sequence[Metric]) -> tuple[int, int]:
+    """Return when a run began and ended: its duration is recorded at its end, and feedback may come later."""
+    durations = (events.DURATION, events.GRAPH_DURATION)
+    end = next((metric.at for metric in metrics if metric.name in durations), run.ended)
+    return min(run.started, end - int(run.duration or 0)), end
 
 
 def timeline(run: Run, metrics: Sequence[Metric]) -> Markup:

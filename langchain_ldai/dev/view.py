@@ -177,10 +177,11 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
         "Resumption token": token_of(run),
     }
     listed = [together(element("dt", name), element("dd", fact)) for name, fact in facts.items() if fact]
+    start, _ = pictures.start_and_end(run, metrics)
     rows = [
         element(
             "tr",
-            element("td", f"+{(metric.at - run.started) / 1000:,.3f} s"),
+            element("td", f"+{(metric.at - start) / 1000:,.3f} s"),
             element("td", f"{metric.name} {metric.detail}".strip()),
             element("td", f"{metric.value:g}"),
         )

@@ -150,6 +150,7 @@ def test_a_run_has_a_timeline_ids_and_metrics(desk: Desk) -> None:
     assert ">first token</text>" in details
     assert ">search</text>" in details
     assert "1,000 ms" in details
+    assert re.findall(r"<td>(\+[0-9.]+ s)</td>", details) == ["+0.120 s", "+0.500 s", "+1.000 s", "+1.000 s"]
     assert token_of(run) in details
     context = Context.create("user-1")
     assert LdAiClient(RecordingClient()).create_tracker(token_of(run), context).run_id == "run-1"
