@@ -95,6 +95,7 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    from langchain_ldai.dev.configs_file import EXAMPLE
     from langchain_ldai.dev.report import report
     from langchain_ldai.dev.simulation import simulated_runs
 
@@ -106,6 +107,7 @@ def _demo(options: argparse.Namespace) -> None:
                 _show_progress(number, options.runs)
             print(report(store, "text"), end="")
         if not options.once and sys.stdin.isatty() and _says_yes("Open the page with these runs? [Y/n] "):
+            configs.write_text(EXAMPLE, "utf-8")
             main(["dev", "--port", "0", "--db", str(database), "--configs", str(configs)])
 
 
@@ -133,14 +135,18 @@ def _dev(options: argparse.Namespace) -> None:
     except ImportError as error:
         raise CommandError(f'{error}; run: pip install "langchain-ldai[local]"') from None
 
+    if options.max_mb < 1:
+        raise CommandError(f"--max-mb is {options.max_mb}; give at least 1")
     path = options.configs or _CONFIGS
-    if not path.exists():
-        path.write_text(EXAMPLE, "utf-8")
-        print(f"{path} did not exist: it now holds an example. Edit it, and connected programs have the change.")
     try:
+        if options.configs is None and not path.exists():
+            path.write_text(EXAMPLE, "utf-8")
+            print(
+                f"{path} did not exist: it now holds an example. Edit it, and connected programs have the change."
+            )
         address = Address(options.host, options.port, options.token)
         configs = ServedConfigs(path)
-    except (ConfigsFileError, ValueError) as error:
+    except (ConfigsFileError, OSError, ValueError) as error:
         raise CommandError(str(error)) from None
     with closing(_open(options.db, options.max_mb << 20)) as store:
         _serve(configs, store, address)

@@ -14,9 +14,12 @@ from langchain_ldai.dev.queries import Filter, Variation
 from langchain_ldai.dev.store import Store
 
 Figures = Mapping[str, list[Variation]]
+"""The variations of each AI Config."""
+
+_EVERYTHING: Final = Filter()
 
 
-def report(store: Store, kind: str, wanted: Filter = Filter()) -> str:  # noqa: B008  it is frozen
+def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
     """Return the comparison of every AI Config's variations, or of those of one AI Config.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, encode_graph
 from langchain_ldai.dev import pictures
@@ -12,7 +13,7 @@ from langchain_ldai.dev.comparison import METHODS, MILLISECONDS, NUMBER, PERCENT
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run, Variation
 
-Feedback = {1: "positive", -1: "negative"}
+_FEEDBACK: Final = {1: "positive", -1: "negative"}
 
 
 def comparison(variations: Sequence[Variation]) -> Markup:
@@ -146,7 +147,7 @@ def _row(run: Run) -> Markup:
 def feedback_of(run: Run) -> Markup:
     """Return a run's feedback, or buttons to give it where there is none."""
     if run.feedback is not None:
-        return element("span", Feedback[run.feedback], class_=f"feedback {Feedback[run.feedback]}")
+        return element("span", _FEEDBACK[run.feedback], class_=f"feedback {_FEEDBACK[run.feedback]}")
     return together(
         *(
             element(

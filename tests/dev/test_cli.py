@@ -10,14 +10,15 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from langchain_ldai import _cli
 from langchain_ldai._wire import events
+from langchain_ldai.dev.configs_file import read_configs
 from langchain_ldai.dev.store import Store
 from tests.dev.conftest import running
 from tests.dev.sending import event, simulated
@@ -55,13 +56,11 @@ def stop_after(port: int, seen: list[str]) -> threading.Thread:
     """Start a thread that reads the page of a server that is to start, then presses Ctrl+C."""
 
     def press() -> None:
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/view", timeout=10) as answer:
-                    seen.append(answer.read().decode())
-                    break
-            except OSError:
-                time.sleep(0.05)
+        answers = Retrying(
+            wait=wait_fixed(0.05), stop=stop_after_delay(60), retry=retry_if_exception_type(OSError), reraise=True
+        )
+        with answers(urllib.request.urlopen, f"http://127.0.0.1:{port}/view", timeout=30) as answer:
+            seen.append(answer.read().decode())
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
@@ -91,7 +90,9 @@ def test_the_demo_offers_its_page_at_a_terminal(
     main = _cli.main
     monkeypatch.setattr(sys, "stdin", Terminal("" if answer is None else answer + "\n"))
     monkeypatch.setattr(sys, "stderr", shown := Terminal())
-    monkeypatch.setattr(_cli, "main", lambda arguments: started.append(arguments))
+    monkeypatch.setattr(
+        _cli, "main", lambda arguments: started.append(arguments) or read_configs(Path(arguments[-1]))
+    )
 
     assert main(["demo", "--runs", "20"]) == 0
 
@@ -122,11 +123,13 @@ def test_dev_starts_with_an_example_and_says_which_lines_to_add(
 WRONG = {
     "host": (["dev", "--host", "0.0.0.0"], "needs --token"),
     "file": (["dev", "--configs", "wrong.yaml"], "wrong.yaml, line 1: bot is 3"),
+    "no file": (["dev", "--configs", "mistyped.yaml"], "mistyped.yaml cannot be read: No such file"),
     "port": (
         ["dev", "--configs", "right.yaml", "--port", "99999"],
         "there is no port 99999; choose one up to 65535",
     ),
     "database": (["dev", "--configs", "right.yaml", "--port", "0", "--db", "wrong.yaml"], "cannot be opened"),
+    "size": (["dev", "--max-mb", "0"], "--max-mb is 0; give at least 1"),
     "no database": (["report", "--db", "missing.db"], "there is no missing.db"),
     "no server": (["report", "--url", "http://127.0.0.1:1"], "does not answer"),
     "no URL": (["report", "--url", "nonsense"], "nonsense does not answer"),
@@ -160,6 +163,14 @@ def test_a_port_that_is_taken_is_named(here: Path, capsys: pytest.CaptureFixture
     error = capsys.readouterr().err
     assert f"cannot listen on 127.0.0.1:{port}: " in error
     assert "choose another with --host or --port" in error
+
+
+def test_an_example_that_cannot_be_written_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the directory does not take the file, the message says so."""
+    (here / "ai-configs.yaml").symlink_to(here / "missing" / "file")
+
+    assert _cli.main(["dev"]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
