@@ -13,6 +13,10 @@ from langchain_ldai.dev.comparison import METHODS, MILLISECONDS, NUMBER, PERCENT
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run, Variation
 
+_COLUMNS: Final = (
+    *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),
+    *("Feedback", "Timeline"),
+)
 _FEEDBACK: Final = {1: "positive", -1: "negative"}
 
 
@@ -103,20 +107,7 @@ def run_list(runs: Sequence[Run]) -> Markup:
     """Return the list of runs."""
     if not runs:
         return element("p", "No run matches the filter.", class_="quiet")
-    names = (
-        "Started",
-        "AI Config",
-        "Variation",
-        "Outcome",
-        "Duration",
-        "First token",
-        "Tokens",
-        "Context",
-        "Feedback",
-    )
-    header = element(
-        "tr", *(element("th", name, scope="col") for name in names), element("th", "Run", scope="col")
-    )
+    header = element("tr", *(element("th", name, scope="col") for name in _COLUMNS))
     table = element("table", element("thead", header), element("tbody", *map(_row, runs)), class_="runs")
     return element("div", table, class_="wide", tabindex=0, role="region", aria_label="Latest runs")
 
@@ -131,10 +122,11 @@ def _row(run: Run) -> Markup:
         MILLISECONDS.write(run.first_token),
         NUMBER.write(run.tokens),
         run.context,
+        element("code", run.run_id[:8], title=run.run_id),
     )
     timeline = element(
         "button",
-        "Timeline",
+        "Open",
         type="button",
         id=f"open-{run.id}",
         data_run=run.id,

@@ -148,7 +148,7 @@ def test_no_value_runs_as_a_script(page: Page, desk: Desk) -> None:
     names = dict.fromkeys(("configKey", "variationKey", "toolKey", "modelName"), HOSTILE)
     desk.store.accept(None, [event(name, 5, run=HOSTILE, **names) for name in (events.TOOL_CALL, events.DURATION)])
     page.goto(desk.url)
-    page.locator("[data-run]", has_text="Timeline").click()
+    page.locator("[data-run]", has_text="Open").click()
     expect(page.locator("#details dd").first).to_have_text(HOSTILE)
 
     assert page.locator("main img, dialog img").count() == 0
@@ -197,7 +197,7 @@ def test_everyone_can_use_the_page(page: Page, desk: Desk, theme: str, width: in
 
     listed = Axe().run(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.locator("[data-run]", has_text="Timeline").first.click()
+    page.locator("[data-run]", has_text="Open").first.click()
     expect(page.locator("#details dl")).to_be_visible()
     opened = Axe().run(page)
 
