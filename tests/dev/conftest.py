@@ -4,7 +4,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,19 +56,17 @@ class Desk:
 
 
 @contextmanager
-def running(directory: Path, token: str = "", change: Callable[[DevServer], object] = id) -> Iterator[Desk]:
+def running(directory: Path, token: str = "") -> Iterator[Desk]:
     """Run a local LaunchDarkly within a block.
 
     Args:
         directory: Where its files are.
         token: What SDKs and browsers must send.
-        change: Called with the server before it starts.
     """
     file = directory / "ai-configs.yaml"
     file.write_text(EXAMPLE, "utf-8")
     store = Store(directory / "runs.db")
     server = DevServer(ServedConfigs(file), store, token)
-    change(server)
     socket = listen(Address(port=0))
     thread = threading.Thread(target=server.run, args=([socket],))
     thread.start()
