@@ -13,7 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -168,7 +168,8 @@ def _serve(configs: ServedConfigs, store: Store, address: Address) -> None:
     key = next(iter(configs.keys), "support-bot")
     print(lines_to_add(url, key, needs_token=bool(address.token)), flush=True)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    DevServer(configs, store, address.token).run([socket])
+    with suppress(KeyboardInterrupt):
+        DevServer(configs, store, address.token).run([socket])
 
 
 def _report(options: argparse.Namespace) -> None:

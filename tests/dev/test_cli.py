@@ -100,6 +100,18 @@ def test_the_demo_offers_its_page_at_a_terminal(
     assert [arguments[0] for arguments in started] == ["dev"] * opened
 
 
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit status is the one that shells expect."""
+
+    def interrupted(question: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(builtins, "input", interrupted)
+
+    assert _cli.main(["demo", "--runs", "5"]) == 130
+
+
 def test_dev_starts_with_an_example_and_says_which_lines_to_add(
     here: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,7 +120,7 @@ def test_dev_starts_with_an_example_and_says_which_lines_to_add(
     seen: list[str] = []
     stopper = stop_after(port, seen)
 
-    assert _cli.main(["dev", "--port", str(port)]) == 130
+    assert _cli.main(["dev", "--port", str(port)]) == 0
 
     stopper.join()
     printed = capsys.readouterr().out
