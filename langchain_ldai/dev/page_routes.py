@@ -37,6 +37,7 @@ PAGE_HEARTBEAT_SECONDS: Final = 15.0
 _FEEDBACK: Final = {"positive": (events.FEEDBACK_POSITIVE, 1), "negative": (events.FEEDBACK_NEGATIVE, -1)}
 _LISTED_RUNS: Final = 50
 _LONGEST_FORM: Final = 10_000
+_GREATEST_NUMBER: Final = 2**63 - 1
 
 
 class PageRoutes:
@@ -111,7 +112,7 @@ class PageRoutes:
         return lines_to_add(url, config, needs_token=bool(self._token))
 
     async def _run(self, request: Request) -> Response:
-        found = await asyncio.to_thread(queries.run_with_metrics, self._store, request.path_params["number"])
+        found = await asyncio.to_thread(queries.run_with_metrics, self._store, _number(request))
         if found is None:
             return PlainTextResponse("there is no such run; it may have made room for newer ones", 404)
         return HTMLResponse(view.run_details(*found))
@@ -123,8 +124,7 @@ class PageRoutes:
         except (ValueError, TypeError, KeyError):
             return PlainTextResponse('send {"kind": "positive"} or {"kind": "negative"}', 400)
         try:
-            number = request.path_params["number"]
-            first = await asyncio.to_thread(self._store.add_feedback, number, name, value)
+            first = await asyncio.to_thread(self._store.add_feedback, _number(request), name, value)
         except KeyError:
             return PlainTextResponse("there is no such run", 404)
         except StoreError as error:
@@ -166,6 +166,11 @@ class PageRoutes:
 def compared_to(variations: list[Variation], first: str) -> list[Variation]:
     """Return the variations with the one that the others are compared with first."""
     return sorted(variations, key=lambda variation: variation.name != first)
+
+
+def _number(request: Request) -> int:
+    """Return the number of the run that is asked for; none has one that SQLite cannot hold."""
+    return min(int(request.path_params["number"]), _GREATEST_NUMBER)
 
 
 async def _start_of_body(request: Request) -> bytes:
