@@ -17,6 +17,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from langchain_ldai.delivery._command import main as delivery
+
 if TYPE_CHECKING:
     from langchain_ldai.dev.served_configs import ServedConfigs
     from langchain_ldai.dev.server import Address
@@ -45,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     for add in (_add_demo, _add_dev, _add_report):
         add(commands)
-    options = parser.parse_args(arguments)
+    commands.add_parser("delivery", help="look at the events that wait in a directory, or send them")
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["delivery"]:
+        return delivery(given[1:])
+    options = parser.parse_args(given)
     try:
         options.run(options)
     except CommandError as error:

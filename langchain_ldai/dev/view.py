@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, encode_graph
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode
 from langchain_ldai.dev import pictures
 from langchain_ldai.dev.arrivals import NO_RUN_ID
 from langchain_ldai.dev.comparison import METHODS, MILLISECONDS, NUMBER, PERCENT, Cell, Measure, compare
@@ -193,7 +193,7 @@ def token_of(run: Run) -> str:
     if run.run_id.startswith(NO_RUN_ID):
         return ""
     if run.graph == run.config:
-        return encode_graph(GraphRunIdentity(run.run_id, run.graph, run.variation, run.version))
+        return encode(GraphRunIdentity(run.run_id, run.graph, run.variation, run.version))
     return encode(RunIdentity(run.run_id, run.config, run.variation, run.version, run.graph))
 
 

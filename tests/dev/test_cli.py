@@ -81,6 +81,17 @@ def test_the_demo_prints_the_comparison(capsys: pytest.CaptureFixture[str]) -> N
     assert errors == ""
 
 
+def test_delivery_looks_at_a_directory_of_events(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`langchain-ldai delivery` is the same command as `python -m langchain_ldai.delivery`."""
+    monkeypatch.setattr(sys, "argv", ["langchain-ldai", "delivery", str(here), "status"])
+
+    assert _cli.main() == 0
+
+    assert capsys.readouterr().out.startswith("waiting: 0 events, 0 bytes\n")
+
+
 @pytest.mark.parametrize(("answer", "opened"), [("", True), ("Y", True), ("n", False), (None, False)])
 def test_the_demo_offers_its_page_at_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str | None, opened: bool
