@@ -12,11 +12,12 @@ from ldclient import Context
 
 from langchain_ldai import JudgeResult, LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from local_model import LocalModel
+from local_model import model_for
 
 AGENT = {
     "_ldMeta": {"enabled": True, "variationKey": "brief", "mode": "agent"},
     "model": {"name": "local-parrot"},
+    "provider": {"name": "local"},
     "instructions": "You help {{ldctx.key}} with the kettle.",
 }
 
@@ -34,7 +35,9 @@ def main() -> None:
     """Run the agent once and show what was recorded."""
     client = RecordingClient({"kettle-agent": AGENT})  # in production: ldclient.LDClient(...)
     config = LdAiClient(client).agent_config("kettle-agent", Context.create("user-1"))
-    model = LocalModel(model=config.model.name).bind_tools([look_up])
+    if not config.enabled:
+        raise SystemExit(f"LaunchDarkly serves no enabled variation of {config.key}: is targeting on?")
+    model = model_for(config).bind_tools([look_up])
 
     def think(state: MessagesState) -> MessagesState:
         return {"messages": [model.invoke([*config.to_messages(), *state["messages"]])]}

@@ -10,13 +10,14 @@ from ldclient import Context
 
 from langchain_ldai import LdAiAgentConfig, LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from local_model import LocalModel
+from local_model import model_for
 
 
 def agent(instructions: str) -> dict[str, object]:
     """Return a flag that serves an agent."""
     meta = {"enabled": True, "variationKey": "first", "mode": "agent"}
-    return {"_ldMeta": meta, "model": {"name": "local-parrot"}, "instructions": instructions}
+    model = {"model": {"name": "local-parrot"}, "provider": {"name": "local"}}
+    return {"_ldMeta": meta, **model, "instructions": instructions}
 
 
 FLAGS = {
@@ -32,7 +33,7 @@ FLAGS = {
 
 def add_node(graph: StateGraph[MessagesState], config: LdAiAgentConfig, following: str = END) -> None:
     """Add a node that lets an agent speak and then hands over; it has its AI Config's key for a name."""
-    model = LocalModel(model=config.model.name, answer=f"{config.key} was here")
+    model = model_for(config, answer=f"{config.key} was here")
 
     def speak(state: MessagesState) -> Command[str]:
         answer = model.invoke([*config.to_messages(), *state["messages"]])
@@ -45,6 +46,8 @@ def main() -> None:
     """Run the graph once and show what was recorded."""
     client = RecordingClient(FLAGS)  # in production: ldclient.LDClient(...)
     agents = LdAiClient(client).agent_graph("desk", Context.create("user-1"))
+    if not agents.enabled:
+        raise SystemExit("LaunchDarkly serves no enabled variation of desk: is targeting on?")
     graph = StateGraph(MessagesState)
     for key, config in agents.nodes.items():
         add_node(graph, config, *agents.children(key))

@@ -7,15 +7,31 @@ from ldclient import Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai import Feedback, LdAiClient
+from langchain_ldai.delivery import DurableEvents
 
 
-def connect() -> LDClient:
-    """Return a client of LaunchDarkly, or of the local one whose address is in LAUNCHDARKLY_URL."""
-    url = os.environ.get("LAUNCHDARKLY_URL")
+def connect(events: DurableEvents | None = None) -> LDClient:
+    """Return a client of LaunchDarkly, or of the local one whose address is in LAUNCHDARKLY_URL.
+
+    Args:
+        events: Keeps the client's events until LaunchDarkly has accepted them. Without it they are in memory.
+    """
+    url, sdk_key = os.environ.get("LAUNCHDARKLY_URL"), os.environ.get("LAUNCHDARKLY_SDK_KEY")
     if url is None:
-        return LDClient(Config(os.environ["LAUNCHDARKLY_SDK_KEY"]))
+        if not sdk_key:
+            raise SystemExit(
+                "set LAUNCHDARKLY_SDK_KEY to the SDK key of your environment, which begins with sdk-, "
+                "or LAUNCHDARKLY_URL to the address of a local LaunchDarkly"
+            )
+        return LDClient(Config(sdk_key, event_processor_class=events))
     local = Config(
-        "sdk-local", base_uri=url, stream_uri=url, events_uri=url, diagnostic_opt_out=True, flush_interval=0.5
+        "sdk-local",
+        base_uri=url,
+        stream_uri=url,
+        events_uri=url,
+        diagnostic_opt_out=True,
+        flush_interval=0.5,
+        event_processor_class=events,
     )
     return LDClient(local)
 

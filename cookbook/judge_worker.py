@@ -5,7 +5,8 @@
     rq worker judging --url "$REDIS_URL" --path .        # in any number of other processes
 
 The job carries the run's resumption token, so that score and feedback count for the run that gave the answer. A
-queue delivers a job again where a worker is lost; the ledger sees to it that this counts nothing twice.
+queue delivers a job again where a worker is lost; the ledger sees to it that this counts nothing twice. What a
+killed worker has recorded is in the directory EVENTS_DIRECTORY, and the next job sends it.
 """
 
 import json
@@ -27,10 +28,13 @@ from rq import Queue, Retry
 
 from feedback import connect
 from langchain_ldai import Feedback, JudgeResult, LdAiClient, LdAiHandler, LdAiJudgeConfig
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers.redis import RedisLedger
-from local_model import LocalModel
+from local_model import model_for
+from own_files import own_file
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+EVENTS = os.environ.get("EVENTS_DIRECTORY") or own_file("judge-worker-events")
 PLACEHOLDER = re.compile(r"\{\{[{&]?\s*(message_history|response_to_evaluate)\s*\}?\}\}")
 EXCHANGE = "MESSAGE HISTORY:\n{{{message_history}}}\n\nRESPONSE TO EVALUATE:\n{{{response_to_evaluate}}}"
 FORMAT = 'Answer with one JSON object and nothing else: {"score": <a number from 0 to 1>, "reasoning": <a text>}'
@@ -43,23 +47,26 @@ ledger = RedisLedger.from_url(REDIS_URL)
 @contextmanager
 def launchdarkly() -> Iterator[LdAiClient]:
     """Give a client for as long as it is needed: RQ's workers fork for each job and end without further ado."""
-    client = connect()
-    ai = LdAiClient(client, ledger=ledger)
+    events = DurableEvents(EVENTS)
+    client = connect(events)
+    ai = LdAiClient(client, ledger=ledger, delivery=events)
     try:
         yield ai
     finally:
-        ai.close()
-        client.close()  # delivers what is still in the client's buffer
+        ai.close(5)
+        client.close()  # what LaunchDarkly does not accept now, the next job sends
 
 
 def ask(question: str, user_key: str) -> str:
     """Answer a question and enqueue the judging of the answer."""
     with launchdarkly() as ai:
         config = ai.completion_config("support-bot", Context.create(user_key), variables={"product": "the kettle"})
+        if not config.enabled:
+            return "The assistant is off."
         prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
         handler = LdAiHandler(config)
         with handler.collect_runs() as runs:
-            chain = prompt | LocalModel(model=config.model.name) | StrOutputParser()
+            chain = prompt | model_for(config) | StrOutputParser()
             answer = chain.invoke({"question": question}, config={"callbacks": [handler]})
         with Redis.from_url(REDIS_URL) as redis:
             judging = Queue("judging", connection=redis)
@@ -68,8 +75,8 @@ def ask(question: str, user_key: str) -> str:
 
 
 def chat_model(config: LdAiJudgeConfig) -> BaseChatModel:
-    """Return the judge's model; in production `langchain_ldai.chat_models.create_chat_model(config)`."""
-    return LocalModel(model=config.model.name, answer='{"score": 0.8, "reasoning": "It says what to do."}')
+    """Return the judge's model."""
+    return model_for(config, answer='{"score": 0.8, "reasoning": "It says what to do."}')
 
 
 def prompt(config: LdAiJudgeConfig, context: Context, question: str, answer: str) -> list[tuple[str, str]]:

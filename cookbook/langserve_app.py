@@ -6,7 +6,8 @@
 It needs `pip install "langserve[all]" uvicorn "langchain-ldai[server]"` and a LaunchDarkly: that of the SDK key
 in LAUNCHDARKLY_SDK_KEY, or a local one at the address in LAUNCHDARKLY_URL. Each worker imports this file, and so
 has a client and a handler of its own; they share the keys, the ledger (a file, LEDGER_FILE) and the counts of
-feedback requests (a file beside it). Several hosts share a `RedisLedger` and a `limits.aio.storage.RedisStorage`.
+feedback requests (a file beside it), and the directory in which events wait until LaunchDarkly has accepted them
+(beside it, too). Several hosts share a `RedisLedger` and a `limits.aio.storage.RedisStorage`.
 
 The chain is served in two ways. At `/bound` the handler belongs to the chain, and a request adds whom it is for;
 at `/chat` a request adds both. What it adds must be in `config_keys`, or LangServe drops it for a batch; what the
@@ -20,7 +21,7 @@ LangServe names in the body. `/stream` starts to answer before its run starts, a
 
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from feedback import connect
 from file_limits import FileLimits
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
-from local_model import LocalModel
+from local_model import model_for
 from own_files import own_file
 
 LEDGER = os.environ.get("LEDGER_FILE") or own_file("langserve-ledger.db")
+EVENTS = str(Path(LEDGER).with_suffix(".events"))
 MOST_TOKENS = 10  # a response's headers hold: each has some 400 bytes, and proxies take 4 KB or 8 KB
 
-ld = connect()
-ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER))
+if "TOKEN_KEYS" not in os.environ:
+    raise SystemExit("set TOKEN_KEYS to a key that seals tokens; this file's first lines say how to make one")
+
+events = DurableEvents(EVENTS)
+ld = connect(events)
+ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER), delivery=events)
 sealer = TokenSealer(os.environ["TOKEN_KEYS"].split(","))
 limits = FileLimits(str(Path(LEDGER).with_suffix(".limits.db")))
 
@@ -120,19 +127,23 @@ def close() -> None:
     """Close the runs that are open, wait for the ledger, and deliver."""
     if not all([handler.close(5), ai.close(5)]):
         logging.getLogger(__name__).warning(
-            "some metrics are lost, as they were not claimed within 5 s: can the ledger %s be written?", LEDGER
+            "some metrics wait in %s, as they were not claimed within 5 s: can the ledger %s be written?",
+            EVENTS,
+            LEDGER,
         )
     ld.close()
 
 
-def serve(model: BaseChatModel) -> FastAPI:
-    """Return an application that answers questions with a model, under the name that the AI Config has for it."""
+def serve(chat_model: Callable[[LdAiCompletionConfig], BaseChatModel]) -> FastAPI:
+    """Return an application that answers questions with the model that it is given for an AI Config."""
 
-    def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], BaseMessage]:
+    def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], BaseMessage] | str:
         """Return the prompt and model of the AI Config that the run is counted for."""
         counted_for = LdAiHandler.current_config(config)
+        if not counted_for.enabled:
+            return "The assistant is off."
         prompt = ChatPromptTemplate.from_messages([*counted_for.to_messages(), ("user", "{question}")])
-        return prompt | model.bind(model=counted_for.model.name)
+        return prompt | chat_model(counted_for)
 
     answered: Runnable[dict[str, str], Any] = RunnableLambda(served)  # runs what `served` returns
     chain = answered | StrOutputParser()
@@ -156,4 +167,4 @@ def serve(model: BaseChatModel) -> FastAPI:
     return app
 
 
-app = serve(LocalModel(model="local-parrot"))
+app = serve(model_for)

@@ -12,11 +12,12 @@ from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from local_model import LocalModel
+from local_model import model_for
 
 MANUAL = {
     "_ldMeta": {"enabled": True, "variationKey": "short"},
     "model": {"name": "local-parrot"},
+    "provider": {"name": "local"},
     "messages": [{"role": "system", "content": "Answer from the manual, for {{ldctx.key}}."}],
 }
 
@@ -32,9 +33,10 @@ def main() -> RunReport:
     """Ask the manual."""
     ai = LdAiClient(RecordingClient({"manual-bot": MANUAL}))  # in production: ldclient.LDClient(...)
     config = ai.completion_config("manual-bot", Context.create("user-1"))
+    if not config.enabled:
+        raise SystemExit(f"LaunchDarkly serves no enabled variation of {config.key}: is targeting on?")
     prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}\n\n{page}")])
-    model = LocalModel(model=config.model.name)
-    chain = {"page": Manual(), "question": RunnablePassthrough()} | prompt | model | StrOutputParser()
+    chain = {"page": Manual(), "question": RunnablePassthrough()} | prompt | model_for(config) | StrOutputParser()
 
     handler = LdAiHandler(config)  # duration="run" would time the retriever too
     with handler.collect_runs() as runs:

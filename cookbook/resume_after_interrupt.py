@@ -24,7 +24,7 @@ from rich.console import Console
 
 from feedback import connect
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
-from local_model import LocalModel
+from local_model import model_for
 from quickstart import USER, launchdarkly, run_of, table
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ticket-7"}}
@@ -45,7 +45,7 @@ SupportGraph = CompiledStateGraph[Ticket, None, Ticket, Ticket]
 
 def support(config: LdAiCompletionConfig, checkpointer: SqliteSaver) -> SupportGraph:
     """Return a graph that drafts an answer, asks whether it may go out, and writes it."""
-    model = LocalModel(model=config.model.name)
+    model = model_for(config)
 
     def write(request: str) -> str:
         return str(model.invoke([*config.to_messages(), ("user", request)]).content)
@@ -63,6 +63,8 @@ def opened(path: Path) -> Iterator[tuple[LdAiCompletionConfig, SupportGraph]]:
     """Give the AI Config and the graph over a file of checkpoints, as each process opens them."""
     with closing(connect()) as client, SqliteSaver.from_conn_string(str(path)) as checkpointer:
         config = LdAiClient(client).completion_config("support-bot", USER, variables={"product": "the kettle"})
+        if not config.enabled:
+            raise SystemExit(f"LaunchDarkly serves no enabled variation of {config.key}: is targeting on?")
         yield config, support(config, checkpointer)
 
 

@@ -14,11 +14,12 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from local_model import LocalModel
+from local_model import model_for
 
 SUPPORT = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly"},
     "model": {"name": "local-parrot"},
+    "provider": {"name": "local"},
     "messages": [{"role": "system", "content": "You help {{ldctx.key}} with the kettle."}],
 }
 
@@ -27,11 +28,13 @@ ai = LdAiClient(client)
 handler = LdAiHandler(lambda metadata: ai.completion_config("support-bot", Context.create(metadata["user_id"])))
 
 
-def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], AIMessage]:
+def served(question: dict[str, str], config: RunnableConfig) -> Runnable[dict[str, str], AIMessage] | str:
     """Return prompt and model of the AI Config that the run is counted for; to evaluate again may give another."""
     counted_for = LdAiHandler.current_config(config)
+    if not counted_for.enabled:
+        return "The assistant is off."
     prompt = ChatPromptTemplate.from_messages([*counted_for.to_messages(), ("user", "{question}")])
-    return prompt | LocalModel(model=counted_for.model.name)
+    return prompt | model_for(counted_for)
 
 
 answered: Runnable[dict[str, str], Any] = RunnableLambda(served)  # runs what `served` returns

@@ -38,8 +38,8 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 
 EXAMPLE = "Example:"
 NOT_FOR_USERS = """
-accept accepts_key begin_part changes close_for_fork flag_data prepare_fork reset_after_fork take_fault
-take_missing to_payload use
+accept accepts_key begin_part changes check_client claims_with close_for_fork flag_data prepare_fork
+reset_after_fork send_all take_fault take_missing to_payload use
 """
 """What the package's rooms call of each other."""
 PRIVATE = ("_parts", "_send", "identity: ")

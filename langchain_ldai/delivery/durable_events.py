@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, overload
 
 from ldclient import Context
 from ldclient.config import Config
@@ -116,6 +116,10 @@ class DurableEvents:
         self._claims: list[JournaledClaims] = []
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
 
+    @overload
+    def __call__(self, config: Config) -> DurableEventProcessor: ...
+    @overload
+    def __call__(self, config: AsyncConfig) -> AsyncDurableEventProcessor: ...
     def __call__(self, config: Config | AsyncConfig) -> DurableEventProcessor | AsyncDurableEventProcessor:
         """Return the event processor of a client; LaunchDarkly's client calls this.
 

@@ -72,7 +72,7 @@ def deliver() -> None:
         pause.wait(0.05)
 
 
-app = serve(AskedModel(model="local-parrot"))
+app = serve(lambda config: AskedModel(model=config.model.name))
 app.add_middleware(NamedWorker)
 
 pause = threading.Event()

@@ -31,14 +31,24 @@ def launchdarkly() -> Iterator[LoopbackLaunchDarkly]:
         yield service
 
 
-def run(recipe: str, program: str, launchdarkly: LoopbackLaunchDarkly, folder: Path) -> str:
-    """Run a program that imports a recipe, with a home and a temporary directory in a folder; return its log."""
+def run(
+    recipe: str, program: str, launchdarkly: LoopbackLaunchDarkly, folder: Path, *missing: str, status: int = 0
+) -> str:
+    """Run a program that imports a recipe, with a home and a temporary directory in a folder; return its log.
+
+    Args:
+        recipe: The recipe's module.
+        program: What the program does with it.
+        launchdarkly: Where its client connects.
+        folder: Where it keeps its files.
+        missing: Variables of the environment that are not set.
+        status: With which status the program ends.
+    """
     home, temporary = folder / "home", folder / "temporary"
-    home.mkdir()
-    temporary.mkdir()
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("LEDGER_FILE", "XDG_STATE_HOME")
-    }
+    home.mkdir(exist_ok=True)
+    temporary.mkdir(exist_ok=True)
+    unset = ("LEDGER_FILE", "XDG_STATE_HOME", "LAUNCHDARKLY_SDK_KEY")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {
         "HOME": str(home),
         "TMPDIR": str(temporary),
@@ -49,13 +59,41 @@ def run(recipe: str, program: str, launchdarkly: LoopbackLaunchDarkly, folder: P
     done = subprocess.run(
         [sys.executable, "-c", f"import {recipe} as recipe\n{program}"],
         cwd=RECIPES[recipe],
-        env=environment,
-        check=True,
+        env={name: value for name, value in environment.items() if name not in missing},
+        check=False,
         capture_output=True,
         text=True,
         timeout=120,
     )
+    assert done.returncode == status, done.stderr
     return done.stderr
+
+
+NEEDS = [("langserve_app", "TOKEN_KEYS"), ("langserve_app", "LAUNCHDARKLY_URL"), ("graph", "LAUNCHDARKLY_URL")]
+
+
+@pytest.mark.parametrize(("recipe", "missing"), NEEDS, ids=map("-".join, NEEDS))
+def test_a_recipe_that_starts_cold_names_what_is_missing(
+    recipe: str, missing: str, launchdarkly: LoopbackLaunchDarkly, tmp_path: Path
+) -> None:
+    """One line says which variable to set, and to what."""
+    log = run(recipe, "", launchdarkly, tmp_path, missing, status=1)
+
+    assert len(log.splitlines()) == 1
+    assert log.startswith("set ")
+    assert missing in log
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_that_is_killed_loses_nothing(
+    recipe: str, launchdarkly: LoopbackLaunchDarkly, tmp_path: Path
+) -> None:
+    """What a process had recorded when it was killed, the next one claims and sends, once."""
+    run(recipe, f"{COUNTED}\nimport os\nos._exit(0)", launchdarkly, tmp_path)
+
+    run(recipe, ENDS[recipe], launchdarkly, tmp_path)
+
+    assert len(launchdarkly.custom_events("$ld:ai:generation:success")) == 1
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -69,7 +107,8 @@ def test_a_recipe_keeps_its_files_in_a_directory_of_its_own(
     assert ledger.is_relative_to(tmp_path / "home")
     assert ledger.parent.stat().st_mode & 0o777 == 0o700
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert "some metrics are lost" not in log
+    assert "some metrics wait" not in log
+    assert (ledger.with_suffix(".events")).stat().st_mode & 0o777 == 0o700
     assert len(launchdarkly.custom_events("$ld:ai:generation:success")) == 1
 
 
@@ -78,10 +117,11 @@ def test_a_recipe_keeps_its_files_in_a_directory_of_its_own(
 def test_a_recipe_tells_what_could_not_be_sent_in_time(
     lost: str, recipe: str, launchdarkly: LoopbackLaunchDarkly, tmp_path: Path
 ) -> None:
-    """Where runs or claims are left at the end, one warning names the ledger."""
+    """Where runs or claims are left at the end, one warning names the ledger, and where they wait."""
     log = run(recipe, f"recipe.{lost} = lambda timeout: False\n{ENDS[recipe]}", launchdarkly, tmp_path)
 
-    assert "some metrics are lost" in log
+    assert "some metrics wait in " in log
+    assert "-ledger.events" in log
     assert "-ledger.db" in log
 
 

@@ -29,15 +29,20 @@ SCORE, POSITIVE = "$ld:ai:judge:relevance", "$ld:ai:feedback:user:positive"
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis for the queue and the ledger."""
+def redis_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
+    """A Redis for the queue and the ledger; beside it is the directory of the events."""
+    monkeypatch.setenv("EVENTS_DIRECTORY", str(tmp_path / "events"))
     with running_redis(tmp_path) as server:
         yield server
 
 
 def call(program: list[object], launchdarkly: LoopbackLaunchDarkly, redis_server: RedisServer) -> str:
     """Run a program of the recipe to its end, and return what it printed."""
-    environment = {"LAUNCHDARKLY_URL": launchdarkly.url, "REDIS_URL": redis_server.url, "PYTHONPATH": str(RECIPES)}
+    environment = {
+        "LAUNCHDARKLY_URL": launchdarkly.url,
+        "REDIS_URL": redis_server.url,
+        "PYTHONPATH": f"{ROOT}:{RECIPES}",
+    }
     ended = subprocess.run(
         [str(part) for part in program],
         env={**os.environ, **environment},

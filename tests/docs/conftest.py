@@ -3,9 +3,9 @@
 import functools
 from collections.abc import Iterator
 
-import ldclient.async_config
-import ldclient.config
 import pytest
+from ldclient.async_config import AsyncConfig
+from ldclient.config import Config
 
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import LoopbackLaunchDarkly
@@ -32,9 +32,9 @@ def launchdarkly(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackLaunchDark
     """A LaunchDarkly on loopback, which a client made from nothing but an SDK key finds."""
     with LoopbackLaunchDarkly(FLAGS) as server:
         addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), server.url)
-        for module, name in ((ldclient.config, "Config"), (ldclient.async_config, "AsyncConfig")):
-            config = functools.partial(getattr(module, name), diagnostic_opt_out=True, **addresses)
-            monkeypatch.setattr(module, name, config)
+        for config in (Config, AsyncConfig):
+            init = functools.partialmethod(config.__init__, diagnostic_opt_out=True, **addresses)
+            monkeypatch.setattr(config, "__init__", init)
         monkeypatch.setenv("LAUNCHDARKLY_SDK_KEY", "sdk-of-the-docs")
         monkeypatch.setenv("TOKEN_KEYS", TokenSealer.generate_key())
         yield server

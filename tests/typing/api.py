@@ -11,6 +11,8 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 from ldclient import AsyncLDClient, Context, LDClient
+from ldclient.async_config import AsyncConfig
+from ldclient.config import Config
 
 from langchain_ldai import (
     AiMetrics,
@@ -29,6 +31,7 @@ from langchain_ldai import (
     TokenUsage,
 )
 from langchain_ldai.chat_models import create_chat_model
+from langchain_ldai.delivery import DeliveryStats, DurableEvents
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 
 
@@ -110,3 +113,16 @@ def trackers_record(tracker: LdAiConfigTracker) -> None:
     tracker.track_tokens({"total": 3})  # type: ignore[arg-type]
     tracker.track_feedback("good")  # type: ignore[arg-type]
     tracker.resumption_token = "another"  # type: ignore[misc]
+
+
+async def events_are_delivered(events: DurableEvents) -> None:
+    """A client of either kind takes what keeps its events, and so does what records on it."""
+    client = LDClient(Config("sdk-key", event_processor_class=events))
+    async_client = AsyncLDClient(AsyncConfig("sdk-key", event_processor_class=events))
+    LdAiClient(client, delivery=events)
+    AsyncLdAiClient(async_client, delivery=events)
+    assert_type(events.flush(timeout=1.0), bool)
+    assert_type(await events.flush_async(timeout=1.0), bool)
+    assert_type(events.stats(), DeliveryStats)
+
+    LdAiClient(client, delivery=client)  # type: ignore[arg-type]
