@@ -24,7 +24,6 @@ from langchain_ldai._runs.trackers import (
     described,
     resolver_of,
     same_model,
-    served_model,
     tool_key,
 )
 from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
@@ -122,7 +121,9 @@ class RunRecorder:
                     return
                 parent = None
             else:
-                scope = self._scope_within(around, metadata, key, parent)
+                task = str(metadata.get(_TASK, "")) if metadata else around.task
+                stays = task == around.task if task else not around.run.resolvers
+                scope = around if stays else self._scope_within(around, task, metadata, key=key, parent=parent)
             step = Step(key, scope, parent, scope is around, "defers_inputs" in told)
             if kind != "chain":
                 self._describe(step, kind, told)
@@ -146,7 +147,9 @@ class RunRecorder:
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
-            result = NOTHING_READ if step is None or step.is_plain else self._read(step, error, output)
+            result = NOTHING_READ
+            if step is not None and (step.call or step.tool):
+                result = self._read(step, error, output)
             self.table.end(key, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
@@ -214,7 +217,7 @@ class RunRecorder:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
         call, totals, guarded = step.call, step.scope.totals, self._guard.call
         if call is None:
-            return self._read_tool(step, error, output) if step.tool else NOTHING_READ
+            return self._read_tool(step, error, output)
         ids = step.scope.run.ids if totals is None else totals.ids
         if call.is_decision and error is None:
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
@@ -246,7 +249,8 @@ class RunRecorder:
 
         LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
         """
-        served = served_model(totals.config)
+        name = getattr(getattr(totals.config, "model", None), "name", None)
+        served = name if isinstance(name, str) else ""
         if call.model and (not served or same_model(served, call.model)):
             return ""
         answered = "" if result is None else read_model(result)
@@ -276,21 +280,29 @@ class RunRecorder:
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, resolvers=resolvers, journey=journey, outbox=outbox)
         _log.debug("a run opens: %s", run)
-        node, totals = self._node_of(run, metadata) or ("", totals)
+        node, totals = (run.resolvers and self._node_of(run, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
-    def _scope_within(self, around: Scope, metadata: Mapping[str, object], key: object, parent: object) -> Scope:
+    def _scope_within(
+        self, around: Scope, task: str, metadata: Mapping[str, object], *, key: object, parent: object
+    ) -> Scope:
         """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
-        run, task = around.run, str(metadata.get(_TASK, "")) if metadata else around.task
-        if task == around.task if task else not run.resolvers:
-            return around
+        run = around.run
         node, totals = self._node_of(run, metadata) or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
-        scope = Scope(run=run, totals=totals, key=key, parent_scope=around, graph=parent, node=node, task=task)
-        scope.langgraph_step = step if isinstance(step, int) else 0
-        return scope
+        return Scope(
+            run=run,
+            totals=totals,
+            key=key,
+            is_visit=totals is not around.totals,
+            parent_scope=around,
+            graph=parent,
+            node=node,
+            task=task,
+            langgraph_step=step if isinstance(step, int) else 0,
+        )
 
     def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
         """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""

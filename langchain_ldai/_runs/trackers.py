@@ -302,12 +302,6 @@ def resolver_of(source: ConfigSource | None) -> ConfigResolver:
     return resolve
 
 
-def served_model(config: object) -> str:
-    """Return the name of the model that an AI Config serves, "" where it names none."""
-    name = getattr(getattr(config, "model", None), "name", None)
-    return name if isinstance(name, str) else ""
-
-
 def tool_key(config: object, name: str) -> str:
     """Return LaunchDarkly's key of a tool of an AI Config by the tool's name, or the name where it has none."""
     tools = getattr(config, "tools", None)
