@@ -18,7 +18,7 @@ from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
-from langchain_ldai._runs.trackers import ConfigResolver
+from langchain_ldai._runs.trackers import ConfigSource
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value
 
 
@@ -61,7 +61,7 @@ class Run:
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
-        resolvers: Resolve the AI Configs of its named nodes, by node name.
+        sources: The AI Configs of its named nodes, or functions to them, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
         state: Where it is in its life.
@@ -85,7 +85,7 @@ class Run:
     key: object
     totals: MetricTotals | None
     collectors: tuple[list[RunReport], ...]
-    resolvers: Mapping[str, ConfigResolver]
+    sources: Mapping[str, ConfigSource]
     journey: Journey | None
     outbox: Outbox
     state: RunState = RunState.OPEN

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import whole_milliseconds
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, fields_of
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and_fields
 from langchain_ldai.ledgers._protocol import Claim
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
@@ -53,8 +53,9 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object]) -> None:
         self.identity: Final = identity
-        self.resumption_token: Final = encode(identity)
-        self._data = {**fields_of(identity), **data}
+        token, fields = token_and_fields(identity)
+        self.resumption_token: Final = token
+        self._data = {**fields, **data}
         self._sender = sender
         self._part = ""
         self._values: dict[MetricT, object] = {}
