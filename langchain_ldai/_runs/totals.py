@@ -122,11 +122,6 @@ class MetricTotals:
         if self.times_visits:
             self.watch.start(now)
 
-    def visit_ended(self, started: float, now: float) -> None:
-        """Note the end of a visit."""
-        if self.times_visits:
-            self.watch.stop(started, now)
-
     def model_started(self, now: float) -> None:
         """Note a model call."""
         self.model_calls += 1

@@ -60,7 +60,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
             standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
             if standard and standard.get("total_cost") == 0:
                 return None
-            if standard and (usage := _standard(standard)):
+            if standard and (usage := _standard(standard)) is not None:
                 return usage
     return next((usage for counts in _counts(result) if (usage := _read(counts))), None)
 
