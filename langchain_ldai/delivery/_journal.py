@@ -77,8 +77,10 @@ class Journal:
         """Start empty: the files are the parent's."""
         # The child closes its own hold alone: the parent keeps its locks.
         with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
-            self._forget_owner()
-            self.inherited.release()
+            owner, self._owner = self._owner, None
+            if owner is not None:
+                owner.close()
+            self.inherited.close()
             for file in (*self._files, *([] if self._spare is None else [self._spare])):
                 file.close()
                 if not file.is_complete:
@@ -169,17 +171,14 @@ class Journal:
     def _create(self, size: int) -> OwnFile:
         if self._owner is None or not self.directory.is_dir():
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._forget_owner()
+            before, self._owner = self._owner, None
+            if before is not None:
+                before.release()
             self._owner = Owner.create(self.directory, self._key_hash)
         return self._create_for(self._owner, size)
 
     def _create_for(self, owner: Owner, size: int) -> OwnFile:
         return OwnFile(self.directory / f"{owner.name}.{next(self._numbers):08d}{FILE_SUFFIX}", size)
-
-    def _forget_owner(self) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.release()
 
     def _is_full(self, size: int) -> bool:
         """Return whether a file of a certain size would be too much."""
@@ -285,6 +284,18 @@ class Journal:
     def remove_oldest(self) -> None:
         """Remove the file that `oldest` returned, and of which all is sent."""
         self._take_oldest().remove()
+
+    def leave_oldest(self, error: OSError) -> None:
+        """Leave the file that `oldest` returned, which a dead process left, to a later look: it cannot be read."""
+        self._notices.each_minute(
+            _log,
+            logging.ERROR,
+            "unreadable",
+            "A file of events in %s cannot be read, and is tried again later: %s",
+            self.directory,
+            error.strerror or type(error).__name__,
+        )
+        self.inherited.leave_oldest()
 
     def set_aside_oldest(self, damage: DamagedFileError) -> None:
         """Keep the file that `oldest` returned under another name, and append anew what can be read of it."""

@@ -231,6 +231,11 @@ class Sender:
             except DamagedFileError as damage:
                 self._journal.set_aside_oldest(damage)
                 continue
+            except OSError as error:
+                if file.is_own:
+                    raise
+                self._journal.leave_oldest(error)
+                continue
             if batch is None:
                 if not is_complete:
                     break

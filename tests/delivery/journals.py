@@ -15,6 +15,8 @@ from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import DamagedFileError
 
 KEY = "hash-of-a-key"
+NOBODYS = "00000000000000000001-00000000000a-00000001"
+"""The name of an owner that has died."""
 SMALL = 64 << 10
 LARGE = 1 << 20
 

@@ -15,7 +15,7 @@ from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch
 from langchain_ldai.delivery._sender import Sender
-from tests.delivery.journals import files_in, numbered, write
+from tests.delivery.journals import NOBODYS, files_in, numbered, write
 
 SMALL = 64 << 10
 
@@ -130,6 +130,19 @@ def test_a_damaged_file_keeps_no_other_back(tmp_path: Path) -> None:
 
     assert courier.taken[-1] == b"3"
     assert files_in(tmp_path, ".events") == []
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left to a later look, and the log says so."""
+    (tmp_path / f"{NOBODYS}.00000001.events").mkdir()
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+    assert "cannot be read, and is tried again later: Is a directory" in caplog.text
 
 
 def test_a_service_that_takes_nothing_ends_the_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
