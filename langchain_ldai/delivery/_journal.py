@@ -76,12 +76,12 @@ class Journal:
     def reset_after_fork(self) -> None:
         """Start empty: the files are the parent's."""
         # The child closes its own hold alone: the parent keeps its locks.
-        with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
-            owner, self._owner = self._owner, None
-            if owner is not None:
-                owner.close()
-            self.inherited.close()
-            for file in (*self._files, *([] if self._spare is None else [self._spare])):
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.close()
+        self.inherited.close()
+        for file in (*self._files, *([] if self._spare is None else [self._spare])):
+            with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
                 file.close()
                 if not file.is_complete:
                     file.complete()
@@ -111,8 +111,8 @@ class Journal:
             if self._is_writing:  # by this very thread, further up its stack, which will go on with this record
                 self._handed_over.append((record, events))
                 return True
-            self._is_writing = True
             try:
+                self._is_writing = True
                 is_kept = self._write(record, events)
                 while self._handed_over:
                     self._write(*self._handed_over.popleft())
@@ -141,8 +141,8 @@ class Journal:
         file = self._next_file(max(self._file_bytes, HEAD_SIZE + needed))
         if file is not None:
             self._complete_current()
+            self._current = file  # before it can be the oldest, which is complete if it is not current
             self._files.append(file)
-            self._current = file
         return file
 
     def _next_file(self, size: int) -> OwnFile | MemoryFile | None:
@@ -279,11 +279,17 @@ class Journal:
     def has_complete_file(self) -> bool:
         """Whether there is a file that the sender can send and remove."""
         oldest = self.oldest()
-        return oldest is not None and oldest.is_complete
+        return oldest is not None and self.is_complete(oldest)
+
+    def is_complete(self, file: JournalFile | MemoryFile) -> bool:
+        """Return whether no more records will be written into a file that `oldest` returned."""
+        return file is not self._current  # `file.is_complete` stays false if an interrupt hits `file.complete`
 
     def remove_oldest(self) -> None:
         """Remove the file that `oldest` returned, and of which all is sent."""
-        self._take_oldest().remove()
+        with self._lock:  # the thread that completes the file has closed it
+            file = self._take_oldest()
+        file.remove()
 
     def leave_oldest(self, error: OSError) -> None:
         """Leave the file that `oldest` returned, which a dead process left, to a later look: it cannot be read."""

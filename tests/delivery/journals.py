@@ -30,7 +30,7 @@ def take_all(journal: Journal) -> list[bytes]:
     """Do what the sender does: return all that the journal holds, and acknowledge it."""
     found = []
     while (file := journal.oldest()) is not None:
-        is_complete = file.is_complete
+        is_complete = journal.is_complete(file)
         try:
             batch = file.next_batch(LARGE)
         except DamagedFileError as damage:
