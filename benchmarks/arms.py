@@ -1,5 +1,9 @@
-"""What is compared, but for other packages: no handler, one that does nothing, the least of events, and ours."""
+"""What is compared, but for other packages: no handler, one that does nothing, the least of events, and ours.
 
+Ours is measured twice: over LaunchDarkly's own event processor, and over `DurableEvents`.
+"""
+
+import tempfile
 import threading
 from contextlib import ExitStack
 from typing import Any, ClassVar, Final
@@ -9,10 +13,11 @@ from ldclient import Context, LDClient
 
 from benchmarks.measure import Arm, Callbacks
 from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.testing import LoopbackLaunchDarkly
 
-NONE, NO_OP, FLOOR, EVENTS, OURS = "none", "no-op", "floor", "events", "langchain_ldai"
-OWN: Final = (FLOOR, EVENTS, OURS)
+NONE, NO_OP, FLOOR, EVENTS, OURS, DURABLE = "none", "no-op", "floor", "events", "langchain_ldai", "durable"
+OWN: Final = (FLOOR, EVENTS, OURS, DURABLE)
 """The arms that add something and are no other package's."""
 CONTEXT: Final = Context.builder("user-1").name("Sandy").build()
 CONFIG_KEY: Final = "support-bot"
@@ -44,15 +49,28 @@ class _Sink(LoopbackLaunchDarkly):
 
 
 class Delivery(ExitStack):
-    """A real client of a LaunchDarkly on this machine, which drops its events; for a `with` block."""
+    """A real client of a LaunchDarkly on this machine, which drops its events; for a `with` block.
+
+    Args:
+        is_durable: Whether the events go through `DurableEvents`; where not, `durable` is another whose events do.
+    """
+
+    def __init__(self, *, is_durable: bool = False) -> None:
+        super().__init__()
+        self._is_durable = is_durable
 
     def __enter__(self) -> "Delivery":
         super().__enter__()
         self._sink, self._marks = self.enter_context(_Sink()), 0
-        self.client = LDClient(self._sink.config(flush_interval=86_400, events_max_pending=1_000_000))
+        events = DurableEvents(self.enter_context(tempfile.TemporaryDirectory())) if self._is_durable else None
+        config = self._sink.config(
+            flush_interval=86_400, events_max_pending=1_000_000, event_processor_class=events
+        )
+        self.client = LDClient(config)
         self.callback(self.client.close)
-        self.ai = LdAiClient(self.client)
+        self.ai = LdAiClient(self.client, delivery=events)
         self.config = self.ai.completion_config(CONFIG_KEY, CONTEXT)
+        self.durable = self if self._is_durable else self.enter_context(Delivery(is_durable=True))
         return self
 
     def settle(self) -> None:
@@ -130,4 +148,5 @@ def own_arms(delivery: Delivery) -> list[Arm]:
     """Return the arms that need no other package; the one that does nothing is the baseline."""
     sent = {FLOOR: Floor(delivery), EVENTS: Events(delivery), OURS: LdAiHandler(delivery.config)}
     made = [sending(name, handler, delivery) for name, handler in sent.items()]
-    return [Arm(NONE, shared()), Arm(NO_OP, shared(NoOp())), *made]
+    durable = sending(DURABLE, LdAiHandler(delivery.durable.config), delivery.durable)
+    return [Arm(NONE, shared()), Arm(NO_OP, shared(NoOp())), *made, durable]

@@ -44,7 +44,9 @@ NAMES: Final = (
 EVENTS: Final = [(f"$ld:ai:{name}", DATA, 1200) for name in NAMES]
 
 
-class _Server(BaseHTTPRequestHandler):
+class Server(BaseHTTPRequestHandler):
+    """Takes events and forgets them."""
+
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
@@ -94,7 +96,7 @@ def compute(is_over: threading.Event) -> None:
 
 def main(rounds: int = ROUNDS) -> str:
     """Return the tables."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Server)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     lines: list[str] = []

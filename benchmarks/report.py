@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.arms import FLOOR, NO_OP, NONE, OURS, OWN
+from benchmarks.arms import DURABLE, FLOOR, NO_OP, NONE, OURS, OWN
 from benchmarks.measure import Figure
 
 Results = dict[str, Any]
@@ -19,8 +19,9 @@ SECTIONS: Final = {
 TIMES_THE_FLOOR: Final = {"invoke": 1.25, "ainvoke": 1.25, "agent": 1.5}
 FAR_BELOW: Final = ("langfuse", "openinference", "posthog", "langsmith")
 LEGEND: Final = """\
-Medians of {} to {} pairs of blocks, over a handler that does nothing. In brackets: events and ours to the floor,
-the others to ours. n/s: not significant, as the 95 % interval reaches 0; n/a: the package records nothing."""
+Medians of {} to {} pairs of blocks, over a handler that does nothing; durable is ours with `delivery=`. In
+brackets: events, ours and durable to the floor, the others to ours. n/s: not significant, as the 95 % interval
+reaches 0; n/a: the package records nothing."""
 
 
 Target = tuple[str, str, bool]
@@ -109,6 +110,10 @@ def _beside_peers(name: str, case: Results) -> Iterator[Target]:
     ours, over = added(case, OURS), {peer: added(case, peer) for peer in peers_in(case)}
     far = [peer for peer in over if peer in FAR_BELOW and name in ("invoke", "ainvoke", "astream")]
     below = f"{name}, µs: 5 times below {', '.join(far)}"
+    if "launchdarkly" in over and DURABLE in case["arms"]:
+        durable, theirs = added(case, DURABLE), over["launchdarkly"]
+        met = (theirs or 0) > (durable or 0)
+        yield f"{name}, µs: with delivery= below launchdarkly", f"{number(durable)}; {number(theirs)}", met
     for text, peers, factor in ((f"{name}, µs: below every other package", [*over], 1), (below, far, 5)):
         if peers:
             least = min(peers, key=lambda peer: over[peer] or 0)

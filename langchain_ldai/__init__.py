@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ToolConfig,
     )
     from langchain_ldai._runs.handler import LdAiHandler
-    from langchain_ldai._runs.reading import Outcome
+    from langchain_ldai._runs.outcome import Outcome
     from langchain_ldai._runs.totals import RunReport
     from langchain_ldai._tracking.graph_tracker import GraphMetricSummary, LdAiGraphTracker
     from langchain_ldai._tracking.tracker import LdAiConfigTracker
@@ -76,7 +76,7 @@ _ROOMS: Final = {
     "_tracking.graph_tracker": "GraphMetricSummary LdAiGraphTracker",
     "_runs.handler": "LdAiHandler",
     "_tracking.values": "AiMetrics Feedback JudgeResult MetricSummary TokenUsage",
-    "_runs.reading": "Outcome",
+    "_runs.outcome": "Outcome",
     "_runs.totals": "RunReport",
     "_tracking.tracker": "LdAiConfigTracker",
     "_wire.tokens": "resumption_token_of",

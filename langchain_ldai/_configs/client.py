@@ -32,7 +32,7 @@ from langchain_ldai._configs.payload import (
 from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 from langchain_ldai._tracking.sending import EventDelivery, EventSender, track_each
-from langchain_ldai.ledgers._claims import Ledger, OnLedgerError, wait_for_all
+from langchain_ldai.ledgers._protocol import Ledger, OnLedgerError, wait_for_all
 
 LEAVING_SECONDS: Final = 5.0
 """How long the end of a client's `with` block waits for its ledger."""

@@ -8,8 +8,8 @@ from typing import Final
 from langchain_ldai._base.options import check_instance, check_seconds
 from langchain_ldai._tracking.sending import EventDelivery, SendAll
 from langchain_ldai.ledgers._batches import ClaimPolicy
-from langchain_ldai.ledgers._claims import Claims, Ledger, OnLedgerError, check_ledger
-from langchain_ldai.ledgers._queue import QueuedClaims
+from langchain_ldai.ledgers._claim_queue import QueuedClaims
+from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError, check_ledger
 
 LEDGER_TIMEOUT: Final = 60.0
 """For how many seconds a claim is attempted, where the caller does not say."""

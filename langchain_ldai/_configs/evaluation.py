@@ -45,7 +45,7 @@ from langchain_ldai._tracking.sending import ClientSender, EventSender, SendAll
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
-from langchain_ldai.ledgers._claims import Claims, Ledger, OnLedgerError
+from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
 ConfigT = TypeVar("ConfigT", bound=LdAiConfig)

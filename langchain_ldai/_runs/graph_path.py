@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from langchain_ldai._runs.reading import Outcome
+from langchain_ldai._runs.outcome import Outcome
 
 
 class Handoff(NamedTuple):

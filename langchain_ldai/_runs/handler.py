@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai._base.options import check_count, check_function, check_seconds
-from langchain_ldai._runs.reading import carries_content, event_carries_content
+from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
 from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
@@ -86,12 +86,15 @@ class LdAiHandler(BaseCallbackHandler):
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
-        named = dict(nodes or {})
-        trackers = TrackerFactory(config, named, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        trackers = TrackerFactory(
+            config, nodes or {}, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer
+        )
         self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
         runs = [] if config is None else [_named(config)]
-        self._counted_for = ", ".join([*runs, *(f"{node!r}: {_named(source)}" for node, source in named.items())])
+        self._counted_for = ", ".join(
+            [*runs, *(f"{node!r}: {_named(source)}" for node, source in (nodes or {}).items())]
+        )
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return f"LdAiHandler({self._counted_for}, open_runs={self.open_runs})"

@@ -8,12 +8,19 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from time import monotonic
+from typing import Final
 
 from langchain_ldai._base.process import collect_garbage, register_fork_safe
-from langchain_ldai._runs.close_timer import close_timer
-from langchain_ldai._runs.recently_ended import LOOK_SECONDS, STEPS_OF_RUN, WAIT_SECONDS, RecentlyEnded
+from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import Scope, Step
+from langchain_ldai._runs.timer import close_timer
+
+WAIT_SECONDS: Final = 5.0
+"""How long a run whose root has ended waits for its model calls."""
+
+LOOK_SECONDS: Final = 1.0
+"""The shortest time between two looks at every open run."""
 
 
 class RunTable:
@@ -122,14 +129,14 @@ class RunTable:
             run = step.scope.run
             del run.steps[key]
             run.last_event = now = monotonic()
-            if step.is_plain and error is None and not (run.nodes or run.interrupts):
-                self._remember(run, step)
-                return
-            self.awaiting.pop(key, None)
-            is_root = run.state is RunState.OPEN and key == run.key
-            run.ended(step, error, result, now)
+            is_root = key == run.key and run.state is RunState.OPEN
+            if error is not None or not step.is_plain or run.nodes or run.interrupts:
+                self.awaiting.pop(key, None)
+                run.ended(step, error, result, now)
             if not is_root:
-                self._remember(run, step)
+                run.ended_steps[key] = step.parent
+                if len(run.ended_steps) > STEPS_OF_RUN:
+                    self._forget_half(run)
             elif run.state is RunState.WAITING and not self._wait(run, now):
                 run.close()
             if run.state is RunState.CLOSED:
@@ -168,13 +175,11 @@ class RunTable:
             taken.append(self.outbox.popleft())
         return taken
 
-    def _remember(self, run: Run, step: Step) -> None:
-        """Remember the parent of a step that has ended; of a long run, forget half of such steps."""
-        run.ended_steps[step.key] = step.parent
-        if len(run.ended_steps) > STEPS_OF_RUN:
-            for oldest in list(islice(run.ended_steps, STEPS_OF_RUN // 2)):
-                del run.ended_steps[oldest]
-                self._scopes.pop(oldest, None)
+    def _forget_half(self, run: Run) -> None:
+        """Forget the older half of the steps of a long run that have ended."""
+        for oldest in list(islice(run.ended_steps, STEPS_OF_RUN // 2)):
+            del run.ended_steps[oldest]
+            self._scopes.pop(oldest, None)
 
     def _wait(self, run: Run, now: float) -> bool:
         """Have a run wait for its model calls; `False` where nobody could close it after that."""
@@ -237,4 +242,5 @@ class RunTable:
             self._steps.pop(key, None)
             self.awaiting.pop(key, None)
         self.recently_ended.add(run)
-        run.forget_steps()
+        for each in (run.steps, run.tasks, run.interrupts):  # they refer to the run, and it would wait as garbage
+            each.clear()

@@ -10,12 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from langchain_ldai._runs.run import Run
 
-WAIT_SECONDS: Final = 5.0
-"""How long a run whose root has ended waits for its model calls."""
-
-LOOK_SECONDS: Final = 1.0
-"""The shortest time between two looks at every open run."""
-
 ROOTS: Final = 100_000
 """How many roots of closed runs are remembered."""
 

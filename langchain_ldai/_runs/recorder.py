@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
-from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
@@ -23,11 +22,10 @@ from langchain_ldai._runs.trackers import (
     AgentGraph,
     GraphRunTracker,
     described,
-    resolver_of,
     same_model,
-    served_model,
     tool_key,
 )
+from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
 from langchain_ldai.errors import WrongResultError
 
 if TYPE_CHECKING:
@@ -122,7 +120,9 @@ class RunRecorder:
                     return
                 parent = None
             else:
-                scope = self._scope_within(around, metadata, key, parent)
+                task = str(metadata.get(_TASK, "")) if metadata else around.task
+                stays = task == around.task if task else not around.run.sources
+                scope = around if stays else self._scope_within(around, task, metadata, key=key, parent=parent)
             step = Step(key, scope, parent, scope is around, "defers_inputs" in told)
             if kind != "chain":
                 self._describe(step, kind, told)
@@ -146,7 +146,9 @@ class RunRecorder:
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
-            result = NOTHING_READ if step is None or step.is_plain else self._read(step, error, output)
+            result = NOTHING_READ
+            if step is not None and (step.call or step.tool):
+                result = self._read(step, error, output)
             self.table.end(key, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
@@ -198,6 +200,8 @@ class RunRecorder:
                 return
             step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
         else:
+            if step.scope.totals is not None:
+                self._trackers.tell_if_disabled(step.scope.totals)
             metadata = told.get("metadata") or {}
             model, is_decision = metadata.get("ls_model_name"), kind == "decision"
             step.call = ModelCall(
@@ -212,7 +216,7 @@ class RunRecorder:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
         call, totals, guarded = step.call, step.scope.totals, self._guard.call
         if call is None:
-            return self._read_tool(step, error, output) if step.tool else NOTHING_READ
+            return self._read_tool(step, error, output)
         ids = step.scope.run.ids if totals is None else totals.ids
         if call.is_decision and error is None:
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
@@ -244,7 +248,8 @@ class RunRecorder:
 
         LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
         """
-        served = served_model(totals.config)
+        name = getattr(getattr(totals.config, "model", None), "name", None)
+        served = name if isinstance(name, str) else ""
         if call.model and (not served or same_model(served, call.model)):
             return ""
         answered = "" if result is None else read_model(result)
@@ -264,45 +269,53 @@ class RunRecorder:
         with self.table.lock:
             if parent is not None and self.table.recently_ended.covers(key, parent):
                 return None
-        totals = self._trackers.tracker_for(self._trackers.resolver, metadata, lc_run_id)
-        resolvers, journey, known = self._trackers.nodes, None, collectors.get()
+        totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
+        sources, journey, known = self._trackers.nodes, None, collectors.get()
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
-            resolvers = {name: resolver_of(node) for name, node in graph.nodes.items()} | resolvers
+            sources = {**graph.nodes, **sources}
             journey = Journey({(edge.source, edge.target) for edge in graph.edges})
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         outbox = self.table.outbox
-        run = Run(lc_run_id, key, totals, collectors=reports, resolvers=resolvers, journey=journey, outbox=outbox)
+        run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
         _log.debug("a run opens: %s", run)
-        node, totals = self._node_of(run, metadata) or ("", totals)
+        node, totals = (run.sources and self._node_of(run, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
-    def _scope_within(self, around: Scope, metadata: Mapping[str, object], key: object, parent: object) -> Scope:
+    def _scope_within(
+        self, around: Scope, task: str, metadata: Mapping[str, object], *, key: object, parent: object
+    ) -> Scope:
         """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
-        run, task = around.run, str(metadata.get(_TASK, "")) if metadata else around.task
-        if task == around.task if task else not run.resolvers:
-            return around
+        run = around.run
         node, totals = self._node_of(run, metadata) or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
-        scope = Scope(run=run, totals=totals, key=key, parent_scope=around, graph=parent, node=node, task=task)
-        scope.langgraph_step = step if isinstance(step, int) else 0
-        return scope
+        return Scope(
+            run=run,
+            totals=totals,
+            key=key,
+            is_visit=totals is not around.totals,
+            parent_scope=around,
+            graph=parent,
+            node=node,
+            task=task,
+            langgraph_step=step if isinstance(step, int) else 0,
+        )
 
     def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
         """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""
-        node = metadata.get(_NODE) if run.resolvers else None
+        node = metadata.get(_NODE) if run.sources else None
         if not isinstance(node, str):
             return None
         if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
             self._seen_nodes[node] = None
-        if node not in run.resolvers:
+        if node not in run.sources:
             return None
         if node not in run.nodes:
             with run.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in run.nodes:
-                    totals = self._trackers.tracker_for(run.resolvers[node], metadata, run.lc_run_id, node)
+                    totals = self._trackers.tracker_for(run.sources[node], metadata, run.lc_run_id, node)
                     with self.table.lock:
                         run.nodes[node] = totals
         return node, run.nodes[node]
@@ -335,7 +348,7 @@ class RunRecorder:
                 self._guard.call(NOT_SENT, item.totals.ids, item.send)
                 continue
             _log.debug("a run closes: %s", item)
-            if item.resolvers:
+            if item.sources:
                 self._tell_of_unseen_nodes(item)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
@@ -343,8 +356,8 @@ class RunRecorder:
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once which of the names given are of no node that LangGraph has had so far."""
         seen = list(self._seen_nodes)
-        unseen = [name for name in run.resolvers if name not in seen]
-        if run.journey is not None and all(name in run.resolvers for name in seen):
+        unseen = [name for name in run.sources if name not in seen]
+        if run.journey is not None and all(name in run.sources for name in seen):
             unseen = [name for name in unseen if name in self._trackers.nodes]  # a run need not visit every agent
         if not seen or not unseen:
             return

@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.reading import Outcome, classify, failed_node, was_closed_early, worst
+from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
-from langchain_ldai._runs.trackers import ConfigResolver
+from langchain_ldai._runs.trackers import ConfigSource
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value
 
 
@@ -61,7 +61,7 @@ class Run:
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
-        resolvers: Resolve the AI Configs of its named nodes, by node name.
+        sources: The AI Configs of its named nodes, or functions to them, by node name.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
         state: Where it is in its life.
@@ -85,7 +85,7 @@ class Run:
     key: object
     totals: MetricTotals | None
     collectors: tuple[list[RunReport], ...]
-    resolvers: Mapping[str, ConfigResolver]
+    sources: Mapping[str, ConfigSource]
     journey: Journey | None
     outbox: Outbox
     state: RunState = RunState.OPEN
@@ -130,8 +130,16 @@ class Run:
 
         The first model call makes the run an AI run: tools that were called before it are recorded then.
         """
-        if step.scope.key == step.key and step.scope.ended_at is None:
-            self._scope_began(step.scope, step.started)
+        scope = step.scope
+        if scope.key == step.key and scope.ended_at is None:
+            if scope.task and scope.parent_scope is not None:
+                if scope.task in self.tasks:
+                    self._again(self.tasks[scope.task])
+                self.tasks[scope.task] = scope
+            if scope.is_visit and scope.totals:
+                scope.totals.visit_started(scope, step.started)
+            if scope.is_visit and self.journey and scope.node:
+                self.journey.visit_started(scope.node, scope.task, scope.langgraph_step)
         if step.call is not None:
             self._model_started(step, step.call)
         elif step.tool and self.journey is None:
@@ -201,12 +209,6 @@ class Run:
                 self.outbox.append(Recording(totals, {}, [tool]))
             self.waiting_tools.clear()
 
-    def forget_steps(self) -> None:
-        """Forget the steps, which refer to the run, so that no run waits for the garbage collector."""
-        self.steps.clear()
-        self.tasks.clear()
-        self.interrupts.clear()
-
     def ended(self, step: Step, error: BaseException | None, result: StepResult, now: float) -> None:
         """Take in a step that has ended; the root's end ends the run."""
         scope = step.scope
@@ -215,24 +217,29 @@ class Run:
             self._note_end(step, error, outcome)
         if step.tool and self.journey is not None and not result.is_handoff:
             self._tool_called(step)
-        self._model_ended(step, outcome, result, now)
+        if step.call is not None:
+            self._model_ended(step, step.call, outcome, result, now)
         is_root = step.key == self.key and self.state is RunState.OPEN
-        if is_root:
-            self._root_ended(step, error, outcome, now)
-        elif step.key == scope.key and scope.ended_at is None:
-            self._scope_ended(scope, step.started, outcome, now)
-        if self.state is RunState.WAITING and not self.calls_are_open():
+        if step.key == scope.key and scope.ended_at is None:
+            scope.ended_at = now
+            if scope.is_visit and scope.totals and scope.totals.times_visits:
+                scope.totals.watch.stop(step.started, now)
+            if is_root:
+                self._root_ended(step, error, outcome, now)
+            elif self.state is RunState.OPEN or scope.outcome is None:
+                self._note(scope, outcome)
+        if self.state is RunState.WAITING and not self._calls_are_open():
             self.close()
         elif is_root:
-            for totals in self.all_totals:
-                if (settled := totals.settle(self.outcome)) and totals.model_calls:
-                    self.outbox.append(Recording(totals, settled))
+            self._record_outcome()
 
-    def _model_ended(self, step: Step, outcome: Outcome, result: StepResult, now: float) -> None:
-        """Take in the end of a step if it is a model call."""
-        call = step.call
-        if call is None:
-            return
+    def _record_outcome(self) -> None:
+        """Record how the run ended, though a model call goes on."""
+        for totals in self.all_totals:
+            if (settled := totals.settle(self.outcome)) and totals.model_calls:
+                self.outbox.append(Recording(totals, settled))
+
+    def _model_ended(self, step: Step, call: ModelCall, outcome: Outcome, result: StepResult, now: float) -> None:
         if result.model and not call.model and step.scope.totals:
             call.model = result.model
             step.scope.totals.models[result.model] = None
@@ -296,7 +303,7 @@ class Run:
                 self.outbox.append(Recording(totals, totals.final() | settled, journey=journey))
         self.outbox.append(self)
 
-    def calls_are_open(self) -> bool:
+    def _calls_are_open(self) -> bool:
         """Whether a model call that counts has not ended."""
         return any(step.call and step.call.charged_to for step in list(self.steps.values()))
 
@@ -313,32 +320,12 @@ class Run:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
         return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
 
-    def _scope_began(self, scope: Scope, now: float) -> None:
-        if scope.task and scope.parent_scope is not None:
-            before = self.tasks.get(scope.task)
-            if before is not None:
-                self._again(before)
-            self.tasks[scope.task] = scope
-        if not scope.is_visit:
-            return
-        if scope.totals:
-            scope.totals.visit_started(scope, now)
-        if self.journey and scope.node:
-            self.journey.visit_started(scope.node, scope.task, scope.langgraph_step)
-
     def _again(self, before: Scope) -> None:
         """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
         before.is_superseded = True
-
-    def _scope_ended(self, scope: Scope, started: float, outcome: Outcome, now: float) -> None:
-        scope.ended_at = now
-        if scope.is_visit and scope.totals:
-            scope.totals.visit_ended(started, now)
-        if self.state is RunState.OPEN or scope.outcome is None:
-            self._note(scope, outcome)
 
     def _note(self, scope: Scope, outcome: Outcome) -> None:
         """Note how an attempt ended; what is worse stands."""
@@ -381,9 +368,6 @@ class Run:
             outcome = (
                 Outcome.CANCELLED if is_cut_short or (error and self._was_closed_at_work()) else Outcome.SUCCESS
             )
-        root.scope.ended_at = now
-        if root.scope.totals:
-            root.scope.totals.visit_ended(root.started, now)
         self._settle(outcome, now)
         self.state = RunState.WAITING
 

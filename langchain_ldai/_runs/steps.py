@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from langchain_ldai._runs.reading import Outcome
+    from langchain_ldai._runs.outcome import Outcome
     from langchain_ldai._runs.run import Run
     from langchain_ldai._runs.totals import MetricTotals
     from langchain_ldai._tracking.values import TokenUsage
@@ -27,6 +27,7 @@ class Scope:
         run: The run.
         totals: Takes the figures; `None` where nothing tracks them.
         key: The key of the step that began it.
+        is_visit: Whether it is the run itself, or a visit of a named node.
         parent_scope: The scope in which this one began, `None` for the run itself.
         graph: The key of that step's parent: the graph that the task is of.
         node: The named node that it is in, "" outside one.
@@ -40,6 +41,7 @@ class Scope:
     run: Run
     totals: MetricTotals | None
     key: object
+    is_visit: bool = True
     parent_scope: Scope | None = None
     graph: object = None
     node: str = ""
@@ -48,11 +50,6 @@ class Scope:
     ended_at: float | None = None
     is_superseded: bool = False
     outcome: Outcome | None = None
-
-    @property
-    def is_visit(self) -> bool:
-        """Whether it is the run itself, or a visit of a named node."""
-        return self.parent_scope is None or self.totals is not self.parent_scope.totals
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""

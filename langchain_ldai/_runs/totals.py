@@ -9,11 +9,10 @@ from typing import Final, Literal, NamedTuple, Protocol
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.reading import Outcome, worst
+from langchain_ldai._runs.outcome import Outcome, worst
 from langchain_ldai._runs.steps import Scope
 from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
-from langchain_ldai._wire.tokens import RunIdentity
 
 
 @dataclass(slots=True)
@@ -62,12 +61,6 @@ class Stopwatch:
 
 DurationMode = Literal["model", "run"]
 
-RUN_ID_KEY: Final = "ldai_run_id"
-CONFIG_KEY_KEY: Final = "ldai_config_key"
-VARIATION_KEY_KEY: Final = "ldai_variation_key"
-RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
-"""The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
-
 _RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
 """The outcomes that are recorded: as a success, or as an error."""
 
@@ -82,16 +75,6 @@ class Sealer(Protocol):
 def check_sealer(sealer: object) -> None:
     """Raise `TypeError` if an object cannot seal tokens."""
     check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
-
-
-def marks_of(identity: RunIdentity, token: str, *, is_sealed: bool) -> dict[str, str]:
-    """Return what the start events of a run, or of a named node, get into their metadata."""
-    marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
-    if not is_sealed:
-        marks[CONFIG_KEY_KEY] = identity.config_key
-        if identity.variation_key:
-            marks[VARIATION_KEY_KEY] = identity.variation_key
-    return marks
 
 
 @dataclass(slots=True, eq=False)
@@ -138,11 +121,6 @@ class MetricTotals:
         self.visits.append(visit)
         if self.times_visits:
             self.watch.start(now)
-
-    def visit_ended(self, started: float, now: float) -> None:
-        """Note the end of a visit."""
-        if self.times_visits:
-            self.watch.stop(started, now)
 
     def model_started(self, now: float) -> None:
         """Note a model call."""

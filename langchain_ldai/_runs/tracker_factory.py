@@ -13,31 +13,23 @@ from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
-from langchain_ldai._runs.totals import (
-    RESUMPTION_TOKEN_KEY,
-    RUN_ID_KEY,
-    DurationMode,
-    MetricTotals,
-    Sealer,
-    check_sealer,
-    marks_of,
-)
+from langchain_ldai._runs.metadata import RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
     AiConfig,
-    ConfigResolver,
     ConfigSource,
     GraphRunTracker,
     ResumableAiConfig,
     RunTracker,
     as_run_tracker,
     check_sources,
+    config_of,
     described,
-    resolver_of,
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._claims import Claims, wait_for_all
+from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +72,8 @@ class TrackerFactory:
 
     Attributes:
         guard: Catches what the caller's own functions and objects raise.
-        resolver: Resolves the AI Config of a run.
-        nodes: Resolve those of the named nodes.
+        config: The AI Config of the runs, or a function to it.
+        nodes: Those of the named nodes.
     """
 
     def __init__(
@@ -108,8 +100,8 @@ class TrackerFactory:
         check_sources(
             config, nodes, "resume=True" if resume else "run_ids" if run_ids != "new" else "", self.guard
         )
-        self.resolver = resolver_of(config)
-        self.nodes = {name: resolver_of(source) for name, source in nodes.items()}
+        self.config = config
+        self.nodes = dict(nodes)
         self._duration = duration
         self._resume = resume
         self._run_ids = run_ids
@@ -117,36 +109,31 @@ class TrackerFactory:
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
     def tracker_for(
-        self, resolve: ConfigResolver, metadata: Mapping[str, object], lc_run_id: object, node: str = ""
+        self, source: ConfigSource | None, metadata: Mapping[str, object], lc_run_id: object, node: str = ""
     ) -> MetricTotals | None:
         """Return new totals with a tracker of an AI Config; `None` if there is no AI Config or its tracker fails.
 
         Args:
-            resolve: Returns the AI Config.
+            source: The AI Config, or a function to it; `None` where none is tracked.
             metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
         """
         failure, sealed = _NO_CONFIG, ""
         try:
-            config = resolve(metadata)
+            config = config_of(source, metadata) if callable(source) else source
             if config is None:
                 return None
             failure = NO_TRACKER
-            if not self._resume and not node and RESUMPTION_TOKEN_KEY in metadata:
-                self._tell_of_unused_token(config, metadata)
-            if self._run_ids == "new" and not self._resume:
-                tracker = as_run_tracker(config.create_tracker())
-            else:
-                tracker = self._tracker_from_metadata(config, metadata, lc_run_id, node)
+            tracker = self._tracker_of(config, metadata, lc_run_id, node)
             if self._sealer is not None:
                 failure = _NOT_SEALED
                 sealed = _sealed(self._sealer, tracker)
         except Exception as error:  # noqa: BLE001
-            source, lost = (
+            name, lost = (
                 (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
             )
-            self.guard.caught(error, Ids(lc_run_id), failure.format(source=source, lost=lost))
+            self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost))
             return None
         return self._totals_of(config, tracker, sealed, lc_run_id)
 
@@ -155,13 +142,24 @@ class TrackerFactory:
         claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
-        if getattr(config, "enabled", True) is False:
-            self._tell_of_disabled(tracker)
         times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
         token = sealed or tracker.resumption_token
         ids = Ids(lc_run_id, tracker.identity.run_id)
         marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
-        return MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
+        totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
+        if isinstance(tracker, GraphRunTracker):  # it is counted also where no model is called
+            self.tell_if_disabled(totals)
+        return totals
+
+    def tell_if_disabled(self, totals: MetricTotals) -> None:
+        """Warn once for each disabled AI Config, or agent graph, that a run is counted for it all the same."""
+        if getattr(totals.config, "enabled", True) is not False:
+            return
+        tracker = totals.tracker
+        what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
+        key = tracker.identity.config_key
+        notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
+        notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
     def wait_for_claims(self, deadline: float | None) -> bool:
         """Wait until all that was recorded with a ledger is claimed in it and sent.
@@ -175,29 +173,25 @@ class TrackerFactory:
         timeout = None if deadline is None else max(0.0, deadline - monotonic())
         return wait_for_all(list(self._claims.values()), timeout)
 
-    def _tell_of_disabled(self, tracker: RunTracker) -> None:
-        """Warn once for each AI Config that a run is counted for it although it is disabled."""
-        what = "Agent graph" if isinstance(tracker, GraphRunTracker) else "AI Config"
-        key = tracker.identity.config_key
-        notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
-        notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
-
-    def _tracker_from_metadata(
+    def _tracker_of(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
     ) -> RunTracker:
-        """Return the tracker of a new run, or of the run that the metadata, or the root's id, names."""
-        known = None
+        """Return the tracker of a new run, or of the run that the metadata names; a node's is always new."""
+        given = str(lc_run_id) if self._run_ids == "root" else None
         if callable(self._run_ids):
             given = self.guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
-            known = self._held(given) if given else None
-        root = self._held(str(lc_run_id))
-        run_id = known or (root if self._run_ids == "root" else None)
-        tracker = None
-        token = None if node or not self._resume else _callers_token(metadata)
-        if token is not None and isinstance(config, ResumableAiConfig):
-            ids, part = Ids(lc_run_id), known or root
-            tracker = self.guard.call(_NOT_CONTINUED, ids, self._continued, config, token, part)
-        return tracker or _new(config, run_id, node)
+        run_id = self._held(given) if given else None
+        if (
+            not node and RESUMPTION_TOKEN_KEY in metadata and RUN_ID_KEY not in metadata
+        ):  # else a handler's (fact 23)
+            tracker = self._continued(config, metadata[RESUMPTION_TOKEN_KEY], run_id, lc_run_id)
+            if tracker is not None:
+                return tracker
+        if run_id is None or not isinstance(config, ResumableAiConfig):
+            made = config.create_tracker()
+        else:
+            made = config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id)
+        return as_run_tracker(made)
 
     def _held(self, run_id: str) -> str:
         """Return an id as it is if every ledger can hold it, else a UUID that follows from it."""
@@ -207,12 +201,26 @@ class TrackerFactory:
         self.guard.notices.once(_log, logging.WARNING, "run id", _UNFIT_ID, fault, MAX_RUN_ID_LENGTH)
         return uuid_of(run_id)
 
-    def _tell_of_unused_token(self, config: AiConfig, metadata: Mapping[str, object]) -> None:
-        if _callers_token(metadata) is not None:
+    def _continued(
+        self, config: AiConfig, token: object, run_id: str | None, lc_run_id: object
+    ) -> RunTracker | None:
+        """Return the tracker of the run that a caller's token names; `None` if it is not to be continued.
+
+        Args:
+            config: The AI Config of the run.
+            token: What the caller gave as a token.
+            run_id: The id given for the run, which then names this part of it; `None` for the root's.
+            lc_run_id: LangChain's id of the run's root.
+        """
+        if token is not None and not self._resume:
             key = getattr(config, "key", "")
             self.guard.notices.once(_log, logging.WARNING, "no resume", _UNUSED_TOKEN, key)
+        if token is None or not self._resume or not isinstance(config, ResumableAiConfig):
+            return None
+        part = run_id or self._held(str(lc_run_id))
+        return self.guard.call(_NOT_CONTINUED, Ids(lc_run_id), self._resumed, config, token, part)
 
-    def _continued(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
+    def _resumed(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` if the token does not fit."""
         try:
             plain = cast(str, token) if self._sealer is None else self._sealer.unseal(cast(str, token))
@@ -230,13 +238,6 @@ class TrackerFactory:
         return as_run_tracker(tracker)
 
 
-def _new(config: AiConfig, run_id: str | None, node: str) -> RunTracker:
-    """Return the tracker of a new run; the id of a named node's run follows from the id given."""
-    if run_id is None or not isinstance(config, ResumableAiConfig):
-        return as_run_tracker(config.create_tracker())
-    return as_run_tracker(config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id))
-
-
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
     sealed: object = sealer.seal(tracker.resumption_token)
     if not isinstance(sealed, str) or not sealed:
@@ -250,8 +251,3 @@ def _given_id(run_ids: Callable[[Mapping[str, Any]], object], metadata: Mapping[
     if inspect.isawaitable(given):
         raise WrongResultError(f"it returned a {described(given)}")
     return str(given) if given else None
-
-
-def _callers_token(metadata: Mapping[str, object]) -> object:
-    """Return the token that the caller gave; a handler has written one that stands beside a run id (fact 23)."""
-    return None if RUN_ID_KEY in metadata else metadata.get(RESUMPTION_TOKEN_KEY)

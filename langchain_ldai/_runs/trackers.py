@@ -210,9 +210,6 @@ _EDITION: Final = re.compile(
 _DECIMAL_P: Final = re.compile(r"v(\d+)p(\d+)")  # v3p1
 _PUNCTUATION: Final = re.compile(r"[^a-z0-9]")
 
-ConfigResolver = Callable[[Mapping[str, object]], AiConfig | None]
-"""A function from a run's metadata to the AI Config of that run (`None`: do not track it)."""
-
 NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
 """What the log says where an AI Config gives no tracker."""
 
@@ -287,25 +284,17 @@ def _check_tracker(name: str, source: object, guard: Guard) -> None:
         raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
-def resolver_of(source: ConfigSource | None) -> ConfigResolver:
-    """Return a function from a run's metadata to its AI Config; a caller's function gets them read-only."""
-    if source is None or isinstance(source, AiConfig):
-        return lambda metadata: source
+def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> AiConfig | None:
+    """Return the AI Config that a caller's function gives; an AI Config may be callable itself.
 
-    def resolve(metadata: Mapping[str, object]) -> AiConfig | None:
-        config = source(MappingProxyType(metadata))
-        if config is None or (hasattr(config, "create_tracker") and not hasattr(config, "completion_config")):
-            return config
-        remedy = f": {found}" if (found := _remedy(config)) else ""
-        raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
-
-    return resolve
-
-
-def served_model(config: object) -> str:
-    """Return the name of the model that an AI Config serves, "" where it names none."""
-    name = getattr(getattr(config, "model", None), "name", None)
-    return name if isinstance(name, str) else ""
+    Raises:
+        WrongResultError: If the function returned something else.
+    """
+    config = source if hasattr(source, "create_tracker") else source(MappingProxyType(metadata))
+    if config is None or (hasattr(config, "create_tracker") and not hasattr(config, "completion_config")):
+        return cast("AiConfig | None", config)
+    remedy = f": {found}" if (found := _remedy(config)) else ""
+    raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
 
 
 def tool_key(config: object, name: str) -> str:

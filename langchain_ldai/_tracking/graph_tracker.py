@@ -92,7 +92,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
     @property
     def summary(self) -> GraphMetricSummary:
         """What has been recorded so far. Later recordings do not change it."""
-        return GraphMetricSummary(resumption_token=self.resumption_token, **self._recorded.snapshot())
+        return GraphMetricSummary(resumption_token=self.resumption_token, **self._recorded())
 
     def track_invocation_success(self) -> None:
         """Record that the run succeeded. A run takes one of success and failure, whichever comes first."""

@@ -1,4 +1,4 @@
-"""At most once: a run's record of its metrics, and the tracker that sends what the record grants."""
+"""At most once: a tracker keeps the record of its run's metrics, and sends what the record grants."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from itertools import chain
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import whole_milliseconds
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
-from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode, fields_of
-from langchain_ldai.ledgers._claims import Claim
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and_fields
+from langchain_ldai.ledgers._protocol import Claim
 
 EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
 """From a metric to the events of its value; their data is what they say beside the run's."""
@@ -28,29 +27,6 @@ _ONCE_PER_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
 IdentityT = TypeVar("IdentityT", bound=RunIdentity | GraphRunIdentity)
 MetricT = TypeVar("MetricT", bound=str)
-
-
-class RecordedMetrics(Generic[MetricT]):
-    """The metrics of one run that have a value. The first value stands."""
-
-    __slots__ = ("_lock", "_values")
-
-    def __init__(self) -> None:
-        self._values: dict[MetricT, object] = {}
-        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
-
-    def claim(self, values: Mapping[MetricT, object]) -> list[MetricT]:
-        """Record those metrics that have no value yet, and return them."""
-        with self._lock:
-            free = [metric for metric in values if metric not in self._values]
-            for metric in free:
-                self._values[metric] = values[metric]
-        return free
-
-    def snapshot(self) -> dict[MetricT, Any]:
-        """Return the values by metric, as they are now."""
-        with self._lock:
-            return self._values.copy()
 
 
 class OnceTracker(Generic[IdentityT, MetricT]):
@@ -69,7 +45,7 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         resumption_token: The text with which another process can add to this run. It never changes.
     """
 
-    __slots__ = ("_data", "_part", "_recorded", "_sender", "identity", "resumption_token")
+    __slots__ = ("_data", "_lock", "_part", "_sender", "_values", "identity", "resumption_token")
 
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
@@ -77,11 +53,13 @@ class OnceTracker(Generic[IdentityT, MetricT]):
 
     def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object]) -> None:
         self.identity: Final = identity
-        self.resumption_token: Final = encode(identity)
-        self._data = {**fields_of(identity), **data}
+        token, fields = token_and_fields(identity)
+        self.resumption_token: Final = token
+        self._data = {**fields, **data}
         self._sender = sender
         self._part = ""
-        self._recorded: RecordedMetrics[MetricT] = RecordedMetrics()
+        self._values: dict[MetricT, object] = {}
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
     @property
     def run_id(self) -> str:
@@ -99,6 +77,11 @@ class OnceTracker(Generic[IdentityT, MetricT]):
             part: Which part, the same text wherever the part is run again.
         """
         self._part = part
+
+    def _recorded(self) -> dict[MetricT, Any]:
+        """Return the values by metric, as they are now."""
+        with self._lock:
+            return self._values.copy()
 
     def _track(self, caller: str, values: Mapping[MetricT, object]) -> None:
         self._warn_of(caller, self._record(values))
@@ -136,17 +119,23 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         Returns:
             The metrics that had a value.
         """
-        claimed = self._recorded.claim(values)
-        table = events_of or self._events_of
-        due = {metric: table[metric](values[metric]) for metric in claimed}
-        if self._sender.claims is not None:
-            for metric, own in due.items():
-                self._sender.claims.submit(self._claim_of(metric, self._with_data(own), answer))
-            due = {}
-        events = self._with_data(chain(*due.values(), further))
+        due: list[MetricT] = []
+        dropped: list[MetricT] = []
+        with self._lock:
+            for metric, value in values.items():
+                (dropped if metric in self._values else due).append(metric)
+                self._values.setdefault(metric, value)
+        table, claims, events = events_of or self._events_of, self._sender.claims, list[Event]()
+        for metric in due:
+            own = table[metric](values[metric])
+            if claims is None:
+                events += own
+            else:
+                claims.submit(self._claim_of(metric, self._with_data(own), answer))
+        events += further
         if events:
-            self._sender.send(events)
-        return [metric for metric in values if metric not in claimed]
+            self._sender.client.send(self._sender.context, self._with_data(events))
+        return dropped
 
     def _claim_of(self, metric: str, events: list[Event], answer: Future[bool] | None) -> Claim:
         run_id, key, *_ = self.identity

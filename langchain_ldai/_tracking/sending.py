@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
-from langchain_ldai.ledgers._claims import Claims, Ledger
+from langchain_ldai.ledgers._protocol import Claims, Ledger
 
 if TYPE_CHECKING:
     from ldclient import Context
@@ -40,7 +40,7 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    call_each(partial(track, name, context, dict(data), value) for name, data, value in events)
+    call_each([partial(track, name, context, dict(data), value) for name, data, value in events])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +68,7 @@ class ClientSender:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventSender:
-    """Sends the events of one context.
+    """What a tracker needs to send its events.
 
     Args:
         context: Whom the events are counted for.
@@ -79,7 +79,3 @@ class EventSender:
     context: Context
     client: ClientSender
     claims: Claims | None
-
-    def send(self, events: Sequence[Event]) -> None:
-        """See `ClientSender.send`."""
-        self.client.send(self.context, events)

@@ -135,7 +135,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
     @property
     def summary(self) -> MetricSummary:
         """What has been recorded so far. Later recordings do not change it."""
-        recorded, tool_calls = self._recorded.snapshot(), tuple(self._tool_calls)
+        recorded, tool_calls = self._recorded(), tuple(self._tool_calls)
         return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **recorded)
 
     def track_duration(self, ms: float) -> None:

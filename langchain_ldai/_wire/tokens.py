@@ -175,15 +175,20 @@ def text_fault(text: str) -> str:
     return ""
 
 
-def fields_of(identity: RunIdentity | GraphRunIdentity) -> dict[str, object]:
-    """Return what a token and an event say of a run, in a token's order, without an optional key that is empty."""
-    return {RUN_ID: identity.run_id, **_after_run_id(identity._fields, identity[1:])[0]}
+def token_and_fields(identity: RunIdentity | GraphRunIdentity) -> tuple[str, dict[str, object]]:
+    """Return the resumption token of a run, the same for the same identity, and what it says of the run.
+
+    The fields are in a token's order, without an optional key that is empty (spec sections 6 and 7).
+    """
+    fields, fields_as_json = _after_run_id(identity._fields, identity[1:])
+    text = f'{{"{RUN_ID}":{json.dumps(identity.run_id)},{fields_as_json}'
+    token = urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+    return token, {RUN_ID: identity.run_id, **fields}
 
 
 def encode(identity: RunIdentity | GraphRunIdentity) -> str:
-    """Return the resumption token of a run, the same text for the same identity (spec sections 6 and 7)."""
-    text = f'{{"{RUN_ID}":{json.dumps(identity.run_id)},{_after_run_id(identity._fields, identity[1:])[1]}'
-    return urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
+    """Return the resumption token of a run."""
+    return token_and_fields(identity)[0]
 
 
 @lru_cache(maxsize=64)

@@ -20,8 +20,8 @@ from langchain_ldai._base.guard import Guard
 from langchain_ldai.delivery._courier import Courier, Outcome, Pace
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._pipeline import Options, Pipeline
-from langchain_ldai.ledgers._claims import Claim, Ledger
-from langchain_ldai.ledgers._queue import checked_grant
+from langchain_ldai.ledgers._claim_queue import checked_grant
+from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig

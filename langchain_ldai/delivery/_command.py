@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m langchain_ldai.delivery",
+        prog="langchain-ldai delivery",
         description="Look at the events that wait in a directory of DurableEvents, or send them.",
     )
     parser.add_argument("directory", type=Path, help="the directory that DurableEvents was given")

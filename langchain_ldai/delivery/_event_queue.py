@@ -13,9 +13,9 @@ from ldclient.config import Config
 
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._claims import ClaimPipeline
+from langchain_ldai.delivery._event_encoder import EventEncoder
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
-from langchain_ldai.delivery._wire_events import EventEncoder
-from langchain_ldai.ledgers._claims import Claim, Ledger
+from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig

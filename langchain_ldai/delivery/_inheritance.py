@@ -68,17 +68,29 @@ class Inheritance:
         """Take out the file that `oldest` returned."""
         return self._left[0][1].popleft()
 
+    def leave_oldest(self) -> None:
+        """Leave the files of the oldest process to a later look, of this process or another."""
+        owner, files = self._left.pop(0)
+        for file in files:
+            file.close()
+        owner.release()
+
     def release(self) -> None:
         """Leave the files to others."""
+        while self._left:
+            self.leave_oldest()
+
+    def close(self) -> None:
+        """Leave the files to the parent process, which has them open too."""
         left, self._left = self._left, []
         for owner, files in left:
             for file in files:
                 file.close()
-            owner.release()
+            owner.close()
 
 
 def _size_of(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # its owner has just removed it
+    except OSError:  # its owner has just removed it, or it is no file
         return 0

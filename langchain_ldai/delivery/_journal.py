@@ -76,10 +76,12 @@ class Journal:
     def reset_after_fork(self) -> None:
         """Start empty: the files are the parent's."""
         # The child closes its own hold alone: the parent keeps its locks.
-        with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
-            self._forget_owner()
-            self.inherited.release()
-            for file in (*self._files, *([] if self._spare is None else [self._spare])):
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.close()
+        self.inherited.close()
+        for file in (*self._files, *([] if self._spare is None else [self._spare])):
+            with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
                 file.close()
                 if not file.is_complete:
                     file.complete()
@@ -109,8 +111,8 @@ class Journal:
             if self._is_writing:  # by this very thread, further up its stack, which will go on with this record
                 self._handed_over.append((record, events))
                 return True
-            self._is_writing = True
             try:
+                self._is_writing = True
                 is_kept = self._write(record, events)
                 while self._handed_over:
                     self._write(*self._handed_over.popleft())
@@ -139,8 +141,8 @@ class Journal:
         file = self._next_file(max(self._file_bytes, HEAD_SIZE + needed))
         if file is not None:
             self._complete_current()
+            self._current = file  # before it can be the oldest, which is complete if it is not current
             self._files.append(file)
-            self._current = file
         return file
 
     def _next_file(self, size: int) -> OwnFile | MemoryFile | None:
@@ -169,17 +171,14 @@ class Journal:
     def _create(self, size: int) -> OwnFile:
         if self._owner is None or not self.directory.is_dir():
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._forget_owner()
+            before, self._owner = self._owner, None
+            if before is not None:
+                before.release()
             self._owner = Owner.create(self.directory, self._key_hash)
         return self._create_for(self._owner, size)
 
     def _create_for(self, owner: Owner, size: int) -> OwnFile:
         return OwnFile(self.directory / f"{owner.name}.{next(self._numbers):08d}{FILE_SUFFIX}", size)
-
-    def _forget_owner(self) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            owner.release()
 
     def _is_full(self, size: int) -> bool:
         """Return whether a file of a certain size would be too much."""
@@ -280,11 +279,29 @@ class Journal:
     def has_complete_file(self) -> bool:
         """Whether there is a file that the sender can send and remove."""
         oldest = self.oldest()
-        return oldest is not None and oldest.is_complete
+        return oldest is not None and self.is_complete(oldest)
+
+    def is_complete(self, file: JournalFile | MemoryFile) -> bool:
+        """Return whether no more records will be written into a file that `oldest` returned."""
+        return file is not self._current  # `file.is_complete` stays false if an interrupt hits `file.complete`
 
     def remove_oldest(self) -> None:
         """Remove the file that `oldest` returned, and of which all is sent."""
-        self._take_oldest().remove()
+        with self._lock:  # the thread that completes the file has closed it
+            file = self._take_oldest()
+        file.remove()
+
+    def leave_oldest(self, error: OSError) -> None:
+        """Leave the file that `oldest` returned, which a dead process left, to a later look: it cannot be read."""
+        self._notices.each_minute(
+            _log,
+            logging.ERROR,
+            "unreadable",
+            "A file of events in %s cannot be read, and is tried again later: %s",
+            self.directory,
+            error.strerror or type(error).__name__,
+        )
+        self.inherited.leave_oldest()
 
     def set_aside_oldest(self, damage: DamagedFileError) -> None:
         """Keep the file that `oldest` returned under another name, and append anew what can be read of it."""

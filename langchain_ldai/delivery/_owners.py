@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._base.process import PausesForForks, register_fork_safe
 
 SUFFIX: Final = ".owner"
 
 FILE_SUFFIX: Final = ".events"
+
+_NAME: Final = re.compile(r"\d{20}-[0-9a-f]{12}-\d{8}")
 
 _LOCKED_BYTE: Final = 1 << 20
 """Windows locks a byte, which nobody can read meanwhile: one far behind the text."""
@@ -47,23 +50,32 @@ class Owner:
         """
         while True:
             name = _names.next()
-            descriptor = _lock(directory / f"{name}{SUFFIX}")
+            descriptor = _locks.take(directory / f"{name}{SUFFIX}")
             if descriptor is not None:
-                os.write(descriptor, key_hash.encode())
-                return cls(directory, name, descriptor)
+                owner = cls(directory, name, descriptor)
+                try:
+                    os.write(descriptor, key_hash.encode())
+                except BaseException:  # a full disk: it is tried again and again, and must leave nothing behind
+                    owner.remove()
+                    raise
+                return owner
 
     @classmethod
     def inherit(cls, directory: Path, name: str) -> Owner | None:
-        """Take an owner's place, unless its process or another heir lives, or it is another user's."""
+        """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened."""
         try:
-            descriptor = _lock(directory / f"{name}{SUFFIX}")
-        except PermissionError:
+            descriptor = _locks.take(directory / f"{name}{SUFFIX}")
+        except OSError:  # another user's, or no file that this package has made
             return None
         return None if descriptor is None else cls(directory, name, descriptor)
 
     def release(self) -> None:
         """Let others inherit the files."""
-        os.close(self._descriptor)
+        _locks.release(self._descriptor)
+
+    def close(self) -> None:
+        """Leave the lock to the parent process, which holds it too."""
+        _locks.close(self._descriptor)
 
     def remove(self) -> None:
         """Remove the owner, who has no files any more."""
@@ -76,20 +88,24 @@ class Owner:
 
 
 def owner_names(directory: Path) -> list[str]:
-    """Return the names of a directory's owners, oldest first."""
+    """Return the names of a directory's owners, oldest first. Files of other programs have none."""
     paths = (*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{FILE_SUFFIX}"))
-    return sorted({path.name.split(".")[0] for path in paths})
+    names = {path.name.split(".")[0] for path in paths}
+    return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
     """Return the hash of the SDK key of each owner in the directory whose process lives; "" for one just made."""
-    for path in directory.glob(f"*{SUFFIX}"):
-        owner = Owner.inherit(directory, path.stem)
+    for name in owner_names(directory):
+        path = directory / f"{name}{SUFFIX}"
+        if not path.is_file():
+            continue
+        owner = Owner.inherit(directory, name)
         if owner is not None:
             owner.release()
         else:
-            with contextlib.suppress(PermissionError, FileNotFoundError):  # another user's, or it has just ended
-                yield path.read_text("ascii")
+            with contextlib.suppress(OSError):  # another user's, or it has just ended
+                yield path.read_text("ascii", errors="replace")
 
 
 class _Names:
@@ -112,17 +128,48 @@ class _Names:
 _names: Final = _Names()
 
 
-def _lock(path: Path) -> int | None:
-    """Return the descriptor of a file that this process has locked; `None` if another has, or has removed it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
-    try:
-        if _try_lock(descriptor) and _is_at(path, descriptor):
-            return descriptor
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+class Locks(PausesForForks):
+    """The locks of this process. A child process that kept one would keep heirs out after this one's death."""
+
+    def __init__(self) -> None:
+        self._descriptors: set[int] = set()
+        super().__init__()
+
+    def reset_after_fork(self) -> None:
+        """Close them all: they are the parent's."""
+        super().reset_after_fork()
+        for descriptor in self._descriptors.copy():
+            self.close(descriptor)
+
+    def take(self, path: Path) -> int | None:
+        """Return the descriptor of a file that this has locked; `None` if another has, or has removed it."""
+        return self.use(self._take, path)
+
+    def _take(self, path: Path) -> int | None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._descriptors.add(descriptor)
+        try:
+            if _try_lock(descriptor) and _is_at(path, descriptor):
+                return descriptor
+        except BaseException:
+            self.close(descriptor)
+            raise
+        self.close(descriptor)
+        return None
+
+    def release(self, descriptor: int) -> None:
+        """Let others take a lock."""
+        _unlock(descriptor)
+        self.close(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        """Close a lock, unless that was done."""
+        if descriptor in self._descriptors:
+            self._descriptors.discard(descriptor)
+            os.close(descriptor)
+
+
+_locks: Final = Locks()
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -140,6 +187,14 @@ def _try_lock(descriptor: int) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    """Unlock a file, also for child processes that have it open."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

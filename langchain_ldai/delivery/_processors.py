@@ -19,7 +19,7 @@ from ldclient.impl.events.types import EventInputCustom
 from ldclient.interfaces import EventProcessor
 
 from langchain_ldai._base.process import register_fork_safe
-from langchain_ldai.delivery._wire_events import EventEncoder
+from langchain_ldai.delivery._event_encoder import EventEncoder
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig

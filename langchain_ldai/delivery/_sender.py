@@ -75,12 +75,13 @@ class Sender:
         # Python may collect a run, and so append an event and wake the sender, at any line. So the thread that has
         # this lock can take it again, and `_wake` is a queue, as an `Event` has a lock that cannot be taken again.
         self._start_lock = threading.RLock()
+        self._sends = threading.Lock()  # whoever sends: the thread, or who stops where there is none
         self._settled = threading.Condition()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self.is_started = False
         self._settled_records = 0
-        self._flushes: list[int] = []  # for how many records each caller of `flush` waits
+        self._waiting_flushes = 0
         self._is_flush_due = False
         self._ends_at = math.inf
         self._drain_seconds = CLOSE_SECONDS
@@ -91,18 +92,24 @@ class Sender:
         self._is_empty = False
 
     def start(self) -> None:
-        """Start the thread, unless it exists."""
+        """Start the thread, unless it is alive."""
         with self._start_lock:
-            if self._thread is not None:
-                return
-            self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
-            self._thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
-            try:
-                self._thread.start()
-            except RuntimeError:  # the process has no thread to spare, or ends; the next event tries again
-                self._thread = None
+            if not self._is_alive():
+                self._start_thread()
             self.is_started = self._thread is not None
-            atexit.register(self._stop_at_exit)
+
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()  # not if an interrupt has hit its start
+
+    def _start_thread(self) -> None:
+        self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
+        atexit.unregister(self._stop_at_exit)
+        atexit.register(self._stop_at_exit)
+        self._thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the process has no thread to spare, or ends; the next event tries again
+            self._thread = None
 
     def wake(self) -> None:
         """Have the sender look at what is due."""
@@ -117,13 +124,16 @@ class Sender:
     def flush(self, timeout: float | None) -> bool:
         """Send what has been appended so far; return whether that was done within `timeout` seconds."""
         target = self._journal.appended
+        if timeout is not None:
+            timeout = min(timeout, threading.TIMEOUT_MAX)
         self.start()
         with self._settled:
-            self._flushes.append(target)
-        self.request_flush()
-        with self._settled:
-            self._settled.wait_for(lambda: self._settled_records >= target or self._thread is None, timeout)
-            self._flushes.remove(target)
+            self._waiting_flushes += 1
+            try:
+                self.request_flush()
+                self._settled.wait_for(lambda: self._settled_records >= target or self._thread is None, timeout)
+            finally:  # an interrupt may end the wait
+                self._waiting_flushes -= 1
             return self._settled_records >= target
 
     def stop(self, seconds: float | None = None) -> bool:
@@ -141,12 +151,21 @@ class Sender:
         self.wake()
         thread = self._thread
         if thread is None:
-            self._finish()
+            self._finish_without_thread()
             return self._is_empty
         while thread.is_alive() and (left := self._ends_at + _GRACE_SECONDS - time.monotonic()) > 0:
-            thread.join(left)
+            thread.join(min(left, threading.TIMEOUT_MAX))  # without end, once another thread was started
         atexit.unregister(self._stop_at_exit)
         return self._is_empty
+
+    def _finish_without_thread(self) -> None:
+        if self._sends.acquire(blocking=False):  # else another caller is at it
+            try:
+                self._finish()
+            finally:
+                self._sends.release()
+            self._settle(0)
+            self._start_if_needed()
 
     def _stop_at_exit(self) -> None:
         self.stop(EXIT_SECONDS)
@@ -162,7 +181,7 @@ class Sender:
         started = time.monotonic()
         while True:
             self._keep_up()
-            is_hurried = bool(self._flushes) or self._ends_at < math.inf
+            is_hurried = self._waiting_flushes > 0 or self._ends_at < math.inf
             until = started + (at_least if is_hurried else seconds)
             if until <= time.monotonic():
                 return
@@ -171,6 +190,23 @@ class Sender:
     # What follows runs on the thread.
 
     def _run(self) -> None:
+        with self._start_lock:
+            if self._thread is not threading.current_thread():  # an interrupt has hit the start: there is another
+                return
+        try:
+            with self._sends:
+                self._send_until_stopped()
+        finally:  # a ledger may end even the thread
+            with self._settled:
+                self._thread, self.is_started = None, False
+                self._settled.notify_all()
+        self._start_if_needed()
+
+    def _start_if_needed(self) -> None:
+        if self._journal.is_open:  # somebody has appended meanwhile
+            self.start()
+
+    def _send_until_stopped(self) -> None:
         while True:  # at least once: also a short life looks for what dead processes left
             is_done = self._guard.call(_KEPT, Ids(), self._do_what_is_due)
             if self._ends_at < math.inf:
@@ -223,13 +259,17 @@ class Sender:
 
     def _send_all(self, courier: Delivers) -> bool:
         while (file := self._journal.oldest()) is not None:
-            is_complete = (
-                file.is_complete
-            )  # looked at first: a record may be written, and the file then be complete
+            # Looked at first: a record may be written, and the file then be complete.
+            is_complete = self._journal.is_complete(file)
             try:
                 batch = file.next_batch(MAX_BATCH_BYTES)
             except DamagedFileError as damage:
                 self._journal.set_aside_oldest(damage)
+                continue
+            except OSError as error:
+                if file.is_own:
+                    raise
+                self._journal.leave_oldest(error)
                 continue
             if batch is None:
                 if not is_complete:
@@ -259,8 +299,3 @@ class Sender:
         self._guard.call(_KEPT, Ids(), self._journal.release)
         if not self._is_empty:
             _log.warning("Events are left in %s; the next process sends them", self._journal.directory)
-        with self._settled:
-            self._thread, self.is_started = None, False
-            self._settled.notify_all()
-        if self._journal.is_open:  # somebody has appended meanwhile
-            self.start()

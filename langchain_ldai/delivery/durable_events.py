@@ -16,7 +16,7 @@ from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options
 from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
-from langchain_ldai.ledgers._claims import Claim, Ledger
+from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
@@ -69,11 +69,12 @@ class DurableEvents:
         directory: Where the files lie, one directory for each LaunchDarkly environment. It is made if it does not
             exist, for this user alone.
         max_bytes: How many bytes the files may take. If they take more, the newest events are dropped, and the log
-            says so. A metric takes some 350 bytes.
+            says so. A metric takes some 350 bytes. Metrics that wait for a ledger may take as much again.
         sync: How often the files are brought to the disk, in seconds. By default the system decides when: the end
             of the process loses nothing, but a crash of the machine may lose the last half minute.
         send: Whether this process sends events. With `False` it only writes them down, and another process with
             the same directory sends them, such as `python -m langchain_ldai.delivery DIRECTORY drain --follow`.
+            Metrics that a ledger has to grant are sent by this process all the same, as it has the ledger.
 
     Raises:
         TypeError: If an argument is of another type.

@@ -6,7 +6,7 @@ processes of one host. `langchain_ldai.ledgers.redis` has `RedisLedger` for seve
 
 from typing import TYPE_CHECKING
 
-from langchain_ldai.ledgers._claims import Ledger
+from langchain_ldai.ledgers._protocol import Ledger
 from langchain_ldai.ledgers.memory import MemoryLedger
 
 if TYPE_CHECKING:

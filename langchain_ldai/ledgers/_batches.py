@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from langchain_ldai._wire.events import Event
-from langchain_ldai.ledgers._claims import Claim, OnLedgerError
+from langchain_ldai.ledgers._protocol import Claim, OnLedgerError
 
 if TYPE_CHECKING:
     from ldclient import Context

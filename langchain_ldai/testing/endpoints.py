@@ -1,32 +1,25 @@
 """The HTTP endpoints that server-side SDKs use; each request has a connection of its own."""
 
-import gzip
 import json
 import logging
 import socket
 import struct
 import sys
 import weakref
-import zlib
 from collections.abc import Generator
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final, Protocol
 
-from langchain_ldai.testing.flags import Json
+from langchain_ldai._protocol.events import MalformedBatchError, read_batch
+from langchain_ldai._protocol.flags import Json
+from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, ENVIRONMENT_HEADER, PAYLOAD_ID_HEADER, POLL, STREAM
+from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame
 
 _log = logging.getLogger(__name__)
 
-STREAM: Final = "/all"
-POLL: Final = "/sdk/latest-all"
-BULK: Final = "/bulk"
-DIAGNOSTIC: Final = "/diagnostic"
-PATHS: Final = (STREAM, POLL, BULK, DIAGNOSTIC)
-
 LOSE_RESPONSE: Final = 0
 """A fault: take the request, then reset the connection instead of answering."""
-
-Change = tuple[str, Json]
 
 
 class Service(Protocol):
@@ -116,10 +109,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _receive(self, body: bytes) -> int:
         if self._path == BULK:
-            batch = _batch(body, self.headers.get("Content-Encoding"))
-            if batch is None:
+            try:
+                batch = read_batch(body, self.headers.get("Content-Encoding"))
+            except MalformedBatchError:
                 return 400
-            self.server.service.accept(self.headers.get("X-LaunchDarkly-Payload-ID"), batch)
+            self.server.service.accept(self.headers.get(PAYLOAD_ID_HEADER), batch)
         return 202 if self._path in (BULK, DIAGNOSTIC) else 404
 
     def _answer(self, status: int, body: bytes = b"") -> None:
@@ -140,27 +134,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.send_header("Connection", "close")
         if self.server.service.environment_id is not None:
-            self.send_header("X-Ld-Envid", self.server.service.environment_id)
+            self.send_header(ENVIRONMENT_HEADER, self.server.service.environment_id)
         self.end_headers()
         with closing(self.server.service.changes()) as changes:
             for change in changes:
-                if change is None:
-                    self._chunk(b":\n")
-                else:
-                    name, data = change
-                    self._chunk(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
+                self._chunk(HEARTBEAT if change is None else frame(change))
         self._chunk(b"")
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-
-
-def _batch(body: bytes, encoding: str | None) -> list[Json] | None:
-    """Return the events of a request's body, `None` where it does not hold a list of them."""
-    try:
-        batch = json.loads(gzip.decompress(body) if encoding == "gzip" else body)
-    except (ValueError, EOFError, OSError, zlib.error):
-        return None
-    if not isinstance(batch, list) or not all(isinstance(event, dict) for event in batch):
-        return None
-    return batch

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai.testing.endpoints import BULK, LOSE_RESPONSE, PATHS, Change, Server
-from langchain_ldai.testing.flags import FlagData, Json
+from langchain_ldai._protocol.flags import FlagData, Json
+from langchain_ldai._protocol.paths import BULK, PATHS
+from langchain_ldai._protocol.stream import Change, delete, patch, put
+from langchain_ldai.testing.endpoints import LOSE_RESPONSE, Server
 from langchain_ldai.testing.recording import RecordedEvent, metrics_of
 
 if TYPE_CHECKING:
@@ -139,7 +141,7 @@ class LoopbackLaunchDarkly:
             ValueError: If the value holds NaN or an infinity.
         """
         with self._changed:
-            self._push(("patch", {"path": f"/flags/{key}", "data": self._data.set(key, value)}))
+            self._push(patch(self._data.set(key, value)))
 
     def delete_flag(self, key: str) -> None:
         """Serve nothing for this flag from now on.
@@ -148,7 +150,7 @@ class LoopbackLaunchDarkly:
             KeyError: If there is no such flag.
         """
         with self._changed:
-            self._push(("delete", {"path": f"/flags/{key}", "version": self._data.delete(key)}))
+            self._push(delete(key, self._data.delete(key)))
 
     def drop_streams(self) -> None:
         """End every open stream, as a load balancer would."""
@@ -241,7 +243,7 @@ class LoopbackLaunchDarkly:
         """Yield every flag, then each change until the stream is dropped, and `None` where nothing changes."""
         stream = _Queue()
         with self._changed:
-            stream.put(("put", {"path": "/", "data": self.flag_data()}))
+            stream.put(put(self.flag_data()))
             if self._running is None:
                 stream.put(None)
             self._streams.add(stream)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 import pytest
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from ldai import LDAIClient
 from ldclient import AsyncLDClient, Context, LDClient
 
@@ -126,6 +127,18 @@ def test_a_run_that_is_counted_for_a_disabled_config_is_told_once(
     assert level == "WARNING"
     assert "AI Config 'off-bot' is disabled" in message
     assert "config.enabled" in message
+
+
+def test_a_chain_that_calls_no_model_of_a_disabled_config_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A chain may look at `enabled` itself, as of a handler for all users."""
+    ai = LdAiClient(RecordingClient({"off-bot": OFF}))
+    handler = LdAiHandler(lambda metadata: ai.completion_config("off-bot", USER))
+
+    def answer(question: object, config: RunnableConfig) -> object:
+        return chain() if LdAiHandler.current_config(config).enabled else "The assistant is off."
+
+    assert RunnableLambda(answer).invoke(QUESTION, {"callbacks": [handler]}) == "The assistant is off."
+    assert logged(caplog) == []
 
 
 def test_a_disabled_agent_graph_and_node_are_told(caplog: pytest.LogCaptureFixture) -> None:

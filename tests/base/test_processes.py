@@ -25,7 +25,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiHandler
-from langchain_ldai.ledgers import _queue as claim_queue
+from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.ledgers import MemoryLedger
 
 class Client:

@@ -15,6 +15,8 @@ from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import DamagedFileError
 
 KEY = "hash-of-a-key"
+NOBODYS = "00000000000000000001-00000000000a-00000001"
+"""The name of an owner that has died."""
 SMALL = 64 << 10
 LARGE = 1 << 20
 
@@ -28,7 +30,7 @@ def take_all(journal: Journal) -> list[bytes]:
     """Do what the sender does: return all that the journal holds, and acknowledge it."""
     found = []
     while (file := journal.oldest()) is not None:
-        is_complete = file.is_complete
+        is_complete = journal.is_complete(file)
         try:
             batch = file.next_batch(LARGE)
         except DamagedFileError as damage:

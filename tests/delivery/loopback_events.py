@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
+from langchain_ldai.delivery._event_encoder import EventEncoder
 from langchain_ldai.delivery._http import EventsEndpoint
-from langchain_ldai.delivery._wire_events import EventEncoder
 
 NO_ANSWER = 0
 """A status: the request is taken, and the connection ends without an answer."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._owners import Locks
 from tests.delivery.journals import (
     KEY,
     LARGE,
@@ -156,6 +157,25 @@ os._exit(0)
     journal.complete()
     take_all(journal)
     journal.release()
+
+
+def test_a_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
+    """Not even one that another thread of the parent took just before the fork."""
+    path = tmp_path / "lock"
+    parent, child, heir = Locks(), Locks(), Locks()
+    assert child.take(path) is not None
+    child.reset_after_fork()
+    locked = parent.take(path)
+    assert locked is not None
+    copy = os.dup(locked)  # as a child has it
+    assert heir.take(path) is None
+    parent.release(locked)
+    inherited = heir.take(path)
+    assert inherited is not None
+
+    os.close(copy)
+    heir.close(inherited)
+    heir.close(inherited)
 
 
 def test_a_directory_in_use_under_another_key_is_refused(journal: Journal) -> None:

@@ -16,6 +16,7 @@ from langchain_ldai.delivery._memory_file import MAX_RECORDS
 from tests.delivery.journals import (
     KEY,
     LARGE,
+    NOBODYS,
     SMALL,
     break_disk,
     files_in,
@@ -124,6 +125,7 @@ def test_a_full_disk_leaves_events_in_memory(
     journal.sync()
     write(journal, bodies[60:])
 
+    assert any(bodies[-1] in path.read_bytes() for path in journal.directory.iterdir())
     assert take_all(journal) == bodies
     assert len(caplog.records) == 1
     assert "events are kept in memory and die with the process: No space left on device" in caplog.text
@@ -215,13 +217,13 @@ def test_of_a_damaged_file_all_that_can_be_read_is_sent(
 
 def test_a_file_that_is_no_journals_is_set_aside(journal: Journal) -> None:
     """It keeps nobody's events back."""
-    (journal.directory / "0.00000001.events").write_bytes(b"rubbish" * 100)
+    (journal.directory / f"{NOBODYS}.00000001.events").write_bytes(b"rubbish" * 100)
     (journal.directory / "notes.txt").write_text("mine")
     journal.append(b"1")
     journal.inherit()
 
     assert take_all(journal) == [b"1"]
-    assert files_in(journal.directory, ".corrupt") == ["0.00000001.corrupt"]
+    assert files_in(journal.directory, ".corrupt") == [f"{NOBODYS}.00000001.corrupt"]
     assert "notes.txt" in files_in(journal.directory)
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Collection
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ldclient import Context
 from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
 from langchain_ldai.delivery._claims import Claimants
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
-from langchain_ldai.ledgers._claims import Claim
+from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
 from tests.delivery.journals import files_in, run_child
 from tests.delivery.loopback_events import EventsServer, Reply
@@ -142,10 +143,11 @@ def test_after_a_crash_the_claim_is_made_again_in_the_same_name(
     run_child(code, server.url, tmp_path / "events", moment)
     (tmp_path / "events" / "claims-Killing").rename(tmp_path / "events" / "claims-SqliteLedger")
     events = DurableEvents(tmp_path / "events")
-    with make_client(server, events):
-        events.claims_with(SqliteLedger(tmp_path / "events.db"))
-    with make_client(server, events):
-        submit(events, SqliteLedger(tmp_path / "events.db"), make_claim(2))
+    with closing(SqliteLedger(tmp_path / "events.db")) as ledger:
+        with make_client(server, events):
+            events.claims_with(ledger)
+        with make_client(server, events):
+            submit(events, ledger, make_claim(2))
 
     assert arrived(server) == [1]
 
@@ -166,8 +168,8 @@ def test_a_crash_between_claim_and_delivery_loses_nothing(tmp_path: Path, server
     run_child(code, server.url, tmp_path / "events")
     assert arrived(server) == []
     events = DurableEvents(tmp_path / "events")
-    with make_client(server, events):
-        submit(events, SqliteLedger(tmp_path / "events.db"), make_claim(2))
+    with closing(SqliteLedger(tmp_path / "events.db")) as ledger, make_client(server, events):
+        submit(events, ledger, make_claim(2))
 
     assert arrived(server) == [1]
 

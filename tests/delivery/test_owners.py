@@ -8,7 +8,7 @@ import pytest
 
 from langchain_ldai.delivery._inheritance import Inheritance
 from langchain_ldai.delivery._owners import Owner, living_key_hashes, owner_names
-from tests.delivery.journals import be_on_windows
+from tests.delivery.journals import NOBODYS, be_on_windows, files_in
 
 KEY = "hash-of-a-key"
 
@@ -102,6 +102,33 @@ def test_another_users_owner_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
 
     assert Owner.inherit(tmp_path, owner_names(tmp_path)[0]) is None
     assert len(owner_names(tmp_path)) == 1
+
+
+def test_files_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+    """Whatever they are called, nobody inherits them, and nothing is removed."""
+    (tmp_path / "project.owner").write_text("mine")
+    (tmp_path / "folder.owner").mkdir()
+    (tmp_path / "folder.1.events").mkdir()
+    (tmp_path / f"{NOBODYS}.owner").mkdir()
+    Inheritance(tmp_path).look([])
+
+    assert list(living_key_hashes(tmp_path)) == []
+    assert files_in(tmp_path) == [f"{NOBODYS}.owner", "folder.1.events", "folder.owner", "project.owner"]
+
+
+def test_a_full_disk_takes_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried every few seconds, so neither a file nor a descriptor may be left."""
+
+    def write(descriptor: int, text: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space"):
+        Owner.create(tmp_path, KEY)
+
+    assert files_in(tmp_path) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_an_owner_without_files_is_removed(tmp_path: Path) -> None:

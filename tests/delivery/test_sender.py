@@ -13,9 +13,9 @@ import pytest
 from langchain_ldai.delivery import _sender
 from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._journal_file import Batch
+from langchain_ldai.delivery._journal_file import Batch, MappedWriter
 from langchain_ldai.delivery._sender import Sender
-from tests.delivery.journals import files_in, numbered, write
+from tests.delivery.journals import NOBODYS, files_in, numbered, write
 
 SMALL = 64 << 10
 
@@ -26,22 +26,25 @@ class Scripted:
     Attributes:
         taken: The bodies of the records that it took.
         was_called: Set at each call.
+        kept_up: How often the sender looked at what is due.
     """
 
-    def __init__(self, *script: Outcome | Exception | Callable[[], Outcome]) -> None:
+    def __init__(self, *script: Outcome | BaseException | Callable[[], Outcome]) -> None:
         self.script = list(script)
         self.taken: list[bytes] = []
         self.was_called = threading.Event()
+        self.kept_up = 0
 
     def keep_up(self) -> float:
         """See `Delivers.keep_up`."""
+        self.kept_up += 1
         return math.inf
 
     def deliver(self, batch: Batch) -> Outcome:
         """See `Delivers.deliver`."""
         self.was_called.set()
         step = self.script.pop(0) if self.script else Outcome.SETTLED
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         outcome = step() if callable(step) else step
         if outcome is Outcome.SETTLED:
@@ -56,6 +59,11 @@ class Line:
         self.journal = Journal(directory, "hash", SMALL, lambda: self.sender.wake())
         self.sender = Sender(self.journal, flush_seconds, None)
         self.sender.courier = courier
+
+
+def raise_no_thread(thread: threading.Thread) -> None:
+    """Stand in for `Thread.start` in a process that has no thread to spare."""
+    raise RuntimeError("can't start new thread")
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +124,125 @@ def test_an_error_that_nobody_expects_does_not_end_the_sender(
     assert "secret" not in caplog.text
 
 
+def test_an_error_that_ends_the_thread_ends_delivery_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a flush is told, and another thread goes on."""
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    courier = Scripted(SystemExit())
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert not line.sender.flush(None)
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_an_interrupt_at_the_start_of_the_thread_leaves_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_begun: bool
+) -> None:
+    """Whether the thread has begun by then or not."""
+    start = threading.Thread.start
+
+    def interrupt(thread: threading.Thread) -> None:
+        if has_begun:
+            start(thread)
+        raise KeyboardInterrupt
+
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            line.sender.start()
+    assert line.sender.flush(10)
+    threads = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-events"]
+    line.sender.stop()
+
+    assert len(threads) == 1
+    assert courier.taken == [b"1"]
+
+
+def test_a_thread_that_comes_too_late_leaves_the_work_to_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt had hit its start."""
+    start = threading.Thread.start
+    late: list[threading.Thread] = []
+
+    def interrupt(thread: threading.Thread) -> None:
+        late.append(thread)
+        raise KeyboardInterrupt
+
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            line.sender.start()
+    assert line.sender.flush(10)
+    start(late[0])
+    late[0].join(10)
+    assert not late[0].is_alive()
+    line.journal.append(b"2")
+    line.sender.stop()
+
+    assert courier.taken == [b"1", b"2"]
+
+
+def test_an_interrupt_while_a_file_is_completed_keeps_nothing_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is appended afterwards is sent."""
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    write(line.journal, numbered(15, 1000))
+
+    def interrupt(writer: MappedWriter) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MappedWriter, "close", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            line.journal.append(b"x" * 2000)
+    line.journal.append(b"2")
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [*numbered(15, 1000), b"2"]
+
+
+def test_an_interrupted_flush_leaves_nobody_in_a_hurry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry waits as long as before."""
+    line = Line(tmp_path, courier := Scripted())
+
+    def interrupt(condition: threading.Condition, *arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", raise_no_thread)
+        patch.setattr(threading.Condition, "wait_for", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            line.sender.flush(10)
+    line.sender.pause(0.01, 0.0)
+
+    assert courier.kept_up > 1
+    line.sender.stop()
+
+
+def test_a_flush_may_wait_for_any_time(tmp_path: Path) -> None:
+    """Also longer than Python can wait."""
+    line = Line(tmp_path, Scripted())
+    line.journal.append(b"1")
+
+    assert line.sender.flush(math.inf)
+    line.sender.stop()
+
+
 def test_a_damaged_file_keeps_no_other_back(tmp_path: Path) -> None:
     """It is set aside, and the flush ends."""
     courier = Scripted()
@@ -130,6 +257,19 @@ def test_a_damaged_file_keeps_no_other_back(tmp_path: Path) -> None:
 
     assert courier.taken[-1] == b"3"
     assert files_in(tmp_path, ".events") == []
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left to a later look, and the log says so."""
+    (tmp_path / f"{NOBODYS}.00000001.events").mkdir()
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+    assert "cannot be read, and is tried again later: Is a directory" in caplog.text
 
 
 def test_a_service_that_takes_nothing_ends_the_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +299,7 @@ def test_a_call_that_does_not_return_holds_up_neither_flush_nor_stop(tmp_path: P
     flushed: list[bool] = []
     waiting = threading.Thread(target=lambda: flushed.append(line.sender.flush(None)))
     waiting.start()
-    while not line.sender._flushes:
+    while not line.sender._waiting_flushes:
         time.sleep(0.001)
     gate.set()
     waiting.join(10)
@@ -197,14 +337,10 @@ def test_whoever_appends_while_the_sender_ends_is_served(tmp_path: Path) -> None
 
 def test_without_a_thread_to_spare_events_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flush says so at once, and the stop sends them."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     courier = Scripted()
     line = Line(tmp_path, courier)
     line.journal.append(b"1")
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", raise_no_thread)
     assert not line.sender.flush(None)
     assert not line.sender.is_started
     line.sender.stop()
@@ -270,3 +406,23 @@ def test_a_writer_that_hands_over_tells_what_the_disk_does_not_take(
     line.sender.stop()
 
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_short_life_looks_for_what_dead_processes_left_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is to stop before its thread has begun."""
+    dead = Line(tmp_path, None)
+    dead.journal.append(b"1")
+    dead.sender.stop()
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    started: list[threading.Thread] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+        line.sender.start()
+    line.sender.stop()
+    started[0].start()
+    started[0].join(10)
+
+    assert courier.taken == [b"1"]

@@ -11,8 +11,8 @@ from ldclient import Context
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.ledgers import _claims as claims
-from langchain_ldai.ledgers import _queue as claim_queue
+from langchain_ldai.ledgers import _claim_queue as claim_queue
+from langchain_ldai.ledgers import _protocol as claims
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.ledgers.fakes import LosesItsAnswer, Unreliable
@@ -172,7 +172,7 @@ else:
 )
 def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> None:
     """Python waits for claims under way and for those made at exit, and not for ever where none is granted."""
-    program = f"from langchain_ldai.ledgers import _queue; _queue.EXIT_SECONDS = 1.5\n{AT_EXIT}"
+    program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 1.5\n{AT_EXIT}"
 
     ended = subprocess.run(
         [sys.executable, "-c", program, when], check=True, capture_output=True, text=True, timeout=60
@@ -185,7 +185,7 @@ def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> 
 
 def test_the_end_of_a_process_is_held_up_once_for_all_runs() -> None:
     """A ledger that is down costs the seconds that one run would have, however many wait."""
-    program = f"from langchain_ldai.ledgers import _queue; _queue.EXIT_SECONDS = 1.0\n{AT_EXIT}"
+    program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 1.0\n{AT_EXIT}"
     more = "for _ in range(100):\n    ai.completion_config('bot', user).create_tracker().track_success()"
 
     ended = subprocess.run(

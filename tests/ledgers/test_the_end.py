@@ -11,14 +11,14 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
-from langchain_ldai.ledgers import _queue as claim_queue
+from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Down, Hangs
 
 AT_THE_END = """
 import sys, threading, time
 from langchain_ldai import LdAiClient
-from langchain_ldai.ledgers import _queue as claim_queue
+from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from ldclient import Context

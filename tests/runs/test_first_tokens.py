@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from langchain_ldai import LdAiHandler, RunReport
-from langchain_ldai._runs.reading import carries_content, event_carries_content
+from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import FIRST_TOKEN
 from tests.support.events import NO_ANSWER

@@ -83,7 +83,7 @@ class Counting(LdAiConfigTracker):
 
     def track_success(self) -> None:
         """Record it, and something besides."""
-        self._sender.send([("something-besides", self._data, 1)])
+        self._sender.client.send(self._sender.context, [("something-besides", self._data, 1)])
         super().track_success()
 
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai import TokenUsage
-from langchain_ldai._runs.reading import read_usage
+from langchain_ldai._runs.usage import read_usage
 from tests.support.vectors import Case, cases, with_ids
 
 VECTORS = cases("usage")

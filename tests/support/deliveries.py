@@ -8,7 +8,7 @@ from ldclient import Context
 
 from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers import Ledger
-from langchain_ldai.ledgers._claims import Claim
+from langchain_ldai.ledgers._protocol import Claim
 
 
 @dataclass(eq=False)

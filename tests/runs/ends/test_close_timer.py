@@ -9,9 +9,9 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
-from langchain_ldai._runs.close_timer import CloseTimer
+from langchain_ldai._runs.timer import CloseTimer
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.ledgers import _queue as claim_queue
+from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Unreliable
 from tests.support.chains import SUCCESS

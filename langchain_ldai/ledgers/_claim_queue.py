@@ -20,8 +20,8 @@ from langchain_ldai._base.guard import NOT_SENT, Guard
 from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers._batches import Batch, ClaimPolicy, PendingBatches
-from langchain_ldai.ledgers._claims import Claim, Ledger
 from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of
+from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 _log = logging.getLogger(__name__)
 

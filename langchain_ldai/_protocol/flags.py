@@ -1,10 +1,52 @@
-"""The flags that the local LaunchDarkly serves, in LaunchDarkly's format."""
+"""Flags in LaunchDarkly's format, as SDKs evaluate them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 Json = dict[str, object]
+
+WHOLE: Final = 100_000
+"""The sum of a rollout's weights: LaunchDarkly counts in thousandths of a percent."""
+
+
+def rollout(weights: Sequence[int], context_kind: str = "user") -> Json:
+    """Return what serves each variation to a share of the contexts, the same one to a context each time.
+
+    Args:
+        weights: Each variation's share, in thousandths of a percent; their sum is `WHOLE`.
+        context_kind: The kind of context whose key decides.
+    """
+    shares = [{"variation": variation, "weight": weight} for variation, weight in enumerate(weights)]
+    return {"rollout": {"contextKind": context_kind, "variations": shares}}
+
+
+def clause(attribute: str, values: Sequence[object], context_kind: str = "user") -> Json:
+    """Return the condition that a context's attribute has one of these values."""
+    return {"contextKind": context_kind, "attribute": attribute, "op": "in", "values": list(values)}
+
+
+def flag_of(
+    key: str, variations: Sequence[object], fallthrough: Json | None = None, rules: Sequence[Json] = ()
+) -> Json:
+    """Return a flag without a version.
+
+    Args:
+        key: The flag's key.
+        variations: The values that it serves.
+        fallthrough: What to serve where no rule matches; without one, the first variation.
+        rules: What to serve to contexts that match, the first match first.
+    """
+    return {
+        "key": key,
+        "on": True,
+        "salt": key,
+        "variations": list(variations),
+        "fallthrough": fallthrough or {"variation": 0},
+        "offVariation": 0,
+        "rules": list(rules),
+    }
 
 
 class FlagData:
@@ -47,17 +89,13 @@ class FlagData:
 
     def set(self, key: str, value: object) -> Json:
         """Serve a copy of this value to every context, and return the new flag; raises as the class does."""
-        copied = json.loads(json.dumps(value, allow_nan=False))
-        flag = self._flags[key] = {
-            "key": key,
-            "version": self._next_version(key),
-            "on": True,
-            "salt": key,
-            "variations": [copied],
-            "fallthrough": {"variation": 0},
-            "offVariation": 0,
-        }
-        return flag
+        return self.set_flag(flag_of(key, [json.loads(json.dumps(value, allow_nan=False))]))
+
+    def set_flag(self, flag: Json) -> Json:
+        """Serve a flag, and return it with its new version."""
+        key = str(flag["key"])
+        versioned = self._flags[key] = {**flag, "version": self._next_version(key)}
+        return versioned
 
     def delete(self, key: str) -> int:
         """Serve nothing for this flag, and return the version of its deletion.

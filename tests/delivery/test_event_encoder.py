@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai.delivery._wire_events import EventEncoder
+from langchain_ldai.delivery._event_encoder import EventEncoder
 
 USER = Context.builder("user-1").name("Sandy").set("plan", {"name": "gold", "seats": 3}).build()
 

@@ -11,7 +11,7 @@ from ldclient import Context
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger, _given_up
-from langchain_ldai.ledgers import _queue as claim_queue
+from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Down, Hangs, Held, Unreliable
 from tests.support.chains import DURATION, SUCCESS

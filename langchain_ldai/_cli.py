@@ -1,0 +1,217 @@
+"""The command `langchain-ldai`."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import logging
+import os
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from langchain_ldai.delivery._command import main as delivery
+
+if TYPE_CHECKING:
+    from langchain_ldai.dev.served_configs import ServedConfigs
+    from langchain_ldai.dev.server import Address
+    from langchain_ldai.dev.store import Store
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+TOKEN_VARIABLE: Final = "LANGCHAIN_LDAI_TOKEN"
+
+_DATABASE: Final = Path("langchain-ldai.db")
+_CONFIGS: Final = Path("ai-configs.yaml")
+_FORMATS: Final = ("text", "html", "json")
+
+
+class CommandError(Exception):
+    """The command cannot do what it was asked; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and return its exit status.
+
+    Args:
+        arguments: The command's arguments; without them, those of the process.
+    """
+    parser = argparse.ArgumentParser(prog="langchain-ldai", description="LaunchDarkly AI metrics for LangChain.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for add in (_add_demo, _add_dev, _add_report):
+        add(commands)
+    commands.add_parser("delivery", help="look at the events that wait in a directory, or send them")
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["delivery"]:
+        return delivery(given[1:])
+    options = parser.parse_args(given)
+    try:
+        options.run(options)
+    except CommandError as error:
+        print(f"langchain-ldai: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = commands.add_parser("demo", help="compare two variations over simulated runs")
+    parser.add_argument("--once", action="store_true", help="print the report, and offer no page")
+    parser.add_argument("--runs", type=int, default=400, help="how many runs to simulate (400)")
+    parser.set_defaults(run=_demo)
+
+
+def _add_dev(commands: Commands) -> None:
+    parser = commands.add_parser("dev", help="run a LaunchDarkly on this machine, with a page that shows the runs")
+    parser.add_argument("--configs", type=Path, help=f"YAML or JSON file of AI Configs ({_CONFIGS})")
+    parser.add_argument(
+        "--db", type=Path, default=_DATABASE, help=f"SQLite file that keeps the runs ({_DATABASE})"
+    )
+    parser.add_argument("--max-mb", type=int, default=1024, help="size at which the oldest runs make room (1024)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; beyond loopback it needs --token"
+    )
+    parser.add_argument("--port", type=int, default=8030, help="port to listen on (8030); 0 for a free one")
+    _add_token(parser)
+    parser.set_defaults(run=_dev)
+
+
+def _add_report(commands: Commands) -> None:
+    parser = commands.add_parser("report", help="print the comparison of the variations")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--db", type=Path, default=_DATABASE, help=f"SQLite file with the runs ({_DATABASE})")
+    source.add_argument("--url", help="address of a running `langchain-ldai dev`, instead of a file")
+    parser.add_argument("--config", default="", help="only this AI Config")
+    parser.add_argument("--format", choices=_FORMATS, default="text", help="form of the report (text)")
+    _add_token(parser)
+    parser.set_defaults(run=_report)
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    meaning = f"secret that SDKs send as their SDK key and the page asks for (${TOKEN_VARIABLE})"
+    parser.add_argument("--token", default=os.environ.get(TOKEN_VARIABLE, ""), help=meaning)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from langchain_ldai.dev.configs_file import EXAMPLE
+    from langchain_ldai.dev.report import report
+    from langchain_ldai.dev.simulation import simulated_runs
+
+    with tempfile.TemporaryDirectory() as directory:
+        database, configs = Path(directory) / "demo.db", Path(directory) / _CONFIGS
+        with closing(_open(database)) as store:
+            for number, events in enumerate(simulated_runs(options.runs, int(time.time() * 1000)), 1):
+                store.accept(None, events)
+                _show_progress(number, options.runs)
+            print(report(store, "text"), end="")
+        if not options.once and sys.stdin.isatty() and _says_yes("Open the page with these runs? [Y/n] "):
+            configs.write_text(EXAMPLE, "utf-8")
+            main(["dev", "--port", "0", "--db", str(database), "--configs", str(configs)])
+
+
+def _says_yes(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
+
+
+def _show_progress(done: int, total: int, width: int = 40) -> None:
+    if sys.stderr.isatty():
+        filled = width * done // total
+        end = "\n" if done == total else ""
+        bar = f"\r[{'#' * filled}{' ' * (width - filled)}] {done} of {total} simulated runs"
+        print(bar, end=end, file=sys.stderr, flush=True)
+
+
+def _dev(options: argparse.Namespace) -> None:
+    try:
+        from langchain_ldai.dev.configs_file import EXAMPLE
+        from langchain_ldai.dev.document import ConfigsFileError
+        from langchain_ldai.dev.served_configs import ServedConfigs
+        from langchain_ldai.dev.server import Address
+    except ImportError as error:
+        raise CommandError(f'{error}; run: pip install "langchain-ldai[local]"') from None
+
+    if options.max_mb < 1:
+        raise CommandError(f"--max-mb is {options.max_mb}; give at least 1")
+    path = options.configs or _CONFIGS
+    try:
+        if options.configs is None and not path.exists():
+            path.write_text(EXAMPLE, "utf-8")
+            print(
+                f"{path} did not exist: it now holds an example. Edit it, and connected programs have the change."
+            )
+        address = Address(options.host, options.port, options.token)
+        configs = ServedConfigs(path)
+    except (ConfigsFileError, OSError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    with closing(_open(options.db, options.max_mb << 20)) as store:
+        _serve(configs, store, address)
+
+
+def _serve(configs: ServedConfigs, store: Store, address: Address) -> None:
+    """Serve until Ctrl+C."""
+    from langchain_ldai.dev.page_files import lines_to_add
+    from langchain_ldai.dev.server import DevServer, listen
+
+    try:
+        socket = listen(address)
+    except OSError as error:
+        problem = f"cannot listen on {address.host}:{address.port}: {error}"
+        raise CommandError(f"{problem}; choose another with --host or --port") from None
+    url = f"http://{address.shown_host}:{socket.getsockname()[1]}"
+    print(f"LaunchDarkly on your desk: {url}")
+    print(f"It serves {configs.path} and keeps runs in {store.path}. Ctrl+C stops it. Add to your program:\n")
+    key = next(iter(configs.keys), "support-bot")
+    print(lines_to_add(url, key, needs_token=bool(address.token)), flush=True)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with suppress(KeyboardInterrupt):
+        DevServer(configs, store, address.token).run([socket])
+
+
+def _report(options: argparse.Namespace) -> None:
+    if options.url:
+        print(_fetched_report(options), end="")
+        return
+    from langchain_ldai.dev.queries import Filter
+    from langchain_ldai.dev.report import report
+
+    if not options.db.exists():
+        raise CommandError(f"there is no {options.db}; name the file of `langchain-ldai dev` with --db")
+    with closing(_open(options.db)) as store:
+        print(report(store, options.format, Filter(options.config)), end="")
+
+
+def _fetched_report(options: argparse.Namespace) -> str:
+    query = urllib.parse.urlencode({"format": options.format, "config": options.config})
+    url, token = f"{options.url.rstrip('/')}/report?{query}", options.token
+    while True:
+        try:
+            request = urllib.request.Request(url, headers={"Authorization": token})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != 401 or not sys.stdin.isatty():
+                raise CommandError(f"{options.url} answers {error.code}; does it need --token?") from None
+            token = getpass.getpass("Token: ")
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{options.url} does not answer: {error}") from None
+
+
+def _open(path: Path, max_bytes: int = 1 << 30) -> Store:
+    from langchain_ldai.dev.store import Store, StoreError
+
+    try:
+        return Store(path, max_bytes=max_bytes)
+    except StoreError as error:
+        raise CommandError(str(error)) from None

@@ -1,0 +1,142 @@
+"""What a model call used, and which model answered: read from its result; pure.
+
+LangChain's `usage_metadata` comes first (facts 79 to 93). Models that do not fill it in leave the numbers in one
+of the places, and under one of the names, listed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from langchain_ldai._tracking.values import TokenUsage
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import Generation, LLMResult
+
+# A row is the name of a count and the names of what its provider counts beside it rather than in it.
+_INPUT: Final = (
+    ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),  # LangChain, Anthropic
+    ("prompt_tokens",),  # OpenAI, Mistral, Groq, Bedrock (Invoke)
+    ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),  # Bedrock (Converse)
+    ("inputTokenCount", "cacheReadInputTokenCount", "cacheWriteInputTokenCount"),  # Bedrock (Invoke, streamed)
+    ("input_token_count",),  # watsonx
+    ("prompt_token_count", "tool_use_prompt_token_count"),  # Google
+    ("prompt_eval_count",),  # Ollama
+)
+_OUTPUT: Final = (
+    ("output_tokens",),
+    ("completion_tokens",),
+    ("outputTokens",),
+    ("outputTokenCount",),
+    ("output_token_count",),
+    ("generated_token_count",),
+    ("candidates_token_count", "thoughts_token_count"),
+    ("eval_count",),
+)
+_BEYOND_64_BITS: Final = 2**63
+_TOTAL: Final = (("total_tokens",), ("totalTokens",), ("total_token_count",))
+
+_MODEL: Final = ("model_name", "model", "model_id")
+
+_PLACES: Final = (
+    "token_usage",
+    "usage",
+    "usage_metadata",
+    "token_count",
+    "amazon-bedrock-invocationMetrics",
+)
+
+
+def read_usage(result: LLMResult) -> TokenUsage | None:
+    """Return what one model call used, or `None` where its result does not say or it was a cache hit.
+
+    Args:
+        result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
+    """
+    for candidates in result.generations:
+        for generation in candidates:
+            standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
+            if standard and standard.get("total_cost") == 0:
+                return None
+            if standard and (usage := _standard(standard)) is not None:
+                return usage
+    return next((usage for counts in _counts(result) if (usage := _read(counts))), None)
+
+
+def read_model(result: LLMResult) -> str:
+    """Return the name of the model that answered, "" where its result does not say."""
+    sources = [result.llm_output or {}]
+    for candidates in result.generations:
+        sources += [message.response_metadata for item in candidates if (message := _message(item))]
+    for source in filter(None, sources):
+        for name in _MODEL:
+            if isinstance(model := source.get(name), str) and model:
+                return model
+    return ""
+
+
+def result_of_decision(answer: object) -> LLMResult:
+    """Return the answer of a decision model (fact 158) in the form of a language model's result."""
+    from langchain_core.outputs import LLMResult  # not before it is needed
+
+    counts = _member(answer, "usage")
+    counts = counts if isinstance(counts, Mapping) else getattr(counts, "__dict__", None)
+    return LLMResult(generations=[], llm_output={"usage": counts, "model": _member(answer, "model")})
+
+
+def _member(answer: object, name: str) -> object:
+    return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+
+
+def _message(generation: Generation) -> BaseMessage | None:
+    """Return the message that a chat model's generation has."""
+    return getattr(generation, "message", None)
+
+
+def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
+    used_input, used_output = _positive(counts.get("input_tokens")), _positive(counts.get("output_tokens"))
+    total = _positive(counts.get("total_tokens")) or used_input + used_output
+    return TokenUsage(total, used_input, used_output) if total else None
+
+
+def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
+    output = result.llm_output or {}
+    generations = [generation for candidates in result.generations for generation in candidates]
+    is_legacy = not any(_message(generation) for generation in generations)
+    if is_legacy and output.get("token_usage") == {}:
+        return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
+    yield from _within(output)
+    for generation in generations:
+        if message := _message(generation):
+            yield from _within(message.response_metadata)
+        yield from _within(generation.generation_info or {})
+
+
+def _within(source: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    inner = source.get("x_groq")
+    if isinstance(inner, Mapping):
+        yield from _within(inner)  # Groq's streamed usage, a level deeper (fact 91)
+    for place in _PLACES:
+        counts = source.get(place)
+        if isinstance(counts, Mapping):
+            yield counts
+    yield source
+
+
+def _read(counts: Mapping[str, object]) -> TokenUsage | None:
+    used_input, used_output = _first(counts, _INPUT), _first(counts, _OUTPUT)
+    usage = TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
+    return usage or None
+
+
+def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
+    sums = (sum(_positive(counts.get(name)) for name in row) for row in rows)
+    return next((number for number in sums if number), 0)
+
+
+def _positive(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return int(value) if 0 < value < _BEYOND_64_BITS else 0

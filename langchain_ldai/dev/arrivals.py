@@ -1,0 +1,162 @@
+"""From the events of a batch to what they say of runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from langchain_ldai._protocol.flags import Json
+from langchain_ldai._wire import events
+
+ADDED: Final = {
+    events.DURATION: "duration",
+    events.GRAPH_DURATION: "duration",
+    events.TOKENS_TOTAL: "tokens",
+    events.GRAPH_TOTAL_TOKENS: "tokens",
+    events.TOKENS_INPUT: "tokens_in",
+    events.TOKENS_OUTPUT: "tokens_out",
+    events.TOOL_CALL: "tool_calls",
+}
+"""The columns whose values add up, by event: each part of a resumed run sends its own."""
+
+TAKEN_ONCE: Final = {
+    events.SUCCESS: ("outcome", "success"),
+    events.GRAPH_INVOCATION_SUCCESS: ("outcome", "success"),
+    events.ERROR: ("outcome", "error"),
+    events.GRAPH_INVOCATION_FAILURE: ("outcome", "error"),
+    events.FEEDBACK_POSITIVE: ("feedback", 1),
+    events.FEEDBACK_NEGATIVE: ("feedback", -1),
+}
+"""The columns whose first value stands, and that value, by event."""
+
+NO_RUN_ID: Final = "no runId"
+"""How the id begins that a run gets here where its SDK sends none."""
+
+_RUN_METRICS: Final = frozenset({*ADDED, *TAKEN_ONCE, events.TIME_TO_FIRST_TOKEN})
+_LONGEST_NAME: Final = 300
+_GREATEST: Final = 2**53
+
+
+class MetricRow(NamedTuple):
+    """A metric of a run."""
+
+    name: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Arrival:
+    """What a batch says of one run under one AI Config.
+
+    Args:
+        run_id: LaunchDarkly's id of the run.
+        config: Key of the AI Config.
+        variation: Key of the variation.
+        version: Version of the variation.
+        graph: Key of the agent graph, "" outside one.
+        model: Name of the model, "" if it was not sent.
+        context: The context's key, with its kind unless that is a user.
+    """
+
+    run_id: str
+    config: str
+    variation: str
+    version: int
+    graph: str
+    model: str
+    context: str
+    first_ms: int
+    last_ms: int
+    columns: dict[str, object] = field(default_factory=dict)
+    metrics: dict[MetricRow, tuple[float, int, int]] = field(default_factory=dict)
+
+    def add(self, name: str, detail: str, value: float, at_ms: int) -> None:
+        """Add one metric."""
+        self.first_ms = min(self.first_ms, at_ms)
+        self.last_ms = max(self.last_ms, at_ms)
+        row = MetricRow(name, detail)
+        total, count, _ = self.metrics.get(row, (0.0, 0, 0))
+        self.metrics[row] = total + value, count + 1, at_ms
+        if name in ADDED:
+            column = ADDED[name]
+            self.columns[column] = self.columns.get(column, 0) + value  # type: ignore[operator]
+        elif name in TAKEN_ONCE:
+            column, taken = TAKEN_ONCE[name]
+            self.columns.setdefault(column, taken)
+        elif name == events.TIME_TO_FIRST_TOKEN:
+            self.columns.setdefault("first_token", value)
+
+
+def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
+    """Return what a batch says of runs; an event that belongs to no AI Config is passed over.
+
+    Older SDKs send no `runId`. What such an SDK sends for one context within a second counts as one run.
+
+    Args:
+        batch: The events.
+        now_ms: The time for events that have none, in milliseconds since 1970.
+    """
+    found: dict[tuple[str, str], Arrival] = {}
+    for event in batch:
+        data = event.get("data")
+        name, value = text(event.get("key")), number(event.get("metricValue"))
+        if event.get("kind") != "custom" or not isinstance(data, Mapping) or not name or value is None:
+            continue
+        config, run_id = text(data.get(events.CONFIG_KEY)), text(data.get(events.RUN_ID))
+        at_ms = min(max(int(number(event.get("creationDate")) or now_ms), 0), now_ms)
+        if not run_id and name in _RUN_METRICS:
+            run_id = f"{NO_RUN_ID}: {_context_key(event)} at {at_ms // 1000}"
+        if not run_id or not config:
+            continue
+        run = found.get((run_id, config))
+        if run is None:
+            run = found[run_id, config] = _arrival((run_id, config), event, data, at_ms)
+        run.add(name, text(data.get(events.TOOL_KEY)), value, at_ms)
+    return list(found.values())
+
+
+def _arrival(key: tuple[str, str], event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
+    return Arrival(
+        *key,
+        text(data.get(events.VARIATION_KEY)),
+        int(number(data.get(events.VERSION)) or 0),
+        text(data.get(events.GRAPH_KEY)),
+        text(data.get(events.MODEL_NAME)),
+        _context_key(event),
+        at_ms,
+        at_ms,
+    )
+
+
+def text(value: object) -> str:
+    """Return a text in a form that SQLite can hold, "" for anything else and for what is no key."""
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        return ""
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def number(value: object) -> float | None:
+    """Return a number, whole where it is whole; `None` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not -_GREATEST < value < _GREATEST:
+        return None
+    return int(value) if math.floor(value) == value else value
+
+
+def _context_key(event: Json) -> str:
+    """Return the context's key as the SDKs write it: a user's alone, any other after its kind."""
+    context = event.get("context")
+    if not isinstance(context, Mapping):
+        keys = event.get("contextKeys")
+        pairs = list(keys.items()) if isinstance(keys, Mapping) else []
+    elif context.get("kind") == "multi":
+        pairs = [(kind, part.get("key")) for kind, part in context.items() if isinstance(part, Mapping)]
+    else:
+        pairs = [(context.get("kind"), context.get("key"))]
+    named = sorted((text(kind) or "user", text(key)) for kind, key in pairs)
+    if [kind for kind, _ in named] == ["user"]:
+        return named[0][1]
+    return ":".join(f"{kind}:{key}" for kind, key in named)[:_LONGEST_NAME]

@@ -1,0 +1,222 @@
+"""Variations side by side: each measure, its value for each variation, and the difference to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from langchain_ldai.dev.queries import Variation
+from langchain_ldai.dev.statistics import (
+    Distribution,
+    Interval,
+    compare_means,
+    compare_medians,
+    compare_shares,
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a number is written.
+
+    Args:
+        factor: What the number is multiplied with.
+        digits: Digits after the point.
+        suffix: What follows the number.
+        difference_suffix: What follows a difference.
+    """
+
+    factor: float
+    digits: int
+    suffix: str
+    difference_suffix: str
+
+    def write(self, value: float | None) -> str:
+        """Return a value as text, "-" for none."""
+        return "-" if value is None else f"{value * self.factor:,.{self.digits}f}{self.suffix}"
+
+    def write_difference(self, interval: Interval) -> str:
+        """Return a difference and its interval as text."""
+        low, high = (f"{end * self.factor:+,.{self.digits}f}" for end in (interval.low, interval.high))
+        middle = f"{interval.difference * self.factor:+,.{self.digits}f}{self.difference_suffix}"
+        noise = "" if interval.shows else ", may be noise"
+        return f"{middle} ({low} to {high}){noise}"
+
+
+PERCENT: Final = Unit(100, 1, " %", " points")
+MILLISECONDS: Final = Unit(1, 0, " ms", " ms")
+NUMBER: Final = Unit(1, 0, "", "")
+PER_RUN: Final = Unit(1, 2, "", "")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that is compared.
+
+    Args:
+        key: Its name for programs.
+        label: Its name for people.
+        unit: How its values are written.
+        value: Its value for a variation.
+        compare: How much the second variation exceeds the first; `None` where no interval is known.
+        good: 1 where more is better, -1 where less is, 0 where neither is.
+    """
+
+    key: str
+    label: str
+    unit: Unit
+    value: Callable[[Variation], float | None]
+    compare: Callable[[Variation, Variation], Interval | None]
+    good: int
+
+
+def _of_medians(pick: Callable[[Variation], Distribution]) -> Callable[[Variation, Variation], Interval | None]:
+    return lambda first, second: compare_medians(pick(first), pick(second))
+
+
+def _unknown(first: Variation, second: Variation) -> None:
+    """Give no interval: the tail of a distribution holds too few values for one."""
+
+
+MEASURES: Final = (
+    Measure("runs", "Runs", NUMBER, lambda v: v.runs, _unknown, 0),
+    Measure(
+        "success_rate",
+        "Success rate",
+        PERCENT,
+        lambda v: v.success.value,
+        lambda first, second: compare_shares(first.success, second.success),
+        1,
+    ),
+    Measure(
+        "duration_median",
+        "Duration, median",
+        MILLISECONDS,
+        lambda v: v.duration.median,
+        _of_medians(lambda v: v.duration),
+        -1,
+    ),
+    Measure(
+        "duration_p95", "Duration, 95th percentile", MILLISECONDS, lambda v: v.duration.percentile_95, _unknown, -1
+    ),
+    Measure(
+        "first_token_median",
+        "Time to first token, median",
+        MILLISECONDS,
+        lambda v: v.first_token.median,
+        _of_medians(lambda v: v.first_token),
+        -1,
+    ),
+    Measure(
+        "first_token_p95",
+        "Time to first token, 95th percentile",
+        MILLISECONDS,
+        lambda v: v.first_token.percentile_95,
+        _unknown,
+        -1,
+    ),
+    Measure(
+        "tokens_median", "Tokens, median", NUMBER, lambda v: v.tokens.median, _of_medians(lambda v: v.tokens), -1
+    ),
+    Measure(
+        "positive_feedback",
+        "Positive feedback",
+        PERCENT,
+        lambda v: v.feedback.value,
+        lambda first, second: compare_shares(first.feedback, second.feedback),
+        1,
+    ),
+    Measure("feedback", "Runs with feedback", NUMBER, lambda v: v.feedback.of, _unknown, 0),
+    Measure(
+        "tool_calls",
+        "Tool calls in a run, mean",
+        PER_RUN,
+        lambda v: v.tool_calls.mean,
+        lambda first, second: compare_means(first.tool_calls, second.tool_calls),
+        0,
+    ),
+)
+
+METHODS: Final = (
+    "Each difference is to the first variation, with the interval that holds the true difference 95 times in 100: "
+    "for medians by Price and Bonett, for shares by Newcombe, for means by Welch. "
+    "Where the interval holds zero, the difference may be noise."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The value of a measure for one variation."""
+
+    variation: str
+    value: float | None
+    difference: Interval | None
+
+    def verdict(self, measure: Measure) -> str:
+        """Return "better" or "worse" where the difference shows one, else ""."""
+        if self.difference is None or not self.difference.shows or not measure.good:
+            return ""
+        return "better" if self.difference.difference * measure.good > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure for all variations."""
+
+    measure: Measure
+    cells: tuple[Cell, ...]
+
+
+def compare(variations: Sequence[Variation]) -> list[Row]:
+    """Return every measure for every variation, each compared with the first."""
+    return [
+        Row(
+            measure,
+            tuple(
+                Cell(
+                    variation.name,
+                    measure.value(variation),
+                    measure.compare(variations[0], variation) if number else None,
+                )
+                for number, variation in enumerate(variations)
+            ),
+        )
+        for measure in MEASURES
+    ]
+
+
+def as_json(variations: Sequence[Variation]) -> list[dict[str, object]]:
+    """Return the comparison for programs: one entry a variation."""
+    entries: list[dict[str, object]] = [{"variation": variation.name} for variation in variations]
+    for row in compare(variations):
+        for entry, cell in zip(entries, row.cells, strict=True):
+            entry[row.measure.key] = cell.value
+            if cell.difference is not None:
+                entry[f"{row.measure.key}_difference"] = {
+                    "value": cell.difference.difference,
+                    "low": cell.difference.low,
+                    "high": cell.difference.high,
+                }
+    return entries
+
+
+def as_text(variations: Sequence[Variation]) -> str:
+    """Return the comparison as a table for a terminal."""
+    header = ["", *(variation.name or "(no variation)" for variation in variations)]
+    lines = [header]
+    for row in compare(variations):
+        lines.append([row.measure.label, *(row.measure.unit.write(cell.value) for cell in row.cells)])
+        if any(cell.difference for cell in row.cells):
+            differences = (
+                row.measure.unit.write_difference(cell.difference) if cell.difference else "" for cell in row.cells
+            )
+            lines.append(["", *differences])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,183 @@
+"""AI Configs as a person writes them in a file, and as LaunchDarkly serves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from langchain_ldai._protocol.flags import WHOLE, Json, clause, flag_of, rollout
+from langchain_ldai.dev.document import Section, read_document, shown
+
+MODES: Final = ("completion", "agent", "judge")
+ROLES: Final = ("system", "user", "assistant")
+
+EXAMPLE: Final = """\
+# The AI Configs that `langchain-ldai dev` serves. Save the file, and connected programs have the change.
+support-bot:
+  variations:
+    friendly:
+      model: small-1
+      provider: acme
+      parameters: {temperature: 0.7}
+      messages:
+        - system: You help {{ldctx.name}} with {{product}}, and you are kind.
+    brief:
+      model: small-1
+      provider: acme
+      messages:
+        - system: You help {{ldctx.name}} with {{product}}, in one sentence.
+  rules:
+    - when: {plan: enterprise}  # contexts with this attribute
+      serve: friendly
+  serve: {friendly: 50, brief: 50}  # percent of all other contexts
+"""
+
+
+def read_configs(path: Path) -> dict[str, Json]:
+    """Return the flags of a file's AI Configs, by key.
+
+    Raises:
+        ConfigsFileError: If the file cannot be served. The message names the line, the field and the remedy.
+    """
+    document = read_document(path)
+    return {key: _flag(key, document.section(key)) for key in document}
+
+
+def _flag(key: str, config: Section) -> Json:
+    config.allow("mode", "variations", "serve", "rules", "context")
+    mode = config.text("mode") if "mode" in config else "completion"
+    if mode not in MODES:
+        config.fail(f"is {mode!r}; there are {', '.join(MODES)}", "mode")
+    if not config.fields.get("variations"):
+        config.fail("has no variations; add at least one below `variations:`")
+    variations = config.section("variations")
+    names = list(variations)
+    payloads = [_payload(mode, name, variations.section(name)) for name in names]
+    kind = config.text("context") if "context" in config else "user"
+    fallthrough = _served(config, names, kind) if "serve" in config else None
+    rules = (
+        [_rule(config, number, names, kind) for number in range(len(config.items("rules")))]
+        if ("rules" in config)
+        else []
+    )
+    return flag_of(key, payloads, fallthrough, rules)
+
+
+def _payload(mode: str, name: str, variation: Section) -> Json:
+    prompt = "instructions" if mode == "agent" else "messages"
+    judge = ("metric",) if mode == "judge" else ()
+    variation.allow("enabled", "version", "model", "provider", "parameters", prompt, "tools", *judge)
+    enabled = variation.flag("enabled") if "enabled" in variation else True
+    version = variation.whole("version") if "version" in variation else 1
+    payload: Json = {
+        "_ldMeta": {"enabled": enabled, "variationKey": name, "version": version, "mode": mode},
+    }
+    if "model" in variation:
+        payload["model"] = {"name": variation.text("model")}
+    if "parameters" in variation:
+        if "model" not in variation:
+            variation.fail("are for a model; name it with `model:`", "parameters")
+        payload["model"] = {
+            "name": variation.text("model"),
+            "parameters": _json(variation.section("parameters")),
+        }
+    if "provider" in variation:
+        payload["provider"] = {"name": variation.text("provider")}
+    if prompt in variation:
+        payload[prompt] = variation.text(prompt) if mode == "agent" else _messages(variation)
+    if "tools" in variation:
+        payload["tools"] = _tools(variation)
+    if judge and "metric" in variation:
+        payload["evaluationMetricKey"] = variation.text("metric")
+    return payload
+
+
+def _json(section: Section) -> Mapping[str, object]:
+    """Return a section as it is, if JSON can hold it."""
+    _check_finite(section, section.fields)
+    return section.fields
+
+
+def _check_finite(section: Section, value: object, *path: str | int) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        section.fail("is no number that JSON can hold", *path)
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, child in children:
+        _check_finite(section, child, *path, step)
+
+
+def _messages(variation: Section) -> list[Json]:
+    messages: list[Json] = []
+    for number in range(len(variation.items("messages"))):
+        message = variation.section("messages", number)
+        message.allow(*ROLES)
+        if len(message.fields) != 1:
+            variation.fail("needs one role, as in `- system: You help.`", "messages", number)
+        messages.extend({"role": role, "content": message.text(role)} for role in message)
+    return messages
+
+
+def _tools(variation: Section) -> dict[str, Json]:
+    if isinstance(variation.fields["tools"], list):
+        for number, name in enumerate(variation.items("tools")):
+            if not isinstance(name, str):
+                variation.fail(f"is {shown(name)}; write the tool's name", "tools", number)
+        return {str(name): _tool(str(name)) for name in variation.items("tools")}
+    tools: dict[str, Json] = {}
+    section = variation.section("tools")
+    for name in section:
+        tool = section.section(name)
+        tool.allow("description", "parameters")
+        tools[name] = _tool(name)
+        if "description" in tool:
+            tools[name]["description"] = tool.text("description")
+        if "parameters" in tool:
+            tools[name]["parameters"] = _json(tool.section("parameters"))
+    return tools
+
+
+def _tool(name: str) -> Json:
+    """Return a tool in the form that every generation of LaunchDarkly's packages takes."""
+    return {"name": name, "type": "function", "parameters": {}}
+
+
+def _rule(config: Section, number: int, names: list[str], kind: str) -> Json:
+    rule = config.section("rules", number)
+    rule.allow("context", "when", "serve")
+    if not rule.fields.get("when"):
+        config.fail("has no condition; add one, as in `when: {plan: pro}`", "rules", number)
+    if "serve" not in rule:
+        config.fail("serves nothing; add `serve:` with a variation", "rules", number)
+    kind = rule.text("context") if "context" in rule else kind
+    when = rule.section("when")
+    _json(when)
+    clauses = [
+        clause(attribute, value if isinstance(value, list) else [value], kind)
+        for attribute, value in when.fields.items()
+    ]
+    return {"id": f"rule-{number}", "clauses": clauses, **_served(rule, names, kind)}
+
+
+def _served(section: Section, names: list[str], kind: str) -> Json:
+    """Return what a `serve:` says: one variation, or the percentage of each."""
+    value = section.fields["serve"]
+    if isinstance(value, str):
+        name = section.text("serve")
+        if name not in names:
+            section.fail(f"is {name!r}; there are {', '.join(names)}", "serve")
+        return {"variation": names.index(name)}
+    if not isinstance(value, dict):
+        section.fail(f"is {shown(value)}; write a variation's name in quotes, or a percentage for each", "serve")
+    shares = section.section("serve")
+    weights = dict.fromkeys(names, 0)
+    for name, percent in shares.fields.items():
+        if name not in names:
+            shares.fail(f"is no variation; there are {', '.join(names)}", name)
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+            shares.fail(f"is {shown(percent)}; write a percentage from 0 to 100", name)
+        weights[name] = round(percent * WHOLE / 100)
+    if sum(weights.values()) != WHOLE:
+        section.fail(f"adds up to {sum(weights.values()) * 100 / WHOLE:g} percent; make it 100", "serve")
+    return rollout(list(weights.values()), kind)

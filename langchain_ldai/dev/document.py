@@ -1,0 +1,168 @@
+"""A YAML or JSON file, with the line of each field, so that an error can name both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NoReturn, cast
+
+import yaml
+
+MAX_BYTES: Final = 1 << 20
+MAX_DEPTH: Final = 50
+MAX_FIELDS: Final = 100_000
+
+FieldPath = tuple[str | int, ...]
+
+
+class ConfigsFileError(ValueError):
+    """The file cannot be served; the message names the line, the field and the remedy."""
+
+
+class Section:
+    """A mapping of the file.
+
+    Args:
+        file: Name of the file, for messages.
+        value: The mapping.
+        path: Where in the file it is.
+        lines: The line of each field.
+    """
+
+    def __init__(self, file: str, value: object, path: FieldPath, lines: Mapping[FieldPath, int]) -> None:
+        self._file = file
+        self._path = path
+        self._lines = lines
+        if not isinstance(value, dict):
+            self.fail(f"is {shown(value)}; write fields below it, each as `name: value`")
+        self.fields = cast(dict[str, object], value)
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def fail(self, problem: str, *below: str | int) -> NoReturn:
+        """Raise an error that names the line and the field.
+
+        Args:
+            problem: What is wrong, and what to write instead.
+            below: The field's path below this section.
+        """
+        path = (*self._path, *below)
+        line = next(self._lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self._lines)
+        field = ".".join(map(str, path))
+        raise ConfigsFileError(f"{self._file}, line {line}: {field + ' ' if field else 'the file '}{problem}")
+
+    def section(self, *below: str | int) -> Section:
+        """Return the section at a path below this one."""
+        value: object = self.fields
+        for step in below:
+            value = value[step]  # type: ignore[index]
+        return Section(self._file, value, (*self._path, *below), self._lines)
+
+    def allow(self, *fields: str) -> None:
+        """Refuse any field that is none of these."""
+        for field in self:
+            if field not in fields:
+                self.fail(f"is no field; there are {', '.join(fields)}", field)
+
+    def text(self, field: str) -> str:
+        """Return a field that is text and not empty."""
+        value = self.fields[field]
+        if not isinstance(value, str) or not value.strip():
+            self.fail(f"is {shown(value)}; write a text, in quotes if need be", field)
+        return value
+
+    def whole(self, field: str) -> int:
+        """Return a field that is a whole number from 0 up."""
+        value = self.fields[field]
+        if type(value) is not int or value < 0:
+            self.fail(f"is {shown(value)}; write a whole number from 0 up", field)
+        return value
+
+    def flag(self, field: str) -> bool:
+        """Return a field that is true or false."""
+        value = self.fields[field]
+        if not isinstance(value, bool):
+            self.fail(f"is {shown(value)}; write true or false", field)
+        return value
+
+    def items(self, field: str) -> list[object]:
+        """Return a field that is a list."""
+        value = self.fields[field]
+        if not isinstance(value, list):
+            self.fail(f"is {shown(value)}; write a list, each entry as `- entry`", field)
+        return value
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "a group of fields"
+    return repr(value) if len(repr(value)) <= 60 else repr(value)[:60] + "..."
+
+
+def read_document(path: Path) -> Section:
+    """Return the file's content.
+
+    Raises:
+        ConfigsFileError: If the file cannot be read, or is neither YAML nor JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigsFileError(f"{path.name} has more than {MAX_BYTES:,} bytes; split it")
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigsFileError(f"{path.name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigsFileError(f"{path.name} is not UTF-8 from byte {error.start} on; save it as UTF-8") from None
+    try:
+        # JSON allows tabs between its parts, YAML does not.
+        root = yaml.compose(text.replace("\t", " ") if path.suffix == ".json" else text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigsFileError(
+            f"{path.name}, line {line}: the file is not YAML or JSON: {error.problem}"
+        ) from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigsFileError(f"{path.name}: the file is not YAML or JSON: {error}") from None
+    lines: dict[FieldPath, int] = {(): 1}
+    value = None if root is None else _value(path.name, root, (), lines)
+    return Section(path.name, value, (), lines)
+
+
+def _value(file: str, node: yaml.Node, path: FieldPath, lines: dict[FieldPath, int]) -> object:
+    line = node.start_mark.line + 1
+    lines.setdefault(path, line)
+    if len(path) > MAX_DEPTH or len(lines) > MAX_FIELDS:
+        problem = f"more than {MAX_FIELDS:,} fields, or fields nested more than {MAX_DEPTH} deep"
+        raise ConfigsFileError(f"{file}, line {line}: the file has {problem}")
+    if isinstance(node, yaml.MappingNode):
+        return {key: _value(file, child, (*path, key), lines) for key, child in _entries(file, node, path, lines)}
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(file, child, (*path, index), lines) for index, child in enumerate(node.value)]
+    try:
+        value: object = yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigsFileError(f"{file}, line {line}: {node.value!r} is no value; put it in quotes") from None
+    return value if isinstance(value, bool | int | float | str | None) else node.value
+
+
+def _entries(
+    file: str, node: yaml.MappingNode, path: FieldPath, lines: dict[FieldPath, int]
+) -> Iterator[tuple[str, yaml.Node]]:
+    seen: set[str] = set()
+    for key_node, child in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigsFileError(f"{file}, line {line}: the name of a field must be a text")
+        key = key_node.value
+        if key in seen:
+            raise ConfigsFileError(f"{file}, line {line}: {'.'.join(map(str, (*path, key)))} is there twice")
+        seen.add(key)
+        lines[(*path, key)] = line
+        yield key, child

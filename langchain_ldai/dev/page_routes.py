@@ -1,0 +1,203 @@
+"""The page, and what it asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from langchain_ldai._wire import events
+from langchain_ldai.dev import comparison, exports, queries, view
+from langchain_ldai.dev.access import COOKIE, cookie_for, is_token
+from langchain_ldai.dev.page_files import STATIC, lines_to_add
+from langchain_ldai.dev.queries import Filter, Variation
+from langchain_ldai.dev.report import KINDS, report
+from langchain_ldai.dev.served_configs import ServedConfigs
+from langchain_ldai.dev.store import Store, StoreError
+from langchain_ldai.dev.subscribers import Subscribers
+
+PAGE_HEARTBEAT_SECONDS: Final = 15.0
+
+_FEEDBACK: Final = {"positive": (events.FEEDBACK_POSITIVE, 1), "negative": (events.FEEDBACK_NEGATIVE, -1)}
+_LISTED_RUNS: Final = 50
+_LONGEST_FORM: Final = 10_000
+_GREATEST_NUMBER: Final = 2**63 - 1
+
+
+class PageRoutes:
+    """Serves the page.
+
+    Args:
+        configs: What is served, for the lines to paste and for what is wrong with the file.
+        store: Where runs are.
+        token: What browsers are asked for, "" where they are not.
+    """
+
+    def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
+        self.subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
+        self._configs = configs
+        self._store = store
+        self._token = token
+
+    def routes(self) -> list[Route | Mount]:
+        """Return the routes."""
+        return [
+            Route("/", self._page),
+            Route("/favicon.ico", self._no_icon),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route("/view", self._view),
+            Route("/runs/{number:int}", self._run),
+            Route("/runs/{number:int}/feedback", self._feedback, methods=["POST"]),
+            Route("/news", self._news),
+            Route("/runs.csv", self._csv),
+            Route("/runs.json", self._json),
+            Route("/comparison.json", self._comparison),
+            Route("/report", self._report),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+
+    async def _page(self, request: Request) -> Response:
+        return FileResponse(STATIC / "page.html")
+
+    async def _no_icon(self, request: Request) -> Response:
+        return Response(status_code=204)
+
+    async def _login(self, request: Request) -> Response:
+        page = (STATIC / "login.html").read_text("utf-8")
+        if request.method == "GET":
+            return HTMLResponse(page.replace("{{problem}}", ""))
+        given = parse_qs((await _start_of_body(request)).decode("utf-8", "replace")).get("token", [""])[0]
+        if not is_token(given, self._token):
+            return HTMLResponse(page.replace("{{problem}}", "This is not the token."), 401)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, cookie_for(self._token), httponly=True, samesite="strict")
+        return answer
+
+    async def _view(self, request: Request) -> Response:
+        wanted = _filter(request)
+        shown = await asyncio.to_thread(self._shown, wanted, request.query_params.get("compare_to", ""))
+        if not shown["configs"]:
+            shown["empty"] = self._lines(str(request.base_url).rstrip("/"))
+        return JSONResponse({**shown, "problem": self._configs.problem})
+
+    def _shown(self, wanted: Filter, compare_to: str) -> dict[str, object]:
+        configs = queries.configs(self._store)
+        wanted = _with_config(wanted, configs)
+        return {
+            "configs": configs,
+            "config": wanted.config,
+            "variations": queries.variations_of(self._store, wanted.config) if configs else [],
+            "figures": view.comparison(compared_to(queries.figures(self._store, wanted), compare_to)),
+            "runs": view.run_list(queries.latest_runs(self._store, wanted, _LISTED_RUNS)),
+        }
+
+    def _lines(self, url: str) -> str:
+        config = next(iter(self._configs.keys), "support-bot")
+        return lines_to_add(url, config, needs_token=bool(self._token))
+
+    async def _run(self, request: Request) -> Response:
+        found = await asyncio.to_thread(queries.run_with_metrics, self._store, _number(request))
+        if found is None:
+            return PlainTextResponse("there is no such run; it may have made room for newer ones", 404)
+        return HTMLResponse(view.run_details(*found))
+
+    async def _feedback(self, request: Request) -> Response:
+        try:
+            kind = json.loads(await _start_of_body(request))["kind"]
+            name, value = _FEEDBACK[kind]
+        except (ValueError, TypeError, KeyError):
+            return PlainTextResponse('send {"kind": "positive"} or {"kind": "negative"}', 400)
+        try:
+            first = await asyncio.to_thread(self._store.add_feedback, _number(request), name, value)
+        except KeyError:
+            return PlainTextResponse("there is no such run", 404)
+        except StoreError as error:
+            return PlainTextResponse(str(error), 507)
+        self.subscribers.publish(b"runs")
+        return Response(status_code=202) if first else PlainTextResponse("the run has feedback already", 409)
+
+    async def _news(self, request: Request) -> Response:
+        return StreamingResponse(self._frames(), media_type="text/event-stream")
+
+    async def _frames(self) -> AsyncIterator[bytes]:
+        async for news in self.subscribers.news(b"start"):
+            yield b": still here\n\n" if news is None else b"data: %s\n\n" % news
+
+    async def _csv(self, request: Request) -> Response:
+        runs = queries.all_runs(self._store, _filter(request))
+        return StreamingResponse(exports.as_csv(runs), media_type="text/csv", headers=_file("runs.csv"))
+
+    async def _json(self, request: Request) -> Response:
+        runs = queries.all_runs(self._store, _filter(request))
+        return StreamingResponse(
+            exports.as_json_lines(runs), media_type="application/json", headers=_file("runs.json")
+        )
+
+    async def _comparison(self, request: Request) -> Response:
+        wanted = _filter(request)
+        figures = await asyncio.to_thread(queries.figures, self._store, wanted)
+        figures = compared_to(figures, request.query_params.get("compare_to", ""))
+        return JSONResponse({"config": wanted.config, "variations": comparison.as_json(figures)})
+
+    async def _report(self, request: Request) -> Response:
+        kind = request.query_params.get("format", "text")
+        if kind not in KINDS:
+            return PlainTextResponse(f"the format is none of {', '.join(KINDS)}", 400)
+        text = await asyncio.to_thread(report, self._store, kind, _filter(request))
+        return PlainTextResponse(text, headers=_file(f"report.{'txt' if kind == 'text' else kind}"))
+
+
+def compared_to(variations: list[Variation], first: str) -> list[Variation]:
+    """Return the variations with the one that the others are compared with first."""
+    return sorted(variations, key=lambda variation: variation.name != first)
+
+
+def _number(request: Request) -> int:
+    """Return the number of the run that is asked for; none has one that SQLite cannot hold."""
+    return min(int(request.path_params["number"]), _GREATEST_NUMBER)
+
+
+async def _start_of_body(request: Request) -> bytes:
+    """Return a form's body; one that is far too long comes back cut off."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _LONGEST_FORM:
+            break
+    return body[:_LONGEST_FORM]
+
+
+def _filter(request: Request) -> Filter:
+    """Return the filter that a request's query names; what is no number, or unknown, filters nothing."""
+    given = request.query_params
+    minutes, outcome = given.get("minutes", ""), given.get("outcome", "")
+    since = int((time.time() - int(minutes[:9]) * 60) * 1000) if minutes.isdecimal() and int(minutes[:9]) else 0
+    known = outcome if outcome in queries.OUTCOMES else ""
+    return Filter(given.get("config", ""), given.get("variation", ""), known, since)
+
+
+def _with_config(wanted: Filter, configs: list[str]) -> Filter:
+    """Return the filter with an AI Config that there is."""
+    if wanted.config in configs or not configs:
+        return wanted
+    return Filter(configs[0], "", wanted.outcome, wanted.since)
+
+
+def _file(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -1,0 +1,63 @@
+"""The comparison for a terminal, a pull request and programs."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from langchain_ldai.dev import comparison, queries, view
+from langchain_ldai.dev.markup import Markup, element, together
+from langchain_ldai.dev.page_files import STATIC
+from langchain_ldai.dev.queries import Filter, Variation
+from langchain_ldai.dev.store import Store
+
+Figures = Mapping[str, list[Variation]]
+"""The variations of each AI Config."""
+
+_EVERYTHING: Final = Filter()
+
+
+def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
+    """Return the comparison of every AI Config's variations, or of those of one AI Config.
+
+    Args:
+        store: Where the runs are.
+        kind: One of `KINDS`.
+        wanted: Which runs to look at.
+    """
+    configs = [key for key in queries.configs(store) if wanted.config in ("", key)]
+    figures = {key: queries.figures(store, Filter(key, since=wanted.since)) for key in configs}
+    return KINDS[kind]({key: found for key, found in figures.items() if found})
+
+
+def _as_text(figures: Figures) -> str:
+    if not figures:
+        return "There are no runs.\n"
+    tables = [f"{config}\n\n{comparison.as_text(variations)}\n" for config, variations in figures.items()]
+    return "\n".join([*tables, f"{textwrap.fill(comparison.METHODS, 100)}\n"])
+
+
+def _as_json(figures: Figures) -> str:
+    listed = [
+        {"config": config, "variations": comparison.as_json(variations)} for config, variations in figures.items()
+    ]
+    return json.dumps(listed, indent=2) + "\n"
+
+
+def _as_html(figures: Figures) -> str:
+    parts = [
+        together(element("h1", config), view.comparison(variations)) for config, variations in figures.items()
+    ] or [element("p", "There are no runs.")]
+    head = together(
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        element("title", "AI Configs compared"),
+        element("style", Markup((STATIC / "page.css").read_text("utf-8"))),
+    )
+    page = element("html", element("head", head), element("body", element("main", *parts)), lang="en")
+    return f"<!doctype html>\n{page}\n"
+
+
+KINDS: Final[Mapping[str, Callable[[Figures], str]]] = {"text": _as_text, "html": _as_html, "json": _as_json}
+"""The forms of a report."""

@@ -1,0 +1,133 @@
+"""What an unmodified LaunchDarkly server SDK asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from langchain_ldai._protocol.events import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
+from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
+from langchain_ldai.dev.served_configs import ServedConfigs
+from langchain_ldai.dev.store import Store, StoreError
+from langchain_ldai.dev.subscribers import Subscribers
+
+_log = logging.getLogger(__name__)
+
+MAX_BATCH_BYTES: Final = 32 << 20
+"""The largest batch, unpacked."""
+
+MAX_READ_BYTES: Final = 8 * MAX_BATCH_BYTES
+"""How much of a batch that is too large is read, so that its sender gets the answer."""
+
+BODY_SECONDS: Final = 30.0
+"""How long a client may take to send a batch."""
+
+STREAM_HEARTBEAT_SECONDS: Final = 15.0
+
+
+class _RefusedError(Exception):
+    """A batch is not taken.
+
+    Args:
+        status: The HTTP status.
+        reason: Why.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class SdkRoutes:
+    """Serves flags to SDKs and stores the events they send.
+
+    Args:
+        configs: What is served.
+        store: Where events go.
+        pages: Who is told of new events.
+    """
+
+    def __init__(self, configs: ServedConfigs, store: Store, pages: Subscribers) -> None:
+        self.streams = Subscribers(STREAM_HEARTBEAT_SECONDS)
+        self._configs = configs
+        self._store = store
+        self._pages = pages
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(STREAM, self._stream),
+            Route(POLL, self._poll),
+            Route(BULK, self._bulk, methods=["POST"]),
+            Route(DIAGNOSTIC, self._diagnostic, methods=["POST"]),
+        ]
+
+    def tell(self, changes: list[Change]) -> None:
+        """Tell connected SDKs of changes."""
+        for change in changes:
+            self.streams.publish(frame(change))
+
+    async def _stream(self, request: Request) -> Response:
+        return StreamingResponse(self._frames(), media_type="text/event-stream")
+
+    async def _frames(self) -> AsyncIterator[bytes]:
+        async for news in self.streams.news(frame(put(self._configs.snapshot()))):
+            yield HEARTBEAT if news is None else news
+
+    async def _poll(self, request: Request) -> Response:
+        return JSONResponse(self._configs.snapshot())
+
+    async def _diagnostic(self, request: Request) -> Response:
+        return Response(status_code=202)
+
+    async def _bulk(self, request: Request) -> Response:
+        try:
+            body = await _body(request)
+            encoding, payload_id = (request.headers.get(name) for name in ("content-encoding", PAYLOAD_ID_HEADER))
+            touched = await asyncio.to_thread(self._accept, body, encoding, payload_id)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except _RefusedError as refused:
+            _log.warning("a batch of events was refused: %s", refused)
+            return PlainTextResponse(str(refused), refused.status)
+        if touched:
+            self._pages.publish(b"runs")
+        return Response(status_code=202)
+
+    def _accept(self, body: bytes, encoding: str | None, payload_id: str | None) -> int:
+        try:
+            return self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
+        except MalformedBatchError as error:
+            raise _RefusedError(400, str(error)) from None
+        except BatchTooLargeError as error:
+            raise _RefusedError(413, str(error)) from None
+        except StoreError as error:
+            raise _RefusedError(507, str(error)) from None
+
+
+async def _body(request: Request) -> bytes:
+    """Return a batch's body; one that is too large is read on, as its sender listens only at the end."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body, size = bytearray(), 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size <= MAX_BATCH_BYTES:
+                    body += part
+                elif size > MAX_READ_BYTES:
+                    break
+    except TimeoutError:
+        raise _RefusedError(408, f"the batch took more than {BODY_SECONDS:g} s to arrive") from None
+    if size > MAX_BATCH_BYTES:
+        raise _RefusedError(413, f"the batch has more than {MAX_BATCH_BYTES:,} bytes; send smaller batches")
+    if media_type != "application/json":
+        raise _RefusedError(415, f"the content type is {media_type[:99]!r}; send application/json")
+    return bytes(body)

@@ -1,0 +1,108 @@
+"""The local LaunchDarkly as a server: its application, and how it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from langchain_ldai.dev.access import Guard, is_loopback
+from langchain_ldai.dev.page_routes import PageRoutes
+from langchain_ldai.dev.sdk_routes import SdkRoutes
+from langchain_ldai.dev.served_configs import ServedConfigs
+from langchain_ldai.dev.store import Store
+
+SECONDS_BETWEEN_LOOKS: Final = 0.3
+"""How often the server looks whether the file of AI Configs was saved."""
+
+_SECONDS_TO_STOP: Final = 3
+_HIGHEST_PORT: Final = 65_535
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens, and who may ask.
+
+    Args:
+        host: Its name or address.
+        port: Its port, 0 for a free one.
+        token: What SDKs and browsers must send; it may be "" on loopback.
+
+    Raises:
+        ValueError: If there is no such port, or the host is beyond loopback and there is no token.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8030
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= _HIGHEST_PORT:
+            raise ValueError(f"there is no port {self.port}; choose one up to {_HIGHEST_PORT} with --port")
+        if not self.token and not is_loopback(self.host):
+            raise ValueError(f"others can reach {self.host}, so --host {self.host} needs --token with a secret")
+
+    @property
+    def shown_host(self) -> str:
+        """The host as a URL writes it."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def listen(address: Address) -> socket.socket:
+    """Return a socket that listens at an address.
+
+    Raises:
+        OSError: If that cannot be, for example because another program listens there.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return socket.create_server((address.host, address.port), family=family, backlog=128)
+
+
+class DevServer(uvicorn.Server):
+    """A local LaunchDarkly.
+
+    Args:
+        configs: What it serves.
+        store: Where it keeps runs.
+        token: What SDKs and browsers must send; "" if they need not.
+    """
+
+    def __init__(self, configs: ServedConfigs, store: Store, token: str = "") -> None:
+        self.page = PageRoutes(configs, store, token)
+        self.sdks = SdkRoutes(configs, store, self.page.subscribers)
+        self._configs = configs
+        app = Guard(Starlette(routes=[*self.sdks.routes(), *self.page.routes()]), token)
+        options = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=_SECONDS_TO_STOP,
+        )
+        super().__init__(options)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and follow the changes of the file of AI Configs."""
+        await super().startup(sockets)
+        self._follower = asyncio.create_task(self._follow_file())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let everyone go who waits for news, then stop."""
+        self._follower.cancel()
+        self.sdks.streams.close()
+        self.page.subscribers.close()
+        await super().shutdown(sockets)
+
+    async def _follow_file(self) -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            before = self._configs.problem
+            self.sdks.tell(await asyncio.to_thread(self._configs.changes))
+            if self._configs.problem != before:
+                self.page.subscribers.publish(b"configs")

@@ -1,0 +1,211 @@
+"""The parts of the page, and of the report in HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode
+from langchain_ldai.dev import pictures
+from langchain_ldai.dev.arrivals import NO_RUN_ID
+from langchain_ldai.dev.comparison import METHODS, MILLISECONDS, NUMBER, PERCENT, Cell, Measure, compare
+from langchain_ldai.dev.markup import Markup, element, together
+from langchain_ldai.dev.queries import OUTCOMES, Metric, Run, Variation
+
+_COLUMNS: Final = (
+    *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),
+    *("Feedback", "Timeline"),
+)
+_FEEDBACK: Final = {1: "positive", -1: "negative"}
+
+
+def comparison(variations: Sequence[Variation]) -> Markup:
+    """Return the variations side by side: a table, distributions and courses over time."""
+    if not variations:
+        return element("p", "No run matches the filter.", class_="quiet")
+    header = element(
+        "tr",
+        element("th", "Measure", scope="col"),
+        *(
+            element(
+                "th",
+                element("span", class_=f"swatch series-{series % pictures.SERIES}"),
+                _named(name),
+                scope="col",
+            )
+            for series, name in enumerate(variation.name for variation in variations)
+        ),
+    )
+    rows = [
+        element(
+            "tr",
+            element("th", row.measure.label, scope="row"),
+            *(_cell(row.measure, cell) for cell in row.cells),
+            id=f"measure-{row.measure.key}",
+        )
+        for row in compare(variations)
+    ]
+    table = element("table", element("thead", header), element("tbody", *rows), class_="comparison")
+    return together(
+        element("div", table, class_="wide", tabindex=0, role="region", aria_label="Variations side by side"),
+        element("p", METHODS, class_="quiet"),
+        _distributions(variations),
+        _courses(variations),
+    )
+
+
+def _cell(measure: Measure, cell: Cell) -> Markup:
+    verdict = cell.verdict(measure)
+    difference = cell.difference and measure.unit.write_difference(cell.difference)
+    return element(
+        "td",
+        element("span", measure.unit.write(cell.value), class_="value", data_value=cell.value),
+        difference and element("span", difference, verdict and f": {verdict}", class_=f"difference {verdict}"),
+    )
+
+
+def _distributions(variations: Sequence[Variation]) -> Markup:
+    drawn = [
+        ("Duration", pictures.distributions(variations, lambda v: v.duration, "Durations", MILLISECONDS)),
+        (
+            "Time to first token",
+            pictures.distributions(variations, lambda v: v.first_token, "Times to first token", MILLISECONDS),
+        ),
+        ("Tokens", pictures.distributions(variations, lambda v: v.tokens, "Tokens", NUMBER)),
+    ]
+    return _figures("Distributions", drawn)
+
+
+def _courses(variations: Sequence[Variation]) -> Markup:
+    drawn = [
+        ("Runs", pictures.over_time(variations, lambda step: step.runs, "Runs over time", NUMBER)),
+        (
+            "Success rate",
+            pictures.over_time(
+                variations,
+                lambda step: step.successes / step.ended if step.ended else None,
+                "Success rate over time",
+                PERCENT,
+            ),
+        ),
+        (
+            "Mean duration",
+            pictures.over_time(variations, lambda step: step.duration, "Mean duration over time", MILLISECONDS),
+        ),
+    ]
+    starts = [step.start for variation in variations for step in variation.over_time]
+    return _figures(f"Over time, from {when(min(starts))} to {when(max(starts))}", drawn)
+
+
+def _figures(title: str, drawn: Sequence[tuple[str, Markup]]) -> Markup:
+    figures = [element("figure", element("figcaption", caption), picture) for caption, picture in drawn if picture]
+    return together(element("h2", title), element("div", *figures, class_="figures"))
+
+
+def run_list(runs: Sequence[Run]) -> Markup:
+    """Return the list of runs."""
+    if not runs:
+        return element("p", "No run matches the filter.", class_="quiet")
+    header = element("tr", *(element("th", name, scope="col") for name in _COLUMNS))
+    table = element("table", element("thead", header), element("tbody", *map(_row, runs)), class_="runs")
+    return element("div", table, class_="wide", tabindex=0, role="region", aria_label="Latest runs")
+
+
+def _row(run: Run) -> Markup:
+    texts = (
+        when(run.started),
+        run.config,
+        _named(run.variation),
+        element("span", outcome_of(run), class_=f"outcome {run.outcome or 'none'}"),
+        MILLISECONDS.write(run.duration),
+        MILLISECONDS.write(run.first_token),
+        NUMBER.write(run.tokens),
+        run.context,
+        element("code", run.run_id[:8], title=run.run_id),
+    )
+    timeline = element(
+        "button",
+        "Open",
+        type="button",
+        id=f"open-{run.id}",
+        data_run=run.id,
+        aria_label=f"Timeline of {run.run_id}",
+    )
+    cells = (element("td", text) for text in texts)
+    return element("tr", *cells, element("td", feedback_of(run)), element("td", timeline), data_run_id=run.run_id)
+
+
+def feedback_of(run: Run) -> Markup:
+    """Return a run's feedback, or buttons to give it where there is none."""
+    if run.feedback is not None:
+        return element("span", _FEEDBACK[run.feedback], class_=f"feedback {_FEEDBACK[run.feedback]}")
+    return together(
+        *(
+            element(
+                "button",
+                sign,
+                type="button",
+                id=f"{kind}-{run.id}",
+                data_feedback=kind,
+                data_run=run.id,
+                aria_label=f"{kind} feedback on {run.run_id}",
+            )
+            for sign, kind in (("+1", "positive"), ("-1", "negative"))
+        )
+    )
+
+
+def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
+    """Return one run: its timeline, its ids and its metrics."""
+    facts = {
+        "runId": run.run_id,
+        "AI Config": run.config,
+        "Variation": f"{_named(run.variation)}, version {run.version}",
+        "Agent graph": run.graph,
+        "Model": run.model,
+        "Context": run.context,
+        "Outcome": outcome_of(run),
+        "Tokens": f"{NUMBER.write(run.tokens_in)} in, {NUMBER.write(run.tokens_out)} out",
+        "Resumption token": token_of(run),
+    }
+    listed = [together(element("dt", name), element("dd", fact)) for name, fact in facts.items() if fact]
+    start, _ = pictures.start_and_end(run, metrics)
+    rows = [
+        element(
+            "tr",
+            element("td", f"+{(metric.at - start) / 1000:,.3f} s"),
+            element("td", f"{metric.name} {metric.detail}".strip()),
+            element("td", f"{metric.value:g}"),
+        )
+        for metric in metrics
+    ]
+    header = element("tr", *(element("th", name, scope="col") for name in ("Recorded", "Metric", "Value")))
+    table = element("table", element("thead", header), element("tbody", *rows))
+    metrics_region = element(
+        "div", table, class_="wide", tabindex=0, role="region", aria_label="Metrics of the run"
+    )
+    return together(pictures.timeline(run, metrics), element("dl", *listed), metrics_region)
+
+
+def token_of(run: Run) -> str:
+    """Return the run's resumption token, "" for a run whose SDK sends no id."""
+    if run.run_id.startswith(NO_RUN_ID):
+        return ""
+    if run.graph == run.config:
+        return encode(GraphRunIdentity(run.run_id, run.graph, run.variation, run.version))
+    return encode(RunIdentity(run.run_id, run.config, run.variation, run.version, run.graph))
+
+
+def outcome_of(run: Run) -> str:
+    """Return a run's outcome in words."""
+    return OUTCOMES[run.outcome or "none"]
+
+
+def when(at_ms: int) -> str:
+    """Return a time as people here write it."""
+    return datetime.fromtimestamp(at_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _named(variation: str) -> str:
+    return variation or "no variation"

@@ -1,0 +1,263 @@
+"""The command `langchain-ldai`, as a person types it."""
+
+import builtins
+import getpass
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from langchain_ldai import _cli
+from langchain_ldai._wire import events
+from langchain_ldai.dev.configs_file import read_configs
+from langchain_ldai.dev.store import Store
+from tests.dev.conftest import running
+from tests.dev.sending import event, simulated
+
+
+class Terminal(io.StringIO):
+    """A stream at which a person sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def fill(path: Path) -> None:
+    """Store 50 runs in a file."""
+    store = Store(path)
+    store.accept(None, [metric for run in simulated(50) for metric in run])
+    store.close()
+
+
+def stop_after(port: int, seen: list[str]) -> threading.Thread:
+    """Start a thread that reads the page of a server that is to start, then presses Ctrl+C."""
+
+    def press() -> None:
+        answers = Retrying(
+            wait=wait_fixed(0.05), stop=stop_after_delay(60), retry=retry_if_exception_type(OSError), reraise=True
+        )
+        with answers(urllib.request.urlopen, f"http://127.0.0.1:{port}/view", timeout=30) as answer:
+            seen.append(answer.read().decode())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    return thread
+
+
+def test_the_demo_prints_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    """One variation is slower and less liked, and the report says so; without a terminal it asks nothing."""
+    assert _cli.main(["demo", "--once"]) == 0
+
+    printed, errors = capsys.readouterr()
+    assert printed.startswith("support-bot\n")
+    assert "(no variation)" not in printed
+    lines = printed.splitlines()
+    duration = next(number for number, line in enumerate(lines) if line.startswith("Duration, median"))
+    assert "noise" not in lines[duration + 1]
+    assert errors == ""
+
+
+def test_delivery_looks_at_a_directory_of_events(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`langchain-ldai delivery` is the same command as `python -m langchain_ldai.delivery`."""
+    monkeypatch.setattr(sys, "argv", ["langchain-ldai", "delivery", str(here), "status"])
+
+    assert _cli.main() == 0
+
+    assert capsys.readouterr().out.startswith("waiting: 0 events, 0 bytes\n")
+
+
+@pytest.mark.parametrize(("answer", "opened"), [("", True), ("Y", True), ("n", False), (None, False)])
+def test_the_demo_offers_its_page_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str | None, opened: bool
+) -> None:
+    """A bar shows the progress; Enter opens the page with the simulated runs, the end of the input does not."""
+    started: list[list[str]] = []
+    main = _cli.main
+    monkeypatch.setattr(sys, "stdin", Terminal("" if answer is None else answer + "\n"))
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    monkeypatch.setattr(
+        _cli, "main", lambda arguments: started.append(arguments) or read_configs(Path(arguments[-1]))
+    )
+
+    assert main(["demo", "--runs", "20"]) == 0
+
+    assert "] 20 of 20 simulated runs\n" in shown.getvalue()
+    assert [arguments[0] for arguments in started] == ["dev"] * opened
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit status is the one that shells expect."""
+
+    def interrupted(question: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(builtins, "input", interrupted)
+
+    assert _cli.main(["demo", "--runs", "5"]) == 130
+
+
+def test_dev_starts_with_an_example_and_says_which_lines_to_add(
+    here: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory without a file gets the example; Ctrl+C stops the server, and the runs are kept."""
+    fill(here / "langchain-ldai.db")
+    seen: list[str] = []
+    stopper = stop_after(port, seen)
+
+    assert _cli.main(["dev", "--port", str(port)]) == 0
+
+    stopper.join()
+    printed = capsys.readouterr().out
+    assert "ai-configs.yaml did not exist: it now holds an example." in printed
+    assert f"LaunchDarkly on your desk: http://127.0.0.1:{port}\n" in printed
+    assert f'url = "http://127.0.0.1:{port}"' in printed
+    assert 'completion_config("support-bot"' in printed
+    assert json.loads(seen[0])["configs"] == ["support-bot"]
+    assert (here / "ai-configs.yaml").read_text().startswith("# The AI Configs")
+
+
+WRONG = {
+    "host": (["dev", "--host", "0.0.0.0"], "needs --token"),
+    "file": (["dev", "--configs", "wrong.yaml"], "wrong.yaml, line 1: bot is 3"),
+    "no file": (["dev", "--configs", "mistyped.yaml"], "mistyped.yaml cannot be read: No such file"),
+    "port": (
+        ["dev", "--configs", "right.yaml", "--port", "99999"],
+        "there is no port 99999; choose one up to 65535",
+    ),
+    "database": (["dev", "--configs", "right.yaml", "--port", "0", "--db", "wrong.yaml"], "cannot be opened"),
+    "size": (["dev", "--max-mb", "0"], "--max-mb is 0; give at least 1"),
+    "no database": (["report", "--db", "missing.db"], "there is no missing.db"),
+    "no server": (["report", "--url", "http://127.0.0.1:1"], "does not answer"),
+    "no URL": (["report", "--url", "nonsense"], "nonsense does not answer"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_done_is_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """The message says why, and the exit status is 2."""
+    (here / "wrong.yaml").write_text("bot: 3\n")
+    (here / "right.yaml").write_text("bot: {variations: {a: {}}}\n")
+
+    if message == "needs --token":
+        (here / "ai-configs.yaml").write_text("bot: {variations: {a: {}}}\n")
+    assert _cli.main(arguments) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("langchain-ldai: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says how to choose another."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert _cli.main(["dev", "--port", str(port)]) == 2
+
+    error = capsys.readouterr().err
+    assert f"cannot listen on 127.0.0.1:{port}: " in error
+    assert "choose another with --host or --port" in error
+
+
+def test_an_example_that_cannot_be_written_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the directory does not take the file, the message says so."""
+    (here / "ai-configs.yaml").symlink_to(here / "missing" / "file")
+
+    assert _cli.main(["dev"]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Without the packages of the extra the command says how to get them; the demo needs none."""
+    real = builtins.__import__
+
+    def without(name, *given):
+        if name.partition(".")[0] in ("starlette", "uvicorn"):
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *given)
+
+    for name in [name for name in sys.modules if name.startswith("langchain_ldai.dev.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+
+    assert _cli.main(["dev"]) == 2
+    assert 'run: pip install "langchain-ldai[local]"' in capsys.readouterr().err
+    assert _cli.main(["demo", "--once", "--runs", "10"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["text", "html", "json"])
+def test_the_report_has_three_forms(here: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """Each shows both variations; the page needs no other file."""
+    fill(here / "langchain-ldai.db")
+
+    assert _cli.main(["report", "--format", kind]) == 0
+
+    printed = capsys.readouterr().out
+    assert "brief" in printed
+    assert "friendly" in printed
+    if kind == "json":
+        assert [entry["runs"] for entry in json.loads(printed)[0]["variations"]] == [21, 29]
+    if kind == "html":
+        assert printed.startswith("<!doctype html>")
+        assert "href=" not in printed
+        assert "<script" not in printed
+    assert _cli.main(["report", "--format", kind, "--config", "nothing"]) == 0
+    assert "brief" not in capsys.readouterr().out
+
+
+def test_the_report_asks_a_running_server(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the token at once, at a terminal by asking for it; else it says that one is needed."""
+    with running(here, token="secret") as desk:
+        desk.ask("/bulk", [event(events.SUCCESS)], Authorization="secret")
+        assert desk.ask("/report?format=odd", Authorization="secret").status == 400
+        asked = ["report", "--url", desk.url, "--format", "json"]
+
+        assert _cli.main([*asked, "--token", "secret"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["config"] == "support-bot"
+        assert _cli.main(asked) == 2
+        assert "answers 401; does it need --token?" in capsys.readouterr().err
+        monkeypatch.setattr(sys, "stdin", Terminal())
+        monkeypatch.setattr(getpass, "getpass", lambda prompt: "secret")
+        assert _cli.main(asked) == 0
+        assert json.loads(capsys.readouterr().out)[0]["config"] == "support-bot"
+
+
+def test_the_command_runs_as_a_program() -> None:
+    """Its help lists the commands."""
+    program = "from langchain_ldai._cli import main"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; main()", "--help"], capture_output=True, text=True, check=True
+    )
+
+    assert all(command in done.stdout for command in ("demo", "dev", "report"))

@@ -1,0 +1,141 @@
+"""The figures of the page, against the same figures computed from the raw events."""
+
+import statistics
+from collections.abc import Iterator
+
+import pytest
+
+from langchain_ldai._wire import events
+from langchain_ldai.dev.comparison import as_json, as_text, compare
+from langchain_ldai.dev.queries import Filter, all_runs, figures, latest_runs, variations_of
+from langchain_ldai.dev.store import Store
+from tests.dev.sending import NOON, event, simulated
+
+RUNS = list(simulated(600))
+CONFIG = Filter("support-bot")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with 600 runs, and one of another AI Config."""
+    store = Store(tmp_path_factory.mktemp("store") / "runs.db")
+    store.accept("all", [metric for run in RUNS for metric in run])
+    store.accept("other", [event(events.DURATION, 9, configKey="triage", run="other")])
+    yield store
+    store.close()
+
+
+def values(runs: list[list[dict]], name: str) -> list[float]:
+    """Return the values of one event in raw events."""
+    return [metric["metricValue"] for run in runs for metric in run if metric["key"] == name]
+
+
+def expected(variation: str, runs: list[list[dict]]) -> dict[str, object]:
+    """Return a variation's figures, computed from the raw events alone."""
+    own = [run for run in runs if run[0]["data"]["variationKey"] == variation]
+    durations = sorted(values(own, events.DURATION))
+    good, bad = len(values(own, events.SUCCESS)), len(values(own, events.ERROR))
+    liked, disliked = len(values(own, events.FEEDBACK_POSITIVE)), len(values(own, events.FEEDBACK_NEGATIVE))
+    return {
+        "variation": variation,
+        "runs": len(own),
+        "success_rate": good / (good + bad),
+        "duration_median": statistics.median(durations),
+        "duration_p95": durations[-(-len(own) * 95 // 100) - 1],
+        "first_token_median": statistics.median(values(own, events.TIME_TO_FIRST_TOKEN)),
+        "tokens_median": statistics.median(values(own, events.TOKENS_TOTAL)),
+        "positive_feedback": liked / (liked + disliked),
+        "feedback": liked + disliked,
+        "tool_calls": len(values(own, events.TOOL_CALL)) / len(own),
+    }
+
+
+TIMES = [(0, 0), (NOON + 100_000, NOON + 200_000), (NOON + 500_000, 0), (0, NOON + 50_001)]
+
+
+@pytest.mark.parametrize(("since", "until"), TIMES)
+def test_figures_are_those_of_the_raw_events(store: Store, since: int, until: int) -> None:
+    """For all time and for parts of it."""
+    within = [run for run in RUNS if since <= run[0]["creationDate"] < (until or NOON * 2)]
+
+    found = as_json(figures(store, Filter("support-bot", since=since, until=until)))
+
+    for entry, variation in zip(found, ("brief", "friendly"), strict=True):
+        wanted = expected(variation, within)
+        assert {key: entry[key] for key in wanted} == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("wanted", [CONFIG, Filter("support-bot", "brief", "error", NOON, NOON * 2)], ids=str)
+def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.MonkeyPatch, wanted: Filter) -> None:
+    """Over a million events the page answers fast only if no question reads or sorts the runs themselves."""
+    asked: list[tuple[str, object]] = []
+    select = store.select
+    monkeypatch.setattr(
+        store, "select", lambda query, values: (asked.append((query, values)), select(query, values))[1]
+    )
+
+    figures(store, wanted)
+    latest_runs(store, wanted, 50)
+
+    *many, (fifty, _) = asked
+    assert "WHERE runs.id IN" in fifty
+    explained = [select(f"EXPLAIN QUERY PLAN {query}", values) for query, values in many if "FROM runs" in query]
+    plans = [[step for *_, step in steps] for steps in explained]
+    assert len(plans) > 40
+    assert [plan for plan in plans if len(plan) > 1 or "USING COVERING INDEX" not in plan[0]] == []
+
+
+def test_steps_of_time_add_up(store: Store) -> None:
+    """Each run is in one step, and the steps of all variations are the same."""
+    brief, friendly = figures(store, CONFIG)
+
+    assert [step.start for step in brief.over_time] == [step.start for step in friendly.over_time]
+    assert sum(step.runs for step in (*brief.over_time, *friendly.over_time)) == 600
+    assert len(brief.over_time) == 40
+
+
+@pytest.mark.parametrize("outcome", ["success", "error", "none"])
+def test_runs_are_filtered_by_outcome_and_variation(store: Store, outcome: str) -> None:
+    """The list, the export and the figures let the same runs through."""
+    wanted = Filter("support-bot", "brief", outcome)
+    listed, exported = latest_runs(store, wanted, 1000), list(all_runs(store, wanted))
+
+    (brief,) = figures(store, wanted)
+
+    assert len(listed) == len(exported) == brief.runs > 0
+    assert {run.outcome for run in listed} == {None if outcome == "none" else outcome}
+    assert {run.variation for run in listed} == {"brief"}
+    assert [run.started for run in listed] == sorted((run.started for run in listed), reverse=True)
+    assert set(listed) == set(exported)
+
+
+def test_variations_and_limits(store: Store) -> None:
+    """A list is as long as asked for, over all AI Configs; what nobody sent has no figures."""
+    assert variations_of(store, "support-bot") == ["brief", "friendly"]
+    assert [run.run_id for run in latest_runs(store, Filter(), 2)] == ["run-599", "run-598"]
+    assert figures(store, Filter("nothing")) == []
+    assert list(all_runs(store, Filter("nothing"))) == []
+
+
+def test_a_difference_shows_and_noise_is_called_noise(store: Store) -> None:
+    """Against a variation that is slower and less liked, the table says so; equal ones may be noise."""
+    for number in range(100):
+        data = {"configKey": "desk", "variationKey": "slow" if number % 2 else "fast", "run": f"desk-{number}"}
+        slower = 1000 if number % 2 else 0
+        batch = [event(events.DURATION, 1000 + number + slower, **data), event(events.TOKENS_TOTAL, 7, **data)]
+        store.accept(None, [*batch, event(events.SUCCESS if number % 10 else events.ERROR, **data)])
+    fast, slow = figures(store, Filter("desk"))
+
+    lines = as_text([fast, slow]).splitlines()
+
+    duration = next(number for number, line in enumerate(lines) if line.startswith("Duration, median"))
+    assert lines[duration].split()[-4:] == ["1,049", "ms", "2,050", "ms"]
+    assert "+1,001 ms (+" in lines[duration + 1]
+    assert "noise" not in lines[duration + 1]
+    tokens = next(number for number, line in enumerate(lines) if line.startswith("Tokens, median"))
+    assert lines[tokens + 1].endswith("+0 (+0 to +0), may be noise")
+    assert "- " in lines[lines.index(next(line for line in lines if line.startswith("Time to first token")))]
+    verdicts = {row.measure.key: row.cells[1].verdict(row.measure) for row in compare([fast, slow])}
+    assert (verdicts["duration_median"], verdicts["tokens_median"], verdicts["runs"]) == ("worse", "", "")
+    verdicts = {row.measure.key: row.cells[1].verdict(row.measure) for row in compare([slow, fast])}
+    assert verdicts["duration_median"] == "better"

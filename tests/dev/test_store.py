@@ -1,0 +1,247 @@
+"""What is stored of the events that arrive, and how often."""
+
+import resource
+import sqlite3
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_ldai._wire import events
+from langchain_ldai.dev.arrivals import arrivals
+from langchain_ldai.dev.queries import Filter, all_runs, configs, latest_runs, run_with_metrics
+from langchain_ldai.dev.store import Store, StoreError
+from tests.dev.sending import NOON, event, simulated
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A store of its own."""
+    store = Store(tmp_path / "runs.db")
+    yield store
+    store.close()
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_run_has_one_row_a_metric(store: Store) -> None:
+    """What arrives in two batches becomes one run; parts of a resumed run add up, and the first outcome stands."""
+    first = [event(events.DURATION, 100), event(events.TIME_TO_FIRST_TOKEN, 7), event(events.SUCCESS)]
+    second = [
+        event(events.DURATION, 50, at=NOON + 5),
+        event(events.TIME_TO_FIRST_TOKEN, 9),
+        event(events.ERROR),
+        event(events.TOOL_CALL, toolKey="search"),
+        event(events.TOOL_CALL, toolKey="search"),
+        event(events.TOOL_CALL, toolKey="look_up"),
+    ]
+
+    assert [store.accept("one", first), store.accept("two", second)] == [1, 1]
+
+    (run,) = latest_runs(store, Filter(), 10)
+    assert (run.run_id, run.config, run.variation, run.version) == ("run-1", "support-bot", "friendly", 2)
+    assert (run.duration, run.first_token, run.outcome, run.tool_calls) == (150, 7, "success", 3)
+    assert (run.context, run.started, run.ended) == ("user-1", NOON, NOON + 5)
+    found = run_with_metrics(store, run.id)
+    assert found is not None
+    assert [(metric.name, metric.detail, metric.value, metric.times) for metric in found[1]] == [
+        (events.ERROR, "", 1, 1),
+        (events.SUCCESS, "", 1, 1),
+        (events.TIME_TO_FIRST_TOKEN, "", 16, 2),
+        (events.TOOL_CALL, "look_up", 1, 1),
+        (events.TOOL_CALL, "search", 2, 2),
+        (events.DURATION, "", 150, 2),
+    ]
+    assert run_with_metrics(store, 99) is None
+
+
+def test_a_batch_that_comes_twice_counts_once(store: Store) -> None:
+    """The payload's id tells; batches without one are all new."""
+    batch = [event(events.DURATION, 100)]
+
+    assert [store.accept(name, batch) for name in ("one", "one", None, None)] == [1, 0, 1, 1]
+    assert latest_runs(store, Filter(), 1)[0].duration == 300
+
+
+def test_runs_outlive_the_store(tmp_path: Path) -> None:
+    """Another start finds the runs and the ids of the batches."""
+    for expected in (1, 0):
+        store = Store(tmp_path / "deep" / "runs.db")
+        assert store.accept("one", [event(events.SUCCESS)]) == expected
+        assert configs(store) == ["support-bot"]
+        store.close()
+
+
+def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
+    """The file and those that SQLite writes beside it, also where the file was there before."""
+    path = tmp_path / "runs.db"
+    path.touch(0o644)
+    store = Store(path)
+    store.accept(None, [event(events.SUCCESS)])
+
+    assert {stat.S_IMODE(found.stat().st_mode) for found in tmp_path.iterdir()} == {0o600}
+    assert len(list(tmp_path.iterdir())) == 3
+    store.close()
+
+
+def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    """Another program's database, a file that is none and a path that cannot be each name the remedy."""
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (id)")
+    connection.close()
+    text = tmp_path / "notes.txt"
+    text.write_text("x" * 5000)
+    text.chmod(0o640)
+
+    for path in (other, text, text / "below"):
+        with pytest.raises(StoreError, match=r"cannot be opened: .*; name another file with --db"):
+            Store(path)
+    assert text.read_text() == "x" * 5000
+    assert stat.S_IMODE(text.stat().st_mode) == 0o640
+
+
+def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
+    """The file stays within its bound, and the newest runs are there."""
+    store = Store(tmp_path / "runs.db", max_bytes=400_000)
+    for number, batch in enumerate(simulated(3000)):
+        store.accept(str(uuid.UUID(int=number)), batch)
+
+    runs = list(all_runs(store, Filter()))
+    assert 100 < len(runs) < 2900
+    assert runs[-1].run_id == "run-2999"
+    assert (tmp_path / "runs.db").stat().st_size < 500_000
+    store.close()
+    empty = Store(tmp_path / "tiny.db", max_bytes=1)
+    assert empty.accept("one", []) == 0
+    empty.close()
+
+
+def test_a_full_disk_stores_no_half_batch(store: Store) -> None:
+    """The batch fails as a whole, and the same batch is taken once there is room again."""
+    batch = [metric for run in simulated(3000) for metric in run]
+    with full_disk(200_000), pytest.raises(StoreError, match="nothing of the batch was stored"):
+        store.accept("one", batch)
+
+    assert latest_runs(store, Filter(), 1) == []
+    assert store.accept("one", batch) == 3000
+    assert len(list(all_runs(store, Filter()))) == 3000
+
+
+def test_feedback_counts_once(store: Store) -> None:
+    """A run takes one feedback, whether it comes from the page or from a program."""
+    store.accept(None, [event(events.SUCCESS), event(events.FEEDBACK_NEGATIVE, run="run-2")])
+    rated, unrated = latest_runs(store, Filter(), 2)
+
+    assert store.add_feedback(unrated.id, events.FEEDBACK_POSITIVE, 1)
+    assert not store.add_feedback(unrated.id, events.FEEDBACK_NEGATIVE, -1)
+    assert not store.add_feedback(rated.id, events.FEEDBACK_POSITIVE, 1)
+    with pytest.raises(KeyError):
+        store.add_feedback(99, events.FEEDBACK_POSITIVE, 1)
+    assert [run.feedback for run in latest_runs(store, Filter(), 2)] == [-1, 1]
+
+
+UNUSABLE = [
+    {},
+    {"kind": "identify"},
+    {**event("x"), "data": None},
+    {**event("x"), "key": 3},
+    {**event("x"), "key": "x" * 301},
+    {**event("x"), "metricValue": True},
+    {**event("x"), "metricValue": float("nan")},
+    {**event("x"), "metricValue": 10**400},
+    event("x", runId=None),
+    event(events.SUCCESS, configKey=None),
+]
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE, ids=str)
+def test_an_event_of_no_run_is_passed_over(store: Store, unusable: dict[str, object]) -> None:
+    """It does not keep the rest of its batch from being stored."""
+    assert store.accept(None, [unusable, event(events.SUCCESS)]) == 1
+
+
+def test_what_an_older_sdk_sends_at_once_is_one_run(store: Store) -> None:
+    """Without a `runId`, context and second tell runs apart."""
+    batch = [
+        event(events.DURATION, 100, runId=None),
+        event(events.SUCCESS, runId=None, at=NOON + 999),
+        event(events.SUCCESS, runId=None, at=NOON + 1000),
+        {**event(events.SUCCESS, runId=None), "context": {"kind": "user", "key": "user-2"}},
+    ]
+
+    assert store.accept(None, batch) == 3
+
+    durations = {run.run_id: run.duration for run in latest_runs(store, Filter(), 10)}
+    assert durations == {
+        f"no runId: user-1 at {NOON // 1000}": 100,
+        f"no runId: user-1 at {NOON // 1000 + 1}": None,
+        f"no runId: user-2 at {NOON // 1000}": None,
+    }
+
+
+CONTEXTS = [
+    ({"contextKeys": {"user": "sandy"}}, "sandy"),
+    ({"contextKeys": {"org": "acme", "user": "sandy"}}, "org:acme:user:sandy"),
+    ({"contextKeys": None}, ""),
+    ({"context": {"kind": "org", "key": "acme"}}, "org:acme"),
+    ({"context": {"kind": "multi", "org": {"key": "acme"}, "user": {"key": "sandy"}}}, "org:acme:user:sandy"),
+]
+
+
+@pytest.mark.parametrize(("context", "shown"), CONTEXTS, ids=lambda value: str(value))
+def test_every_form_of_a_context_is_read(context: dict[str, object], shown: str) -> None:
+    """Older SDKs send keys, newer ones the context; a kind shows unless it is the user alone."""
+    sent = event(events.SUCCESS)
+    del sent["context"]
+
+    (arrival,) = arrivals([{**sent, **context}], NOON)
+
+    assert arrival.context == shown
+
+
+def test_times_are_those_of_the_events_unless_they_lie_ahead() -> None:
+    """An event without a time, or from a clock that is ahead, happened now."""
+    times = (NOON - 1, NOON + 99, None, -5)
+
+    found = [arrivals([{**event(events.SUCCESS), "creationDate": at}], NOON)[0].first_ms for at in times]
+
+    assert found == [NOON - 1, NOON, NOON, 0]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def filling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store that takes more and more."""
+    store = Store(tmp_path_factory.mktemp("store") / "runs.db")
+    yield store
+    store.close()
+
+
+@given(changed=st.dictionaries(st.sampled_from([*event("x"), "contextKeys"]), JSON), data=JSON)
+def test_no_event_is_too_strange(filling: Store, changed, data) -> None:
+    """Whatever JSON a client sends, storing the batch does not fail."""
+    strange = {**event(events.DURATION), **changed}
+    given = dict.fromkeys(("variationKey", "version", "toolKey", "graphKey", "modelName"), data)
+
+    assert filling.accept(None, [strange, event(events.TOOL_CALL, **given), event("x", run="a\ud800")]) >= 2

@@ -1,0 +1,16 @@
+"""Flags in LaunchDarkly's format, served on loopback."""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from langchain_ldai.testing import LoopbackLaunchDarkly
+
+
+def serving(*flags: Mapping[str, object]) -> LoopbackLaunchDarkly:
+    """Return a LaunchDarkly that serves these flags, once its block is entered."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "flags.json"
+        path.write_text(json.dumps({"flags": {flag["key"]: flag for flag in flags}}), "utf-8")
+        return LoopbackLaunchDarkly.from_file(path)
