@@ -1,0 +1,93 @@
+"""Reading a judge's answer, and drawing judges."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from langchain_ldai import JudgeAttachment
+from langchain_ldai.judges._answers import Verdict, read_object, read_text
+from langchain_ldai.judges._sampling import draw, drawn_judges, is_drawn
+from tests.support.vectors import Case, cases, with_ids
+
+DEEP = '{"score": 0.5, "reasoning": "x", "a": ' + "[" * 100_000 + "]" * 100_000 + "}"
+
+
+@pytest.mark.parametrize("case", with_ids(cases("judges", "answers")))
+def test_an_answer_is_a_score_or_is_refused(case: Case) -> None:
+    """A JSON object with a score from 0 to 1 is a score, also in a fence; anything else is refused."""
+    answer, expected = case["answer"] or DEEP if case["id"] == "deep-nesting" else case["answer"], case["expected"]
+    assert isinstance(answer, str)
+    assert isinstance(expected, Mapping)
+
+    verdict = read_text(answer)
+
+    found = {"score": verdict.score} if isinstance(verdict, Verdict) else {"refused": verdict}
+    assert found == expected
+
+
+REASONINGS = {
+    '{"score": 1, "reasoning": "so"}': "so",
+    '{"score": 1, "reason": "so"}': "so",
+    '{"score": 1, "reasoning": ["so"]}': "",
+    '{"score": 1}': "",
+}
+
+
+@pytest.mark.parametrize(("answer", "reasoning"), REASONINGS.items())
+def test_a_reasoning_is_a_text_or_nothing(answer: str, reasoning: str) -> None:
+    """A judge need not say why it scores so."""
+    assert read_text(answer) == Verdict(1.0, reasoning)
+
+
+SCORES = {
+    '{"score": -0.0}': "0.0",
+    '{"score": 1}': "1.0",
+    'Here:\n```json\n{"score": 0.9}\n```\nDone.': "0.9",
+}
+
+
+@pytest.mark.parametrize(("answer", "score"), SCORES.items())
+def test_a_score_is_a_number_of_the_usual_form(answer: str, score: str) -> None:
+    """What is sent is a float, and no zero below zero."""
+    verdict = read_text(answer)
+
+    assert isinstance(verdict, Verdict)
+    assert repr(verdict.score) == score
+
+
+def test_an_endless_integer_is_out_of_range() -> None:
+    """A whole number that no float can hold is refused like any other that is too high."""
+    assert read_object({"score": 10**400}) == "score out of range"
+
+
+@pytest.mark.parametrize("case", cases("judges", "sampling"))
+def test_a_judge_is_drawn_below_its_rate(case: Case) -> None:
+    """A rate of 0 draws no run, and a rate of 1 each."""
+    rate, drawn = case["samplingRate"], case["draw"]
+    assert isinstance(rate, (int, float))
+    assert isinstance(drawn, float)
+
+    assert is_drawn(drawn, rate) is case["expected"]
+
+
+def test_a_draw_is_that_of_its_run_and_judge() -> None:
+    """The draw of a run and a judge is the same everywhere, and differs from run to run and judge to judge."""
+    assert draw("run-1", "accuracy") == 0.5455631689115469
+    assert len({draw("run-1", "accuracy"), draw("run-1", "tone"), draw("run-2", "accuracy")}) == 3
+    assert 0 <= draw("\ud800", "accuracy") < 1
+
+
+def test_the_share_of_runs_drawn_is_the_rate() -> None:
+    """Of 10,000 runs a tenth is drawn at a rate of 0.1, within four standard deviations."""
+    judges = [JudgeAttachment("accuracy", 0.1)]
+
+    drawn = sum(len(list(drawn_judges(judges, f"run-{number}"))) for number in range(10_000))
+
+    assert abs(drawn - 1000) < 4 * 30
+
+
+def test_a_judge_is_drawn_once() -> None:
+    """Of several entries with one key the first counts."""
+    judges = [JudgeAttachment("accuracy", 0.0), JudgeAttachment("accuracy", 1.0), JudgeAttachment("tone", 1.0)]
+
+    assert list(drawn_judges(judges, "run-1")) == ["tone"]
