@@ -31,11 +31,20 @@ class Exchange:
         question: What the model was asked.
         answer: What it answered.
         trajectory: The tools that it called, "" where a judge is not to see them.
+
+    Raises:
+        TypeError: If a part is no text.
     """
 
     question: str = field(repr=False)
     answer: str = field(repr=False)
     trajectory: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("question", "answer", "trajectory"):
+            value: object = getattr(self, name)
+            if not isinstance(value, str):
+                raise TypeError(f"{name} is a str, not {type(value).__name__}")
 
 
 def messages_for(
