@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._runs.judging import RunJudges, check_judges
 from langchain_ldai._runs.reading import carries_content, event_carries_content
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
@@ -59,6 +60,8 @@ class LdAiHandler(BaseCallbackHandler):
         sealer: A `TokenSealer`. The handler then hands out sealed tokens, in the metadata and in reports, which
             you may give to clients that you do not trust, and `resume` takes a sealed one. The metadata names no
             AI Config. Trackers inside the process keep the plain token.
+        judges: A `langchain_ldai.judges.Judges`, which has the judges of each AI Config score a share of its runs.
+            Question and answer are kept for the runs that are drawn, until they are scored.
         max_open_runs: How many runs may be open. One more closes the oldest as abandoned.
         run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
@@ -80,14 +83,18 @@ class LdAiHandler(BaseCallbackHandler):
         resume: bool = False,
         run_ids: RunIds = "new",
         sealer: Sealer | None = None,
+        judges: RunJudges | None = None,
         max_open_runs: int = 10_000,
         run_timeout: float = 3600.0,
     ) -> None:
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
+        check_judges(judges)
         named = dict(nodes or {})
-        trackers = TrackerFactory(config, named, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer)
+        trackers = TrackerFactory(
+            config, named, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer, judges=judges
+        )
         self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
         runs = [] if config is None else [_named(config)]
@@ -219,19 +226,23 @@ class LdAiHandler(BaseCallbackHandler):
         self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
+        kwargs["asked"] = messages
         self._recorder.start("model", run_id, parent_run_id, kwargs)
 
     def on_llm_start(
         self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
+        kwargs["asked"] = prompts
         self._recorder.start("model", run_id, parent_run_id, kwargs)
 
     def on_tool_start(
         self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a tool call."""
-        self._recorder.start("tool", run_id, parent_run_id, {**kwargs, "serialized": serialized})
+        self._recorder.start(
+            "tool", run_id, parent_run_id, {**kwargs, "serialized": serialized, "asked": input_str}
+        )
 
     def on_llm_new_token(
         self,

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVarTuple, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.judging import GatheredExchange
 from langchain_ldai._runs.open_runs import RunTable
-from langchain_ldai._runs.reading import read_model, read_usage, result_of_decision
+from langchain_ldai._runs.reading import Outcome, read_model, read_usage, result_of_decision
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
 _log = logging.getLogger(__name__)
+_Ts = TypeVarTuple("_Ts")
 
 _NODE: Final = "langgraph_node"
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
@@ -47,6 +49,8 @@ _UNSEEN_NODES: Final = (
     "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
     "The nodes were called %s"
 )
+_NOT_GATHERED: Final = "What a judge is to score could not be read, a run may get no score"
+_NOT_JUDGED: Final = "The judges of a run could not be asked, it gets no score"
 _OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
@@ -175,7 +179,8 @@ class RunRecorder:
         """Do what `LdAiHandler.flush` does, or `LdAiHandler.close`, which closes all open runs."""
         deadline = None if timeout is None else monotonic() + timeout
         is_done = self.table.flush(timeout, closes_all=closes_all)
-        return self._trackers.wait_for_claims(deadline) and is_done
+        is_judged = self._trackers.wait_for_judges(deadline)
+        return self._trackers.wait_for_claims(deadline) and is_judged and is_done
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
@@ -196,7 +201,10 @@ class RunRecorder:
             name = str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")
             if name.startswith(_HANDOFF):
                 return
-            step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
+            totals = step.scope.totals
+            step.tool = name if totals is None else tool_key(totals.config, name)
+            if totals is not None and totals.exchange is not None:
+                self._gather(totals, totals.exchange.tool_called, step.key, step.tool, told)
         else:
             metadata = told.get("metadata") or {}
             model, is_decision = metadata.get("ls_model_name"), kind == "decision"
@@ -206,11 +214,16 @@ class RunRecorder:
                 is_decision=is_decision,
                 is_told_by_parent=is_decision and not told.get("run_type"),
             )
+            totals = step.scope.totals
+            if totals is not None and totals.exchange is not None:
+                self._gather(totals, totals.exchange.model_called, told.get("asked"), told)
         step.is_plain = False
 
     def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
         call, totals, guarded = step.call, step.scope.totals, self._guard.call
+        if totals is not None and totals.exchange is not None:
+            self._gather_end(totals, totals.exchange, step, output if error is None else error)
         if call is None:
             return self._read_tool(step, error, output) if step.tool else NOTHING_READ
         ids = step.scope.run.ids if totals is None else totals.ids
@@ -224,6 +237,21 @@ class RunRecorder:
         if usage is None and error is None and call.streamed:
             self._hint_at_usage(call)
         return StepResult(usage, model or "")
+
+    def _gather(self, totals: MetricTotals, take: Callable[[*_Ts], None], *told: *_Ts) -> None:
+        """Let a judged exchange take what LangChain tells; what it cannot read costs a score, and nothing else."""
+        self._guard.call(_NOT_GATHERED, totals.ids, take, *told)
+
+    def _gather_end(self, totals: MetricTotals, exchange: GatheredExchange, step: Step, result: object) -> None:
+        """Let a judged exchange take the result of a model call, of a tool, and of the run or visit itself."""
+        if step.tool:
+            self._gather(totals, exchange.tool_ended, step.key, result)
+        elif isinstance(result, BaseException):
+            return
+        elif step.call is not None:
+            self._gather(totals, exchange.model_answered, result)
+        elif step.key == step.scope.key and step.scope.is_visit:
+            self._gather(totals, exchange.ended, result)
 
     def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
@@ -339,6 +367,8 @@ class RunRecorder:
                 self._tell_of_unseen_nodes(item)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
+            if self._trackers.judges is not None:
+                self._judge(item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once which of the names given are of no node that LangGraph has had so far."""
@@ -352,6 +382,13 @@ class RunRecorder:
         where = f"agent graph {key!r}" if run.journey is not None else "nodes="
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
         self._guard.notices.once(_log, logging.INFO, "unseen nodes", _UNSEEN_NODES, where, *names)
+
+    def _judge(self, run: Run) -> None:
+        """Have what succeeded scored by the judges that were drawn, and let go of what was gathered."""
+        for totals in run.all_totals:
+            exchange, totals.exchange = totals.exchange, None
+            if exchange is not None and totals.outcome is Outcome.SUCCESS:
+                self._guard.call(_NOT_JUDGED, totals.ids, exchange.hand_over)
 
     def _report(self, run: Run) -> None:
         report = run.report()

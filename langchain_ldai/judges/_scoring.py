@@ -29,6 +29,7 @@ _NO_OBJECT: Final = "what LaunchDarkly serves for it is no AI Config"
 _DISABLED: Final = "it is disabled"
 _NO_METRIC: Final = "its AI Config names no evaluation metric that takes the score"
 _NO_PROMPT: Final = "no prompt: its AI Config has neither messages nor instructions"
+NO_ANSWER: Final = "no answer: the run's last model call gave no text"
 _REFUSED: Final = "its answer is refused"
 _LATE: Final = "it did not answer within %s seconds and was cancelled"
 _NO_SCORE: Final = "Judge %r gives run %s no score, and the like is not told again: %s"
@@ -81,7 +82,7 @@ class Scorer:
             call = self._call(judge_key, config, tracker, exchange)
             return _count(call.config, tracker, verdict_in(call.invoke()))
         except Exception as error:  # noqa: BLE001
-            self._tell(error, judge_key, tracker.run_id)
+            self.tell(error, judge_key, tracker.run_id)
         return None
 
     async def score_async(
@@ -94,7 +95,7 @@ class Scorer:
             call = self._call(judge_key, config, tracker, exchange)
             return _count(call.config, tracker, verdict_in(await call.ainvoke()))
         except Exception as error:  # noqa: BLE001
-            self._tell(error, judge_key, tracker.run_id)
+            self.tell(error, judge_key, tracker.run_id)
         return None
 
     def _call(
@@ -105,6 +106,8 @@ class Scorer:
         Raises:
             NoScoreError: If the judge is not to be asked.
         """
+        if not exchange.answer:
+            raise NoScoreError(NO_ANSWER)
         if config is None:
             raise NoScoreError(_NO_OBJECT)
         if not config.enabled:
@@ -131,7 +134,7 @@ class Scorer:
         """Return the evaluation of a judge for the context, and in the agent graph, of a run."""
         return self._client._attached_judge(judge_key, tracker._sender.context, tracker.identity.graph_key)
 
-    def _tell(self, error: Exception, judge_key: str, run_id: str) -> None:
+    def tell(self, error: Exception, judge_key: str, run_id: str) -> None:
         """Log once for each judge why it gives no score."""
         if isinstance(error, TookTooLongError):
             error = NoScoreError(_LATE % self._timeout)
