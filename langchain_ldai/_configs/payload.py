@@ -267,13 +267,14 @@ def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
     entries = object_in(payload, "judgeConfiguration").get("judges")
     if not isinstance(entries, list):
         return ()
-    return tuple(
+    judges = [
         JudgeAttachment(as_text(entry.get("key")), float(rate))
         for entry in entries
         if isinstance(entry, Mapping)
         and as_text(entry.get("key"))
         and is_number(rate := entry.get("samplingRate"))
-    )
+    ]
+    return tuple({judge.key: judge for judge in reversed(judges)}.values())[::-1]
 
 
 @dataclass(frozen=True, slots=True)

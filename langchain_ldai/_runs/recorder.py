@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.judging import GatheredExchange
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.reading import Outcome, read_model, read_usage, result_of_decision
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
 _log = logging.getLogger(__name__)
-_Ts = TypeVarTuple("_Ts")
 
 _NODE: Final = "langgraph_node"
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
@@ -201,10 +199,7 @@ class RunRecorder:
             name = str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")
             if name.startswith(_HANDOFF):
                 return
-            totals = step.scope.totals
-            step.tool = name if totals is None else tool_key(totals.config, name)
-            if totals is not None and totals.exchange is not None:
-                self._gather(totals, totals.exchange.tool_called, step.key, step.tool, told)
+            step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
         else:
             metadata = told.get("metadata") or {}
             model, is_decision = metadata.get("ls_model_name"), kind == "decision"
@@ -214,16 +209,15 @@ class RunRecorder:
                 is_decision=is_decision,
                 is_told_by_parent=is_decision and not told.get("run_type"),
             )
-            totals = step.scope.totals
-            if totals is not None and totals.exchange is not None:
-                self._gather(totals, totals.exchange.model_called, told.get("asked"), told)
         step.is_plain = False
+        if step.scope.run.is_judged:
+            self._gather_start(step, told)
 
     def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
         call, totals, guarded = step.call, step.scope.totals, self._guard.call
-        if totals is not None and totals.exchange is not None:
-            self._gather_end(totals, totals.exchange, step, output if error is None else error)
+        if step.scope.run.is_judged:
+            self._gather_end(step, output if error is None else error)
         if call is None:
             return self._read_tool(step, error, output) if step.tool else NOTHING_READ
         ids = step.scope.run.ids if totals is None else totals.ids
@@ -238,20 +232,31 @@ class RunRecorder:
             self._hint_at_usage(call)
         return StepResult(usage, model or "")
 
-    def _gather(self, totals: MetricTotals, take: Callable[[*_Ts], None], *told: *_Ts) -> None:
-        """Let a judged exchange take what LangChain tells; what it cannot read costs a score, and nothing else."""
-        self._guard.call(_NOT_GATHERED, totals.ids, take, *told)
+    def _gather_start(self, step: Step, told: Mapping[str, Any]) -> None:
+        """Let a judged exchange take what a model or a tool is asked. What it cannot read costs a score alone."""
+        totals = step.scope.totals
+        if totals is None or totals.exchange is None:
+            return
+        take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
+        if step.call is None:
+            take(*gathered, totals.exchange.tool_called, step.key, step.tool, told)
+        else:
+            take(*gathered, totals.exchange.model_called, told.get("asked"), told)
 
-    def _gather_end(self, totals: MetricTotals, exchange: GatheredExchange, step: Step, result: object) -> None:
+    def _gather_end(self, step: Step, result: object) -> None:
         """Let a judged exchange take the result of a model call, of a tool, and of the run or visit itself."""
+        totals = step.scope.totals
+        if totals is None or totals.exchange is None:
+            return
+        take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
         if step.tool:
-            self._gather(totals, exchange.tool_ended, step.key, result)
+            take(*gathered, totals.exchange.tool_ended, step.key, result)
         elif isinstance(result, BaseException):
             return
         elif step.call is not None:
-            self._gather(totals, exchange.model_answered, result)
+            take(*gathered, totals.exchange.model_answered, result)
         elif step.key == step.scope.key and step.scope.is_visit:
-            self._gather(totals, exchange.ended, result)
+            take(*gathered, totals.exchange.ended, result)
 
     def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
@@ -301,6 +306,7 @@ class RunRecorder:
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, resolvers=resolvers, journey=journey, outbox=outbox)
+        run.is_judged = totals is not None and totals.exchange is not None
         _log.debug("a run opens: %s", run)
         node, totals = self._node_of(run, metadata) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
@@ -333,6 +339,7 @@ class RunRecorder:
                     totals = self._trackers.tracker_for(run.resolvers[node], metadata, run.lc_run_id, node)
                     with self.table.lock:
                         run.nodes[node] = totals
+                        run.is_judged |= totals is not None and totals.exchange is not None
         return node, run.nodes[node]
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
@@ -367,7 +374,7 @@ class RunRecorder:
                 self._tell_of_unseen_nodes(item)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
-            if self._trackers.judges is not None:
+            if item.is_judged:
                 self._judge(item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:

@@ -23,7 +23,7 @@ from langchain_ldai.errors import WrongResultError
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import Job, JudgeQueue, running_loop
-from langchain_ldai.judges._sampling import drawn_judges
+from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer
 from langchain_ldai.judges.judge_task import JudgeTask
 
@@ -210,9 +210,8 @@ class Judges:
             What gathers the exchange for them; `None` where no judge was drawn.
         """
         attached = getattr(config, "judges", None) or _official_judges(config)
-        if not attached:
-            return None
-        judges = tuple(drawn_judges(attached, tracker.identity.run_id))
+        run_id = tracker.identity.run_id
+        judges = tuple([judge.key for judge in attached if draw_of(run_id, judge.key) < judge.sampling_rate])
         if not judges:
             return None
         sender, key = tracker._sender, tracker.identity.config_key

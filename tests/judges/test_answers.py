@@ -1,12 +1,11 @@
-"""Reading a judge's answer, and drawing judges."""
+"""Reading a judge's answer, and the draw of a run."""
 
 from collections.abc import Mapping
 
 import pytest
 
-from langchain_ldai import JudgeAttachment
 from langchain_ldai.judges._answers import Verdict, read_object, read_text
-from langchain_ldai.judges._sampling import draw, drawn_judges, is_drawn
+from langchain_ldai.judges._sampling import draw_of
 from tests.support.vectors import Case, cases, with_ids
 
 DEEP = '{"score": 0.5, "reasoning": "x", "a": ' + "[" * 100_000 + "]" * 100_000 + "}"
@@ -60,34 +59,15 @@ def test_an_endless_integer_is_out_of_range() -> None:
     assert read_object({"score": 10**400}) == "score out of range"
 
 
-@pytest.mark.parametrize("case", cases("judges", "sampling"))
-def test_a_judge_is_drawn_below_its_rate(case: Case) -> None:
-    """A rate of 0 draws no run, and a rate of 1 each."""
-    rate, drawn = case["samplingRate"], case["draw"]
-    assert isinstance(rate, (int, float))
-    assert isinstance(drawn, float)
-
-    assert is_drawn(drawn, rate) is case["expected"]
-
-
 def test_a_draw_is_that_of_its_run_and_judge() -> None:
     """The draw of a run and a judge is the same everywhere, and differs from run to run and judge to judge."""
-    assert draw("run-1", "accuracy") == 0.5455631689115469
-    assert len({draw("run-1", "accuracy"), draw("run-1", "tone"), draw("run-2", "accuracy")}) == 3
-    assert 0 <= draw("\ud800", "accuracy") < 1
+    assert draw_of("run-1", "accuracy") == 0.5455631689115469
+    assert len({draw_of("run-1", "accuracy"), draw_of("run-1", "tone"), draw_of("run-2", "accuracy")}) == 3
+    assert 0 <= draw_of("\ud800", "accuracy") < 1
 
 
 def test_the_share_of_runs_drawn_is_the_rate() -> None:
     """Of 10,000 runs a tenth is drawn at a rate of 0.1, within four standard deviations."""
-    judges = [JudgeAttachment("accuracy", 0.1)]
-
-    drawn = sum(len(list(drawn_judges(judges, f"run-{number}"))) for number in range(10_000))
+    drawn = sum(draw_of(f"run-{number}", "accuracy") < 0.1 for number in range(10_000))
 
     assert abs(drawn - 1000) < 4 * 30
-
-
-def test_a_judge_is_drawn_once() -> None:
-    """Of several entries with one key the first counts."""
-    judges = [JudgeAttachment("accuracy", 0.0), JudgeAttachment("accuracy", 1.0), JudgeAttachment("tone", 1.0)]
-
-    assert list(drawn_judges(judges, "run-1")) == ["tone"]

@@ -102,3 +102,19 @@ def test_the_agents_of_a_graph_have_judges(model: JudgeModel, reports: list[RunR
     assert judging
     assert {data["graphKey"] for data in judging} == {"desk"}
     assert report.judges == ()
+
+
+def test_only_what_happens_in_a_judged_node_is_shown(model: JudgeModel, reports: list[RunReport]) -> None:
+    """Where the run has no AI Config, or another node's judge is not drawn, nothing of those is gathered."""
+    flags = {**flags_with(accuracy=1.0), "plan": judged_flag(accuracy=0.0)}
+    client = RecordingClient(flags)
+    ai = LdAiClient(client)
+    nodes = {"writer": ai.completion_config("support-bot", USER), "plan": ai.completion_config("plan", USER)}
+    judges = Judges(ai, model=lambda config: model)
+    handler = LdAiHandler(None, nodes=nodes, judges=judges, on_run_end=reports.append)
+
+    run_judged(client, handler, graph_of({"look": [says("x")], "plan": [says("y")], "writer": [says("A text")]}))
+
+    (shown,) = model.shown
+    assert "writer 0?" in str(shown[-1].content)
+    assert [each.judges for each in reports[0].nodes.values()] == [(), ("accuracy",)]

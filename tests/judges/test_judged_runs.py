@@ -16,11 +16,12 @@ from langchain_ldai._runs.trackers import OtherTracker
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.testing import RecordingClient
-from tests.judges.judge_models import METRIC, JudgeModel, flags_with, judge_flag
+from tests.judges.judge_models import METRIC, JudgeModel, flags_with, judge_flag, judged_flag
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
 from tests.support.models import ScriptedChat, ScriptedLLM, Turn
 from tests.support.read_log import logged
+from tests.support.vectors import Case, cases
 
 USER = Context.create("user-1")
 
@@ -99,6 +100,31 @@ def test_a_run_that_is_not_drawn_is_not_judged() -> None:
     judged.invoke(chain())
 
     assert (judged.scores, judged.model.shown, judged.reports[0].judges) == ([], [], ())
+
+
+@pytest.mark.parametrize("case", cases("judges", "sampling"))
+def test_a_judge_is_drawn_below_its_rate(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate of 0 draws no run, and a rate of 1 each."""
+    rate = case["samplingRate"]
+    assert isinstance(rate, (int, float))
+    monkeypatch.setattr("langchain_ldai.judges.judges.draw_of", lambda run_id, key: case["draw"])
+    judged = Judged(flags_with(accuracy=rate))
+
+    judged.invoke(chain())
+
+    assert bool(judged.reports[0].judges) is case["expected"]
+
+
+def test_a_judge_is_drawn_once() -> None:
+    """Of several entries with one key the first counts."""
+    entries = [{"key": key, "samplingRate": rate} for key, rate in (("tone", 0), ("accuracy", 1), ("accuracy", 1))]
+    flag = {**judged_flag(), "judgeConfiguration": {"judges": [*entries, {"key": "tone", "samplingRate": 1}]}}
+    judged = Judged({**flags_with(), "support-bot": flag})
+
+    judged.invoke(chain())
+
+    assert judged.reports[0].judges == ("accuracy",)
+    assert len(judged.scores) == 1
 
 
 def test_a_repeated_run_is_drawn_like_the_first() -> None:
