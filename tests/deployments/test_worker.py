@@ -37,7 +37,11 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 def call(program: list[object], launchdarkly: LoopbackLaunchDarkly, redis_server: RedisServer) -> str:
     """Run a program of the recipe to its end, and return what it printed."""
-    environment = {"LAUNCHDARKLY_URL": launchdarkly.url, "REDIS_URL": redis_server.url, "PYTHONPATH": str(RECIPES)}
+    environment = {
+        "LAUNCHDARKLY_URL": launchdarkly.url,
+        "REDIS_URL": redis_server.url,
+        "PYTHONPATH": f"{ROOT}:{RECIPES}",
+    }
     ended = subprocess.run(
         [str(part) for part in program],
         env={**os.environ, **environment},
@@ -193,7 +197,6 @@ def test_a_judges_answer_is_an_object_with_a_score(
 NOT_ASKED = {
     "disabled": {"_ldMeta": {"enabled": False, "mode": "judge"}},
     "without-a-metric": {"evaluationMetricKey": ""},
-    "of-another-mode": {"_ldMeta": {"enabled": True}},
 }
 
 
@@ -204,3 +207,11 @@ def test_a_judge_that_cannot_score_is_not_asked(recipe: ModuleType, parts: dict[
 
     assert judge_answer(recipe, judge_flag(("system", "Rate."), **parts), judge, "ada") == []
     assert judge.shown == []
+
+
+def test_a_judge_may_be_of_any_mode(recipe: ModuleType) -> None:
+    """LaunchDarkly's newer packages serve judges as completions."""
+    judge = Judge(answer='{"score": 0.5}', shown=[])
+    flag = judge_flag(("system", "Rate."), _ldMeta={"enabled": True})
+
+    assert judge_answer(recipe, flag, judge, "ada") == [0.5]
