@@ -36,8 +36,8 @@ class LdAiHandler(BaseCallbackHandler):
     """Reports each run of a chain to LaunchDarkly: pass it in `callbacks=[...]` to any runnable.
 
     One handler serves any number of runs at once, from any threads and event loops. It runs inline, stores
-    no inputs or outputs, never raises into the chain, and writes the `ldai_*` keys into the metadata of
-    the run's start events. A `copy` of it is the handler itself.
+    no inputs or outputs (but of runs drawn for a judge), never raises into the chain, and writes the
+    `ldai_*` keys into the metadata of the run's start events. A `copy` of it is the handler itself.
 
     Example:
         handler = LdAiHandler(client.completion_config("support-bot", context))

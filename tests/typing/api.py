@@ -16,6 +16,7 @@ from langchain_ldai import (
     AiMetrics,
     AsyncLdAiClient,
     Feedback,
+    JudgeResult,
     LdAiAgentConfig,
     LdAiAgentGraph,
     LdAiClient,
@@ -29,6 +30,7 @@ from langchain_ldai import (
     TokenUsage,
 )
 from langchain_ldai.chat_models import create_chat_model
+from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 
 
@@ -110,3 +112,19 @@ def trackers_record(tracker: LdAiConfigTracker) -> None:
     tracker.track_tokens({"total": 3})  # type: ignore[arg-type]
     tracker.track_feedback("good")  # type: ignore[arg-type]
     tracker.resumption_token = "another"  # type: ignore[misc]
+
+
+def judges_score(ai: LdAiClient, config: LdAiCompletionConfig, context: Context) -> None:
+    """A handler takes judges, whose models any function from an AI Config makes."""
+
+    def defer(task: JudgeTask) -> None:
+        assert_type(task.to_json(), str)
+
+    judges = Judges(ai, model=create_chat_model, variables={"product": "Acme"}, defer=defer)
+    LdAiHandler(config, judges=judges)
+    assert_type(judges.evaluate("accuracy", "token", context, question="How?", answer="So"), JudgeResult | None)
+    assert_type(judges.evaluate_task(JudgeTask.from_json(""), context), JudgeResult | None)
+    assert_type(judges.flush(1.0), bool)
+
+    Judges(ai, model="gpt")  # type: ignore[arg-type]
+    LdAiHandler(config, judges=[judges])  # type: ignore[arg-type]
