@@ -25,7 +25,7 @@ def start(server: LoopbackLaunchDarkly, directory: Path, first: int, killed_afte
 
 
 def test_each_drawn_run_is_scored_once_whoever_is_killed(tmp_path: Path) -> None:
-    """With a ledger and durable delivery, what a killed process left is scored by the one that repeats its runs."""
+    """With a ledger and durable delivery, who repeats a killed process's runs scores what it left."""
     drawn = {f"run-{number}" for number in range(PROCESSES * RUNS) if draw_of(f"run-{number}", "accuracy") < RATE}
     with LoopbackLaunchDarkly(flags_with(accuracy=RATE), sdk_key="sdk-key") as server:
         kills = [RUNS // 2 if number % 2 else 0 for number in range(PROCESSES)]
