@@ -113,8 +113,8 @@ def test_only_what_happens_in_a_judged_node_is_shown(model: JudgeModel, reports:
     judges = Judges(ai, model=lambda config: model)
     handler = LdAiHandler(None, nodes=nodes, judges=judges, on_run_end=reports.append)
 
-    run_judged(client, handler, graph_of({"look": [says("x")], "plan": [says("y")], "writer": [says("A text")]}))
+    run_judged(client, handler, graph_of({"writer": [says("A text")], "plan": [says("y")], "look": [says("x")]}))
 
     (shown,) = model.shown
     assert "writer 0?" in str(shown[-1].content)
-    assert [each.judges for each in reports[0].nodes.values()] == [(), ("accuracy",)]
+    assert [each.judges for each in reports[0].nodes.values()] == [("accuracy",), ()]

@@ -1,6 +1,7 @@
 """`trajectory=True`: a judge is told of the tools that a run offered and called, within bounds."""
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from langchain_ldai import LdAiClient
@@ -30,19 +31,26 @@ def test_a_judge_is_told_of_a_tool_that_failed() -> None:
     """The error takes the place of the result."""
 
     @tool
-    def search() -> str:
+    def search(query: str) -> str:
         """Search."""
         raise ValueError("nothing found")
 
     judged = Judged(trajectory=True)
-    with pytest.raises(ValueError, match="nothing found"):
-        judged.invoke(agent([search]), AGENT_INPUT)
+    asking = RunnableLambda(lambda text: {"query": text}) | search.with_fallbacks([RunnableLambda(str)])
+
+    judged.invoke(chain() | asking)
+
+    called = 'TOOL CALLED: search {"query":"Hello, world"}'
+    assert history_of(judged) == f"How?\n\n{called}\nerror: ValueError: nothing found"
+
+
+def test_arguments_are_compact_json_with_sorted_keys() -> None:
+    """They are written as they are, without escapes."""
     trajectory = Trajectory()
     trajectory.call(1, "search", {"inputs": {"b": 1, "a": "é"}})
-    trajectory.end(1, ValueError("nothing found"))
+    trajectory.end(1, {"found": ["x"]})
 
-    assert str(trajectory) == 'TOOL CALLED: search {"a":"é","b":1}\nerror: ValueError: nothing found'
-    assert judged.model.shown == []
+    assert str(trajectory) == 'TOOL CALLED: search {"a":"é","b":1}\nresult: {"found":["x"]}'
 
 
 def test_nothing_is_told_unless_it_is_wanted() -> None:
