@@ -9,36 +9,29 @@ queue delivers a job again where a worker is lost; the ledger sees to it that th
 killed worker has recorded is in the directory EVENTS_DIRECTORY, and the next job sends it.
 """
 
-import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.utils import mustache
 from ldclient import Context
 from redis import Redis
 from rq import Queue, Retry
 
 from feedback import connect
-from langchain_ldai import Feedback, JudgeResult, LdAiClient, LdAiHandler, LdAiJudgeConfig
+from langchain_ldai import Feedback, LdAiClient, LdAiHandler, LdAiJudgeConfig
 from langchain_ldai.delivery import DurableEvents
+from langchain_ldai.judges import Judges
 from langchain_ldai.ledgers.redis import RedisLedger
 from local_model import model_for
 from own_files import own_file
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 EVENTS = os.environ.get("EVENTS_DIRECTORY") or own_file("judge-worker-events")
-PLACEHOLDER = re.compile(r"\{\{[{&]?\s*(message_history|response_to_evaluate)\s*\}?\}\}")
-EXCHANGE = "MESSAGE HISTORY:\n{{{message_history}}}\n\nRESPONSE TO EVALUATE:\n{{{response_to_evaluate}}}"
-FORMAT = 'Answer with one JSON object and nothing else: {"score": <a number from 0 to 1>, "reasoning": <a text>}'
-FENCED = re.compile(r"```(?:json)?[ \t]*\r?\n(.*?)```", re.DOTALL)
 
 log = logging.getLogger(__name__)
 ledger = RedisLedger.from_url(REDIS_URL)
@@ -79,54 +72,18 @@ def chat_model(config: LdAiJudgeConfig) -> BaseChatModel:
     return model_for(config, answer='{"score": 0.8, "reasoning": "It says what to do."}')
 
 
-def prompt(config: LdAiJudgeConfig, context: Context, question: str, answer: str) -> list[tuple[str, str]]:
-    """Return what the judge is shown: its messages as they are served, filled in once: no value is a template."""
-    messages = config.raw.get("messages")
-    served = [(said["role"], said["content"]) for said in (messages if isinstance(messages, list) else ())]
-    if not any(PLACEHOLDER.search(template) for _, template in served):
-        served.append(("user", EXCHANGE))
-    values = {
-        "ldctx": context.to_dict(),
-        "ldContext": context.to_dict(),
-        "message_history": f"{question}\n\n{answer}",
-        "response_to_evaluate": answer,
-    }
-    filled = [(role, mustache.render(PLACEHOLDER.sub(r"{{{\1}}}", template), values)) for role, template in served]
-    return [*filled, ("user", FORMAT)]
-
-
-def score_of(answer: str) -> float | None:
-    """Return the score in a judge's answer, a JSON object, bare or fenced; `None` where it is not from 0 to 1."""
-    fenced = FENCED.search(answer)
-    try:
-        read = json.loads(fenced[1] if fenced else answer)
-    except (ValueError, RecursionError):
-        return None
-    score = read.get("score") if isinstance(read, dict) else None
-    if not isinstance(score, int | float) or isinstance(score, bool):
-        return None
-    return abs(float(score)) if 0 <= score <= 1 else None  # JSON knows a zero below zero
-
-
 def judge(token: str, user_key: str, question: str, answer: str) -> float | None:
     """Score an answer as the judge's AI Config says, and count the score for the run that gave the answer."""
     context = Context.create(user_key)
     with launchdarkly() as ai:
-        config = ai.judge_config("relevance-judge", context)
-        if not (config.enabled and config.evaluation_metric_key):
-            return None
-        chain = chat_model(config) | StrOutputParser()
-        handler = LdAiHandler(config)  # what judging costs counts for the judge
-        score = score_of(chain.invoke(prompt(config, context, question, answer), {"callbacks": [handler]}))
+        judges = Judges(ai, model=chat_model)
+        result = judges.evaluate("relevance-judge", token, context, question=question, answer=answer)
         tracker = ai.create_tracker(token, context)
-        if score is None:
-            log.warning("judge %r gave no score from 0 to 1 for run %s", config.key, tracker.run_id)
+        if result is None or result.score is None:
+            log.warning("judge 'relevance-judge' gave no score for run %s", tracker.run_id)
             return None
-        tracker.track_feedback(Feedback.POSITIVE if score >= 0.5 else Feedback.NEGATIVE)
-        # A tracker takes any number of scores: that there is one a run is for this recipe to see to.
-        if ledger.claim(f"{tracker.run_id}/{config.key}", ["score"], uuid4().hex):
-            tracker.track_judge_result(JudgeResult(config.evaluation_metric_key, score, config.key))
-    return score
+        tracker.track_feedback(Feedback.POSITIVE if result.score >= 0.5 else Feedback.NEGATIVE)
+    return result.score
 
 
 if __name__ == "__main__":

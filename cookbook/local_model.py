@@ -1,7 +1,7 @@
 """The model that an AI Config serves, and one that needs no account.
 
 That one streams a fixed answer word by word and reports its usage. Given tools, it calls the first of them once,
-and then answers.
+with its answer if that is JSON, and then answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,8 @@ class LocalModel(BaseChatModel):
         tools = kwargs.get("tools")
         if tools and not isinstance(messages[-1], ToolMessage):
             name = tools[0]["function"]["name"]
-            call = tool_call_chunk(name=name, args="{}", id=f"call-{name}", index=0)
+            arguments = self.answer if self.answer.startswith("{") else "{}"
+            call = tool_call_chunk(name=name, args=arguments, id=f"call-{name}", index=0)
             chunks = [AIMessageChunk(content="", tool_call_chunks=[call])]
         else:
             first, *others = self.answer.split()

@@ -321,6 +321,25 @@ class AiClient:
 
         return Evaluation(key, context, {}, read, "agent graph")
 
+    def _attached_judge(
+        self, key: str, context: Context, graph_key: str = ""
+    ) -> Evaluation[LdAiJudgeConfig | None]:
+        """Return the evaluation of a judge that is attached to an AI Config, its tags as they are.
+
+        It may be of any mode, and is `None` where LaunchDarkly serves no object. No usage is counted.
+        """
+        check_key(key)
+        reader = PayloadReader(key, self._sender(context), as_written, graph_key)
+
+        def read(value: object) -> LdAiJudgeConfig | None:
+            return reader.judge(value) if isinstance(value, Mapping) else None
+
+        return Evaluation(key, context, {}, read)
+
+    def _judge_render(self, key: str, context: Context, variables: Variables) -> Render:
+        """Return a function that fills in a judge's tags and says which variables are missing."""
+        return renderer(key, context, variables, self._diagnosis.of_missing_variable)
+
     def _evaluation(
         self,
         kind: ConfigKind[ConfigT],

@@ -149,6 +149,12 @@ class PayloadReader:
             **self._shared(payload),
         )
 
+    def judge_prompt(self, payload: Payload) -> tuple[Message, ...]:
+        """Return every message of a judge; where it has none, its instructions as a system message."""
+        instructions = as_text(payload.get("instructions"))
+        served = list(_served_messages(payload)) or ([("system", instructions)] if instructions else [])
+        return tuple(self._message(role, content) for role, content in served)
+
     def _message(self, role: Role, content: _Content) -> Message:
         if isinstance(content, str):
             return Message(role, self.render(content))
@@ -261,13 +267,14 @@ def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
     entries = object_in(payload, "judgeConfiguration").get("judges")
     if not isinstance(entries, list):
         return ()
-    return tuple(
+    judges = [
         JudgeAttachment(as_text(entry.get("key")), float(rate))
         for entry in entries
         if isinstance(entry, Mapping)
         and as_text(entry.get("key"))
         and is_number(rate := entry.get("samplingRate"))
-    )
+    ]
+    return tuple({judge.key: judge for judge in reversed(judges)}.values())[::-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,11 @@ class LoopSink:
         self._kept: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def note_loop(self) -> None:
-        """Take the loop that runs in this thread for the client's, where none is known."""
+    def note_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the client's loop; where none is known, it is the one that runs in this thread."""
         if self._loop is None or self._loop.is_closed():
             self._loop = _running_loop()
+        return self._loop
 
     def track(
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None

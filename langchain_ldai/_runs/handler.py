@@ -10,6 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
+from langchain_ldai._runs.judging import RunJudges, check_judges
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
 from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
@@ -35,8 +36,8 @@ class LdAiHandler(BaseCallbackHandler):
     """Reports each run of a chain to LaunchDarkly: pass it in `callbacks=[...]` to any runnable.
 
     One handler serves any number of runs at once, from any threads and event loops. It runs inline, stores
-    no inputs or outputs, never raises into the chain, and writes the `ldai_*` keys into the metadata of
-    the run's start events. A `copy` of it is the handler itself.
+    no inputs or outputs (but of runs drawn for a judge), never raises into the chain, and writes the
+    `ldai_*` keys into the metadata of the run's start events. A `copy` of it is the handler itself.
 
     Example:
         handler = LdAiHandler(client.completion_config("support-bot", context))
@@ -59,6 +60,8 @@ class LdAiHandler(BaseCallbackHandler):
         sealer: A `TokenSealer`. The handler then hands out sealed tokens, in the metadata and in reports, which
             you may give to clients that you do not trust, and `resume` takes a sealed one. The metadata names no
             AI Config. Trackers inside the process keep the plain token.
+        judges: A `langchain_ldai.judges.Judges`, which has the judges of each AI Config score a share of its runs.
+            Question and answer are kept for the runs that are drawn, until they are scored.
         max_open_runs: How many runs may be open. One more closes the oldest as abandoned.
         run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
@@ -80,14 +83,16 @@ class LdAiHandler(BaseCallbackHandler):
         resume: bool = False,
         run_ids: RunIds = "new",
         sealer: Sealer | None = None,
+        judges: RunJudges | None = None,
         max_open_runs: int = 10_000,
         run_timeout: float = 3600.0,
     ) -> None:
         check_function("on_run_end", on_run_end, "the report of the run")
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
+        check_judges(judges)
         trackers = TrackerFactory(
-            config, nodes or {}, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer
+            config, nodes or {}, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer, judges=judges
         )
         self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
@@ -222,19 +227,23 @@ class LdAiHandler(BaseCallbackHandler):
         self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
+        kwargs["asked"] = messages
         self._recorder.start("model", run_id, parent_run_id, kwargs)
 
     def on_llm_start(
         self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
+        kwargs["asked"] = prompts
         self._recorder.start("model", run_id, parent_run_id, kwargs)
 
     def on_tool_start(
         self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a tool call."""
-        self._recorder.start("tool", run_id, parent_run_id, {**kwargs, "serialized": serialized})
+        self._recorder.start(
+            "tool", run_id, parent_run_id, {**kwargs, "serialized": serialized, "asked": input_str}
+        )
 
     def on_llm_new_token(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.open_runs import RunTable
+from langchain_ldai._runs.outcome import Outcome
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
@@ -45,6 +46,8 @@ _UNSEEN_NODES: Final = (
     "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
     "The nodes were called %s"
 )
+_NOT_GATHERED: Final = "What a judge is to score could not be read, a run may get no score"
+_NOT_JUDGED: Final = "The judges of a run could not be asked, it gets no score"
 _OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
@@ -147,7 +150,7 @@ class RunRecorder:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
             result = NOTHING_READ
-            if step is not None and (step.call or step.tool):
+            if step is not None and (step.call or step.tool or step.scope.run.is_judged):
                 result = self._read(step, error, output)
             self.table.end(key, error, result)
         except Exception as failure:  # noqa: BLE001
@@ -177,7 +180,8 @@ class RunRecorder:
         """Do what `LdAiHandler.flush` does, or `LdAiHandler.close`, which closes all open runs."""
         deadline = None if timeout is None else monotonic() + timeout
         is_done = self.table.flush(timeout, closes_all=closes_all)
-        return self._trackers.wait_for_claims(deadline) and is_done
+        is_judged = self._trackers.wait_for_judges(deadline)
+        return self._trackers.wait_for_claims(deadline) and is_judged and is_done
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
@@ -211,12 +215,16 @@ class RunRecorder:
                 is_told_by_parent=is_decision and not told.get("run_type"),
             )
         step.is_plain = False
+        if step.scope.run.is_judged:
+            self._gather_start(step, told)
 
     def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
         call, totals, guarded = step.call, step.scope.totals, self._guard.call
+        if step.scope.run.is_judged:
+            self._gather_end(step, output if error is None else error)
         if call is None:
-            return self._read_tool(step, error, output)
+            return self._read_tool(step, error, output) if step.tool else NOTHING_READ
         ids = step.scope.run.ids if totals is None else totals.ids
         if call.is_decision and error is None:
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
@@ -228,6 +236,32 @@ class RunRecorder:
         if usage is None and error is None and call.streamed:
             self._hint_at_usage(call)
         return StepResult(usage, model or "")
+
+    def _gather_start(self, step: Step, told: Mapping[str, Any]) -> None:
+        """Let a judged exchange take what a model or a tool is asked. What it cannot read costs a score alone."""
+        totals = step.scope.totals
+        if totals is None or totals.exchange is None:
+            return
+        take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
+        if step.call is None:
+            take(*gathered, totals.exchange.tool_called, step.key, step.tool, told)
+        else:
+            take(*gathered, totals.exchange.model_called, told.get("asked"), told)
+
+    def _gather_end(self, step: Step, result: object) -> None:
+        """Let a judged exchange take the result of a model call, of a tool, and of the run or visit itself."""
+        totals = step.scope.totals
+        if totals is None or totals.exchange is None:
+            return
+        take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
+        if step.tool:
+            take(*gathered, totals.exchange.tool_ended, step.key, result)
+        elif isinstance(result, BaseException):
+            return
+        elif step.call is not None:
+            take(*gathered, totals.exchange.model_answered, result)
+        elif step.key == step.scope.key and step.scope.is_visit:
+            take(*gathered, totals.exchange.ended, result)
 
     def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
@@ -278,6 +312,7 @@ class RunRecorder:
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
+        run.is_judged = totals is not None and totals.exchange is not None
         _log.debug("a run opens: %s", run)
         node, totals = (run.sources and self._node_of(run, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
@@ -318,6 +353,7 @@ class RunRecorder:
                     totals = self._trackers.tracker_for(run.sources[node], metadata, run.lc_run_id, node)
                     with self.table.lock:
                         run.nodes[node] = totals
+                        run.is_judged |= totals is not None and totals.exchange is not None
         return node, run.nodes[node]
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
@@ -352,6 +388,8 @@ class RunRecorder:
                 self._tell_of_unseen_nodes(item)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
+            if item.is_judged:
+                self._judge(item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once which of the names given are of no node that LangGraph has had so far."""
@@ -365,6 +403,13 @@ class RunRecorder:
         where = f"agent graph {key!r}" if run.journey is not None else "nodes="
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
         self._guard.notices.once(_log, logging.INFO, "unseen nodes", _UNSEEN_NODES, where, *names)
+
+    def _judge(self, run: Run) -> None:
+        """Have what succeeded scored by the judges that were drawn, and let go of what was gathered."""
+        for totals in run.all_totals:
+            exchange, totals.exchange = totals.exchange, None
+            if exchange is not None and totals.outcome is Outcome.SUCCESS:
+                self._guard.call(_NOT_JUDGED, totals.ids, exchange.hand_over)
 
     def _report(self, run: Run) -> None:
         report = run.report()

@@ -79,6 +79,7 @@ class Run:
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
         has_decisions: Whether a decision model was called.
+        is_judged: Whether a judge was drawn for it, or for one of its named nodes.
     """
 
     lc_run_id: object
@@ -102,6 +103,7 @@ class Run:
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
+    is_judged: bool = False
 
     @property
     def all_totals(self) -> Iterable[MetricTotals]:

@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.judging import GatheredExchange
 from langchain_ldai._runs.outcome import Outcome, worst
 from langchain_ldai._runs.steps import Scope
 from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
@@ -96,6 +97,7 @@ class MetricTotals:
         has_first_token: Whether a model call has streamed something.
         visits: The visit that started last, and those beside it.
         watch: Measures the duration.
+        exchange: Gathers what the judges that were drawn are to score; `None` where none was.
     """
 
     config: object
@@ -113,6 +115,7 @@ class MetricTotals:
     has_first_token: bool = False
     visits: list[Scope] = field(default_factory=list)
     watch: Stopwatch = field(default_factory=Stopwatch)
+    exchange: GatheredExchange | None = None
 
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""
@@ -172,6 +175,7 @@ class MetricTotals:
             failed_model_calls=self.failed_model_calls,
             retries=self.retries,
             models=tuple(self.models),
+            judges=self.exchange.judges if self.exchange is not None else (),
         )
 
 
@@ -211,6 +215,7 @@ class RunReport:
         models: The models that were called, by name, where they say it.
         nodes: The reports of the named LangGraph nodes, by node name.
         path: The nodes of an agent graph that were visited, in order.
+        judges: The keys of the judges that were drawn for the run. They score it only if it is a success.
     """
 
     run_id: str = ""
@@ -225,3 +230,4 @@ class RunReport:
     models: tuple[str, ...] = ()
     nodes: Mapping[str, RunReport] = field(default_factory=dict)
     path: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
+from langchain_ldai._runs.judging import RunJudges
 from langchain_ldai._runs.metadata import RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
@@ -47,6 +48,7 @@ _PLAIN_FOR_SEALED: Final = (
 _UNUSED_TOKEN: Final = (
     "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens"
 )
+_NO_DRAW: Final = "The judges of an AI Config could not be drawn, a run is not judged"
 _DISABLED: Final = "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs"
 _UNFIT_ID: Final = (
     "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a UUID "
@@ -64,6 +66,7 @@ class TrackerFactory:
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
         sealer: Seals the token that is handed out, and unseals the caller's.
+        judges: Draws judges for runs.
 
     Raises:
         TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
@@ -74,6 +77,7 @@ class TrackerFactory:
         guard: Catches what the caller's own functions and objects raise.
         config: The AI Config of the runs, or a function to it.
         nodes: Those of the named nodes.
+        judges: Draws judges for runs; `None` where nobody judges.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class TrackerFactory:
         resume: bool,
         run_ids: RunIds,
         sealer: Sealer | None,
+        judges: RunJudges | None,
     ) -> None:
         if duration not in ("model", "run"):
             raise ValueError(f'duration is "model" or "run", not {duration!r}')
@@ -106,6 +111,7 @@ class TrackerFactory:
         self._resume = resume
         self._run_ids = run_ids
         self._sealer = sealer
+        self.judges = judges
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
     def tracker_for(
@@ -149,6 +155,8 @@ class TrackerFactory:
         totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
         if isinstance(tracker, GraphRunTracker):  # it is counted also where no model is called
             self.tell_if_disabled(totals)
+        if self.judges is not None:
+            totals.exchange = self.guard.call(_NO_DRAW, ids, self.judges.draw, config, tracker)
         return totals
 
     def tell_if_disabled(self, totals: MetricTotals) -> None:
@@ -172,6 +180,11 @@ class TrackerFactory:
         """
         timeout = None if deadline is None else max(0.0, deadline - monotonic())
         return wait_for_all(list(self._claims.values()), timeout)
+
+    def wait_for_judges(self, deadline: float | None) -> bool:
+        """Do what `wait_for_claims` does, for the exchanges that are to be scored."""
+        timeout = None if deadline is None else max(0.0, deadline - monotonic())
+        return self.judges is None or self.judges.flush(timeout)
 
     def _tracker_of(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str

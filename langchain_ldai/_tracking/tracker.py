@@ -270,6 +270,14 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
         self._record({}, further=[(result.metric_key, judge, result.score)])
 
+    def _record_judge_score(self, metric_key: str, score: float, judge_key: str) -> None:
+        """Send a judge's score; with a ledger, one for each judge of the run."""
+        scored = self._with_data([(metric_key, {events.JUDGE_CONFIG_KEY: judge_key}, score)])
+        if self._sender.claims is None:
+            self._sender.client.send(self._sender.context, scored)
+        else:
+            self._sender.claims.submit(self._claim_of(f"judge:{judge_key}", scored, None))
+
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
         """Call a function, record how long it took, and return its result.
 

@@ -104,6 +104,7 @@ class JudgeResult:
         judge_config_key: Key of the judge's AI Config.
         sampled: Whether the run was picked for judging. If not, nothing is sent.
         success: Whether the judge came to a result. If not, nothing is sent.
+        reasoning: Why the judge scores so, `None` where it does not say. It is never sent.
     """
 
     metric_key: str
@@ -111,6 +112,7 @@ class JudgeResult:
     judge_config_key: str | None = None
     sampled: bool = True
     success: bool = True
+    reasoning: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,7 +198,6 @@ def test_a_judges_answer_is_an_object_with_a_score(
 NOT_ASKED = {
     "disabled": {"_ldMeta": {"enabled": False, "mode": "judge"}},
     "without-a-metric": {"evaluationMetricKey": ""},
-    "of-another-mode": {"_ldMeta": {"enabled": True}},
 }
 
 
@@ -209,3 +208,11 @@ def test_a_judge_that_cannot_score_is_not_asked(recipe: ModuleType, parts: dict[
 
     assert judge_answer(recipe, judge_flag(("system", "Rate."), **parts), judge, "ada") == []
     assert judge.shown == []
+
+
+def test_a_judge_may_be_of_any_mode(recipe: ModuleType) -> None:
+    """LaunchDarkly's newer packages serve judges as completions."""
+    judge = Judge(answer='{"score": 0.5}', shown=[])
+    flag = judge_flag(("system", "Rate."), _ldMeta={"enabled": True})
+
+    assert judge_answer(recipe, flag, judge, "ada") == [0.5]

@@ -18,6 +18,7 @@ from langchain_ldai import (
     AiMetrics,
     AsyncLdAiClient,
     Feedback,
+    JudgeResult,
     LdAiAgentConfig,
     LdAiAgentGraph,
     LdAiClient,
@@ -32,6 +33,7 @@ from langchain_ldai import (
 )
 from langchain_ldai.chat_models import create_chat_model
 from langchain_ldai.delivery import DeliveryStats, DurableEvents
+from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 
 
@@ -126,3 +128,19 @@ async def events_are_delivered(events: DurableEvents) -> None:
     assert_type(events.stats(), DeliveryStats)
 
     LdAiClient(client, delivery=client)  # type: ignore[arg-type]
+
+
+def judges_score(ai: LdAiClient, config: LdAiCompletionConfig, context: Context) -> None:
+    """A handler takes judges, whose models any function from an AI Config makes."""
+
+    def defer(task: JudgeTask) -> None:
+        assert_type(task.to_json(), str)
+
+    judges = Judges(ai, model=create_chat_model, variables={"product": "Acme"}, defer=defer)
+    LdAiHandler(config, judges=judges)
+    assert_type(judges.evaluate("accuracy", "token", context, question="How?", answer="So"), JudgeResult | None)
+    assert_type(judges.evaluate_task(JudgeTask.from_json(""), context), JudgeResult | None)
+    assert_type(judges.flush(1.0), bool)
+
+    Judges(ai, model="gpt")  # type: ignore[arg-type]
+    LdAiHandler(config, judges=[judges])  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""Gathers question and answer of one run for its judges, as text, from what LangChain tells a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage
+
+from langchain_ldai.judges._calls import text_of
+from langchain_ldai.judges._prompts import Exchange
+from langchain_ldai.judges._trajectory import Trajectory, as_json
+
+_ROLES: Final = {"human": "user", "ai": "assistant"}
+
+
+class ExchangeGatherer:
+    """Keeps what the judges of one run are to be shown, in text, and hands it over.
+
+    Args:
+        judges: The keys of the judges.
+        submit: Has an exchange scored.
+        has_trajectory: Whether the judges are to see the tool calls.
+
+    Attributes:
+        judges: The keys of the judges.
+    """
+
+    def __init__(
+        self, judges: tuple[str, ...], submit: Callable[[Exchange], None], *, has_trajectory: bool
+    ) -> None:
+        self.judges: Final = judges
+        self._submit = submit
+        self._questions: dict[None, str] = {}  # one at most: `setdefault` is one step, and needs no lock
+        self._answer = ""
+        self._structured = ""
+        self._trajectory = Trajectory() if has_trajectory else None
+
+    def model_called(self, asked: object, told: Mapping[str, Any]) -> None:
+        """See `GatheredExchange`; the question is that of the first call."""
+        if not self._questions:
+            self._questions.setdefault(None, _question_in(asked))
+        if self._trajectory is not None:
+            self._trajectory.offer((told.get("invocation_params") or {}).get("tools"))
+
+    def model_answered(self, result: object) -> None:
+        """See `GatheredExchange`; the answer is that of the last call."""
+        generations = getattr(result, "generations", None) or [[]]
+        first = next(iter(generations[0]), None)
+        message = getattr(first, "message", None)
+        self._answer = text_of(getattr(first, "text", "") if message is None else message)
+
+    def tool_called(self, key: object, name: str, told: Mapping[str, Any]) -> None:
+        """See `GatheredExchange`."""
+        if self._trajectory is not None:
+            self._trajectory.call(key, name, told)
+
+    def tool_ended(self, key: object, result: object) -> None:
+        """See `GatheredExchange`."""
+        if self._trajectory is not None:
+            self._trajectory.end(key, result)
+
+    def ended(self, output: object) -> None:
+        """See `GatheredExchange`; a structured response is the answer."""
+        structured = _structured_in(output, is_all=not self._answer)
+        if structured is not None:
+            self._structured = as_json(structured)
+
+    def hand_over(self) -> None:
+        """See `GatheredExchange`; nothing is scored where no model was called."""
+        question = self._questions.get(None)
+        if question is not None:
+            trajectory = "" if self._trajectory is None else str(self._trajectory)
+            self._submit(Exchange(question, self._structured or self._answer, trajectory))
+
+
+def _question_in(asked: object) -> str:
+    """Return what a model was asked: the text of the user's one message, or a line for each of several."""
+    prompt = next(iter(asked), ()) if isinstance(asked, list) else ()
+    if isinstance(prompt, str):
+        return prompt
+    messages = [each for each in prompt if isinstance(each, BaseMessage) and each.type != "system"]
+    if [each.type for each in messages] == ["human"]:
+        return text_of(messages[0])
+    return "\n".join(_lines_of(messages))
+
+
+def _lines_of(messages: Iterable[BaseMessage]) -> Iterable[str]:
+    for message in messages:
+        text = text_of(message)
+        if text:
+            yield f"{_ROLES.get(message.type, message.type)}: {text}"
+
+
+def _structured_in(output: object, *, is_all: bool) -> object:
+    """Return the structured response in what a run gave back, `None` where there is none.
+
+    Args:
+        output: What the run gave back.
+        is_all: Whether the model answered without text, so that an object is its structured output.
+    """
+    if isinstance(output, Mapping):
+        if (response := output.get("structured_response")) is not None:
+            return response
+        if {"raw", "parsed", "parsing_error"} <= output.keys():
+            return output["parsed"] if is_all else None
+        return output if is_all and output and "messages" not in output else None
+    is_model = hasattr(output, "model_dump") and not isinstance(output, (BaseMessage, type))
+    return output if is_all and is_model else None

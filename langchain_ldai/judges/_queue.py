@@ -1,0 +1,173 @@
+"""The queue of exchanges that judges are to score: workers exist only while there is work."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai.judges._calls import JUDGE_THREAD
+
+_LOOK_SECONDS: Final = 0.2
+"""How often a flush looks for event loops that were closed with work left."""
+
+
+class Job(NamedTuple):
+    """An exchange that a judge is to score. Neither call raises.
+
+    Args:
+        score: Does it on a thread.
+        score_async: Does it on an event loop.
+    """
+
+    score: Callable[[], object]
+    score_async: Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The jobs of one event loop, or of the threads.
+
+    Args:
+        loop: The loop; `None` for threads.
+        waiting: What no worker has taken yet.
+        workers: How many workers there are.
+    """
+
+    loop: asyncio.AbstractEventLoop | None
+    waiting: deque[Job] = field(default_factory=deque)
+    workers: int = 0
+
+
+class JudgeQueue:
+    """Has jobs done in the background: on threads, or as tasks of the event loop that a job names.
+
+    Args:
+        workers: How many jobs are at work at once, on the threads and on each event loop.
+        max_waiting: How many jobs may wait.
+        tell_lost: Called where jobs will not be done, as their event loop has ended, or as no thread can be
+            started.
+    """
+
+    def __init__(self, *, workers: int, max_waiting: int, tell_lost: Callable[[], None]) -> None:
+        self._max_workers = workers
+        self._max_waiting = max_waiting
+        self._tell_lost = tell_lost
+        self.reset_after_fork()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Start empty: the jobs that wait, and the workers, are the parent's."""
+        self._changed = threading.Condition()  # reentrant: Python may collect, and so end, a run at any line
+        self._lanes: dict[asyncio.AbstractEventLoop | None, Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, job: Job, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Take a job, without ever waiting; return `False` where too many wait.
+
+        Args:
+            job: What is to be done.
+            loop: The event loop that is to do it; `None` for a thread.
+        """
+        self._drop_closed_loops()
+        with self._changed:
+            if sum(len(lane.waiting) for lane in self._lanes.values()) >= self._max_waiting:
+                return False
+            lane = self._lanes.setdefault(loop, Lane(loop))
+            lane.waiting.append(job)
+            needs_worker = lane.workers < self._max_workers
+            lane.workers += needs_worker
+        if needs_worker:
+            self._start_worker(lane)
+        return True
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until every job is done.
+
+        On an event loop that has jobs this does not wait, since the loop could not do them meanwhile.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+
+        Returns:
+            Whether no job is left.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._drop_closed_loops()
+            with self._changed:
+                left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
+                if not self._lanes or left <= 0 or running_loop() in self._lanes.keys() - {None}:
+                    return not self._lanes
+                self._changed.wait(left)
+
+    def _start_worker(self, lane: Lane) -> None:
+        try:
+            if lane.loop is None:
+                threading.Thread(target=self._work, args=(lane,), name=JUDGE_THREAD, daemon=True).start()
+            else:
+                lane.loop.call_soon_threadsafe(self._start_task, lane, lane.loop)
+        except RuntimeError:  # the loop is closed, or the process may have no more threads
+            self._give_up(lane)
+
+    def _start_task(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
+        task = loop.create_task(self._work_async(lane), context=Context())
+        self._tasks.add(task)  # a loop itself refers to its tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+    def _work(self, lane: Lane) -> None:
+        while (job := self._next(lane)) is not None:
+            job.score()
+
+    async def _work_async(self, lane: Lane) -> None:
+        try:
+            while (job := self._next(lane)) is not None:
+                await job.score_async()
+        except asyncio.CancelledError:  # the loop ends
+            self._give_up(lane, drops_all=True)
+            raise
+
+    def _next(self, lane: Lane) -> Job | None:
+        """Return the next job of a lane; where there is none, the worker has ended."""
+        with self._changed:
+            if lane.waiting:
+                return lane.waiting.popleft()
+            self._worker_ended(lane)
+            return None
+
+    def _give_up(self, lane: Lane, *, drops_all: bool = False) -> None:
+        """Note that a worker was cancelled or could not be started; what no other worker will do is dropped."""
+        with self._changed:
+            if drops_all or lane.workers == 1:
+                lane.waiting.clear()
+            self._worker_ended(lane)
+        self._tell_lost()
+
+    def _worker_ended(self, lane: Lane) -> None:
+        lane.workers -= 1
+        if lane.workers <= 0 and self._lanes.get(lane.loop) is lane:
+            del self._lanes[lane.loop]
+        self._changed.notify_all()
+
+    def _drop_closed_loops(self) -> None:
+        """Drop the jobs of event loops that were closed without ending their tasks."""
+        with self._changed:
+            closed = [loop for loop in self._lanes if loop is not None and loop.is_closed()]
+            for loop in closed:
+                del self._lanes[loop]
+        if closed:
+            self._tell_lost()
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, `None` where none does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

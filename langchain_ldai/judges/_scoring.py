@@ -1,0 +1,158 @@
+"""How one judge scores one exchange: it is evaluated and asked, and its score is counted for the judged run."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_ldai._base.guard import Guard
+from langchain_ldai._configs.evaluation import Evaluation
+from langchain_ldai._configs.payload import PayloadReader, Render
+from langchain_ldai._configs.types import LdAiJudgeConfig
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
+from langchain_ldai._tracking.values import JudgeResult
+from langchain_ldai.judges._answers import Verdict
+from langchain_ldai.judges._calls import JudgeCall, TookTooLongError, structured, verdict_in
+from langchain_ldai.judges._prompts import Exchange, messages_for
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+
+    from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
+
+_log = logging.getLogger(__name__)
+
+_NO_OBJECT: Final = "what LaunchDarkly serves for it is no AI Config"
+_DISABLED: Final = "it is disabled"
+_NO_METRIC: Final = "its AI Config names no evaluation metric that takes the score"
+_NO_PROMPT: Final = "no prompt: its AI Config has neither messages nor instructions"
+NO_ANSWER: Final = "no answer: the run's last model call gave no text"
+_REFUSED: Final = "its answer is refused"
+_LATE: Final = "it did not answer within %s seconds and was cancelled"
+_NO_SCORE: Final = "Judge %r gives run %s no score, and the like is not told again: %s"
+_FAILED: Final = "Judge {key!r} could not be asked, or its model failed: a run gets no score of it"
+
+
+class NoScoreError(Exception):
+    """Why a judge gives a run no score.
+
+    Args:
+        reason: What the log says.
+        level: How loud it says that.
+    """
+
+    def __init__(self, reason: str, level: int = logging.WARNING) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.level = level
+
+
+class Scorer:
+    """Has judges score exchanges. Nothing that fails is raised: the log tells each thing once for each judge.
+
+    Args:
+        client: Evaluates the judges.
+        model: Makes a judge's chat model from its AI Config.
+        variables: Values for the tags in the judges' messages.
+        timeout: Seconds after which a judge that has not answered is cancelled.
+        guard: Catches what other people's code raises.
+    """
+
+    def __init__(
+        self,
+        client: LdAiClient | AsyncLdAiClient,
+        model: Callable[[LdAiJudgeConfig], Runnable[Any, Any]],
+        variables: Mapping[str, object],
+        timeout: float,
+        guard: Guard,
+    ) -> None:
+        self._client = client
+        self._model = model
+        self._variables = variables
+        self._timeout = timeout
+        self._guard = guard
+
+    def score(self, judge_key: str, tracker: LdAiConfigTracker, exchange: Exchange) -> JudgeResult | None:
+        """Return the score that a judge gives, and count it for the tracker's run; `None` if there is none."""
+        try:
+            config: Any = self._client._evaluate(self._evaluation(judge_key, tracker))
+            call = self._call(judge_key, config, tracker, exchange)
+            return _count(call.config, tracker, verdict_in(call.invoke()))
+        except Exception as error:  # noqa: BLE001
+            self.tell(error, judge_key, tracker.run_id)
+        return None
+
+    async def score_async(
+        self, judge_key: str, tracker: LdAiConfigTracker, exchange: Exchange
+    ) -> JudgeResult | None:
+        """Do what `score` does, with a client of either kind."""
+        try:
+            served: Any = self._client._evaluate(self._evaluation(judge_key, tracker))
+            config = await served if inspect.isawaitable(served) else served
+            call = self._call(judge_key, config, tracker, exchange)
+            return _count(call.config, tracker, verdict_in(await call.ainvoke()))
+        except Exception as error:  # noqa: BLE001
+            self.tell(error, judge_key, tracker.run_id)
+        return None
+
+    def _call(
+        self, judge_key: str, config: LdAiJudgeConfig | None, tracker: LdAiConfigTracker, exchange: Exchange
+    ) -> JudgeCall:
+        """Return the call of a judge's model.
+
+        Raises:
+            NoScoreError: If the judge is not to be asked.
+        """
+        if not exchange.answer:
+            raise NoScoreError(NO_ANSWER)
+        if config is None:
+            raise NoScoreError(_NO_OBJECT)
+        if not config.enabled:
+            raise NoScoreError(_DISABLED, logging.DEBUG)
+        if config.evaluation_metric_key is None:
+            raise NoScoreError(_NO_METRIC)
+        sender = tracker._sender
+        model: Any = self._model(replace(config, judges=()))
+        asking = structured(model)
+
+        def prompt(render: Render) -> tuple[Any, ...]:
+            return PayloadReader(judge_key, sender, render).judge_prompt(config.raw)
+
+        def make_render(more: Mapping[str, object]) -> Render:
+            return self._client._judge_render(judge_key, sender.context, {**self._variables, **more})
+
+        messages = messages_for(exchange, prompt, make_render, is_structured=asking is not None)
+        if not messages:
+            raise NoScoreError(_NO_PROMPT)
+        shown = replace(config, messages=messages).to_messages()
+        return JudgeCall(config, asking or model, shown, self._timeout)
+
+    def _evaluation(self, judge_key: str, tracker: LdAiConfigTracker) -> Evaluation[LdAiJudgeConfig | None]:
+        """Return the evaluation of a judge for the context, and in the agent graph, of a run."""
+        return self._client._attached_judge(judge_key, tracker._sender.context, tracker.identity.graph_key)
+
+    def tell(self, error: Exception, judge_key: str, run_id: str) -> None:
+        """Log once for each judge why it gives no score."""
+        if isinstance(error, TookTooLongError):
+            error = NoScoreError(_LATE % self._timeout)
+        if isinstance(error, NoScoreError):
+            known_by = (judge_key, error.reason)
+            self._guard.notices.once(_log, error.level, known_by, _NO_SCORE, judge_key, run_id, error.reason)
+        else:
+            self._guard.caught(error, run_id, _FAILED.format(key=judge_key))
+
+
+def _count(config: LdAiJudgeConfig, tracker: LdAiConfigTracker, verdict: Verdict | str) -> JudgeResult:
+    """Count a verdict for the judged run.
+
+    Raises:
+        NoScoreError: If it is a reason why there is none. Nothing of the answer is in it.
+    """
+    if isinstance(verdict, str):
+        raise NoScoreError(f"{_REFUSED}: {verdict}")
+    metric_key = config.evaluation_metric_key or ""
+    tracker._record_judge_score(metric_key, verdict.score, config.key)
+    return JudgeResult(metric_key, verdict.score, config.key, reasoning=verdict.reasoning)

@@ -1,0 +1,66 @@
+"""`JudgeTask`: what a queue carries to the process in which a judge is asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Final, Self
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeTask:
+    """An answer that a judge is to score, later or in another process. It holds no prompt of the judged AI Config.
+
+    Args:
+        token: Resumption token of the run that gave the answer; sealed, where `Judges` has a sealer.
+        judge: Key of the judge's AI Config.
+        question: What the model was asked.
+        answer: What it answered.
+        trajectory: The tools that it called, "" where the judge is not to see them.
+
+    Raises:
+        TypeError: If a part is no text.
+
+    Example:
+        >>> from langchain_ldai.judges import JudgeTask
+        >>> task = JudgeTask(token="...", judge="accuracy", question="How?", answer="Hold the button")
+        >>> JudgeTask.from_json(task.to_json()) == task
+        True
+    """
+
+    token: str = field(repr=False)
+    judge: str
+    question: str = field(repr=False)
+    answer: str = field(repr=False)
+    trajectory: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            value: object = getattr(self, part.name)
+            if not isinstance(value, str):
+                raise TypeError(f"{part.name} of a JudgeTask is a str, not {type(value).__name__}")
+
+    def to_json(self) -> str:
+        """Return the task as JSON. It shows what a user asked: take care where you keep it."""
+        return json.dumps({"v": _VERSION, **{part.name: getattr(self, part.name) for part in fields(self)}})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the task that `to_json` wrote.
+
+        Raises:
+            TypeError: If a part is no text.
+            ValueError: If the text is no such JSON, or was written by a newer release of this package.
+        """
+        try:
+            read: object = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("not a judge task: it is no JSON") from None
+        if not isinstance(read, dict) or read.get("v") != _VERSION:
+            raise ValueError(f"not a judge task of version {_VERSION}: was it written by a newer release?")
+        missing = [part.name for part in fields(cls) if part.name not in read and part.name != "trajectory"]
+        if missing:
+            raise ValueError(f"not a judge task: it has no {missing[0]}")
+        return cls(**{part.name: read[part.name] for part in fields(cls) if part.name in read})

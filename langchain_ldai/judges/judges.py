@@ -1,0 +1,279 @@
+"""`Judges`: has LaunchDarkly's judges score answers."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from reprlib import repr as short_repr
+from typing import TYPE_CHECKING, Any, Final
+
+from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
+from langchain_ldai._configs.templates import check_variables
+from langchain_ldai._configs.types import LdAiJudgeConfig
+from langchain_ldai._runs.totals import Sealer, check_sealer
+from langchain_ldai._runs.trackers import RunTracker, described
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
+from langchain_ldai._tracking.values import JudgeResult
+from langchain_ldai.errors import WrongResultError
+from langchain_ldai.judges._gathering import ExchangeGatherer
+from langchain_ldai.judges._prompts import Exchange
+from langchain_ldai.judges._queue import Job, JudgeQueue, running_loop
+from langchain_ldai.judges._sampling import draw_of
+from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer
+from langchain_ldai.judges.judge_task import JudgeTask
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+    from ldclient import Context
+
+_log = logging.getLogger(__name__)
+
+_NO_CONTEXT: Final = (
+    "AI Config %r has judges, but its runs are not judged, as its context cannot be read: give the handler an AI "
+    "Config of LdAiClient"
+)
+_NO_LOOP: Final = (
+    "AI Config %r has judges, but a run of it is not judged: the client is asynchronous, and no event loop runs"
+)
+_LOST: Final = (
+    "Answers are not scored: the event loop that was to ask the judges has ended, or no thread can start"
+)
+_FULL: Final = (
+    "Judge %r is not asked: %s answers wait for judges already. More workers=, or defer=, would score them"
+)
+_NOT_DEFERRED: Final = "The function given for defer failed, or the token could not be sealed: a run gets no score"
+
+
+class Judges:
+    """Has LaunchDarkly's judges score answers.
+
+    A judge is an AI Config. Its model is shown question and answer and asked for a score from 0 to 1. The score is
+    counted for the run that gave the answer, and what the judge costs for the judge's AI Config.
+
+    Args:
+        client: The client that evaluates the judges. Give it the ledger of the judged runs: then each judge scores
+            a run once, however often it is asked.
+        model: Makes a judge's chat model from its AI Config, such as `create_chat_model`.
+        variables: Values for the mustache tags in the judges' messages.
+        trajectory: Whether the judges see the tools that a run called, with their arguments and results.
+        timeout: Seconds after which a judge that has not answered is cancelled.
+        workers: How many judges are asked at once.
+        max_waiting: How many answers may wait for a judge. Of more, the newest is not scored.
+        sealer: Seals the tokens of tasks, and unseals those that `evaluate` is given.
+        defer: Called with each task in the place of asking the judge, so that another process can ask it. It is
+            called on the thread that ended the run.
+
+    Raises:
+        TypeError: If the client is no client, or an option is of another type.
+        ValueError: If an option has a value it cannot have.
+
+    Example:
+        handler = LdAiHandler(config, judges=Judges(ai, model=create_chat_model))
+        chain.invoke({"question": "How?"}, {"callbacks": [handler]})
+        handler.flush(10)
+    """
+
+    def __init__(
+        self,
+        client: LdAiClient | AsyncLdAiClient,
+        *,
+        model: Callable[[LdAiJudgeConfig], Runnable[Any, Any]],
+        variables: Mapping[str, object] | None = None,
+        trajectory: bool = False,
+        timeout: float = 60.0,
+        workers: int = 1,
+        max_waiting: int = 1_000,
+        sealer: Sealer | None = None,
+        defer: Callable[[JudgeTask], object] | None = None,
+    ) -> None:
+        if not isinstance(client, LdAiClient | AsyncLdAiClient):
+            raise TypeError(f"client is an LdAiClient or an AsyncLdAiClient, not {short_repr(client)}")
+        if model is None:
+            raise TypeError("model is a function from a judge's AI Config to a chat model, not None")
+        check_function("model", model, "the judge's AI Config")
+        check_variables(variables)
+        if not isinstance(trajectory, bool):
+            raise TypeError(f"trajectory is True or False, not {short_repr(trajectory)}")
+        check_seconds("timeout", timeout)
+        check_function("defer", defer, "the task")
+        if sealer is not None:
+            check_sealer(sealer)
+        self._client = client
+        self._trajectory = trajectory
+        self._max_waiting = check_count("max_waiting", max_waiting)
+        self._sealer = sealer
+        self._defer = defer
+        self._guard = Guard()
+        self._scorer = Scorer(client, model, dict(variables or {}), timeout, self._guard)
+        self._queue = JudgeQueue(
+            workers=check_count("workers", workers), max_waiting=max_waiting, tell_lost=self._tell_lost
+        )
+
+    def __repr__(self) -> str:  # it may come into a log, and shows no variable
+        return f"Judges({self._client!r})"
+
+    def evaluate(
+        self,
+        judge_key: str,
+        token: str,
+        context: Context,
+        *,
+        question: str,
+        answer: str,
+        trajectory: str = "",
+    ) -> JudgeResult | None:
+        """Have a judge score an answer, and count the score for the run that gave it.
+
+        The judge is asked whatever its sampling rate is.
+
+        Args:
+            judge_key: Key of the judge's AI Config.
+            token: Resumption token of the run, sealed where there is a sealer. A plain one is not signed: take it
+                only from whom you trust.
+            context: Whom the run was for.
+            question: What the model was asked.
+            answer: What it answered.
+            trajectory: The tools that it called, in words.
+
+        Returns:
+            The score, or `None` where there is none. The log says why.
+
+        Raises:
+            TypeError: If an argument is of another type, or the client is asynchronous.
+            InvalidResumptionTokenError: If the token cannot be read.
+        """
+        if isinstance(self._client, AsyncLdAiClient):
+            raise TypeError("the client is asynchronous: await evaluate_async(...) instead")
+        tracker = self._tracker_of(token, context)
+        return self._scorer.score(judge_key, tracker, Exchange(question, answer, trajectory))
+
+    async def evaluate_async(
+        self,
+        judge_key: str,
+        token: str,
+        context: Context,
+        *,
+        question: str,
+        answer: str,
+        trajectory: str = "",
+    ) -> JudgeResult | None:
+        """Do what `evaluate` does, with a synchronous or an asynchronous client."""
+        tracker = self._tracker_of(token, context)
+        return await self._scorer.score_async(judge_key, tracker, Exchange(question, answer, trajectory))
+
+    def evaluate_task(self, task: JudgeTask, context: Context) -> JudgeResult | None:
+        """Do what `evaluate` does, for a task that `defer` was given.
+
+        Args:
+            task: The task.
+            context: Whom the run was for.
+        """
+        tracker = self._tracker_of(task.token, context)
+        return self._scorer.score(task.judge, tracker, Exchange(task.question, task.answer, task.trajectory))
+
+    async def evaluate_task_async(self, task: JudgeTask, context: Context) -> JudgeResult | None:
+        """Do what `evaluate_task` does, with a synchronous or an asynchronous client."""
+        tracker = self._tracker_of(task.token, context)
+        exchange = Exchange(task.question, task.answer, task.trajectory)
+        return await self._scorer.score_async(task.judge, tracker, exchange)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until the judges have scored every answer that waits.
+
+        On an event loop whose tasks ask the judges, this does not wait: await `flush_async` there.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether no answer is left.
+        """
+        return self._queue.flush(timeout)
+
+    async def flush_async(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  as `flush` has it
+        """Do what `flush` does, without holding the event loop."""
+        return await asyncio.to_thread(self._queue.flush, timeout)
+
+    def draw(self, config: object, tracker: RunTracker) -> ExchangeGatherer | None:
+        """Draw the judges of a run as it starts; a handler calls this.
+
+        Args:
+            config: The AI Config that the run is counted for.
+            tracker: The run's tracker.
+
+        Returns:
+            What gathers the exchange for them; `None` where no judge was drawn.
+        """
+        attached = getattr(config, "judges", None) or _official_judges(config)
+        run_id = tracker.identity.run_id
+        judges = tuple([judge.key for judge in attached if draw_of(run_id, judge.key) < judge.sampling_rate])
+        if not judges:
+            return None
+        sender, key = tracker._sender, tracker.identity.config_key
+        if sender is None:
+            self._guard.notices.once(_log, logging.WARNING, ("context", key), _NO_CONTEXT, key)
+            return None
+        own = tracker if isinstance(tracker, LdAiConfigTracker) else LdAiConfigTracker(tracker.identity, sender)
+        loop = None
+        if self._defer is None and isinstance(self._client, AsyncLdAiClient):
+            loop = running_loop() or self._client._events.note_loop()
+            if loop is None:
+                self._guard.notices.once(_log, logging.WARNING, ("loop", key), _NO_LOOP, key)
+                return None
+        submit = partial(self._submit, judges, own, loop)
+        return ExchangeGatherer(judges, submit, has_trajectory=self._trajectory)
+
+    def _submit(
+        self,
+        judges: Iterable[str],
+        tracker: LdAiConfigTracker,
+        loop: asyncio.AbstractEventLoop | None,
+        exchange: Exchange,
+    ) -> None:
+        """Have judges score an exchange in the background, or hand it out as tasks."""
+        for key in judges:
+            if not exchange.answer:
+                self._scorer.tell(NoScoreError(NO_ANSWER), key, tracker.run_id)
+            elif self._defer is not None:
+                self._guard.call(
+                    _NOT_DEFERRED, tracker.run_id, self._hand_out, self._defer, key, tracker, exchange
+                )
+            else:
+                asked = key, tracker, exchange
+                job = Job(partial(self._scorer.score, *asked), partial(self._scorer.score_async, *asked))
+                if not self._queue.put(job, loop):
+                    told = _log, logging.WARNING, ("full", key), _FULL, key, self._max_waiting
+                    self._guard.notices.each_minute(*told)
+
+    def _hand_out(
+        self, defer: Callable[[JudgeTask], object], key: str, tracker: LdAiConfigTracker, exchange: Exchange
+    ) -> None:
+        token = tracker.resumption_token
+        task = JudgeTask(
+            token=token if self._sealer is None else self._sealer.seal(token),
+            judge=key,
+            question=exchange.question,
+            answer=exchange.answer,
+            trajectory=exchange.trajectory,
+        )
+        result = defer(task)
+        if inspect.isawaitable(result):
+            raise WrongResultError(f"it returned a {described(result)}")
+
+    def _tell_lost(self) -> None:
+        self._guard.notices.each_minute(_log, logging.WARNING, "lost", _LOST)
+
+    def _tracker_of(self, token: str, context: Context) -> LdAiConfigTracker:
+        plain = token if self._sealer is None else self._sealer.unseal(token)
+        return self._client.create_tracker(plain, context)
+
+
+def _official_judges(config: object) -> Iterable[Any]:
+    """Return the judges of an AI Config of the official package."""
+    attached: Iterable[Any] | None = getattr(getattr(config, "judge_configuration", None), "judges", None)
+    return attached or ()

@@ -1,0 +1,227 @@
+"""The queue of judges' work: bounded, in the background, and gone once it is done."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from langchain_ldai.judges._calls import JUDGE_THREAD
+from langchain_ldai.judges._queue import Job, JudgeQueue
+
+
+class Work:
+    """Jobs that wait for a gate, and how many were at work at once."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.has_begun = threading.Semaphore(0)
+        self.done: list[int] = []
+        self.at_work = 0
+        self.most_at_work = 0
+        self._lock = threading.Lock()
+
+    def job(self, number: int = 0) -> Job:
+        """Return a job that is noted as done once the gate is open."""
+
+        async def score_async() -> None:
+            self.done.append(number)
+
+        return Job(lambda: self._score(number), score_async)
+
+    def _score(self, number: int) -> None:
+        with self._lock:
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
+        self.has_begun.release()
+        self.gate.wait(10)
+        with self._lock:
+            self.at_work -= 1
+            self.done.append(number)
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    """Work whose gate is open after the test."""
+    work = Work()
+    yield work
+    work.gate.set()
+
+
+def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[None] | None = None) -> JudgeQueue:
+    """Return a queue that notes each time when jobs are lost."""
+    told = [] if lost is None else lost
+    return JudgeQueue(workers=workers, max_waiting=max_waiting, tell_lost=lambda: told.append(None))
+
+
+def threads() -> list[threading.Thread]:
+    """Return the threads in which judges work."""
+    return [thread for thread in threading.enumerate() if thread.name == JUDGE_THREAD]
+
+
+def test_a_worker_exists_while_there_is_work(work: Work) -> None:
+    """Jobs are done in their order on one thread, which ends after the last."""
+    queue = queue_of()
+    for number in range(5):
+        assert queue.put(work.job(number), None)
+    (thread,) = threads()
+
+    work.gate.set()
+
+    assert queue.flush(10)
+    thread.join(10)
+    assert (work.done, threads()) == ([0, 1, 2, 3, 4], [])
+
+
+def test_no_more_jobs_are_at_work_than_workers(work: Work) -> None:
+    """Of several workers each does one job at a time."""
+    queue = queue_of(workers=2)
+    for _ in range(5):
+        queue.put(work.job(), None)
+    for _ in range(2):
+        assert work.has_begun.acquire(timeout=10)
+
+    work.gate.set()
+
+    assert queue.flush(10)
+    assert (work.most_at_work, len(work.done)) == (2, 5)
+
+
+def test_a_full_queue_refuses_the_newest_job(work: Work) -> None:
+    """As many jobs may wait as was said, beside those at work."""
+    queue = queue_of(max_waiting=2)
+    queue.put(work.job(0), None)
+    assert work.has_begun.acquire(timeout=10)
+
+    taken = [queue.put(work.job(number), None) for number in (1, 2, 3)]
+
+    work.gate.set()
+    assert queue.flush(10)
+    assert (taken, work.done) == ([True, True, False], [0, 1, 2])
+
+
+def test_a_flush_waits_no_longer_than_it_may(work: Work) -> None:
+    """A job that hangs does not hold who waits for it."""
+    queue = queue_of()
+    queue.put(work.job(), None)
+
+    assert not queue.flush(0.01)
+    assert not queue.flush(0)
+
+
+def test_a_flush_without_a_limit_waits_for_the_work(work: Work) -> None:
+    """Without a time-out it returns once all is done."""
+    queue = queue_of()
+    queue.put(work.job(), None)
+    threading.Timer(0.01, work.gate.set).start()
+
+    assert queue.flush()
+    assert work.done == [0]
+
+
+def test_jobs_are_lost_where_no_thread_can_start(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may have no thread to spare: that is told, and holds nobody who waits."""
+    lost: list[None] = []
+    queue = queue_of(lost=lost)
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
+
+    assert queue.put(work.job(), None)
+
+    assert queue.flush(10)
+    assert lost == [None]
+
+
+def test_jobs_wait_for_another_worker_where_no_further_one_can_start(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is done by the worker that there is."""
+    queue = queue_of(workers=2)
+    queue.put(work.job(0), None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _refuse)
+        queue.put(work.job(1), None)
+
+    work.gate.set()
+
+    assert queue.flush(10)
+    assert work.done == [0, 1]
+
+
+def _refuse(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.asyncio
+async def test_an_event_loop_does_its_jobs_in_tasks(work: Work) -> None:
+    """A job of a loop is done on the loop, without a thread."""
+    queue, before = queue_of(), threads()
+
+    queue.put(work.job(1), asyncio.get_running_loop())
+    queue.put(work.job(2), asyncio.get_running_loop())
+
+    assert threads() == before
+    assert await asyncio.to_thread(queue.flush, 10)
+    assert work.done == [1, 2]
+
+
+@pytest.mark.asyncio
+async def test_a_flush_does_not_hold_the_loop_that_has_jobs(work: Work) -> None:
+    """On the loop itself it returns at once, and says that something is left."""
+    queue = queue_of()
+    queue.put(work.job(), asyncio.get_running_loop())
+
+    assert not queue.flush()
+    assert await asyncio.to_thread(queue.flush, 10)
+    assert queue.flush()
+
+
+def test_jobs_end_with_their_loop(work: Work) -> None:
+    """A loop that ends cancels its jobs: they are lost, and that is told."""
+    lost: list[None] = []
+    queue = queue_of(lost=lost)
+
+    async def main() -> None:
+        has_begun = asyncio.Event()
+
+        async def hang() -> None:
+            has_begun.set()
+            await asyncio.Event().wait()
+
+        queue.put(Job(lambda: None, hang), asyncio.get_running_loop())
+        queue.put(work.job(), asyncio.get_running_loop())
+        await has_begun.wait()
+
+    asyncio.run(main())
+
+    assert queue.flush(10)
+    assert (work.done, lost) == ([], [None])
+
+
+def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
+    """A loop that was closed before, or before it came to its jobs, does none."""
+    lost: list[None] = []
+    queue = queue_of(lost=lost)
+    late, closed = asyncio.new_event_loop(), asyncio.new_event_loop()
+    closed.close()
+
+    queue.put(work.job(), late)
+    late.close()
+    assert queue.flush(10)
+    queue.put(work.job(), closed)
+
+    assert queue.flush(10)
+    assert (work.done, lost) == ([], [None, None])
+
+
+def test_a_forked_process_starts_with_an_empty_queue(work: Work) -> None:
+    """What waits stays with the parent."""
+    queue = queue_of()
+    queue.put(work.job(), None)
+
+    queue.reset_after_fork()
+
+    assert queue.flush(0)
+    work.gate.set()
+    assert queue.put(work.job(1), None)
+    assert queue.flush(10)
+    assert 1 in work.done

@@ -1,0 +1,122 @@
+"""`trajectory=True`: a judge is told of the tools that a run offered and called, within bounds."""
+
+import pytest
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
+
+from langchain_ldai import LdAiClient
+from langchain_ldai.judges import Judges
+from langchain_ldai.judges._trajectory import MAX_CALLS, MAX_CHARACTERS, Trajectory
+from langchain_ldai.testing import RecordingClient
+from tests.judges.test_judged_runs import Judged
+from tests.support.chains import AGENT_INPUT, agent, chain
+
+
+def history_of(judged: Judged) -> str:
+    """Return what the judge was shown of the question and the tools."""
+    (shown,) = judged.shown
+    return shown.removeprefix("MESSAGE HISTORY:\n").partition("\n\nRESPONSE TO EVALUATE:")[0]
+
+
+def test_a_judge_is_told_of_tool_calls() -> None:
+    """Name, arguments and result follow the question."""
+    judged = Judged(trajectory=True)
+
+    judged.invoke(agent(), AGENT_INPUT)
+
+    assert history_of(judged) == "How?\n\nTOOL CALLED: search {}\nresult: found"
+
+
+def test_a_judge_is_told_of_a_tool_that_failed() -> None:
+    """The error takes the place of the result."""
+
+    @tool
+    def search(query: str) -> str:
+        """Search."""
+        raise ValueError("nothing found")
+
+    judged = Judged(trajectory=True)
+    asking = RunnableLambda(lambda text: {"query": text}) | search.with_fallbacks([RunnableLambda(str)])
+
+    judged.invoke(chain() | asking)
+
+    called = 'TOOL CALLED: search {"query":"Hello, world"}'
+    assert history_of(judged) == f"How?\n\n{called}\nerror: ValueError: nothing found"
+
+
+def test_arguments_are_compact_json_with_sorted_keys() -> None:
+    """They are written as they are, without escapes."""
+    trajectory = Trajectory()
+    trajectory.call(1, "search", {"inputs": {"b": 1, "a": "é"}})
+    trajectory.end(1, {"found": ["x"]})
+
+    assert str(trajectory) == 'TOOL CALLED: search {"a":"é","b":1}\nresult: {"found":["x"]}'
+
+
+def test_nothing_is_told_unless_it_is_wanted() -> None:
+    """By default no tool data goes to another model."""
+    judged = Judged()
+
+    judged.invoke(agent(), AGENT_INPUT)
+
+    assert history_of(judged) == "How?"
+
+
+def test_nothing_is_told_without_tools() -> None:
+    """A chain without tools has no trajectory."""
+    judged = Judged(trajectory=True)
+
+    judged.invoke(chain())
+
+    assert history_of(judged) == "How?"
+
+
+OFFERED = [
+    {"type": "function", "function": {"name": "search"}},
+    {"name": "look_up", "input_schema": {}},
+    {"type": "function", "function": {"name": "__handoff_sales"}},
+    {"type": "web_search_20250305", "name": "web_search"},
+    {"type": "function", "function": "broken"},
+    "search",
+]
+
+
+def test_the_tools_offered_are_named() -> None:
+    """Handoffs and the provider's own tools are left out; that no tool was called is said."""
+    trajectory = Trajectory()
+
+    trajectory.offer(OFFERED)
+    trajectory.offer(None)
+    trajectory.offer("search")
+
+    assert str(trajectory) == "TOOLS OFFERED: search, look_up\nNo tool was called."
+
+
+def test_a_trajectory_is_bounded() -> None:
+    """So many calls are shown, of each value so many characters; the rest is counted."""
+    trajectory = Trajectory()
+    for number in range(MAX_CALLS + 2):
+        trajectory.call(number, "search", {"asked": "x" * MAX_CHARACTERS})
+        trajectory.call(number, "search", {"asked": "again"})
+        trajectory.end(number, {"found": [object]})
+
+    text = str(trajectory)
+
+    assert text.count("TOOL CALLED") == MAX_CALLS
+    assert text.count("(cut, 2 characters more)") == MAX_CALLS
+    assert text.endswith("... and 2 further tool calls")
+    assert len(text) < MAX_CALLS * 2 * MAX_CHARACTERS
+
+
+def test_a_call_that_never_ended_has_no_result() -> None:
+    """What is not known is said."""
+    trajectory = Trajectory()
+    trajectory.call(1, "search", {"inputs": {}})
+
+    assert str(trajectory) == "TOOL CALLED: search {}\nno result"
+
+
+def test_a_trajectory_is_wanted_or_not() -> None:
+    """Anything else is refused."""
+    with pytest.raises(TypeError, match="trajectory is True or False"):
+        Judges(LdAiClient(RecordingClient()), model=print, trajectory="yes")
