@@ -75,6 +75,25 @@ async def test_a_synchronous_client_can_be_flushed_in_an_event_loop(tmp_path: Pa
     assert arrived(server) == [1]
 
 
+def test_a_flush_that_is_cancelled_does_not_hold_up_the_end_of_the_loop(
+    tmp_path: Path, server: EventsServer
+) -> None:
+    """Its thread ends, though LaunchDarkly takes nothing."""
+    server.always = Reply(503)
+    events = DurableEvents(tmp_path)
+
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(events.flush_async(), 0.01)
+
+    loop = threading.Thread(target=lambda: asyncio.run(give_up()))
+    with make_client(server, events) as client:
+        track(client, 1)
+        loop.start()
+        loop.join(10)
+        assert not loop.is_alive()
+
+
 def test_a_run_is_handed_over_at_once(tmp_path: Path, server: EventsServer) -> None:
     """Its events arrive as if each was tracked by itself."""
     events = DurableEvents(tmp_path)
@@ -344,6 +363,7 @@ def test_a_client_that_sends_no_events_sends_none(tmp_path: Path, server: Events
         events.check_client(client)
         events.send_all(USER, [("a", {}, 1)])
         assert events.flush()
+        assert asyncio.run(events.flush_async())
 
     assert events.stats() == DeliveryStats()
     assert not (tmp_path / "events").exists()
