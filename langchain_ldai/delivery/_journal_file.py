@@ -220,7 +220,7 @@ class JournalFile:
 
     def waiting(self) -> Iterator[Record]:
         """Return the sound records that are not acknowledged, also those that follow a damaged one."""
-        with contextlib.suppress(DamagedFileError):
+        with contextlib.suppress(DamagedFileError, OSError):  # whoever sends the file says what is wrong with it
             self._open()
             data = self._read(self._acknowledged, self._length())
             while data:

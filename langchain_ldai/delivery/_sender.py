@@ -35,6 +35,7 @@ EXIT_SECONDS: Final = 2.0
 _GIVE_UP_SECONDS: Final = 0.5
 _AFTER_ERROR_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 0.5
+_NOT_SYNCED: Final = "Events could not be brought to the disk; a crash of the machine would lose them"
 _KEPT: Final = "Events cannot be sent now, and wait"
 
 
@@ -254,7 +255,7 @@ class Sender:
         now = time.monotonic()
         if now >= self._sync_at:
             self._sync_at = now + self._sync_seconds
-            self._journal.sync()
+            self._guard.call(_NOT_SYNCED, Ids(), self._journal.sync)
 
     def _empty(self) -> bool:
         """Send what the journal holds; return whether nothing is left."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import errno
 import json
 import math
 import os
@@ -313,6 +314,24 @@ def test_events_can_be_brought_to_the_disk(
         synced.clear()
         client.flush()
         assert synced.wait(10)
+
+
+def test_a_disk_that_fails_to_sync_holds_nothing_up(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was tracked is sent all the same, and the log says what a crash of the machine would lose."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    events = DurableEvents(tmp_path, sync=0.001)
+    with make_client(server, events) as client:
+        track(client, 1)
+        assert events.flush(10)
+
+    assert arrived(server) == [1]
+    assert "Events could not be brought to the disk" in caplog.text
 
 
 def test_a_clients_events_are_nobody_elses(tmp_path: Path, server: EventsServer) -> None:
