@@ -115,7 +115,7 @@ def _status(directory: Path) -> Iterator[str]:
 def _dead(directory: Path) -> Iterator[str]:
     for name in (OLDER_NAME, NAME):
         if (directory / name).exists():
-            with (directory / name).open(encoding="utf-8") as lines:
+            with (directory / name).open(encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     yield line.rstrip("\n")
 
@@ -127,15 +127,19 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
     pipeline.sender.courier = pipeline.courier
     pipeline.sender.start()
     is_over = threading.Event()
-    progress = threading.Thread(target=_show_progress, args=(pipeline, directory, is_over))
+    progress = threading.Thread(target=_show_progress, args=(pipeline, directory, is_over), daemon=True)
     progress.start()
     try:
         if is_endless:
             threading.Event().wait()
     except KeyboardInterrupt:
         pass
-    finally:
+    is_empty = False
+    try:
         is_empty = pipeline.stop()
+    except KeyboardInterrupt:  # of one who does not want to wait: the next process sends what is left
+        pass
+    finally:
         is_over.set()
         progress.join()
     stats = pipeline.stats()

@@ -131,9 +131,13 @@ def _json(value: _T, prepare: Callable[[_T], object] | None = None) -> str:
         return _encode(value if prepare is None else prepare(value))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (TypeError, ValueError):
+        raise
+    except Exception as error:  # noqa: BLE001  # a mapping in it may be the caller's code
+        raise ValueError(f"it raises {type(error).__name__}") from None
 
 
 def _number(value: object) -> str:
     if type(value) is int or (type(value) is float and math.isfinite(value)):
         return repr(value)
-    return _encode(value)
+    return _json(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ldclient import Context
@@ -41,12 +41,12 @@ class EventQueue(Pipeline):
         self.encoder = EventEncoder(config)
         self.is_stopped = False
         self._claims: dict[int, ClaimPipeline] = {}
-        self._claims_lock = threading.RLock()
         self.sender.start()
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and count from the beginning."""
         super().reset_after_fork()
+        self._claims_lock = threading.RLock()  # a thread of the parent may hold the old one
         self.sender.courier = self.courier if self._options.send else None
 
     @property
@@ -90,14 +90,14 @@ class EventQueue(Pipeline):
             pipeline.request_flush()
         super().request_flush()
 
-    def flush(self, timeout: float | None) -> bool:
-        """Send what was appended so far; return whether that was done within `timeout` seconds."""
+    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Send what was appended so far; see `Sender.flush`."""
         latest = math.inf if timeout is None else time.monotonic() + timeout
         self.request_flush()
-        is_done = super().flush(timeout)
+        is_done = super().flush(timeout, is_given_up)
         for pipeline in self._claims.copy().values():
             left = None if timeout is None else max(0.0, latest - time.monotonic())
-            is_done = pipeline.flush(left) and is_done
+            is_done = pipeline.flush(left, is_given_up) and is_done
         return is_done
 
     def stop(self) -> bool:

@@ -83,6 +83,8 @@ class EventsEndpoint:
             )
         except (HTTPError, OSError, ValueError) as error:  # ValueError: a header that HTTP cannot carry
             return Answer(0, None, None, _reason_of(error))
+        if response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
+            return Answer(0, None, None, "a web page, perhaps of a proxy that asks for a login")
         date = _seconds_of(response.headers.get("Date", ""))
         return Answer(
             response.status,

@@ -307,9 +307,10 @@ class Journal:
         """Keep the file that `oldest` returned under another name, and append anew what can be read of it."""
         self._take_oldest()
         file = damage.file
-        if file is self._current:
-            self.complete()
-        records = list(file.waiting())
+        with self._lock:
+            records = list(file.waiting())
+            if file is self._current:
+                self.complete()
         _log.error(
             "%s: %s. The file is kept as %s; %d records of it are sent all the same",
             file.path,

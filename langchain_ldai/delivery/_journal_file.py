@@ -107,6 +107,10 @@ class MappedWriter:
         self.position = end
         return True
 
+    def written(self) -> bytes:
+        """Return all records."""
+        return self._map[HEAD_SIZE : self.position]
+
     def close(self) -> None:
         """Write no more."""
         self._map.close()
@@ -138,6 +142,10 @@ class PlainWriter:
             return False
         self.position = end
         return True
+
+    def written(self) -> bytes:
+        """Return nothing: who reads moves the place where the next record is written."""
+        return b""
 
     def close(self) -> None:
         """Write no more."""
@@ -220,7 +228,7 @@ class JournalFile:
 
     def waiting(self) -> Iterator[Record]:
         """Return the sound records that are not acknowledged, also those that follow a damaged one."""
-        with contextlib.suppress(DamagedFileError):
+        with contextlib.suppress(DamagedFileError, OSError):  # whoever sends the file says what is wrong with it
             self._open()
             data = self._read(self._acknowledged, self._length())
             while data:
@@ -342,6 +350,13 @@ class OwnFile(JournalFile):
             os.close(descriptor)
             path.unlink()
             raise
+
+    def waiting(self) -> Iterator[Record]:
+        """Return what waits, also where somebody has removed the file before it was read."""
+        if self._descriptor == _CLOSED and not self.is_complete and not self.path.exists():
+            yield from parse(self.writer.written())[0]
+        else:
+            yield from super().waiting()
 
     def complete(self) -> None:
         """Write no more, so that the sender may remove the file."""

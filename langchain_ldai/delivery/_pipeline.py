@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -125,9 +126,9 @@ class Pipeline:
         """Have everything sent soon."""
         self.sender.request_flush()
 
-    def flush(self, timeout: float | None) -> bool:
-        """Send what was appended so far; return whether that was done within `timeout` seconds."""
-        return self.sender.flush(timeout)
+    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Send what was appended so far; see `Sender.flush`."""
+        return self.sender.flush(timeout, is_given_up)
 
     def stop(self) -> bool:
         """Send what can be sent, leave the rest to other processes, and end the thread until the next event.

@@ -50,8 +50,11 @@ class JournalQueue(Protocol):
     def request_flush(self) -> None:
         """Have all events sent soon."""
 
-    def flush(self, timeout: float | None) -> bool:
-        """Have all events sent now; return whether they were accepted within `timeout` seconds."""
+    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = ...) -> bool:
+        """Have all events sent now; return whether they were accepted within `timeout` seconds.
+
+        It returns soon after `is_given_up` says so.
+        """
 
     def stop(self) -> object:
         """Send what can be sent, and end the threads."""
@@ -98,10 +101,10 @@ class DurableEventProcessor(EventProcessor):
             self._sdk.flush()
         self._journal.request_flush()
 
-    def flush_and_wait(self, timeout: float | None) -> bool:
+    def flush_and_wait(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
         """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
         self._hand_over()
-        return self._journal.flush(timeout)
+        return self._journal.flush(timeout, is_given_up)
 
     def stop(self) -> None:
         """Make no more summaries, and send what can be sent; custom events are kept also after this."""
@@ -178,7 +181,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
             is_complete = await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
         if timeout is not None:
             timeout = max(0.0, timeout - (time.monotonic() - started))
-        return await asyncio.to_thread(self._journal.flush, timeout) and is_complete
+        return await flush_in_thread(self._journal.flush, timeout) and is_complete
 
     async def stop(self) -> None:
         """Make no more summaries, and send what can be sent; custom events are kept also after this."""
@@ -201,6 +204,18 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         else:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(call, *args)
+
+
+async def flush_in_thread(
+    flush: Callable[[float | None, Callable[[], bool]], bool],
+    timeout: float | None,  # noqa: ASYNC109
+) -> bool:
+    """Call `flush` on another thread, which ends soon after the caller was cancelled: its loop waits for it."""
+    is_given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(flush, timeout, is_given_up.is_set)
+    finally:
+        is_given_up.set()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
@@ -31,8 +32,10 @@ CLOSE_SECONDS: Final = 5.0
 EXIT_SECONDS: Final = 2.0
 """For how long the end of the process waits for a service that accepts nothing."""
 
+_GIVE_UP_SECONDS: Final = 0.5
 _AFTER_ERROR_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 0.5
+_NOT_SYNCED: Final = "Events could not be brought to the disk; a crash of the machine would lose them"
 _KEPT: Final = "Events cannot be sent now, and wait"
 
 
@@ -121,17 +124,25 @@ class Sender:
         self._is_flush_due = True
         self.wake()
 
-    def flush(self, timeout: float | None) -> bool:
-        """Send what has been appended so far; return whether that was done within `timeout` seconds."""
+    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Send what has been appended so far; return whether that was done within `timeout` seconds.
+
+        Args:
+            timeout: Seconds to wait at most; `None` for no limit.
+            is_given_up: Says whether nobody waits any more. It is asked twice a second.
+        """
+        latest = math.inf if timeout is None else time.monotonic() + timeout
         target = self._journal.appended
-        if timeout is not None:
-            timeout = min(timeout, threading.TIMEOUT_MAX)
         self.start()
         with self._settled:
             self._waiting_flushes += 1
             try:
                 self.request_flush()
-                self._settled.wait_for(lambda: self._settled_records >= target or self._thread is None, timeout)
+                while not is_given_up() and self._settled_records < target and self._thread is not None:
+                    left = latest - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._settled.wait(min(left, _GIVE_UP_SECONDS))
             finally:  # an interrupt may end the wait
                 self._waiting_flushes -= 1
             return self._settled_records >= target
@@ -244,7 +255,7 @@ class Sender:
         now = time.monotonic()
         if now >= self._sync_at:
             self._sync_at = now + self._sync_seconds
-            self._journal.sync()
+            self._guard.call(_NOT_SYNCED, Ids(), self._journal.sync)
 
     def _empty(self) -> bool:
         """Send what the journal holds; return whether nothing is left."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from langchain_ldai._base.options import check_count, check_seconds
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options
-from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
+from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor, flush_in_thread
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
@@ -172,9 +171,12 @@ class DurableEvents:
         Returns:
             Whether all was accepted. What was not is kept and sent later.
         """
-        if isinstance(self._processor, AsyncDurableEventProcessor):
-            return await self._processor.flush_and_wait(timeout)
-        return await asyncio.to_thread(self.flush, timeout)
+        processor = self._processor
+        if processor is None:
+            return True
+        if isinstance(processor, AsyncDurableEventProcessor):
+            return await processor.flush_and_wait(timeout)
+        return await flush_in_thread(processor.flush_and_wait, timeout)
 
     def stats(self) -> DeliveryStats:
         """Return what has become of the events of this process so far."""

@@ -189,7 +189,7 @@ class MemoryJournal:
         """Count the request."""
         self.flushes_requested += 1
 
-    def flush(self, timeout: float | None) -> bool:
+    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
         """Post the records as one batch."""
         if not self.records:
             return True

@@ -102,6 +102,16 @@ def test_dead_prints_the_dead_letters(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [letter["event"]["key"] for letter in letters] == ["a", "b"]
 
 
+def test_damage_does_not_end_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that cannot be read counts nothing, and a torn letter is shown as it is."""
+    (tmp_path / "folder.1.events").mkdir()
+    (tmp_path / "dead.jsonl").write_bytes(b'{"reason":"\xff\n')
+    assert run(tmp_path, "status") == 0
+    assert run(tmp_path, "dead") == 0
+
+    assert capsys.readouterr().out.startswith("waiting: 0 events")
+
+
 def test_drain_sends_what_processes_left(
     tmp_path: Path, server: EventsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +182,33 @@ def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsSer
     thread.join()
 
     assert arrived(server) == [1]
+
+
+def test_drain_ends_at_an_interrupt(tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a terminal, and while LaunchDarkly takes nothing: the next process sends what is left."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    leave_events(tmp_path, server, 1, 2)
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 30.0)
+    server.always = Reply(503)
+    main_thread = threading.get_ident()
+
+    def interrupt() -> None:
+        while "sent" not in terminal.getvalue():
+            time.sleep(0.001)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert run(tmp_path, "drain", "--events-uri", server.url) == 1
+    thread.join()
+    assert arrived(server) == []
+    assert terminal.getvalue().endswith("\n")
+
+    server.always = Reply(202)  # so that the thread that sends ends too
+    while arrived(server) != [1, 2]:
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import errno
 import json
 import math
 import os
@@ -73,6 +74,25 @@ async def test_a_synchronous_client_can_be_flushed_in_an_event_loop(tmp_path: Pa
         assert await events.flush_async(10)
 
     assert arrived(server) == [1]
+
+
+def test_a_flush_that_is_cancelled_does_not_hold_up_the_end_of_the_loop(
+    tmp_path: Path, server: EventsServer
+) -> None:
+    """Its thread ends, though LaunchDarkly takes nothing."""
+    server.always = Reply(503)
+    events = DurableEvents(tmp_path)
+
+    async def give_up() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(events.flush_async(), 0.01)
+
+    loop = threading.Thread(target=lambda: asyncio.run(give_up()))
+    with make_client(server, events) as client:
+        track(client, 1)
+        loop.start()
+        loop.join(10)
+        assert not loop.is_alive()
 
 
 def test_a_run_is_handed_over_at_once(tmp_path: Path, server: EventsServer) -> None:
@@ -296,6 +316,24 @@ def test_events_can_be_brought_to_the_disk(
         assert synced.wait(10)
 
 
+def test_a_disk_that_fails_to_sync_holds_nothing_up(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was tracked is sent all the same, and the log says what a crash of the machine would lose."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    events = DurableEvents(tmp_path, sync=0.001)
+    with make_client(server, events) as client:
+        track(client, 1)
+        assert events.flush(10)
+
+    assert arrived(server) == [1]
+    assert "Events could not be brought to the disk" in caplog.text
+
+
 def test_a_clients_events_are_nobody_elses(tmp_path: Path, server: EventsServer) -> None:
     """Two clients cannot share them; one after the other can."""
     events = DurableEvents(tmp_path)
@@ -344,6 +382,7 @@ def test_a_client_that_sends_no_events_sends_none(tmp_path: Path, server: Events
         events.check_client(client)
         events.send_all(USER, [("a", {}, 1)])
         assert events.flush()
+        assert asyncio.run(events.flush_async())
 
     assert events.stats() == DeliveryStats()
     assert not (tmp_path / "events").exists()

@@ -83,6 +83,13 @@ def test_a_record_is_ascii_whatever_the_text():
     assert json.loads(record)["data"] == {"emoji": "\U0001f600", "half": "\udc00"}
 
 
+class Failing(dict):
+    """A mapping that another thread changes."""
+
+    def items(self):
+        raise RuntimeError("dictionary changed size during iteration")
+
+
 ITSELF = {}
 ITSELF["itself"] = ITSELF
 
@@ -100,6 +107,8 @@ ITSELF["itself"] = ITSELF
         pytest.param(custom(value=1j), TypeError, id="a complex value"),
         pytest.param(custom(data=ITSELF), ValueError, id="data in itself"),
         pytest.param(custom(data=nested(100_000)), ValueError, id="data too deep"),
+        pytest.param(custom(data=Failing(a=1)), ValueError, id="data that fails"),
+        pytest.param(custom(value=Failing(a=1)), ValueError, id="a value that fails"),
         pytest.param(custom(key=["a list"]), TypeError, id="a key that is a list"),
         pytest.param(
             custom(context=Context.builder("u").set("at", object()).build()),

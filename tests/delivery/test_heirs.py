@@ -125,6 +125,21 @@ def test_a_child_closes_what_it_shares_with_its_parent(journal: Journal) -> None
     assert open_in(journal.directory) == []
 
 
+def test_a_child_closes_what_its_parent_has_inherited(journal: Journal) -> None:
+    """It stays with the parent, or with whoever comes after it."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", journal.directory)
+    journal.inherit()
+    oldest = journal.oldest()
+    assert oldest is not None
+    assert oldest.next_batch(LARGE)
+    journal.reset_after_fork()
+    assert open_in(journal.directory) == []
+    assert journal.oldest() is None
+    journal.inherit()
+
+    assert take_all(journal) == numbered(2)
+
+
 def open_in(directory: Path) -> list[Path]:
     """Return the files in a directory that this process has open."""
     found = []

@@ -168,6 +168,13 @@ def test_the_service_says_when_to_come_back(headers, retry_after, date):
     assert (answer.retry_after, answer.date) == (retry_after, date)
 
 
+def test_a_web_page_is_no_answer():
+    """A proxy that asks for a login has not passed the events on."""
+    answer = answer_to(Reply(200, {"Content-Type": "text/html; charset=utf-8"}))
+
+    assert answer == Answer(0, None, None, "a web page, perhaps of a proxy that asks for a login")
+
+
 def test_no_answer_is_told():
     """A connection that ends before the answer has status 0."""
     answer = answer_to(Reply(NO_ANSWER))

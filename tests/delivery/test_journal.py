@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -182,17 +183,33 @@ def test_a_path_that_cannot_be_used_leaves_events_in_memory(
 
 
 def test_a_directory_that_vanishes_is_made_again(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
-    """What lay there and was not read yet is lost, and told; the rest arrives."""
+    """What lay there is still in mapped memory, and arrives too; the log tells of it."""
     journal.append(b"1")
-    for name in files_in(journal.directory):
-        (journal.directory / name).unlink()
-    journal.directory.rmdir()
-    assert take_all(journal) == []
+    shutil.rmtree(journal.directory)
+    assert take_all(journal) == [b"1"]
     journal.append(b"2")
 
     assert take_all(journal) == [b"2"]
     assert "somebody has removed it" in caplog.text
     assert len(files_in(journal.directory, ".owner")) == 1
+
+
+def test_without_mapped_memory_what_vanishes_unread_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells of it; the rest arrives."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    journal = make_journal(tmp_path / "events")
+    journal.append(b"1")
+    shutil.rmtree(journal.directory)
+    assert take_all(journal) == []
+    journal.append(b"2")
+
+    assert take_all(journal) == [b"2"]
+    assert "somebody has removed it" in caplog.text
+    journal.complete()
+    take_all(journal)
+    journal.release()
 
 
 def test_of_a_damaged_file_all_that_can_be_read_is_sent(

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 from ldclient import Context
+from ldclient.config import Config
 
 from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
 from langchain_ldai.delivery._claims import Claimants
+from langchain_ldai.delivery._event_queue import EventQueue
+from langchain_ldai.delivery._owners import Owner
+from langchain_ldai.delivery._pipeline import Options
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
@@ -306,6 +310,38 @@ def test_each_kind_of_ledger_has_files_of_its_own(tmp_path: Path, server: Events
         events.claims_with(Noting())
         assert files_in(tmp_path / "claims-MemoryLedger", ".events")
         assert files_in(tmp_path / "claims-Noting", ".events")
+
+
+def test_a_fork_leaves_no_lock_behind_for_claims(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread of the parent was just making the files of its claims."""
+    config = Config("sdk-key", events_uri=server.url)
+    queue = EventQueue(config, Options(tmp_path, max_bytes=1 << 20, sync=None, send=True))
+    has_begun, is_over = threading.Event(), threading.Event()
+    create = Owner.create
+
+    def wait(directory: Path, key_hash: str) -> Owner:
+        has_begun.set()
+        assert is_over.wait(20)
+        return create(directory, key_hash)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Owner, "create", wait)
+        maker = threading.Thread(target=queue.claims_in, args=[MemoryLedger()])
+        maker.start()
+        assert has_begun.wait(10)
+    queue.reset_after_fork()
+    in_child = threading.Thread(target=queue.claims_in, args=[MemoryLedger()])
+    in_child.start()
+    in_child.join(10)
+    is_held_up = in_child.is_alive()
+    is_over.set()
+    maker.join(10)
+    in_child.join(10)
+    queue.stop()
+
+    assert not is_held_up
 
 
 def test_what_is_remembered_has_a_limit(

@@ -184,7 +184,7 @@ async def test_the_timeout_is_for_all_of_a_flush():
     """The time that the SDK's processor takes is not granted to the journal again."""
     client = await AsyncClient.start()
     granted = []
-    client.journal.flush = lambda timeout: granted.append(timeout) or True
+    client.journal.flush = lambda timeout, is_given_up=None: granted.append(timeout) or True
 
     flushed = await client.flush(5), await client.flush(0), await client.flush(None)
     await client.stop()
@@ -199,7 +199,7 @@ async def test_the_timeout_is_for_all_of_a_flush():
 async def test_the_sdk_learns_the_services_clock(start):
     """Once the service's clock has passed the date, no debug event is made, whatever our own clock shows."""
     client = await start()
-    client.journal.flush = lambda timeout: True  # keeps what is there
+    client.journal.flush = lambda timeout, is_given_up=None: True  # keeps what is there
 
     for service_clock in (None, 3_999_999_999, 4_000_000_001, None):
         client.processor.send_event(evaluated())
@@ -219,7 +219,7 @@ async def test_the_sdk_learns_the_services_clock(start):
 async def test_sampling_is_left_to_the_sdk(start, ratio, expected):
     """For a custom event with a sampling ratio the SDK draws lots."""
     client = await start()
-    client.journal.flush = lambda timeout: True
+    client.journal.flush = lambda timeout, is_given_up=None: True
 
     event = EventInputCustom(1, USER, "clicked")
     event.sampling_ratio = ratio
@@ -237,7 +237,7 @@ async def test_any_thread_may_send(start):
     """Events of threads without an event loop arrive, with what the SDK makes of them on its own loop."""
     asyncio.get_running_loop().set_debug(True)  # it then raises where another thread touches it
     client = await start()
-    client.journal.flush = lambda timeout: True
+    client.journal.flush = lambda timeout, is_given_up=None: True
     await client.flush()  # the SDK's processor waits for events now
 
     def send():
@@ -276,7 +276,7 @@ def test_they_are_what_the_sdk_asks_for():
 async def test_the_sdks_processor_is_made_anew_after_a_fork():
     """Reset as after a fork, the processor makes summaries and index events with new threads."""
     client = await SyncClient.start()
-    client.journal.flush = lambda timeout: True
+    client.journal.flush = lambda timeout, is_given_up=None: True
     of_the_parent = client.processor._sdk
 
     client.processor.reset_after_fork()
@@ -313,7 +313,7 @@ async def test_a_processor_that_was_not_used_since_a_fork_stops():
 async def test_the_loop_is_given_up_after_a_fork():
     """Reset as after a fork, the asynchronous processor keeps custom events, and leaves the loop alone."""
     client = await AsyncClient.start()
-    client.journal.flush = lambda timeout: True
+    client.journal.flush = lambda timeout, is_given_up=None: True
     of_the_parent = client.processor._sdk
 
     client.processor.reset_after_fork()
@@ -344,7 +344,7 @@ async def use(client):
 
 loop = asyncio.new_event_loop()
 client = loop.run_until_complete(start())
-client.journal.flush = lambda timeout: True
+client.journal.flush = lambda timeout, is_given_up=None: True
 process = os.fork()
 if process == 0:
     signal.alarm(20)

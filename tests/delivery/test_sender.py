@@ -13,7 +13,7 @@ import pytest
 from langchain_ldai.delivery import _sender
 from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._journal_file import Batch, MappedWriter
+from langchain_ldai.delivery._journal_file import Batch, MappedWriter, OwnFile
 from langchain_ldai.delivery._sender import Sender
 from tests.delivery.journals import NOBODYS, files_in, numbered, write
 
@@ -145,6 +145,7 @@ def test_an_interrupt_at_the_start_of_the_thread_leaves_one_thread(
 ) -> None:
     """Whether the thread has begun by then or not."""
     start = threading.Thread.start
+    before = set(threading.enumerate())
 
     def interrupt(thread: threading.Thread) -> None:
         if has_begun:
@@ -159,7 +160,7 @@ def test_an_interrupt_at_the_start_of_the_thread_leaves_one_thread(
         with pytest.raises(KeyboardInterrupt):
             line.sender.start()
     assert line.sender.flush(10)
-    threads = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-events"]
+    threads = set(threading.enumerate()) - before
     line.sender.stop()
 
     assert len(threads) == 1
@@ -220,14 +221,13 @@ def test_an_interrupted_flush_leaves_nobody_in_a_hurry(tmp_path: Path, monkeypat
     """A retry waits as long as before."""
     line = Line(tmp_path, courier := Scripted())
 
-    def interrupt(condition: threading.Condition, *arguments: object) -> None:
+    def interrupt() -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", raise_no_thread)
-        patch.setattr(threading.Condition, "wait_for", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            line.sender.flush(10)
+            line.sender.flush(10, interrupt)
     line.sender.pause(0.01, 0.0)
 
     assert courier.kept_up > 1
@@ -329,7 +329,7 @@ def test_whoever_appends_while_the_sender_ends_is_served(tmp_path: Path) -> None
     line.sender.stop()
     assert line.sender.is_started
     assert line.sender.flush(10)
-    line.sender.stop()
+    line.sender.stop(10)
 
     assert courier.taken == [b"1", b"2"]
     assert files_in(tmp_path) == []
@@ -346,6 +346,47 @@ def test_without_a_thread_to_spare_events_wait(tmp_path: Path, monkeypatch: pyte
     line.sender.stop()
 
     assert courier.taken == [b"1"]
+
+
+def test_without_a_thread_one_caller_of_stop_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one, such as a signal's handler, leaves it to the first."""
+
+    def stop_too() -> Outcome:
+        answers.append(line.sender.stop())
+        return Outcome.SETTLED
+
+    answers: list[bool] = []
+    courier = Scripted(stop_too)
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    monkeypatch.setattr(threading.Thread, "start", raise_no_thread)
+
+    assert line.sender.stop()
+    assert answers == [False]
+    assert courier.taken == [b"1"]
+
+
+def test_a_file_of_ones_own_that_cannot_be_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process may have too many files open for a moment."""
+    failures = [OSError(24, "Too many open files")]
+    next_batch = OwnFile.next_batch
+
+    def fail_once(file: OwnFile, max_bytes: int) -> Batch | None:
+        if failures:
+            raise failures.pop()
+        return next_batch(file, max_bytes)
+
+    monkeypatch.setattr(OwnFile, "next_batch", fail_once)
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert line.sender.flush(10)
+    line.sender.stop()
+
+    assert courier.taken == [b"1"]
+    assert "Events cannot be sent now, and wait" in caplog.text
 
 
 def test_a_second_start_starts_no_second_thread(tmp_path: Path) -> None:
