@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 
-from langchain_ldai.testing.flags import FlagData
+from langchain_ldai._protocol.flags import FlagData
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 HEARTBEAT_SECONDS: Final = 0.5
