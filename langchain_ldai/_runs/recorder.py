@@ -225,8 +225,8 @@ class RunRecorder:
         if totals is None:
             return StepResult(usage)
         model = guarded(_UNREADABLE, ids, self._checked_model, totals, call, result)
-        if usage is None and error is None and call.streamed:
-            self._hint_at_usage(call)
+        if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
+            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
         return StepResult(usage, model or "")
 
     def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
@@ -237,11 +237,6 @@ class RunRecorder:
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
         return StepResult(is_handoff=bool(hands_over))
-
-    def _hint_at_usage(self, call: ModelCall) -> None:
-        """Warn once that a streamed call reports no tokens, and say how it would (fact 87)."""
-        if call.provider in _OPENAI_STYLE:
-            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
 
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
         """Return the model that the result names; warn once where the AI Config serves another one.
