@@ -261,9 +261,10 @@ class RunRecorder:
         if self._step_of(key) is not None:
             self.table.note_repeat(key)
             return None
-        with self.table.lock:
-            if parent is not None and self.table.recently_ended.covers(key, parent):
-                return None
+        if parent is not None:
+            with self.table.lock:
+                if self.table.recently_ended.covers(key, parent):
+                    return None
         totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
         sources, journey, known = self._trackers.nodes, None, collectors.get()
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):

@@ -218,7 +218,7 @@ class Run:
         if step.tool and self.journey is not None and not result.is_handoff:
             self._tool_called(step)
         if step.call is not None:
-            self._model_ended(step, step.call, outcome, result, now)
+            self._model_ended(step, step.call, result, now, failed=outcome is Outcome.ERROR)
         is_root = step.key == self.key and self.state is RunState.OPEN
         if step.key == scope.key and scope.ended_at is None:
             scope.ended_at = now
@@ -242,13 +242,13 @@ class Run:
                 journey = self.journey if is_closed and totals is self.totals else None
                 self.outbox.append(Recording(totals, values, journey=journey))
 
-    def _model_ended(self, step: Step, call: ModelCall, outcome: Outcome, result: StepResult, now: float) -> None:
+    def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:
             call.model = result.model
             step.scope.totals.models[result.model] = None
         usage = call.used(result.usage)
         for totals in call.charged_to:
-            totals.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
+            totals.model_ended(step.started, now, usage, failed=failed)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
