@@ -270,7 +270,7 @@ class RunRecorder:
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
             sources = {**graph.nodes, **sources}
-            journey = Journey({(edge.source, edge.target) for edge in graph.edges})
+            journey = totals.tracker.journey = Journey({(edge.source, edge.target) for edge in graph.edges})
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
@@ -341,7 +341,8 @@ class RunRecorder:
         """Send what is final, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                self._guard.call(NOT_SENT, item.totals.ids, item.send)
+                tracker = item.totals.tracker
+                self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
                 continue
             _log.debug("a run closes: %s", item)
             if item.sources:

@@ -239,8 +239,7 @@ class Run:
         for totals in self.all_totals:
             values = totals.final(self.outcome, is_closed=is_closed)
             if values and totals.model_calls:
-                journey = self.journey if is_closed and totals is self.totals else None
-                self.outbox.append(Recording(totals, values, journey=journey))
+                self.outbox.append(Recording(totals, values))
 
     def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:

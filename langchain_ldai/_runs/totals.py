@@ -8,10 +8,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
-from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.outcome import RECORDED, Outcome, worst
 from langchain_ldai._runs.steps import Scope
-from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
+from langchain_ldai._runs.trackers import RunTracker
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
 
 
@@ -179,15 +178,6 @@ class Recording(NamedTuple):
     totals: MetricTotals
     values: Mapping[Slot, Value]
     tool_calls: Sequence[str] = ()
-    journey: Journey | None = None
-
-    def send(self) -> None:
-        """Hand everything to the tracker. What fails keeps no other back, and raises afterwards."""
-        tracker = self.totals.tracker
-        if isinstance(tracker, GraphRunTracker):
-            tracker._record_run(self.values, journey=self.journey)
-        else:
-            tracker._record_run(self.values, self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
