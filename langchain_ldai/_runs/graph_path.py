@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from langchain_ldai._runs.outcome import Outcome
+from langchain_ldai._runs.outcome import RECORDED, Outcome
 
 
 class Handoff(NamedTuple):
@@ -81,11 +81,10 @@ class Journey:
     @property
     def handoffs(self) -> tuple[Handoff, ...]:
         """The handoffs to nodes that succeeded or failed, in the order of their starts."""
-        recorded = {Outcome.SUCCESS: True, Outcome.ERROR: False}
         return tuple(
-            Handoff(source.node, visit.node, recorded[visit.outcome])
+            Handoff(source.node, visit.node, RECORDED[visit.outcome])
             for visit in self._visits.values()
-            if visit.outcome in recorded
+            if visit.outcome in RECORDED
             for source in visit.sources
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent import futures
 from enum import StrEnum
 from types import FrameType, GeneratorType
@@ -26,6 +26,9 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     ABANDONED = "abandoned"
 
+
+RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
+"""The outcomes that are recorded, and whether each is recorded as a success."""
 
 _WORST_FIRST: Final = (
     Outcome.ERROR,

@@ -233,8 +233,8 @@ class RunRecorder:
         if totals is None:
             return StepResult(usage)
         model = guarded(_UNREADABLE, ids, self._checked_model, totals, call, result)
-        if usage is None and error is None and call.streamed:
-            self._hint_at_usage(call)
+        if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
+            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
         return StepResult(usage, model or "")
 
     def _gather_start(self, step: Step, told: Mapping[str, Any]) -> None:
@@ -272,11 +272,6 @@ class RunRecorder:
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
         return StepResult(is_handoff=bool(hands_over))
 
-    def _hint_at_usage(self, call: ModelCall) -> None:
-        """Warn once that a streamed call reports no tokens, and say how it would (fact 87)."""
-        if call.provider in _OPENAI_STYLE:
-            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
-
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
         """Return the model that the result names; warn once where the AI Config serves another one.
 
@@ -300,15 +295,16 @@ class RunRecorder:
         if self._step_of(key) is not None:
             self.table.note_repeat(key)
             return None
-        with self.table.lock:
-            if parent is not None and self.table.recently_ended.covers(key, parent):
-                return None
+        if parent is not None:
+            with self.table.lock:
+                if self.table.recently_ended.covers(key, parent):
+                    return None
         totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
         sources, journey, known = self._trackers.nodes, None, collectors.get()
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
             sources = {**graph.nodes, **sources}
-            journey = Journey({(edge.source, edge.target) for edge in graph.edges})
+            journey = totals.tracker.journey = Journey({(edge.source, edge.target) for edge in graph.edges})
         reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
@@ -381,7 +377,8 @@ class RunRecorder:
         """Send what is final, and report the runs that are closed."""
         for item in outbox:
             if isinstance(item, Recording):
-                self._guard.call(NOT_SENT, item.totals.ids, item.send)
+                tracker = item.totals.tracker
+                self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
                 continue
             _log.debug("a run closes: %s", item)
             if item.sources:

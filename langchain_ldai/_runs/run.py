@@ -220,7 +220,7 @@ class Run:
         if step.tool and self.journey is not None and not result.is_handoff:
             self._tool_called(step)
         if step.call is not None:
-            self._model_ended(step, step.call, outcome, result, now)
+            self._model_ended(step, step.call, result, now, failed=outcome is Outcome.ERROR)
         is_root = step.key == self.key and self.state is RunState.OPEN
         if step.key == scope.key and scope.ended_at is None:
             scope.ended_at = now
@@ -233,21 +233,23 @@ class Run:
         if self.state is RunState.WAITING and not self._calls_are_open():
             self.close()
         elif is_root:
-            self._record_outcome()
+            self._hand_out()
 
-    def _record_outcome(self) -> None:
-        """Record how the run ended, though a model call goes on."""
+    def _hand_out(self) -> None:
+        """Put what is final into the outbox: how the run ended, and once it is closed the rest."""
+        is_closed = self.state is RunState.CLOSED
         for totals in self.all_totals:
-            if (settled := totals.settle(self.outcome)) and totals.model_calls:
-                self.outbox.append(Recording(totals, settled))
+            values = totals.final(self.outcome, is_closed=is_closed)
+            if values and totals.model_calls:
+                self.outbox.append(Recording(totals, values))
 
-    def _model_ended(self, step: Step, call: ModelCall, outcome: Outcome, result: StepResult, now: float) -> None:
+    def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:
             call.model = result.model
             step.scope.totals.models[result.model] = None
         usage = call.used(result.usage)
         for totals in call.charged_to:
-            totals.model_ended(step.started, now, usage, failed=outcome is Outcome.ERROR)
+            totals.model_ended(step.started, now, usage, failed=failed)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
@@ -297,12 +299,7 @@ class Run:
         for step in list(self.steps.values()) if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
-        for totals in self.all_totals:
-            settled = totals.settle(self.outcome)
-            totals.visits.clear()
-            if totals.model_calls:
-                journey = self.journey if totals is self.totals else None
-                self.outbox.append(Recording(totals, totals.final() | settled, journey=journey))
+        self._hand_out()
         self.outbox.append(self)
 
     def _calls_are_open(self) -> bool:
@@ -399,16 +396,13 @@ class Run:
             parent = above.parent
         return False
 
-    def _asking(self) -> list[Scope]:
-        """Return the scopes in which a question is still open."""
-        scopes = (scope for interrupt in self.interrupts for scope in interrupt.scopes)
-        return [scope for scope in scopes if scope.outcome is Outcome.INTERRUPTED and scope.counts()]
-
     def _settle(self, outcome: Outcome, now: float) -> None:
-        cut = (
-            Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
-        )  # an error is that of a visit that has ended
-        asking = self._asking() if self.interrupts else ()
+        """Settle how the run ended, and the visits that its end cut off."""
+        # An error is that of a visit that has ended.
+        cut = Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
+        asking: list[Scope] = []  # the scopes in which a question is still open
+        for interrupt in self.interrupts:
+            asking += [each for each in interrupt.scopes if each.outcome is Outcome.INTERRUPTED and each.counts()]
         if asking:
             outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
         self.outcome = outcome

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
-from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.judging import GatheredExchange
-from langchain_ldai._runs.outcome import Outcome, worst
+from langchain_ldai._runs.outcome import RECORDED, Outcome, worst
 from langchain_ldai._runs.steps import Scope
-from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
+from langchain_ldai._runs.trackers import RunTracker
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
 
 
@@ -61,9 +60,6 @@ class Stopwatch:
 
 
 DurationMode = Literal["model", "run"]
-
-_RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
-"""The outcomes that are recorded: as a success, or as an error."""
 
 
 class Sealer(Protocol):
@@ -139,22 +135,23 @@ class MetricTotals:
         if usage is not None:
             self.tokens = usage if self.tokens is None else self.tokens + usage
 
-    def settle(self, outcome: Outcome | None) -> dict[Slot, Value]:
-        """Settle how the run, or the node, ended, and return what is recorded of it.
+    def final(self, outcome: Outcome | None, *, is_closed: bool) -> dict[Slot, Value]:
+        """Settle how the run, or the node, ended, and return the values that are final.
 
         Args:
             outcome: The run's, for totals without a visit; otherwise the worst of the last visits counts.
+            is_closed: Whether the run is closed, so that the duration and the tokens are final, too.
         """
         if self.outcome is None:
             self.outcome = worst([visit.outcome for visit in self.visits if visit.counts()]) or outcome
-        success = _RECORDED.get(self.outcome)
-        return {} if success is None else {"success": success}
-
-    def final(self) -> dict[Slot, Value]:
-        """Return the duration and the tokens, which are final once the run is closed."""
-        values: dict[Slot, Value] = {"duration_ms": int(self.watch.elapsed() * 1000)}
-        if self.tokens is not None:
-            values["tokens"] = self.tokens
+        values: dict[Slot, Value] = {}
+        if is_closed:
+            self.visits.clear()
+            values["duration_ms"] = int(self.watch.elapsed() * 1000)
+            if self.tokens is not None:
+                values["tokens"] = self.tokens
+        if self.outcome in RECORDED:
+            values["success"] = RECORDED[self.outcome]
         return values
 
     def report(self, outcome: Outcome) -> RunReport:
@@ -185,15 +182,6 @@ class Recording(NamedTuple):
     totals: MetricTotals
     values: Mapping[Slot, Value]
     tool_calls: Sequence[str] = ()
-    journey: Journey | None = None
-
-    def send(self) -> None:
-        """Hand everything to the tracker. What fails keeps no other back, and raises afterwards."""
-        tracker = self.totals.tracker
-        if isinstance(tracker, GraphRunTracker):
-            tracker._record_run(self.values, journey=self.journey)
-        else:
-            tracker._record_run(self.values, self.tool_calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

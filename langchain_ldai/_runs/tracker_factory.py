@@ -194,9 +194,8 @@ class TrackerFactory:
         if callable(self._run_ids):
             given = self.guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
         run_id = self._held(given) if given else None
-        if (
-            not node and RESUMPTION_TOKEN_KEY in metadata and RUN_ID_KEY not in metadata
-        ):  # else a handler's (fact 23)
+        # A token beside a run id is not the caller's: a handler has written both (fact 23).
+        if not node and RESUMPTION_TOKEN_KEY in metadata and RUN_ID_KEY not in metadata:
             tracker = self._continued(config, metadata[RESUMPTION_TOKEN_KEY], run_id, lc_run_id)
             if tracker is not None:
                 return tracker

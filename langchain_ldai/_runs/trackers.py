@@ -103,9 +103,12 @@ class GraphRunTracker(OtherTracker):
     """Adapts an agent graph's tracker, ours or one that wraps it.
 
     A graph takes no first token and no tool call: LaunchDarkly counts those of nodes only.
+
+    Attributes:
+        journey: The run's way through the graph; `None` where the graph stands for a named node.
     """
 
-    __slots__ = ()
+    __slots__ = ("journey",)
 
     methods: ClassVar = {
         "duration_ms": "track_duration",
@@ -116,14 +119,17 @@ class GraphRunTracker(OtherTracker):
     }
     needed: ClassVar = ("summary", "track_handoff_success")
 
+    def __init__(self, original: Other) -> None:
+        super().__init__(original)
+        self.journey: Journey | None = None
+
     def _identity(self) -> RunIdentity:
         return RunIdentity(*decode_graph(self.resumption_token))
 
-    def _record_run(
-        self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = (), journey: Journey | None = None
-    ) -> None:
-        """Record those metrics that have no value yet, the way through the graph, and its visits and handoffs."""
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
+        """Record those metrics that have no value yet, and with the duration the way through the graph."""
         original: object = self.original
+        journey = self.journey if "duration_ms" in values else None  # it is final when the duration is
         known: dict[Any, object] = {slot: value for slot, value in values.items() if slot in self.methods}
         if journey is not None and journey.path:
             known["path"] = journey.path

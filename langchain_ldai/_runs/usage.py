@@ -7,6 +7,7 @@ of the places, and under one of the names, listed here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai._tracking.values import TokenUsage
@@ -55,21 +56,22 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     Args:
         result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
     """
-    for candidates in result.generations:
-        for generation in candidates:
-            standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
-            if standard and standard.get("total_cost") == 0:
-                return None
-            if standard and (usage := _standard(standard)) is not None:
-                return usage
+    for generation in chain.from_iterable(result.generations):
+        standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
+        if standard and standard.get("total_cost") == 0:
+            return None
+        if standard and (usage := _standard(standard)) is not None:
+            return usage
     return next((usage for counts in _counts(result) if (usage := _read(counts))), None)
 
 
 def read_model(result: LLMResult) -> str:
     """Return the name of the model that answered, "" where its result does not say."""
     sources = [result.llm_output or {}]
-    for candidates in result.generations:
-        sources += [message.response_metadata for item in candidates if (message := _message(item))]
+    for generation in chain.from_iterable(result.generations):
+        message = getattr(generation, "message", None)
+        if message is not None:
+            sources.append(message.response_metadata)
     for source in filter(None, sources):
         for name in _MODEL:
             if isinstance(model := source.get(name), str) and model:
@@ -103,7 +105,7 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
-    generations = [generation for candidates in result.generations for generation in candidates]
+    generations = list(chain.from_iterable(result.generations))
     is_legacy = not any(_message(generation) for generation in generations)
     if is_legacy and output.get("token_usage") == {}:
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 
-from langchain_ldai._protocol.flags import FlagData
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from langchain_ldai._protocol.flags import FlagData
 
 HEARTBEAT_SECONDS: Final = 0.5
 _BIND_AGAIN: Final = Retrying(
