@@ -6,6 +6,8 @@ import inspect
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -226,6 +228,25 @@ def test_it_listens_only_within_its_block() -> None:
             server.config()
         with server:
             assert ask(server, POLL) == 200
+
+
+DIES = """
+from ldclient import LDClient
+
+from langchain_ldai.testing import LoopbackLaunchDarkly
+
+local = LoopbackLaunchDarkly({"greeting": "hello"}).__enter__()
+client = LDClient(local.config())
+raise ValueError("the program fails")
+"""
+
+
+def test_a_program_that_dies_without_leaving_the_block_ends() -> None:
+    """A stream that a real client still reads keeps no program alive."""
+    died = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=60)
+
+    assert died.returncode == 1
+    assert "ValueError: the program fails" in died.stderr
 
 
 def test_leaving_does_not_wait_for_a_client_that_says_nothing() -> None:
