@@ -98,6 +98,43 @@ def test_a_function_that_fails_is_named_with_what_becomes_of_the_run(
     assert len([event for event in client.events if event.name == SUCCESS]) == 2 * counted
 
 
+MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
+    "another name": (
+        KeyError("user_id"),
+        {"user": "Sandy", "a prompt": 1},
+        r"holds \['user'\]: pass \{\"metadata\"",
+    ),
+    "no name": (
+        KeyError("user_id"),
+        {},
+        r"holds nothing: pass \{\"metadata\": \{\"user_id\": \.\.\.\}\} in the config",
+    ),
+    "name that is there": (KeyError("user"), {"user": "Sandy"}, "^[^(]*: KeyError: 'user'$"),
+    "prompt": (KeyError("How do I?"), {}, "^[^(]*: KeyError$"),
+    "nothing": (KeyError(), {}, "^[^(]*: KeyError$"),
+    "other error": (ValueError("user_id"), {}, "^[^(]*: ValueError$"),
+}
+
+
+@pytest.mark.parametrize(("error", "metadata", "message"), MISSED.values(), ids=MISSED)
+def test_metadata_that_a_function_misses_is_named_with_how_to_pass_it(
+    error: Exception, metadata: dict[str, object], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says which names there are, and no value; an error that has another cause is logged as it is."""
+
+    def config_for(metadata: object) -> object:
+        raise error
+
+    handler = LdAiHandler(config_for)
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata=metadata)
+
+    ((_, said),) = logged(caplog)
+    assert re.search(message, said.splitlines()[0])
+    assert "Sandy" not in said
+    assert "a prompt" not in said
+
+
 def test_a_report_that_fails_is_told_with_the_ids_of_its_run(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
