@@ -66,6 +66,11 @@ FUNCTIONS: dict[str, tuple[dict[str, object], str, int]] = {
         0,
     ),
     "key": ({"config": returns("bot")}, r"returned a str: give what a client's completion_config\(\) returns", 0),
+    "context": (
+        {"config": returns(Context.create("user-1"))},
+        r"returned a Context: return ai\.completion_config\(key, context\)$",
+        0,
+    ),
     "messages": ({"config": returns(())}, "returned a tuple$", 0),
     "awaited report": (
         {"on_run_end": passes_coroutines},

@@ -297,6 +297,17 @@ def test_a_recording_client_keeps_events_as_they_were() -> None:
     assert client.events == []
 
 
+def test_a_token_in_the_place_of_a_runs_id_is_told() -> None:
+    """A plain or sealed token is no run's id; a run's own id that looks like one has its metrics."""
+    client = RecordingClient()
+    client.track("clicked", USER, {"runId": "eyJ-of-mine"}, 1)
+
+    assert client.metrics("eyJ-of-mine") == {"clicked": [1]}
+    for token in ("eyJydW5JZCI6InIifQ", "0123456789ab.gAAAAABk"):
+        with pytest.raises(ValueError, match=r"not the id of a run: give report\.run_id$"):
+            client.metrics(token)
+
+
 def test_a_recording_client_loses_nothing_to_threads() -> None:
     """Events that are tracked at the same time are all kept, each thread's in order."""
     client = RecordingClient()
