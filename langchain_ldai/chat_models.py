@@ -24,6 +24,10 @@ __all__ = ["create_chat_model"]
 
 _log = logging.getLogger(__name__)
 
+_NOT_COUNTED: Final = (
+    ": current_config() returned None: this run is not counted (see the log), or no name in nodes= is this node's"
+)
+
 
 @runtime_checkable
 class AiConfig(Protocol):
@@ -69,7 +73,7 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         ('ChatOpenAI', 'gpt-4.1-mini')
     """
     if not isinstance(config, AiConfig):
-        remedy = ": await it first" if isawaitable(config) else ""
+        remedy = ": await it first" if isawaitable(config) else "" if config is not None else _NOT_COUNTED
         given = type(config).__name__
         raise TypeError(f"config is an AI Config (it has key, model and provider), not {given}{remedy}")
     if isinstance(allow, str):

@@ -37,7 +37,7 @@ class TokenSealer:
         ttl: Seconds for which a sealed token is valid; `None` for ever.
 
     Raises:
-        TypeError: If a key is neither text nor bytes, or `ttl` is no number.
+        TypeError: If `keys` is no list, a key is neither text nor bytes, or `ttl` is no number.
         ValueError: If there is no key, a key is no Fernet key, or `ttl` is not above 0.
 
     Example:
@@ -51,6 +51,9 @@ class TokenSealer:
     def __init__(self, keys: Iterable[str | bytes], *, ttl: float | None = THIRTY_DAYS) -> None:
         if isinstance(keys, str | bytes):
             raise TypeError("keys is a list of Fernet keys, not one key: TokenSealer([key])")
+        if not isinstance(keys, Iterable):
+            given = None if keys is None else type(keys).__name__
+            raise TypeError(f"keys is a list of Fernet keys, not {given}")
         named = [_named_key(position, key) for position, key in enumerate(keys)]
         if not named:
             raise ValueError("a TokenSealer needs a key: TokenSealer([TokenSealer.generate_key()])")

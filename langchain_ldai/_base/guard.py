@@ -114,18 +114,19 @@ class Guard:
             self.caught(error, run_id, consequence)
             return None
 
-    def caught(self, error: Exception, run_id: str | Ids, consequence: str) -> None:
-        """Log an exception that was caught, and what it means; of a group, each one."""
+    def caught(self, error: Exception, run_id: str | Ids, consequence: str, remedy: str = "") -> None:
+        """Log an exception that was caught, what it means and what helps; of a group, each one."""
         if isinstance(error, ExceptionGroup):
             for each in error.exceptions:
-                self.caught(each, run_id, consequence)
+                self.caught(each, run_id, consequence, remedy)
             return
         self.notices.each_minute(
             _log,
             logging.ERROR,
             (consequence, type(error).__name__),
-            "%s [%s]: %s",
+            "%s%s [%s]: %s",
             consequence,
+            remedy,
             run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
             without_message(error),
         )

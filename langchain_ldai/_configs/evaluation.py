@@ -276,6 +276,7 @@ class AiClient:
         default: ConfigDefault | None,
         variables: Variables,
     ) -> Evaluation[ConfigT]:
+        check_key(key)
         render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
         call = self._evaluation(kind, key, context, default=default, render=render)
         self._track(kind.usage_event, context, key, 1)
@@ -353,7 +354,10 @@ class AiClient:
         check_key(key)
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
-            raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {type(used).__name__}")
+            remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""
+            raise TypeError(
+                f"the default of {key!r} is a {kind.default.__name__}, not {type(used).__name__}{remedy}"
+            )
         fallback = used.to_payload()
         reader = PayloadReader(key, self._sender(context), render, graph_key)
 

@@ -119,6 +119,8 @@ class LdAiHandler(BaseCallbackHandler):
         token = collectors.set((*collectors.get(), collector))
         try:
             yield collector.reports
+            if not collector.has_seen_run:
+                self._recorder.tell_of_no_run()
         finally:
             collector.is_open = False
             with suppress(ValueError):  # a generator may be closed in another context than it was begun in
@@ -339,4 +341,13 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
         totals: MetricTotals | None = totals_at(lc_run_id) if totals_at is not None else None
         if totals is not None:
             return None if isinstance(totals.tracker, GraphRunTracker) else totals
+    _tell_of_unnamed_node(runnable_config, lc_run_id)
     return None
+
+
+def _tell_of_unnamed_node(runnable_config: RunnableConfig, lc_run_id: object) -> None:
+    """Have the handlers that track nodes alone say that a step's node is none of theirs."""
+    node = runnable_config.get("metadata", {}).get("langgraph_node")
+    for handler in getattr(runnable_config.get("callbacks"), "handlers", ()):
+        if isinstance(handler, LdAiHandler):
+            handler._recorder.tell_of_unnamed_node(lc_run_id, node)

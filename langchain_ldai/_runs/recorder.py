@@ -48,6 +48,8 @@ _UNSEEN_NODES: Final = (
 )
 _NOT_GATHERED: Final = "What a judge is to score could not be read, a run may get no score"
 _NOT_JUDGED: Final = "The judges of a run could not be asked, it gets no score"
+_UNNAMED_NODE: Final = "no AI Config in the node %r: no name in nodes= is this node's. The names given are %s"
+_NO_RUN: Final = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
 _OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
@@ -67,7 +69,13 @@ class Collector:
 
     recorder: RunRecorder
     is_open: bool = True
+    has_seen_run: bool = False
     reports: list[RunReport] = field(init=False, default_factory=list)
+
+    def begin_run(self) -> list[RunReport]:
+        """Note that a run starts, and return the list that takes its report."""
+        self.has_seen_run = True
+        return self.reports
 
 
 collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
@@ -150,7 +158,7 @@ class RunRecorder:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
             result = NOTHING_READ
-            if step is not None and (step.call or step.tool or step.scope.run.is_judged):
+            if not (step is None or step.is_plain) and (step.call or step.tool or step.scope.run.is_judged):
                 result = self._read(step, error, output)
             self.table.end(key, error, result)
         except Exception as failure:  # noqa: BLE001
@@ -187,6 +195,18 @@ class RunRecorder:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
         scope = self._scope_of(key_of(lc_run_id))
         return scope.totals if scope is not None and scope.run.state is RunState.OPEN else None
+
+    def tell_of_unnamed_node(self, lc_run_id: object, node: object) -> None:
+        """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
+        scope = self._scope_of(key_of(lc_run_id))
+        if scope is None or self._trackers.config is not None or node in (None, *self._trackers.nodes):
+            return
+        names = ", ".join(map(repr, self._trackers.nodes))
+        self._guard.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
+
+    def tell_of_no_run(self) -> None:
+        """Say once that a block of `collect_runs` collected nothing."""
+        self._guard.notices.once(_log, logging.WARNING, "no run", _NO_RUN)
 
     def _event_failed(self, error: Exception, lc_run_id: object, event: str) -> None:
         try:
@@ -305,7 +325,9 @@ class RunRecorder:
             graph = cast(AgentGraph, totals.config)
             sources = {**graph.nodes, **sources}
             journey = totals.tracker.journey = Journey({(edge.source, edge.target) for edge in graph.edges})
-        reports = tuple(each.reports for each in known if each.is_open and each.recorder is self) if known else ()
+        reports = (
+            tuple(each.begin_run() for each in known if each.is_open and each.recorder is self) if known else ()
+        )
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
         run.is_judged = totals is not None and totals.exchange is not None

@@ -29,7 +29,7 @@ from langchain_ldai._runs.trackers import (
     described,
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
-from langchain_ldai.errors import WrongResultError
+from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
 from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,9 @@ RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
 _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not counted"
+_MISSING_METADATA: Final = (
+    ' (the metadata holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the config of the call)'
+)
 _NOT_SEALED: Final = "sealer.seal() failed, {lost} is not counted"
 _NOT_CONTINUED: Final = "A run is not continued, a new one opens"
 _UNFIT_TOKEN: Final = "AI Config %r: a run is not continued, a new one opens: %s"
@@ -139,7 +142,8 @@ class TrackerFactory:
             name, lost = (
                 (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
             )
-            self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost))
+            remedy = _missing_metadata(error, metadata) if failure is _NO_CONFIG else ""
+            self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost), remedy)
             return None
         return self._totals_of(config, tracker, sealed, lc_run_id)
 
@@ -248,6 +252,19 @@ class TrackerFactory:
         if begin_part is not None:  # the official package's trackers know no parts
             begin_part(part)
         return as_run_tracker(tracker)
+
+
+def _missing_metadata(error: Exception, metadata: Mapping[str, object]) -> str:
+    """Return which names the metadata has and how to pass one more, if a function seems to have missed one."""
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if not _is_name(key) or key in metadata:
+        return ""
+    names = [name for name in metadata if _is_name(name)]
+    return _MISSING_METADATA.format(names=short_repr(names) if names else "nothing", key=key)
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and key.isidentifier() and len(key) <= MAX_NAME_LENGTH
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:

@@ -9,6 +9,8 @@ from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, cast, runtime_checkable
 
+from ldclient import Context
+
 from langchain_ldai._base.guard import Guard, Ids, call_each
 from langchain_ldai._base.options import check_function, check_instance, is_async
 from langchain_ldai._runs.graph_path import Journey
@@ -299,7 +301,8 @@ def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> 
     config = source if hasattr(source, "create_tracker") else source(MappingProxyType(metadata))
     if config is None or (hasattr(config, "create_tracker") and not hasattr(config, "completion_config")):
         return cast("AiConfig | None", config)
-    remedy = f": {found}" if (found := _remedy(config)) else ""
+    found = "return ai.completion_config(key, context)" if isinstance(config, Context) else _remedy(config)
+    remedy = f": {found}" if found else ""
     raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
 
 

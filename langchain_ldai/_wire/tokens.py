@@ -159,7 +159,9 @@ def check_key(key: str) -> None:
         ValueError: If some ledger could not hold it.
     """
     if not isinstance(key, str):
-        raise TypeError(f"a key is a str, not {type(key).__name__}")
+        given = type(key).__name__
+        remedy = ": the key comes first, then the context" if given == "Context" else ""
+        raise TypeError(f"a key is a str, not {given}{remedy}")
     if fault := text_fault(key):
         raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
 
@@ -303,7 +305,8 @@ def _graph_identity(fields: Mapping[str, object]) -> GraphRunIdentity:
 
 def _fields(token: str) -> dict[str, object]:
     if not isinstance(token, str):
-        raise TypeError(f"a resumption token is a str, not {type(token).__name__}")
+        remedy = ": give report.resumption_token" if hasattr(token, "resumption_token") else ""
+        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{remedy}")
     return _object(_text(token))
 
 

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from reprlib import repr as short_repr
 from typing import Final, TypeVar
 
 from ldclient import Context
@@ -108,6 +109,8 @@ def feedback_taker(
         TypeError: If an option is of another type.
         ValueError: If `limit` cannot be read.
     """
+    if hasattr(ai, "unseal"):
+        raise TypeError(f"ai is a client, not {type(ai).__name__}: the client comes first, then the sealer")
     check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
     check_sealer(sealer)
     if not (limit_storage is None or isinstance(limit_storage, Storage)):
@@ -139,7 +142,10 @@ class _Limiter:
     """Counts the requests of each run. Forged tokens are refused before, and so take no memory here."""
 
     def __init__(self, limit: str, storage: Storage) -> None:
-        self._limits = parse_many(limit)
+        try:
+            self._limits = parse_many(limit)
+        except ValueError:
+            raise ValueError(f"limit is a rate limit, such as '5/minute', not {short_repr(limit)}") from None
         self._limiter = FixedWindowRateLimiter(storage)
 
     async def count(self, run_id: str) -> int:
@@ -190,7 +196,7 @@ class FeedbackTaker:
             token = self.sealer.unseal(sealed)
         except InvalidResumptionTokenError as error:
             _log.info("feedback is refused: %s", error)
-            raise HTTPException(401, "The token is not valid, or no longer") from None
+            raise _InvalidTokenError(401, "The token is not valid, or no longer") from None
         try:
             return decode(token)
         except InvalidResumptionTokenError:
@@ -278,13 +284,18 @@ async def _context_or_refusal(context_for: ContextFor, request: Request) -> Cont
     except HTTPException as refusal:
         return refusal
     if not isinstance(context, Context):
-        remedy = ": use Context.from_dict(...)" if isinstance(context, dict) else ""
+        make = "from_dict" if isinstance(context, dict) else "create" if isinstance(context, str) else ""
+        remedy = f": use Context.{make}(...)" if make else ""
         raise WrongResultError(
             f"whom feedback is counted for is an ldclient.Context, not {type(context).__name__}{remedy}"
         )
     if not context.valid:
         raise WrongResultError("whom feedback is counted for is a Context that is valid, which this one is not")
     return context
+
+
+class _InvalidTokenError(HTTPException):
+    """The token is refused; that the user is not logged in has another code."""
 
 
 async def _await_on_feedback(passing_on: Awaitable[object]) -> None:
@@ -313,7 +324,8 @@ def _unavailable() -> HTTPException:
 
 def _refusal(error: HTTPException) -> JSONResponse:
     status = error.status_code
-    code = ERRORS.get(status) or next((known.name.lower() for known in HTTPStatus if known == status), "refused")
+    code = "invalid_token" if isinstance(error, _InvalidTokenError) else ERRORS.get(status)
+    code = code or next((known.name.lower() for known in HTTPStatus if known == status), "refused")
     return JSONResponse({"error": {"code": code, "message": str(error.detail)}}, status, error.headers)
 
 

@@ -13,7 +13,7 @@ MAX_COMMENT_LENGTH: Final = 1_000
 
 ERRORS: Final = {
     400: "malformed",
-    401: "invalid_token",
+    401: "unauthorized",
     405: "method_not_allowed",
     409: "already_recorded",
     413: "too_large",
@@ -22,7 +22,7 @@ ERRORS: Final = {
     500: "internal_server_error",
     503: "unavailable",
 }
-"""The code in a refusal's body, by its HTTP status."""
+"""The code in a refusal's body, by its HTTP status. That of a token that is refused is "invalid_token"."""
 
 
 class FeedbackRequest(BaseModel):

@@ -5,6 +5,7 @@ import logging
 import socket
 import struct
 import sys
+import threading
 import weakref
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -37,19 +38,25 @@ class Service(Protocol):
 class Server(ThreadingHTTPServer):
     """Serves until it is stopped, then waits for the requests in progress."""
 
-    daemon_threads = False
     request_queue_size = 128
 
     def __init__(self, service: Service, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.service = service
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._requests: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     def get_request(self) -> tuple[socket.socket, object]:
         """Accept a connection, and remember it while it lasts."""
         connection, address = super().get_request()
         self._connections.add(connection)
         return connection, address
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Answer a request in a daemon thread, so that no open stream keeps a program from ending."""
+        thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
+        self._requests.add(thread)
+        thread.start()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log an error of ours, and pass over a client that hung up."""
@@ -63,6 +70,8 @@ class Server(ThreadingHTTPServer):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
         self.server_close()
+        for thread in list(self._requests):
+            thread.join()
 
 
 class Handler(BaseHTTPRequestHandler):

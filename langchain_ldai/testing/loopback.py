@@ -203,7 +203,11 @@ class LoopbackLaunchDarkly:
         ]
 
     def metrics(self, run_id: str) -> dict[str, list[float]]:
-        """Return the metric values of a run by event name; a metric that arrived twice has two values."""
+        """Return the metric values of a run by event name; a metric that arrived twice has two values.
+
+        Raises:
+            ValueError: If a run's token is given in the place of its id.
+        """
         return metrics_of(self.custom_events(), run_id)
 
     def wait_for_events(self, count: int, name: str | None = None, timeout: float = 5.0) -> list[RecordedEvent]:

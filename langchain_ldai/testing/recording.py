@@ -2,11 +2,12 @@
 
 import copy
 import logging
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
@@ -37,12 +38,18 @@ class RecordedEvent:
     value: float | None
 
 
+_TOKEN: Final = re.compile(r"eyJ|[0-9a-f]{12}\.gAAAA")
+"""How plain and sealed resumption tokens begin."""
+
+
 def metrics_of(events: Iterable[RecordedEvent], run_id: str) -> dict[str, list[float]]:
     """Return the metric values of a run by event name, each with every value in order."""
     metrics: dict[str, list[float]] = {}
     for event in events:
         if isinstance(event.data, Mapping) and event.data.get("runId") == run_id and event.value is not None:
             metrics.setdefault(event.name, []).append(event.value)
+    if not metrics and _TOKEN.match(run_id):
+        raise ValueError("this is a resumption token, not the id of a run: give report.run_id")
     return metrics
 
 
@@ -66,6 +73,9 @@ class _Recorder:
 
     def metrics(self, run_id: str) -> dict[str, list[float]]:
         """Return the metric values of a run by event name; a metric that was sent twice has two values.
+
+        Raises:
+            ValueError: If a run's token is given in the place of its id.
 
         Example:
             >>> tracker = ai.completion_config("support-bot", context).create_tracker()

@@ -66,6 +66,11 @@ FUNCTIONS: dict[str, tuple[dict[str, object], str, int]] = {
         0,
     ),
     "key": ({"config": returns("bot")}, r"returned a str: give what a client's completion_config\(\) returns", 0),
+    "context": (
+        {"config": returns(Context.create("user-1"))},
+        r"returned a Context: return ai\.completion_config\(key, context\)$",
+        0,
+    ),
     "messages": ({"config": returns(())}, "returned a tuple$", 0),
     "awaited report": (
         {"on_run_end": passes_coroutines},
@@ -96,6 +101,43 @@ def test_a_function_that_fails_is_named_with_what_becomes_of_the_run(
     assert re.search(message, said.splitlines()[0])
     assert re.search(r"\[lc_run_id=[0-9a-f-]{36}, run_id=([0-9a-f-]{36}|unknown)\]", said)
     assert len([event for event in client.events if event.name == SUCCESS]) == 2 * counted
+
+
+MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
+    "another name": (
+        KeyError("user_id"),
+        {"user": "Sandy", "a prompt": 1},
+        r"holds \['user'\]: pass \{\"metadata\"",
+    ),
+    "no name": (
+        KeyError("user_id"),
+        {},
+        r"holds nothing: pass \{\"metadata\": \{\"user_id\": \.\.\.\}\} in the config",
+    ),
+    "name that is there": (KeyError("user"), {"user": "Sandy"}, "^[^(]*: KeyError: 'user'$"),
+    "prompt": (KeyError("How do I?"), {}, "^[^(]*: KeyError$"),
+    "nothing": (KeyError(), {}, "^[^(]*: KeyError$"),
+    "other error": (ValueError("user_id"), {}, "^[^(]*: ValueError$"),
+}
+
+
+@pytest.mark.parametrize(("error", "metadata", "message"), MISSED.values(), ids=MISSED)
+def test_metadata_that_a_function_misses_is_named_with_how_to_pass_it(
+    error: Exception, metadata: dict[str, object], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says which names there are, and no value; an error that has another cause is logged as it is."""
+
+    def config_for(metadata: object) -> object:
+        raise error
+
+    handler = LdAiHandler(config_for)
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata=metadata)
+
+    ((_, said),) = logged(caplog)
+    assert re.search(message, said.splitlines()[0])
+    assert "Sandy" not in said
+    assert "a prompt" not in said
 
 
 def test_a_report_that_fails_is_told_with_the_ids_of_its_run(

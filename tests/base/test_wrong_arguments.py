@@ -122,6 +122,16 @@ Case = tuple[Callable[[], object], type[Exception], str]
 
 OF_CLIENTS: dict[str, Case] = {
     "key": (lambda: LdAiClient("sdk-key"), TypeError, "a client is an ldclient.LDClient.* not str"),
+    "made of a key": (
+        lambda: LdAiClient("sdk-key"),
+        TypeError,
+        r"not str: LdAiClient\(LDClient\(Config\(sdk_key\)\)\)$",
+    ),
+    "configuration": (
+        lambda: AsyncLdAiClient(Config("sdk-key")),
+        TypeError,
+        r"not Config: AsyncLdAiClient\(AsyncLDClient\(AsyncConfig\(sdk_key\)\)\)$",
+    ),
     "none": (lambda: AsyncLdAiClient(None), TypeError, "a client is an ldclient.AsyncLDClient.* not NoneType"),
     "async": (lambda: LdAiClient(AsyncClient()), TypeError, "AsyncClient is asynchronous: use AsyncLdAiClient"),
     "async object": (lambda: LdAiClient(AsyncTwin()), TypeError, "AsyncTwin is asynchronous: use AsyncLdAiClient"),
@@ -148,6 +158,8 @@ OF_CLIENTS: dict[str, Case] = {
     ),
     "runs": (lambda: MemoryLedger("many"), TypeError, "max_runs is a whole number, not 'many'"),
     "memory": (lambda: SqliteLedger(":memory:"), ValueError, "use MemoryLedger"),
+    "no keys": (lambda: TokenSealer(None), TypeError, "keys is a list of Fernet keys, not None"),
+    "number of keys": (lambda: TokenSealer(5), TypeError, "keys is a list of Fernet keys, not int"),
     "ttl": (lambda: SqliteLedger("runs.db", ttl="1d"), TypeError, "ttl is a number of seconds above 0, not '1d'"),
 }
 
@@ -172,6 +184,11 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
         r"an ldclient.Context, not dict: use Context.from_dict\(",
     ),
     "key": (lambda ai, user: ai.completion_config(5, user), "a key is a str, not int"),
+    "context first": (lambda ai, user: ai.completion_config(user, "bot"), "the key comes first, then the context"),
+    "graph's context first": (
+        lambda ai, user: ai.agent_graph(user, "bot"),
+        "the key comes first, then the context",
+    ),
     "graph's key": (lambda ai, user: ai.agent_graph(None, user), "a key is a str, not NoneType"),
     "template": (lambda ai, user: ai.judge_config_template("bot", None), "an ldclient.Context, not NoneType"),
     "graph": (lambda ai, user: ai.agent_graph("bot", "user-1"), "an ldclient.Context, not str"),
@@ -182,6 +199,10 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
     "payload": (
         lambda ai, user: ai.agent_config("bot", user, {"enabled": True}),
         "the default of 'bot' is a LdAiAgentConfigDefault, not dict",
+    ),
+    "variables": (
+        lambda ai, user: ai.completion_config("bot", user, {"product": "tea"}),
+        r"a LdAiCompletionConfigDefault, not dict; variables go in variables=\{\.\.\.\}$",
     ),
     "keys": (lambda ai, user: ai.agent_configs("bot", user), r"not one text: \['bot'\]"),
     "keys' dictionary": (
@@ -196,6 +217,10 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
     "resumed with a dictionary": (
         lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", {"key": "user-1"}),
         r"an ldclient.Context, not dict: use Context.from_dict\(",
+    ),
+    "resumed by a tracker": (
+        lambda ai, user: ai.create_tracker(tracker(), user),
+        "a resumption token is a str, not LdAiConfigTracker: give report.resumption_token",
     ),
     "resumed": (
         lambda ai, user: ai.create_tracker("eyJydW5JZCI6InIiLCJjb25maWdLZXkiOiJrIn0", "user-1"),

@@ -288,6 +288,14 @@ def test_what_is_no_ai_config_is_refused() -> None:
         create_chat_model("support-bot")
 
 
+def test_the_config_of_a_run_that_is_not_counted_makes_no_model() -> None:
+    """Who passes on what `current_config()` returned learns why it was `None`."""
+    with pytest.raises(
+        TypeError, match=r"not NoneType: current_config\(\) returned None: this run is not counted"
+    ):
+        create_chat_model(None)
+
+
 def test_a_missing_providers_package_is_named() -> None:
     """Without the package of the provider, LangChain's own error says what to install."""
     with pytest.raises(ImportError, match=r"pip install .*langchain-cohere"):

@@ -20,6 +20,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, agent, chain
 from tests.support.models import ScriptedChat, tool_call
+from tests.support.read_log import logged
 
 pytestmark = pytest.mark.asyncio
 USER = Context.create("user-1")
@@ -260,6 +261,46 @@ async def test_of_several_handlers_the_first_that_counts_the_run_wins(edited: Ed
     )
 
     assert seen == [own] * 3
+
+
+@pytest.mark.parametrize("ask", [LdAiHandler.current_config, LdAiHandler.current_tracker])
+async def test_a_node_that_no_name_is_of_is_told_once(
+    ask: Callable[[RunnableConfig], object], ai: LdAiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A misspelt name shows where it costs the node its AI Config, with the names that were given."""
+    seen: list[object] = []
+    graph = StateGraph(MessagesState).add_node("writer", lambda state, config: seen.append(ask(config)))
+    made = graph.add_edge(START, "writer").compile()
+    handler = LdAiHandler(None, nodes={"writre": ai.completion_config("support-bot", USER)})
+
+    for _ in range(2):
+        made.invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    told = "no AI Config in the node 'writer': no name in nodes= is this node's. The names given are 'writre'"
+    assert seen == [None, None]
+    assert [said for level, said in logged(caplog) if level == "WARNING"] == [told]
+
+
+NOT_MISSPELT: dict[str, Callable[[], LdAiHandler]] = {
+    "run left alone": lambda: LdAiHandler(lambda metadata: None, nodes={"other": lambda metadata: None}),
+    "node left alone": lambda: LdAiHandler(None, nodes={"writer": lambda metadata: None}),
+}
+
+
+@pytest.mark.parametrize("make", NOT_MISSPELT.values(), ids=NOT_MISSPELT)
+async def test_a_node_that_a_function_leaves_alone_is_not_told(
+    make: Callable[[], LdAiHandler], caplog: pytest.LogCaptureFixture
+) -> None:
+    """There `None` is what the function said."""
+    seen: list[object] = []
+    graph = StateGraph(MessagesState).add_node(
+        "writer", lambda state, config: seen.append(LdAiHandler.current_config(config))
+    )
+
+    graph.add_edge(START, "writer").compile().invoke(AGENT_INPUT, {"callbacks": [make()]})
+
+    assert seen == [None]
+    assert [said for level, said in logged(caplog) if level == "WARNING"] == []
 
 
 async def test_there_is_none_outside_a_run(edited: Edited) -> None:

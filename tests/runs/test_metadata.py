@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
+from tests.support.read_log import logged
 
 
 class Watcher(BaseCallbackHandler):
@@ -95,6 +96,32 @@ def test_collected_runs_are_one_handlers_own(handler: LdAiHandler, config: LdAiC
         chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
 
     assert runs == []
+
+
+def test_a_block_without_a_run_says_once_how_to_pass_the_handler(
+    handler: LdAiHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A chain that was called without the handler leaves the list empty, and the log tells why."""
+    for _ in range(2):
+        with handler.collect_runs():
+            chain().invoke(QUESTION)
+
+    told = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
+    assert logged(caplog) == [("WARNING", told)]
+
+
+def test_a_block_that_had_a_run_or_failed_says_nothing(
+    handler: LdAiHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run without a model call, or that the function leaves alone, is one; an error needs no second word."""
+    left_alone = LdAiHandler(lambda metadata: None)
+    for each in (handler, left_alone):
+        with each.collect_runs():
+            RunnableLambda(lambda value: value).invoke(1, {"callbacks": [each]})
+    with pytest.raises(ConnectionError), handler.collect_runs():
+        raise ConnectionError
+
+    assert logged(caplog) == []
 
 
 def test_a_run_that_ends_after_the_block_is_collected(handler: LdAiHandler) -> None:

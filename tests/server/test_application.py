@@ -151,6 +151,17 @@ async def test_a_sealer_that_fails_is_answered_in_json(ai: LdAiClient, browser: 
     assert SECRET not in caplog.text + answer.text
 
 
+async def test_a_context_for_that_returns_a_users_name_is_told_how_to_make_a_context(
+    ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what to use in its place."""
+    posts = browser(Starlette(routes=feedback_routes(ai, sealer, context_for=lambda request: "ada")))
+
+    await posts.post("/feedback", json={"token": run[1], "kind": "positive"})
+
+    assert "an ldclient.Context, not str: use Context.create(...)" in caplog.messages[0]
+
+
 async def test_whom_the_application_does_not_know_uses_up_no_limit(
     ai: LdAiClient, browser: Open, run: Run, sealer: TokenSealer
 ) -> None:
@@ -168,6 +179,7 @@ async def test_whom_the_application_does_not_know_uses_up_no_limit(
     user = [await posts.post("/feedback", json=body, headers={"x-user": "ada"}) for _ in range(2)]
 
     assert [answer.status_code for answer in strangers + user] == [401, 401, 401, 202, 429]
+    assert strangers[0].json() == {"error": {"code": "unauthorized", "message": "log in first"}}
 
 
 async def test_other_sites_may_not_post_unless_they_are_named(
@@ -213,8 +225,15 @@ async def test_a_client_that_hangs_up_is_no_error(app: Starlette) -> None:
 
 async def test_a_limit_is_one(ai: LdAiClient, sealer: TokenSealer) -> None:
     """Another text is refused at construction."""
-    with pytest.raises(ValueError, match="rate limit"):
-        feedback_routes(ai, sealer, context_for=user_of, limit="often")
+    for limit in ("often", "5"):
+        with pytest.raises(ValueError, match=f"limit is a rate limit, such as '5/minute', not '{limit}'"):
+            feedback_routes(ai, sealer, context_for=user_of, limit=limit)
+
+
+async def test_the_client_comes_before_the_sealer(ai: LdAiClient, sealer: TokenSealer) -> None:
+    """Who mixes them up is told the order."""
+    with pytest.raises(TypeError, match="not TokenSealer: the client comes first, then the sealer"):
+        feedback_routes(sealer, ai, context_for=user_of)
 
 
 async def test_starlette_is_asked_for_by_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ import inspect
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -228,6 +230,25 @@ def test_it_listens_only_within_its_block() -> None:
             assert ask(server, POLL) == 200
 
 
+DIES = """
+from ldclient import LDClient
+
+from langchain_ldai.testing import LoopbackLaunchDarkly
+
+local = LoopbackLaunchDarkly({"greeting": "hello"}).__enter__()
+client = LDClient(local.config())
+raise ValueError("the program fails")
+"""
+
+
+def test_a_program_that_dies_without_leaving_the_block_ends() -> None:
+    """A stream that a real client still reads keeps no program alive."""
+    died = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=60)
+
+    assert died.returncode == 1
+    assert "ValueError: the program fails" in died.stderr
+
+
 def test_leaving_does_not_wait_for_a_client_that_says_nothing() -> None:
     """A connection without a request, as pools open them, does not hold up the end."""
     server = LoopbackLaunchDarkly().__enter__()
@@ -274,6 +295,17 @@ def test_a_recording_client_keeps_events_as_they_were() -> None:
     assert client.metrics("run-1") == {"clicked": [1, 2]}
     client.clear()
     assert client.events == []
+
+
+def test_a_token_in_the_place_of_a_runs_id_is_told() -> None:
+    """A plain or sealed token is no run's id; a run's own id that looks like one has its metrics."""
+    client = RecordingClient()
+    client.track("clicked", USER, {"runId": "eyJ-of-mine"}, 1)
+
+    assert client.metrics("eyJ-of-mine") == {"clicked": [1]}
+    for token in ("eyJydW5JZCI6InIifQ", "0123456789ab.gAAAAABk"):
+        with pytest.raises(ValueError, match=r"not the id of a run: give report\.run_id$"):
+            client.metrics(token)
 
 
 def test_a_recording_client_loses_nothing_to_threads() -> None:
