@@ -347,7 +347,9 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
 
 def _tell_of_unnamed_node(runnable_config: RunnableConfig, lc_run_id: object) -> None:
     """Have the handlers that track nodes alone say that a step's node is none of theirs."""
-    node = runnable_config.get("metadata", {}).get("langgraph_node")
+    node = (runnable_config.get("metadata") or {}).get("langgraph_node")
+    if lc_run_id is None or not isinstance(node, str):
+        return
     for handler in getattr(runnable_config.get("callbacks"), "handlers", ()):
         if isinstance(handler, LdAiHandler):
             handler._recorder.tell_of_unnamed_node(lc_run_id, node)

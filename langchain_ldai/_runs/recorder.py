@@ -196,10 +196,10 @@ class RunRecorder:
         scope = self._scope_of(key_of(lc_run_id))
         return scope.totals if scope is not None and scope.run.state is RunState.OPEN else None
 
-    def tell_of_unnamed_node(self, lc_run_id: object, node: object) -> None:
+    def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
         """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
         scope = self._scope_of(key_of(lc_run_id))
-        if scope is None or self._trackers.config is not None or node in (None, *self._trackers.nodes):
+        if scope is None or self._trackers.config is not None or node in self._trackers.nodes:
             return
         names = ", ".join(map(repr, self._trackers.nodes))
         self._guard.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -19,6 +20,9 @@ _PATHS: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES: Final = {path.relative_to(ROOT).as_posix(): path for path in _PATHS}
 MARK: Final = re.compile(r"<!-- not run: (.+) -->\n\s*\Z")
 """What stands above a block that no test can run, with the reason."""
+
+NEEDS: Final = re.compile(r"<!-- needs (\S+) -->\n\s*\Z")
+"""What stands above Python code that runs only with a module that some versions of LangChain have."""
 
 FOR_THE_SITE: Final = re.compile(r"mermaid|\{[a-z-]+\}.*")
 """What is no code, but a picture or a directive of the site's generator."""
@@ -83,7 +87,10 @@ class Blocks:
         if FOR_THE_SITE.fullmatch(language):
             return None
         region.parsed = region.lexemes["source"]
-        region.evaluator = self._evaluator(language, is_marked=bool(MARK.search(text[: region.start])))
+        above = text[: region.start]
+        needed = NEEDS.search(above)
+        is_marked = bool(MARK.search(above)) or (needed is not None and find_spec(needed[1]) is None)
+        region.evaluator = self._evaluator(language, is_marked=is_marked)
         return region
 
     def _evaluator(self, language: str, *, is_marked: bool) -> Callable[[Example], None]:

@@ -49,6 +49,16 @@ def test_marked_python_is_python(tmp_path: Path) -> None:
         try_page(page(tmp_path, f"{mark}'''python\nraise ValueError(\n'''\n"), {})
 
 
+def test_code_that_needs_a_module_runs_where_the_module_is(tmp_path: Path) -> None:
+    """Without the module the code is at least read."""
+    shown = page(
+        tmp_path,
+        "<!-- needs json.decoder -->\n'''python\nx = 1\n'''\n\n<!-- needs json.none -->\n'''python\nx = 2\n'''\n",
+    )
+
+    assert try_page(shown, {})["x"] == 1
+
+
 def test_json_is_read(tmp_path: Path) -> None:
     """JSON that a page shows is JSON."""
     with pytest.raises(ValueError, match="Expecting"):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.config import get_config
@@ -274,7 +275,7 @@ async def test_a_node_that_no_name_is_of_is_told_once(
     handler = LdAiHandler(None, nodes={"writre": ai.completion_config("support-bot", USER)})
 
     for _ in range(2):
-        made.invoke(AGENT_INPUT, {"callbacks": [handler]})
+        made.invoke(AGENT_INPUT, {"callbacks": [BaseCallbackHandler(), handler]})
 
     told = "no AI Config in the node 'writer': no name in nodes= is this node's. The names given are 'writre'"
     assert seen == [None, None]
@@ -355,6 +356,23 @@ async def test_what_a_step_left_behind_gets_it_while_the_run_is_open(edited: Edi
     )
 
     assert seen == edited.given
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"langgraph_node": ["writer"]}], ids=repr)
+async def test_a_config_that_names_no_node_is_none_and_says_nothing(
+    metadata: object, ai: LdAiClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A step that is in no node, or says so wrongly, gets `None` where only nodes are tracked."""
+    seen: list[object] = []
+    handler = LdAiHandler(None, nodes={"writer": ai.completion_config("support-bot", USER)})
+
+    def look(value: object, config: RunnableConfig) -> None:
+        seen.append(LdAiHandler.current_config({**config, "metadata": metadata}))
+
+    RunnableLambda(look).invoke(1, {"callbacks": [handler]})
+
+    assert seen == [None]
+    assert [said for level, said in logged(caplog) if level == "WARNING"] == []
 
 
 @pytest.mark.parametrize("ask", [LdAiHandler.current_config, LdAiHandler.current_tracker])
