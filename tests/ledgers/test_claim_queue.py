@@ -39,14 +39,14 @@ def test_a_run_that_cannot_be_claimed_holds_no_other_up(
     bad: int, client: RecordingClient, context: Context
 ) -> None:
     """The others are claimed while the bad ones wait for their next attempt; the bad ones are given up alone."""
-    ai = LdAiClient(client, ledger=FailsForSome(), ledger_timeout=3.0)
+    ai = LdAiClient(client, ledger=FailsForSome(), ledger_timeout=6.0)
     config = ai.completion_config("support-bot", context)
     bad_ones = [config.create_tracker(run_id=f"bad-{number}").record_feedback("positive") for number in range(bad)]
 
     good = [config.create_tracker() for _ in range(50)]
     for tracker in good:
         tracker.track_success()
-    deadline = time.monotonic() + 2.5
+    deadline = time.monotonic() + 5.5
     while time.monotonic() < deadline and not all(client.metrics(tracker.run_id) for tracker in good):
         time.sleep(0.01)
 
@@ -363,7 +363,7 @@ def test_claims_that_are_given_up_are_told_once_a_minute(
         recorded = config.create_tracker().record_feedback(Feedback.POSITIVE)
         assert isinstance(recorded.exception(10), LedgerUnavailableError)
         for thread in threading.enumerate():
-            if thread.name.startswith("langchain_ldai-"):
+            if thread.name in ("langchain_ldai-claims", "langchain_ldai-ledger"):
                 thread.join(10)
 
     told = [message.partition(":")[0] for message in caplog.messages]

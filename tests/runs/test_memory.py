@@ -63,7 +63,7 @@ def test_completed_runs_leave_nothing(
         client.clear()
         return allocated_bytes()
 
-    rounds = [play(RUNS) for _ in range(4)]
+    rounds = [play(RUNS) for _ in range(6)]
 
     growth = [later - earlier for earlier, later in pairwise(rounds)]
     assert min(growth) < RUNS  # a leak grows in every round, a table's spare room in some
