@@ -32,8 +32,8 @@ from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server.fastapi import feedback_router
-from local_model import model_for
 from own_files import own_file
+from served_model import model_for
 
 PAGE = (Path(__file__).parent / "chat_page.html").read_text("utf-8")
 LEDGER = os.environ.get("LEDGER_FILE") or own_file("chat-page-ledger.db")

@@ -27,8 +27,8 @@ from langchain_ldai import Feedback, LdAiClient, LdAiHandler, LdAiJudgeConfig
 from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.judges import Judges
 from langchain_ldai.ledgers.redis import RedisLedger
-from local_model import model_for
 from own_files import own_file
+from served_model import model_for
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 EVENTS = os.environ.get("EVENTS_DIRECTORY") or own_file("judge-worker-events")

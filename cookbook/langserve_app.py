@@ -45,8 +45,8 @@ from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
-from local_model import model_for
 from own_files import own_file
+from served_model import model_for
 
 LEDGER = os.environ.get("LEDGER_FILE") or own_file("langserve-ledger.db")
 EVENTS = str(Path(LEDGER).with_suffix(".events"))

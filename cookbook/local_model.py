@@ -1,7 +1,7 @@
-"""The model that an AI Config serves, and one that needs no account.
+"""A chat model that needs no account.
 
-That one streams a fixed answer word by word and reports its usage. Given tools, it calls the first of them once,
-with its answer if that is JSON, and then answers.
+It streams a fixed answer word by word and reports its usage. Given tools, it calls the first of them once, with
+its answer if that is JSON, and then answers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,6 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
-
-from langchain_ldai import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
 
 ANSWER = "Hold the button"
 
@@ -64,19 +62,3 @@ class LocalModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
-
-
-def model_for(
-    config: LdAiCompletionConfig | LdAiAgentConfig | LdAiJudgeConfig, answer: str = ANSWER
-) -> BaseChatModel:
-    """Return the chat model that an AI Config serves; if its provider is "local", the one that needs no account.
-
-    Args:
-        config: The AI Config.
-        answer: What the local model answers.
-    """
-    if config.provider.name == "local":
-        return LocalModel(model=config.model.name, answer=answer)
-    from langchain_ldai.chat_models import create_chat_model
-
-    return create_chat_model(config)

@@ -12,7 +12,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
-from local_model import model_for
+from served_model import model_for
 
 MANUAL = {
     "_ldMeta": {"enabled": True, "variationKey": "short"},

@@ -24,8 +24,8 @@ from rich.console import Console
 
 from feedback import connect
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
-from local_model import model_for
 from quickstart import USER, launchdarkly, run_of, table
+from served_model import model_for
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ticket-7"}}
 TOKEN = "ldai_resumption_token"

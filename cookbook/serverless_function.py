@@ -21,7 +21,7 @@ from ldclient import Context
 from feedback import connect
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.delivery import DurableEvents
-from local_model import model_for
+from served_model import model_for
 
 # Most platforms let a function write to the temporary directory alone.
 EVENTS = os.environ.get("EVENTS_DIRECTORY") or str(Path(tempfile.gettempdir()) / "ld-events")

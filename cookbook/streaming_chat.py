@@ -14,7 +14,7 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from local_model import model_for
+from served_model import model_for
 
 SUPPORT = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly"},

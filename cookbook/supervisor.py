@@ -15,7 +15,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiAgentConfig, LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
-from local_model import model_for
+from served_model import model_for
 
 WORKERS = ("researcher", "writer")
 

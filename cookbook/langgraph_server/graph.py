@@ -26,8 +26,8 @@ from langchain_ldai.ledgers import SqliteLedger
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for this recipe's neighbours
 from feedback import connect
-from local_model import model_for
 from own_files import own_file
+from served_model import model_for
 
 LEDGER = os.environ.get("LEDGER_FILE") or own_file("langgraph-server-ledger.db")
 EVENTS = str(Path(LEDGER).with_suffix(".events"))

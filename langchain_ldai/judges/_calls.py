@@ -56,8 +56,10 @@ def verdict_in(answer: object) -> Verdict | str:
     """
     if not isinstance(answer, Mapping):
         return read_text(text_of(answer))
+    if "raw" not in answer:  # a model of the caller's own may give the object alone
+        return read_object(answer)
     if answer.get("parsed") is None:
-        return read_text(text_of(answer.get("raw")))
+        return read_text(text_of(answer["raw"]))
     return read_object(answer["parsed"])
 
 

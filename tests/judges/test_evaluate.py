@@ -1,6 +1,7 @@
 """`Judges.evaluate`: a judge scores an answer of a run that ended long ago, or elsewhere."""
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -101,6 +102,19 @@ def test_a_model_with_structured_output_is_asked_for_it(is_async: bool) -> None:
     assert schema["title"]
     assert schema["required"] == ["score", "reasoning"]
     assert "JSON" not in str(model.shown)
+
+
+class ObjectModel(JudgeModel):
+    """Gives the parsed object alone, as a model of the caller's own may."""
+
+    def with_structured_output(self, schema, **kwargs):
+        """Return what answers with the object."""
+        return self | RunnableLambda(lambda message: json.loads(message.text))
+
+
+def test_a_model_may_give_the_object_alone(is_async: bool) -> None:
+    """Whoever ignores `include_raw` is read all the same."""
+    assert Scene(flags_with(), is_async=is_async).evaluate(ObjectModel()) == RESULT
 
 
 def test_the_text_counts_where_structured_output_gave_nothing() -> None:
