@@ -49,10 +49,13 @@ def test_the_route_answers_as_it_is_described(case) -> None:
 @pytest.fixture
 def address() -> Iterator[str]:
     """The address of a real server of the application."""
-    server = uvicorn.Server(uvicorn.Config(APP, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(APP, host="127.0.0.1", port=0, log_config=None, lifespan="off", ws="none")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         thread.join(0.01)
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
