@@ -1,5 +1,6 @@
 """The LangServe recipe in real uvicorn workers, how it is called, and what has arrived of its runs."""
 
+import inspect
 import json
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import uvicorn
 
 from langchain_ldai._wire.tokens import decode
 from langchain_ldai.sealing import TokenSealer
@@ -35,7 +37,9 @@ def serving(launchdarkly: LoopbackLaunchDarkly, folder: Path, workers: int, **en
     """Run workers of the recipe's application until the block ends."""
     port = free_port()
     recipe = ["--app-dir", ROOT / "cookbook", "tests.deployments.langserve_server:app"]
-    options = ["--workers", workers, "--port", port, "--timeout-worker-healthcheck", 60, "--log-level", "warning"]
+    options = ["--workers", workers, "--port", port, "--log-level", "warning"]
+    if "timeout_worker_healthcheck" in inspect.signature(uvicorn.Config).parameters:  # older releases have none
+        options += ["--timeout-worker-healthcheck", 60]
     environment |= {
         "LANGSMITH_TRACING": "false",
         "LAUNCHDARKLY_URL": launchdarkly.url,

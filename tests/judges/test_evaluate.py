@@ -109,7 +109,7 @@ class ObjectModel(JudgeModel):
 
     def with_structured_output(self, schema, **kwargs):
         """Return what answers with the object."""
-        return self | RunnableLambda(lambda message: json.loads(message.text))
+        return self | RunnableLambda(lambda message: json.loads(message.content))
 
 
 def test_a_model_may_give_the_object_alone(is_async: bool) -> None:
