@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.open_runs import RunTable
+from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.outcome import Outcome
 from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
 from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from langchain_ldai._protocol.events import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchError, read_batch
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
 from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
 from langchain_ldai.dev.served_configs import ServedConfigs

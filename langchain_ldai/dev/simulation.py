@@ -10,7 +10,7 @@ from typing import Final
 from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, TokenUsage
-from langchain_ldai._protocol.events import custom_event
+from langchain_ldai._protocol.batches import custom_event
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._wire import events
 from langchain_ldai.testing import RecordingClient

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 
-from langchain_ldai._protocol.events import custom_event
+from langchain_ldai._protocol.batches import custom_event
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._wire import events
 
