@@ -104,6 +104,8 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
         name, value = text(event.get("key")), number(event.get("metricValue"))
         if event.get("kind") != "custom" or not isinstance(data, Mapping) or not name or value is None:
             continue
+        if name in _RUN_METRICS and value < 0:
+            continue
         config, run_id = text(data.get(events.CONFIG_KEY)), text(data.get(events.RUN_ID))
         at_ms = min(max(int(number(event.get("creationDate")) or now_ms), 0), now_ms)
         if not run_id and name in _RUN_METRICS:

@@ -36,6 +36,10 @@ class Unit:
         """Return a value as text, "-" for none."""
         return "-" if value is None else f"{value * self.factor:,.{self.digits}f}{self.suffix}"
 
+    def write_short(self, value: float) -> str:
+        """Return a value along an axis, with no more digits than it has."""
+        return f"{value * self.factor:,.12g}"
+
     def write_difference(self, interval: Interval) -> str:
         """Return a difference and its interval as text."""
         low, high = (f"{end * self.factor:+,.{self.digits}f}" for end in (interval.low, interval.high))

@@ -30,7 +30,7 @@ def comparison(variations: Sequence[Variation]) -> Markup:
         *(
             element(
                 "th",
-                element("span", class_=f"swatch series-{series % pictures.SERIES}"),
+                series < pictures.SERIES and element("span", class_=f"swatch series-{series}"),
                 _named(name),
                 scope="col",
             )

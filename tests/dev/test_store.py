@@ -164,6 +164,7 @@ UNUSABLE = [
     {**event("x"), "metricValue": True},
     {**event("x"), "metricValue": float("nan")},
     {**event("x"), "metricValue": 10**400},
+    event(events.DURATION, -1),
     event("x", runId=None),
     event(events.SUCCESS, configKey=None),
 ]
