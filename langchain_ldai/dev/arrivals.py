@@ -21,7 +21,7 @@ ADDED: Final = {
 }
 """The columns whose values add up, by event: each part of a resumed run sends its own."""
 
-TAKEN_ONCE: Final = {
+TAKEN_ONCE: Final[Mapping[str, tuple[str, str | int]]] = {
     events.SUCCESS: ("outcome", "success"),
     events.GRAPH_INVOCATION_SUCCESS: ("outcome", "success"),
     events.ERROR: ("outcome", "error"),

@@ -50,7 +50,7 @@ class PageRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
-        self.subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
+        self.subscribers: Subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
         self._configs = configs
         self._store = store
         self._token = token

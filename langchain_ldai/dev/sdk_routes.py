@@ -55,7 +55,7 @@ class SdkRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, pages: Subscribers) -> None:
-        self.streams = Subscribers(STREAM_HEARTBEAT_SECONDS)
+        self.streams: Subscribers = Subscribers(STREAM_HEARTBEAT_SECONDS)
         self._configs = configs
         self._store = store
         self._pages = pages

@@ -72,8 +72,8 @@ class DevServer(uvicorn.Server):
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str = "") -> None:
-        self.page = PageRoutes(configs, store, token)
-        self.sdks = SdkRoutes(configs, store, self.page.subscribers)
+        self.page: PageRoutes = PageRoutes(configs, store, token)
+        self.sdks: SdkRoutes = SdkRoutes(configs, store, self.page.subscribers)
         self._configs = configs
         app = Guard(Starlette(routes=[*self.sdks.routes(), *self.page.routes()]), token)
         options = uvicorn.Config(
