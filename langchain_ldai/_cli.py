@@ -111,6 +111,7 @@ def _demo(options: argparse.Namespace) -> None:
             for number, events in enumerate(simulated_runs(options.runs, int(time.time() * 1000)), 1):
                 store.accept(None, events)
                 _show_progress(number, options.runs)
+            print(f"{options.runs} simulated runs, to show how two variations of an AI Config are compared\n")
             print(report(store, "text"), end="")
         if not options.once and sys.stdin.isatty() and _says_yes("Open the page with these runs? [Y/n] "):
             configs.write_text(EXAMPLE, "utf-8")

@@ -74,7 +74,9 @@ def test_the_demo_prints_the_comparison(capsys: pytest.CaptureFixture[str]) -> N
     assert _cli.main(["demo", "--once"]) == 0
 
     printed, errors = capsys.readouterr()
-    assert printed.startswith("support-bot\n")
+    assert printed.startswith(
+        "400 simulated runs, to show how two variations of an AI Config are compared\n\nsupport-bot\n"
+    )
     assert "(no variation)" not in printed
     lines = printed.splitlines()
     duration = next(number for number, line in enumerate(lines) if line.startswith("Duration, median"))
