@@ -45,8 +45,14 @@ class GatheredExchange(Protocol):
 class RunJudges(Protocol):
     """Draws judges for runs, as `langchain_ldai.judges.Judges` does."""
 
-    def draw(self, config: object, tracker: RunTracker) -> GatheredExchange | None:
-        """Return what gathers an exchange for the judges drawn for a run; `None` where none is."""
+    def draw(self, config: object, tracker: RunTracker, token: str) -> GatheredExchange | None:
+        """Return what gathers an exchange for the judges drawn for a run; `None` where none is.
+
+        Args:
+            config: The AI Config that the run is counted for.
+            tracker: The run's tracker.
+            token: The resumption token as the handler hands it out.
+        """
         ...
 
     def flush(self, timeout: float | None = None) -> bool:

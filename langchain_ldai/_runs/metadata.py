@@ -12,6 +12,8 @@ CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
+JUDGE_KEY: Final = "ldai_judge"
+"""The metadata key by which a judge's own call is known; its value is the judge's key."""
 
 
 def marks_of(identity: RunIdentity, token: str, *, is_sealed: bool) -> dict[str, str]:

@@ -258,9 +258,12 @@ class RunRecorder:
         return StepResult(usage, model or "")
 
     def _gather_start(self, step: Step, told: Mapping[str, Any]) -> None:
-        """Let a judged exchange take what a model or a tool is asked. What it cannot read costs a score alone."""
+        """Let a judged exchange take what a model or a tool is asked. What it cannot read costs a score alone.
+
+        A decision is no part of it.
+        """
         totals = step.scope.totals
-        if totals is None or totals.exchange is None:
+        if totals is None or totals.exchange is None or (step.call is not None and step.call.is_decision):
             return
         take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
         if step.call is None:
@@ -278,7 +281,7 @@ class RunRecorder:
             take(*gathered, totals.exchange.tool_ended, step.key, result)
         elif isinstance(result, BaseException):
             return
-        elif step.call is not None:
+        elif step.call is not None and not step.call.is_decision:
             take(*gathered, totals.exchange.model_answered, result)
         elif step.key == step.scope.key and step.scope.is_visit:
             take(*gathered, totals.exchange.ended, result)
@@ -429,7 +432,7 @@ class RunRecorder:
         """Have what succeeded scored by the judges that were drawn, and let go of what was gathered."""
         for totals in run.all_totals:
             exchange, totals.exchange = totals.exchange, None
-            if exchange is not None and totals.outcome is Outcome.SUCCESS:
+            if exchange is not None and totals.model_calls and totals.outcome is Outcome.SUCCESS:
                 self._guard.call(_NOT_JUDGED, totals.ids, exchange.hand_over)
 
     def _report(self, run: Run) -> None:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
 from langchain_ldai._runs.judging import RunJudges
-from langchain_ldai._runs.metadata import RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
@@ -145,7 +145,12 @@ class TrackerFactory:
             remedy = _missing_metadata(error, metadata) if failure is _NO_CONFIG else ""
             self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost), remedy)
             return None
-        return self._totals_of(config, tracker, sealed, lc_run_id)
+        totals = self._totals_of(config, tracker, sealed, lc_run_id)
+        if self.judges is not None:
+            drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
+            if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
+                totals.exchange = drawn
+        return totals
 
     def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:
         """Return new totals of a tracker; `sealed` is its sealed token, "" where the plain one is handed out."""
@@ -159,8 +164,6 @@ class TrackerFactory:
         totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
         if isinstance(tracker, GraphRunTracker):  # it is counted also where no model is called
             self.tell_if_disabled(totals)
-        if self.judges is not None:
-            totals.exchange = self.guard.call(_NO_DRAW, ids, self.judges.draw, config, tracker)
         return totals
 
     def tell_if_disabled(self, totals: MetricTotals) -> None:

@@ -67,11 +67,9 @@ class ExchangeGatherer:
             self._structured = as_json(structured)
 
     def hand_over(self) -> None:
-        """See `GatheredExchange`; nothing is scored where no model was called."""
-        question = self._questions.get(None)
-        if question is not None:
-            trajectory = "" if self._trajectory is None else str(self._trajectory)
-            self._submit(Exchange(question, self._structured or self._answer, trajectory))
+        """See `GatheredExchange`."""
+        trajectory = "" if self._trajectory is None else str(self._trajectory)
+        self._submit(Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory))
 
 
 def _question_in(asked: object) -> str:
