@@ -111,7 +111,7 @@ class RunSpans(Protocol):
         config: object,
         tracker: RunTracker,
         metadata: Mapping[str, object],
-        parent: Any | None,  # noqa: ANN401
+        parent: RunSpan | None,
     ) -> RunSpan | None:
         """Return what makes the spans of a run, or of a named node, that starts now; `None` where nothing records.
 

@@ -76,6 +76,12 @@ FLAG_SET_ID: Final = "feature_flag.set.id"
 FLAG_VARIANT: Final = "feature_flag.result.variant"
 FLAG_VERSION: Final = "feature_flag.version"
 
+# What was raised: an event and its attributes.
+EXCEPTION: Final = "exception"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+
 # Ours.
 OUTCOME: Final = "ldai.outcome"
 CONFIG_VERSION: Final = "ldai.config.version"

@@ -7,6 +7,7 @@ from types import ModuleType
 
 from opentelemetry.semconv._incubating.attributes import (
     error_attributes,
+    exception_attributes,
     feature_flag_attributes,
     gen_ai_attributes,
 )
@@ -33,6 +34,7 @@ LAUNCHDARKLYS = {
     "launchdarkly.variation.key",
 }
 OTHERS = {
+    "exception",  # OpenTelemetry's own event, which `Span.record_exception` names
     "gen_ai.evaluation.result",  # an event of the conventions; their package lists no events
     "gen_ai.usage.total_tokens",  # OpenLLMetry's
     "ldai.config.version",
@@ -72,7 +74,7 @@ def known_to(attributes: ModuleType) -> set[str]:
 
 def test_the_names_are_those_of_the_conventions() -> None:
     """What the conventions do not have is LaunchDarkly's, OpenLLMetry's or ours, and listed here."""
-    files = gen_ai_attributes, feature_flag_attributes, error_attributes
+    files = gen_ai_attributes, feature_flag_attributes, error_attributes, exception_attributes
     known = {name for each in files for name in known_to(each)}
     known |= {operation.value for operation in gen_ai_attributes.GenAiOperationNameValues}
     newer = SINCE_0_51 if version("opentelemetry-semantic-conventions") == "0.51b0" else set()
