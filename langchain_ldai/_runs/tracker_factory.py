@@ -159,9 +159,8 @@ class TrackerFactory:
         if self.judges is not None:
             totals.exchange = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker)
         if self._spans is not None:
-            parent = around.span if around is not None else None
-            told = config, tracker, metadata, parent
-            totals.span = self.guard.call(_NO_SPANS, totals.ids, self._spans.begin, *told)
+            begin, parent = self._spans.begin, around.span if around is not None else None
+            totals.span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
         return totals
 
     def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:

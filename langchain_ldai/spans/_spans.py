@@ -8,13 +8,7 @@ from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any, Final
 
-from opentelemetry.trace import (
-    NoOpTracerProvider,
-    ProxyTracerProvider,
-    Tracer,
-    TracerProvider,
-    get_tracer_provider,
-)
+from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance
@@ -77,6 +71,7 @@ class Spans:
         self._conversation = conversation
         self._provider = tracer_provider
         self._tracer: Tracer | None = None
+        self._version = version("langchain-ldai")
         self._guard = Guard()
 
     def begin(
@@ -106,11 +101,14 @@ class Spans:
         )
 
     def _find_tracer(self) -> Tracer | None:
-        """Return the tracer, and keep it; `None` while no provider is set."""
-        provider = self._provider or get_tracer_provider()
-        if not isinstance(provider, (ProxyTracerProvider, NoOpTracerProvider)):
-            self._tracer = provider.get_tracer(SCOPE, version("langchain-ldai"))
-        return self._tracer
+        """Return the tracer, and keep it; `None` while the application has set no provider."""
+        if self._provider is None:
+            self._provider = get_tracer_provider()  # until one is set, OpenTelemetry's stand-in, which asks for it
+        tracer = self._provider.get_tracer(SCOPE, self._version)
+        if isinstance(tracer, (ProxyTracer, NoOpTracer)):
+            return None
+        self._tracer = tracer
+        return tracer
 
     def _conversation_of(self, tracker: RunTracker, metadata: Mapping[str, object]) -> str:
         """Return the id of the conversation that a run is part of, "" where it is unknown."""
