@@ -13,6 +13,9 @@ VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
 
+RUN_ROOT_KEY: Final = "ldai_run_root"
+"""The key that a handler with `spans="mark"` writes, too: "true" at the root of the run, else "false"."""
+
 
 def marks_of(identity: RunIdentity, token: str, *, is_sealed: bool) -> dict[str, str]:
     """Return what the start events of a run, or of a named node, get into their metadata."""

@@ -131,6 +131,8 @@ def check_judges(judges: object) -> None:
 
 
 def check_spans(spans: object) -> None:
-    """Raise `TypeError` if an object cannot make spans."""
-    if spans is not None:
-        check_instance("spans", spans, "is a langchain_ldai.spans.Spans", ("begin",))
+    """Raise unless a value is `None`, "mark" or an object that makes spans."""
+    if isinstance(spans, str) and spans != "mark":
+        raise ValueError(f'spans is "mark" or a langchain_ldai.spans.Spans, not {spans!r}')
+    if spans is not None and spans != "mark":
+        check_instance("spans", spans, 'is "mark" or a langchain_ldai.spans.Spans', ("begin",))
