@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._runs.metadata import RUN_ROOT_KEY
 from langchain_ldai._runs.observing import RunEnd, TraceIds
 from langchain_ldai._runs.served import Served, served_by
 
@@ -23,10 +24,37 @@ ENDED_SECONDS: Final = 300.0
 """For how long an ended run is remembered: its spans are exported some seconds after their ends."""
 
 
+class RootMarks(Mapping[str, str]):
+    """The marks of a run, and for its root alone one that says so: the step that begins it reads them first.
+
+    Args:
+        marks: What the start events of every run get into their metadata.
+    """
+
+    def __init__(self, marks: Mapping[str, str]) -> None:
+        self._marks = marks
+        self._first = ["true"]
+
+    def __getitem__(self, key: str) -> str:
+        if key != RUN_ROOT_KEY:
+            return self._marks[key]
+        try:
+            return self._first.pop()  # visits of a node may begin in several threads: one of them is the first
+        except IndexError:
+            return "false"
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._marks
+        yield RUN_ROOT_KEY
+
+    def __len__(self) -> int:
+        return len(self._marks) + 1
+
+
 class MarkedRun:
     """One run, or one named node of a run, whose spans another package makes."""
 
-    __slots__ = ("_first", "_runs", "_served")
+    __slots__ = ("_runs", "_served")
 
     lost: ClassVar = "A run could not be remembered, its spans are exported without its context"
     trace: ClassVar = TraceIds()
@@ -34,14 +62,10 @@ class MarkedRun:
     def __init__(self, runs: MarkedRuns, served: Served) -> None:
         self._runs = runs
         self._served = served
-        self._first = ["true"]
 
-    def position(self) -> str:
-        """Return "true" for the step that begins the run, which asks first, and "false" for every other step."""
-        try:
-            return self._first.pop()  # visits of a node may begin in several threads: one of them is the first
-        except IndexError:
-            return "false"
+    def marks(self, marks: Mapping[str, str]) -> RootMarks:
+        """Return the marks of a run, and whether a step is its root: see `RunSpan`."""
+        return RootMarks(marks)
 
     def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
         """See `RunObserver`; the other package makes the step's span."""

@@ -102,6 +102,10 @@ class RunSpan(RunObserver, Protocol):
         """The ids of the root span."""
         ...
 
+    def marks(self, marks: Mapping[str, str]) -> Mapping[str, str]:
+        """Return what the start events of the run get into their metadata, from what those of every run get."""
+        ...
+
 
 class RunSpans(Protocol):
     """Makes the spans of runs, as `langchain_ldai.spans.Spans` does."""

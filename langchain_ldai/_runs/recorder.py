@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.marked_runs import MarkedRun
-from langchain_ldai._runs.metadata import RUN_ROOT_KEY
 from langchain_ldai._runs.open_runs import RunTable
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Scope, Step, StepResult, key_of, name_of_tool
@@ -141,8 +139,6 @@ class RunRecorder:
                         with self.table.lock:
                             scope.run.attempted(scope.totals, (parent, tag))
                 metadata.update(scope.totals.marks)
-                if isinstance(scope.totals.span, MarkedRun):
-                    metadata[RUN_ROOT_KEY] = scope.totals.span.position()
         except Exception as error:  # noqa: BLE001
             self._event_failed(error, lc_run_id, f"start of a {kind}")
 

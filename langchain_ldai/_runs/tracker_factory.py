@@ -160,7 +160,9 @@ class TrackerFactory:
             totals.exchange = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker)
         if self._spans is not None:
             begin, parent = self._spans.begin, around.span if around is not None else None
-            totals.span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
+            span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
+            if span is not None:
+                totals.span, totals.marks = span, span.marks(totals.marks)
         return totals
 
     def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:

@@ -18,6 +18,7 @@ from langchain_ldai.errors import WrongResultError
 from langchain_ldai.spans._names import SCOPE
 from langchain_ldai.spans._run_spans import RootSpan
 
+_NO_TRACERS: Final = (ProxyTracer, NoOpTracer)
 _CONVERSATION_KEYS: Final = ("thread_id", "session_id")
 _NO_CONVERSATION: Final = "The function given for conversation failed, the spans of a run name no conversation"
 
@@ -105,7 +106,7 @@ class Spans:
         if self._provider is None:
             self._provider = get_tracer_provider()  # until one is set, OpenTelemetry's stand-in, which asks for it
         tracer = self._provider.get_tracer(SCOPE, self._version)
-        if isinstance(tracer, (ProxyTracer, NoOpTracer)):
+        if isinstance(tracer, _NO_TRACERS):
             return None
         self._tracer = tracer
         return tracer
