@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
-from langchain_ldai._runs.judging import RunJudges, check_judges
+from langchain_ldai._runs.marked_runs import MarkedRuns
+from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_spans
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
 from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
@@ -62,6 +63,8 @@ class LdAiHandler(BaseCallbackHandler):
             AI Config. Trackers inside the process keep the plain token.
         judges: A `langchain_ldai.judges.Judges`, which has the judges of each AI Config score a share of its runs.
             Question and answer are kept for the runs that are drawn, until they are scored.
+        spans: A `langchain_ldai.spans.Spans`, which makes OpenTelemetry spans: of each run, and of its model calls
+            and tools. Or "mark", where another package makes spans of them, for a `MarkingExporter`.
         max_open_runs: How many runs may be open. One more closes the oldest as abandoned.
         run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
@@ -84,6 +87,7 @@ class LdAiHandler(BaseCallbackHandler):
         run_ids: RunIds = "new",
         sealer: Sealer | None = None,
         judges: RunJudges | None = None,
+        spans: RunSpans | Literal["mark"] | None = None,
         max_open_runs: int = 10_000,
         run_timeout: float = 3600.0,
     ) -> None:
@@ -91,9 +95,19 @@ class LdAiHandler(BaseCallbackHandler):
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
         check_judges(judges)
+        check_spans(spans)
+        spans = MarkedRuns() if spans == "mark" else spans
         trackers = TrackerFactory(
-            config, nodes or {}, duration=duration, resume=resume, run_ids=run_ids, sealer=sealer, judges=judges
+            config,
+            nodes or {},
+            duration=duration,
+            resume=resume,
+            run_ids=run_ids,
+            sealer=sealer,
+            judges=judges,
+            spans=spans,
         )
+        self._marked_runs = spans if isinstance(spans, MarkedRuns) else None
         self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
         runs = [] if config is None else [_named(config)]

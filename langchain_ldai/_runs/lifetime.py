@@ -18,8 +18,8 @@ from typing import Final
 from langchain_ldai._base.process import collect_garbage, register_fork_safe
 from langchain_ldai._base.timer import shared_timer
 from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
-from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
-from langchain_ldai._runs.steps import Scope, Step
+from langchain_ldai._runs.run import Outbox, Run, RunState
+from langchain_ldai._runs.steps import NOTHING_READ, Scope, Step, StepResult
 
 WAIT_SECONDS: Final = 5.0
 """How long a run whose root has ended waits for its model calls."""

@@ -15,6 +15,9 @@ RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 JUDGE_KEY: Final = "ldai_judge"
 """The metadata key by which a judge's own call is known; its value is the judge's key."""
 
+RUN_ROOT_KEY: Final = "ldai_run_root"
+"""The key that a handler with `spans="mark"` writes, too: "true" at the root of the run, else "false"."""
+
 
 def marks_of(identity: RunIdentity, token: str, *, is_sealed: bool) -> dict[str, str]:
     """Return what the start events of a run, or of a named node, get into their metadata."""

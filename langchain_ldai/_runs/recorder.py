@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
-from langchain_ldai._runs.outcome import Outcome
-from langchain_ldai._runs.run import NOTHING_READ, Outbox, Run, RunState, StepResult
-from langchain_ldai._runs.steps import ModelCall, Scope, Step, key_of
+from langchain_ldai._runs.run import Outbox, Run, RunState
+from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Scope, Step, StepResult, key_of, name_of_tool
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
 from langchain_ldai._runs.trackers import (
@@ -46,8 +45,6 @@ _UNSEEN_NODES: Final = (
     "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
     "The nodes were called %s"
 )
-_NOT_GATHERED: Final = "What a judge is to score could not be read, a run may get no score"
-_NOT_JUDGED: Final = "The judges of a run could not be asked, it gets no score"
 _UNNAMED_NODE: Final = "no AI Config in the node %r: no name in nodes= is this node's. The names given are %s"
 _NO_RUN: Final = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
 _OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
@@ -135,9 +132,8 @@ class RunRecorder:
                 stays = task == around.task if task else not around.run.sources
                 scope = around if stays else self._scope_within(around, task, metadata, key=key, parent=parent)
             step = Step(key, scope, parent, scope is around, "defers_inputs" in told)
-            if kind != "chain":
-                self._describe(step, kind, told)
-            if self.table.start(step) and scope.totals is not None:
+            is_new = self.table.start(step) if kind == "chain" else self._start_call(step, kind, told)
+            if is_new and scope.totals is not None:
                 for tag in told.get("tags") or ():
                     if type(tag) is str and tag.startswith(_RETRY_TAG):
                         with self.table.lock:
@@ -158,8 +154,14 @@ class RunRecorder:
             key = getattr(lc_run_id, "int", lc_run_id)
             step = self._step_of(key)
             result = NOTHING_READ
-            if not (step is None or step.is_plain) and (step.call or step.tool or step.scope.run.is_judged):
+            if not (step is None or step.is_plain) and (step.call or step.tool or step.scope.run.is_observed):
                 result = self._read(step, error, output)
+                totals = step.scope.totals
+                if step.scope.run.is_observed and totals is not None:
+                    for observer in totals.observers:
+                        self._guard.call(
+                            observer.lost, totals.ids, observer.step_ended, step, output, error, result
+                        )
             self.table.end(key, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
@@ -216,13 +218,23 @@ class RunRecorder:
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
 
+    def _start_call(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> bool:
+        """Do what the table's `start` does for a model call or a tool call, and tell the observers."""
+        self._describe(step, kind, told)
+        if not self.table.start(step):
+            return False
+        totals = step.scope.totals
+        if step.scope.run.is_observed and totals is not None:
+            for observer in totals.observers:
+                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
+        return True
+
     def _describe(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> None:
         """Note which model or tool a step calls, if it does."""
         if kind == "tool":
-            name = str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")
-            if name.startswith(_HANDOFF):
-                return
-            step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
+            name = name_of_tool(told)
+            if not name.startswith(_HANDOFF):
+                step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
         else:
             if step.scope.totals is not None:
                 self._trackers.tell_if_disabled(step.scope.totals)
@@ -235,14 +247,10 @@ class RunRecorder:
                 is_told_by_parent=is_decision and not told.get("run_type"),
             )
         step.is_plain = False
-        if step.scope.run.is_judged:
-            self._gather_start(step, told)
 
     def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
         call, totals, guarded = step.call, step.scope.totals, self._guard.call
-        if step.scope.run.is_judged:
-            self._gather_end(step, output if error is None else error)
         if call is None:
             return self._read_tool(step, error, output) if step.tool else NOTHING_READ
         ids = step.scope.run.ids if totals is None else totals.ids
@@ -256,35 +264,6 @@ class RunRecorder:
         if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
             self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
         return StepResult(usage, model or "")
-
-    def _gather_start(self, step: Step, told: Mapping[str, Any]) -> None:
-        """Let a judged exchange take what a model or a tool is asked. What it cannot read costs a score alone.
-
-        A decision is no part of it.
-        """
-        totals = step.scope.totals
-        if totals is None or totals.exchange is None or (step.call is not None and step.call.is_decision):
-            return
-        take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
-        if step.call is None:
-            take(*gathered, totals.exchange.tool_called, step.key, step.tool, told)
-        else:
-            take(*gathered, totals.exchange.model_called, told.get("asked"), told)
-
-    def _gather_end(self, step: Step, result: object) -> None:
-        """Let a judged exchange take the result of a model call, of a tool, and of the run or visit itself."""
-        totals = step.scope.totals
-        if totals is None or totals.exchange is None:
-            return
-        take, gathered = self._guard.call, (_NOT_GATHERED, totals.ids)
-        if step.tool:
-            take(*gathered, totals.exchange.tool_ended, step.key, result)
-        elif isinstance(result, BaseException):
-            return
-        elif step.call is not None and not step.call.is_decision:
-            take(*gathered, totals.exchange.model_answered, result)
-        elif step.key == step.scope.key and step.scope.is_visit:
-            take(*gathered, totals.exchange.ended, result)
 
     def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
@@ -333,7 +312,7 @@ class RunRecorder:
         )
         outbox = self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
-        run.is_judged = totals is not None and totals.exchange is not None
+        run.is_observed = totals is not None and totals.is_observed
         _log.debug("a run opens: %s", run)
         node, totals = (run.sources and self._node_of(run, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
@@ -371,10 +350,11 @@ class RunRecorder:
         if node not in run.nodes:
             with run.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in run.nodes:
-                    totals = self._trackers.tracker_for(run.sources[node], metadata, run.lc_run_id, node)
+                    told = run.sources[node], metadata, run.lc_run_id, node, run.totals
+                    totals = self._trackers.tracker_for(*told)
                     with self.table.lock:
                         run.nodes[node] = totals
-                        run.is_judged |= totals is not None and totals.exchange is not None
+                        run.is_observed |= totals is not None and totals.is_observed
         return node, run.nodes[node]
 
     def _hidden_parent(self) -> tuple[Scope | None, object]:
@@ -408,10 +388,13 @@ class RunRecorder:
             _log.debug("a run closes: %s", item)
             if item.sources:
                 self._tell_of_unseen_nodes(item)
+            if item.is_observed:
+                for totals in item.all_totals:
+                    end = totals.end(item.outcome, item.last_event)
+                    for observer in totals.observers:
+                        self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
-            if item.is_judged:
-                self._judge(item)
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once which of the names given are of no node that LangGraph has had so far."""
@@ -427,13 +410,6 @@ class RunRecorder:
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
         level = logging.WARNING if has_unnamed else logging.INFO
         self._guard.notices.once(_log, level, ("unseen nodes", level), _UNSEEN_NODES, where, *names)
-
-    def _judge(self, run: Run) -> None:
-        """Have what succeeded scored by the judges that were drawn, and let go of what was gathered."""
-        for totals in run.all_totals:
-            exchange, totals.exchange = totals.exchange, None
-            if exchange is not None and totals.model_calls and totals.outcome is Outcome.SUCCESS:
-                self._guard.call(_NOT_JUDGED, totals.ids, exchange.hand_over)
 
     def _report(self, run: Run) -> None:
         report = run.report()

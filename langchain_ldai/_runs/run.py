@@ -11,15 +11,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Final, NamedTuple
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
-from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step
+from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.trackers import ConfigSource
-from langchain_ldai._tracking.values import Slot, TokenUsage, Value
+from langchain_ldai._tracking.values import Slot, Value
 
 
 class RunState(Enum):
@@ -33,23 +32,6 @@ class RunState(Enum):
 
     CLOSED = "closed"
     """All that is final was handed out; the table holds the run no more."""
-
-
-class StepResult(NamedTuple):
-    """What was read from the result of a step.
-
-    Args:
-        usage: The tokens that a model call used.
-        model: Name of the model that answered, "" where the result does not say.
-        is_handoff: Whether a tool only handed over to another node of an agent graph.
-    """
-
-    usage: TokenUsage | None = None
-    model: str = ""
-    is_handoff: bool = False
-
-
-NOTHING_READ: Final = StepResult()
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +61,7 @@ class Run:
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
         has_decisions: Whether a decision model was called.
-        is_judged: Whether a judge was drawn for it, or for one of its named nodes.
+        is_observed: Whether an observer sees it, or one of its named nodes.
     """
 
     lc_run_id: object
@@ -103,7 +85,7 @@ class Run:
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
-    is_judged: bool = False
+    is_observed: bool = False
 
     @property
     def all_totals(self) -> Iterable[MetricTotals]:
@@ -181,10 +163,12 @@ class Run:
 
     def first_token(self, step: Step, now: float) -> None:
         """Note a model call's first chunk that carries something; only the first such call counts."""
-        totals = step.scope.totals
+        totals, seconds = step.scope.totals, now - step.started
+        if step.call is not None:
+            step.call.first_token = seconds
         if totals is not None and not totals.has_first_token:
             totals.has_first_token = True
-            values: dict[Slot, Value] = {"time_to_first_token_ms": int((now - step.started) * 1000)}
+            values: dict[Slot, Value] = {"time_to_first_token_ms": int(seconds * 1000)}
             self.outbox.append(Recording(totals, values))
 
     def retried(self, step: Step, call: ModelCall) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from langchain_ldai._runs.outcome import Outcome
     from langchain_ldai._runs.run import Run
@@ -126,6 +126,7 @@ class ModelCall:
         copies: How often each of its events comes.
         retries: How often LangChain told of a repeated attempt.
         streamed: Whether a chunk has come.
+        first_token: The seconds from its start to the first chunk that carried something; `None` before.
         outer: The decision model's call that it is in, `None` outside one.
         used_within: What the calls in it have reported so far.
     """
@@ -139,6 +140,7 @@ class ModelCall:
     copies: int = 1
     retries: int = 0
     streamed: bool = False
+    first_token: float | None = None
     outer: ModelCall | None = None
     used_within: TokenUsage | None = None
 
@@ -183,6 +185,33 @@ class Step:
     started: float = field(init=False)
 
     @property
+    def begins_visit(self) -> bool:
+        """Whether it begins the run, or a visit of a named node."""
+        return self.key == self.scope.key and self.scope.is_visit
+
+    @property
     def is_at_work(self) -> bool:
         """Whether it does something of its own while it is open, and does not only hand on what it reads."""
         return self.call is not None or not self.defers_inputs
+
+
+def name_of_tool(told: Mapping[str, Any]) -> str:
+    """Return the name of a tool that is called, from what LangChain tells of the call."""
+    return str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")
+
+
+class StepResult(NamedTuple):
+    """What was read from the result of a step.
+
+    Args:
+        usage: The tokens that a model call used.
+        model: Name of the model that answered, "" where the result does not say.
+        is_handoff: Whether a tool only handed over to another node of an agent graph.
+    """
+
+    usage: TokenUsage | None = None
+    model: str = ""
+    is_handoff: bool = False
+
+
+NOTHING_READ: Final = StepResult()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
-from langchain_ldai._runs.judging import GatheredExchange
+from langchain_ldai._runs.observing import GatheredExchange, RunEnd, RunObserver, RunSpan, TraceIds
 from langchain_ldai._runs.outcome import RECORDED, Outcome, worst
 from langchain_ldai._runs.steps import Scope
 from langchain_ldai._runs.trackers import RunTracker
@@ -94,6 +94,7 @@ class MetricTotals:
         visits: The visit that started last, and those beside it.
         watch: Measures the duration.
         exchange: Gathers what the judges that were drawn are to score; `None` where none was.
+        span: Makes the spans; `None` where nothing records them.
     """
 
     config: object
@@ -112,6 +113,22 @@ class MetricTotals:
     visits: list[Scope] = field(default_factory=list)
     watch: Stopwatch = field(default_factory=Stopwatch)
     exchange: GatheredExchange | None = None
+    span: RunSpan | None = None
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether anything sees the run, or the node, beside its metrics."""
+        return self.exchange is not None or self.span is not None
+
+    @property
+    def observers(self) -> Iterable[RunObserver]:
+        """What sees the run, or the node, beside its metrics."""
+        return filter(None, (self.span, self.exchange))
+
+    @property
+    def trace(self) -> TraceIds:
+        """The ids of its root span."""
+        return self.span.trace if self.span is not None else TraceIds()
 
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""
@@ -154,6 +171,15 @@ class MetricTotals:
             values["success"] = RECORDED[self.outcome]
         return values
 
+    def end(self, outcome: Outcome | None, last_event: float) -> RunEnd:
+        """Return what observers are told of the end of the run, or of its node.
+
+        Args:
+            outcome: The run's, for totals that have none of their own.
+            last_event: When the run's last event came, in seconds.
+        """
+        return RunEnd(self.outcome or outcome or Outcome.ABANDONED, self.tokens, last_event, self.trace)
+
     def report(self, outcome: Outcome) -> RunReport:
         """Return the report of the run, or of its node.
 
@@ -173,6 +199,8 @@ class MetricTotals:
             retries=self.retries,
             models=tuple(self.models),
             judges=self.exchange.judges if self.exchange is not None else (),
+            trace_id=self.trace.trace_id,
+            span_id=self.trace.span_id,
         )
 
 
@@ -204,6 +232,8 @@ class RunReport:
         nodes: The reports of the named LangGraph nodes, by node name.
         path: The nodes of an agent graph that were visited, in order.
         judges: The keys of the judges that were drawn for the run. They score it only if it is a success.
+        trace_id: The trace of the run's root span, in hex; `None` where `spans` is not set or nothing records.
+        span_id: The root span itself, in hex.
     """
 
     run_id: str = ""
@@ -219,3 +249,5 @@ class RunReport:
     nodes: Mapping[str, RunReport] = field(default_factory=dict)
     path: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
+    trace_id: str | None = None
+    span_id: str | None = None

@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
-from langchain_ldai._runs.judging import RunJudges
 from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.observing import RunJudges, RunSpans
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
@@ -52,6 +52,7 @@ _UNUSED_TOKEN: Final = (
     "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens"
 )
 _NO_DRAW: Final = "The judges of an AI Config could not be drawn, a run is not judged"
+_NO_SPANS: Final = "The spans of a run could not be begun, it gets none"
 _DISABLED: Final = "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs"
 _UNFIT_ID: Final = (
     "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a UUID "
@@ -70,6 +71,7 @@ class TrackerFactory:
         run_ids: Where the id of a run comes from.
         sealer: Seals the token that is handed out, and unseals the caller's.
         judges: Draws judges for runs.
+        spans: Makes the spans of runs.
 
     Raises:
         TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
@@ -93,6 +95,7 @@ class TrackerFactory:
         run_ids: RunIds,
         sealer: Sealer | None,
         judges: RunJudges | None,
+        spans: RunSpans | None,
     ) -> None:
         if duration not in ("model", "run"):
             raise ValueError(f'duration is "model" or "run", not {duration!r}')
@@ -115,10 +118,16 @@ class TrackerFactory:
         self._run_ids = run_ids
         self._sealer = sealer
         self.judges = judges
+        self._spans = spans
         self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
 
     def tracker_for(
-        self, source: ConfigSource | None, metadata: Mapping[str, object], lc_run_id: object, node: str = ""
+        self,
+        source: ConfigSource | None,
+        metadata: Mapping[str, object],
+        lc_run_id: object,
+        node: str = "",
+        around: MetricTotals | None = None,
     ) -> MetricTotals | None:
         """Return new totals with a tracker of an AI Config; `None` if there is no AI Config or its tracker fails.
 
@@ -127,6 +136,7 @@ class TrackerFactory:
             metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
+            around: The totals of the run that the node is in.
         """
         failure, sealed = _NO_CONFIG, ""
         try:
@@ -150,6 +160,11 @@ class TrackerFactory:
             drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
                 totals.exchange = drawn
+        if self._spans is not None:
+            begin, parent = self._spans.begin, around.span if around is not None else None
+            span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
+            if span is not None:
+                totals.span, totals.marks = span, span.marks(totals.marks)
         return totals
 
     def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:

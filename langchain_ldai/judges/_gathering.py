@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from langchain_core.messages import BaseMessage
 
+from langchain_ldai._runs.outcome import Outcome
 from langchain_ldai.judges._calls import text_of
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._trajectory import Trajectory, as_json
+
+if TYPE_CHECKING:
+    from langchain_ldai._runs.observing import RunEnd
+    from langchain_ldai._runs.steps import Step, StepResult
 
 _ROLES: Final = {"human": "user", "ai": "assistant"}
 
@@ -26,50 +31,57 @@ class ExchangeGatherer:
         judges: The keys of the judges.
     """
 
+    lost: ClassVar = "What a judge is to score could not be read or handed over, a run may get no score"
+
     def __init__(
         self, judges: tuple[str, ...], submit: Callable[[Exchange], None], *, has_trajectory: bool
     ) -> None:
         self.judges: Final = judges
         self._submit = submit
         self._questions: dict[None, str] = {}  # one at most: `setdefault` is one step, and needs no lock
+        self._calls_models = False
         self._answer = ""
         self._structured = ""
         self._trajectory = Trajectory() if has_trajectory else None
 
-    def model_called(self, asked: object, told: Mapping[str, Any]) -> None:
-        """See `GatheredExchange`; the question is that of the first call."""
-        if not self._questions:
-            self._questions.setdefault(None, _question_in(asked))
-        if self._trajectory is not None:
-            self._trajectory.offer((told.get("invocation_params") or {}).get("tools"))
+    def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
+        """See `RunObserver`; the question is that of the first model call. A handoff is no tool call."""
+        if step.call is not None:
+            self._calls_models = True
+            if step.call.is_decision:  # it is no part of the exchange
+                return
+            if not self._questions:
+                self._questions.setdefault(None, _question_in(told.get("asked")))
+            if self._trajectory is not None:
+                self._trajectory.offer((told.get("invocation_params") or {}).get("tools"))
+        elif step.tool and self._trajectory is not None:
+            self._trajectory.call(step.key, step.tool, told)
 
-    def model_answered(self, result: object) -> None:
-        """See `GatheredExchange`; the answer is that of the last call."""
-        generations = getattr(result, "generations", None) or [[]]
-        first = next(iter(generations[0]), None)
-        message = getattr(first, "message", None)
-        self._answer = text_of(getattr(first, "text", "") if message is None else message)
+    def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
+        """See `RunObserver`; the answer is that of the last model call, or the run's structured response."""
+        if step.tool:
+            if self._trajectory is not None:
+                self._trajectory.end(step.key, output if error is None else error)
+        elif error is not None:
+            return
+        elif step.call is not None and not step.call.is_decision:
+            self._answer = _answer_in(output)
+        elif step.begins_visit and (found := _structured_in(output, is_all=not self._answer)) is not None:
+            self._structured = as_json(found)
 
-    def tool_called(self, key: object, name: str, told: Mapping[str, Any]) -> None:
-        """See `GatheredExchange`."""
-        if self._trajectory is not None:
-            self._trajectory.call(key, name, told)
+    def run_closed(self, end: RunEnd) -> None:
+        """See `RunObserver`; nothing is scored where no model was called, or the run is no success."""
+        if self._calls_models and end.outcome is Outcome.SUCCESS:
+            trajectory = "" if self._trajectory is None else str(self._trajectory)
+            self._submit(Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory))
 
-    def tool_ended(self, key: object, result: object) -> None:
-        """See `GatheredExchange`."""
-        if self._trajectory is not None:
-            self._trajectory.end(key, result)
 
-    def ended(self, output: object) -> None:
-        """See `GatheredExchange`; a structured response is the answer."""
-        structured = _structured_in(output, is_all=not self._answer)
-        if structured is not None:
-            self._structured = as_json(structured)
-
-    def hand_over(self) -> None:
-        """See `GatheredExchange`."""
-        trajectory = "" if self._trajectory is None else str(self._trajectory)
-        self._submit(Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory))
+def _answer_in(result: object) -> str:
+    """Return the text of a model's answer."""
+    generations = getattr(result, "generations", None) or [[]]
+    first = next(iter(generations[0]), None)
+    message = getattr(first, "message", None)
+    return text_of(getattr(first, "text", "") if message is None else message)
 
 
 def _question_in(asked: object) -> str:

@@ -423,10 +423,10 @@ def test_what_cannot_be_read_costs_the_score_alone(
 ) -> None:
     """A message that cannot be read is told, and the run is counted as ever."""
 
-    def fail(self: ExchangeGatherer, result: object) -> None:
-        raise ValueError(f"{result}")
+    def fail(self: ExchangeGatherer, step: object, output: object, *rest: object) -> None:
+        raise ValueError(f"{output}")
 
-    monkeypatch.setattr(ExchangeGatherer, "model_answered", fail)
+    monkeypatch.setattr(ExchangeGatherer, "step_ended", fail)
     judged = Judged()
 
     assert judged.invoke(chain()) == "Hello, world"

@@ -1,0 +1,125 @@
+"""What a handler with `spans="mark"` remembers of its runs, for whoever exports the spans of another package."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._runs.metadata import RUN_ROOT_KEY
+from langchain_ldai._runs.observing import RunEnd, TraceIds
+from langchain_ldai._runs.served import Served, served_by
+
+if TYPE_CHECKING:
+    from langchain_ldai._runs.steps import Step, StepResult
+    from langchain_ldai._runs.trackers import RunTracker
+
+MAX_ENDED: Final = 10_000
+"""How many ended runs, and named nodes, are remembered."""
+
+ENDED_SECONDS: Final = 300.0
+"""For how long an ended run is remembered: its spans are exported some seconds after their ends."""
+
+
+class RootMarks(Mapping[str, str]):
+    """The marks of a run, and for its root alone one that says so: the step that begins it reads them first.
+
+    Args:
+        marks: What the start events of every run get into their metadata.
+    """
+
+    def __init__(self, marks: Mapping[str, str]) -> None:
+        self._marks = marks
+        self._first = ["true"]
+
+    def __getitem__(self, key: str) -> str:
+        if key != RUN_ROOT_KEY:
+            return self._marks[key]
+        try:
+            return self._first.pop()  # visits of a node may begin in several threads: one of them is the first
+        except IndexError:
+            return "false"
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._marks
+        yield RUN_ROOT_KEY
+
+    def __len__(self) -> int:
+        return len(self._marks) + 1
+
+
+class MarkedRun:
+    """One run, or one named node of a run, whose spans another package makes."""
+
+    __slots__ = ("_runs", "_served")
+
+    lost: ClassVar = "A run could not be remembered, its spans are exported without its context"
+    trace: ClassVar = TraceIds()
+
+    def __init__(self, runs: MarkedRuns, served: Served) -> None:
+        self._runs = runs
+        self._served = served
+
+    def marks(self, marks: Mapping[str, str]) -> RootMarks:
+        """Return the marks of a run, and whether a step is its root: see `RunSpan`."""
+        return RootMarks(marks)
+
+    def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
+        """See `RunObserver`; the other package makes the step's span."""
+
+    def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
+        """See `RunObserver`; the other package ends the step's span."""
+
+    def run_closed(self, end: RunEnd) -> None:
+        """See `RunObserver`; the run is remembered for a while."""
+        self._runs.ended(self._served)
+
+
+class MarkedRuns:
+    """Remembers what the open runs were served, and of those that have ended the latest."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Served] = {}
+        self._ended: OrderedDict[str, tuple[float, Served]] = OrderedDict()
+        self.reset_after_fork()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Take a new lock, and count the open runs as ended: they end in the parent."""
+        self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+        for served in list(self._open.values()):
+            self.ended(served)
+
+    def begin(
+        self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: object
+    ) -> MarkedRun:
+        """Remember a run, or a named node, that starts now: see `RunSpans`."""
+        served = served_by(tracker)
+        with self._lock:
+            self._open[served.run_id] = served
+        return MarkedRun(self, served)
+
+    def ended(self, served: Served) -> None:
+        """Note that a run has ended, and forget those that ended long ago or are too many."""
+        now = monotonic()
+        with self._lock:
+            self._open.pop(served.run_id, None)
+            self._ended.pop(served.run_id, None)
+            self._ended[served.run_id] = now, served
+            self._forget(now)
+
+    def served(self, run_id: str) -> Served | None:
+        """Return what a run was served; `None` where it is not known, or no longer."""
+        with self._lock:
+            self._forget(monotonic())
+            _, ended = self._ended.get(run_id, (0.0, None))
+            return self._open.get(run_id, ended)
+
+    def _forget(self, now: float) -> None:
+        while self._ended and (
+            len(self._ended) > MAX_ENDED or next(iter(self._ended.values()))[0] + ENDED_SECONDS <= now
+        ):
+            self._ended.popitem(last=False)

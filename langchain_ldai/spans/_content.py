@@ -1,0 +1,250 @@
+"""What was asked and answered, as attributes of spans; pure.
+
+The same words stand there twice: as JSON, as OpenTelemetry's conventions have it, and in numbered attributes, two
+for each message, which LaunchDarkly's transcript reads. What cannot be shown becomes its type's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage
+
+from langchain_ldai.spans import _names as names
+from langchain_ldai.spans._json import cut, json_list, to_json
+
+MAX_MESSAGES: Final = 32
+"""How many messages a span shows beside the system prompt: OpenTelemetry keeps 128 attributes of a span."""
+
+_ROLES: Final = {
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+    "developer": "system",
+    "function": "tool",
+}
+_KNOWN_ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
+
+# Types of content blocks, and where a block of each type holds its words.
+_TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+_REASONINGS: Final = {
+    "reasoning": ("reasoning", "summary"),  # LangChain, OpenAI
+    "thinking": ("thinking",),  # Anthropic
+    "reasoning_content": ("reasoning_content",),  # Bedrock
+}
+_CALLS: Final = frozenset({"tool_call", "tool_use", "function_call"})
+
+_Part = dict[str, Any]
+_Message = tuple[str, list[_Part]]
+
+
+def prompt_attributes(asked: object, max_length: int) -> dict[str, str]:
+    """Return what a model was asked: for its span, and for the root's if it is the run's first call.
+
+    Args:
+        asked: What LangChain gives when a model starts: a list of messages in a list, or a list of prompts.
+        max_length: Characters of an attribute. A longer text is cut; of a long conversation the latest messages
+            are shown.
+    """
+    first = next(iter(_items(asked)), None)
+    messages = [_message(each) for each in ([first] if isinstance(first, str) else _items(first))]
+    system = [part for role, parts in messages if role == "system" for part in parts]
+    latest = [each for each in messages if each[0] != "system"][-MAX_MESSAGES:]
+    return {
+        **_attribute(names.SYSTEM_INSTRUCTIONS, json_list(system, max_length)),
+        **_attribute(names.INPUT_MESSAGES, json_list(map(_object, latest[::-1]), max_length, is_reversed=True)),
+        **_numbered(names.PROMPT, [("system", system), *latest] if system else latest, max_length),
+    }
+
+
+def tools_attributes(told: Mapping[str, Any], max_length: int) -> dict[str, str]:
+    """Return which tools a model was offered, for its span.
+
+    Args:
+        told: What else LangChain gives when a model starts: `invocation_params` has the tools.
+        max_length: Characters of the attribute. Tools beyond that are left out.
+    """
+    offered = _items((told.get("invocation_params") or {}).get("tools"))
+    return _attribute(names.TOOL_DEFINITIONS, json_list(map(_definition, offered), max_length))
+
+
+def answer_attributes(result: object, max_length: int) -> dict[str, str]:
+    """Return what a model answered: for its span, and for the root's if it is the run's last call.
+
+    Args:
+        result: What LangChain gives when a model ends, an `LLMResult`; nothing is shown of anything else.
+        max_length: Characters of an attribute. A longer text is cut.
+    """
+    generations = chain.from_iterable(_items(getattr(result, "generations", None)))
+    answers = [
+        _message(getattr(each, "message", None) or each.text, "assistant")
+        for each, _ in zip(generations, range(MAX_MESSAGES), strict=False)
+    ]
+    return {
+        **_attribute(names.OUTPUT_MESSAGES, json_list(map(_object, answers), max_length)),
+        **_numbered(names.COMPLETION, answers, max_length),
+    }
+
+
+def arguments_attributes(told: Mapping[str, Any], max_length: int) -> dict[str, str]:
+    """Return what a tool was given, for its span: a text as it is, anything else as JSON.
+
+    Args:
+        told: What LangChain gives when a tool starts: `inputs`, or else `asked`, its input as text.
+        max_length: Characters of the attribute. A longer text is cut.
+    """
+    given = told.get("inputs")
+    text = _text(told.get("asked") if given is None else given)
+    return _attribute(names.TOOL_CALL_ARGUMENTS, cut(text, max_length))
+
+
+def result_attributes(result: object, max_length: int) -> dict[str, str]:
+    """Return what a tool gave back, for its span: a text as it is, a message's text, anything else as JSON.
+
+    Args:
+        result: What it gave back.
+        max_length: Characters of the attribute. A longer text is cut.
+    """
+    text = _words(result.content) if isinstance(result, BaseMessage) else _text(result)
+    return _attribute(names.TOOL_CALL_RESULT, cut(text, max_length))
+
+
+def _items(value: object) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _attribute(name: str, text: str) -> dict[str, str]:
+    """Return an attribute, or none where it says nothing."""
+    return {name: text} if text else {}
+
+
+def _numbered(prefix: str, messages: Iterable[_Message], max_length: int) -> dict[str, str]:
+    """Return the role and the words of each message as attributes of its own."""
+    attributes = {}
+    for index, (role, parts) in enumerate(messages):
+        attributes[f"{prefix}.{index}.role"] = role
+        attributes[f"{prefix}.{index}.content"] = cut("\n".join(filter(None, map(_line, parts))), max_length)
+    return attributes
+
+
+def _object(message: _Message) -> dict[str, object]:
+    role, parts = message
+    return {"role": role, "parts": parts}
+
+
+def _line(part: _Part) -> str:
+    """Return a part as text: what a model says as it is, a call of a tool as JSON, an image by its type."""
+    if "content" in part or "result" in part:
+        return str(part.get("content", part.get("result")))
+    if part["type"] == "tool_call":
+        return to_json({name: part[name] for name in ("name", "arguments") if name in part})
+    return f"[{part['type']}]"
+
+
+def _message(given: object, role: str = "user") -> _Message:
+    """Return the role and the parts of a message, or of a text in its place."""
+    if not isinstance(given, BaseMessage):
+        return role, [_part(given)]
+    kind = given.type.removesuffix("MessageChunk").lower()
+    named = str(getattr(given, "role", kind)) if kind == "chat" else kind
+    role = _ROLES.get(named, named)
+    if role == "tool":
+        call_id = getattr(given, "tool_call_id", None)
+        told = {} if call_id is None else {"id": call_id}
+        return role, [{"type": "tool_call_response", **told, "result": _words(given.content)}]
+    return role if role in _KNOWN_ROLES else "user", list(_parts(given))
+
+
+def _parts(message: BaseMessage) -> Iterator[_Part]:
+    """Yield what a message says: reasoning, text, other blocks, calls of tools."""
+    more = message.additional_kwargs
+    if reasoning := _words(more.get("reasoning_content")):
+        yield {"type": "reasoning", "content": reasoning}
+    calls = [*getattr(message, "tool_calls", ()), *getattr(message, "invalid_tool_calls", ())]
+    if not calls and isinstance(more.get("function_call"), Mapping):
+        calls = [more["function_call"]]
+    content = message.content
+    for block in content if isinstance(content, list) else [content]:
+        part = _part(block)
+        is_repeated = bool(calls) and part["type"] == "tool_call"  # by a provider, within the content
+        if not is_repeated and part.get("content") != "":
+            yield part
+    yield from map(_call, calls)
+
+
+def _part(block: object) -> _Part:
+    """Return the part that a block of content is: an image, for one, only by its type."""
+    kind = _kind(block)
+    if isinstance(block, str):
+        return {"type": "text", "content": block}
+    if not isinstance(block, Mapping):
+        return {"type": kind}
+    if kind in _TEXTS:
+        return {"type": "text", "content": _words(block.get(_TEXTS[kind]))}
+    if kind in _REASONINGS:
+        said = [_words(block.get(name)) for name in _REASONINGS[kind]]
+        return {"type": "reasoning", "content": "\n".join(filter(None, said))}
+    if kind in _CALLS:
+        return _call(block)
+    if kind == "tool_result":
+        return {
+            "type": "tool_call_response",
+            "id": block.get("tool_use_id"),
+            "result": _words(block.get("content")),
+        }
+    return {"type": kind}
+
+
+def _kind(block: object) -> str:
+    """Return the type that a block of content names, or else the name of its own type."""
+    if not isinstance(block, Mapping):
+        return type(block).__name__
+    kind = block.get("type", "text" if "text" in block else None)
+    return kind if isinstance(kind, str) else type(block).__name__
+
+
+def _words(content: object) -> str:
+    """Return the text in a message's content, or in what is told of a block: of an image only its type."""
+    blocks = content if isinstance(content, list) else [content]
+    return "\n".join(filter(None, map(_words_of_block, blocks)))
+
+
+def _words_of_block(block: object) -> str:
+    if isinstance(block, str):
+        return block
+    text = block.get("text") if isinstance(block, Mapping) else block
+    return text if isinstance(text, str) else "" if block is None else f"[{_kind(block)}]"
+
+
+def _call(call: Mapping[str, Any]) -> _Part:
+    """Return a call of a tool as LangChain tells it, or as a provider's block of content does."""
+    told = {
+        "id": _first(call, "call_id", "id"),
+        "name": call.get("name"),
+        "arguments": _first(call, "args", "input", "arguments"),
+    }
+    return {"type": "tool_call", **{name: value for name, value in told.items() if value is not None}}
+
+
+def _definition(tool: object) -> dict[str, object]:
+    """Return a tool that a model was offered, from OpenAI's or Anthropic's form; any other by its type."""
+    kind = "function" if isinstance(tool, Mapping) and "type" not in tool else _kind(tool)
+    described = tool.get("function", tool) if isinstance(tool, Mapping) else None
+    if not isinstance(described, Mapping):
+        return {"type": kind}
+    told = {
+        "name": described.get("name"),
+        "description": described.get("description"),
+        "parameters": _first(described, "parameters", "input_schema"),
+    }
+    return {"type": kind, **{name: value for name, value in told.items() if value is not None}}
+
+
+def _first(source: Mapping[str, Any], *keys: str) -> object:
+    return next((source[key] for key in keys if source.get(key) is not None), None)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else to_json(value)

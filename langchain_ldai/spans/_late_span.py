@@ -1,0 +1,61 @@
+"""A span that can be made late."""
+
+from __future__ import annotations
+
+from threading import RLock
+from time import time_ns
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Tracer
+
+from langchain_ldai.spans._ends import Attributes, SpanEnd
+
+
+class LateSpan:
+    """A span that may be made after what it tells of has started, or even ended, and may never be made.
+
+    Args:
+        name: Its name.
+        kind: Its kind.
+        attributes: What it gets at its start.
+        lock: Held while it is made. It is reentrant, since whoever is told of its start may end what it tells of.
+
+    Attributes:
+        attributes: What it gets at its start.
+        started: When it started, in nanoseconds since 1970: when this object was made.
+    """
+
+    __slots__ = ("_end", "_kind", "_lock", "_name", "_span", "attributes", "started")
+
+    def __init__(self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock) -> None:
+        self._name = name
+        self._kind = kind
+        self.attributes = attributes
+        self._lock = lock
+        self.started = time_ns()
+        self._span: Span | None = None
+        self._end: tuple[SpanEnd, int] | None = None
+
+    def make(self, tracer: Tracer, around: Context) -> Span:
+        """Start it below the span of a context, and return it."""
+        with self._lock:
+            told = self._name, around, self._kind, self.attributes
+            self._span = span = tracer.start_span(*told, start_time=self.started)
+            if self._end is not None:
+                self._end[0].apply(span, self._end[1])
+        return span
+
+    def end(self, end: SpanEnd, at: int) -> None:
+        """End it, once; if it is not made yet, it ends when it is.
+
+        Args:
+            end: How it ends.
+            at: When, in nanoseconds since 1970; at the earliest when it started.
+        """
+        at = max(at, self.started)
+        with self._lock:
+            span = self._span
+            if span is None:
+                self._end = end, at
+        if span is not None:  # outside the lock: an exporter may take its time
+            end.apply(span, at)

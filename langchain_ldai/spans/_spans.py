@@ -1,0 +1,132 @@
+"""`Spans`: the option of a handler that makes OpenTelemetry spans of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from inspect import isawaitable
+from types import MappingProxyType
+from typing import Any, Final
+
+from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
+
+from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.options import check_count, check_function, check_instance
+from langchain_ldai._runs.observing import RunSpan
+from langchain_ldai._runs.trackers import RunTracker, described
+from langchain_ldai.errors import WrongResultError
+from langchain_ldai.spans._names import SCOPE
+from langchain_ldai.spans._run_spans import RootSpan
+
+_NO_TRACERS: Final = (ProxyTracer, NoOpTracer)
+_CONVERSATION_KEYS: Final = ("thread_id", "session_id")
+_NO_CONVERSATION: Final = "The function given for conversation failed, the spans of a run name no conversation"
+
+Conversation = str | Callable[[Mapping[str, Any]], str | None]
+"""The id of a conversation, or a function from the metadata of a run's root to it (`None`: there is none)."""
+
+
+class Spans:
+    """Makes OpenTelemetry spans of a handler's runs, in the form that LaunchDarkly shows beside an AI Config.
+
+    A run becomes a span `invoke_agent` below the span that is current where it starts. Below that, each model call
+    becomes a span `chat <model>`, and each tool call a span `execute_tool <tool>`. A run that calls no model has
+    no spans. Nothing is made while no tracer provider is set; that, and an exporter, are the application's.
+
+    Args:
+        capture_content: Whether the spans show prompts, answers, what tools are given and give back, and the texts
+            of exceptions.
+        max_length: Characters of an attribute that shows content; what is longer is cut.
+        conversation: The id of the conversation that a run is part of, or a function from the metadata of the
+            run's root to it. By default it is `thread_id` or `session_id` of the metadata.
+        tracer_provider: Makes the tracer; by default OpenTelemetry's global one, which may be set later.
+
+    Raises:
+        TypeError: If an option is of another type.
+        ValueError: If `max_length` is less than 1, or the id of the conversation is empty.
+
+    Example:
+        handler = LdAiHandler(config, spans=Spans(conversation=lambda metadata: metadata["chat_id"]))
+    """
+
+    def __init__(
+        self,
+        *,
+        capture_content: bool = False,
+        max_length: int = 32_768,
+        conversation: Conversation | None = None,
+        tracer_provider: TracerProvider | None = None,
+    ) -> None:
+        if not isinstance(capture_content, bool):
+            raise TypeError(f"capture_content is True or False, not {capture_content!r}")
+        check_count("max_length", max_length)
+        if conversation == "":
+            raise ValueError("conversation is the id of a conversation, or a function to it, not an empty text")
+        if not isinstance(conversation, str):
+            check_function("conversation", conversation, "the metadata of the run")
+        if tracer_provider is not None:
+            check_instance(
+                "tracer_provider", tracer_provider, "is an OpenTelemetry TracerProvider", ("get_tracer",)
+            )
+        self._max_content = max_length if capture_content else 0
+        self._conversation = conversation
+        self._provider = tracer_provider
+        self._tracer: Tracer | None = None
+        self._version = version("langchain-ldai")
+        self._guard = Guard()
+
+    def begin(
+        self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
+    ) -> RootSpan | None:
+        """Return what makes the spans of a run, or of a named node, that starts now; a handler calls this.
+
+        Args:
+            config: The AI Config that it is counted for.
+            tracker: Its tracker.
+            metadata: The metadata of the step that begins it.
+            parent: What this returned for the run that a named node is in; `None` for a run itself.
+
+        Returns:
+            `None` where no tracer provider is set.
+        """
+        tracer = self._tracer or self._find_tracer()
+        if tracer is None:
+            return None
+        return RootSpan(
+            tracer,
+            config,
+            tracker,
+            conversation=self._conversation_of(tracker, metadata),
+            max_content=self._max_content,
+            parent=parent if isinstance(parent, RootSpan) else None,
+        )
+
+    def _find_tracer(self) -> Tracer | None:
+        """Return the tracer, and keep it; `None` while the application has set no provider."""
+        if self._provider is None:
+            self._provider = get_tracer_provider()  # until one is set, OpenTelemetry's stand-in, which asks for it
+        tracer = self._provider.get_tracer(SCOPE, self._version)
+        if isinstance(tracer, _NO_TRACERS):
+            return None
+        self._tracer = tracer
+        return tracer
+
+    def _conversation_of(self, tracker: RunTracker, metadata: Mapping[str, object]) -> str:
+        """Return the id of the conversation that a run is part of, "" where it is unknown."""
+        if isinstance(self._conversation, str):
+            return self._conversation
+        if self._conversation is None:
+            found: object = next((metadata[key] for key in _CONVERSATION_KEYS if metadata.get(key)), None)
+        else:
+            found = self._guard.call(
+                _NO_CONVERSATION, tracker.identity.run_id, _given_id, self._conversation, metadata
+            )
+        return "" if found is None else str(found)
+
+
+def _given_id(conversation: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> object:
+    """Return the id that the caller's function gives a run."""
+    given = conversation(MappingProxyType(metadata))
+    if isawaitable(given):
+        raise WrongResultError(f"it returned a {described(given)}")
+    return given
