@@ -139,6 +139,7 @@ lint: $(READY) ## check style, formatting, imports between rooms, and types
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy langchain_ldai cookbook $(wildcard tests/typing)
+	MYPYPATH=cookbook $(BIN)/mypy -c "$$($(BIN)/python -m tests.support.notebook_code cookbook/first_look.ipynb)"
 
 format: $(READY) ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix-only

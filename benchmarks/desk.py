@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from langchain_ldai._protocol.events import custom_event
+from langchain_ldai._protocol.batches import custom_event
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._wire import events
 from langchain_ldai.dev import view

@@ -32,6 +32,7 @@ from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server.fastapi import feedback_router
+from needs import variable
 from own_files import own_file
 from served_model import model_for
 
@@ -39,13 +40,12 @@ PAGE = (Path(__file__).parent / "chat_page.html").read_text("utf-8")
 LEDGER = os.environ.get("LEDGER_FILE") or own_file("chat-page-ledger.db")
 VISITOR = "visitor"
 
-if "TOKEN_KEYS" not in os.environ:
-    raise SystemExit("set TOKEN_KEYS to a key that seals tokens; this file's first lines say how to make one")
+KEYS = variable("TOKEN_KEYS", "a key that seals tokens; this file's first lines say how to make one").split(",")
 
 events = DurableEvents(Path(LEDGER).with_suffix(".events"))
 ld = connect(events)
 ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER), delivery=events)
-sealer = TokenSealer(os.environ["TOKEN_KEYS"].split(","))
+sealer = TokenSealer(KEYS)
 
 
 def config_for(metadata: Mapping[str, Any]) -> LdAiCompletionConfig:

@@ -1,30 +1,30 @@
 """Record a user's feedback on a run that another process made: `python feedback.py TOKEN`."""
 
 import os
-import sys
 
 from ldclient import Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.delivery import DurableEvents
+from needs import arguments, variable
 
 
-def connect(events: DurableEvents | None = None) -> LDClient:
-    """Return a client of LaunchDarkly, or of the local one whose address is in LAUNCHDARKLY_URL.
+def settings(events: DurableEvents | None = None) -> Config:
+    """Return how to reach LaunchDarkly, or the local one whose address is in LAUNCHDARKLY_URL.
 
     Args:
         events: Keeps the client's events until LaunchDarkly has accepted them. Without it they are in memory.
     """
-    url, sdk_key = os.environ.get("LAUNCHDARKLY_URL"), os.environ.get("LAUNCHDARKLY_SDK_KEY")
+    url = os.environ.get("LAUNCHDARKLY_URL")
     if url is None:
-        if not sdk_key:
-            raise SystemExit(
-                "set LAUNCHDARKLY_SDK_KEY to the SDK key of your environment, which begins with sdk-, "
-                "or LAUNCHDARKLY_URL to the address of a local LaunchDarkly"
-            )
-        return LDClient(Config(sdk_key, event_processor_class=events))
-    local = Config(
+        sdk_key = variable(
+            "LAUNCHDARKLY_SDK_KEY",
+            "the SDK key of your environment, which begins with sdk-, "
+            "or LAUNCHDARKLY_URL to the address of a local LaunchDarkly: `langchain-ldai dev` starts one",
+        )
+        return Config(sdk_key, event_processor_class=events)
+    return Config(
         "sdk-local",
         base_uri=url,
         stream_uri=url,
@@ -33,14 +33,19 @@ def connect(events: DurableEvents | None = None) -> LDClient:
         flush_interval=0.5,
         event_processor_class=events,
     )
-    return LDClient(local)
+
+
+def connect(events: DurableEvents | None = None) -> LDClient:
+    """Return a client of LaunchDarkly, which `settings` says how to reach."""
+    return LDClient(settings(events))
 
 
 def main() -> None:
     """Resume the run that the token names and record that the user liked the answer."""
+    (token,) = arguments("TOKEN")
     client = connect()
     try:
-        tracker = LdAiClient(client).create_tracker(sys.argv[1], Context.builder("user-1").name("Sandy").build())
+        tracker = LdAiClient(client).create_tracker(token, Context.builder("user-1").name("Sandy").build())
         tracker.track_feedback(Feedback.POSITIVE)
     finally:
         client.close()  # delivers what is still in the client's buffer

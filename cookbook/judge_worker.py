@@ -4,6 +4,9 @@
     python judge_worker.py "How do I switch it off?"     # answers, and leaves the judging to a worker
     rq worker judging --url "$REDIS_URL" --path .        # in any number of other processes
 
+Both need the address of a Redis in REDIS_URL and a LaunchDarkly: that of the SDK key in LAUNCHDARKLY_SDK_KEY, or a
+local one at the address in LAUNCHDARKLY_URL.
+
 The job carries the run's resumption token, so that score and feedback count for the run that gave the answer. A
 queue delivers a job again where a worker is lost; the ledger sees to it that this counts nothing twice. What a
 killed worker has recorded is in the directory EVENTS_DIRECTORY, and the next job sends it.
@@ -11,7 +14,6 @@ killed worker has recorded is in the directory EVENTS_DIRECTORY, and the next jo
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,16 +24,18 @@ from ldclient import Context
 from redis import Redis
 from rq import Queue, Retry
 
-from feedback import connect
+from feedback import connect, settings
 from langchain_ldai import Feedback, LdAiClient, LdAiHandler, LdAiJudgeConfig
 from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.judges import Judges
 from langchain_ldai.ledgers.redis import RedisLedger
+from needs import arguments, redis_url
 from own_files import own_file
 from served_model import model_for
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
+REDIS_URL = redis_url()
 EVENTS = os.environ.get("EVENTS_DIRECTORY") or own_file("judge-worker-events")
+settings()  # where no LaunchDarkly is named, the worker does not start
 
 log = logging.getLogger(__name__)
 ledger = RedisLedger.from_url(REDIS_URL)
@@ -87,7 +91,8 @@ def judge(token: str, user_key: str, question: str, answer: str) -> float | None
 
 
 if __name__ == "__main__":
+    (asked,) = arguments("QUESTION")
     # A job names its function by its module, which is not __main__ for a worker.
     from judge_worker import ask as ask_here
 
-    print(ask_here(sys.argv[1], user_key="user-1"))
+    print(ask_here(asked, user_key="user-1"))

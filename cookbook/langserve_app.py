@@ -45,6 +45,7 @@ from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
+from needs import variable
 from own_files import own_file
 from served_model import model_for
 
@@ -52,13 +53,12 @@ LEDGER = os.environ.get("LEDGER_FILE") or own_file("langserve-ledger.db")
 EVENTS = str(Path(LEDGER).with_suffix(".events"))
 MOST_TOKENS = 10  # a response's headers hold: each has some 400 bytes, and proxies take 4 KB or 8 KB
 
-if "TOKEN_KEYS" not in os.environ:
-    raise SystemExit("set TOKEN_KEYS to a key that seals tokens; this file's first lines say how to make one")
+KEYS = variable("TOKEN_KEYS", "a key that seals tokens; this file's first lines say how to make one").split(",")
 
 events = DurableEvents(EVENTS)
 ld = connect(events)
 ai = LdAiClient(ld, ledger=SqliteLedger(LEDGER), delivery=events)
-sealer = TokenSealer(os.environ["TOKEN_KEYS"].split(","))
+sealer = TokenSealer(KEYS)
 limits = FileLimits(str(Path(LEDGER).with_suffix(".limits.db")))
 
 

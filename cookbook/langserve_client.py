@@ -1,10 +1,11 @@
 """Ask the LangServe recipe and like the answer: `python langserve_client.py http://127.0.0.1:8000 ada`."""
 
 import asyncio
-import sys
 
 import httpx
 from langserve import RemoteRunnable
+
+from needs import arguments
 
 
 async def main(url: str, user: str) -> None:
@@ -23,4 +24,4 @@ async def main(url: str, user: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:3]))
+    asyncio.run(main(*arguments("URL", "USER")))

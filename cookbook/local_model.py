@@ -4,6 +4,7 @@ It streams a fixed answer word by word and reports its usage. Given tools, it ca
 its answer if that is JSON, and then answers.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,10 +21,17 @@ ANSWER = "Hold the button"
 
 
 class LocalModel(BaseChatModel):
-    """Gives the same answer to every question; a word counts as a token."""
+    """Gives the same answer to every question; a word counts as a token.
+
+    Args:
+        model: Its name.
+        answer: What it answers.
+        pause: How many seconds it takes for a word.
+    """
 
     model: str
     answer: str = ANSWER
+    pause: float = 0
 
     @property
     def _llm_type(self) -> str:
@@ -52,6 +60,7 @@ class LocalModel(BaseChatModel):
         asked = sum(len(str(message.content).split()) for message in messages)
         usage = UsageMetadata(input_tokens=asked, output_tokens=len(chunks), total_tokens=asked + len(chunks))
         for chunk in [*chunks, AIMessageChunk(content="", usage_metadata=usage)]:
+            time.sleep(self.pause)
             yield ChatGenerationChunk(message=chunk)
 
     def _generate(

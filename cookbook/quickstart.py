@@ -1,35 +1,33 @@
-"""One chain run from AI Config to LaunchDarkly, and feedback on it from a second process.
+"""One chain run from AI Config to LaunchDarkly, and feedback on it from a second process, step by step.
 
-    python cookbook/quickstart.py                         # needs no account
+    python cookbook/quickstart.py                         # needs no account, only `pip install rich`
     LAUNCHDARKLY_SDK_KEY=sdk-... python cookbook/quickstart.py
-    python cookbook/quickstart.py --model openai:gpt-4o-mini
 
 Without LAUNCHDARKLY_SDK_KEY a LaunchDarkly of its own, on this machine, serves the AI Config in `flags.json`
 and shows what it received.
 """
 
-import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from ldclient import Context, LDClient
 from rich.console import Console
-from rich.table import Table
 
+from arrived import run_of, table
 from feedback import connect
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
-from langchain_ldai.testing import LoopbackLaunchDarkly, RecordedEvent
-from local_model import LocalModel
+from langchain_ldai import LdAiClient, LdAiHandler, RunReport
+from langchain_ldai.testing import LoopbackLaunchDarkly
+from served_model import model_for
 
 HERE = Path(__file__).parent
 USER = Context.builder("user-1").name("Sandy").build()
+QUESTION = "How do I switch it off?"
 EXPECTED = {
     "$ld:ai:tokens:ttf",
     "$ld:ai:duration:total",
@@ -39,6 +37,14 @@ EXPECTED = {
     "$ld:ai:generation:success",
     "$ld:ai:feedback:user:positive",
 }
+NEXT = """
+Next, with a LaunchDarkly of your own:
+  1. Take the five steps of README.md: an AI Config `support-bot`, a variation, targeting on, the SDK key.
+  2. Set the key of the variation's provider, such as OPENAI_API_KEY.
+  3. LAUNCHDARKLY_SDK_KEY=sdk-... make demo
+Without one, `langchain-ldai dev` serves AI Configs of yours on this machine and shows your runs in a page."""
+
+console = Console(highlight=False, markup=False, soft_wrap=True)  # in colour at a terminal alone
 
 
 @contextmanager
@@ -52,69 +58,70 @@ def launchdarkly() -> Iterator[LoopbackLaunchDarkly | None]:
         yield local
 
 
-def chat_model(config: LdAiCompletionConfig, name: str | None) -> BaseChatModel:
-    """Return the model asked for, or else the local one under the AI Config's name for it."""
-    if name is None:
-        return LocalModel(model=config.model.name)
-    from langchain.chat_models import init_chat_model
-
-    return init_chat_model(name)
+def begin(step: str) -> None:
+    """Print what a step of the story begins with."""
+    console.print(f"{step:<11}", style="bold cyan", end="")
 
 
-def ask(client: LDClient, question: str, model_name: str | None) -> RunReport:
-    """Stream one answer, and return the report of the run."""
-    ai = LdAiClient(client)
-    config = ai.completion_config("support-bot", USER, variables={"product": "the kettle"})
+def ask(client: LDClient, question: str) -> RunReport:
+    """Show what is served, stream one answer, and return the report of the run."""
+    config = LdAiClient(client).completion_config("support-bot", USER, variables={"product": "the kettle"})
+    if not config.enabled:
+        raise SystemExit("LaunchDarkly serves no enabled variation of support-bot: is targeting on?")
+    begin("1 Served")
+    console.print(
+        f"{config.key}, variation {config.variation_key!r}: the prompt, and the model {config.model.name}"
+    )
+    begin("2 Asked")
+    console.print(question)
+
     prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
-    chain = prompt | chat_model(config, model_name) | StrOutputParser()
-
+    chain = prompt | model_for(config, pause=0.05) | StrOutputParser()
     handler = LdAiHandler(config)
+    begin("3 Answered")
     with handler.collect_runs() as runs:
         for text in chain.stream({"question": question}, {"callbacks": [handler]}):
-            print(text, end="", flush=True)
-    print()
+            console.print(text, end="")
+    console.print(f"\n{'':<11}run {runs[0].run_id}: {runs[0].outcome}")
     return runs[0]
 
 
-def run_of(event: RecordedEvent) -> str:
-    """Return the id of the run that an event belongs to, "" where it belongs to none."""
-    return str(event.data.get("runId", "")) if isinstance(event.data, dict) else ""
-
-
-def table(events: Sequence[RecordedEvent]) -> Table:
-    """Return the events that belong to runs as a table, run by run."""
-    shown = Table("run", "event", "value", title="Received by LaunchDarkly")
-    for run in dict.fromkeys(map(run_of, events)):
-        rows = [event for event in events if run_of(event) == run]
-        for position, event in enumerate(rows):
-            shown.add_row(
-                run if position == 0 else "", event.name, f"{event.value:g}", end_section=event is rows[-1]
-            )
-    return shown
+def give_feedback(token: str) -> int:
+    """Let a second process add a thumb to the run that a token names, and return the process's id."""
+    with subprocess.Popen([sys.executable, HERE / "feedback.py", token]) as process:
+        begin("4 Liked")
+        console.print(
+            f"by a second process, {process.pid}, which knows the run by its token alone: {token[:12]}..."
+        )
+    if process.returncode:
+        raise SystemExit("the second process failed: see above")
+    return process.pid
 
 
 def main() -> int:
     """Ask, let a second process give feedback, show what arrived, and check it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", metavar="PROVIDER:NAME", help="a real model, such as openai:gpt-4o-mini")
-    options = parser.parse_args()
     with launchdarkly() as local:
-        client = connect()
-        try:
-            report = ask(client, "How do I switch it off?", options.model)
-        finally:
-            client.close()
-        subprocess.run([sys.executable, HERE / "feedback.py", report.resumption_token], check=True)
+        with closing(connect()) as client:
+            report = ask(client, QUESTION)
+        of_first = local.custom_events() if local is not None else []
+        second = give_feedback(report.resumption_token)
+        begin("5 Received")
         if local is None:
-            print(f"run {report.run_id} and its feedback are on their way to LaunchDarkly")
+            console.print("in a few minutes: look at the Monitoring tab of support-bot")
             return 0
-        events = [event for event in local.custom_events() if run_of(event)]
-    Console().print(table(events))
-    arrived = sorted(event.name for event in events)
-    if arrived != sorted(EXPECTED) or set(map(run_of, events)) != {report.run_id}:
-        print("not what was expected: each of these once, under one run:", *sorted(EXPECTED), sep="\n  ")
+        of_second = local.custom_events()[len(of_first) :]
+    sent = {
+        f"this process, {os.getpid()}": [event for event in of_first if run_of(event)],
+        f"the second, {second}": [event for event in of_second if run_of(event)],
+    }
+    events = [event for of_sender in sent.values() for event in of_sender]
+    if sorted(event.name for event in events) != sorted(EXPECTED) or {*map(run_of, events)} != {report.run_id}:
+        console.print(table(sent))
+        console.print("not what was expected: each of these once, under one run:", *sorted(EXPECTED), sep="\n  ")
         return 1
-    print("as expected: seven events, each once, one run, two processes")
+    console.print("by LaunchDarkly, as expected: seven events, each once, one run, two processes")
+    console.print(table(sent))
+    console.print(NEXT)
     return 0
 
 

@@ -20,11 +20,11 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, interrupt
-from rich.console import Console
 
+from arrived import run_of, table
 from feedback import connect
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
-from quickstart import USER, launchdarkly, run_of, table
+from quickstart import USER, console, launchdarkly
 from served_model import model_for
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "ticket-7"}}
@@ -106,12 +106,18 @@ def main() -> int:
     with launchdarkly() as local, TemporaryDirectory() as directory:
         path = Path(directory) / "checkpoints.sqlite"
         report = ask(path)
+        of_first = local.custom_events() if local is not None else []
         subprocess.run([sys.executable, __file__, path], check=True)
         if local is None:
             print(f"both parts of run {report.run_id} are on their way to LaunchDarkly")
             return 0
-        events = [event for event in local.custom_events() if run_of(event)]
-    Console().print(table(events))
+        of_second = local.custom_events()[len(of_first) :]
+    sent = {
+        "first process": [event for event in of_first if run_of(event)],
+        "second process": [event for event in of_second if run_of(event)],
+    }
+    console.print(table(sent))
+    events = [event for of_sender in sent.values() for event in of_sender]
     runs = set(map(run_of, events))
     if sorted(event.name for event in events) != EXPECTED or runs != {report.run_id}:
         print("not what was expected: one run, with these:", *EXPECTED, sep="\n  ")

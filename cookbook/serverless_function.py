@@ -21,6 +21,7 @@ from ldclient import Context
 from feedback import connect
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.delivery import DurableEvents
+from needs import arguments
 from served_model import model_for
 
 # Most platforms let a function write to the temporary directory alone.
@@ -62,4 +63,5 @@ def respond(event: Mapping[str, str], context: object) -> Answer:
 
 
 if __name__ == "__main__":
-    print(respond({"question": sys.argv[1], "user_id": "user-1"}, None)["answer"])
+    (asked,) = arguments("QUESTION")
+    print(respond({"question": asked, "user_id": "user-1"}, None)["answer"])

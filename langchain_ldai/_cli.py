@@ -111,6 +111,7 @@ def _demo(options: argparse.Namespace) -> None:
             for number, events in enumerate(simulated_runs(options.runs, int(time.time() * 1000)), 1):
                 store.accept(None, events)
                 _show_progress(number, options.runs)
+            print(f"{options.runs} simulated runs, to show how two variations of an AI Config are compared\n")
             print(report(store, "text"), end="")
         if not options.once and sys.stdin.isatty() and _says_yes("Open the page with these runs? [Y/n] "):
             configs.write_text(EXAMPLE, "utf-8")
@@ -139,7 +140,7 @@ def _dev(options: argparse.Namespace) -> None:
         from langchain_ldai.dev.served_configs import ServedConfigs
         from langchain_ldai.dev.server import Address
     except ImportError as error:
-        raise CommandError(f'{error}; run: pip install "langchain-ldai[local]"') from None
+        raise _missing(error) from None
 
     if options.max_mb < 1:
         raise CommandError(f"--max-mb is {options.max_mb}; give at least 1")
@@ -156,6 +157,11 @@ def _dev(options: argparse.Namespace) -> None:
         raise CommandError(str(error)) from None
     with closing(_open(options.db, options.max_mb << 20)) as store:
         _serve(configs, store, address)
+
+
+def _missing(error: ImportError) -> CommandError:
+    """Return the error for a package that did not come along."""
+    return CommandError(f'{error}; run: pip install "langchain-ldai[local]"')
 
 
 def _serve(configs: ServedConfigs, store: Store, address: Address) -> None:
@@ -188,7 +194,10 @@ def _report(options: argparse.Namespace) -> None:
     if not options.db.exists():
         raise CommandError(f"there is no {options.db}; name the file of `langchain-ldai dev` with --db")
     with closing(_open(options.db)) as store:
-        print(report(store, options.format, Filter(options.config)), end="")
+        try:
+            print(report(store, options.format, Filter(options.config)), end="")
+        except ImportError as error:
+            raise _missing(error) from None
 
 
 def _fetched_report(options: argparse.Namespace) -> str:

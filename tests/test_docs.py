@@ -1,6 +1,7 @@
 """The cookbook does what it shows."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,13 +23,32 @@ def run_recipe(name: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_quickstart_checks_itself() -> None:
-    """The demo runs without an account, in two processes, and finds what it expects on the wire."""
+@pytest.fixture(scope="module")
+def story() -> str:
+    """What the quickstart prints, without an account and without a terminal."""
     done = run_recipe("quickstart")
-
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Hold the button\n")
-    assert "as expected: seven events, each once, one run, two processes" in done.stdout
+    return done.stdout
+
+
+def test_the_quickstart_checks_itself(story: str) -> None:
+    """The demo runs without an account, in two processes, and finds what it expects on the wire."""
+    assert "\n3 Answered Hold the button\n" in story
+    assert "\n5 Received by LaunchDarkly, as expected: seven events, each once, one run, two processes\n" in story
+
+
+def test_the_quickstart_tells_each_metrics_unit_and_sender(story: str) -> None:
+    """The thumb is the second process's, all else the first's; plain text, where there is no terminal."""
+    (second,) = re.findall(r"by a second process, (\d+), .+: eyJ\w{9}\.\.\.$", story, re.MULTILINE)
+    rows = re.findall(r"^│ (\S+) +│ +\d+ (\w+) │ (.+?), (\d+) +│$", story, re.MULTILINE)
+    units = {name: unit for name, unit, _, _ in rows}
+    senders = {name: (sender, process == second) for name, _, sender, process in rows}
+
+    assert len(rows) == 7
+    assert (units["$ld:ai:tokens:ttf"], units["$ld:ai:tokens:total"]) == ("ms", "tokens")
+    assert senders.pop("$ld:ai:feedback:user:positive") == ("the second", True)
+    assert set(senders.values()) == {("this process", False)}
+    assert "\x1b" not in story
 
 
 RECIPES = {

@@ -40,7 +40,7 @@ def test_files_are_summed_up_by_room(tmp_path: Path) -> None:
     files = {
         "_runs/run.py": 4,
         "_runs/handler.py": 3,
-        "_tracking/once.py": 2,
+        "_tracking/slots.py": 2,
         "errors.py": 7,
         "ledgers/deep/x.py": 1,
     }
@@ -57,7 +57,7 @@ def test_files_are_summed_up_by_room(tmp_path: Path) -> None:
         ["7", "errors"],
         ["7", "errors.py"],
         ["2", "_tracking"],
-        ["2", "_tracking/once.py"],
+        ["2", "_tracking/slots.py"],
         ["1", "ledgers"],
         ["1", "ledgers/deep/x.py"],
         ["9", "observing,", "tracking,", "wire", "and", "base"],

@@ -87,7 +87,7 @@ class Guard:
     __slots__ = ("notices",)
 
     def __init__(self) -> None:
-        self.notices = Notices()
+        self.notices: Notices = Notices()
 
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
         """Return the action's result; if it raises, log what that means and return `None`.

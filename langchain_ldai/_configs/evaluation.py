@@ -162,7 +162,8 @@ class AiClient:
         self._diagnosis = Diagnosis(client)
         environment = environment_of(client, options.environment_id)
         self._client_sender = ClientSender(
-            send_all=send_all if options.delivery is None else options.delivery.send_all,
+            send_all=send_all,
+            delivery=options.delivery,
             look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
             environment_id=lambda: environment.id,
             notices=self._diagnosis.notices,

@@ -12,6 +12,8 @@ CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
 """The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
+JUDGE_KEY: Final = "ldai_judge"
+"""The metadata key by which a judge's own call is known; its value is the judge's key."""
 
 RUN_ROOT_KEY: Final = "ldai_run_root"
 """The key that a handler with `spans="mark"` writes, too: "true" at the root of the run, else "false"."""

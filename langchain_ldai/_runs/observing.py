@@ -24,12 +24,14 @@ class RunEnd(NamedTuple):
 
     Args:
         outcome: How it ended.
+        model_calls: How many model calls it made.
         tokens: What its model calls used, `None` where none has said.
         last_event: When the run's last event came, in seconds of `monotonic()`.
         trace: The ids of its root span.
     """
 
     outcome: Outcome
+    model_calls: int
     tokens: TokenUsage | None
     last_event: float
     trace: TraceIds
@@ -85,8 +87,14 @@ class GatheredExchange(RunObserver, Protocol):
 class RunJudges(Protocol):
     """Draws judges for runs, as `langchain_ldai.judges.Judges` does."""
 
-    def draw(self, config: object, tracker: RunTracker) -> GatheredExchange | None:
-        """Return what gathers an exchange for the judges drawn for a run; `None` where none is."""
+    def draw(self, config: object, tracker: RunTracker, token: str) -> GatheredExchange | None:
+        """Return what gathers an exchange for the judges drawn for a run; `None` where none is.
+
+        Args:
+            config: The AI Config that the run is counted for.
+            tracker: The run's tracker.
+            token: The resumption token as the handler hands it out.
+        """
         ...
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai._runs.open_runs import RunTable
+from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Scope, Step, StepResult, key_of, name_of_tool
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
@@ -400,14 +400,16 @@ class RunRecorder:
         """Say once which of the names given are of no node that LangGraph has had so far."""
         seen = list(self._seen_nodes)
         unseen = [name for name in run.sources if name not in seen]
-        if run.journey is not None and all(name in run.sources for name in seen):
+        has_unnamed = any(name not in run.sources for name in seen)  # which may be the one that is meant
+        if run.journey is not None and not has_unnamed:
             unseen = [name for name in unseen if name in self._trackers.nodes]  # a run need not visit every agent
         if not seen or not unseen:
             return
         key = run.totals.tracker.identity.config_key if run.totals is not None else ""
         where = f"agent graph {key!r}" if run.journey is not None else "nodes="
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
-        self._guard.notices.once(_log, logging.INFO, "unseen nodes", _UNSEEN_NODES, where, *names)
+        level = logging.WARNING if has_unnamed else logging.INFO
+        self._guard.notices.once(_log, level, ("unseen nodes", level), _UNSEEN_NODES, where, *names)
 
     def _report(self, run: Run) -> None:
         report = run.report()

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
-from langchain_ldai._runs.metadata import RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
 from langchain_ldai._runs.observing import RunJudges, RunSpans
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
@@ -157,7 +157,9 @@ class TrackerFactory:
             return None
         totals = self._totals_of(config, tracker, sealed, lc_run_id)
         if self.judges is not None:
-            totals.exchange = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker)
+            drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
+            if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
+                totals.exchange = drawn
         if self._spans is not None:
             begin, parent = self._spans.begin, around.span if around is not None else None
             span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)

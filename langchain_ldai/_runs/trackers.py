@@ -57,9 +57,9 @@ class OtherTracker:
     needed: ClassVar[Sequence[str]] = ("track_tool_call",)
 
     def __init__(self, original: Other) -> None:
-        self.original = original
+        self.original: Other = original
         self.resumption_token: str = original.resumption_token
-        self.identity = self._identity()
+        self.identity: RunIdentity = self._identity()
         self._sender = _sender_of(original)
 
     def _identity(self) -> RunIdentity:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal
 
-from langchain_ldai._tracking.once import EventTable, OnceTracker
 from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._tracking.slots import EventTable, OnceTracker
 from langchain_ldai._tracking.values import TokenUsage, check_usage
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event

@@ -22,8 +22,12 @@ SendAll = Callable[["Context", Sequence[Event]], None]
 class EventDelivery(Protocol):
     """Takes the events of a client's runs in the place of the client's `track`, such as `DurableEvents`."""
 
-    def send_all(self, context: Context, events: Sequence[Event]) -> None:
-        """Take events that are due together, in order; they are safe once this returns. It never raises."""
+    def send_all(self, context: Context, events: Sequence[Event]) -> bool:
+        """Take events that are due together, in order; they are safe once this returns. It never raises.
+
+        Returns:
+            `False` if the client sends no events, or has not been started yet; then none was taken.
+        """
         ...
 
     def claims_with(self, ledger: Ledger) -> Claims:
@@ -48,22 +52,28 @@ class ClientSender:
     """Sends the events of one client's trackers.
 
     Args:
-        send_all: Takes the events that are due together.
+        send_all: Takes the events that are due together, without a delivery.
+        delivery: Takes them in its place; `None` without one.
         look: Looks at an event's data and says in the log if the client takes no events; `None` where it cannot.
         environment_id: Returns LaunchDarkly's id of the environment, "" while it is not known.
         notices: What the log has been told of the client.
     """
 
     send_all: SendAll
+    delivery: EventDelivery | None
     look: Callable[[Mapping[str, object]], None] | None
     environment_id: Callable[[], str]
     notices: Notices
 
     def send(self, context: Context, events: Sequence[Event]) -> None:
         """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
+        is_kept = self.delivery is not None and self.delivery.send_all(context, events)
+        if is_kept:  # in whatever state the client is
+            return
         if self.look is not None:
             self.look(events[0][1])
-        self.send_all(context, events)
+        if self.delivery is None:
+            self.send_all(context, events)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,8 +12,8 @@ from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
 from langchain_ldai._base.options import is_async
-from langchain_ldai._tracking.once import EventTable, OnceTracker
 from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._tracking.slots import EventTable, OnceTracker
 from langchain_ldai._tracking.values import (
     AiMetrics,
     Feedback,

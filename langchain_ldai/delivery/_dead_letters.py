@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from langchain_ldai._base.guard import Notices
+from langchain_ldai.delivery._owners import locks
 
 _log = logging.getLogger(__name__)
 
 NAME: Final = "dead.jsonl"
 OLDER_NAME: Final = "dead.older.jsonl"
+LOCK_NAME: Final = "dead.lock"
 
 MAX_BYTES: Final = 16 << 20
 """How large the file may grow before the next one takes its place, and the one before that is removed."""
@@ -56,10 +58,25 @@ class DeadLetters:
 
     def _write(self, line: str) -> None:
         path = self.directory / NAME
-        if path.exists() and path.stat().st_size > MAX_BYTES:
-            path.replace(self.directory / OLDER_NAME)
+        if _is_full(path):
+            self._rotate(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
+
+    def _rotate(self, path: Path) -> None:
+        """Make the file the older one, unless another process has just done that, or is about to."""
+        lock = locks.take(self.directory / LOCK_NAME)
+        if lock is None:
+            return
+        try:
+            if _is_full(path):
+                path.replace(self.directory / OLDER_NAME)
+        finally:
+            locks.release(lock)
+
+
+def _is_full(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > MAX_BYTES

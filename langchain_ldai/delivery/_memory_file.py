@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 from uuid import uuid4, uuid5
 
-from langchain_ldai.delivery._journal_file import Batch, Record, parse
+from langchain_ldai.delivery._journal_file import RECORD_HEAD, Batch, Record, parse
 
 MAX_RECORDS: Final = 10_000
 """How many records are kept in memory, as many as LaunchDarkly's SDK keeps events by default."""
+
+MAX_BYTES: Final = 32 << 20
+"""How many bytes their bodies may have, as an event may be large."""
 
 
 class MemoryFile:
@@ -30,6 +33,7 @@ class MemoryFile:
         self._id = uuid4()
         self._acknowledged = 0
         self._records: deque[Record] = deque()
+        self._written_bytes = self._acknowledged_bytes = 0  # the writer counts the one, the sender the other
         self._batch: Batch | None = None
 
     @property
@@ -47,9 +51,11 @@ class MemoryFile:
 
     def write(self, record: bytes) -> bool:
         """Append a record; return `False` if there is no room for it."""
-        if self._is_ended or len(self._records) >= MAX_RECORDS:
+        waiting_bytes = self._written_bytes - self._acknowledged_bytes
+        if self._is_ended or len(self._records) >= MAX_RECORDS or waiting_bytes + len(record) > MAX_BYTES:
             return False
         self._records += parse(record)[0]
+        self._written_bytes += len(record)
         return True
 
     def next_batch(self, max_bytes: int) -> Batch | None:
@@ -72,8 +78,9 @@ class MemoryFile:
 
     def acknowledge(self, batch: Batch) -> None:
         """Never return the batch again."""
-        for _ in batch.records:
+        for record in batch.records:
             self._records.popleft()
+            self._acknowledged_bytes += RECORD_HEAD.size + len(record.body)
         self._acknowledged, self._batch = batch.end, None
 
     def narrow(self, batch: Batch) -> None:

@@ -50,7 +50,7 @@ class Owner:
         """
         while True:
             name = _names.next()
-            descriptor = _locks.take(directory / f"{name}{SUFFIX}")
+            descriptor = locks.take(directory / f"{name}{SUFFIX}")
             if descriptor is not None:
                 owner = cls(directory, name, descriptor)
                 try:
@@ -64,18 +64,18 @@ class Owner:
     def inherit(cls, directory: Path, name: str) -> Owner | None:
         """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened."""
         try:
-            descriptor = _locks.take(directory / f"{name}{SUFFIX}")
+            descriptor = locks.take(directory / f"{name}{SUFFIX}")
         except OSError:  # another user's, or no file that this package has made
             return None
         return None if descriptor is None else cls(directory, name, descriptor)
 
     def release(self) -> None:
         """Let others inherit the files."""
-        _locks.release(self._descriptor)
+        locks.release(self._descriptor)
 
     def close(self) -> None:
         """Leave the lock to the parent process, which holds it too."""
-        _locks.close(self._descriptor)
+        locks.close(self._descriptor)
 
     def remove(self) -> None:
         """Remove the owner, who has no files any more."""
@@ -169,7 +169,7 @@ class Locks(PausesForForks):
             os.close(descriptor)
 
 
-_locks: Final = Locks()
+locks: Final = Locks()
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -182,15 +182,20 @@ class DurableEvents:
         """Return what has become of the events of this process so far."""
         return DeliveryStats() if self._queue is None else self._queue.stats()
 
-    def send_all(self, context: Context, events: Sequence[Event]) -> None:
+    def send_all(self, context: Context, events: Sequence[Event]) -> bool:
         """Take events that are due together; they are safe once this returns. It never raises.
 
         Args:
             context: Whom the events are counted for.
             events: Name, data and metric value of each event, in order.
+
+        Returns:
+            `False` if the client sends no events, or has not been started yet; then none was taken.
         """
-        if self._queue is not None:  # else the client is offline, or sends no events
-            self._queue.append_all(context, events)
+        if self._queue is None:
+            return False
+        self._queue.append_all(context, events)
+        return True
 
     def claims_with(self, ledger: Ledger) -> JournaledClaims:
         """Return what keeps a metric's events together with its claim until the ledger has answered.

@@ -21,7 +21,7 @@ ADDED: Final = {
 }
 """The columns whose values add up, by event: each part of a resumed run sends its own."""
 
-TAKEN_ONCE: Final = {
+TAKEN_ONCE: Final[Mapping[str, tuple[str, str | int]]] = {
     events.SUCCESS: ("outcome", "success"),
     events.GRAPH_INVOCATION_SUCCESS: ("outcome", "success"),
     events.ERROR: ("outcome", "error"),
@@ -34,16 +34,25 @@ TAKEN_ONCE: Final = {
 NO_RUN_ID: Final = "no runId"
 """How the id begins that a run gets here where its SDK sends none."""
 
+_SCORES: Final = "$ld:ai:judge:"
 _RUN_METRICS: Final = frozenset({*ADDED, *TAKEN_ONCE, events.TIME_TO_FIRST_TOKEN})
 _LONGEST_NAME: Final = 300
 _GREATEST: Final = 2**53
+_EARLIEST_MS: Final = 1_388_534_400_000  # 2014, when there was no LaunchDarkly
 
 
 class MetricRow(NamedTuple):
-    """A metric of a run."""
+    """A metric of a run.
+
+    Args:
+        name: Name of its event.
+        detail: Key of the tool or of the judge, "" where it has neither.
+        scored: Whether it is a judge's score.
+    """
 
     name: str
     detail: str
+    scored: bool
 
 
 @dataclass(slots=True)
@@ -72,11 +81,11 @@ class Arrival:
     columns: dict[str, object] = field(default_factory=dict)
     metrics: dict[MetricRow, tuple[float, int, int]] = field(default_factory=dict)
 
-    def add(self, name: str, detail: str, value: float, at_ms: int) -> None:
+    def add(self, row: MetricRow, value: float, at_ms: int) -> None:
         """Add one metric."""
         self.first_ms = min(self.first_ms, at_ms)
         self.last_ms = max(self.last_ms, at_ms)
-        row = MetricRow(name, detail)
+        name = row.name
         total, count, _ = self.metrics.get(row, (0.0, 0, 0))
         self.metrics[row] = total + value, count + 1, at_ms
         if name in ADDED:
@@ -96,7 +105,7 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
 
     Args:
         batch: The events.
-        now_ms: The time for events that have none, in milliseconds since 1970.
+        now_ms: The time now, in milliseconds since 1970.
     """
     found: dict[tuple[str, str], Arrival] = {}
     for event in batch:
@@ -104,8 +113,10 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
         name, value = text(event.get("key")), number(event.get("metricValue"))
         if event.get("kind") != "custom" or not isinstance(data, Mapping) or not name or value is None:
             continue
+        if name in _RUN_METRICS and value < 0:
+            continue
         config, run_id = text(data.get(events.CONFIG_KEY)), text(data.get(events.RUN_ID))
-        at_ms = min(max(int(number(event.get("creationDate")) or now_ms), 0), now_ms)
+        at_ms = _time_of(event, now_ms)
         if not run_id and name in _RUN_METRICS:
             run_id = f"{NO_RUN_ID}: {_context_key(event)} at {at_ms // 1000}"
         if not run_id or not config:
@@ -113,8 +124,22 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
         run = found.get((run_id, config))
         if run is None:
             run = found[run_id, config] = _arrival((run_id, config), event, data, at_ms)
-        run.add(name, text(data.get(events.TOOL_KEY)), value, at_ms)
+        run.add(_row(name, data), value, at_ms)
     return list(found.values())
+
+
+def _row(name: str, data: Mapping[str, object]) -> MetricRow:
+    """Return which metric an event is; a score names its judge, or has the name of LaunchDarkly's own scores."""
+    if name in _RUN_METRICS:
+        return MetricRow(name, text(data.get(events.TOOL_KEY)), scored=False)
+    judge = text(data.get(events.JUDGE_CONFIG_KEY))
+    return MetricRow(name, judge, scored=bool(judge) or name.startswith(_SCORES))
+
+
+def _time_of(event: Json, now_ms: int) -> int:
+    """Return when an event happened: now, if it does not say, or if its clock is ahead or was never set."""
+    at = number(event.get("creationDate"))
+    return now_ms if at is None or not _EARLIEST_MS <= at <= now_ms else int(at)
 
 
 def _arrival(key: tuple[str, str], event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:

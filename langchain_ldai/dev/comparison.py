@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from langchain_ldai.dev.queries import Variation
+from langchain_ldai.dev.queries import Judge, Variation
 from langchain_ldai.dev.statistics import (
+    Counts,
     Distribution,
     Interval,
     compare_means,
@@ -36,6 +38,10 @@ class Unit:
         """Return a value as text, "-" for none."""
         return "-" if value is None else f"{value * self.factor:,.{self.digits}f}{self.suffix}"
 
+    def write_short(self, value: float) -> str:
+        """Return a value along an axis, with no more digits than it has."""
+        return f"{value * self.factor:,.12g}"
+
     def write_difference(self, interval: Interval) -> str:
         """Return a difference and its interval as text."""
         low, high = (f"{end * self.factor:+,.{self.digits}f}" for end in (interval.low, interval.high))
@@ -48,6 +54,7 @@ PERCENT: Final = Unit(100, 1, " %", " points")
 MILLISECONDS: Final = Unit(1, 0, " ms", " ms")
 NUMBER: Final = Unit(1, 0, "", "")
 PER_RUN: Final = Unit(1, 2, "", "")
+SCORE: Final = Unit(1, 3, "", "")
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,38 @@ MEASURES: Final = (
     ),
 )
 
+_NO_SCORES: Final = Counts(0, 0.0, 0.0)
+
+
+def judge_names(judges: Iterable[Judge]) -> dict[Judge, str]:
+    """Return what to call each judge: its key, with the metric where one judge has several or has no key."""
+    listed = sorted(set(judges))
+    keys = Counter(judge.key for judge in listed)
+    return {
+        judge: judge.key if judge.key and keys[judge.key] == 1 else f"{judge.key} {judge.metric}".strip()
+        for judge in listed
+    }
+
+
+def _measures_of_scores(judge: Judge, name: str) -> tuple[Measure, Measure]:
+    """Return what is compared of a judge's scores; whether more is better depends on what it judges."""
+
+    def scores(variation: Variation) -> Counts:
+        return variation.scores.get(judge, _NO_SCORES)
+
+    return (
+        Measure(
+            f"score:{name}",
+            f"Score by {name}, mean",
+            SCORE,
+            lambda v: scores(v).mean,
+            lambda first, second: compare_means(scores(first), scores(second)),
+            0,
+        ),
+        Measure(f"scored:{name}", f"Runs scored by {name}", NUMBER, lambda v: scores(v).count, _unknown, 0),
+    )
+
+
 METHODS: Final = (
     "Each difference is to the first variation, with the interval that holds the true difference 95 times in 100: "
     "for medians by Price and Bonett, for shares by Newcombe, for means by Welch. "
@@ -170,6 +209,8 @@ class Row:
 
 def compare(variations: Sequence[Variation]) -> list[Row]:
     """Return every measure for every variation, each compared with the first."""
+    judges = judge_names(judge for variation in variations for judge in variation.scores)
+    scores = [measure for judge in judges.items() for measure in _measures_of_scores(*judge)]
     return [
         Row(
             measure,
@@ -182,7 +223,7 @@ def compare(variations: Sequence[Variation]) -> list[Row]:
                 for number, variation in enumerate(variations)
             ),
         )
-        for measure in MEASURES
+        for measure in (*MEASURES, *scores)
     ]
 
 

@@ -35,7 +35,7 @@ class Section:
         self._lines = lines
         if not isinstance(value, dict):
             self.fail(f"is {shown(value)}; write fields below it, each as `name: value`")
-        self.fields = cast(dict[str, object], value)
+        self.fields: dict[str, object] = cast(dict[str, object], value)
 
     def __contains__(self, field: str) -> bool:
         return field in self.fields

@@ -5,25 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from langchain_ldai.dev.queries import Run
+from langchain_ldai.dev.queries import Judge, Run
 
-_FIELDS = tuple(name for name in Run._fields if name != "id")
+Form = Callable[[Iterable[Run], Mapping[Judge, str]], Iterator[str]]
+"""What writes runs, given what to call each judge that may have scored them."""
+
+_FIELDS = tuple(name for name in Run._fields if name not in ("id", "scores"))
 
 
-def as_csv(runs: Iterable[Run]) -> Iterator[str]:
+def as_csv(runs: Iterable[Run], judges: Mapping[Judge, str]) -> Iterator[str]:
     """Yield the lines of a CSV file; an apostrophe keeps a spreadsheet from running a text as a formula."""
-    yield _line(_FIELDS)
+    yield _line([*_FIELDS, *(f"score:{name}" for name in judges.values())])
     for run in runs:
-        yield _line([_harmless(getattr(run, name)) for name in _FIELDS])
+        scores = dict(run.scores)
+        values = [*(getattr(run, name) for name in _FIELDS), *map(scores.get, judges)]
+        yield _line([_harmless(value) for value in values])
 
 
-def as_json_lines(runs: Iterable[Run]) -> Iterator[str]:
+def as_json_lines(runs: Iterable[Run], judges: Mapping[Judge, str]) -> Iterator[str]:
     """Yield the lines of a JSON array: one object a run."""
     start = "[\n"
     for run in runs:
-        yield start + json.dumps({name: getattr(run, name) for name in _FIELDS})
+        scores = {judges[judge]: score for judge, score in run.scores if judge in judges}
+        yield start + json.dumps({**{name: getattr(run, name) for name in _FIELDS}, "scores": scores})
         start = ",\n"
     yield "[]\n" if start == "[\n" else "\n]\n"
 

@@ -29,7 +29,7 @@ from langchain_ldai.dev.page_files import STATIC, lines_to_add
 from langchain_ldai.dev.queries import Filter, Variation
 from langchain_ldai.dev.report import KINDS, report
 from langchain_ldai.dev.served_configs import ServedConfigs
-from langchain_ldai.dev.store import Store, StoreError
+from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
 
 PAGE_HEARTBEAT_SECONDS: Final = 15.0
@@ -50,7 +50,7 @@ class PageRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
-        self.subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
+        self.subscribers: Subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
         self._configs = configs
         self._store = store
         self._token = token
@@ -127,9 +127,6 @@ class PageRoutes:
             first = await asyncio.to_thread(self._store.add_feedback, _number(request), name, value)
         except KeyError:
             return PlainTextResponse("there is no such run", 404)
-        except StoreError as error:
-            return PlainTextResponse(str(error), 507)
-        self.subscribers.publish(b"runs")
         return Response(status_code=202) if first else PlainTextResponse("the run has feedback already", 409)
 
     async def _news(self, request: Request) -> Response:
@@ -140,14 +137,16 @@ class PageRoutes:
             yield b": still here\n\n" if news is None else b"data: %s\n\n" % news
 
     async def _csv(self, request: Request) -> Response:
-        runs = queries.all_runs(self._store, _filter(request))
-        return StreamingResponse(exports.as_csv(runs), media_type="text/csv", headers=_file("runs.csv"))
+        return await self._export(request, exports.as_csv, "text/csv", "runs.csv")
 
     async def _json(self, request: Request) -> Response:
-        runs = queries.all_runs(self._store, _filter(request))
-        return StreamingResponse(
-            exports.as_json_lines(runs), media_type="application/json", headers=_file("runs.json")
-        )
+        return await self._export(request, exports.as_json_lines, "application/json", "runs.json")
+
+    async def _export(self, request: Request, written: exports.Form, media_type: str, name: str) -> Response:
+        wanted = _filter(request)
+        judges = comparison.judge_names(await asyncio.to_thread(queries.judges, self._store, wanted))
+        lines = written(queries.all_runs(self._store, wanted), judges)
+        return StreamingResponse(lines, media_type=media_type, headers=_file(name))
 
     async def _comparison(self, request: Request) -> Response:
         wanted = _filter(request)

@@ -1,111 +1,155 @@
-"""Distributions, courses over time and a run's timeline as SVG; colours come from the style sheet."""
+"""Distributions, courses over time and a run's timeline, drawn by leather in the style sheet's colours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
+from xml.etree import ElementTree
+
+import leather
 
 from langchain_ldai._wire import events
-from langchain_ldai.dev.comparison import MILLISECONDS, Unit
-from langchain_ldai.dev.markup import Markup, element, together
+from langchain_ldai.dev.comparison import MILLISECONDS, PERCENT, Unit
+from langchain_ldai.dev.markup import Markup, element
 from langchain_ldai.dev.queries import Metric, Run, Step, Variation
 from langchain_ldai.dev.statistics import Distribution
 
 SERIES: Final = 6
-"""For how many variations the style sheet has colours."""
+"""For how many variations the style sheet has colours; pictures show no more."""
 
 _BARS: Final = 30
 _WIDTH: Final = 420
-_ROW: Final = 64
-_HEIGHT: Final = 140
+_HEIGHT: Final = 210
+_DASHES: Final = ("none", "6,3", "2,3", "8,3,2,3", "12,4", "1,4")
+_LONGEST_NAME: Final = 24
+_MOST_MARKS: Final = 12
+_DAY: Final = 86_400_000
+_FURTHER_DIGITS: Final = re.compile(r"(?<=\.\d\d)\d+")
+"""What of a place in a picture is too small to see."""
+
+_Points = list[tuple[float, float | None]]
+"""Where a line goes; `None` interrupts it."""
+
+
+class _Line(NamedTuple):
+    """A variation's line.
+
+    Args:
+        series: Which of the style sheet's colours it has.
+        name: What the legend calls it.
+        points: Where it goes.
+    """
+
+    series: int
+    name: str
+    points: _Points
 
 
 def distributions(
     variations: Sequence[Variation], pick: Callable[[Variation], Distribution], title: str, unit: Unit
 ) -> Markup:
-    """Return how often each value occurs: a row of bars for each variation, over one scale.
+    """Return which share of the runs has which value: a histogram's outline for each variation, over one scale.
 
     What lies beyond the scale, at most the largest hundredth of a variation's values, is in the last bar.
     """
-    shown = [(number, variation) for number, variation in enumerate(variations) if len(pick(variation))]
+    shown = [(series, variation) for series, variation in enumerate(variations[:SERIES]) if len(pick(variation))]
     if not shown:
         return Markup()
-    ends = (pick(variation).ranked(-(-len(pick(variation)) * 99 // 100)) for _, variation in shown)
-    end = max(1, *ends)
-    rows = [
-        element(
-            "g",
-            _bars(pick(variation), end),
-            element(
-                "text",
-                f"{variation.name or 'no variation'}: median {unit.write(pick(variation).median)}",
-                x=0,
-                y=12,
-            ),
-            class_=f"series-{series % SERIES}",
-            transform=f"translate(0 {row * _ROW})",
+    end = max(1, *(pick(variation).ranked(-(-len(pick(variation)) * 99 // 100)) for _, variation in shown))
+    lines = [
+        _Line(
+            series,
+            f"{short(variation.name)}: median {unit.write(pick(variation).median)}",
+            _outline(pick(variation), end),
         )
-        for row, (series, variation) in enumerate(shown)
+        for series, variation in shown
     ]
-    height = len(shown) * _ROW
-    scale = [
-        element("text", unit.write(end * part / 2), x=_WIDTH * part / 2, y=height + 14, text_anchor=anchor)
-        for part, anchor in enumerate(("start", "middle", "end"))
-    ]
-    return _picture(title, height + 20, *rows, *scale)
+    return _lines(title, lines, leather.Axis(tick_formatter=_ticks(unit)), PERCENT)
 
 
-def _bars(values: Distribution, end: float) -> Markup:
+def _outline(values: Distribution, end: float) -> _Points:
+    """Return the outline of a histogram, each bar as high as its share of the values."""
     below = [0, *(values.up_to(end * bar / _BARS) for bar in range(1, _BARS)), len(values)]
-    counts = [after - before for before, after in pairwise(below)]
-    width, tallest, room = _WIDTH / _BARS, max(counts), _ROW - 20
-    bars = [
-        element(
-            "rect",
-            x=f"{number * width + 1:.1f}",
-            y=f"{_ROW - room * count / tallest:.1f}",
-            width=f"{width - 2:.1f}",
-            height=f"{room * count / tallest:.1f}",
-        )
-        for number, count in enumerate(counts)
-        if count
+    shares = [(after - before) / len(values) for before, after in pairwise(below)]
+    return [
+        (0, 0),
+        *((end * (bar + side) / _BARS, share) for bar, share in enumerate(shares) for side in (0, 1)),
+        (end, 0),
     ]
-    middle = f"{min((values.median or 0) / end, 1) * _WIDTH:.1f}"
-    return together(*bars, element("line", x1=middle, x2=middle, y1=16, y2=_ROW, class_="median"))
 
 
 def over_time(
     variations: Sequence[Variation], value: Callable[[Step], float | None], title: str, unit: Unit
 ) -> Markup:
     """Return a value over time: a line for each variation, over one scale that starts at zero."""
-    values = [
-        found for variation in variations for step in variation.over_time if (found := value(step)) is not None
-    ]
-    if not values:
-        return Markup()
-    top = max(values) if max(values) > 0 else 1
-    lines = [
-        element(
-            "g",
-            element("title", variation.name or "no variation"),
-            *_line([value(step) for step in variation.over_time], top),
-            class_=f"line series-{series % SERIES}",
+    start = min((step.start for variation in variations for step in variation.over_time), default=0)
+    courses = [
+        _Line(
+            series,
+            short(variation.name),
+            _visible((step.start - start, value(step)) for step in variation.over_time),
         )
-        for series, variation in enumerate(variations)
+        for series, variation in enumerate(variations[:SERIES])
     ]
-    axis = element("line", x1=0, x2=_WIDTH, y1=_HEIGHT, y2=_HEIGHT, class_="axis")
-    return _picture(title, _HEIGHT + 4, axis, *lines, element("text", unit.write(top), x=0, y=12))
+    lines = [line for line in courses if any(y is not None for _, y in line.points)]
+    if not lines:
+        return Markup()
+    end = max(x for line in lines for x, _ in line.points)
+    form = "%H:%M:%S" if end < _DAY else "%m-%d %H:%M"
+    axis = leather.Axis(
+        ticks=[0, end / 2, end] if end else [0],
+        tick_formatter=lambda at, *_: datetime.fromtimestamp((start + float(at)) / 1000).strftime(form),
+    )
+    return _lines(title, lines, axis, unit)
 
 
-def _line(values: Sequence[float | None], top: float) -> list[Markup]:
-    points = [
-        (f"{(step + 0.5) * _WIDTH / len(values):.1f}", f"{_HEIGHT - found / top * (_HEIGHT - 20):.1f}")
-        for step, found in enumerate(values)
-        if found is not None
+def _visible(points: Iterable[tuple[float, float | None]]) -> _Points:
+    """Return each point twice, so that one that stands alone is a line, which is drawn as a dot."""
+    return [point for point in points for _ in range(2)]
+
+
+def _lines(title: str, lines: Sequence[_Line], x_axis: leather.Axis, unit: Unit) -> Markup:
+    """Return a picture of lines over scales that start at zero, with a legend where there are several."""
+    chart = leather.Chart()
+    for line in lines:
+        colour, dashes = f"var(--series-{line.series})", _DASHES[line.series]
+        chart.add_line(line.points, name=line.name, stroke_color=colour, stroke_dasharray=dashes)
+    chart.set_x_axis(x_axis)
+    chart.add_y_axis(tick_formatter=_ticks(unit))
+    return _picture(
+        chart, [point for line in lines for point in line.points], title, [line.name for line in lines]
+    )
+
+
+def _ticks(unit: Unit) -> Callable[[float, int, int], str]:
+    """Return what writes the values along an axis: the last one with the unit."""
+    return lambda value, place, count: unit.write_short(float(value)) + unit.suffix * (place == count - 1)
+
+
+def timeline(run: Run, metrics: Sequence[Metric]) -> Markup:
+    """Return a run from its start to its end, with its first token and its tool calls."""
+    start, end = start_and_end(run, metrics)
+    marks = [
+        (run.first_token, "first token")
+        if metric.name == events.TIME_TO_FIRST_TOKEN and run.first_token is not None
+        else (metric.at - start, metric.detail or "tool")
+        for metric in metrics
+        if metric.name in (events.TIME_TO_FIRST_TOKEN, events.TOOL_CALL)
     ]
-    line = element("polyline", points=" ".join(f"{x},{y}" for x, y in points))
-    return [line, *(element("circle", cx=x, cy=y, r=2) for x, y in points)]
+    shown = [(at, short(label)) for at, label in marks if 0 <= at <= end - start][:_MOST_MARKS]
+    labels = ["run", *(label for _, label in shown)]
+    points: _Points = [(0, 0), (end - start, 0)]
+    for row, (at, _) in enumerate(shown, 1):
+        points += [(at, None), *_visible([(at, row)])]
+    chart = leather.Chart()
+    chart.add_line(points, stroke_color="var(--accent)", width=9)
+    chart.add_x_axis(tick_formatter=_ticks(MILLISECONDS))
+    chart.add_y_axis(ticks=list(range(len(labels))), tick_formatter=lambda row, *_: labels[row])
+    told = [f"{label} after {MILLISECONDS.write(at)}" for at, label in shown]
+    return _picture(chart, points, "Timeline", [*told, f"end after {MILLISECONDS.write(end - start)}"])
 
 
 def start_and_end(run: Run, metrics: Sequence[Metric]) -> tuple[int, int]:
@@ -115,36 +159,20 @@ def start_and_end(run: Run, metrics: Sequence[Metric]) -> tuple[int, int]:
     return min(run.started, end - int(run.duration or 0)), end
 
 
-def timeline(run: Run, metrics: Sequence[Metric]) -> Markup:
-    """Return a run from its start to its end, with its first token and its tool calls."""
-    end = next(
-        (metric.at for metric in metrics if metric.name in (events.DURATION, events.GRAPH_DURATION)), run.ended
-    )
-    start = min(run.started, end - int(run.duration or 0))
-    length = max(end - start, 1)
-    marks = [
-        (start + run.first_token, "first token")
-        if metric.name == events.TIME_TO_FIRST_TOKEN and run.first_token is not None
-        else (metric.at, metric.detail or "tool")
-        for metric in metrics
-        if metric.name in (events.TIME_TO_FIRST_TOKEN, events.TOOL_CALL)
-    ]
-    drawn = [
-        together(
-            element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=16 + 16 * row, y2=_HEIGHT / 2, class_="mark"),
-            element(
-                "text", label, x=f"{x:.1f}", y=12 + 16 * row, text_anchor="start" if x < _WIDTH / 2 else "end"
-            ),
-        )
-        for row, (at, label) in enumerate(marks[:3])
-        if 0 <= (x := (at - start) / length * _WIDTH) <= _WIDTH
-    ]
-    bar = element("rect", x=0, y=_HEIGHT / 2, width=_WIDTH, height=14, rx=4, class_="run")
-    text = element("text", MILLISECONDS.write(length), x=_WIDTH, y=_HEIGHT / 2 + 30, text_anchor="end")
-    return _picture("Timeline of the run", _HEIGHT // 2 + 36, bar, *drawn, text)
+def _picture(chart: leather.Chart, points: _Points, title: str, parts: Sequence[str]) -> Markup:
+    """Return a chart over scales from zero to its points' ends; its name tells what the picture shows."""
+    chart.add_x_scale(0, max(x for x, _ in points))
+    chart.add_y_scale(0, max(y for _, y in points if y is not None))
+    drawn = chart.to_svg_group(_WIDTH, _HEIGHT)
+    for node in drawn.iter():
+        node.attrib.update({name: _FURTHER_DIGITS.sub("", value) for name, value in node.attrib.items()})
+    told = element("title", f"{title}: {'; '.join(parts)}")
+    shown = Markup(ElementTree.tostring(drawn, encoding="unicode"))
+    return element("svg", told, shown, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", class_="picture")
 
 
-def _picture(title: str, height: float, *children: Markup) -> Markup:
-    return element(
-        "svg", element("title", title), *children, viewBox=f"0 0 {_WIDTH} {height}", role="img", class_="picture"
-    )
+def short(name: str) -> str:
+    """Return a variation's or a tool's name as a picture has room for it."""
+    if len(name) > _LONGEST_NAME:
+        return f"{name[: _LONGEST_NAME - 1]}…"
+    return name or "no variation"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from langchain_ldai.dev.statistics import Counts, Distribution, Share
-from langchain_ldai.dev.store import Store
+from langchain_ldai.dev.store import READERS, Store
 
 OUTCOMES: Final = {"success": "success", "error": "error", "none": "none sent"}
 STEPS: Final = 40
@@ -47,6 +48,18 @@ class Step(NamedTuple):
     duration: float | None
 
 
+class Judge(NamedTuple):
+    """What gives scores.
+
+    Args:
+        key: Key of its AI Config, "" where the score came without.
+        metric: Name of the metric to which it gives them.
+    """
+
+    key: str
+    metric: str
+
+
 @dataclass(frozen=True)
 class Variation:
     """The figures of one variation."""
@@ -60,6 +73,7 @@ class Variation:
     first_token: Distribution
     tokens: Distribution
     over_time: tuple[Step, ...] = ()
+    scores: Mapping[Judge, Counts] = field(default_factory=dict)
 
 
 class Run(NamedTuple):
@@ -83,6 +97,7 @@ class Run(NamedTuple):
     tokens_in: float | None
     tokens_out: float | None
     tool_calls: float | None
+    scores: tuple[tuple[Judge, float], ...] = ()
 
 
 class Metric(NamedTuple):
@@ -96,13 +111,17 @@ class Metric(NamedTuple):
 
 
 _COUNT: Final = """
-SELECT count(*), count(CASE WHEN outcome = 'success' THEN 1 END), count(outcome),
-    count(CASE WHEN feedback = 1 THEN 1 END), count(feedback), total(tool_calls), total(tool_calls * tool_calls),
+SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome),
+    count(*) FILTER (WHERE feedback > 0), count(feedback), total(tool_calls), total(tool_calls * tool_calls),
     avg(duration)
 FROM runs WHERE variation = :id AND started >= :start AND started < :end"""
+_SCORES: Final = """
+SELECT detail, name, count(*), total(value * 1.0 / count), total(value * 1.0 / count * value / count)
+FROM metrics"""
 _RUN_COLUMNS: Final = ", ".join(
     {"config": "variations.config", "variation": "variations.name"}.get(name, f"runs.{name}")
     for name in Run._fields
+    if name != "scores"
 )
 
 
@@ -120,8 +139,9 @@ def figures(store: Store, wanted: Filter) -> list[Variation]:
     """Return the figures of those variations of an AI Config that have runs which the filter lets through."""
     found = _variations(store, wanted)
     question = _Question(store, *_condition(wanted), _steps(store, list(found), wanted))
-    variations = [question.variation(number, name) for number, (_, name) in found.items()]
-    return [variation for variation in variations if variation.runs]
+    with ThreadPoolExecutor(READERS) as readers:
+        variations = readers.map(question.variation, found, [name for _, name in found.values()])
+        return [variation for variation in variations if variation.runs]
 
 
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
@@ -151,6 +171,13 @@ def all_runs(store: Store, wanted: Filter) -> Iterator[Run]:
         after = found[-1]
 
 
+def judges(store: Store, wanted: Filter) -> list[Judge]:
+    """Return what has scored runs of those variations that the filter lets through."""
+    variations = ", ".join(map(str, _variations(store, wanted)))
+    query = f"SELECT DISTINCT detail, name FROM metrics WHERE variation IN ({variations}) AND scored ORDER BY 1, 2"  # noqa: S608
+    return [Judge(*row) for row in store.select(query, {})]
+
+
 def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | None:
     """Return a run and its metrics in the order in which they were recorded; `None` if there is no such run."""
     runs = _runs(store, [number])
@@ -160,11 +187,17 @@ def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | No
 
 
 def _runs(store: Store, numbers: Sequence[int]) -> list[Run]:
+    listed = ", ".join(map(str, numbers))
     query = (
         f"SELECT {_RUN_COLUMNS} FROM runs JOIN variations ON variations.id = runs.variation"  # noqa: S608
-        f" WHERE runs.id IN ({', '.join(map(str, numbers))}) ORDER BY runs.id"
+        f" WHERE runs.id IN ({listed}) ORDER BY runs.id"
     )
-    return [Run(*row) for row in store.select(query, {})]
+    scores: dict[int, list[tuple[Judge, float]]] = {}
+    scored = f"SELECT run, detail, name, value * 1.0 / count FROM metrics WHERE run IN ({listed}) AND scored"  # noqa: S608
+    for run, key, metric, score in store.select(scored, {}):
+        scores.setdefault(run, []).append((Judge(key, metric), score))
+    runs = (Run(*row) for row in store.select(query, {}))
+    return [run._replace(scores=tuple(sorted(scores.get(run.id, ())))) for run in runs]
 
 
 def _variations(store: Store, wanted: Filter) -> dict[int, tuple[str, str]]:
@@ -222,11 +255,18 @@ class _Question:
             first_token=self._distribution("first_token", number),
             tokens=self._distribution("tokens", number),
             over_time=over_time,
+            scores=self._scores(number),
         )
 
     def _distribution(self, column: str, number: int) -> Distribution:
         query = f"SELECT {column}, count(*) FROM runs WHERE variation = :id AND {column} IS NOT NULL"  # noqa: S608
         return Distribution(self._select(query, number, f"GROUP BY {column}"))
+
+    def _scores(self, number: int) -> dict[Judge, Counts]:
+        runs = " CROSS JOIN runs ON runs.id = metrics.run" if self.values else ""
+        query = f"{_SCORES}{runs} WHERE metrics.variation = :id AND scored"
+        rows = self._select(query, number, "GROUP BY detail, name")
+        return {Judge(key, metric): Counts(*numbers) for key, metric, *numbers in rows}
 
     def _select(self, query: str, number: int, end_of_query: str = "", **more: int) -> list[tuple[Any, ...]]:
         full = f"{query} AND {self.where} {end_of_query}"

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from langchain_ldai.dev import comparison, queries, view
+from langchain_ldai.dev import comparison, queries
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.page_files import STATIC
 from langchain_ldai.dev.queries import Filter, Variation
@@ -47,6 +47,8 @@ def _as_json(figures: Figures) -> str:
 
 
 def _as_html(figures: Figures) -> str:
+    from langchain_ldai.dev import view  # its pictures need the extra `local`, and a text needs none
+
     parts = [
         together(element("h1", config), view.comparison(variations)) for config, variations in figures.items()
     ] or [element("p", "There are no runs.")]

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from langchain_ldai._protocol.events import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchError, read_batch
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
 from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
 from langchain_ldai.dev.served_configs import ServedConfigs
@@ -51,14 +51,12 @@ class SdkRoutes:
     Args:
         configs: What is served.
         store: Where events go.
-        pages: Who is told of new events.
     """
 
-    def __init__(self, configs: ServedConfigs, store: Store, pages: Subscribers) -> None:
-        self.streams = Subscribers(STREAM_HEARTBEAT_SECONDS)
+    def __init__(self, configs: ServedConfigs, store: Store) -> None:
+        self.streams: Subscribers = Subscribers(STREAM_HEARTBEAT_SECONDS)
         self._configs = configs
         self._store = store
-        self._pages = pages
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -91,19 +89,17 @@ class SdkRoutes:
         try:
             body = await _body(request)
             encoding, payload_id = (request.headers.get(name) for name in ("content-encoding", PAYLOAD_ID_HEADER))
-            touched = await asyncio.to_thread(self._accept, body, encoding, payload_id)
+            await asyncio.to_thread(self._accept, body, encoding, payload_id)
         except ClientDisconnect:
             return Response(status_code=400)
         except _RefusedError as refused:
             _log.warning("a batch of events was refused: %s", refused)
             return PlainTextResponse(str(refused), refused.status)
-        if touched:
-            self._pages.publish(b"runs")
         return Response(status_code=202)
 
-    def _accept(self, body: bytes, encoding: str | None, payload_id: str | None) -> int:
+    def _accept(self, body: bytes, encoding: str | None, payload_id: str | None) -> None:
         try:
-            return self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
+            self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
         except MalformedBatchError as error:
             raise _RefusedError(400, str(error)) from None
         except BatchTooLargeError as error:

@@ -28,7 +28,7 @@ class ServedConfigs:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.problem = ""
+        self.problem: str = ""
         self._data = FlagData()
         self._flags: dict[str, Json] = {}
         self._seen = self._stamp()

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from langchain_ldai.dev.access import Guard, is_loopback
 from langchain_ldai.dev.page_routes import PageRoutes
 from langchain_ldai.dev.sdk_routes import SdkRoutes
 from langchain_ldai.dev.served_configs import ServedConfigs
-from langchain_ldai.dev.store import Store
+from langchain_ldai.dev.store import Store, StoreError
 
 SECONDS_BETWEEN_LOOKS: Final = 0.3
-"""How often the server looks whether the file of AI Configs was saved."""
+"""How often the server looks whether the file of AI Configs was saved, and whether there are new runs."""
 
 _SECONDS_TO_STOP: Final = 3
 _HIGHEST_PORT: Final = 65_535
@@ -72,10 +75,12 @@ class DevServer(uvicorn.Server):
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str = "") -> None:
-        self.page = PageRoutes(configs, store, token)
-        self.sdks = SdkRoutes(configs, store, self.page.subscribers)
+        self.page: PageRoutes = PageRoutes(configs, store, token)
+        self.sdks: SdkRoutes = SdkRoutes(configs, store)
         self._configs = configs
-        app = Guard(Starlette(routes=[*self.sdks.routes(), *self.page.routes()]), token)
+        self._store = store
+        routes = [*self.sdks.routes(), *self.page.routes()]
+        app = Guard(Starlette(routes=routes, exception_handlers={StoreError: _told}), token)
         options = uvicorn.Config(
             app,
             log_config=None,
@@ -88,13 +93,14 @@ class DevServer(uvicorn.Server):
         super().__init__(options)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and follow the changes of the file of AI Configs."""
+        """Listen, and follow the changes of the file of AI Configs and of the runs."""
         await super().startup(sockets)
-        self._follower = asyncio.create_task(self._follow_file())
+        self._followers = [asyncio.create_task(follow()) for follow in (self._follow_file, self._follow_runs)]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let everyone go who waits for news, then stop."""
-        self._follower.cancel()
+        for follower in self._followers:
+            follower.cancel()
         self.sdks.streams.close()
         self.page.subscribers.close()
         await super().shutdown(sockets)
@@ -106,3 +112,19 @@ class DevServer(uvicorn.Server):
             self.sdks.tell(await asyncio.to_thread(self._configs.changes))
             if self._configs.problem != before:
                 self.page.subscribers.publish(b"configs")
+
+    async def _follow_runs(self) -> None:
+        """Tell pages of new runs, also of those that another server writes to the same file."""
+        seen: int | None = None
+        while True:
+            with suppress(StoreError):  # pages that ask get the error, too, and show it
+                version = await asyncio.to_thread(self._store.version)
+                if seen not in (None, version):
+                    self.page.subscribers.publish(b"runs")
+                seen = version
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    """Answer where the file of runs cannot be read or written; an SDK takes it for a reason to try again."""
+    return PlainTextResponse(str(error), 507)

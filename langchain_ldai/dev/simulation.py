@@ -9,8 +9,8 @@ from typing import Final
 
 from ldclient import Context
 
-from langchain_ldai import Feedback, LdAiClient, TokenUsage
-from langchain_ldai._protocol.events import custom_event
+from langchain_ldai import Feedback, JudgeResult, LdAiClient, TokenUsage
+from langchain_ldai._protocol.batches import custom_event
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._wire import events
 from langchain_ldai.testing import RecordingClient
@@ -28,15 +28,17 @@ class _Behaviour:
         duration: Median of the durations, in milliseconds.
         tokens: Mean of the tokens of an answer.
         liked: Share of the positive among the feedback.
+        accuracy: Mean of the scores of a judge.
     """
 
     name: str
     duration: int
     tokens: int
     liked: float
+    accuracy: float
 
 
-_BEHAVIOURS: Final = (_Behaviour("brief", 900, 60, 0.8), _Behaviour("friendly", 1400, 160, 0.6))
+_BEHAVIOURS: Final = (_Behaviour("brief", 900, 60, 0.8, 0.75), _Behaviour("friendly", 1400, 160, 0.6, 0.85))
 
 
 def simulated_runs(count: int, now_ms: int, seed: int = 17) -> Iterator[list[Json]]:
@@ -70,6 +72,9 @@ def _run(behaviour: _Behaviour, chance: random.Random, ended_ms: int) -> list[Js
         tracker.track_error()
     if chance.random() < 0.4:
         tracker.track_feedback(Feedback.POSITIVE if chance.random() < behaviour.liked else Feedback.NEGATIVE)
+    if chance.random() < 0.5:
+        score = min(max(chance.gauss(behaviour.accuracy, 0.15), 0), 1)
+        tracker.track_judge_result(JudgeResult("$ld:ai:judge:accuracy", round(score, 2), "accuracy"))
     started_ms = ended_ms - int(duration)
     at = {
         events.TIME_TO_FIRST_TOKEN: started_ms + int(duration / 5),

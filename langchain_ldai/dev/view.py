@@ -9,13 +9,23 @@ from typing import Final
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, encode
 from langchain_ldai.dev import pictures
 from langchain_ldai.dev.arrivals import NO_RUN_ID
-from langchain_ldai.dev.comparison import METHODS, MILLISECONDS, NUMBER, PERCENT, Cell, Measure, compare
+from langchain_ldai.dev.comparison import (
+    METHODS,
+    MILLISECONDS,
+    NUMBER,
+    PERCENT,
+    SCORE,
+    Cell,
+    Measure,
+    compare,
+    judge_names,
+)
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run, Variation
 
 _COLUMNS: Final = (
     *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),
-    *("Feedback", "Timeline"),
+    *("Scores", "Feedback", "Timeline"),
 )
 _FEEDBACK: Final = {1: "positive", -1: "negative"}
 
@@ -30,7 +40,7 @@ def comparison(variations: Sequence[Variation]) -> Markup:
         *(
             element(
                 "th",
-                element("span", class_=f"swatch series-{series % pictures.SERIES}"),
+                series < pictures.SERIES and element("span", class_=f"swatch series-{series}"),
                 _named(name),
                 scope="col",
             )
@@ -123,6 +133,7 @@ def _row(run: Run) -> Markup:
         NUMBER.write(run.tokens),
         run.context,
         element("code", run.run_id[:8], title=run.run_id),
+        scores_of(run),
     )
     timeline = element(
         "button",
@@ -166,6 +177,7 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
         "Model": run.model,
         "Context": run.context,
         "Outcome": outcome_of(run),
+        "Scores": scores_of(run),
         "Tokens": f"{NUMBER.write(run.tokens_in)} in, {NUMBER.write(run.tokens_out)} out",
         "Resumption token": token_of(run),
     }
@@ -195,6 +207,12 @@ def token_of(run: Run) -> str:
     if run.graph == run.config:
         return encode(GraphRunIdentity(run.run_id, run.graph, run.variation, run.version))
     return encode(RunIdentity(run.run_id, run.config, run.variation, run.version, run.graph))
+
+
+def scores_of(run: Run) -> str:
+    """Return what judges gave a run, "" where none did."""
+    names = judge_names(judge for judge, _ in run.scores)
+    return ", ".join(f"{names[judge]} {SCORE.write(score)}" for judge, score in run.scores)
 
 
 def outcome_of(run: Run) -> str:

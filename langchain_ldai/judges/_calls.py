@@ -1,24 +1,31 @@
-"""One call of a judge's model, awaited or not: it is counted for the judge, and cancelled if it takes too long."""
+"""One call of a judge's model, awaited or not: it is counted for the judge, and given up if it takes too long."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
+from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai._configs.types import LdAiJudgeConfig
 from langchain_ldai._runs.handler import LdAiHandler
+from langchain_ldai._runs.metadata import JUDGE_KEY
 from langchain_ldai.judges._answers import Verdict, read_object, read_text
 
 JUDGE_THREAD: Final = "langchain_ldai-judge"
 """Name of the threads in which judges work."""
+
+MAX_LEFT_BEHIND: Final = 10
+"""How many calls that took too long may go on, each on a thread of its own."""
+
+_T = TypeVar("_T")
 
 _SCHEMA: Final = {
     "title": "Verdict",
@@ -71,26 +78,54 @@ def text_of(answer: object) -> str:
     return str(text() if callable(text) and not isinstance(text, str) else text)
 
 
+class CallsLeftBehind:
+    """The calls that took too long and still go on: no thread can be stopped."""
+
+    def __init__(self) -> None:
+        self.reset_after_fork()
+        register_fork_safe(self)
+
+    def reset_after_fork(self) -> None:
+        """Forget the calls: their threads are the parent's."""
+        self._calls: set[Future[Any]] = set()
+
+    def add(self, call: Future[Any]) -> None:
+        """Note a call until it ends."""
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether no further call may be made: each that hangs would keep one more thread."""
+        return len(self._calls) >= MAX_LEFT_BEHIND
+
+
 class JudgeCall:
     """A call of a judge's model. Nothing of the chain that is judged reaches it, and it is counted for the judge.
 
     Args:
         config: The judge.
-        model: Its model, or what asks that for structured output.
-        messages: What it is shown.
-        timeout: Seconds after which it is cancelled.
+        prepare: Returns its model, or what asks that for structured output, and what it is shown. A thread calls
+            it, since it may load a provider's package.
+        timeout: Seconds after which the call is given up.
+        left_behind: Takes a call that was given up and goes on.
 
     Attributes:
         config: The judge.
     """
 
     def __init__(
-        self, config: LdAiJudgeConfig, model: Runnable[Any, Any], messages: Sequence[BaseMessage], timeout: float
+        self,
+        config: LdAiJudgeConfig,
+        prepare: Callable[[], tuple[Runnable[Any, Any], Sequence[BaseMessage]]],
+        timeout: float,
+        left_behind: CallsLeftBehind,
     ) -> None:
         self.config = config
-        self._model = model
-        self._messages = list(messages)
+        self._prepare = prepare
         self._timeout = timeout
+        self._left_behind = left_behind
+        self._is_given_up = False
         self._handler = LdAiHandler(config)
         self._lc_run_id = uuid4()
 
@@ -100,43 +135,75 @@ class JudgeCall:
         Raises:
             TookTooLongError: If that takes too long. The thread that waits for the model is left behind.
         """
-        answered: Future[object] = Future()
-        thread = threading.Thread(target=self._answer, args=(answered,), name=JUDGE_THREAD, daemon=True)
-        thread.start()
+        answered = _on_thread(self._answer)
         wait([answered], self._timeout)
         if not answered.done():
-            self._cancel()
+            self._left_behind.add(answered)
+            self._give_up()
             raise TookTooLongError
         return answered.result()
 
-    def _answer(self, answered: Future[object]) -> None:
-        try:
-            answered.set_result(Context().run(self._model.invoke, self._messages, self._options()))
-        except BaseException as error:  # noqa: BLE001  a model may raise anything
-            raised = error if isinstance(error, Exception) else RuntimeError(f"it raised {type(error).__name__}")
-            answered.set_exception(raised)
+    def _answer(self) -> object:
+        model, messages = self._prepare()
+        if self._is_given_up:
+            raise TookTooLongError
+        return model.invoke(list(messages), self._options())
 
     async def ainvoke(self) -> object:
         """Return what the model answers; see `invoke`."""
-        call = self._model.ainvoke(self._messages, self._options())
-        task = asyncio.get_running_loop().create_task(_awaited(call), context=Context())
         limit = asyncio.timeout(self._timeout)
+        prepared = _on_thread(self._prepare)
         try:
             async with limit:
-                return await task
+                model, messages = await asyncio.wrap_future(prepared)
+                return await self._answer_async(model, messages)
         except TimeoutError:
             if not limit.expired():
                 raise
-            self._cancel()
+            if not prepared.done():
+                self._left_behind.add(prepared)
+            self._give_up()
             raise TookTooLongError from None
 
-    def _options(self) -> Any:  # noqa: ANN401  a RunnableConfig
-        return {"callbacks": [self._handler], "run_id": self._lc_run_id, "run_name": "judge"}
+    async def _answer_async(self, model: Runnable[Any, Any], messages: Sequence[BaseMessage]) -> object:
+        asked = _awaited(model.ainvoke(list(messages), self._options()))
+        task = asyncio.get_running_loop().create_task(asked, context=Context())
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.cancelling():
+                raise
+            raise RuntimeError("it was cancelled") from None  # by itself, which ends no worker
 
-    def _cancel(self) -> None:
+    def _options(self) -> Any:  # noqa: ANN401  a RunnableConfig
+        return {
+            "callbacks": [self._handler],
+            "metadata": {JUDGE_KEY: self.config.key},
+            "run_id": self._lc_run_id,
+            "run_name": "judge",
+        }
+
+    def _give_up(self) -> None:
         """End the judge's own run as cancelled, where LangChain has not ended it."""
+        self._is_given_up = True
         self._handler.on_chain_error(asyncio.CancelledError(), run_id=self._lc_run_id)
         self._handler.flush(0)
+
+
+def _on_thread(work: Callable[[], _T]) -> Future[_T]:
+    """Have work done on a thread of its own; what stops a program is an error of the work like any other."""
+    done: Future[_T] = Future()
+    done.set_running_or_notify_cancel()  # so that nobody can cancel it
+
+    def do() -> None:
+        try:
+            done.set_result(Context().run(work))
+        except BaseException as error:  # noqa: BLE001  a model may raise anything
+            raised = error if isinstance(error, Exception) else RuntimeError(f"it raised {type(error).__name__}")
+            done.set_exception(raised)
+
+    threading.Thread(target=do, name=JUDGE_THREAD, daemon=True).start()
+    return done
 
 
 async def _awaited(call: Any) -> object:  # noqa: ANN401

@@ -44,8 +44,10 @@ class ExchangeGatherer:
         self._trajectory = Trajectory() if has_trajectory else None
 
     def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
-        """See `RunObserver`; the question is that of the first model call. A handoff is no tool call."""
+        """See `RunObserver`; the question is that of the first model call. Decisions and handoffs are left out."""
         if step.call is not None:
+            if step.call.is_decision:
+                return
             if not self._questions:
                 self._questions.setdefault(None, _question_in(told.get("asked")))
             if self._trajectory is not None:
@@ -60,17 +62,16 @@ class ExchangeGatherer:
                 self._trajectory.end(step.key, output if error is None else error)
         elif error is not None:
             return
-        elif step.call is not None:
+        elif step.call is not None and not step.call.is_decision:
             self._answer = _answer_in(output)
         elif step.begins_visit and (found := _structured_in(output, is_all=not self._answer)) is not None:
             self._structured = as_json(found)
 
     def run_closed(self, end: RunEnd) -> None:
-        """See `RunObserver`; nothing is scored where no model was called, or the run is no success."""
-        question = self._questions.get(None)
-        if question is not None and end.outcome is Outcome.SUCCESS:
+        """See `RunObserver`; only a success is scored."""
+        if end.model_calls and end.outcome is Outcome.SUCCESS:
             trajectory = "" if self._trajectory is None else str(self._trajectory)
-            self._submit(Exchange(question, self._structured or self._answer, trajectory))
+            self._submit(Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory))
 
 
 def _answer_in(result: object) -> str:

@@ -46,6 +46,11 @@ class Exchange:
             if not isinstance(value, str):
                 raise TypeError(f"{name} is a str, not {type(value).__name__}")
 
+    @property
+    def characters(self) -> int:
+        """How long it is."""
+        return len(self.question) + len(self.answer) + len(self.trajectory)
+
 
 def messages_for(
     exchange: Exchange,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import time
 from collections import deque
@@ -10,9 +11,18 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.judges._calls import JUDGE_THREAD
+
+MAX_CHARACTERS: Final = 50_000_000
+"""How many characters of questions and answers may wait."""
+
+LOOP_ENDED: Final = "the event loop that was to ask the judges has ended"
+NO_THREAD: Final = "no thread can be started"
+PROCESS_ENDS: Final = "the process ends before the judges have answered. Call flush(seconds) before it does"
+"""Why jobs are lost."""
 
 _LOOK_SECONDS: Final = 0.2
 """How often a flush looks for event loops that were closed with work left."""
@@ -24,10 +34,12 @@ class Job(NamedTuple):
     Args:
         score: Does it on a thread.
         score_async: Does it on an event loop.
+        characters: How long the exchange is.
     """
 
     score: Callable[[], object]
     score_async: Callable[[], Awaitable[object]]
+    characters: int
 
 
 @dataclass(slots=True, eq=False)
@@ -51,16 +63,16 @@ class JudgeQueue:
     Args:
         workers: How many jobs are at work at once, on the threads and on each event loop.
         max_waiting: How many jobs may wait.
-        tell_lost: Called where jobs will not be done, as their event loop has ended, or as no thread can be
-            started.
+        tell_lost: Called with the reason where jobs will not be done.
     """
 
-    def __init__(self, *, workers: int, max_waiting: int, tell_lost: Callable[[], None]) -> None:
+    def __init__(self, *, workers: int, max_waiting: int, tell_lost: Callable[[str], None]) -> None:
         self._max_workers = workers
         self._max_waiting = max_waiting
         self._tell_lost = tell_lost
         self.reset_after_fork()
         register_fork_safe(self)
+        _queues.add(self)
 
     def reset_after_fork(self) -> None:
         """Start empty: the jobs that wait, and the workers, are the parent's."""
@@ -77,7 +89,8 @@ class JudgeQueue:
         """
         self._drop_closed_loops()
         with self._changed:
-            if sum(len(lane.waiting) for lane in self._lanes.values()) >= self._max_waiting:
+            waiting = [each.characters for lane in self._lanes.values() for each in lane.waiting]
+            if len(waiting) >= self._max_waiting or sum(waiting) + job.characters > MAX_CHARACTERS:
                 return False
             lane = self._lanes.setdefault(loop, Lane(loop))
             lane.waiting.append(job)
@@ -114,7 +127,7 @@ class JudgeQueue:
             else:
                 lane.loop.call_soon_threadsafe(self._start_task, lane, lane.loop)
         except RuntimeError:  # the loop is closed, or the process may have no more threads
-            self._give_up(lane)
+            self._give_up(lane, NO_THREAD if lane.loop is None else LOOP_ENDED)
 
     def _start_task(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._work_async(lane), context=Context())
@@ -129,8 +142,8 @@ class JudgeQueue:
         try:
             while (job := self._next(lane)) is not None:
                 await job.score_async()
-        except asyncio.CancelledError:  # the loop ends
-            self._give_up(lane, drops_all=True)
+        except BaseException:  # the loop ends
+            self._give_up(lane, LOOP_ENDED, drops_all=True)
             raise
 
     def _next(self, lane: Lane) -> Job | None:
@@ -141,13 +154,13 @@ class JudgeQueue:
             self._worker_ended(lane)
             return None
 
-    def _give_up(self, lane: Lane, *, drops_all: bool = False) -> None:
+    def _give_up(self, lane: Lane, why: str, *, drops_all: bool = False) -> None:
         """Note that a worker was cancelled or could not be started; what no other worker will do is dropped."""
         with self._changed:
             if drops_all or lane.workers == 1:
                 lane.waiting.clear()
             self._worker_ended(lane)
-        self._tell_lost()
+        self._tell_lost(why)
 
     def _worker_ended(self, lane: Lane) -> None:
         lane.workers -= 1
@@ -162,7 +175,22 @@ class JudgeQueue:
             for loop in closed:
                 del self._lanes[loop]
         if closed:
-            self._tell_lost()
+            self._tell_lost(LOOP_ENDED)
+
+    def tell_at_exit(self) -> None:
+        """Tell of the jobs that are lost with the process."""
+        if not self.flush(0):
+            self._tell_lost(PROCESS_ENDS)
+
+
+_queues: Final[WeakSet[JudgeQueue]] = WeakSet()
+
+
+@atexit.register  # on import, so that what an application registers later, such as a flush, is called before
+def tell_all_at_exit() -> None:
+    """Have each queue tell of its jobs that are lost."""
+    for queue in list(_queues):
+        queue.tell_at_exit()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

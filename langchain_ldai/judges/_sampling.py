@@ -15,5 +15,4 @@ def draw_of(run_id: str, judge_key: str) -> float:
         run_id: LaunchDarkly's id of the run.
         judge_key: Key of the judge's AI Config.
     """
-    named = f"{run_id}:{judge_key}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(sha256(named).digest()[:8]) / 2**64
+    return int.from_bytes(sha256(f"{run_id}:{judge_key}".encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64

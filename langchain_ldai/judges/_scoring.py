@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_ldai._base.guard import Guard
@@ -15,10 +16,18 @@ from langchain_ldai._configs.types import LdAiJudgeConfig
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai.judges._answers import Verdict
-from langchain_ldai.judges._calls import JudgeCall, TookTooLongError, structured, verdict_in
+from langchain_ldai.judges._calls import (
+    MAX_LEFT_BEHIND,
+    CallsLeftBehind,
+    JudgeCall,
+    TookTooLongError,
+    structured,
+    verdict_in,
+)
 from langchain_ldai.judges._prompts import Exchange, messages_for
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable
 
     from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
@@ -29,6 +38,7 @@ _NO_OBJECT: Final = "what LaunchDarkly serves for it is no AI Config"
 _DISABLED: Final = "it is disabled"
 _NO_METRIC: Final = "its AI Config names no evaluation metric that takes the score"
 _NO_PROMPT: Final = "no prompt: its AI Config has neither messages nor instructions"
+_HANGING: Final = "%s calls that took too long still go on: set a time-out on the judges' models"
 NO_ANSWER: Final = "no answer: the run's last model call gave no text"
 _REFUSED: Final = "its answer is refused"
 _LATE: Final = "it did not answer within %s seconds and was cancelled"
@@ -74,6 +84,7 @@ class Scorer:
         self._variables = variables
         self._timeout = timeout
         self._guard = guard
+        self._left_behind = CallsLeftBehind()
 
     def score(self, judge_key: str, tracker: LdAiConfigTracker, exchange: Exchange) -> JudgeResult | None:
         """Return the score that a judge gives, and count it for the tracker's run; `None` if there is none."""
@@ -114,6 +125,19 @@ class Scorer:
             raise NoScoreError(_DISABLED, logging.DEBUG)
         if config.evaluation_metric_key is None:
             raise NoScoreError(_NO_METRIC)
+        if self._left_behind.are_too_many:
+            raise NoScoreError(_HANGING % MAX_LEFT_BEHIND)
+        prepare = partial(self._prepare, judge_key, config, tracker, exchange)
+        return JudgeCall(config, prepare, self._timeout, self._left_behind)
+
+    def _prepare(
+        self, judge_key: str, config: LdAiJudgeConfig, tracker: LdAiConfigTracker, exchange: Exchange
+    ) -> tuple[Runnable[Any, Any], list[BaseMessage]]:
+        """Return a judge's model, and what it is shown.
+
+        Raises:
+            NoScoreError: If the judge has no prompt.
+        """
         sender = tracker._sender
         model: Any = self._model(replace(config, judges=()))
         asking = structured(model)
@@ -127,8 +151,7 @@ class Scorer:
         messages = messages_for(exchange, prompt, make_render, is_structured=asking is not None)
         if not messages:
             raise NoScoreError(_NO_PROMPT)
-        shown = replace(config, messages=messages).to_messages()
-        return JudgeCall(config, asking or model, shown, self._timeout)
+        return asking or model, replace(config, messages=messages).to_messages()
 
     def _evaluation(self, judge_key: str, tracker: LdAiConfigTracker) -> Evaluation[LdAiJudgeConfig | None]:
         """Return the evaluation of a judge for the context, and in the agent graph, of a run."""

@@ -19,10 +19,11 @@ from langchain_ldai._runs.totals import Sealer, check_sealer
 from langchain_ldai._runs.trackers import RunTracker, described
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
+from langchain_ldai._wire.tokens import check_key, is_token
 from langchain_ldai.errors import WrongResultError
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
-from langchain_ldai.judges._queue import Job, JudgeQueue, running_loop
+from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue, running_loop
 from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer
 from langchain_ldai.judges.judge_task import JudgeTask
@@ -40,11 +41,10 @@ _NO_CONTEXT: Final = (
 _NO_LOOP: Final = (
     "AI Config %r has judges, but a run of it is not judged: the client is asynchronous, and no event loop runs"
 )
-_LOST: Final = (
-    "Answers are not scored: the event loop that was to ask the judges has ended, or no thread can start"
-)
+_LOST: Final = "Answers are not scored: %s"
 _FULL: Final = (
-    "Judge %r is not asked: %s answers wait for judges already. More workers=, or defer=, would score them"
+    "Judge %r is not asked: %s answers wait for judges already, or %s characters of questions and answers. More "
+    "workers=, or defer=, would score them"
 )
 _NOT_DEFERRED: Final = "The function given for defer failed, or the token could not be sealed: a run gets no score"
 
@@ -58,13 +58,17 @@ class Judges:
     Args:
         client: The client that evaluates the judges. Give it the ledger of the judged runs: then each judge scores
             a run once, however often it is asked.
-        model: Makes a judge's chat model from its AI Config, such as `create_chat_model`.
+        model: Makes a judge's chat model from its AI Config, such as `create_chat_model`. It is called on a thread
+            of its own.
         variables: Values for the mustache tags in the judges' messages.
         trajectory: Whether the judges see the tools that a run called, with their arguments and results.
-        timeout: Seconds after which a judge that has not answered is cancelled.
+        timeout: Seconds after which a judge that has not answered is cancelled. A thread that waits for a model
+            goes on; while ten of them do, no judge is asked.
         workers: How many judges are asked at once.
-        max_waiting: How many answers may wait for a judge. Of more, the newest is not scored.
-        sealer: Seals the tokens of tasks, and unseals those that `evaluate` is given.
+        max_waiting: How many answers may wait for a judge, with at most 50 million characters of questions and
+            answers. Of more, the newest is not scored.
+        sealer: Seals the tokens of tasks, unless the handler's sealer does, and unseals those that `evaluate` is
+            given.
         defer: Called with each task in the place of asking the judge, so that another process can ask it. It is
             called on the thread that ended the run.
 
@@ -145,11 +149,12 @@ class Judges:
 
         Raises:
             TypeError: If an argument is of another type, or the client is asynchronous.
+            ValueError: If LaunchDarkly can have no such key.
             InvalidResumptionTokenError: If the token cannot be read.
         """
         if isinstance(self._client, AsyncLdAiClient):
             raise TypeError("the client is asynchronous: await evaluate_async(...) instead")
-        tracker = self._tracker_of(token, context)
+        tracker = self._tracker_of(judge_key, token, context)
         return self._scorer.score(judge_key, tracker, Exchange(question, answer, trajectory))
 
     async def evaluate_async(
@@ -163,7 +168,7 @@ class Judges:
         trajectory: str = "",
     ) -> JudgeResult | None:
         """Do what `evaluate` does, with a synchronous or an asynchronous client."""
-        tracker = self._tracker_of(token, context)
+        tracker = self._tracker_of(judge_key, token, context)
         return await self._scorer.score_async(judge_key, tracker, Exchange(question, answer, trajectory))
 
     def evaluate_task(self, task: JudgeTask, context: Context) -> JudgeResult | None:
@@ -173,12 +178,12 @@ class Judges:
             task: The task.
             context: Whom the run was for.
         """
-        tracker = self._tracker_of(task.token, context)
+        tracker = self._tracker_of(task.judge, task.token, context)
         return self._scorer.score(task.judge, tracker, Exchange(task.question, task.answer, task.trajectory))
 
     async def evaluate_task_async(self, task: JudgeTask, context: Context) -> JudgeResult | None:
         """Do what `evaluate_task` does, with a synchronous or an asynchronous client."""
-        tracker = self._tracker_of(task.token, context)
+        tracker = self._tracker_of(task.judge, task.token, context)
         exchange = Exchange(task.question, task.answer, task.trajectory)
         return await self._scorer.score_async(task.judge, tracker, exchange)
 
@@ -199,20 +204,21 @@ class Judges:
         """Do what `flush` does, without holding the event loop."""
         return await asyncio.to_thread(self._queue.flush, timeout)
 
-    def draw(self, config: object, tracker: RunTracker) -> ExchangeGatherer | None:
+    def draw(self, config: object, tracker: RunTracker, token: str) -> ExchangeGatherer | None:
         """Draw the judges of a run as it starts; a handler calls this.
 
         Args:
             config: The AI Config that the run is counted for.
             tracker: The run's tracker.
+            token: The resumption token as the handler hands it out: sealed, where the handler has a sealer.
 
         Returns:
             What gathers the exchange for them; `None` where no judge was drawn.
         """
         attached = getattr(config, "judges", None) or _official_judges(config)
         run_id = tracker.identity.run_id
-        judges = tuple([judge.key for judge in attached if draw_of(run_id, judge.key) < judge.sampling_rate])
-        if not judges:
+        drawn = [judge.key for judge in attached if draw_of(run_id, judge.key) < judge.sampling_rate]
+        if not drawn:
             return None
         sender, key = tracker._sender, tracker.identity.config_key
         if sender is None:
@@ -225,7 +231,8 @@ class Judges:
             if loop is None:
                 self._guard.notices.once(_log, logging.WARNING, ("loop", key), _NO_LOOP, key)
                 return None
-        submit = partial(self._submit, judges, own, loop)
+        judges = tuple(drawn)
+        submit = partial(self._submit, judges, own, loop, token)
         return ExchangeGatherer(judges, submit, has_trajectory=self._trajectory)
 
     def _submit(
@@ -233,6 +240,7 @@ class Judges:
         judges: Iterable[str],
         tracker: LdAiConfigTracker,
         loop: asyncio.AbstractEventLoop | None,
+        token: str,
         exchange: Exchange,
     ) -> None:
         """Have judges score an exchange in the background, or hand it out as tasks."""
@@ -240,22 +248,21 @@ class Judges:
             if not exchange.answer:
                 self._scorer.tell(NoScoreError(NO_ANSWER), key, tracker.run_id)
             elif self._defer is not None:
-                self._guard.call(
-                    _NOT_DEFERRED, tracker.run_id, self._hand_out, self._defer, key, tracker, exchange
-                )
+                self._guard.call(_NOT_DEFERRED, tracker.run_id, self._hand_out, self._defer, key, token, exchange)
             else:
                 asked = key, tracker, exchange
-                job = Job(partial(self._scorer.score, *asked), partial(self._scorer.score_async, *asked))
+                job = Job(
+                    partial(self._scorer.score, *asked),
+                    partial(self._scorer.score_async, *asked),
+                    exchange.characters,
+                )
                 if not self._queue.put(job, loop):
-                    told = _log, logging.WARNING, ("full", key), _FULL, key, self._max_waiting
-                    self._guard.notices.each_minute(*told)
+                    told = _log, logging.WARNING, ("full", key), _FULL
+                    self._guard.notices.each_minute(*told, key, self._max_waiting, MAX_CHARACTERS)
 
-    def _hand_out(
-        self, defer: Callable[[JudgeTask], object], key: str, tracker: LdAiConfigTracker, exchange: Exchange
-    ) -> None:
-        token = tracker.resumption_token
+    def _hand_out(self, defer: Callable[[JudgeTask], object], key: str, token: str, exchange: Exchange) -> None:
         task = JudgeTask(
-            token=token if self._sealer is None else self._sealer.seal(token),
+            token=token if self._sealer is None or not is_token(token) else self._sealer.seal(token),
             judge=key,
             question=exchange.question,
             answer=exchange.answer,
@@ -265,10 +272,11 @@ class Judges:
         if inspect.isawaitable(result):
             raise WrongResultError(f"it returned a {described(result)}")
 
-    def _tell_lost(self) -> None:
-        self._guard.notices.each_minute(_log, logging.WARNING, "lost", _LOST)
+    def _tell_lost(self, why: str) -> None:
+        self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, why)
 
-    def _tracker_of(self, token: str, context: Context) -> LdAiConfigTracker:
+    def _tracker_of(self, judge_key: str, token: str, context: Context) -> LdAiConfigTracker:
+        check_key(judge_key)
         plain = token if self._sealer is None else self._sealer.unseal(token)
         return self._client.create_tracker(plain, context)
 

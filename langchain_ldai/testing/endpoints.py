@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final, Protocol
 
-from langchain_ldai._protocol.events import MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import MalformedBatchError, read_batch
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, ENVIRONMENT_HEADER, PAYLOAD_ID_HEADER, POLL, STREAM
 from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame

@@ -282,20 +282,36 @@ def test_an_invalid_context_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "'bot' is asked for a context that is invalid" in logged(caplog)[-1][1]
 
 
-@pytest.mark.parametrize("names", [("writer",), ("writer", "editor")], ids=["no other", "another"])
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [(("writer",), "INFO"), (("writer", "editor"), "WARNING")],
+    ids=["a branch not taken", "a misspelt name"],
+)
 def test_a_node_that_never_occurs_while_others_do_is_told_once(
-    names: tuple[str, ...], config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+    names: tuple[str, ...], expected: str, config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It names what was looked for and what was there."""
+    """It names what was looked for and what was there; a warning if a node without a name may be the one meant."""
     handler = LdAiHandler(None, nodes={"writer": config, "editr": config})
 
     for _ in range(2):
         run_nodes(handler, *names)
 
     ((level, message),) = logged(caplog)
-    assert level == "INFO"
+    assert level == expected
     assert "nodes=: no node of a LangGraph has been called 'editr'" in message
     assert message.endswith(f"The nodes were called {', '.join(map(repr, names))}")
+
+
+def test_a_misspelt_name_is_warned_of_once_its_node_occurs(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The hint after a run that did not come to the node does not use up the warning."""
+    handler = LdAiHandler(None, nodes={"writer": config, "editr": config})
+
+    run_nodes(handler, "writer")
+    run_nodes(handler, "writer", "editor")
+
+    assert [level for level, _ in logged(caplog)] == ["INFO", "WARNING"]
 
 
 def test_nothing_is_told_where_no_graph_ran(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from langchain_ldai.delivery import _sender
 from tests.delivery.journals import make_journal
 from tests.delivery.loopback_events import EventsServer
 
@@ -20,3 +21,9 @@ def journal(tmp_path):
     yield made
     made.complete()
     made.release()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A stop waits for a service that takes nothing, but not long: for tests in which events are left."""
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.2)

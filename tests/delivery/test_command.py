@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,20 +27,27 @@ KEY = "sdk-key"
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits long for a service that does not answer; the SDK key is in the environment."""
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.1)
+    """Nobody waits long before the next attempt; the SDK key is in the environment."""
     monkeypatch.setattr(_sender, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(_courier, "MAX_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(_command, "PROGRESS_SECONDS", 0.01)
     monkeypatch.setenv("LAUNCHDARKLY_SDK_KEY", KEY)
 
 
+@contextmanager
+def service_away(server: EventsServer) -> Iterator[None]:
+    """Let LaunchDarkly take nothing within the block, and nobody wait long for it."""
+    before, server.always = server.always, Reply(503)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_sender, "CLOSE_SECONDS", 0.1)
+        yield
+    server.always = before
+
+
 def leave_events(directory: Path, server: EventsServer, *numbers: int) -> None:
     """Let a process leave events that it could not send."""
-    before, server.always = server.always, Reply(503)
-    with make_client(server, DurableEvents(directory)) as client:
+    with service_away(server), make_client(server, DurableEvents(directory)) as client:
         track(client, *numbers)
-    server.always = before
 
 
 def run(*arguments: object) -> int:
@@ -61,6 +70,7 @@ def test_status_says_what_waits(
     assert lines[1:] == ["oldest: 2 hours", "processes at work: 0", "dead: 1 event"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_status_tells_of_metrics_that_wait_for_their_ledger(
     tmp_path: Path, server: EventsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,9 +140,8 @@ def test_drain_tells_what_is_dead_and_what_is_left(
 ) -> None:
     """The exit status says whether anything is left."""
     leave_events(tmp_path, server, 1, 2)
-    server.always = Reply(503)
-    assert run(tmp_path, "drain", "--events-uri", server.url) == 1
-    server.always = Reply(202)
+    with service_away(server):
+        assert run(tmp_path, "drain", "--events-uri", server.url) == 1
     server.refuse = lambda event: event.get("data") == {"n": 1}
     assert run(tmp_path, "drain", "--events-uri", server.url) == 0
 
@@ -146,7 +155,6 @@ def test_drain_shows_its_progress_on_a_terminal(
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 1.0)
     leave_events(tmp_path, server, 1, 2)
     server.always = Reply(503)
     threading.Thread(target=let_service_return, args=(server, terminal)).start()

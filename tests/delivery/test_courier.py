@@ -15,6 +15,7 @@ from langchain_ldai.delivery._courier import DOUBT_SECONDS, Courier, Outcome
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer
 from langchain_ldai.delivery._journal_file import Batch, Record
+from langchain_ldai.delivery._owners import locks
 
 ID = UUID(int=1)
 
@@ -270,10 +271,54 @@ def test_dead_letters_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         letters.add(f'{{"n":{n}}}', "HTTP 400")
 
     assert letters.count == 20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dead.jsonl", "dead.older.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dead.jsonl", "dead.lock", "dead.older.jsonl"]
     assert dead(tmp_path)[-1]["event"] == {"n": 19}
     assert all(path.stat().st_size < 300 for path in tmp_path.iterdir())
     assert (tmp_path / "dead.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_make_a_full_file_the_older_one_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was overtaken by another does not put the new file in the place of the older one."""
+    monkeypatch.setattr(_dead_letters, "MAX_BYTES", 100)
+    letters, other = DeadLetters(tmp_path), DeadLetters(tmp_path)
+    letters.add(f'{{"filling":"{"x" * 100}"}}', "HTTP 400")
+
+    with monkeypatch.context() as overtaken:
+        overtaken.setattr(_dead_letters, "locks", Overtaken(other, overtaken))
+        letters.add('{"n":2}', "HTTP 400")
+
+    assert [letter["event"] for letter in dead(tmp_path)] == [{"n": 1}, {"n": 2}]
+    assert "filling" in (tmp_path / "dead.older.jsonl").read_text()
+
+
+class Overtaken:
+    """Locks of which the first is taken only after another process has made the file the older one."""
+
+    def __init__(self, other: DeadLetters, overtaken: pytest.MonkeyPatch) -> None:
+        self._other, self._overtaken = other, overtaken
+
+    def take(self, path: Path) -> int | None:
+        """Let the other process go first."""
+        self._overtaken.undo()
+        self._other.add('{"n":1}', "HTTP 400")
+        return locks.take(path)
+
+
+def test_nobody_waits_for_who_makes_a_full_file_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile the full file grows a little."""
+    monkeypatch.setattr(_dead_letters, "MAX_BYTES", 0)
+    letters = DeadLetters(tmp_path)
+    letters.add('{"n":1}', "HTTP 400")
+    lock = locks.take(tmp_path / "dead.lock")
+    assert lock is not None
+
+    letters.add('{"n":2}', "HTTP 400")
+    locks.release(lock)
+
+    assert [letter["event"]["n"] for letter in dead(tmp_path)] == [1, 2]
+    assert not (tmp_path / "dead.older.jsonl").exists()
 
 
 def test_a_dead_letter_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

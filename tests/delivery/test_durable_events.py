@@ -25,7 +25,6 @@ from tests.delivery.loopback_events import EventsServer, Reply
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a service that does not answer."""
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(_sender, "EXIT_SECONDS", 0.2)
     monkeypatch.setattr(_courier, "MAX_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(_sender, "LOOK_SECONDS", 0.05)
@@ -76,6 +75,7 @@ async def test_a_synchronous_client_can_be_flushed_in_an_event_loop(tmp_path: Pa
     assert arrived(server) == [1]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_flush_that_is_cancelled_does_not_hold_up_the_end_of_the_loop(
     tmp_path: Path, server: EventsServer
 ) -> None:
@@ -141,6 +141,7 @@ def test_what_the_service_refuses_is_left_out(tmp_path: Path, server: EventsServ
     assert json.loads((tmp_path / "dead.jsonl").read_text())["event"]["data"] == {"n": 7}
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_rest_of_what_is_refused_waits_where_time_is_up(tmp_path: Path, server: EventsServer) -> None:
     """What was accepted of it is not sent again."""
     server.status_of = lambda seen: {(0, 1): 400, (1,): 503}.get(tuple(seen), 0)
@@ -200,6 +201,7 @@ def test_closing_sends_everything(tmp_path: Path, server: EventsServer) -> None:
     assert files_in(tmp_path) == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_could_not_be_sent_is_sent_by_the_next_process(
     tmp_path: Path, server: EventsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,6 +220,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_process(
     assert server.requests[first_request].headers["x-launchdarkly-payload-id"] == tried
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_process_that_lives_sends_what_a_dead_one_left(tmp_path: Path, server: EventsServer) -> None:
     """It looks for it every few seconds, not at its start alone."""
     events = DurableEvents(tmp_path)
@@ -246,6 +249,7 @@ def test_a_client_that_was_closed_loses_nothing(tmp_path: Path, server: EventsSe
     assert arrived(server) == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_windows_is_served_alike(tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files are written with system calls, and locked in another way."""
     be_on_windows(monkeypatch)
@@ -301,6 +305,7 @@ def test_a_process_that_only_writes_is_served_by_another(tmp_path: Path, server:
     assert arrived(server) == [1, 2]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_events_can_be_brought_to_the_disk(
     tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +365,7 @@ def test_a_client_that_sends_elsewhere_is_told(tmp_path: Path, server: EventsSer
                 DurableEvents(tmp_path).check_client(wrong)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_one_directory_takes_one_key_at_a_time(tmp_path: Path, server: EventsServer) -> None:
     """Another client is refused while the first one lives, and sends what it left afterwards."""
     with make_client(server, DurableEvents(tmp_path)) as client:
@@ -388,6 +394,7 @@ def test_a_client_that_sends_no_events_sends_none(tmp_path: Path, server: Events
     assert not (tmp_path / "events").exists()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_what_lies_on_the_disk_is_its_users_alone(tmp_path: Path, server: EventsServer) -> None:
     """Private attributes are redacted before they are written, and the SDK key is not there."""
     directory = tmp_path / "events"

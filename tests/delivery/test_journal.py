@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ldai.delivery import _journal
+from langchain_ldai.delivery import _journal, _memory_file
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import JournalFile
 from langchain_ldai.delivery._memory_file import MAX_RECORDS
@@ -145,6 +145,21 @@ def test_memory_has_a_limit(
     assert journal.dropped == 2
     assert "the memory for events is full" in caplog.text
     assert take_all(journal) == bodies[:MAX_RECORDS]
+
+
+def test_memory_has_a_limit_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few large events do not fill it up for good: what was sent makes room."""
+    monkeypatch.setattr(_memory_file, "MAX_BYTES", 5_000)
+    break_disk(monkeypatch)
+    journal = make_journal(tmp_path)
+    bodies = numbered(12, 1_000)
+
+    write(journal, bodies[:6])
+    first = take_all(journal)
+    write(journal, bodies[6:])
+
+    assert [*first, *take_all(journal)] == bodies[:4] + bodies[6:10]
+    assert journal.dropped == 4
 
 
 def test_a_batch_in_memory_has_a_limit_and_stays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

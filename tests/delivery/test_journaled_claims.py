@@ -12,7 +12,7 @@ import pytest
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
+from langchain_ldai.delivery import DurableEvents, _claims, _courier
 from langchain_ldai.delivery._claims import Claimants
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._owners import Owner
@@ -30,7 +30,6 @@ USER = Context.create("user-1")
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long for a service that does not answer."""
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(_courier, "MAX_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(_claims, "RETRY_SECONDS", 0.01)
 
@@ -178,6 +177,7 @@ def test_a_crash_between_claim_and_delivery_loses_nothing(tmp_path: Path, server
     assert arrived(server) == [1]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_ledger_that_is_down_keeps_metrics_waiting(
     tmp_path: Path, server: EventsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -232,6 +232,7 @@ def test_a_batch_that_is_refused_is_searched_for_the_bad_metric(tmp_path: Path, 
     assert events.stats().dead == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_rest_of_a_metric_that_is_claimed_already_needs_no_claim(tmp_path: Path, server: EventsServer) -> None:
     """Time is up while its events are sent one by one: those that are left go on without it."""
     numbers = [("counted", {"n": n}, 1) for n in range(2)]
@@ -261,6 +262,7 @@ def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: Events
     assert events.stats().dead == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_metric_without_room_is_not_claimed(tmp_path: Path, server: EventsServer) -> None:
     """It would be claimed and lost."""
     ledger, server.always = Noting(), Reply(503)

@@ -8,6 +8,7 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiCompletionConfigDefault, LdAiHandler, ModelConfig
 from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import Ledger, MemoryLedger
+from langchain_ldai.testing import RecordingClient
 from tests.delivery.clients import make_client
 from tests.delivery.loopback_events import EventsServer
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain
@@ -46,6 +47,38 @@ def test_a_run_that_is_repeated_arrives_once(tmp_path: Path, server: EventsServe
             tracker.track_duration(100)
 
     assert metrics(server) == [SUCCESS, DURATION]
+
+
+def test_a_run_that_ends_after_the_client_was_closed_is_kept(
+    tmp_path: Path, server: EventsServer, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its metrics arrive all the same, so the log tells of no loss."""
+    events = DurableEvents(tmp_path)
+    with make_client(server, events) as client:
+        config = LdAiClient(client, delivery=events).completion_config("support-bot", context, default=DEFAULT)
+    caplog.clear()
+
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    assert events.flush(10)
+    assert metrics(server) == [DURATION, *TOKENS, SUCCESS]
+    assert caplog.records == []
+
+
+def test_an_offline_client_is_told_that_nothing_is_sent(
+    tmp_path: Path, server: EventsServer, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has no event processor, so nothing keeps the metric."""
+    recording = LdAiClient(RecordingClient({}))
+    token = recording.completion_config("support-bot", context, default=DEFAULT).create_tracker().resumption_token
+    events = DurableEvents(tmp_path)
+    caplog.set_level("INFO", "langchain_ldai")
+
+    with make_client(server, events, offline=True) as client:
+        LdAiClient(client, delivery=events).create_tracker(token, context).track_success()
+
+    assert "'support-bot' is asked for, or counted, while the LaunchDarkly client is offline" in caplog.text
+    assert "no metric is sent" in caplog.text
 
 
 def test_a_delivery_of_another_client_is_refused(tmp_path: Path, server: EventsServer) -> None:

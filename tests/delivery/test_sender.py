@@ -69,7 +69,6 @@ def raise_no_thread(thread: threading.Thread) -> None:
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits long."""
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.1)
     monkeypatch.setattr(_sender, "_AFTER_ERROR_SECONDS", 0.01)
     monkeypatch.setattr(_sender, "_GRACE_SECONDS", 0.05)
 
@@ -282,6 +281,7 @@ def test_a_service_that_takes_nothing_ends_the_stop(tmp_path: Path, caplog: pyte
     assert f"Events are left in {tmp_path}" in caplog.text
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_call_that_does_not_return_holds_up_neither_flush_nor_stop(tmp_path: Path) -> None:
     """The thread ends with the process, if not before."""
     gate = threading.Event()

@@ -1,6 +1,7 @@
 """The servers' recipes as programs: where they keep their files, and what they say when they end."""
 
 import asyncio
+import json
 import os
 import runpy
 import sqlite3
@@ -69,19 +70,55 @@ def run(
     return done.stderr
 
 
-NEEDS = [("langserve_app", "TOKEN_KEYS"), ("langserve_app", "LAUNCHDARKLY_URL"), ("graph", "LAUNCHDARKLY_URL")]
+SET = {"LAUNCHDARKLY_URL": "http://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0", "TOKEN_KEYS": "a-key"}
+NEEDS = {
+    "chat_page": ["TOKEN_KEYS", "LAUNCHDARKLY_URL"],
+    "feedback": ["TOKEN"],
+    "judge_worker": ["REDIS_URL", "LAUNCHDARKLY_URL", "QUESTION"],
+    "langgraph_server/graph": ["LAUNCHDARKLY_URL"],
+    "langserve_app": ["TOKEN_KEYS", "LAUNCHDARKLY_URL"],
+    "langserve_client": ["URL"],
+    "retrieval_worker": ["REDIS_URL", "LAUNCHDARKLY_URL", "QUESTION"],
+    "serverless_function": ["LAUNCHDARKLY_URL"],
+}
+STARTED_COLD = """
+import json, os, runpy, sys
+
+recipes, variables = json.load(sys.stdin)
+said = {}
+for recipe, missing in recipes:
+    os.environ.update(variables)
+    os.environ.pop(missing, None)
+    sys.argv = [f"{recipe}.py"]
+    try:
+        runpy.run_path(f"{recipe}.py", run_name="__main__")
+    except SystemExit as end:
+        said[f"{recipe} {missing}"] = end.code
+print(json.dumps(said))
+"""
 
 
-@pytest.mark.parametrize(("recipe", "missing"), NEEDS, ids=map("-".join, NEEDS))
-def test_a_recipe_that_starts_cold_names_what_is_missing(
-    recipe: str, missing: str, launchdarkly: LoopbackLaunchDarkly, tmp_path: Path
-) -> None:
-    """One line says which variable to set, and to what."""
-    log = run(recipe, "", launchdarkly, tmp_path, missing, status=1)
+def test_a_recipe_that_starts_cold_names_what_is_missing(tmp_path: Path) -> None:
+    """One line says which variable to set, and to what, or which argument to give."""
+    starts = [(recipe, missing) for recipe, names in NEEDS.items() for missing in names]
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED_COLD],
+        input=json.dumps([starts, SET]),
+        cwd=ROOT / "cookbook",
+        env={"HOME": str(tmp_path), "PYTHONPATH": f"{ROOT}:{ROOT / 'cookbook'}"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
 
-    assert len(log.splitlines()) == 1
-    assert log.startswith("set ")
-    assert missing in log
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert list(said) == [f"{recipe} {missing}" for recipe, missing in starts]
+    for start, message in said.items():
+        _, missing = start.split()
+        assert message.startswith("set " if missing in SET else "usage: python "), start
+        assert missing in message
+        assert "\n" not in message
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -98,6 +98,7 @@ class Judge(BaseChatModel):
 def recipe(monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer) -> ModuleType:
     """The recipe, imported anew."""
     monkeypatch.setenv("REDIS_URL", redis_server.url)
+    monkeypatch.setenv("LAUNCHDARKLY_URL", "http://127.0.0.1:1")  # each test has a LaunchDarkly of its own
     monkeypatch.syspath_prepend(str(RECIPES))
     monkeypatch.delitem(sys.modules, "judge_worker", raising=False)
     return importlib.import_module("judge_worker")

@@ -3,11 +3,12 @@
 import random
 from collections.abc import Iterator
 
-from langchain_ldai._protocol.events import custom_event
+from langchain_ldai._protocol.batches import custom_event
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._wire import events
 
 NOON = 1_750_000_000_000
+ACCURACY = "$ld:ai:judge:accuracy"
 USER = {"kind": "user", "key": "user-1"}
 
 
@@ -18,8 +19,8 @@ def event(name: str, value: float = 1, *, run: str = "run-1", at: int = NOON, **
 
 
 def simulated(count: int, seed: int = 17, config: str = "support-bot") -> Iterator[list[Json]]:
-    """Yield the events of so many runs over two variations; some have no outcome, feedback or tool call."""
-    chance = random.Random(seed)
+    """Yield the events of so many runs over two variations; some have no outcome, feedback, tool call or score."""
+    chance, judging = random.Random(seed), random.Random(seed)
     for number in range(count):
         variation = chance.choice(("brief", "friendly"))
         data = {"run": f"run-{number}", "at": NOON + number * 1000, "variationKey": variation, "configKey": config}
@@ -34,4 +35,6 @@ def simulated(count: int, seed: int = 17, config: str = "support-bot") -> Iterat
             liked = chance.random() < 0.6
             found.append(event(events.FEEDBACK_POSITIVE if liked else events.FEEDBACK_NEGATIVE, **data))
         found += [event(events.TOOL_CALL, toolKey="search", **data) for _ in range(chance.randrange(3))]
+        if judging.random() < 0.4:
+            found.append(event(ACCURACY, judging.random(), judgeConfigKey="accuracy", **data))
         yield found

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+import langchain_ldai.dev
 from langchain_ldai import _cli
 from langchain_ldai._wire import events
 from langchain_ldai.dev.configs_file import read_configs
@@ -73,7 +74,9 @@ def test_the_demo_prints_the_comparison(capsys: pytest.CaptureFixture[str]) -> N
     assert _cli.main(["demo", "--once"]) == 0
 
     printed, errors = capsys.readouterr()
-    assert printed.startswith("support-bot\n")
+    assert printed.startswith(
+        "400 simulated runs, to show how two variations of an AI Config are compared\n\nsupport-bot\n"
+    )
     assert "(no variation)" not in printed
     lines = printed.splitlines()
     duration = next(number for number, line in enumerate(lines) if line.startswith("Duration, median"))
@@ -197,20 +200,24 @@ def test_an_example_that_cannot_be_written_is_told(here: Path, capsys: pytest.Ca
 
 
 def test_a_missing_extra_is_named(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """Without the packages of the extra the command says how to get them; the demo needs none."""
+    """Without the packages of the extra the command says how to get them; the demo and a text need none."""
+    fill(here / "langchain-ldai.db")
     real = builtins.__import__
 
     def without(name, *given):
-        if name.partition(".")[0] in ("starlette", "uvicorn"):
+        if name.partition(".")[0] in ("leather", "starlette", "uvicorn"):
             raise ImportError(f"No module named {name!r}")
         return real(name, *given)
 
     for name in [name for name in sys.modules if name.startswith("langchain_ldai.dev.")]:
         monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(langchain_ldai.dev, name.rpartition(".")[2])
     monkeypatch.setattr(builtins, "__import__", without)
 
-    assert _cli.main(["dev"]) == 2
-    assert 'run: pip install "langchain-ldai[local]"' in capsys.readouterr().err
+    for command in (["dev"], ["report", "--format", "html"]):
+        assert _cli.main(command) == 2
+        assert 'run: pip install "langchain-ldai[local]"' in capsys.readouterr().err
+    assert _cli.main(["report"]) == 0
     assert _cli.main(["demo", "--once", "--runs", "10"]) == 0
 
 

@@ -9,7 +9,7 @@ from langchain_ldai._wire import events
 from langchain_ldai.dev.comparison import as_json, as_text, compare
 from langchain_ldai.dev.queries import Filter, all_runs, figures, latest_runs, variations_of
 from langchain_ldai.dev.store import Store
-from tests.dev.sending import NOON, event, simulated
+from tests.dev.sending import ACCURACY, NOON, event, simulated
 
 RUNS = list(simulated(600))
 CONFIG = Filter("support-bot")
@@ -47,6 +47,8 @@ def expected(variation: str, runs: list[list[dict]]) -> dict[str, object]:
         "positive_feedback": liked / (liked + disliked),
         "feedback": liked + disliked,
         "tool_calls": len(values(own, events.TOOL_CALL)) / len(own),
+        "score:accuracy": statistics.mean(values(own, ACCURACY)),
+        "scored:accuracy": len(values(own, ACCURACY)),
     }
 
 
@@ -77,12 +79,57 @@ def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.Mon
     figures(store, wanted)
     latest_runs(store, wanted, 50)
 
-    *many, (fifty, _) = asked
+    *many, (scores_of_fifty, _), (fifty, _) = asked
+    assert "WHERE run IN" in scores_of_fifty
     assert "WHERE runs.id IN" in fifty
     explained = [select(f"EXPLAIN QUERY PLAN {query}", values) for query, values in many if "FROM runs" in query]
     plans = [[step for *_, step in steps] for steps in explained]
     assert len(plans) > 40
     assert [plan for plan in plans if len(plan) > 1 or "USING COVERING INDEX" not in plan[0]] == []
+    scores = [(query, given) for query, given in many if "FROM metrics" in query]
+    for query, given in scores:
+        first, *others = (step for *_, step in select(f"EXPLAIN QUERY PLAN {query}", given))
+        assert first == "SEARCH metrics USING COVERING INDEX scores (variation=?)"
+        assert others == (["SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"] if wanted.outcome else [])
+    assert scores
+
+
+def test_a_judges_scores_are_compared(store: Store) -> None:
+    """Each judge has its mean with an interval; more may be worse, so that nothing is called better."""
+    for number in range(200):
+        variation, name = ("first", "second")[number % 2], f"judged-{number}"
+        data = {"configKey": "judged", "variationKey": variation, "run": name, "judgeConfigKey": "accuracy"}
+        score = 0.5 + number % 2 * 0.3 + number % 3 * 0.01
+        batch = [event(ACCURACY, score, **data), event("strictness", 0.5, **data)]
+        store.accept(None, [*batch, event("kindness", 4, **{**data, "judgeConfigKey": "kind"})])
+    first, second = figures(store, Filter("judged"))
+
+    rows = {row.measure.label: row for row in compare([first, second])}
+
+    mean = rows[f"Score by accuracy {ACCURACY}, mean"]
+    assert [cell.value for cell in mean.cells] == pytest.approx([0.51, 0.81], abs=0.001)
+    assert mean.cells[1].difference is not None
+    assert (mean.cells[1].difference.shows, mean.cells[1].verdict(mean.measure)) == (True, "")
+    assert [cell.value for cell in rows["Score by accuracy strictness, mean"].cells] == [0.5, 0.5]
+    assert [cell.value for cell in rows["Runs scored by kind"].cells] == [100, 100]
+    assert "Score by kind, mean" in as_text([first, second])
+
+
+def test_a_score_follows_the_filters_of_its_run(store: Store) -> None:
+    """An outcome that comes later than the score counts for it, and several scores by one judge are their mean."""
+    data = {"configKey": "filtered", "run": "filtered-1", "judgeConfigKey": "accuracy"}
+    for score in (0.2, 0.4):
+        store.accept(None, [event(ACCURACY, score, **data)])
+    store.accept(None, [event(events.ERROR, configKey="filtered", run="filtered-1")])
+    store.accept(None, [event(ACCURACY, 1, configKey="filtered", run="filtered-2")])
+
+    (failed,) = figures(store, Filter("filtered", outcome="error"))
+    (unknown,) = figures(store, Filter("filtered", outcome="none"))
+
+    assert {judge.key: scores.mean for judge, scores in failed.scores.items()} == {"accuracy": pytest.approx(0.3)}
+    assert {judge.key: scores.mean for judge, scores in unknown.scores.items()} == {"": 1}
+    assert f"Score by {ACCURACY}, mean" in as_text([unknown])
+    assert latest_runs(store, Filter("filtered", outcome="error"), 1)[0].scores[0][1] == pytest.approx(0.3)
 
 
 def test_steps_of_time_add_up(store: Store) -> None:

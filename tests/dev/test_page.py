@@ -18,11 +18,12 @@ from langchain_ldai import InvalidResumptionTokenError, LdAiClient
 from langchain_ldai._wire import events
 from langchain_ldai.dev import page_routes
 from langchain_ldai.dev.queries import Filter, latest_runs
+from langchain_ldai.dev.store import StoreError
 from langchain_ldai.dev.subscribers import Subscribers
 from langchain_ldai.dev.view import token_of
 from langchain_ldai.testing import RecordingClient
 from tests.dev.conftest import Desk, running
-from tests.dev.sending import event, simulated
+from tests.dev.sending import ACCURACY, event, simulated
 from tests.support.chains import QUESTION, chain
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -141,6 +142,7 @@ def test_a_run_has_a_timeline_ids_and_metrics(desk: Desk) -> None:
             event(events.TOOL_CALL, toolKey="search", at=at + 500),
             event(events.DURATION, 1000, at=at + 1000),
             event(events.SUCCESS, at=at + 1000),
+            event(ACCURACY, 0.8, judgeConfigKey="accuracy", at=at + 3000),
         ],
     )
     (run,) = latest_runs(desk.store, Filter(), 10)
@@ -150,7 +152,10 @@ def test_a_run_has_a_timeline_ids_and_metrics(desk: Desk) -> None:
     assert ">first token</text>" in details
     assert ">search</text>" in details
     assert "1,000 ms" in details
-    assert re.findall(r"<td>(\+[0-9.]+ s)</td>", details) == ["+0.120 s", "+0.500 s", "+1.000 s", "+1.000 s"]
+    times = ["+0.120 s", "+0.500 s", "+1.000 s", "+1.000 s", "+3.000 s"]
+    assert re.findall(r"<td>(\+[0-9.]+ s)</td>", details) == times
+    assert "<dd>accuracy 0.800</dd>" in details
+    assert "<td>accuracy 0.800</td>" in view(desk)["runs"]
     assert token_of(run) in details
     context = Context.create("user-1")
     assert LdAiClient(RecordingClient()).create_tracker(token_of(run), context).run_id == "run-1"
@@ -192,7 +197,7 @@ def test_feedback_that_cannot_be_stored_is_told(desk: Desk, monkeypatch: pytest.
     """A full disk is a 507 here too."""
 
     def fail(*given):
-        raise page_routes.StoreError("the disk is full")
+        raise StoreError("the disk is full")
 
     monkeypatch.setattr(desk.store, "add_feedback", fail)
 
@@ -248,6 +253,9 @@ def test_runs_are_exported(desk: Desk) -> None:
 
     assert [row["run_id"] for row in rows] == [run["run_id"] for run in runs] == [f"run-{n}" for n in range(60)]
     assert [row["duration"] for row in rows] == [str(run["duration"]) for run in runs]
+    scores = [run["scores"].get("accuracy") for run in runs]
+    assert [row["score:accuracy"] for row in rows] == ["" if score is None else str(score) for score in scores]
+    assert 10 < sum(score is not None for score in scores) < 50
     assert "\r\n'=1+1,formula," in desk.ask("/runs.csv?config=formula").text
     assert json.loads(desk.ask("/runs.json?config=nothing").text) == []
     assert desk.ask("/runs.csv").headers["Content-Disposition"] == 'attachment; filename="runs.csv"'

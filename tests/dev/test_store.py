@@ -164,6 +164,7 @@ UNUSABLE = [
     {**event("x"), "metricValue": True},
     {**event("x"), "metricValue": float("nan")},
     {**event("x"), "metricValue": 10**400},
+    event(events.DURATION, -1),
     event("x", runId=None),
     event(events.SUCCESS, configKey=None),
 ]
@@ -215,12 +216,12 @@ def test_every_form_of_a_context_is_read(context: dict[str, object], shown: str)
 
 
 def test_times_are_those_of_the_events_unless_they_lie_ahead() -> None:
-    """An event without a time, or from a clock that is ahead, happened now."""
-    times = (NOON - 1, NOON + 99, None, -5)
+    """An event without a time, or from a clock that is ahead or was never set, happened now."""
+    times = (NOON - 1, NOON + 99, None, -5, 0, 86_400_000)
 
     found = [arrivals([{**event(events.SUCCESS), "creationDate": at}], NOON)[0].first_ms for at in times]
 
-    assert found == [NOON - 1, NOON, NOON, 0]
+    assert found == [NOON - 1, *[NOON] * 5]
 
 
 JSON = st.recursive(

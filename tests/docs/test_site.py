@@ -64,8 +64,8 @@ def test_a_pages_links_lead_somewhere(path: Path) -> None:
 def test_the_programs_that_pages_name_exist() -> None:
     """A program of the cookbook that is renamed takes its name on the pages along."""
     text = "".join(path.read_text("utf-8") for path in PAGES.values())
-    named = set(re.findall(r"`cookbook/([\w/]+\.py)`", text))
-    listed = set(re.findall(r"`(\w+\.py)`", (DOCS / "how-to" / "index.md").read_text("utf-8")))
+    named = set(re.findall(r"`cookbook/([\w/]+\.(?:py|ipynb))`", text))
+    listed = set(re.findall(r"`(\w+\.(?:py|ipynb))`", (DOCS / "how-to" / "index.md").read_text("utf-8")))
 
     assert named
     assert listed

@@ -1,14 +1,12 @@
 """Judging with an asynchronous client: tasks of the event loop that started the run."""
 
 import asyncio
-import threading
 
 import pytest
 from ldclient import Context
 
 from langchain_ldai import AsyncLdAiClient, LdAiHandler, RunReport
 from langchain_ldai.judges import Judges
-from langchain_ldai.judges._calls import JUDGE_THREAD
 from langchain_ldai.testing import AsyncRecordingClient
 from tests.judges.judge_models import METRIC, JudgeModel, flags_with
 from tests.support.chains import QUESTION, chain
@@ -35,13 +33,12 @@ async def judged_handler(
 
 @pytest.mark.asyncio
 async def test_a_run_is_judged_on_its_event_loop(client: AsyncRecordingClient, reports: list[RunReport]) -> None:
-    """No thread is started, and `flush_async` waits without holding the loop."""
+    """Its model is asked in a task, and `flush_async` waits without holding the loop."""
     gate = asyncio.Event()
     handler, judges = await judged_handler(client, JudgeModel(gate=gate), reports)
 
     await chain().ainvoke(QUESTION, {"callbacks": [handler]})
 
-    assert not [thread for thread in threading.enumerate() if thread.name == JUDGE_THREAD]
     assert not handler.flush(10)
     gate.set()
     assert await judges.flush_async(10)

@@ -320,6 +320,15 @@ def test_a_wrong_argument_is_named(make, message: str) -> None:
         make(LdAiClient(RecordingClient()))
 
 
+@pytest.mark.parametrize("key", [None, "a\0b"], ids=["no text", "impossible"])
+def test_the_key_of_a_judge_is_checked(key: object) -> None:
+    """A key that LaunchDarkly cannot have is the caller's mistake, and raised."""
+    scene = Scene(flags_with())
+
+    with pytest.raises((TypeError, ValueError), match="key"):
+        scene.judges(JudgeModel()).evaluate(key, scene.token, USER, question="How?", answer="So")
+
+
 def test_judges_show_no_variable() -> None:
     """The representation names the client alone."""
     judges = Judges(LdAiClient(RecordingClient()), model=print, variables={"product": "secret"})

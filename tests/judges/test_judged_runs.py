@@ -295,6 +295,17 @@ def test_judges_of_a_judge_are_not_asked() -> None:
     assert len(judged.scores) == 1
 
 
+def test_what_a_judge_is_asked_is_not_judged() -> None:
+    """A judge's model that carries the judged handler makes a run of it, and no judge of that run is drawn."""
+    judged = Judged()
+    judged.model.callbacks = [judged.handler]
+
+    judged.invoke(chain())
+
+    assert [report.judges for report in judged.reports] == [("accuracy",), ()]
+    assert judged.scores == [(judged.reports[0].run_id, 0.8)]
+
+
 def test_a_judge_changes_nothing_of_its_run() -> None:
     """A judge that hangs delays neither the chain nor its metrics, and `flush` keeps its time-out."""
     gate = threading.Event()
@@ -327,8 +338,8 @@ def test_nothing_of_an_exchange_stays(rate: float, monkeypatch: pytest.MonkeyPat
     gathered: list[weakref.ref[ExchangeGatherer]] = []
     draw = Judges.draw
 
-    def watched(self: Judges, config: object, tracker: object) -> ExchangeGatherer | None:
-        drawn = draw(self, config, tracker)
+    def watched(self: Judges, *given: object) -> ExchangeGatherer | None:
+        drawn = draw(self, *given)
         gathered.extend([] if drawn is None else [weakref.ref(drawn)])
         return drawn
 

@@ -1,13 +1,26 @@
 """The queue of judges' work: bounded, in the background, and gone once it is done."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from langchain_ldai.judges._calls import JUDGE_THREAD
-from langchain_ldai.judges._queue import Job, JudgeQueue
+from langchain_ldai.judges._queue import (
+    LOOP_ENDED,
+    MAX_CHARACTERS,
+    NO_THREAD,
+    PROCESS_ENDS,
+    Job,
+    JudgeQueue,
+    tell_all_at_exit,
+)
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Work:
@@ -21,13 +34,13 @@ class Work:
         self.most_at_work = 0
         self._lock = threading.Lock()
 
-    def job(self, number: int = 0) -> Job:
+    def job(self, number: int = 0, characters: int = 1) -> Job:
         """Return a job that is noted as done once the gate is open."""
 
         async def score_async() -> None:
             self.done.append(number)
 
-        return Job(lambda: self._score(number), score_async)
+        return Job(lambda: self._score(number), score_async, characters)
 
     def _score(self, number: int) -> None:
         with self._lock:
@@ -48,10 +61,10 @@ def work() -> Iterator[Work]:
     work.gate.set()
 
 
-def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[None] | None = None) -> JudgeQueue:
-    """Return a queue that notes each time when jobs are lost."""
+def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[str] | None = None) -> JudgeQueue:
+    """Return a queue that notes why jobs are lost."""
     told = [] if lost is None else lost
-    return JudgeQueue(workers=workers, max_waiting=max_waiting, tell_lost=lambda: told.append(None))
+    return JudgeQueue(workers=workers, max_waiting=max_waiting, tell_lost=told.append)
 
 
 def threads() -> list[threading.Thread]:
@@ -100,6 +113,57 @@ def test_a_full_queue_refuses_the_newest_job(work: Work) -> None:
     assert (taken, work.done) == ([True, True, False], [0, 1, 2])
 
 
+def test_what_waits_is_bounded_in_its_length(work: Work) -> None:
+    """Few exchanges may be long, too: of more characters than may wait, the newest job is refused."""
+    queue = queue_of()
+    assert queue.put(work.job(0, MAX_CHARACTERS), None)
+    assert work.has_begun.acquire(timeout=10)
+
+    taken = [queue.put(work.job(number, characters), None) for number, characters in ((1, MAX_CHARACTERS), (2, 1))]
+
+    work.gate.set()
+    assert queue.flush(10)
+    assert (taken, work.done) == ([True, False], [0, 1])
+
+
+def test_what_is_lost_with_the_process_is_told(work: Work) -> None:
+    """At exit, a queue that has work left says so, and one that has none says nothing."""
+    lost: list[str] = []
+    queue, idle = queue_of(lost=lost), queue_of(lost=lost)
+    queue.put(work.job(), None)
+
+    tell_all_at_exit()
+
+    assert lost == [PROCESS_ENDS]
+    assert idle.flush(0)
+
+
+WITHOUT_A_FLUSH = """
+from ldclient import Context
+from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.judges import Judges
+from langchain_ldai.testing import RecordingClient
+from tests.judges.judge_models import JudgeModel, flags_with
+from tests.support.models import ScriptedChat
+from threading import Event
+
+ai = LdAiClient(RecordingClient(flags_with()))
+judges = Judges(ai, model=lambda config: JudgeModel(gate=Event()))
+handler = LdAiHandler(ai.completion_config("support-bot", Context.create("user-1")), judges=judges)
+ScriptedChat().invoke("How?", {"callbacks": [handler]})
+"""
+
+
+def test_a_program_that_ends_without_a_flush_says_what_it_lost() -> None:
+    """It ends at once, and names the remedy."""
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_A_FLUSH], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    (line,) = ended.stderr.splitlines()
+    assert "the process ends before the judges have answered. Call flush(seconds)" in line
+
+
 def test_a_flush_waits_no_longer_than_it_may(work: Work) -> None:
     """A job that hangs does not hold who waits for it."""
     queue = queue_of()
@@ -121,14 +185,14 @@ def test_a_flush_without_a_limit_waits_for_the_work(work: Work) -> None:
 
 def test_jobs_are_lost_where_no_thread_can_start(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process may have no thread to spare: that is told, and holds nobody who waits."""
-    lost: list[None] = []
+    lost: list[str] = []
     queue = queue_of(lost=lost)
     monkeypatch.setattr(threading.Thread, "start", _refuse)
 
     assert queue.put(work.job(), None)
 
     assert queue.flush(10)
-    assert lost == [None]
+    assert lost == [NO_THREAD]
 
 
 def test_jobs_wait_for_another_worker_where_no_further_one_can_start(
@@ -177,7 +241,7 @@ async def test_a_flush_does_not_hold_the_loop_that_has_jobs(work: Work) -> None:
 
 def test_jobs_end_with_their_loop(work: Work) -> None:
     """A loop that ends cancels its jobs: they are lost, and that is told."""
-    lost: list[None] = []
+    lost: list[str] = []
     queue = queue_of(lost=lost)
 
     async def main() -> None:
@@ -187,19 +251,19 @@ def test_jobs_end_with_their_loop(work: Work) -> None:
             has_begun.set()
             await asyncio.Event().wait()
 
-        queue.put(Job(lambda: None, hang), asyncio.get_running_loop())
+        queue.put(Job(lambda: None, hang, 1), asyncio.get_running_loop())
         queue.put(work.job(), asyncio.get_running_loop())
         await has_begun.wait()
 
     asyncio.run(main())
 
     assert queue.flush(10)
-    assert (work.done, lost) == ([], [None])
+    assert (work.done, lost) == ([], [LOOP_ENDED])
 
 
 def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
     """A loop that was closed before, or before it came to its jobs, does none."""
-    lost: list[None] = []
+    lost: list[str] = []
     queue = queue_of(lost=lost)
     late, closed = asyncio.new_event_loop(), asyncio.new_event_loop()
     closed.close()
@@ -210,7 +274,7 @@ def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
     queue.put(work.job(), closed)
 
     assert queue.flush(10)
-    assert (work.done, lost) == ([], [None, None])
+    assert (work.done, lost) == ([], [LOOP_ENDED, LOOP_ENDED])
 
 
 def test_a_forked_process_starts_with_an_empty_queue(work: Work) -> None:

@@ -117,6 +117,20 @@ def test_a_task_is_sealed_where_tokens_are() -> None:
         judged.judges.evaluate("accuracy", plain, USER, question="How?", answer="So")
 
 
+def test_a_handlers_sealer_seals_its_tasks() -> None:
+    """A handler that hands out sealed tokens alone hands out no task with a plain one."""
+    tasks: list[JudgeTask] = []
+    sealer = TokenSealer([TokenSealer.generate_key()])
+    judged = Judged(defer=tasks.append, options={"sealer": sealer})
+
+    judged.invoke(chain())
+
+    assert tasks[0].token == judged.reports[0].resumption_token
+    assert sealer.unseal(tasks[0].token)
+    worker = Judges(judged.ai, model=lambda config: judged.model, sealer=sealer)
+    assert worker.evaluate_task(tasks[0], USER).score == 0.8
+
+
 async def deferred(task: JudgeTask) -> None:
     """Stand for a function that nobody awaits."""
 
@@ -169,7 +183,12 @@ def test_an_answer_too_many_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert judged.handler.flush(10)
     assert len(judged.scores) == 2
     ((level, text),) = logged(caplog)
-    assert (level, "'accuracy'" in text, "defer=" in text) == ("WARNING", True, True)
+    assert (level, "'accuracy'" in text, "1 answers wait" in text, "defer=" in text) == (
+        "WARNING",
+        True,
+        True,
+        True,
+    )
 
 
 def test_an_empty_answer_is_not_worth_a_judge(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection
+from types import SimpleNamespace
 
 import pytest
 from ldclient import Context
@@ -13,7 +14,7 @@ from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger, _given_up
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Down, Hangs, Held, Unreliable
+from tests.ledgers.fakes import Down, Hangs, Unreliable
 from tests.support.chains import DURATION, SUCCESS
 
 POSITIVE = "$ld:ai:feedback:user:positive"
@@ -36,24 +37,23 @@ class FailsForSome(MemoryLedger):
 
 @pytest.mark.parametrize("bad", [1, 5])
 def test_a_run_that_cannot_be_claimed_holds_no_other_up(
-    bad: int, client: RecordingClient, context: Context
+    bad: int, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are claimed while the bad ones wait for their next attempt; the bad ones are given up alone."""
-    ai = LdAiClient(client, ledger=FailsForSome(), ledger_timeout=6.0)
+    late = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], sleep=time.sleep)
+    monkeypatch.setattr(claim_queue, "time", clock)
+    ai = LdAiClient(client, ledger=FailsForSome(), ledger_timeout=3600.0)
     config = ai.completion_config("support-bot", context)
     bad_ones = [config.create_tracker(run_id=f"bad-{number}").record_feedback("positive") for number in range(bad)]
 
-    good = [config.create_tracker() for _ in range(50)]
-    for tracker in good:
-        tracker.track_success()
-    deadline = time.monotonic() + 5.5
-    while time.monotonic() < deadline and not all(client.metrics(tracker.run_id) for tracker in good):
-        time.sleep(0.01)
+    good = [config.create_tracker().record_feedback("positive") for _ in range(50)]
 
-    assert [client.metrics(tracker.run_id) for tracker in good] == [{SUCCESS: [1]}] * 50
-    assert not any(future.done() for future in bad_ones)
-    assert ai.close()
-    assert all(isinstance(future.exception(), LedgerUnavailableError) for future in bad_ones)
+    assert [recorded.result(30) for recorded in good] == [True] * 50
+    assert not any(recorded.done() for recorded in bad_ones)
+    late[0] = 3600.0
+    assert ai.close(30)
+    assert all(isinstance(recorded.exception(), LedgerUnavailableError) for recorded in bad_ones)
 
 
 def test_claims_that_come_while_the_ledger_is_down_wait_with_the_others(
@@ -110,32 +110,6 @@ def test_whatever_a_ledger_raises_the_claim_is_made_again(
 
     assert ai.close(10)
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_an_interrupt_while_a_thread_is_started_costs_nothing(
-    when: str, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The interrupt reaches the program, and the next claim, or `close`, has all of them made."""
-    start: Callable[[threading.Thread], None] = threading.Thread.start
-
-    def interrupted(thread: threading.Thread) -> None:
-        monkeypatch.setattr(threading.Thread, "start", start)
-        if when == "after":
-            start(thread)
-        raise KeyboardInterrupt
-
-    ai = LdAiClient(client, ledger=MemoryLedger())
-    trackers = [ai.completion_config("support-bot", context).create_tracker() for _ in range(3)]
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-
-    with pytest.raises(KeyboardInterrupt):
-        trackers[0].track_success()
-    for tracker in trackers[1:]:
-        tracker.track_success()
-
-    assert ai.close(10)
-    assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 3
 
 
 def test_a_call_that_never_returns_is_left_behind(
@@ -416,76 +390,3 @@ def test_a_give_up_says_what_is_wrong_with_the_ledger(
     assert f"1 metric dropped: the ledger {said}" in caplog.text
     assert "secret" not in caplog.text
     assert DURATION not in [event.name for event in client.events]
-
-
-@pytest.mark.parametrize("main_is_alive", [True, False])
-def test_where_the_worker_cannot_be_started_the_claim_is_not_lost(
-    main_is_alive: bool, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A process without a thread to spare tries again; one that ends claims on the thread that it has."""
-    start, refused = threading.Thread.start, []
-
-    def refuse_once(thread: threading.Thread) -> None:
-        if thread.name == "langchain_ldai-ledger" and not (refused and main_is_alive):
-            refused.append(thread)
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    if not main_is_alive:
-        over = threading.Thread()
-        monkeypatch.setattr(threading, "main_thread", lambda: over)
-        monkeypatch.setattr(claim_queue, "is_ending", lambda: False)
-    monkeypatch.setattr(threading.Thread, "start", refuse_once)
-    ai = LdAiClient(client, ledger=MemoryLedger())
-    tracker = ai.completion_config("support-bot", context).create_tracker()
-
-    tracker.track_success()
-
-    assert ai.close(10)
-    assert len(refused) == 1
-    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-
-
-def test_two_threads_that_hand_in_claims_at_once_have_them_made_one_by_one(
-    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both start a thread; the one that comes second finds the other at work, and ends."""
-    ledger, start = Held(), threading.Thread.start
-    ai = LdAiClient(client, ledger=ledger)
-    one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
-
-    def overtaken(thread: threading.Thread) -> None:
-        monkeypatch.setattr(threading.Thread, "start", start)
-        threading.Thread(target=other.track_success).start()
-        assert ledger.was_asked.wait(10)
-        start(thread)
-        thread.join(10)
-
-    monkeypatch.setattr(threading.Thread, "start", overtaken)
-
-    one.track_success()
-    ledger.gate.set()
-
-    assert ai.close(10)
-    assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
-
-
-def test_a_claim_that_comes_as_the_threads_end_is_made(
-    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who hands it in finds a thread that is alive; that thread looks again before it ends."""
-    ai = LdAiClient(client, ledger=MemoryLedger())
-    one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
-    late = [other.track_success]
-
-    def is_ending() -> bool:
-        if threading.current_thread().name == "langchain_ldai-claims" and client.metrics(one.run_id) and late:
-            late.pop()()
-        return False
-
-    monkeypatch.setattr(claim_queue, "is_ending", is_ending)
-
-    one.track_success()
-
-    assert ai.close(10)
-    assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2

@@ -12,6 +12,7 @@ from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 
 from langchain_ldai import LdAiHandler, RunReport
+from tests.runs.ends.stopping import wait_until_closed
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
 from tests.support.models import ScriptedChat

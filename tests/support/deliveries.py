@@ -50,9 +50,10 @@ class NotedDelivery:
     checked: list[object] = field(default_factory=list)
     claims: list[NotedClaims] = field(default_factory=list)
 
-    def send_all(self, context: Context, events: Sequence[Event]) -> None:
+    def send_all(self, context: Context, events: Sequence[Event]) -> bool:
         """See `EventDelivery.send_all`."""
         self.calls.append((context, list(events)))
+        return True
 
     def claims_with(self, ledger: Ledger) -> NotedClaims:
         """See `EventDelivery.claims_with`."""

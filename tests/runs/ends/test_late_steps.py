@@ -9,7 +9,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
-from langchain_ldai._runs import open_runs as table
+from langchain_ldai._runs import lifetime as table
 from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from langchain_ldai._protocol.events import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchError, read_batch
 
 BATCH = [{"kind": "custom", "key": "clicked"}]
 PLAIN = json.dumps(BATCH).encode()

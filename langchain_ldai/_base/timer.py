@@ -1,4 +1,4 @@
-"""The one thread that closes runs once they have waited long enough."""
+"""The one thread that calls functions once their times have come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from langchain_ldai._base.process import is_ending, register_fork_safe
 
 
-class CloseTimer:
+class SharedTimer:
     """Calls functions once their times have come, on one thread that lives while one is scheduled."""
 
     def __init__(self) -> None:
@@ -71,5 +71,5 @@ class CloseTimer:
             callback()
 
 
-close_timer: Final = CloseTimer()
+shared_timer: Final = SharedTimer()
 """The one of this process."""

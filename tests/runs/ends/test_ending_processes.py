@@ -1,15 +1,12 @@
-"""The timer closes runs in time; where no thread can be started, the work is done at once."""
+"""What a process does as it ends, when it can start no thread any more: at once what else would wait."""
 
-import queue
 import threading
-from time import monotonic
 from uuid import uuid4
 
 import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
-from langchain_ldai._runs.timer import CloseTimer
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
@@ -23,27 +20,6 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Thread()
     monkeypatch.setattr(threading, "main_thread", lambda: over)
     monkeypatch.setattr(threading, "enumerate", lambda: [over])
-
-
-def test_each_is_called_when_its_time_has_come() -> None:
-    """One thread calls the one that is due and waits for the next; one that is forgotten is not called."""
-    waits, called = CloseTimer(), queue.SimpleQueue[tuple[str, str]]()
-
-    def note(name: str) -> None:
-        called.put((name, threading.current_thread().name))
-
-    now = monotonic()
-    forgotten = lambda: note("forgotten")  # noqa: E731
-    assert waits.schedule(now + 0.05, lambda: note("early"))
-    assert waits.schedule(now + 0.1, forgotten)
-    assert waits.schedule(now + 0.3, lambda: note("late"))
-    waits.cancel(forgotten)
-
-    assert [called.get(timeout=20) for _ in range(2)] == [
-        ("early", "langchain_ldai-wait"),
-        ("late", "langchain_ldai-wait"),
-    ]
-    assert called.empty()
 
 
 def test_a_run_that_ends_with_the_process_waits_for_nothing(

@@ -1,4 +1,9 @@
-"""The runs of one handler that are open or wait, and which of them each step belongs to, under the one lock."""
+"""The life of a handler's runs, under one lock: which are open, what steps each has, and when each is closed.
+
+A run is closed once its root has ended and none of its model calls is open: `Run` sees that. The table closes runs
+that have waited for a model call for five seconds, were silent for too long, or are the oldest of too many. It
+closes those that wait also at `flush` and at the end of the process, and all at `close`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,10 @@ from time import monotonic
 from typing import Final
 
 from langchain_ldai._base.process import collect_garbage, register_fork_safe
+from langchain_ldai._base.timer import shared_timer
 from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import NOTHING_READ, Scope, Step, StepResult
-from langchain_ldai._runs.timer import close_timer
 
 WAIT_SECONDS: Final = 5.0
 """How long a run whose root has ended waits for its model calls."""
@@ -184,7 +189,7 @@ class RunTable:
     def _wait(self, run: Run, now: float) -> bool:
         """Have a run wait for its model calls; `False` where nobody could close it after that."""
         if not self._waiting:
-            if not close_timer.schedule(now + WAIT_SECONDS, self._wait_is_over):
+            if not shared_timer.schedule(now + WAIT_SECONDS, self._wait_is_over):
                 return False
             atexit.register(self._close_waiting)
         del self._open[run]
@@ -195,7 +200,7 @@ class RunTable:
         with self.lock:
             self._give_up_waiting(monotonic())
             if self._waiting:
-                close_timer.schedule(next(iter(self._waiting)).ended_at + WAIT_SECONDS, self._wait_is_over)
+                shared_timer.schedule(next(iter(self._waiting)).ended_at + WAIT_SECONDS, self._wait_is_over)
             outbox = self._take_outbox()
         self._deliver(outbox)
 
@@ -232,7 +237,7 @@ class RunTable:
         if run in self._waiting:
             del self._waiting[run]
             if not self._waiting:
-                close_timer.cancel(self._wait_is_over)
+                shared_timer.cancel(self._wait_is_over)
                 atexit.unregister(self._close_waiting)
         scopes = self._scopes
         for key in (*run.ended_steps, *run.steps, run.key):

@@ -1,0 +1,153 @@
+"""The call of a judge's model: on threads of its own, of which few are left behind, and it stops nothing else."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import pytest
+from langchain_core.runnables import Runnable, RunnableLambda
+from ldclient import Context
+
+from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient
+from langchain_ldai.judges import Judges
+from langchain_ldai.judges._calls import JUDGE_THREAD, MAX_LEFT_BEHIND, CallsLeftBehind
+from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
+from tests.judges.judge_models import JudgeModel, flags_with
+from tests.support.read_log import logged
+
+USER = Context.create("user-1")
+EXCHANGE = {"question": "How?", "answer": "Hold the button"}
+Make = Callable[[object], Runnable]
+
+
+class Asking:
+    """Asks the judge `accuracy`, whose model a function makes, about a run of `support-bot`."""
+
+    def __init__(self, make: Make, *, is_async: bool, timeout: float = 60) -> None:
+        client = AsyncLdAiClient(AsyncRecordingClient(flags_with())) if is_async else None
+        ai = LdAiClient(RecordingClient(flags_with()))
+        self.token = ai.completion_config("support-bot", USER).create_tracker().resumption_token
+        self.judges = Judges(client or ai, model=make, timeout=timeout)
+        self.is_async = is_async
+
+    def ask(self) -> JudgeResult | None:
+        """Have the judge score an answer."""
+        given = "accuracy", self.token, USER
+        if self.is_async:
+            return asyncio.run(self.judges.evaluate_async(*given, **EXCHANGE))
+        return self.judges.evaluate(*given, **EXCHANGE)
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def is_async(request: pytest.FixtureRequest) -> bool:
+    """Whether the client is asynchronous."""
+    return request.param
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """A gate that is opened after the test, and the threads that wait for it have ended then."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+    wait_for_threads()
+
+
+def wait_for_threads() -> None:
+    """Wait until no judge is at work."""
+    for thread in threading.enumerate():
+        if thread.name == JUDGE_THREAD:
+            thread.join(10)
+
+
+def test_a_judges_model_is_made_on_a_thread(is_async: bool) -> None:
+    """To load a provider's package takes seconds, in which an event loop is not to stand still."""
+    made_on: list[str] = []
+
+    def make(config: object) -> JudgeModel:
+        made_on.append(threading.current_thread().name)
+        return JudgeModel()
+
+    assert Asking(make, is_async=is_async).ask().score == 0.8
+
+    assert made_on == [JUDGE_THREAD]
+
+
+def test_a_model_that_is_made_too_late_is_not_asked(
+    is_async: bool, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The time-out holds for what makes the model, too."""
+    model = JudgeModel()
+
+    def make(config: object) -> JudgeModel:
+        gate.wait(10)
+        return model
+
+    assert Asking(make, is_async=is_async, timeout=0.01).ask() is None
+
+    gate.set()
+    wait_for_threads()
+    assert model.shown == []
+    assert "within 0.01 seconds" in caplog.text
+
+
+def test_a_model_that_hangs_is_asked_no_more(
+    is_async: bool, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call that hangs keeps a thread: after ten, no judge is asked, and the log says what helps."""
+    asking = Asking(lambda config: gate.wait(10) and JudgeModel(), is_async=is_async, timeout=0.01)
+    before = threading.active_count()
+
+    results = [asking.ask() for _ in range(MAX_LEFT_BEHIND + 3)]
+
+    assert results == [None] * (MAX_LEFT_BEHIND + 3)
+    assert threading.active_count() - before == MAX_LEFT_BEHIND
+    late, hanging = [text for level, text in logged(caplog) if level == "WARNING"]
+    assert ("within 0.01 seconds" in late, "set a time-out on the judges' models" in hanging) == (True, True)
+
+
+def hanging_calls() -> tuple[CallsLeftBehind, list[Future[object]]]:
+    """Return calls that were left behind, as many as may be."""
+    left_behind, calls = CallsLeftBehind(), [Future() for _ in range(MAX_LEFT_BEHIND)]
+    for call in calls:
+        left_behind.add(call)
+    assert left_behind.are_too_many
+    return left_behind, calls
+
+
+def test_judges_are_asked_again_once_a_call_has_ended() -> None:
+    """A call counts until its thread is free."""
+    left_behind, calls = hanging_calls()
+
+    calls[3].set_result(None)
+
+    assert not left_behind.are_too_many
+
+
+def test_the_calls_that_hang_stay_with_the_parent_of_a_fork() -> None:
+    """A forked process has none of their threads, and starts to count anew."""
+    left_behind, _ = hanging_calls()
+
+    left_behind.reset_after_fork()
+
+    assert not left_behind.are_too_many
+
+
+def test_a_model_that_cancels_itself_cancels_no_other(is_async: bool) -> None:
+    """It is a failure of the judge like any other, and who waits for a judge is asked after it."""
+    answers = [asyncio.CancelledError(), '{"score": 0.8}']
+
+    def answer(messages: object) -> object:
+        given = answers.pop(0)
+        if isinstance(given, BaseException):
+            raise given
+        return given
+
+    async def answer_async(messages: object) -> object:
+        return answer(messages)
+
+    asking = Asking(lambda config: RunnableLambda(answer, afunc=answer_async), is_async=is_async)
+
+    assert asking.ask() is None
+    assert asking.ask().score == 0.8
