@@ -24,12 +24,14 @@ class RunEnd(NamedTuple):
 
     Args:
         outcome: How it ended.
+        model_calls: How many model calls it made.
         tokens: What its model calls used, `None` where none has said.
         last_event: When the run's last event came, in seconds of `monotonic()`.
         trace: The ids of its root span.
     """
 
     outcome: Outcome
+    model_calls: int
     tokens: TokenUsage | None
     last_event: float
     trace: TraceIds

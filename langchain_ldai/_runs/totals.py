@@ -178,7 +178,8 @@ class MetricTotals:
             outcome: The run's, for totals that have none of their own.
             last_event: When the run's last event came, in seconds.
         """
-        return RunEnd(self.outcome or outcome or Outcome.ABANDONED, self.tokens, last_event, self.trace)
+        ended_as = self.outcome or outcome or Outcome.ABANDONED
+        return RunEnd(ended_as, self.model_calls, self.tokens, last_event, self.trace)
 
     def report(self, outcome: Outcome) -> RunReport:
         """Return the report of the run, or of its node.

@@ -39,16 +39,14 @@ class ExchangeGatherer:
         self.judges: Final = judges
         self._submit = submit
         self._questions: dict[None, str] = {}  # one at most: `setdefault` is one step, and needs no lock
-        self._calls_models = False
         self._answer = ""
         self._structured = ""
         self._trajectory = Trajectory() if has_trajectory else None
 
     def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
-        """See `RunObserver`; the question is that of the first model call. A handoff is no tool call."""
+        """See `RunObserver`; the question is that of the first model call. Decisions and handoffs are left out."""
         if step.call is not None:
-            self._calls_models = True
-            if step.call.is_decision:  # it is no part of the exchange
+            if step.call.is_decision:
                 return
             if not self._questions:
                 self._questions.setdefault(None, _question_in(told.get("asked")))
@@ -70,8 +68,8 @@ class ExchangeGatherer:
             self._structured = as_json(found)
 
     def run_closed(self, end: RunEnd) -> None:
-        """See `RunObserver`; nothing is scored where no model was called, or the run is no success."""
-        if self._calls_models and end.outcome is Outcome.SUCCESS:
+        """See `RunObserver`; only a success is scored."""
+        if end.model_calls and end.outcome is Outcome.SUCCESS:
             trajectory = "" if self._trajectory is None else str(self._trajectory)
             self._submit(Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory))
 
