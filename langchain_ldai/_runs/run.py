@@ -14,6 +14,7 @@ from enum import Enum
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
@@ -107,7 +108,9 @@ class Run:
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
-        return f"counted for {counted}{outcome} [{self.ids}]"
+        trace = self.totals.trace if self.totals is not None else NO_TRACE
+        ids = str(self.ids) if trace.trace_id is None else f"{self.ids}, trace_id={trace.trace_id}"
+        return f"counted for {counted}{outcome} [{ids}]"
 
     def started(self, step: Step) -> None:
         """Take in a step that has started.

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._base.options import check_instance
-from langchain_ldai._runs.observing import GatheredExchange, RunEnd, RunObserver, RunSpan, TraceIds
+from langchain_ldai._runs.observing import NO_TRACE, GatheredExchange, RunEnd, RunObserver, RunSpan, TraceIds
 from langchain_ldai._runs.outcome import RECORDED, Outcome, worst
 from langchain_ldai._runs.steps import Scope
 from langchain_ldai._runs.trackers import RunTracker
@@ -128,7 +128,7 @@ class MetricTotals:
     @property
     def trace(self) -> TraceIds:
         """The ids of its root span."""
-        return self.span.trace if self.span is not None else TraceIds()
+        return self.span.trace if self.span is not None else NO_TRACE
 
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""

@@ -12,7 +12,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, SpanKind, Tracer, format_span_id, format_trace_id, set_span_in_context
 
 from langchain_ldai._base.guard import call_each
-from langchain_ldai._runs.observing import RunEnd, TraceIds
+from langchain_ldai._runs.observing import NO_TRACE, RunEnd, TraceIds
 from langchain_ldai._runs.outcome import Outcome
 from langchain_ldai._runs.served import served_by
 from langchain_ldai._runs.steps import Step, StepResult
@@ -106,7 +106,7 @@ class RootSpan:
         self._answer: dict[str, str] = {}
         self._ended_at = 0
         self._failure: Failure | None = None
-        self.trace = TraceIds()
+        self.trace = NO_TRACE
 
     def marks(self, marks: Mapping[str, str]) -> Mapping[str, str]:
         """Return the marks as they are."""

@@ -29,8 +29,8 @@ def make_handler(
     """Return a function to a handler that makes spans, from the options of `Spans` and of the handler."""
 
     def make(source: object = config, *, spans: dict[str, object] | None = None, **options: object) -> LdAiHandler:
-        made = Spans(tracer_provider=trace.provider, **(spans or {}))
-        return LdAiHandler(source, spans=made, on_run_end=reports.append, **options)
+        made = Spans(**{"tracer_provider": trace.provider, **(spans or {})})
+        return LdAiHandler(source, spans=made, **{"on_run_end": reports.append, **options})
 
     return make
 

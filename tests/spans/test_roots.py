@@ -1,0 +1,509 @@
+"""A run's root span: when it is made, what it says of the run, and what is not recorded."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import RunnableLambda
+from ldclient import Context
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from langchain_ldai import LdAiClient, LdAiHandler, RunReport
+from langchain_ldai.spans import Spans
+from langchain_ldai.spans._run_spans import MAX_EARLY_TOOLS
+from langchain_ldai.testing import RecordingClient
+from tests.spans.test_outcomes import ANSWER, call_model, call_tool, open_run
+from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
+from tests.support.models import USAGE, ScriptedChat, ScriptedLLM
+from tests.support.traces import Trace, told
+
+
+def test_a_run_without_a_model_call_has_no_span(handler: LdAiHandler, trace: Trace) -> None:
+    """Not even for its tools: it is no AI run."""
+    root = open_run(handler)
+    handler.on_tool_end("", run_id=call_tool(handler, root))
+    call_tool(handler, root)
+    handler.on_chain_end({}, run_id=root)
+
+    RunnableLambda(lambda asked: asked).invoke(QUESTION, {"callbacks": [handler]})
+
+    assert not trace.started
+
+
+def test_a_tool_before_the_first_model_call_is_shown(handler: LdAiHandler, trace: Trace) -> None:
+    """Its span has the time of the call, though it is made later; and so has the root's."""
+    root = open_run(handler)
+    ended, open_still = call_tool(handler, root), call_tool(handler, root)
+    handler.on_tool_end("", run_id=ended)
+    assert not trace.started
+
+    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    handler.on_tool_end("", run_id=open_still)
+    handler.on_chain_end({}, run_id=root)
+
+    run, first, second, model = trace.spans
+    assert trace.paths() == [
+        "invoke_agent",
+        *["invoke_agent/execute_tool search"] * 2,
+        "invoke_agent/chat small-1",
+    ]
+    assert run.start_time <= first.start_time <= second.start_time <= first.end_time <= model.start_time
+    assert model.end_time <= second.end_time <= run.end_time
+
+
+def test_a_bounded_number_of_tools_waits_for_a_model_call(handler: LdAiHandler, trace: Trace) -> None:
+    """A run that calls a thousand tools first keeps the first hundred of them."""
+    root = open_run(handler)
+    for _ in range(MAX_EARLY_TOOLS + 1):
+        handler.on_tool_end("", run_id=call_tool(handler, root))
+
+    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    assert len(trace.named("execute_tool search")) == MAX_EARLY_TOOLS
+
+
+def test_nothing_is_made_where_the_trace_is_not_sampled(
+    make_handler: Callable[..., LdAiHandler], reports: list[RunReport]
+) -> None:
+    """Then a run's report has no ids, and the run is counted as ever."""
+    unsampled = Trace(ALWAYS_OFF)
+    handler = make_handler(spans={"tracer_provider": unsampled.provider})
+
+    agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    assert not unsampled.started
+    (report,) = reports
+    assert (report.trace_id, report.span_id, report.model_calls) == (None, None, 2)
+
+
+def test_nothing_is_made_below_a_span_that_is_not_sampled(handler: LdAiHandler, trace: Trace) -> None:
+    """The application's decision holds for the run."""
+    with Trace(ALWAYS_OFF).app.start_as_current_span("request"):
+        agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    assert not trace.started
+
+
+def test_a_report_names_the_root_span(handler: LdAiHandler, trace: Trace, reports: list[RunReport]) -> None:
+    """In hex, as other tools show them."""
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    (report,), (root,) = reports, trace.named("invoke_agent")
+    assert (report.trace_id, report.span_id) == (
+        f"{root.context.trace_id:032x}",
+        f"{root.context.span_id:016x}",
+    )
+
+
+def test_the_spans_have_ended_when_a_run_is_reported(
+    make_handler: Callable[..., LdAiHandler], trace: Trace
+) -> None:
+    """So that `on_run_end` may flush them."""
+    ended = []
+    handler = make_handler(on_run_end=lambda report: ended.append(trace.paths()))
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert ended == [["invoke_agent", "invoke_agent/chat small-1"]]
+
+
+CONVERSATIONS = {
+    "thread": ({}, {"thread_id": "t-1", "session_id": "s-1"}, "t-1"),
+    "session": ({}, {"session_id": "s-1"}, "s-1"),
+    "number": ({}, {"thread_id": 7}, "7"),
+    "none": ({}, {}, None),
+    "text": ({"conversation": "c-1"}, {"thread_id": "t-1"}, "c-1"),
+    "function": ({"conversation": lambda metadata: metadata["chat"]}, {"chat": "c-2", "thread_id": "t-1"}, "c-2"),
+    "function to nothing": ({"conversation": lambda metadata: None}, {"thread_id": "t-1"}, None),
+}
+
+
+@pytest.mark.parametrize(("options", "metadata", "expected"), CONVERSATIONS.values(), ids=CONVERSATIONS)
+def test_every_span_names_the_conversation(
+    options: dict[str, object],
+    metadata: dict[str, object],
+    expected: str | None,
+    make_handler: Callable[..., LdAiHandler],
+    trace: Trace,
+) -> None:
+    """It is LangGraph's thread, or what the application says."""
+    handler = make_handler(spans=options)
+
+    agent().invoke(AGENT_INPUT, {"callbacks": [handler], "metadata": metadata})
+
+    found = [told(span)[1].get("gen_ai.conversation.id") for span in trace.spans]
+    assert found == [expected] * 4
+
+
+async def _later(metadata: object) -> str:
+    return "c-1"
+
+
+@pytest.mark.parametrize("conversation", [lambda metadata: metadata["missing"], lambda metadata: _later(metadata)])
+def test_a_conversation_that_cannot_be_told_costs_its_id_alone(
+    conversation: Callable[..., object],
+    make_handler: Callable[..., LdAiHandler],
+    trace: Trace,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What the application's function raises is logged, once."""
+    handler = make_handler(spans={"conversation": conversation})
+
+    for _ in range(2):
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert len(trace.named("invoke_agent")) == 2
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "The function given for conversation failed"
+    ]
+
+
+def test_a_root_says_what_was_served(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
+    """The event has the context's key; what is unknown is left out."""
+    flag = {"_ldMeta": {"enabled": True}, "provider": {"name": "Bedrock"}}
+    ai = LdAiClient(RecordingClient({"plain": flag}))
+    handler = make_handler(ai.completion_config("plain", Context.create("user-1")))
+
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    run, model = trace.spans
+    assert {key: value for key, value in told(run)[1].items() if "usage" not in key} == {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.system": "langchain",
+        "gen_ai.provider.name": "aws.bedrock",
+        "launchdarkly.operation.type": "gen_ai",
+        "launchdarkly.config.key": "plain",
+        "launchdarkly.variation.key": "",
+        "launchdarkly.run.id": told(run)[1]["launchdarkly.run.id"],
+        "context.contextKeys.user": "user-1",
+        "ldai.config.version": 1,
+        "ldai.outcome": "success",
+    }
+    assert dict(run.events[0].attributes) == {
+        "feature_flag.key": "plain",
+        "feature_flag.provider.name": "LaunchDarkly",
+        "feature_flag.context.id": "user-1",
+        "feature_flag.contextKeys": '{"user":"user-1"}',
+        "feature_flag.version": "1",
+    }
+    assert run.events[0].timestamp == run.start_time
+    assert model.name == "chat"
+    assert not {key for key in told(model)[1] if key.startswith("launchdarkly")}
+
+
+def test_a_legacy_model_completes_text(handler: LdAiHandler, trace: Trace) -> None:
+    """Its span is no chat; each prompt has one of its own."""
+    ScriptedLLM().generate(["How?", "Why?"], callbacks=[handler])
+
+    models = trace.named("text_completion small-1")
+    assert len(models) == 2
+    assert {told(span)[1]["gen_ai.operation.name"] for span in models} == {"text_completion"}
+
+
+def test_a_stream_says_when_its_first_token_came(handler: LdAiHandler, trace: Trace) -> None:
+    """In seconds, for each model call that streamed; the metric has the same time."""
+    list(chain().stream(QUESTION, {"callbacks": [handler]}))
+
+    (model,) = trace.named("chat small-1")
+    seconds = told(model)[1]["gen_ai.response.time_to_first_chunk"]
+    assert 0 < seconds <= (model.end_time - model.start_time) / 1e9 + 0.001
+
+
+def test_a_sealed_token_is_not_in_a_span(
+    make_handler: Callable[..., LdAiHandler], trace: Trace, reports: list[RunReport]
+) -> None:
+    """No token is in any span, sealed or plain; the application's own traces may name its AI Config."""
+
+    class Sealer:
+        def seal(self, token: str) -> str:
+            return f"sealed-{token}"
+
+        def unseal(self, sealed: str) -> str:
+            return sealed.removeprefix("sealed-")
+
+    chain().invoke(QUESTION, {"callbacks": [make_handler(sealer=Sealer())]})
+
+    token = reports[0].resumption_token
+    assert token.startswith("sealed-")
+    for span in trace.spans:
+        assert token.removeprefix("sealed-") not in span.to_json()
+
+
+def test_whoever_hears_of_a_span_may_close_the_run(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
+    """A span that is being made when its run is closed ends at once."""
+    handlers = []
+
+    class Closing(Trace):
+        def on_start(self, span: object, parent_context: object = None) -> None:
+            handlers[0].close()
+            super().on_start(span)
+
+    closing = Closing()
+    handlers.append(make_handler(spans={"tracer_provider": closing.provider}))
+
+    chain().invoke(QUESTION, {"callbacks": handlers})
+
+    assert closing.paths() == ["invoke_agent"]
+    assert closing.are_all_ended
+
+
+def test_a_call_that_starts_while_its_run_is_closed_is_no_span_of_it(
+    make_handler: Callable[..., LdAiHandler],
+) -> None:
+    """A run that a call's own span closes has no other spans."""
+    handlers = []
+
+    class Closing(Trace):
+        def on_start(self, span: object, parent_context: object = None) -> None:
+            super().on_start(span)
+            if len(self.started) == 2:
+                handlers[0].close()
+
+    closing = Closing()
+    handlers.append(make_handler(spans={"tracer_provider": closing.provider}))
+
+    agent().invoke(AGENT_INPUT, {"callbacks": handlers})
+
+    assert closing.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
+    assert closing.are_all_ended
+
+
+def test_a_processor_that_fails_costs_spans_alone(
+    make_handler: Callable[..., LdAiHandler], reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run is counted, and the log says what is lost."""
+
+    class Failing(Trace):
+        def on_start(self, span: object, parent_context: object = None) -> None:
+            raise ValueError("no span")
+
+    handler = make_handler(spans={"tracer_provider": Failing().provider})
+
+    agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    assert reports[0].model_calls == 2
+    assert reports[0].trace_id is None
+    (record,) = caplog.records
+    assert "A span could not be made or ended" in record.getMessage()
+
+
+def test_a_processor_that_fails_at_an_end_keeps_no_other_span_open(
+    make_handler: Callable[..., LdAiHandler], reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others end all the same."""
+
+    class Failing(Trace):
+        def on_end(self, span: object) -> None:
+            super().on_end(span)
+            raise ValueError("no end")
+
+    failing = Failing()
+    handler = make_handler(spans={"tracer_provider": failing.provider})
+    root = open_run(handler)
+    call_model(handler, root)
+    call_tool(handler, root)
+
+    handler.close()
+
+    assert failing.are_all_ended
+    assert len(failing.started) == 3
+    assert "A span could not be made or ended" in caplog.text
+
+
+def test_what_cannot_be_read_leaves_no_span_open(handler: LdAiHandler, trace: Trace) -> None:
+    """The span of a call whose result is odd ends with its run, at the latest."""
+
+    class Odd:
+        @property
+        def generations(self) -> object:
+            raise ValueError("odd")
+
+    root = open_run(handler)
+    handler.on_llm_end(Odd(), run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+    handler.flush()
+
+    assert [told(span)[0] for span in trace.spans] == ["OK", "UNSET"]
+
+
+def test_a_provider_may_be_set_later(
+    config: object, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before that nothing is made, and from then on spans are."""
+    import opentelemetry.trace as api
+    from opentelemetry.util._once import Once
+
+    monkeypatch.setattr(api, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(api, "_TRACER_PROVIDER_SET_ONCE", Once())
+    handler = LdAiHandler(config, spans=Spans(), on_run_end=reports.append)
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+    trace = Trace()
+
+    api.set_tracer_provider(trace.provider)
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert [report.trace_id is None for report in reports] == [True, False]
+    assert trace.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
+    assert {span.instrumentation_scope.name for span in trace.spans} == {"langchain_ldai"}
+
+
+WRONG = {
+    "capture_content": ({"capture_content": "yes"}, TypeError, "capture_content is True or False, not 'yes'"),
+    "length": ({"max_length": 0}, ValueError, "max_length is at least 1, not 0"),
+    "length type": ({"max_length": 1.5}, TypeError, "max_length is a whole number, not 1.5"),
+    "empty conversation": ({"conversation": ""}, ValueError, "conversation is the id of a conversation"),
+    "conversation": ({"conversation": 7}, TypeError, "conversation is a function, not 7"),
+    "async conversation": ({"conversation": _later}, TypeError, "conversation is a plain function"),
+    "provider": ({"tracer_provider": 7}, TypeError, "tracer_provider is an OpenTelemetry TracerProvider"),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_option_is_refused(options: dict[str, object], error: type[Exception], message: str) -> None:
+    """When it is made, it says what it takes."""
+    with pytest.raises(error, match=message):
+        Spans(**options)
+
+
+@pytest.mark.parametrize("spans", [3, Spans, object()], ids=["number", "class", "another object"])
+def test_spans_are_spans(spans: object, config: object) -> None:
+    """The handler says what it takes."""
+    with pytest.raises(TypeError, match=r"langchain_ldai\.spans\.Spans"):
+        LdAiHandler(config, spans=spans)
+
+
+def test_the_log_names_the_trace_of_a_run(
+    handler: LdAiHandler, trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under `DEBUG`, beside the ids of the run."""
+    with caplog.at_level("DEBUG", "langchain_ldai"):
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    (root,) = trace.named("invoke_agent")
+    ids = f"run_id={told(root)[1]['launchdarkly.run.id']}, trace_id={root.context.trace_id:032x}"
+    closes = [record.getMessage() for record in caplog.records if "a run closes" in record.getMessage()]
+    assert [ids in message for message in closes] == [True]
+
+
+def test_a_decision_is_a_chat_without_more(handler: LdAiHandler, trace: Trace) -> None:
+    """What is no language model's result tells of its usage alone."""
+    root, call = open_run(handler), uuid4()
+    told_of = {"ls_model_type": "decision", "ls_model_name": "small-2"}
+    handler.on_chain_start({}, {}, run_id=call, parent_run_id=root, metadata=told_of, run_type="llm")
+    handler.on_chain_end({"usage": {"input_tokens": 5}, "model": "small-2"}, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    (model,) = trace.named("chat small-2")
+    assert told(model)[1]["gen_ai.usage.total_tokens"] == 5
+
+
+FINISHES = {
+    "OpenAI": ({"finish_reason": "stop"}, {}, ("stop",)),
+    "Anthropic": ({"stop_reason": "end_turn"}, {}, ("stop",)),
+    "Bedrock": ({"stopReason": "max_tokens"}, {}, ("length",)),
+    "Ollama": ({"done_reason": "stop"}, {}, ("stop",)),
+    "tools": ({"stop_reason": "tool_use"}, {}, ("tool_calls",)),
+    "functions": ({"finish_reason": "function_call"}, {}, ("tool_calls",)),
+    "stop sequence": ({"stop_reason": "stop_sequence"}, {}, ("stop",)),
+    "refusal": ({"stop_reason": "refusal"}, {}, ("content_filter",)),
+    "other": ({"finish_reason": "SAFETY"}, {}, ("SAFETY",)),
+    "in the generation": ({}, {"finish_reason": "stop"}, ("stop",)),
+    "no text": ({"finish_reason": None}, {"finish_reason": 3}, None),
+    "absent": ({}, None, None),
+}
+
+
+@pytest.mark.parametrize(("metadata", "info", "expected"), FINISHES.values(), ids=FINISHES)
+def test_a_model_says_why_it_stopped(
+    metadata: dict[str, object],
+    info: dict[str, object] | None,
+    expected: tuple[str, ...] | None,
+    handler: LdAiHandler,
+    trace: Trace,
+) -> None:
+    """In LaunchDarkly's words, wherever the provider says it."""
+    message = AIMessage("", response_metadata={"model_name": "small-1-2026", **metadata})
+    result = LLMResult(generations=[[ChatGeneration(message=message, generation_info=info)]])
+    root = open_run(handler)
+
+    handler.on_llm_end(result, run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    (model,) = trace.named("chat small-1")
+    assert told(model)[1].get("gen_ai.response.finish_reasons") == expected
+    assert told(model)[1]["gen_ai.response.model"] == "small-1-2026"
+
+
+DETAILS = {
+    "all": (
+        {
+            "input_token_details": {"cache_read": 4, "cache_creation": 2},
+            "output_token_details": {"reasoning": 3},
+        },
+        (4, 2, 3),
+    ),
+    "none": ({}, (0, 0, None)),
+    "odd": ({"input_token_details": {"cache_read": None}, "output_token_details": {}}, (0, 0, None)),
+}
+
+
+@pytest.mark.parametrize(("details", "expected"), DETAILS.values(), ids=DETAILS)
+def test_usage_has_its_details(
+    details: dict[str, object], expected: tuple[object, ...], handler: LdAiHandler, trace: Trace
+) -> None:
+    """Of a call, and summed up at the root; reasoning tokens only where there are any."""
+    message = AIMessage("", usage_metadata=USAGE)
+    message.usage_metadata = {**USAGE, **details}
+    result = LLMResult(generations=[[ChatGeneration(message=message)]])
+    root = open_run(handler)
+
+    for _ in range(2):
+        handler.on_llm_end(result, run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    keys = "cache_read.input_tokens", "cache_creation.input_tokens", "reasoning.output_tokens"
+    run, model, _ = [told(span)[1] for span in trace.spans]
+    assert tuple(model.get(f"gen_ai.usage.{key}") for key in keys) == expected
+    assert tuple(run.get(f"gen_ai.usage.{key}") for key in keys) == tuple(each and 2 * each for each in expected)
+
+
+def test_unknown_usage_is_left_out(handler: LdAiHandler, trace: Trace) -> None:
+    """Neither the call nor the root has one count, where no model said what it used."""
+    root = open_run(handler)
+    handler.on_llm_end(LLMResult(generations=[]), run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    assert not [key for span in trace.spans for key in told(span)[1] if "usage" in key]
+
+
+def test_a_model_that_reports_its_name_is_shown_by_it(handler: LdAiHandler, trace: Trace) -> None:
+    """Where LangChain says which model is called, that is asked; else the AI Config's."""
+    root, call = open_run(handler), uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={"ls_model_name": "small-1b"})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [span.name for span in trace.spans] == ["invoke_agent", "chat small-1b"]
+    assert told(trace.spans[0])[1]["gen_ai.request.model"] == "small-1"
+
+
+def test_a_tool_has_the_id_of_the_models_call(handler: LdAiHandler, trace: Trace) -> None:
+    """It is left out where LangChain does not say it, as before 1.0."""
+    root = open_run(handler)
+    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    handler.on_tool_end("", run_id=call_tool(handler, root, tool_call_id="call-1"))
+    handler.on_tool_end("", run_id=call_tool(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    tools = [told(span)[1] for span in trace.named("execute_tool search")]
+    assert [tool.get("gen_ai.tool.call.id") for tool in tools] == ["call-1", None]
+
+
+def test_the_model_that_is_the_root_has_both_spans(handler: LdAiHandler, trace: Trace) -> None:
+    """A model that is called by itself is a run of one call."""
+    ScriptedChat().invoke("How?", {"callbacks": [handler]})
+
+    assert trace.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
