@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.outcome import Outcome
@@ -17,6 +17,9 @@ class TraceIds(NamedTuple):
 
     trace_id: str | None = None
     span_id: str | None = None
+
+
+NO_TRACE: Final = TraceIds()
 
 
 class RunEnd(NamedTuple):

@@ -12,9 +12,10 @@ from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider,
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance
-from langchain_ldai._runs.observing import RunSpan
+from langchain_ldai._runs.observing import RunSpan, TraceIds
 from langchain_ldai._runs.trackers import RunTracker, described
 from langchain_ldai.errors import WrongResultError
+from langchain_ldai.spans._judge_spans import JudgeSpans
 from langchain_ldai.spans._names import SCOPE
 from langchain_ldai.spans._run_spans import RootSpan
 
@@ -76,7 +77,12 @@ class Spans:
         self._guard = Guard()
 
     def begin(
-        self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
+        self,
+        config: object,
+        tracker: RunTracker,
+        metadata: Mapping[str, object],
+        parent: RunSpan | None,
+        make_root: Callable[..., RootSpan] = RootSpan,
     ) -> RootSpan | None:
         """Return what makes the spans of a run, or of a named node, that starts now; a handler calls this.
 
@@ -85,6 +91,7 @@ class Spans:
             tracker: Its tracker.
             metadata: The metadata of the step that begins it.
             parent: What this returned for the run that a named node is in; `None` for a run itself.
+            make_root: Makes it.
 
         Returns:
             `None` where no tracer provider is set.
@@ -92,7 +99,7 @@ class Spans:
         tracer = self._tracer or self._find_tracer()
         if tracer is None:
             return None
-        return RootSpan(
+        return make_root(
             tracer,
             config,
             tracker,
@@ -100,6 +107,14 @@ class Spans:
             max_content=self._max_content,
             parent=parent if isinstance(parent, RootSpan) else None,
         )
+
+    def for_judge(self, judged: TraceIds) -> JudgeSpans:
+        """Return what makes the spans of a judge's run, below the span that is current now; `Judges` calls this.
+
+        Args:
+            judged: The ids of the judged run's root span.
+        """
+        return JudgeSpans(self.begin, judged, self._max_content)
 
     def _find_tracer(self) -> Tracer | None:
         """Return the tracer, and keep it; `None` while the application has set no provider."""
