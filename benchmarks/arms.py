@@ -1,23 +1,30 @@
 """What is compared, but for other packages: no handler, one that does nothing, the least of events, and ours.
 
-Ours is measured twice: over LaunchDarkly's own event processor, and over `DurableEvents`.
+Ours is measured over LaunchDarkly's own event processor, over `DurableEvents`, and with spans, which a provider
+records or drops.
 """
 
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, ClassVar, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
 from ldclient import Context, LDClient
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import NoOpTracerProvider
 
 from benchmarks.measure import Arm, Callbacks
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.delivery import DurableEvents
+from langchain_ldai.spans import Spans
 from langchain_ldai.testing import LoopbackLaunchDarkly
 
 NONE, NO_OP, FLOOR, EVENTS, OURS, DURABLE = "none", "no-op", "floor", "events", "langchain_ldai", "durable"
-OWN: Final = (FLOOR, EVENTS, OURS, DURABLE)
+SPANS_OFF, SPANS = "spans off", "spans"
+OWN: Final = (FLOOR, EVENTS, OURS, SPANS_OFF, DURABLE, SPANS)
 """The arms that add something and are no other package's."""
 CONTEXT: Final = Context.builder("user-1").name("Sandy").build()
 CONFIG_KEY: Final = "support-bot"
@@ -134,6 +141,26 @@ class Events(Floor):
         self._track("$ld:ai:tool_call", CONTEXT, data, 1)
 
 
+class DroppingExporter:
+    """Takes every OpenTelemetry span, counts it, and sends none."""
+
+    spans = 0
+
+    def export(self, spans: Sequence[object]) -> None:
+        """Count the spans."""
+        self.spans += len(spans)
+
+    def shutdown(self) -> None:
+        """Do nothing."""
+
+
+def recording_provider(exporter: DroppingExporter) -> TracerProvider:
+    """Return a provider that records each span and hands batches of them to an exporter, as applications' do."""
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
 def shared(*handlers: BaseCallbackHandler) -> Callbacks:
     """Return what gives the same handlers to every run, in a list of its own, as LangChain may add to it."""
     return lambda: [*handlers]
@@ -144,9 +171,23 @@ def sending(name: str, handler: BaseCallbackHandler, delivery: Delivery) -> Arm:
     return Arm(name, shared(handler), delivery.recorded, delivery.settle)
 
 
+def spans_arm(delivery: Delivery) -> Arm:
+    """Return the arm that makes spans which a provider records; what it has recorded are spans."""
+    exporter = DroppingExporter()
+    provider = recording_provider(exporter)
+
+    def settle() -> None:
+        provider.force_flush()
+        delivery.settle()
+
+    handler = LdAiHandler(delivery.config, spans=Spans(tracer_provider=provider))
+    return Arm(SPANS, shared(handler), lambda: exporter.spans, settle)
+
+
 def own_arms(delivery: Delivery) -> list[Arm]:
     """Return the arms that need no other package; the one that does nothing is the baseline."""
     sent = {FLOOR: Floor(delivery), EVENTS: Events(delivery), OURS: LdAiHandler(delivery.config)}
+    sent[SPANS_OFF] = LdAiHandler(delivery.config, spans=Spans(tracer_provider=NoOpTracerProvider()))
     made = [sending(name, handler, delivery) for name, handler in sent.items()]
     durable = sending(DURABLE, LdAiHandler(delivery.durable.config), delivery.durable)
-    return [Arm(NONE, shared()), Arm(NO_OP, shared(NoOp())), *made, durable]
+    return [Arm(NONE, shared()), Arm(NO_OP, shared(NoOp())), *made, durable, spans_arm(delivery)]

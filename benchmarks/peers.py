@@ -1,6 +1,6 @@
 """Other packages' handlers, each doing its real work, and dropping what it would send at the last moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from typing import Any, Final, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from requests import PreparedRequest, Response, Session
 from requests.adapters import HTTPAdapter
 
-from benchmarks.arms import CONFIG_KEY, CONTEXT, Delivery
+from benchmarks.arms import CONFIG_KEY, CONTEXT, Delivery, DroppingExporter, recording_provider
 from benchmarks.measure import Callbacks
 
 _NOWHERE: Final = "http://127.0.0.1:9"
@@ -29,23 +29,12 @@ class _DroppingAdapter(HTTPAdapter):
         return response
 
 
-class _DroppingExporter:
-    """Takes every OpenTelemetry span, counts it, and sends none."""
-
-    spans = 0
-
-    def export(self, spans: Sequence[object]) -> None:
-        self.spans += len(spans)
-
-    def shutdown(self) -> None: ...
-
-
 def _langfuse(delivery: Delivery) -> Made:
     from langfuse import Langfuse
     from langfuse.langchain import CallbackHandler
     from opentelemetry.sdk.trace import TracerProvider
 
-    exporter, key = _DroppingExporter(), "pk-lf-benchmark"  # without keys it would disable itself
+    exporter, key = DroppingExporter(), "pk-lf-benchmark"  # without keys it would disable itself
     options = {"base_url": _NOWHERE, "tracing_enabled": True, "sample_rate": 1.0, "span_exporter": exporter}
     client = Langfuse(public_key=key, secret_key="sk-lf", tracer_provider=TracerProvider(), **options)
     handler = CallbackHandler(public_key=key)
@@ -56,13 +45,23 @@ def _openinference(delivery: Delivery) -> Made:
     """Return the tracer that its instrumentor makes, but only for the runs that it is passed to."""
     from openinference.instrumentation import OITracer, TraceConfig
     from openinference.instrumentation.langchain._tracer import OpenInferenceTracer
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter, provider = _DroppingExporter(), TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    exporter = DroppingExporter()
+    provider = recording_provider(exporter)
     tracer = OITracer(provider.get_tracer("benchmark"), config=TraceConfig())
     handler = OpenInferenceTracer(tracer, separate_trace_from_runtime_context=False)
+    return lambda: [handler], lambda: exporter.spans, provider.force_flush
+
+
+def _openllmetry(delivery: Delivery) -> Made:
+    """Return the handler that its instrumentor makes, but only for the runs that it is passed to."""
+    from opentelemetry.instrumentation.langchain.callback_handler import TraceloopCallbackHandler
+    from opentelemetry.metrics import NoOpMeterProvider
+
+    exporter = DroppingExporter()
+    provider, meter = recording_provider(exporter), NoOpMeterProvider().get_meter("benchmark")
+    histograms = meter.create_histogram("duration"), meter.create_histogram("tokens")
+    handler = TraceloopCallbackHandler(provider.get_tracer("benchmark"), *histograms)
     return lambda: [handler], lambda: exporter.spans, provider.force_flush
 
 
@@ -158,6 +157,7 @@ class Peer(NamedTuple):
 PEERS: Final = {
     "langfuse": Peer("langfuse", _langfuse),
     "openinference": Peer("openinference-instrumentation-langchain", _openinference),
+    "openllmetry": Peer("opentelemetry-instrumentation-langchain", _openllmetry),
     "posthog": Peer("posthog", _posthog),
     "langsmith": Peer("langsmith", _langsmith),
     "mlflow": Peer("mlflow-tracing", _mlflow),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.arms import DURABLE, FLOOR, NO_OP, NONE, OURS, OWN
+from benchmarks.arms import DURABLE, FLOOR, NO_OP, NONE, OURS, OWN, SPANS
 from benchmarks.measure import Figure
 
 Results = dict[str, Any]
@@ -18,10 +18,12 @@ SECTIONS: Final = {
 }
 TIMES_THE_FLOOR: Final = {"invoke": 1.25, "ainvoke": 1.25, "agent": 1.5}
 FAR_BELOW: Final = ("langfuse", "openinference", "posthog", "langsmith")
+MAKE_SPANS: Final = ("openinference", "openllmetry")
+"""The packages that make spans as ours does with `spans=`."""
 LEGEND: Final = """\
-Medians of {} to {} pairs of blocks, over a handler that does nothing; durable is ours with `delivery=`. In
-brackets: events, ours and durable to the floor, the others to ours. n/s: not significant, as the 95 % interval
-reaches 0; n/a: the package records nothing."""
+Medians of {} to {} pairs of blocks, over a handler that does nothing. durable is ours with `delivery=`; spans off
+and spans are ours with `spans=`, without and with a provider that records. In brackets: events and ours to the
+floor, the others to ours. n/s: not significant, as the 95 % interval reaches 0; n/a: nothing is recorded."""
 
 
 Target = tuple[str, str, bool]
@@ -114,10 +116,14 @@ def _beside_peers(name: str, case: Results) -> Iterator[Target]:
         durable, theirs = added(case, DURABLE), over["launchdarkly"]
         met = (theirs or 0) > (durable or 0)
         yield f"{name}, µs: with delivery= below launchdarkly", f"{number(durable)}; {number(theirs)}", met
+    for peer in [each for each in MAKE_SPANS if each in over and SPANS in case["arms"]]:
+        spans, theirs = added(case, SPANS), over[peer]
+        met = spans is None or (theirs or 0) > spans
+        yield f"{name}, µs: with spans= below {peer}", f"{number(spans)}; {number(theirs)}", met
     for text, peers, factor in ((f"{name}, µs: below every other package", [*over], 1), (below, far, 5)):
         if peers:
             least = min(peers, key=lambda peer: over[peer] or 0)
-            met = (over[least] or 0) > factor * (ours or 0)
+            met = ours is None or (over[least] or 0) > factor * ours
             yield text, f"{number(ours)}; {least} {number(over[least])}", met
 
 

@@ -12,7 +12,7 @@ from tests.support.observe import HAS_V3
 if not HAS_V3:
     pytest.skip("the benchmark is of LangChain 1", allow_module_level=True)
 
-from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS, OWN, Delivery, shared
+from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS, OWN, SPANS, SPANS_OFF, Delivery, shared
 from benchmarks.cases import Size, all_cases
 from benchmarks.measure import Arm, Case, Sample, figure, measure, recorded, rotated, summary
 from benchmarks.peers import ABSENT, PEERS, Peer
@@ -167,7 +167,8 @@ def test_every_case_has_a_figure_for_each_arm(results):
         for taken in case["arms"].values():
             assert all(set(taken[clock]) == {"median", "low", "high"} for clock in ("cpu_us", "added_wall_us"))
         assert case["arms"][NO_OP]["added_cpu_us"] == {"median": 0, "low": 0, "high": 0}
-        assert case["arms"][OURS]["recorded"] > 0
+        assert case["arms"][OURS]["recorded"] == case["arms"][SPANS_OFF]["recorded"] > 0
+        assert case["arms"][SPANS]["recorded"] > 0
         assert case["arms"][FLOOR]["recorded"] % 6 == 0
         assert case["arms"].get(EVENTS, case["arms"][OURS])["recorded"] == case["arms"][OURS]["recorded"]
 
@@ -239,6 +240,20 @@ def test_targets_are_met_or_missed(case, met):
     found = targets({"cases": {"invoke": case}, "ours": {}})
 
     assert [reached for *_, reached in found] == met
+
+
+def test_spans_are_compared_with_packages_that_make_spans():
+    """Ours with spans costs less than theirs, or nothing."""
+    case = case_of(100, 120, 700)
+    figures = case["arms"]
+    figures[SPANS], figures["openllmetry"], figures["openinference"] = (
+        figures[name] for name in (OURS, FLOOR, "langfuse")
+    )
+
+    found = {text: met for text, _, met in targets({"cases": {"agent": case}, "ours": {}})}
+
+    assert found["agent, µs: with spans= below openllmetry"] is False
+    assert found["agent, µs: with spans= below openinference"] is True
 
 
 def test_there_is_no_ratio_to_nothing():

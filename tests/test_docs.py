@@ -70,3 +70,17 @@ def test_each_recipe_prints_what_its_run_recorded(name: str, lines: list[str]) -
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-len(lines) :] == lines
+
+
+def test_a_trace_is_printed_as_a_tree() -> None:
+    """The recipe shows the run below the application's span, and its calls below the run, each with its time."""
+    done = run_recipe("trace_in_terminal")
+
+    assert done.returncode == 0, done.stderr
+    assert [re.sub(r" +[0-9.]+ ms", "", line) for line in done.stdout.splitlines()] == [
+        "GET /help",
+        "  invoke_agent  kettle-agent, brief, success, 19, Hold the button",
+        '    chat local-parrot  7, {"name": "look_up", "arguments": {}}',
+        "    execute_tool look_up  hold the button",
+        "    chat local-parrot  12, Hold the button",
+    ]

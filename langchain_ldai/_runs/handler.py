@@ -331,6 +331,10 @@ class LdAiHandler(BaseCallbackHandler):
             remedy = ": callbacks is a list, pass callbacks=[handler]" if name in _MANAGER_NAMES else ""
             raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}")
 
+    def __hash__(self) -> int:
+        """Return the hash with which a set begins: LangChain merges handlers as sets (fact 175)."""
+        return 0
+
     def __copy__(self) -> LdAiHandler:
         return self
 

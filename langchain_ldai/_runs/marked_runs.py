@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from langchain_ldai._base.process import register_fork_safe
@@ -104,7 +104,7 @@ class MarkedRuns:
 
     def ended(self, served: Served) -> None:
         """Note that a run has ended, and forget those that ended long ago or are too many."""
-        now = monotonic()
+        now = time.monotonic()
         with self._lock:
             self._open.pop(served.run_id, None)
             self._ended.pop(served.run_id, None)
@@ -114,7 +114,7 @@ class MarkedRuns:
     def served(self, run_id: str) -> Served | None:
         """Return what a run was served; `None` where it is not known, or no longer."""
         with self._lock:
-            self._forget(monotonic())
+            self._forget(time.monotonic())
             _, ended = self._ended.get(run_id, (0.0, None))
             return self._open.get(run_id, ended)
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
@@ -32,6 +33,9 @@ RETRY_SECONDS: Final = 0.5
 
 MAX_REMEMBERED: Final = 100_000
 """How many of the ledger's answers are remembered until their events are sent; it is asked for others again."""
+
+MAX_EXPECTED: Final = 100_000
+"""How many claims are made ahead of their delivery; of more, only those whose answer somebody waits for."""
 
 MAX_RUNS: Final = 10_000
 """For how many runs it is remembered who claims for them, so that a run's claims go to the ledger together."""
@@ -87,7 +91,7 @@ class ClaimPipeline(Pipeline):
         """
         key = ClaimKey(claim.run, claim.slot, self._claimants.name_for(claim.run, claim.slot))
         if self.append(_as_body(key, events), count):
-            self._claiming.expect(key, claim)
+            self._claiming.expect(key, claim.answer)
             self.sender.wake()
         else:
             claim.set_answer(False)
@@ -137,20 +141,27 @@ class ClaimingCourier:
         self._courier = courier
         self._pace = pace
         self._guard = Guard()
-        self._expected: deque[tuple[ClaimKey, Claim]] = deque()
+        self._expected: deque[tuple[ClaimKey, Future[bool] | None]] = deque()
         self._answers: OrderedDict[ClaimKey, bool] = OrderedDict()
         self._answered = threading.Condition()
         self._unanswered = 0
         self._retry_at = -math.inf
 
-    def expect(self, key: ClaimKey, claim: Claim) -> None:
-        """Have a claim made soon, and answered."""
+    def expect(self, key: ClaimKey, answer: Future[bool] | None) -> None:
+        """Have a claim made soon. Of too many, one that nobody waits for is made when its metric is delivered.
+
+        Args:
+            key: The claim, of which the metric is in the journal.
+            answer: Gets whether it is granted; `None` where nobody waits for it.
+        """
+        if answer is None and len(self._expected) >= MAX_EXPECTED:
+            return
         with self._answered:
             self._unanswered += 1
-        self._expected.append((key, claim))
+        self._expected.append((key, answer))
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
+        """Wait until the ledger has answered the claims that are expected; `False` after `timeout` seconds."""
         with self._answered:
             return self._answered.wait_for(lambda: self._unanswered == 0, timeout)
 
@@ -173,7 +184,8 @@ class ClaimingCourier:
             answers.update(found)
         for key, is_granted in answers.items():
             self._answers[key] = is_granted
-            self._guard.call(_NOT_TOLD, key.run, expected[key].set_answer, is_granted)
+            if (answer := expected[key]) is not None:
+                self._guard.call(_NOT_TOLD, key.run, answer.set_result, is_granted)
         while len(self._answers) > MAX_REMEMBERED:
             self._answers.popitem(last=False)
         with self._answered:

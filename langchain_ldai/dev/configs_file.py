@@ -18,14 +18,14 @@ EXAMPLE: Final = """\
 support-bot:
   variations:
     friendly:
-      model: small-1
-      provider: acme
+      model: gpt-4.1-mini
+      provider: openai
       parameters: {temperature: 0.7}
       messages:
         - system: You help {{ldctx.name}} with {{product}}, and you are kind.
     brief:
-      model: small-1
-      provider: acme
+      model: gpt-4.1-mini
+      provider: openai
       messages:
         - system: You help {{ldctx.name}} with {{product}}, in one sentence.
   rules:

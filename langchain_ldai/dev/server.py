@@ -23,6 +23,7 @@ SECONDS_BETWEEN_LOOKS: Final = 0.3
 """How often the server looks whether the file of AI Configs was saved, and whether there are new runs."""
 
 _SECONDS_TO_STOP: Final = 3
+_SECONDS_IDLE: Final = 75  # SDKs flush every 5 s by default: a connection that ends just then costs them a warning
 _HIGHEST_PORT: Final = 65_535
 
 
@@ -88,6 +89,7 @@ class DevServer(uvicorn.Server):
             lifespan="off",
             ws="none",
             server_header=False,
+            timeout_keep_alive=_SECONDS_IDLE,
             timeout_graceful_shutdown=_SECONDS_TO_STOP,
         )
         super().__init__(options)

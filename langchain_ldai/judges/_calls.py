@@ -18,6 +18,7 @@ from langchain_ldai._configs.types import LdAiJudgeConfig
 from langchain_ldai._runs.handler import LdAiHandler
 from langchain_ldai._runs.metadata import JUDGE_KEY
 from langchain_ldai.judges._answers import Verdict, read_object, read_text
+from langchain_ldai.judges._spans import JudgeSpans
 
 JUDGE_THREAD: Final = "langchain_ldai-judge"
 """Name of the threads in which judges work."""
@@ -109,6 +110,7 @@ class JudgeCall:
             it, since it may load a provider's package.
         timeout: Seconds after which the call is given up.
         left_behind: Takes a call that was given up and goes on.
+        spans: Makes its spans, `None` for no spans.
 
     Attributes:
         config: The judge.
@@ -120,13 +122,15 @@ class JudgeCall:
         prepare: Callable[[], tuple[Runnable[Any, Any], Sequence[BaseMessage]]],
         timeout: float,
         left_behind: CallsLeftBehind,
+        spans: JudgeSpans | None,
     ) -> None:
         self.config = config
         self._prepare = prepare
         self._timeout = timeout
         self._left_behind = left_behind
         self._is_given_up = False
-        self._handler = LdAiHandler(config)
+        self._handler = LdAiHandler(config, spans=spans)
+        self._make_context = Context if spans is None else spans.context
         self._lc_run_id = uuid4()
 
     def invoke(self) -> object:
@@ -135,7 +139,7 @@ class JudgeCall:
         Raises:
             TookTooLongError: If that takes too long. The thread that waits for the model is left behind.
         """
-        answered = _on_thread(self._answer)
+        answered = _on_thread(self._answer, self._make_context())
         wait([answered], self._timeout)
         if not answered.done():
             self._left_behind.add(answered)
@@ -152,7 +156,7 @@ class JudgeCall:
     async def ainvoke(self) -> object:
         """Return what the model answers; see `invoke`."""
         limit = asyncio.timeout(self._timeout)
-        prepared = _on_thread(self._prepare)
+        prepared = _on_thread(self._prepare, self._make_context())
         try:
             async with limit:
                 model, messages = await asyncio.wrap_future(prepared)
@@ -167,7 +171,7 @@ class JudgeCall:
 
     async def _answer_async(self, model: Runnable[Any, Any], messages: Sequence[BaseMessage]) -> object:
         asked = _awaited(model.ainvoke(list(messages), self._options()))
-        task = asyncio.get_running_loop().create_task(asked, context=Context())
+        task = asyncio.get_running_loop().create_task(asked, context=self._make_context())
         try:
             return await task
         except asyncio.CancelledError:
@@ -190,14 +194,14 @@ class JudgeCall:
         self._handler.flush(0)
 
 
-def _on_thread(work: Callable[[], _T]) -> Future[_T]:
-    """Have work done on a thread of its own; what stops a program is an error of the work like any other."""
+def _on_thread(work: Callable[[], _T], context: Context) -> Future[_T]:
+    """Have work done in a context, on a thread of its own; what stops a program is an error of the work like any other."""
     done: Future[_T] = Future()
     done.set_running_or_notify_cancel()  # so that nobody can cancel it
 
     def do() -> None:
         try:
-            done.set_result(Context().run(work))
+            done.set_result(context.run(work))
         except BaseException as error:  # noqa: BLE001  a model may raise anything
             raised = error if isinstance(error, Exception) else RuntimeError(f"it raised {type(error).__name__}")
             done.set_exception(raised)

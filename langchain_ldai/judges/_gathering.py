@@ -71,7 +71,9 @@ class ExchangeGatherer:
         """See `RunObserver`; only a success is scored."""
         if end.model_calls and end.outcome is Outcome.SUCCESS:
             trajectory = "" if self._trajectory is None else str(self._trajectory)
-            self._submit(Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory))
+            self._submit(
+                Exchange(self._questions.get(None, ""), self._structured or self._answer, trajectory, end.trace)
+            )
 
 
 def _answer_in(result: object) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from langchain_ldai._configs.payload import JUDGE_PLACEHOLDERS, Render
 from langchain_ldai._configs.types import Message
+from langchain_ldai._runs.observing import NO_TRACE, TraceIds
 
 FORMAT: Final = (
     "Answer with a single JSON object and with nothing before or after it. It has two members: `score`, a number "
@@ -31,6 +32,7 @@ class Exchange:
         question: What the model was asked.
         answer: What it answered.
         trajectory: The tools that it called, "" where a judge is not to see them.
+        trace: The ids of the span of the run that answered; a judge is not shown them.
 
     Raises:
         TypeError: If a part is no text.
@@ -39,6 +41,7 @@ class Exchange:
     question: str = field(repr=False)
     answer: str = field(repr=False)
     trajectory: str = field(default="", repr=False)
+    trace: TraceIds = NO_TRACE
 
     def __post_init__(self) -> None:
         for name in ("question", "answer", "trajectory"):

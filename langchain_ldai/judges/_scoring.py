@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
     from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
+    from langchain_ldai.judges._spans import JudgeSpans
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ NO_ANSWER: Final = "no answer: the run's last model call gave no text"
 _REFUSED: Final = "its answer is refused"
 _LATE: Final = "it did not answer within %s seconds and was cancelled"
 _NO_SCORE: Final = "Judge %r gives run %s no score, and the like is not told again: %s"
+_NOT_SHOWN: Final = "A judge's span could not be ended, and does not show the score"
 _FAILED: Final = "Judge {key!r} could not be asked, or its model failed: a run gets no score of it"
 
 
@@ -86,31 +88,57 @@ class Scorer:
         self._guard = guard
         self._left_behind = CallsLeftBehind()
 
-    def score(self, judge_key: str, tracker: LdAiConfigTracker, exchange: Exchange) -> JudgeResult | None:
+    def score(
+        self,
+        judge_key: str,
+        tracker: LdAiConfigTracker,
+        exchange: Exchange,
+        spans: JudgeSpans | None,
+    ) -> JudgeResult | None:
         """Return the score that a judge gives, and count it for the tracker's run; `None` if there is none."""
+        result = None
         try:
             config: Any = self._client._evaluate(self._evaluation(judge_key, tracker))
-            call = self._call(judge_key, config, tracker, exchange)
-            return _count(call.config, tracker, verdict_in(call.invoke()))
+            call = self._call(judge_key, config, tracker, exchange, spans)
+            result = _count(call.config, tracker, verdict_in(call.invoke()))
         except Exception as error:  # noqa: BLE001
             self.tell(error, judge_key, tracker.run_id)
-        return None
+        finally:
+            self._show(spans, result, tracker)
+        return result
 
     async def score_async(
-        self, judge_key: str, tracker: LdAiConfigTracker, exchange: Exchange
+        self,
+        judge_key: str,
+        tracker: LdAiConfigTracker,
+        exchange: Exchange,
+        spans: JudgeSpans | None,
     ) -> JudgeResult | None:
         """Do what `score` does, with a client of either kind."""
+        result = None
         try:
             served: Any = self._client._evaluate(self._evaluation(judge_key, tracker))
             config = await served if inspect.isawaitable(served) else served
-            call = self._call(judge_key, config, tracker, exchange)
-            return _count(call.config, tracker, verdict_in(await call.ainvoke()))
+            call = self._call(judge_key, config, tracker, exchange, spans)
+            result = _count(call.config, tracker, verdict_in(await call.ainvoke()))
         except Exception as error:  # noqa: BLE001
             self.tell(error, judge_key, tracker.run_id)
-        return None
+        finally:
+            self._show(spans, result, tracker)
+        return result
+
+    def _show(self, spans: JudgeSpans | None, result: JudgeResult | None, tracker: LdAiConfigTracker) -> None:
+        """Let the judge's root span end, with the score if there is one."""
+        if spans is not None:
+            self._guard.call(_NOT_SHOWN, tracker.run_id, spans.scored, result)
 
     def _call(
-        self, judge_key: str, config: LdAiJudgeConfig | None, tracker: LdAiConfigTracker, exchange: Exchange
+        self,
+        judge_key: str,
+        config: LdAiJudgeConfig | None,
+        tracker: LdAiConfigTracker,
+        exchange: Exchange,
+        spans: JudgeSpans | None,
     ) -> JudgeCall:
         """Return the call of a judge's model.
 
@@ -128,7 +156,7 @@ class Scorer:
         if self._left_behind.are_too_many:
             raise NoScoreError(_HANGING % MAX_LEFT_BEHIND)
         prepare = partial(self._prepare, judge_key, config, tracker, exchange)
-        return JudgeCall(config, prepare, self._timeout, self._left_behind)
+        return JudgeCall(config, prepare, self._timeout, self._left_behind, spans)
 
     def _prepare(
         self, judge_key: str, config: LdAiJudgeConfig, tracker: LdAiConfigTracker, exchange: Exchange

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Final, Self
 
 _VERSION: Final = 1
@@ -19,6 +19,8 @@ class JudgeTask:
         question: What the model was asked.
         answer: What it answered.
         trajectory: The tools that it called, "" where the judge is not to see them.
+        trace_id: The trace of the run's root span, in hex, as its report has it: the judge's gets a link to that.
+        span_id: The root span itself, in hex.
 
     Raises:
         TypeError: If a part is no text.
@@ -35,16 +37,19 @@ class JudgeTask:
     question: str = field(repr=False)
     answer: str = field(repr=False)
     trajectory: str = field(default="", repr=False)
+    trace_id: str | None = field(default=None, repr=False)
+    span_id: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for part in fields(self):
             value: object = getattr(self, part.name)
-            if not isinstance(value, str):
+            if not isinstance(value, str) and not (value is None and part.default is None):
                 raise TypeError(f"{part.name} of a JudgeTask is a str, not {type(value).__name__}")
 
     def to_json(self) -> str:
         """Return the task as JSON. It shows what a user asked: take care where you keep it."""
-        return json.dumps({"v": _VERSION, **{part.name: getattr(self, part.name) for part in fields(self)}})
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return json.dumps({"v": _VERSION, **{name: value for name, value in parts.items() if value is not None}})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -60,7 +65,7 @@ class JudgeTask:
             raise ValueError("not a judge task: it is no JSON") from None
         if not isinstance(read, dict) or read.get("v") != _VERSION:
             raise ValueError(f"not a judge task of version {_VERSION}: was it written by a newer release?")
-        missing = [part.name for part in fields(cls) if part.name not in read and part.name != "trajectory"]
+        missing = [part.name for part in fields(cls) if part.name not in read and part.default is MISSING]
         if missing:
             raise ValueError(f"not a judge task: it has no {missing[0]}")
         return cls(**{part.name: read[part.name] for part in fields(cls) if part.name in read})

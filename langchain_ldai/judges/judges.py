@@ -26,6 +26,7 @@ from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue, running_loop
 from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer
+from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, check_spans, trace_ids
 from langchain_ldai.judges.judge_task import JudgeTask
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Judges:
             given.
         defer: Called with each task in the place of asking the judge, so that another process can ask it. It is
             called on the thread that ended the run.
+        spans: A `langchain_ldai.spans.Spans`, which makes OpenTelemetry spans of the judges' own runs, each with
+            the score and a link to the span of the run that it judges.
 
     Raises:
         TypeError: If the client is no client, or an option is of another type.
@@ -94,6 +97,7 @@ class Judges:
         max_waiting: int = 1_000,
         sealer: Sealer | None = None,
         defer: Callable[[JudgeTask], object] | None = None,
+        spans: SpansForJudges | None = None,
     ) -> None:
         if not isinstance(client, LdAiClient | AsyncLdAiClient):
             raise TypeError(f"client is an LdAiClient or an AsyncLdAiClient, not {short_repr(client)}")
@@ -105,6 +109,7 @@ class Judges:
             raise TypeError(f"trajectory is True or False, not {short_repr(trajectory)}")
         check_seconds("timeout", timeout)
         check_function("defer", defer, "the task")
+        check_spans(spans)
         if sealer is not None:
             check_sealer(sealer)
         self._client = client
@@ -112,6 +117,7 @@ class Judges:
         self._max_waiting = check_count("max_waiting", max_waiting)
         self._sealer = sealer
         self._defer = defer
+        self._spans = spans
         self._guard = Guard()
         self._scorer = Scorer(client, model, dict(variables or {}), timeout, self._guard)
         self._queue = JudgeQueue(
@@ -130,6 +136,8 @@ class Judges:
         question: str,
         answer: str,
         trajectory: str = "",
+        trace_id: str | None = None,
+        span_id: str | None = None,
     ) -> JudgeResult | None:
         """Have a judge score an answer, and count the score for the run that gave it.
 
@@ -143,19 +151,22 @@ class Judges:
             question: What the model was asked.
             answer: What it answered.
             trajectory: The tools that it called, in words.
+            trace_id: That of the run's report, for a link from the judge's span to that of the run.
+            span_id: That of the run's report, too.
 
         Returns:
             The score, or `None` where there is none. The log says why.
 
         Raises:
             TypeError: If an argument is of another type, or the client is asynchronous.
-            ValueError: If LaunchDarkly can have no such key.
+            ValueError: If LaunchDarkly can have no such key, or `trace_id` or `span_id` is none or is missing.
             InvalidResumptionTokenError: If the token cannot be read.
         """
         if isinstance(self._client, AsyncLdAiClient):
             raise TypeError("the client is asynchronous: await evaluate_async(...) instead")
-        tracker = self._tracker_of(judge_key, token, context)
-        return self._scorer.score(judge_key, tracker, Exchange(question, answer, trajectory))
+        exchange = Exchange(question, answer, trajectory, trace_ids(trace_id, span_id))
+        tracker, spans = self._tracker_of(judge_key, token, context), self._spans_for(exchange)
+        return self._scorer.score(judge_key, tracker, exchange, spans)
 
     async def evaluate_async(
         self,
@@ -166,10 +177,13 @@ class Judges:
         question: str,
         answer: str,
         trajectory: str = "",
+        trace_id: str | None = None,
+        span_id: str | None = None,
     ) -> JudgeResult | None:
         """Do what `evaluate` does, with a synchronous or an asynchronous client."""
-        tracker = self._tracker_of(judge_key, token, context)
-        return await self._scorer.score_async(judge_key, tracker, Exchange(question, answer, trajectory))
+        exchange = Exchange(question, answer, trajectory, trace_ids(trace_id, span_id))
+        tracker, spans = self._tracker_of(judge_key, token, context), self._spans_for(exchange)
+        return await self._scorer.score_async(judge_key, tracker, exchange, spans)
 
     def evaluate_task(self, task: JudgeTask, context: Context) -> JudgeResult | None:
         """Do what `evaluate` does, for a task that `defer` was given.
@@ -178,14 +192,13 @@ class Judges:
             task: The task.
             context: Whom the run was for.
         """
-        tracker = self._tracker_of(task.judge, task.token, context)
-        return self._scorer.score(task.judge, tracker, Exchange(task.question, task.answer, task.trajectory))
+        tracker, exchange = self._tracker_of(task.judge, task.token, context), _exchange_of(task)
+        return self._scorer.score(task.judge, tracker, exchange, self._spans_for(exchange))
 
     async def evaluate_task_async(self, task: JudgeTask, context: Context) -> JudgeResult | None:
         """Do what `evaluate_task` does, with a synchronous or an asynchronous client."""
-        tracker = self._tracker_of(task.judge, task.token, context)
-        exchange = Exchange(task.question, task.answer, task.trajectory)
-        return await self._scorer.score_async(task.judge, tracker, exchange)
+        tracker, exchange = self._tracker_of(task.judge, task.token, context), _exchange_of(task)
+        return await self._scorer.score_async(task.judge, tracker, exchange, self._spans_for(exchange))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the judges have scored every answer that waits.
@@ -250,7 +263,7 @@ class Judges:
             elif self._defer is not None:
                 self._guard.call(_NOT_DEFERRED, tracker.run_id, self._hand_out, self._defer, key, token, exchange)
             else:
-                asked = key, tracker, exchange
+                asked = key, tracker, exchange, self._spans_for(exchange)
                 job = Job(
                     partial(self._scorer.score, *asked),
                     partial(self._scorer.score_async, *asked),
@@ -267,10 +280,16 @@ class Judges:
             question=exchange.question,
             answer=exchange.answer,
             trajectory=exchange.trajectory,
+            trace_id=exchange.trace.trace_id,
+            span_id=exchange.trace.span_id,
         )
         result = defer(task)
         if inspect.isawaitable(result):
             raise WrongResultError(f"it returned a {described(result)}")
+
+    def _spans_for(self, exchange: Exchange) -> JudgeSpans | None:
+        """Return what makes the spans of a judge's run, below the span that is current now."""
+        return None if self._spans is None else self._spans.for_judge(exchange.trace)
 
     def _tell_lost(self, why: str) -> None:
         self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, why)
@@ -279,6 +298,11 @@ class Judges:
         check_key(judge_key)
         plain = token if self._sealer is None else self._sealer.unseal(token)
         return self._client.create_tracker(plain, context)
+
+
+def _exchange_of(task: JudgeTask) -> Exchange:
+    """Return what a task asks to score."""
+    return Exchange(task.question, task.answer, task.trajectory, trace_ids(task.trace_id, task.span_id))
 
 
 def _official_judges(config: object) -> Iterable[Any]:

@@ -18,6 +18,9 @@ from langchain_ldai.spans._json import cut, json_list, to_json
 MAX_MESSAGES: Final = 32
 """How many messages a span shows beside the system prompt: OpenTelemetry keeps 128 attributes of a span."""
 
+MAX_CHOICES: Final = 8
+"""How many of a model's choices a span shows."""
+
 _ROLES: Final = {
     "human": "user",
     "ai": "assistant",
@@ -80,7 +83,7 @@ def answer_attributes(result: object, max_length: int) -> dict[str, str]:
     generations = chain.from_iterable(_items(getattr(result, "generations", None)))
     answers = [
         _message(getattr(each, "message", None) or each.text, "assistant")
-        for each, _ in zip(generations, range(MAX_MESSAGES), strict=False)
+        for each, _ in zip(generations, range(MAX_CHOICES), strict=False)
     ]
     return {
         **_attribute(names.OUTPUT_MESSAGES, json_list(map(_object, answers), max_length)),

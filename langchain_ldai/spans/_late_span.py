@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import RLock
 from time import time_ns
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from langchain_ldai.spans._ends import Attributes, SpanEnd
 
@@ -19,19 +20,23 @@ class LateSpan:
         kind: Its kind.
         attributes: What it gets at its start.
         lock: Held while it is made. It is reentrant, since whoever is told of its start may end what it tells of.
+        links: Its links to other spans.
 
     Attributes:
         attributes: What it gets at its start.
         started: When it started, in nanoseconds since 1970: when this object was made.
     """
 
-    __slots__ = ("_end", "_kind", "_lock", "_name", "_span", "attributes", "started")
+    __slots__ = ("_end", "_kind", "_links", "_lock", "_name", "_span", "attributes", "started")
 
-    def __init__(self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock) -> None:
+    def __init__(
+        self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock, links: Sequence[Link] = ()
+    ) -> None:
         self._name = name
         self._kind = kind
         self.attributes = attributes
         self._lock = lock
+        self._links = links
         self.started = time_ns()
         self._span: Span | None = None
         self._end: tuple[SpanEnd, int] | None = None
@@ -39,11 +44,23 @@ class LateSpan:
     def make(self, tracer: Tracer, around: Context) -> Span:
         """Start it below the span of a context, and return it."""
         with self._lock:
-            told = self._name, around, self._kind, self.attributes
-            self._span = span = tracer.start_span(*told, start_time=self.started)
+            told = self._name, around, self._kind, self.attributes, self._links, self.started
+            self._span = span = tracer.start_span(*told)
             if self._end is not None:
                 self._end[0].apply(span, self._end[1])
         return span
+
+    def show(self, event: str, attributes: Attributes, at: int) -> None:
+        """Give it attributes, and an event that has the same ones; if it is not made, nothing is shown.
+
+        Args:
+            event: Name of the event.
+            attributes: The attributes.
+            at: When the event happened, in nanoseconds since 1970.
+        """
+        if self._span is not None:
+            self._span.set_attributes(attributes)
+            self._span.add_event(event, attributes, at)
 
     def end(self, end: SpanEnd, at: int) -> None:
         """End it, once; if it is not made yet, it ends when it is.

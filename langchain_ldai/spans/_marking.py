@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from reprlib import repr as short_repr
 from typing import Any, Final
 
-from langchain_ldai._base.guard import Notices
+from langchain_ldai._base.guard import Ids, Notices
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.handler import LdAiHandler
 from langchain_ldai._runs.marked_runs import MarkedRuns
@@ -25,8 +25,8 @@ except ImportError as _error:
 _log = logging.getLogger(__name__)
 
 _UNKNOWN_RUN: Final = (
-    "A span has the marks of a run that no handler of the MarkingExporter knows, so it is exported without the "
-    'run\'s context [run_id=%s]: give the exporter every LdAiHandler, each with spans="mark"'
+    "A span has the marks of a run that no handler of MarkingExporter knows, and is exported without the run's "
+    'context [%s]: give the exporter every LdAiHandler, each with spans="mark"'
 )
 
 
@@ -108,7 +108,7 @@ class MarkingExporter(SpanExporter):
             served = runs.served(marks.run_id)
             if served is not None and marks.config_key in ("", served.config_key):
                 return served
-        self._notices.once(_log, logging.WARNING, "unknown run", _UNKNOWN_RUN, marks.run_id)
+        self._notices.once(_log, logging.WARNING, "unknown run", _UNKNOWN_RUN, Ids(run_id=marks.run_id))
         return Served(marks.run_id, marks.config_key, marks.variation_key)
 
 

@@ -30,10 +30,13 @@ _TEXT: Final = r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _JSON_TEXT: Final = re.compile(_TEXT)
 _JSON_ENTRY: Final = re.compile(rf'"({"|".join(_KEYS)})"\s*:\s*({_TEXT})')
 _TOKEN: Final = re.compile(
-    rf"""(?P<before>,\s*)?(?P<quote>\\*["']){RESUMPTION_TOKEN_KEY}(?P=quote)\s*:\s*"""
+    rf"""(?P<before>,\s*)?(?P<quote>(?<!\\)\\*["']){RESUMPTION_TOKEN_KEY}(?P=quote)\s*:\s*"""
     r"""\\*["'][^"'\\]*(?:\\*["'])?(?(before)|(?:\s*,\s*)?)"""
 )
-"""An entry of the token in JSON, also in JSON within a text of JSON, or in a dictionary that was made a text."""
+"""An entry of the token in JSON, also in JSON within a text of JSON, or in a dictionary that was made a text.
+
+Backslashes are counted from their first one alone: users write such texts, and the search has to stay linear.
+"""
 
 
 class Marks(NamedTuple):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from threading import RLock
 from time import monotonic, time_ns
 from typing import Any, ClassVar, Final
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanKind, Tracer, format_span_id, format_trace_id, set_span_in_context
+from opentelemetry.trace import Link, SpanKind, Tracer, format_span_id, format_trace_id, set_span_in_context
 
 from langchain_ldai._base.guard import call_each
 from langchain_ldai._runs.observing import NO_TRACE, RunEnd, TraceIds
@@ -66,6 +66,7 @@ class RootSpan:
         conversation: The id of the conversation that the run is part of, "" when unknown.
         max_content: Characters of an attribute that shows content, 0 where none is to be shown.
         parent: The root span of the run that a named node is in, `None` for a run.
+        links: The links of the root span to others.
 
     Attributes:
         trace: The ids of the root span.
@@ -82,6 +83,7 @@ class RootSpan:
         conversation: str,
         max_content: int,
         parent: RootSpan | None,
+        links: Sequence[Link] = (),
     ) -> None:
         self._tracer = tracer
         self._config = config
@@ -92,7 +94,7 @@ class RootSpan:
         self._shared: SharedByRun = SharedByRun() if parent is None else parent._shared
         self._graph = tracker if isinstance(tracker, GraphRunTracker) else None
         name = _names.INVOKE_AGENT if self._graph is None else _names.GRAPH
-        self._root = LateSpan(name, SpanKind.INTERNAL, {**self._conversation}, self._shared.lock)
+        self._root = LateSpan(name, SpanKind.INTERNAL, {**self._conversation}, self._shared.lock, links)
         self._around = get_current()
         self._is_made = False
         self._below: Context | None = (
@@ -159,6 +161,10 @@ class RootSpan:
         root_end = SpanEnd.of(end.outcome, failure, self._final_attributes(end.outcome, end.tokens))
         ends = [partial(span.end, _end_of_open(step, end.outcome, failure), now) for step, span in calls]
         call_each([*ends, partial(self._root.end, root_end, ended_at)])
+
+    def evaluated(self, evaluation: Attributes) -> None:
+        """Show on the root span, which has not ended, the score that the run gave as a judge."""
+        self._root.show(_names.EVALUATION_RESULT, evaluation, self._ended_at or time_ns())
 
     def _begin_ai_run(self) -> None:
         """Make the spans of the tools that were called before the first model call."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any, Final
 
-from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
+from opentelemetry.trace import Link, NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance
-from langchain_ldai._runs.observing import RunSpan
+from langchain_ldai._runs.observing import RunSpan, TraceIds
 from langchain_ldai._runs.trackers import RunTracker, described
 from langchain_ldai.errors import WrongResultError
+from langchain_ldai.spans._judge_spans import JudgeSpans
 from langchain_ldai.spans._names import SCOPE
 from langchain_ldai.spans._run_spans import RootSpan
 
@@ -76,7 +77,12 @@ class Spans:
         self._guard = Guard()
 
     def begin(
-        self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
+        self,
+        config: object,
+        tracker: RunTracker,
+        metadata: Mapping[str, object],
+        parent: RunSpan | None,
+        links: Sequence[Link] = (),
     ) -> RootSpan | None:
         """Return what makes the spans of a run, or of a named node, that starts now; a handler calls this.
 
@@ -85,6 +91,7 @@ class Spans:
             tracker: Its tracker.
             metadata: The metadata of the step that begins it.
             parent: What this returned for the run that a named node is in; `None` for a run itself.
+            links: The links of the run's span to others.
 
         Returns:
             `None` where no tracer provider is set.
@@ -99,7 +106,16 @@ class Spans:
             conversation=self._conversation_of(tracker, metadata),
             max_content=self._max_content,
             parent=parent if isinstance(parent, RootSpan) else None,
+            links=links,
         )
+
+    def for_judge(self, judged: TraceIds) -> JudgeSpans:
+        """Return what makes the spans of a judge's run, below the span that is current now; `Judges` calls this.
+
+        Args:
+            judged: The ids of the judged run's root span.
+        """
+        return JudgeSpans(self.begin, judged, self._max_content)
 
     def _find_tracer(self) -> Tracer | None:
         """Return the tracer, and keep it; `None` while the application has set no provider."""

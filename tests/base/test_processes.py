@@ -96,7 +96,7 @@ gc.set_threshold(50)
 class Holder:
     pass
 handler = LdAiHandler(config)
-for _ in range(3000):
+for _ in range(1000):
     holder = Holder()
     holder.itself, holder.stream = holder, model.stream("Hi", {"callbacks": [handler]})
     next(holder.stream)
@@ -199,14 +199,16 @@ def test_what_pauses_for_forks_is_closed_before_one_and_used_after_it(monkeypatc
         for _ in range(2)
     )
     del gone
-    done = threading.Event()
+    done, waits, sleep = threading.Event(), threading.Event(), time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: (waits.set(), sleep(seconds)))
 
     for named in reversed(hooks):
         named["before"]()
     user = threading.Thread(target=used.use, args=(done.set,))
     user.start()
+    assert waits.wait(10)
     assert used.closed == 1
-    assert not done.wait(0.05)
+    assert not done.is_set()
     for named in hooks:
         named.get("after_in_parent", list)()
     user.join(10)
@@ -216,9 +218,10 @@ def test_what_pauses_for_forks_is_closed_before_one_and_used_after_it(monkeypatc
 
 def test_a_fork_waits_for_users_and_not_for_ever() -> None:
     """It closes what nobody uses any more, and leaves alone what is used for too long."""
-    used, go_on = Used(), threading.Event()
-    user = threading.Thread(target=used.use, args=(go_on.wait, 10))
+    used, is_used, go_on = Used(), threading.Event(), threading.Event()
+    user = threading.Thread(target=used.use, args=(lambda: (is_used.set(), go_on.wait(10)),))
     user.start()
+    assert is_used.wait(10)
 
     used.prepare_fork(time.monotonic() + 0.05)
     assert used.closed == 0

@@ -7,14 +7,17 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from ldclient import Context
 from ldclient.config import Config
 
 from langchain_ldai.delivery import DurableEvents, _claims, _courier
-from langchain_ldai.delivery._claims import Claimants
+from langchain_ldai.delivery._claims import Claimants, ClaimingCourier, ClaimKey
+from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._event_queue import EventQueue
+from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._owners import Owner
 from langchain_ldai.delivery._pipeline import Options
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
@@ -23,6 +26,7 @@ from tests.delivery.clients import arrived, make_client
 from tests.delivery.journals import files_in, run_child
 from tests.delivery.loopback_events import EventsServer, Reply
 from tests.ledgers.fakes import Down
+from tests.support.cost import peak_bytes
 
 USER = Context.create("user-1")
 
@@ -276,6 +280,51 @@ def test_a_metric_without_room_is_not_claimed(tmp_path: Path, server: EventsServ
     assert len(ledger.calls) == 90 - stats.dropped
     assert claims[-1].answer is not None
     assert claims[-1].answer.result(10) is False
+
+
+class Taking:
+    """A courier that notes the bodies it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """Take them."""
+        self.taken += [record.body for record in batch.records]
+        return Outcome.SETTLED
+
+
+def test_of_many_claims_only_those_are_made_early_that_somebody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a ledger is down for long, the others wait in the journal alone; they are made at the delivery."""
+    monkeypatch.setattr(_claims, "MAX_EXPECTED", 1)
+    ledger, courier, answer = Noting(), Taking(), Future()
+    claiming = ClaimingCourier(ledger, courier, pace=None)
+    keys = [ClaimKey(f"run-{n}", "success", "me") for n in range(4)]
+    for key, waiting in zip(keys, [None, None, None, answer], strict=True):
+        claiming.expect(key, waiting)
+
+    claiming.keep_up()
+    early = [run for run, _, _ in ledger.calls]
+    bodies = [b"0", b"1", b"2", b"3"]
+    records = [Record(_claims._as_body(key, body), 1, 0) for key, body in zip(keys, bodies, strict=True)]
+    claiming.deliver(Batch(UUID(int=1), records, 0))
+
+    assert answer.result(0)
+    assert early == ["run-0", "run-3"]
+    assert [run for run, _, _ in ledger.calls] == ["run-0", "run-3", "run-1", "run-2"]
+    assert courier.taken == bodies
+    assert claiming.wait(0)
+
+
+def test_a_claim_that_waits_is_small() -> None:
+    """Its events are in the journal, and not in memory, too."""
+    claiming = ClaimingCourier(Down(), Taking(), pace=None)
+
+    def expect(count: int) -> None:
+        for n in range(count):
+            claiming.expect(ClaimKey(f"{n:036}/support-bot", "success", "me"), None)
+
+    assert peak_bytes(lambda: expect(1_000)) / 1_000 < 400
 
 
 def test_a_caller_who_gave_up_waiting_harms_nobody(tmp_path: Path, server: EventsServer) -> None:

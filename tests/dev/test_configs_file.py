@@ -68,8 +68,8 @@ def test_the_example_is_served_by_share_and_by_attribute(tmp_path: Path) -> None
     config = served(flags, "support-bot", enterprise)
 
     assert (config.enabled, config.variation_key, config.version) == (True, "friendly", 1)
-    assert (config.model.name, config.model.parameters["temperature"]) == ("small-1", 0.7)
-    assert config.provider.name == "acme"
+    assert (config.model.name, config.model.parameters["temperature"]) == ("gpt-4.1-mini", 0.7)
+    assert config.provider.name == "openai"
     assert config.messages[0].role == "system"
     others = {served(flags, "support-bot", Context.create(f"user-{n}")).variation_key for n in range(10)}
     assert others == {"friendly", "brief"}

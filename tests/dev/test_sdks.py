@@ -104,16 +104,16 @@ def test_a_saved_file_reaches_connected_sdks(desk: Desk, monkeypatch: pytest.Mon
     heard = threading.Event()
     with LDClient(config(desk, send_events=False)) as client:
         client.flag_tracker.add_listener(lambda change: heard.set())
-        desk.file.write_text(desk.file.read_text().replace("small-1", "small-2"), "utf-8")
+        desk.file.write_text(desk.file.read_text().replace("gpt-4.1-mini", "gpt-4.1"), "utf-8")
         assert heard.wait(10)
-        assert client.variation("support-bot", USER, None)["model"]["name"] == "small-2"
+        assert client.variation("support-bot", USER, None)["model"]["name"] == "gpt-4.1"
 
         news = desk.server.page.subscribers
         told = threading.Event()
         monkeypatch.setattr(news, "publish", lambda message: told.set())
         desk.file.write_text("support-bot: 3\n", "utf-8")
         assert told.wait(10)
-        assert client.variation("support-bot", USER, None)["model"]["name"] == "small-2"
+        assert client.variation("support-bot", USER, None)["model"]["name"] == "gpt-4.1"
     assert "line 1: support-bot is 3" in json.loads(desk.ask("/view").text)["problem"]
 
 

@@ -70,6 +70,16 @@ async def test_a_steps_config_shows_no_marks_and_names_the_run(
     assert seen == [(set(), reports[0].run_id)]
 
 
+async def test_of_merged_handlers_ours_is_told_first(handler: LdAiHandler) -> None:
+    """So those that read metadata at a step's start read the marks (fact 175)."""
+    others = [EventLog() for _ in range(40)]
+    manager = CallbackManager([handler, *others])
+
+    for number in range(len(others)):
+        manager = manager.merge(CallbackManager(others[:number]))
+        assert manager.handlers[0] is handler
+
+
 @pytest.mark.parametrize("metadata", [{}, {"user": "ada"}], ids=["no-metadata", "metadata"])
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.filterwarnings("ignore:The `copy` method is deprecated")  # by the collector of langchain-core 0.3

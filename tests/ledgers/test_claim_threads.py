@@ -12,7 +12,7 @@ from langchain_ldai import LdAiClient
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Held
+from tests.ledgers.fakes import Held, Unreliable
 from tests.support.chains import SUCCESS
 
 
@@ -94,6 +94,21 @@ def test_two_threads_that_hand_in_claims_at_once_have_them_made_one_by_one(
     assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
 
 
+@pytest.fixture
+def as_it_waits(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """Functions that are called, the last one first, each time when the worker begins to wait."""
+    calls: list[Callable[[], object]] = []
+
+    class Inbox(SimpleQueue[Any]):
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            if timeout is not None and calls:
+                calls.pop()()
+            return super().get(block, timeout)
+
+    monkeypatch.setattr(claim_queue, "SimpleQueue", Inbox)
+    return calls
+
+
 class FailsAtFirst(MemoryLedger):
     """Raises for the first run until it has answered for another."""
 
@@ -110,22 +125,13 @@ class FailsAtFirst(MemoryLedger):
 
 
 def test_a_claim_that_comes_while_the_worker_waits_is_made_at_once(
-    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+    client: RecordingClient, context: Context, as_it_waits: list[Callable[[], object]]
 ) -> None:
     """The worker waits for the next attempt of one run, and no other run waits with it."""
-    late: list[Callable[[], None]] = []
-
-    class Inbox(SimpleQueue[Any]):
-        def get(self, block: bool = True, timeout: float | None = None) -> Any:
-            if timeout is not None and late:
-                late.pop()()
-            return super().get(block, timeout)
-
-    monkeypatch.setattr(claim_queue, "SimpleQueue", Inbox)
     ledger = FailsAtFirst()
     ai = LdAiClient(client, ledger=ledger)
     one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
-    late.append(other.track_success)
+    as_it_waits.append(other.track_success)
 
     one.track_success()
 
@@ -134,16 +140,40 @@ def test_a_claim_that_comes_while_the_worker_waits_is_made_at_once(
     assert [run.startswith(other.run_id) for run in ledger.calls[-2:]] == [True, False]
 
 
+def test_a_claim_that_comes_while_the_ledger_is_down_waits(
+    client: RecordingClient, context: Context, unreliable: Unreliable, as_it_waits: list[Callable[[], object]]
+) -> None:
+    """After the failures of two runs every run waits for the next attempt, and then all claims are made."""
+    ai = LdAiClient(client, ledger=unreliable)
+    trackers = [ai.completion_config("support-bot", context).create_tracker() for _ in range(3)]
+
+    def come_once_it_is_down() -> None:
+        if len({run for run, _, _ in unreliable.calls}) < 2:
+            as_it_waits.append(come_once_it_is_down)
+            return
+        trackers[2].track_success()
+        unreliable.up.set()
+
+    as_it_waits.append(come_once_it_is_down)
+    for tracker in trackers[:2]:
+        tracker.track_success()
+
+    assert ai.close(10)
+    assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 3
+
+
 def test_a_claim_that_comes_as_the_threads_end_is_made(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who hands it in finds a thread that is alive; that thread looks again before it ends."""
-    ai = LdAiClient(client, ledger=MemoryLedger())
+    ledger = MemoryLedger()
+    ai = LdAiClient(client, ledger=ledger)
     one, other = (ai.completion_config("support-bot", context).create_tracker() for _ in range(2))
     late = [other.track_success]
 
     def is_ending() -> bool:
-        if threading.current_thread().name == "langchain_ldai-claims" and client.metrics(one.run_id) and late:
+        has_worker = claim_queue._queues.of(ledger)._worker is not None
+        if threading.current_thread() is not threading.main_thread() and not has_worker and late:
             late.pop()()
         return False
 

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tracers.langchain import LangChainTracer
 from langsmith import Client
 from ldclient import Context
@@ -49,6 +49,11 @@ class Steps(BaseCallbackHandler):
     on_chat_model_start = on_tool_start = on_chain_start
 
 
+def nested() -> Runnable:
+    """Return an agent within a chain, where LangChain merges the handlers of both."""
+    return RunnableLambda(lambda value: value) | agent()
+
+
 def two_nodes() -> Runnable:
     """Return a graph whose second node has an AI Config of its own."""
     return graph(*[lambda state: ScriptedChat().invoke("How?") and {"done": True}] * 2)
@@ -58,6 +63,7 @@ RUNNABLES: Final[Mapping[str, tuple[Callable[[], Runnable], object]]] = {
     "chain": (chain, QUESTION),
     "model": (ScriptedChat, "How?"),
     "agent": (agent, AGENT_INPUT),
+    "nested": (nested, AGENT_INPUT),
     "nodes": (two_nodes, {"done": False}),
 }
 

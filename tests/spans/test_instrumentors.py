@@ -11,7 +11,7 @@ import pytest
 from tests.support.otlp_collector import CollectedSpan, OtlpCollector
 
 MAKERS = ("openinference", "openllmetry", "langsmith")
-RUNNABLES = ("chain", "model", "agent", "nodes")
+RUNNABLES = ("chain", "model", "agent", "nested", "nodes")
 WAYS = ("invoke", "ainvoke", "stream", "astream")
 
 
@@ -61,7 +61,7 @@ def topmost(spans: list[CollectedSpan]) -> list[CollectedSpan]:
 @pytest.mark.parametrize("runnable", RUNNABLES)
 @pytest.mark.parametrize("maker", MAKERS)
 def test_the_span_of_each_step_names_the_run(seen: Seen, maker: str, runnable: str, way: str) -> None:
-    """A run has as many spans as steps; what happens in a named node is the node's."""
+    """A run has as many spans as steps; what happens in a named node is the node's (facts 164 to 166)."""
     told = seen.told[f"{maker}-{runnable}-{way}"]
 
     spans = seen.spans(maker, told.run_id, *told.nodes)

@@ -55,11 +55,19 @@ def play_run(handler: LdAiHandler, error: Exception | None = None) -> tuple[UUID
     return root, step
 
 
-def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler, reports: list[RunReport]) -> None:
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The number of ended roots that a new handler remembers; a hundredth of it is as good for a test."""
+    assert left.ROOTS == 100_000
+    monkeypatch.setattr(left, "ROOTS", 1_000)
+    return 1_000
+
+
+def test_the_last_roots_have_no_late_runs(remembered: int, handler: LdAiHandler, reports: list[RunReport]) -> None:
     """The handler remembers so many ended roots: below them no run opens, below older ones it does (fact 112)."""
     older = play_run(handler)
     oldest_known = play_run(handler, ValueError())
-    play_other_roots(handler, 99_999)
+    play_other_roots(handler, remembered - 1)
     handler.flush()
 
     for parent in oldest_known:
@@ -71,7 +79,7 @@ def test_the_last_hundred_thousand_roots_have_no_late_runs(handler: LdAiHandler,
 
 
 def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
-    handler: LdAiHandler, reports: list[RunReport]
+    remembered: int, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """While a step below an ended root is open, no step below that root opens a run, whatever else runs."""
     root = start_chain(handler)
@@ -80,7 +88,7 @@ def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
         handler.on_chain_end({}, run_id=step)
     another, its_step = play_run(handler)
     late = start_chain(handler, its_step)
-    play_other_roots(handler, 100_001)
+    play_other_roots(handler, remembered + 1)
 
     for parent in (root, ended, still_open, another, its_step, late):
         call_model(handler, start_chain(handler, parent))
