@@ -247,9 +247,12 @@ class RootSpan:
         return found
 
     def _failure_for(self, outcome: Outcome) -> Failure | None:
-        """Return what stopped the run or the node, `None` where that is not known."""
-        known = self._failure, self._parent._failure if self._parent is not None else None
-        return next((failure for failure in known if failure is not None and failure.outcome is outcome), None)
+        """Return what stopped the run or the node; `None` where the run ended without an error."""
+        of_run = self._failure if self._parent is None else self._parent._failure
+        for failure in (self._failure, of_run):
+            if failure is not None and failure.outcome is outcome:
+                return failure
+        return None if of_run is None else Failure(outcome)
 
 
 def _end_of_open(step: Step, outcome: Outcome, failure: Failure | None) -> SpanEnd:

@@ -322,19 +322,25 @@ class Oracle:
                 found += is_part and worst(*self.told(before[-1], later.start)) not in ("success", "interrupted")
         return found
 
-    def events(self, *, named: bool) -> Counter[str]:
-        """Return what is to be recorded of the run itself or of its named node.
-
-        A model call counts if it starts before the run is closed.
-        """
+    def closed_at(self) -> int:
+        """Return when the run is closed: at its root's end, or later, when no model call is open."""
         models = [node for node in self.tree if node.kind == "model"]
         last = max(max(node.start, node.end or 0, self.now) for node in self.tree) + 1
         open_at = {
             now: any(m.start < now and (m.end is None or m.end > now) for m in models) for now in range(last)
         }
-        closed = next((now for now in range(self.now, last) if not open_at[now]), last)
+        return next((now for now in range(self.now, last) if not open_at[now]), last)
+
+    def counted(self) -> list[Node]:
+        """Return the nodes that count, as they start before the run is closed; none where no model is called."""
+        closed = self.closed_at()
         counted = [node for node in self.tree if node.start < closed]
-        if not any(node.kind == "model" for node in counted):
+        return counted if any(node.kind == "model" for node in counted) else []
+
+    def events(self, *, named: bool) -> Counter[str]:
+        """Return what is to be recorded of the run itself or of its named node."""
+        counted = self.counted()
+        if not counted:
             return Counter()
         mine = [node for node in counted if bool(node.visit) is named]
         calls = [node for node in mine if node.kind == "model"]
