@@ -21,6 +21,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.runs.ends.stopping import wait_until_closed
 from tests.support.chains import create_agent
+from tests.support.observe import HAS_V3
 from tests.support.traces import Trace
 from tests.support.vectors import DIRECTORY
 
@@ -283,15 +284,38 @@ def _expected(name: str, span: JsonSpan) -> JsonSpan:
     }
 
 
+tells_errors = pytest.mark.skipif(
+    not HAS_V3, reason="LangGraph 0.6 gives a tool's error to the model as an answer"
+)
+
+
+def without_unknown(spans: list[dict]) -> list[dict]:
+    """Leave out the ids of tool calls where LangChain does not tell them: in langchain-core 0.3."""
+    if HAS_V3:
+        return spans
+    left_out = "gen_ai.tool.call.id"
+    return [
+        span | {"attributes": {key: value for key, value in span["attributes"].items() if key != left_out}}
+        for span in spans
+    ]
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", [name for name in VECTORS["official"] if name != "to_lang_graph"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=tells_errors) if name == "tool_error" else name
+        for name in VECTORS["official"]
+        if name != "to_lang_graph"
+    ],
+)
 async def test_a_run_makes_the_spans_of_launchdarklys_package(
     name: str, make_handler: Callable[..., LdAiHandler], trace: Trace, reports: list[RunReport]
 ) -> None:
     """They differ in their scope, and in what `expected` says."""
     found = await spans_of(name, make_handler, trace, reports)
 
-    assert found == expected(name, VECTORS["official"][name])
+    assert found == without_unknown(expected(name, VECTORS["official"][name]))
 
 
 @pytest.mark.asyncio
@@ -318,4 +342,4 @@ async def test_our_own_vectors_hold(
     """A run makes exactly the spans that are written down for it."""
     found = await spans_of(name, make_handler, trace, reports)
 
-    assert found == VECTORS["ours"][name]
+    assert found == without_unknown(VECTORS["ours"][name])
