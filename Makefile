@@ -32,7 +32,7 @@ PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-nightly test-load soak fuzz bench benchmark docs site .venv-langgraph-server test-lowest test-0.3 \
+.PHONY: help demo test covered test-nightly test-load soak fuzz bench benchmark docs site .venv-langgraph-server test-lowest test-0.3 \
   test-sdks wire test-all-pythons pytest lint wheel licences size frames format lock clean check-python
 
 help: ## list the commands
@@ -42,7 +42,10 @@ demo: $(READY) ## make .venv, run the quickstart, and compare two variations (AR
 	$(BIN)/python cookbook/quickstart.py
 	$(BIN)/langchain-ldai demo $(ARGS)
 
-test: lint .venv-langgraph-server node ## run `make lint` and all tests, and check that they cover every line and branch
+test: $(READY) ## run `make lint` beside all tests, and check that they cover every line and branch
+	@$(MAKE) --no-print-directory -j 2 lint covered
+
+covered: $(READY) .venv-langgraph-server node
 	$(PYTEST) --cov $(ARGS)
 
 test-nightly: $(READY) ## run the property, race and memory tests at full length (about 45 minutes)

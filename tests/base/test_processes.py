@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from langchain_core.outputs import LLMResult
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai._base import process
 from tests.support.chains import QUESTION, chain
+from tests.support.programs import run_program
 
 PROGRAM = """
 import os, signal, sys, threading, time
@@ -56,17 +56,10 @@ def opened():
 """
 
 
-def run_program(code: str, *arguments: str) -> list[str]:
+def run_with_handler(code: str, *arguments: str) -> list[str]:
     """Run a program that has a handler, and return what it prints; it must end by itself."""
-    program = f"{PROGRAM}\n{code}"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert done.stderr == ""
+    done = run_program(f"{PROGRAM}\n{code}", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
@@ -74,17 +67,17 @@ def test_a_stream_that_is_half_read_at_exit_holds_nothing_up() -> None:
     """Python closes what a module still holds when no thread can run any more: nothing waits for one."""
     code = "stream = (model | StrOutputParser()).stream('Hi', {'callbacks': [handler]})\nnext(stream)\n"
 
-    assert run_program(f"{code}print('end')")[0] == "end"
+    assert run_with_handler(f"{code}print('end')")[0] == "end"
 
 
 def test_a_run_that_waits_is_closed_at_exit() -> None:
     """What is known of it is recorded before the process ends."""
-    assert run_program("cancelled()\nprint('end')") == ["end", "here success 1"]
+    assert run_with_handler("cancelled()\nprint('end')") == ["end", "here success 1"]
 
 
 def test_a_run_that_ends_at_exit_is_closed_at_once() -> None:
     """After the last thread that keeps a process there is none to wait with."""
-    assert run_program("import atexit\natexit.register(cancelled)\nprint('end')") == ["end", "here success 1"]
+    assert run_with_handler("import atexit\natexit.register(cancelled)\nprint('end')") == ["end", "here success 1"]
 
 
 @pytest.mark.parametrize("ledger", ["ledger", ""])
@@ -106,7 +99,7 @@ while handler.flush() and handler.open_runs:  # while another thread collects, t
     gc.collect()
 print(ai.close(60), handler.flush(), handler.open_runs)
 """
-    assert run_program(code, ledger)[-1] == "True True 0"
+    assert run_with_handler(code, ledger)[-1] == "True True 0"
 
 
 def test_a_program_that_outlives_its_main_thread_claims_and_waits_as_before() -> None:
@@ -130,7 +123,7 @@ def live_on():
 threading.Thread(target=live_on).start()
 """
     with_threads, without = ["True", "True", "[True]", "here success 1"], ["False", "True", "here success 1", "[]"]
-    assert run_program(code) in (with_threads, without)
+    assert run_with_handler(code) in (with_threads, without)
 
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -148,7 +141,7 @@ if os.fork() == 0:
 os.wait()
 handler.flush()
 """
-    assert run_program(code) == ["here success 1"]
+    assert run_with_handler(code) == ["here success 1"]
 
 
 @needs_fork
@@ -176,7 +169,7 @@ for _ in range(8):
 sys.stdout.flush()
 os._exit(0)
 """
-    assert run_program(code, ledger) == ["0"] * 8
+    assert run_with_handler(code, ledger) == ["0"] * 8
 
 
 class Used(process.PausesForForks):

@@ -13,6 +13,7 @@ import pytest
 
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import DamagedFileError
+from tests.support.programs import run_program
 
 KEY = "hash-of-a-key"
 NOBODYS = "00000000000000000001-00000000000a-00000001"
@@ -62,8 +63,7 @@ def run_child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
     head = "import os, sys, threading, signal\nfrom pathlib import Path\n" + (
         "from tests.delivery.journals import make_journal, numbered, write\n"
     )
-    command = [sys.executable, "-c", head + code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run_program(head + code, *arguments)
 
 
 def files_in(directory: Path, suffix: str = "") -> list[str]:

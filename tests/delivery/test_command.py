@@ -171,6 +171,15 @@ def let_service_return(server: EventsServer, terminal: io.StringIO) -> None:
     server.always = Reply(202)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let an interrupt through, also where the tests were started in the background, and so ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsServer) -> None:
     """It sends what processes leave meanwhile, also those that only write."""
     writing = DurableEvents(tmp_path, send=False)
@@ -192,6 +201,7 @@ def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsSer
     assert arrived(server) == [1]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_drain_ends_at_an_interrupt(tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on a terminal, and while LaunchDarkly takes nothing: the next process sends what is left."""
     terminal = io.StringIO()

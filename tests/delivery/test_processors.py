@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import subprocess
 import sys
 import threading
 import weakref
@@ -18,6 +17,7 @@ from ldclient.interfaces import AsyncEventProcessor, EventProcessor
 
 from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor
 from tests.delivery.loopback_events import EventsServer, MemoryJournal
+from tests.support.programs import run_program
 
 USER = Context.create("user-1")
 EVENTS = EventFactory(False)
@@ -376,7 +376,7 @@ processor.send_event(evaluated())
 
 def test_the_end_of_the_process_loses_nothing():
     """What the SDK's processor holds goes into the journal when the process ends without `close`."""
-    done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=60, check=False)
+    done = run_program(AT_EXIT)
 
     assert (done.stdout, done.stderr) == (f"{ALL}\n", "")
 
@@ -399,7 +399,6 @@ async def test_a_stopped_processor_is_let_go():
 @pytest.mark.parametrize(("client", "in_child"), [("sync", ALL), ("async", ["custom"])])
 def test_parent_and_child_send_their_own(client, in_child):
     """After a fork without `postfork()`, each process keeps its own events, and neither hangs."""
-    command = [sys.executable, "-W", "ignore", "-c", IN_A_CHILD, client]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run_program(IN_A_CHILD, client)
 
     assert (done.stdout.splitlines(), done.stderr) == ([str(in_child), f"{ALL} 0"], "")

@@ -17,6 +17,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.deployments.servers import ROOT
+from tests.support.programs import COOKBOOK, run_program
 
 RECIPES = {"langserve_app": ROOT / "cookbook", "graph": ROOT / "cookbook" / "langgraph_server"}
 ENDS = {"langserve_app": "recipe.close()", "graph": ""}  # of itself, where it is no server's to call it
@@ -57,14 +58,11 @@ def run(
         "TOKEN_KEYS": TokenSealer.generate_key(),
         "PYTHONPATH": f"{ROOT}:{ROOT / 'cookbook'}",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {recipe} as recipe\n{program}"],
-        cwd=RECIPES[recipe],
-        env={name: value for name, value in environment.items() if name not in missing},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
+    done = run_program(
+        f"import {recipe} as recipe\n{program}",
+        folder=RECIPES[recipe],
+        environment={name: value for name, value in environment.items() if name not in missing},
+        modules=COOKBOOK,
     )
     assert done.returncode == status, done.stderr
     return done.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.faults.case import Case
 from tests.faults.cases import CASES
-from tests.faults.fork_server import ForkServer
 from tests.faults.scene import Outcome, WorkerFailedError
+from tests.support.fork_server import ForkServer
 
 _ROW = "{:<84} {:>8} {:>16} {:>15} {:>5} {:>15} {:>18} {:>6}"
 
@@ -30,7 +30,7 @@ def failures(cases: list[Case], *, is_full: bool) -> list[str]:
     _say(_ROW.format(note, "", "lost", "doubled", "dead", "out of order", "memory grows", ""))
     _say(_ROW.format("case", "events", *["without / with"] * 2, "with", *["without / with"] * 2, "s"))
     failed = []
-    with ForkServer() as forks, tempfile.TemporaryDirectory() as folder:
+    with ForkServer("tests.faults.loads") as forks, tempfile.TemporaryDirectory() as folder:
         for case in cases:
             began = time.monotonic()
             try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.faults.fork_server import ForkServer
 from tests.faults.scene import Outcome, Scene
+from tests.support.fork_server import ForkServer
 
 Play = Callable[..., None]
 

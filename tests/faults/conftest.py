@@ -1,23 +1,21 @@
-"""What the tests of faults share: a fork server for each file, and what becomes of the events of a case."""
+"""What the tests of faults share: a fork server, and what becomes of the events of a case."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.case import Case
-from tests.faults.fork_server import ForkServer
 from tests.faults.scene import Outcome
+from tests.support.fork_server import ForkServer, shared_server
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServer]:
+@pytest.fixture(scope="session")
+def forks() -> ForkServer:
     """Start workers."""
     if not hasattr(os, "fork"):
         pytest.skip("workers are forked")
-    with ForkServer() as forks:
-        yield forks
+    return shared_server("tests.faults.loads")
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from tests.faults.fork_server import ForkServer, Worker
 from tests.faults.launchdarkly import Arrival, FaultyLaunchDarkly, arrival_of
 from tests.faults.loads import OVER, SHARED, Target, deliver_rest, events_of, load
 from tests.faults.progress import read_progress
+from tests.support.fork_server import ForkServer, Worker
 
 Figure = TypeVar("Figure", int, float)
 

@@ -10,7 +10,6 @@ import urllib3
 from tests.faults.__main__ import failures
 from tests.faults.case import Case, sum_up
 from tests.faults.cases import CASES
-from tests.faults.fork_server import ForkServer
 from tests.faults.launchdarkly import (
     CUT_AFTER,
     CUT_BEFORE,
@@ -22,6 +21,7 @@ from tests.faults.launchdarkly import (
 from tests.faults.loads import RUN_EVENTS, Target
 from tests.faults.progress import ProgressFile
 from tests.faults.scene import Outcome, Scene, WorkerFailedError
+from tests.support.fork_server import ForkServer
 
 LOSING = ["burst", "not-json", "forks", "exit-without-close", "exit-after-flush", "terminated"]
 

@@ -2,7 +2,6 @@
 
 import runpy
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ldai.ledgers import sqlite
+from tests.support.programs import run_program
 from tests.support.redis_server import running_redis
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -40,10 +40,11 @@ ledger = opened(sys.argv[1])
 """
 
 
-def run_program(code: str, where: Path | str) -> list[str]:
+def run_with_ledger(code: str, where: Path | str) -> list[str]:
     """Run a program that has a ledger, and return what it prints; it must end by itself."""
-    command = [sys.executable, "-W", "ignore", "-c", f"{PROGRAM}\n{code}", where]
-    return subprocess.check_output(command, text=True, timeout=120).splitlines()
+    done = run_program(f"{PROGRAM}\n{code}", where)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -81,7 +82,7 @@ print(dict(codes))
 sys.stdout.flush()
 os._exit(0)
 """
-    assert run_program(code, where) == ["{0: 60}"]
+    assert run_with_ledger(code, where) == ["{0: 60}"]
 
 
 def test_parent_and_child_know_each_others_claims(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ os.read(from_child[0], 1)
 os.write(to_child[1], b"x")
 os.wait()
 """
-    assert run_program(code, tmp_path / "ledger.db") == [
+    assert run_with_ledger(code, tmp_path / "ledger.db") == [
         *("child run-1 success", "parent run-1"),
         *("child run-2 success", "other run-2", "other run-3 success", "child run-3"),
     ]
@@ -145,7 +146,7 @@ for run in ("run-0", "run-1"):
 run_other("run-1", "run-2")
 print("daemon run-2", *ledger.claim("run-2", ["success"], "daemon"), flush=True)
 """
-    assert run_program(code, tmp_path / "ledger.db") == [
+    assert run_with_ledger(code, tmp_path / "ledger.db") == [
         *("other run-0 success", "daemon run-0", "daemon run-1 success"),
         *("other run-1", "other run-2 success", "daemon run-2"),
     ]
@@ -179,7 +180,7 @@ code = in_child(lambda: refused(lambda: ledger.claim("run-1", ["success"], "chil
 print(code, 1 <= time.monotonic() - at < 2)
 claiming.join()
 """
-    assert run_program(code, tmp_path / "ledger.db") == ["0 True", "parent success"]
+    assert run_with_ledger(code, tmp_path / "ledger.db") == ["0 True", "parent success"]
 
 
 def test_a_fork_waits_until_a_lock_of_redis_is_free(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ began.wait(60)
 print(in_child(lambda: not ledger.claim("run-1", ["success"], "child")))
 """
     with running_redis(tmp_path) as server:
-        assert run_program(code, server.url) == ["parent success", "0"]
+        assert run_with_ledger(code, server.url) == ["parent success", "0"]
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ if process == 0:
 os.waitpid(process, 0)
 print("parent", *sorted(ledger.claim("run-1", ["success", "tokens"], "parent")))
 """
-    assert run_program(code, tmp_path / "ledger.db") == granted
+    assert run_with_ledger(code, tmp_path / "ledger.db") == granted
 
 
 def test_a_process_that_got_an_open_file_is_told_so(

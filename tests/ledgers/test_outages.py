@@ -1,7 +1,5 @@
 """What a client does while its ledger, or its LaunchDarkly client, fails, and when the process ends."""
 
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,6 +15,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.ledgers.fakes import LosesItsAnswer, Unreliable
 from tests.support.chains import DURATION, SUCCESS
+from tests.support.programs import run_program
 
 
 def test_claims_wait_while_the_ledger_is_down(
@@ -174,10 +173,9 @@ def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> 
     """Python waits for claims under way and for those made at exit, and not for ever where none is granted."""
     program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 1.5\n{AT_EXIT}"
 
-    ended = subprocess.run(
-        [sys.executable, "-c", program, when], check=True, capture_output=True, text=True, timeout=60
-    )
+    ended = run_program(program, when)
 
+    assert ended.returncode == 0
     assert ended.stdout.strip() == sent
     assert said in ended.stderr
     assert bool(ended.stderr) == bool(said)
@@ -188,14 +186,9 @@ def test_the_end_of_a_process_is_held_up_once_for_all_runs() -> None:
     program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 1.0\n{AT_EXIT}"
     more = "for _ in range(100):\n    ai.completion_config('bot', user).create_tracker().track_success()"
 
-    ended = subprocess.run(
-        [sys.executable, "-c", f"{program}\n{more}", "never-up"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = run_program(f"{program}\n{more}", "never-up")
 
+    assert ended.returncode == 0
     assert ended.stderr.count("dropped:") == 1
     assert "101 metrics dropped: the ledger cannot be reached" in ended.stderr
 

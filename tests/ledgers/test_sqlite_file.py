@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from langchain_ldai.ledgers import SqliteLedger
+from tests.support.programs import run_program
 
 RUN = "run-1/support-bot"
 
@@ -352,6 +353,4 @@ for _ in range(5):
     os.waitpid(process, 0)
 print(time.monotonic() - began < 1, claiming.is_alive())
 """
-    command = [sys.executable, "-W", "ignore", "-c", program, tmp_path / "ledger.db"]
-
-    assert subprocess.check_output(command, text=True, timeout=60) == "True True\n"
+    assert run_program(program, tmp_path / "ledger.db").stdout == "True True\n"

@@ -14,6 +14,7 @@ from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Down, Hangs
+from tests.support.programs import run_program
 
 AT_THE_END = """
 import sys, threading, time
@@ -47,10 +48,9 @@ print("the end", flush=True)
 @pytest.mark.parametrize(("how", "calls", "told"), [("hangs", 1, 1), ("fails", 2, 1)])
 def test_the_end_of_a_process_waits_for_one_attempt(how: str, calls: int, told: int) -> None:
     """No attempt begins after the seconds for it, the attempt under way has some more, and one line tells it."""
-    ended = subprocess.run(
-        [sys.executable, "-c", AT_THE_END, how], capture_output=True, text=True, timeout=60, check=True
-    )
+    ended = run_program(AT_THE_END, how)
 
+    assert ended.returncode == 0
     assert 1 <= ended.stdout.count("called") <= calls
     assert ended.stderr.count("\n") == told
     assert "50 metrics dropped" in ended.stderr

@@ -3,6 +3,8 @@
 A worker is a process of its own in every respect: it ends as a Python program does, and can be killed.
 """
 
+import atexit
+import importlib
 import os
 import pickle
 import queue
@@ -15,6 +17,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -64,15 +67,30 @@ class Worker:
             self._status.set_result(int(*status))
 
 
+@cache
+def shared_server(*modules: str) -> "ForkServer":
+    """Return the one server of this process that has imported these modules."""
+    server = ForkServer(*modules).__enter__()
+    atexit.register(server.__exit__)
+    return server
+
+
 class ForkServer:
-    """Starts workers within a `with` block; what still runs at its end, or when its owner dies, is killed."""
+    """Starts workers within a `with` block; what still runs at its end, or when its owner dies, is killed.
+
+    Args:
+        modules: Names of the modules that workers need, which are imported once.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        self._modules = modules
 
     def __enter__(self) -> "ForkServer":
         self._lock = threading.Lock()
         self._workers: dict[int, Worker] = {}
         self._started: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", __name__],
+            [sys.executable, "-W", "ignore", "-m", __name__, *self._modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_ROOT,
@@ -92,7 +110,7 @@ class ForkServer:
         """Call a function in a new process, whose output goes to `log`."""
         with self._lock:
             self._write((function, arguments, str(log)))
-            return self._started.get(timeout=30)
+            return self._started.get(timeout=120)
 
     def order(self, order: object) -> None:
         """Pass an order on."""
@@ -119,7 +137,7 @@ def serve() -> _Order | None:
     children: set[int] = set()
     while True:
         _reap(children)
-        if not select.select([0], [], [], 0.01)[0]:
+        if not select.select([0], [], [], 0.01 if children else None)[0]:
             continue
         order = _read_order()
         if order is None:
@@ -167,8 +185,10 @@ def _report(line: str) -> None:
 
 def main() -> None:
     """Serve; in a worker, do what was ordered, and end as any program does."""
-    import tests.faults.loads  # noqa: F401  # what workers need is imported once, here
-
+    for name in sys.argv[1:]:
+        with suppress(ImportError):  # what this environment lacks, no worker needs
+            importlib.import_module(name)
+    assert threading.active_count() == 1, "a fork would lose threads, and what they hold"
     order = serve()
     if order is None:
         return
