@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import responses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import ldclient.impl.http
 import urllib3
@@ -24,6 +27,9 @@ EVENT_SCHEMA: Final = "4"
 
 LONGEST_RETRY_AFTER: Final = 3_600.0
 """The most seconds that a service is believed when it says how long to wait."""
+
+TIMEOUTS: Final = 4
+"""After how many times both of the client's time-outs a request is given up, whatever arrives of its answer."""
 
 SYNC_USER_AGENT: Final = "PythonClient"
 ASYNC_USER_AGENT: Final[str] = getattr(ldclient.impl.http, "ASYNC_USER_AGENT", SYNC_USER_AGENT)
@@ -63,6 +69,7 @@ class EventsEndpoint:
         self._pool = HTTPFactory({}, config.http).create_pool_manager(1, self._uri)
         if config.http.cert_file:  # of the SDK's clients, only the asynchronous one shows it
             self._pool.connection_pool_kw["cert_file"] = config.http.cert_file
+        self._watch = _Watch(self._pool, TIMEOUTS * (config.http.connect_timeout + config.http.read_timeout))
 
     def post(self, payload_id: str, records: Sequence[bytes]) -> Answer:
         """Send a batch once, and say what came of it.
@@ -73,16 +80,19 @@ class EventsEndpoint:
         """
         body = b"[%b]" % b",".join(records)
         try:
-            response = self._pool.request(
-                "POST",
-                self._uri,
-                headers={**self._headers, "X-LaunchDarkly-Payload-ID": payload_id},
-                body=gzip.compress(body) if self._compresses else body,
-                timeout=self._timeout,
-                retries=False,
-            )
+            with self._watch.limited():
+                response = self._pool.request(
+                    "POST",
+                    self._uri,
+                    headers={**self._headers, "X-LaunchDarkly-Payload-ID": payload_id},
+                    body=gzip.compress(body) if self._compresses else body,
+                    timeout=self._timeout,
+                    retries=False,
+                )
         except (HTTPError, OSError, ValueError) as error:  # ValueError: a header that HTTP cannot carry
-            return Answer(0, None, None, _reason_of(error))
+            return Answer(0, None, None, self._watch.reason or _reason_of(error))
+        if self._watch.reason:  # what arrived may be half an answer
+            return Answer(0, None, None, self._watch.reason)
         if response.status == 200 and response.headers.get("Content-Type", "").startswith("text/html"):
             return Answer(0, None, None, "a web page, perhaps of a proxy that asks for a login")
         date = _seconds_of(response.headers.get("Date", ""))
@@ -96,6 +106,57 @@ class EventsEndpoint:
     def close(self) -> None:
         """Close the connection. A later batch opens a new one."""
         self._pool.clear()
+
+
+class _Watch:
+    """Ends a request that takes too long: each byte of an answer renews the time-out, so one may go on for ever.
+
+    Args:
+        pools: Makes the connections, one at a time.
+        seconds: How long a request may take.
+
+    Attributes:
+        reason: Why the latest request was ended, in words; "" if it was not.
+    """
+
+    def __init__(self, pools: urllib3.PoolManager, seconds: float) -> None:
+        self._seconds = seconds
+        self._connection: Any = None
+        self.reason = ""
+        pools.pool_classes_by_scheme = {
+            scheme: self._watched(pool) for scheme, pool in pools.pool_classes_by_scheme.items()
+        }
+
+    def _watched(self, pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
+        """Return a class of pools of which this sees each connection before it is opened."""
+
+        def connection(**options: Any) -> object:
+            self._connection = pool.ConnectionCls(**options)
+            return self._connection
+
+        return type(pool.__name__, (pool,), {"ConnectionCls": staticmethod(connection)})
+
+    @contextmanager
+    def limited(self) -> Generator[None]:
+        """End the request that is made in the block, if it takes too long."""
+        self.reason = ""
+        timer = threading.Timer(self._seconds, self._cut)
+        timer.daemon = True
+        with suppress(RuntimeError):  # the process ends, or has no thread to spare
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        """Shut the connection, on which another thread waits."""
+        self.reason = f"no whole answer within {self._seconds:g} seconds"
+        with (
+            suppress(AttributeError, OSError),  # it is not open, or not any more
+            socket.fromfd(self._connection.sock.fileno(), socket.AF_INET, socket.SOCK_STREAM) as held,
+        ):
+            held.shutdown(socket.SHUT_RDWR)
 
 
 def _headers(config: Config | AsyncConfig, user_agent: str) -> dict[str, str]:

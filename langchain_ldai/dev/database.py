@@ -14,6 +14,33 @@ _VERSION: Final = 17_002
 _SECONDS_TO_WAIT: Final = 10.0
 """How long another process may keep the file locked."""
 
+_COUNTED: Final = ("duration", "first_token", "tokens", "feedback", "tool_calls")
+
+
+def _triggers() -> str:
+    """Return what keeps `counts`: how many runs of a variation, by outcome, have each value of a column.
+
+    `outcome` is "none" where a run has none. The measure "run" counts runs: each has the value 1.
+    """
+    added, removed = [], []
+    for measure, new, old in [("run", "1", "1"), *((name, f"new.{name}", f"old.{name}") for name in _COUNTED)]:
+        added.append(
+            f"INSERT INTO counts SELECT new.variation, '{measure}', {new}, coalesce(new.outcome, 'none'), 1"
+            f" WHERE {new} IS NOT NULL ON CONFLICT DO UPDATE SET runs = runs + 1;"
+        )
+        removed.append(
+            f"UPDATE counts SET runs = runs - 1 WHERE variation = old.variation AND measure = '{measure}'"  # noqa: S608
+            f" AND value = {old} AND outcome = coalesce(old.outcome, 'none');"
+        )
+    changed = " OR ".join(f"old.{name} IS NOT new.{name}" for name in ("outcome", *_COUNTED))
+    return f"""
+CREATE TRIGGER IF NOT EXISTS count_new AFTER INSERT ON runs BEGIN {"".join(added)} END;
+CREATE TRIGGER IF NOT EXISTS count_gone AFTER DELETE ON runs BEGIN {"".join(removed)} END;
+CREATE TRIGGER IF NOT EXISTS count_changed AFTER UPDATE ON runs WHEN {changed}
+BEGIN {"".join(removed)} {"".join(added)} END;
+"""
+
+
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS payloads (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS variations (
@@ -44,11 +71,17 @@ CREATE TABLE IF NOT EXISTS metrics (
     variation INTEGER NOT NULL, value NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (run, name, detail)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counts (
+    variation INTEGER NOT NULL, measure TEXT NOT NULL, value NOT NULL, outcome TEXT NOT NULL,
+    runs INTEGER NOT NULL,
+    PRIMARY KEY (variation, measure, value, outcome)
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS runs_in_time ON runs (variation, started, outcome, feedback, duration, tool_calls);
 CREATE INDEX IF NOT EXISTS durations ON runs (variation, duration, started, outcome);
 CREATE INDEX IF NOT EXISTS first_tokens ON runs (variation, first_token, started, outcome);
 CREATE INDEX IF NOT EXISTS token_counts ON runs (variation, tokens, started, outcome);
 CREATE INDEX IF NOT EXISTS scores ON metrics (variation, detail, name, value, count, scored) WHERE scored;
+{_triggers()}
 PRAGMA user_version = {_VERSION};
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from langchain_ldai.dev.statistics import Counts, Distribution, Share
@@ -33,6 +33,11 @@ class Filter:
     since: int = 0
     until: int = 0
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it lets only some runs of a variation through."""
+        return bool(self.outcome or self.since or self.until)
+
 
 class Step(NamedTuple):
     """What happened in one step of time."""
@@ -41,10 +46,6 @@ class Step(NamedTuple):
     runs: int
     successes: int
     ended: int
-    liked: int
-    rated: int
-    tool_calls: float
-    tool_calls_squared: float
     duration: float | None
 
 
@@ -110,11 +111,22 @@ class Metric(NamedTuple):
     at: int
 
 
-_COUNT: Final = """
-SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome),
-    count(*) FILTER (WHERE feedback > 0), count(feedback), total(tool_calls), total(tool_calls * tool_calls),
-    avg(duration)
+_STEP: Final = """
+SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome), avg(duration)
 FROM runs WHERE variation = :id AND started >= :start AND started < :end"""
+_TOTALS: Final = """
+SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome),
+    count(*) FILTER (WHERE feedback > 0), count(feedback), total(tool_calls), total(tool_calls * tool_calls)
+FROM runs WHERE variation = :id"""
+_KEPT_TOTALS: Final = """
+SELECT total(runs) FILTER (WHERE measure = 'run'),
+    total(runs) FILTER (WHERE measure = 'run' AND outcome = 'success'),
+    total(runs) FILTER (WHERE measure = 'run' AND outcome <> 'none'),
+    total(runs) FILTER (WHERE measure = 'feedback' AND value > 0),
+    total(runs) FILTER (WHERE measure = 'feedback'),
+    total(runs * value) FILTER (WHERE measure = 'tool_calls'),
+    total(runs * value * value) FILTER (WHERE measure = 'tool_calls')
+FROM counts WHERE variation = :id AND measure IN ('run', 'feedback', 'tool_calls')"""
 _SCORES: Final = """
 SELECT detail, name, count(*), total(value * 1.0 / count), total(value * 1.0 / count * value / count)
 FROM metrics"""
@@ -138,7 +150,12 @@ def variations_of(store: Store, config: str) -> list[str]:
 def figures(store: Store, wanted: Filter) -> list[Variation]:
     """Return the figures of those variations of an AI Config that have runs which the filter lets through."""
     found = _variations(store, wanted)
-    question = _Question(store, *_condition(wanted), _steps(store, list(found), wanted))
+    first, last = _ends(store, list(found))
+    if wanted.since <= first and not wanted.until:
+        wanted = replace(wanted, since=0)
+    question = _Question(
+        store, wanted, _steps(max(first, wanted.since), min(last, (wanted.until or last + 1) - 1))
+    )
     with ThreadPoolExecutor(READERS) as readers:
         variations = readers.map(question.variation, found, [name for _, name in found.values()])
         return [variation for variation in variations if variation.runs]
@@ -210,67 +227,82 @@ def _variations(store: Store, wanted: Filter) -> dict[int, tuple[str, str]]:
     return {int(number): (str(config), str(name)) for number, config, name in rows}
 
 
-def _steps(store: Store, variations: Sequence[int], wanted: Filter) -> list[tuple[int, int]]:
-    """Return start and end of each step of time, from the first to the last run."""
-    query = "SELECT min(started), max(started) FROM runs WHERE variation = :id"
+def _ends(store: Store, variations: Sequence[int]) -> tuple[int, int]:
+    """Return when the first and the last run of some variations started."""
+    # One question each: SQLite looks an end up in the index only where nothing else is asked.
+    of_variation = "(started) FROM runs WHERE variation = :id"
+    query = f"SELECT (SELECT min{of_variation}), (SELECT max{of_variation})"
     ends = [end for number in variations for end in store.select(query, {"id": number})[0] if end is not None]
-    if not ends:
-        return []
-    first, last = max(min(ends), wanted.since), min(max(ends), (wanted.until or max(ends) + 1) - 1)
+    return min(ends, default=0), max(ends, default=0)
+
+
+def _steps(first: int, last: int) -> list[tuple[int, int]]:
+    """Return start and end of each step of time, from the first to the last run."""
     length = max((last - first) // STEPS + 1, 1)
     return [(start, start + length) for start in range(first, last + 1, length)]
 
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked of each variation.
+    """What is asked of each variation: the kept counts where that is possible, and else the runs.
 
     Args:
         store: Where the runs are.
-        where: Which runs are let through, in SQL.
-        values: The values in it.
+        wanted: Which runs are let through.
         steps: Start and end of each step of time.
     """
 
     store: Store
-    where: str
-    values: Mapping[str, object]
+    wanted: Filter
     steps: Sequence[tuple[int, int]]
 
     def variation(self, number: int, name: str) -> Variation:
         """Return a variation's figures."""
-        over_time = tuple(
-            Step(start, *self._select(_COUNT, number, start=start, end=end)[0]) for start, end in self.steps
+        kept = not (self.wanted.since or self.wanted.until)
+        ((runs, successes, ended, liked, rated, calls, squares),) = (
+            self._counted(_KEPT_TOTALS, number) if kept else self._select(_TOTALS, number)
         )
-        runs, successes, ended, liked, rated, calls, squares = (
-            sum(getattr(step, name) for step in over_time) for name in Step._fields[1:8]
+        duration, first_token, tokens = (
+            Distribution(self._kept(column, number) if kept else self._values(column, number))
+            for column in ("duration", "first_token", "tokens")
         )
         return Variation(
             name,
-            runs,
-            success=Share(successes, ended),
-            feedback=Share(liked, rated),
-            tool_calls=Counts(runs, calls, squares),
-            duration=self._distribution("duration", number),
-            first_token=self._distribution("first_token", number),
-            tokens=self._distribution("tokens", number),
-            over_time=over_time,
+            int(runs),
+            success=Share(int(successes), int(ended)),
+            feedback=Share(int(liked), int(rated)),
+            tool_calls=Counts(int(runs), calls, squares),
+            duration=duration,
+            first_token=first_token,
+            tokens=tokens,
+            over_time=tuple(
+                Step(start, *self._select(_STEP, number, start=start, end=end)[0]) for start, end in self.steps
+            ),
             scores=self._scores(number),
         )
 
-    def _distribution(self, column: str, number: int) -> Distribution:
+    def _kept(self, column: str, number: int) -> list[tuple[Any, ...]]:
+        query = "SELECT value, sum(runs) FROM counts WHERE variation = :id AND measure = :measure AND runs > 0"
+        return self._counted(query, number, "GROUP BY value", measure=column)
+
+    def _values(self, column: str, number: int) -> list[tuple[Any, ...]]:
         query = f"SELECT {column}, count(*) FROM runs WHERE variation = :id AND {column} IS NOT NULL"  # noqa: S608
-        return Distribution(self._select(query, number, f"GROUP BY {column}"))
+        return self._select(query, number, f"GROUP BY {column}")
 
     def _scores(self, number: int) -> dict[Judge, Counts]:
-        runs = " CROSS JOIN runs ON runs.id = metrics.run" if self.values else ""
+        runs = " CROSS JOIN runs ON runs.id = metrics.run" if self.wanted.narrows else ""
         query = f"{_SCORES}{runs} WHERE metrics.variation = :id AND scored"
         rows = self._select(query, number, "GROUP BY detail, name")
         return {Judge(key, metric): Counts(*numbers) for key, metric, *numbers in rows}
 
-    def _select(self, query: str, number: int, end_of_query: str = "", **more: int) -> list[tuple[Any, ...]]:
-        full = f"{query} AND {self.where} {end_of_query}"
-        return self.store.select(full, {**self.values, "id": number, **more})
+    def _counted(self, query: str, number: int, end_of_query: str = "", **more: object) -> list[tuple[Any, ...]]:
+        outcome = "AND outcome = :outcome" if self.wanted.outcome else ""
+        values = {"id": number, "outcome": self.wanted.outcome, **more}
+        return self.store.select(f"{query} {outcome} {end_of_query}", values)
+
+    def _select(self, query: str, number: int, end_of_query: str = "", **more: object) -> list[tuple[Any, ...]]:
+        where, values = _condition(self.wanted)
+        return self.store.select(f"{query} AND {where} {end_of_query}", {**values, "id": number, **more})
 
 
 def _condition(wanted: Filter) -> tuple[str, dict[str, object]]:

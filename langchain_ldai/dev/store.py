@@ -22,7 +22,6 @@ READERS: Final = 2
 """How many questions are answered at once; each reader keeps up to 64 MB of the file in memory."""
 
 _REMEMBERED_PAYLOADS: Final = 100_000
-_PART_TO_DELETE: Final = 20
 _FIRST: Final = ("outcome", "feedback", "first_token")
 _SUMS: Final = tuple(dict.fromkeys(ADDED.values()))
 _COLUMNS: Final = (*_FIRST, *_SUMS)
@@ -191,11 +190,14 @@ class Store:
         return self._variations[key]
 
     def _make_room(self, writer: sqlite3.Connection) -> None:
-        """Delete the oldest runs where the file is larger than it may be."""
+        """Delete the oldest runs, and the oldest batches' ids, where the file is larger than it may be."""
         if database.used_bytes(writer) <= self._max_bytes:
             return
-        ((first, last),) = writer.execute("SELECT min(id), max(id) FROM runs").fetchall()
-        if first is not None:
-            until = first + (last - first) // _PART_TO_DELETE
-            writer.execute("DELETE FROM runs WHERE id <= ?", (until,))
-            writer.execute("DELETE FROM metrics WHERE run <= ?", (until,))
+        run, payload = (
+            writer.execute(f"SELECT min({number}) + (max({number}) - min({number})) / 20 FROM {table}").fetchone()  # noqa: S608
+            for table, number in (("runs", "id"), ("payloads", "rowid"))
+        )
+        writer.execute("DELETE FROM runs WHERE id <= ?", run)
+        writer.execute("DELETE FROM metrics WHERE run <= ?", run)
+        writer.execute("DELETE FROM counts WHERE runs = 0")
+        writer.execute("DELETE FROM payloads WHERE rowid <= ?", payload)

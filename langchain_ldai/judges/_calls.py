@@ -195,7 +195,7 @@ class JudgeCall:
 
 
 def _on_thread(work: Callable[[], _T], context: Context) -> Future[_T]:
-    """Have work done in a context, on a thread of its own; what stops a program is an error of the work like any other."""
+    """Have work done in a context, on a thread of its own; what stops a program is an error like any other."""
     done: Future[_T] = Future()
     done.set_running_or_notify_cancel()  # so that nobody can cancel it
 

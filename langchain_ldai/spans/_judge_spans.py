@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Mapping
-from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from time import time_ns
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import Context, attach
 from opentelemetry.trace import (
@@ -18,37 +19,35 @@ from opentelemetry.trace import (
 )
 
 from langchain_ldai.spans import _names
-from langchain_ldai.spans._ends import Attributes
 from langchain_ldai.spans._json import cut
 from langchain_ldai.spans._run_spans import RootSpan
 
 if TYPE_CHECKING:
     from langchain_ldai._runs.observing import RunEnd, RunSpan, TraceIds
-    from langchain_ldai._runs.steps import Step, StepResult
     from langchain_ldai._runs.trackers import RunTracker
     from langchain_ldai._tracking.values import JudgeResult
+    from langchain_ldai.spans._ends import Attributes
 
 
 class JudgeSpans:
-    """Makes the spans of one run of a judge; see the protocol `JudgeSpans`.
-
-    The judge's root is a child of the span that is current where this is made, as the judged root may be.
+    """Makes the spans of one run of a judge, below the span that is current where this is made.
 
     Args:
-        begin: Begins the root span of a run, as `Spans.begin` does.
+        begin: Begins a root span, as `Spans.begin` does.
         judged: The ids of the judged run's root span.
         max_content: Characters of the explanation, 0 where none is to be shown.
     """
 
     def __init__(self, begin: Callable[..., RootSpan | None], judged: TraceIds, max_content: int) -> None:
+        links = [Link(context)] if (context := _span_context(judged)).is_valid else []
         self._begin = begin
-        self._links = [Link(context)] if (context := _span_context(judged)).is_valid else []
+        self._make_root = partial(JudgeRoot, links=links)
         self._max_content = max_content
         self._parent = get_current_span().get_span_context()
-        self._root: WaitingRoot | None = None
+        self._root: RootSpan | None = None
 
     def context(self) -> contextvars.Context:
-        """Return a new context in which nothing is set but the judge's parent span, as the current one."""
+        """Return a new context, in which nothing is set but the judge's parent span, as the current one."""
         context = contextvars.Context()
         if self._parent.is_valid:
             context.run(attach, set_span_in_context(NonRecordingSpan(self._parent), Context()))
@@ -58,66 +57,47 @@ class JudgeSpans:
         self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
     ) -> RunSpan | None:
         """Do what `Spans.begin` does, for a root that waits for the score."""
-        root = self._begin(config, tracker, metadata, parent, self._links)
-        self._root = None if root is None else WaitingRoot(root)
+        self._root = self._begin(config, tracker, metadata, parent, self._make_root)
         return self._root
 
     def scored(self, result: JudgeResult | None) -> None:
         """Show the score that the judge gave, and let its root end; `None` where it gave none."""
-        if self._root is None:
+        if not isinstance(self._root, JudgeRoot):
             return
-        attributes: Attributes = {}
+        evaluation: Attributes = {}
         if result is not None and result.score is not None:
-            attributes = {
-                _names.EVALUATION_NAME: result.judge_config_key or "",
-                _names.EVALUATION_SCORE: result.score,
-            }
+            evaluation[_names.EVALUATION_NAME] = result.judge_config_key or ""
+            evaluation[_names.EVALUATION_SCORE] = result.score
             if result.reasoning and self._max_content:
-                attributes[_names.EVALUATION_EXPLANATION] = cut(result.reasoning, self._max_content)
-        self._root.release(attributes)
+                evaluation[_names.EVALUATION_EXPLANATION] = cut(result.reasoning, self._max_content)
+        self._root.release(evaluation)
 
 
-class WaitingRoot:
-    """A root span that does not end before it is released; see `RunObserver`."""
+class JudgeRoot(RootSpan):
+    """The root span of a judge's run, which does not end before it is released."""
 
-    lost: ClassVar = RootSpan.lost
-
-    def __init__(self, root: RootSpan) -> None:
-        self._root = root
-        self._lock = Lock()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._end: RunEnd | None = None
         self._is_released = False
 
-    @property
-    def trace(self) -> TraceIds:
-        """The ids of the root span."""
-        return self._root.trace
-
-    def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
-        """See `RunObserver`."""
-        self._root.step_started(step, told)
-
-    def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
-        """See `RunObserver`."""
-        self._root.step_ended(step, output, error, result)
-
     def run_closed(self, end: RunEnd) -> None:
-        """See `RunObserver`; the root ends now, or once it is released."""
-        with self._lock:
+        """End the spans, now or once they are released."""
+        with self._shared.lock:
             self._end = end
             ends = self._is_released
         if ends:
-            self._root.run_closed(end)
+            super().run_closed(end)
 
     def release(self, evaluation: Attributes) -> None:
-        """Show a score, if there is one, and let the root end."""
+        """Show a score, if there is one, and let the spans end."""
         if evaluation:
-            self._root.evaluated(evaluation)
-        with self._lock:
+            self._root.show(_names.EVALUATION_RESULT, evaluation, self._ended_at or time_ns())
+        with self._shared.lock:
             self._is_released = True
             end = self._end
         if end is not None:
-            self._root.run_closed(end)
+            super().run_closed(end)
 
 
 def _span_context(ids: TraceIds) -> SpanContext:

@@ -160,10 +160,6 @@ class RootSpan:
         ends = [partial(span.end, _end_of_open(step, end.outcome, failure), now) for step, span in calls]
         call_each([*ends, partial(self._root.end, root_end, ended_at)])
 
-    def evaluated(self, evaluation: Attributes) -> None:
-        """Show on the root span, which has not ended, the score that the run gave as a judge."""
-        self._root.show(_names.EVALUATION_RESULT, evaluation, self._ended_at or time_ns())
-
     def _begin_ai_run(self) -> None:
         """Make the spans of the tools that were called before the first model call; called under the lock."""
         shared = self._shared

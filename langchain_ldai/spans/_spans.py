@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any, Final
 
-from opentelemetry.trace import Link, NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
+from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance
@@ -82,7 +82,7 @@ class Spans:
         tracker: RunTracker,
         metadata: Mapping[str, object],
         parent: RunSpan | None,
-        links: Sequence[Link] = (),
+        make_root: Callable[..., RootSpan] = RootSpan,
     ) -> RootSpan | None:
         """Return what makes the spans of a run, or of a named node, that starts now; a handler calls this.
 
@@ -91,7 +91,7 @@ class Spans:
             tracker: Its tracker.
             metadata: The metadata of the step that begins it.
             parent: What this returned for the run that a named node is in; `None` for a run itself.
-            links: The links of the run's span to others.
+            make_root: Makes it.
 
         Returns:
             `None` where no tracer provider is set.
@@ -99,14 +99,13 @@ class Spans:
         tracer = self._tracer or self._find_tracer()
         if tracer is None:
             return None
-        return RootSpan(
+        return make_root(
             tracer,
             config,
             tracker,
             conversation=self._conversation_of(tracker, metadata),
             max_content=self._max_content,
             parent=parent if isinstance(parent, RootSpan) else None,
-            links=links,
         )
 
     def for_judge(self, judged: TraceIds) -> JudgeSpans:

@@ -4,6 +4,7 @@ import gzip
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,9 @@ from langchain_ldai.delivery._http import EventsEndpoint
 
 NO_ANSWER = 0
 """A status: the request is taken, and the connection ends without an answer."""
+
+DRIPPING_HEADERS, DRIPPING_BODY = -1, -2
+"""Statuses: the headers of an answer, or its body, come byte by byte, and never end."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class EventsServer:
         accepted: The events of the requests that were accepted, each payload id once.
         next_replies: How to answer the next requests; each answer is used once.
         refuse: Says whether an event is bad: a request that holds it gets a 400.
+        is_dripping: Whether part of an answer that never ends is sent.
         status_of: Returns the status for a request whose events hold these numbers; 0 for the usual.
     """
 
@@ -60,6 +65,7 @@ class EventsServer:
         self.next_replies: list[Reply] = []
         self.refuse: Callable[[dict], bool] = lambda event: False
         self.status_of: Callable[[list[int]], int] = lambda numbers: 0
+        self.is_dripping = threading.Event()
         self._ids: set[str] = set()
         self.always = always or Reply()
         self._scheme = "https" if certificate else "http"
@@ -130,8 +136,22 @@ class _Handler(BaseHTTPRequestHandler):
         events.requests.append(request)
         reply = events.next_reply(request)
         self.close_connection = True
-        if reply.status != NO_ANSWER:
+        if reply.status in (DRIPPING_HEADERS, DRIPPING_BODY):
+            self._drip(reply.status)
+        elif reply.status != NO_ANSWER:
             self._answer(reply)
+
+    def _drip(self, status: int) -> None:
+        """Answer byte by byte, until the client hangs up."""
+        self.send_response_only(202)
+        if status == DRIPPING_BODY:
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+        self.flush_headers()
+        while True:
+            self.wfile.write(b"x")
+            self.server.events.is_dripping.set()
+            time.sleep(0.005)
 
     def _answer(self, reply: Reply) -> None:
         self.send_response_only(reply.status)

@@ -4,6 +4,7 @@ import datetime
 import gzip
 import ipaddress
 import socket
+import threading
 from http.client import responses
 
 import pytest
@@ -15,7 +16,7 @@ from ldclient.config import Config, HTTPConfig
 from ldclient.version import VERSION
 
 from langchain_ldai.delivery._http import LONGEST_RETRY_AFTER, Answer, EventsEndpoint
-from tests.delivery.loopback_events import NO_ANSWER, EventsServer, Reply
+from tests.delivery.loopback_events import DRIPPING_BODY, DRIPPING_HEADERS, NO_ANSWER, EventsServer, Reply
 
 NOON = "Sat, 28 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC).timestamp()
@@ -293,3 +294,67 @@ def test_trust_can_be_turned_off(certificate):
         answer = endpoint(server.url, http=HTTPConfig(disable_ssl_verification=True)).post("batch-1", [b"{}"])
 
     assert answer.status == 202
+
+
+NOT_WHOLE = Answer(0, None, None, "no whole answer within 100 seconds")
+
+
+@pytest.mark.parametrize(
+    ("tls", "dripping"),
+    [(False, DRIPPING_HEADERS), (False, DRIPPING_BODY), (True, DRIPPING_HEADERS)],
+    ids=["headers", "body", "TLS"],
+)
+def test_an_answer_that_never_ends_is_given_up(certificate, monkeypatch, tls, dripping):
+    """Each byte renews the time-out, so the request has a limit of its own. The next one is as usual."""
+    with EventsServer(certificate if tls else None) as server, monkeypatch.context() as patch:
+
+        class Early(threading.Timer):
+            """Is over once part of the answer is sent."""
+
+            def run(self):
+                assert server.is_dripping.wait(20)
+                self.function()
+
+        server.next_replies = [Reply(dripping)]
+        made = endpoint(server.url, http=HTTPConfig(ca_certs=certificate))
+        patch.setattr(threading, "Timer", Early)
+        given_up = made.post("batch-1", [b'{"a":1}'])
+        patch.undo()
+        answer = made.post("batch-1", [b'{"a":1}'])
+
+    assert given_up == NOT_WHOLE
+    assert answer.status == 202
+
+
+def test_a_connection_that_is_not_open_yet_cannot_be_cut(monkeypatch):
+    """As where the name of the host is looked up, which ends by itself."""
+    timers = []
+
+    class Noted(threading.Timer):
+        """Is over when the test says so."""
+
+        def start(self):
+            timers.append(self)
+
+    def look_up_slowly(*arguments):
+        timers[0].function()
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(threading, "Timer", Noted)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
+
+    assert endpoint("http://nowhere.invalid").post("batch-1", [b'{"a":1}']) == NOT_WHOLE
+
+
+def test_a_process_without_a_thread_to_spare_posts_all_the_same(monkeypatch):
+    """Only the limit for a whole answer is not kept then."""
+
+    class Refused(threading.Timer):
+        """Cannot be started."""
+
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading, "Timer", Refused)
+
+    assert answer_to(Reply()).status == 202

@@ -74,6 +74,7 @@ SET = {"LAUNCHDARKLY_URL": "http://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1
 NEEDS = {
     "chat_page": ["TOKEN_KEYS", "LAUNCHDARKLY_URL"],
     "feedback": ["TOKEN"],
+    "judge_task": ["REDIS_URL", "LAUNCHDARKLY_URL", "QUESTION"],
     "judge_worker": ["REDIS_URL", "LAUNCHDARKLY_URL", "QUESTION"],
     "langgraph_server/graph": ["LAUNCHDARKLY_URL"],
     "langserve_app": ["TOKEN_KEYS", "LAUNCHDARKLY_URL"],

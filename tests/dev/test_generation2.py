@@ -19,7 +19,7 @@ from launchdarkly_ai_langchain_messages import create_langchain_messages_handler
 async def test_the_newest_generation_is_served_and_its_run_shows(desk: Desk) -> None:
     """Its run is there, with tokens and outcome, under its own `runId`."""
     addresses = dict.fromkeys(("baseUri", "streamUri", "eventsUri"), desk.url)
-    await newest.init_client({"sdkKey": "sdk-dev", **addresses})
+    await newest.init_client({"sdkKey": "sdk-dev", "otlpEndpoint": desk.url, **addresses})
     config = newest.config(key="support-bot", handler=create_langchain_messages_handler(ScriptedChat()))
 
     await config.invoke("How do I switch it off?", {"kind": "user", "key": "user-1", "plan": "enterprise"})

@@ -1,5 +1,6 @@
 """What is stored of the events that arrive, and how often."""
 
+import random
 import resource
 import sqlite3
 import stat
@@ -118,17 +119,54 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
 def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
     """The file stays within its bound, and the newest runs are there."""
     store = Store(tmp_path / "runs.db", max_bytes=400_000)
-    for number, batch in enumerate(simulated(3000)):
+    for number, batch in enumerate(simulated(1200)):
         store.accept(str(uuid.UUID(int=number)), batch)
 
     runs = list(all_runs(store, Filter()))
-    assert 100 < len(runs) < 2900
-    assert runs[-1].run_id == "run-2999"
+    assert 100 < len(runs) < 1100
+    assert runs[-1].run_id == "run-1199"
     assert (tmp_path / "runs.db").stat().st_size < 500_000
     store.close()
     empty = Store(tmp_path / "tiny.db", max_bytes=1)
     assert empty.accept("one", []) == 0
     empty.close()
+
+
+def test_ids_of_batches_make_room_too(tmp_path: Path) -> None:
+    """Runs that come one by one are not crowded out by the ids of their batches."""
+    store = Store(tmp_path / "runs.db", max_bytes=250_000)
+    for number in range(2000):
+        store.accept(str(uuid.UUID(int=number)), [event(events.SUCCESS, run=f"run-{number}")])
+
+    ((runs,),) = store.select("SELECT count(*) FROM runs", {})
+    ((payloads,),) = store.select("SELECT count(*) FROM payloads", {})
+    assert 200 < runs < 1500
+    assert 200 < payloads < 1500
+    assert store.accept(str(uuid.UUID(int=1999)), [event(events.SUCCESS, run="again")]) == 0
+    store.close()
+
+
+def test_the_kept_counts_are_those_of_the_runs(tmp_path: Path) -> None:
+    """Whatever comes first, however often a run changes, and also after old runs made room."""
+    store = Store(tmp_path / "runs.db", max_bytes=150_000)
+    for run in simulated(250):
+        for metric in random.Random(len(run)).sample(run, len(run)):
+            store.accept(None, [metric])
+
+    for measure in ("duration", "first_token", "tokens", "feedback", "tool_calls"):
+        kept = store.select(
+            "SELECT variation, outcome, value, runs FROM counts WHERE measure = :name AND runs ORDER BY 1, 2, 3",
+            {"name": measure},
+        )
+        query = (
+            f"SELECT variation, coalesce(outcome, 'none'), {measure}, count(*) FROM runs WHERE {measure} NOTNULL"
+        )
+        assert kept == store.select(f"{query} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", {})
+        assert kept
+    kept = store.select("SELECT outcome, sum(runs) FROM counts WHERE measure = 'run' GROUP BY 1 ORDER BY 1", {})
+    assert kept == store.select("SELECT coalesce(outcome, 'none'), count(*) FROM runs GROUP BY 1 ORDER BY 1", {})
+    assert 0 < sum(runs for _, runs in kept) < 250
+    store.close()
 
 
 def test_a_full_disk_stores_no_half_batch(store: Store) -> None:

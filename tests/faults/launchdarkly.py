@@ -40,12 +40,17 @@ class Arrival(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """How a request for /bulk is answered, and whether its events count as received."""
+    """How a request for /bulk is answered, and whether its events count as received.
+
+    Attributes:
+        drips_for: For how many seconds the answer comes byte by byte, until it is cut.
+    """
 
     status: int
     is_received: bool = False
     retry_after: str | None = None
     is_cut: bool = False
+    drips_for: float = 0.0
 
 
 RECEIVED: Final = Reply(202, is_received=True)
@@ -74,6 +79,11 @@ def slow(seconds: float) -> Fault:
         return RECEIVED
 
     return wait
+
+
+def drip(seconds: float) -> Fault:
+    """Answer every batch byte by byte, without an end."""
+    return lambda body: Reply(202, drips_for=seconds)
 
 
 def refuse_larger(limit: int) -> Fault:
@@ -236,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         reply = RECEIVED
-        if self.path == "/bulk":
+        if self.path.endswith("/bulk"):  # to a proxy, the whole address
             reply = self.server.service.receive(self.headers["X-LaunchDarkly-Payload-ID"], body)
         if reply.is_cut:
             self.close_connection = True
@@ -244,10 +254,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         self.send_response(reply.status)
+        if reply.drips_for:
+            self._drip(reply.drips_for)
+            return
         if reply.retry_after is not None:
             self.send_header("Retry-After", reply.retry_after)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _drip(self, seconds: float) -> None:
+        self.close_connection = True
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at and not self.server.is_stopped.wait(0.05):
+            self.flush_headers()
+            self.wfile.write(b"x")
+            self.wfile.flush()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing."""

@@ -60,7 +60,8 @@ class Target:
         flush_interval: Seconds between two flushes.
         padding: Bytes that each event is larger than it need be, in loads that call `track`.
         max_pending: How many events the SDK's own event processor buffers.
-        read_timeout: Seconds after which an answer is given up.
+        timeout: Seconds after which a connection, or an answer, is given up; `None` for the SDK's own.
+        proxy: The address of a proxy that leads to LaunchDarkly; `None` for none.
         sends: Whether the worker sends what is in its journal.
     """
 
@@ -70,7 +71,8 @@ class Target:
     flush_interval: float
     padding: int = 0
     max_pending: int = 10_000
-    read_timeout: float = 15.0
+    timeout: float | None = None
+    proxy: str | None = None
     sends: bool = True
 
 
@@ -88,6 +90,9 @@ class Client:
         self._padding = "x" * target.padding
         self.events = None if target.journal is None else DurableEvents(target.journal, send=target.sends)
         durable = {"event_processor_class": self.events} if self.events else {}
+        timeouts = (
+            {} if target.timeout is None else {"connect_timeout": target.timeout, "read_timeout": target.timeout}
+        )
         addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), target.url)
         self.ld = LDClient(
             Config(
@@ -96,7 +101,7 @@ class Client:
                 **durable,
                 flush_interval=target.flush_interval,
                 events_max_pending=target.max_pending,
-                http=HTTPConfig(read_timeout=target.read_timeout),
+                http=HTTPConfig(**timeouts, http_proxy=target.proxy),
                 diagnostic_opt_out=True,
                 initial_reconnect_delay=0.1,
             ),

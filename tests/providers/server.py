@@ -93,14 +93,21 @@ def _framed(event: str, payload: bytes) -> bytes:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[str]:
-    """Give the base URL of a server that answers every request with the answer."""
+def serving(answer: Answer, asked: list[bytes] | None = None) -> Iterator[str]:
+    """Give the base URL of a server that answers every request with the answer.
+
+    Args:
+        answer: The answer.
+        asked: Takes the body of each request.
+    """
 
     class Provider(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if asked is not None:
+                asked.append(body)
             self.send_response(answer.status)
             for name, value in {"Content-Type": answer.content_type, **answer.headers}.items():
                 self.send_header(name, value)

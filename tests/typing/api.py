@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from ldclient import AsyncLDClient, Context, LDClient
 from ldclient.async_config import AsyncConfig
 from ldclient.config import Config
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_ldai import (
     AiMetrics,
@@ -35,6 +36,7 @@ from langchain_ldai.chat_models import create_chat_model
 from langchain_ldai.delivery import DeliveryStats, DurableEvents
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
+from langchain_ldai.spans import MarkingExporter
 
 
 def clients_evaluate(client: LDClient, context: Context) -> None:
@@ -128,6 +130,18 @@ async def events_are_delivered(events: DurableEvents) -> None:
     assert_type(events.stats(), DeliveryStats)
 
     LdAiClient(client, delivery=client)  # type: ignore[arg-type]
+
+
+def spans_are_marked(config: LdAiCompletionConfig, exporter: SpanExporter) -> None:
+    """A handler marks runs, and an exporter takes such handlers one by one."""
+    handler = LdAiHandler(config, spans="mark")
+    marking = MarkingExporter(exporter, handler, handler, keep_token=True)
+    assert_type(marking.export([]), SpanExportResult)
+    assert_type(marking.force_flush(5), bool)
+
+    LdAiHandler(config, spans="marks")  # type: ignore[arg-type]
+    MarkingExporter(exporter, [handler])  # type: ignore[arg-type]
+    MarkingExporter(handler)  # type: ignore[arg-type]
 
 
 def judges_score(ai: LdAiClient, config: LdAiCompletionConfig, context: Context) -> None:

@@ -1,6 +1,7 @@
 """What LaunchDarkly answers to a batch of events."""
 
 import time
+from contextlib import AbstractContextManager
 from typing import Final
 
 from tests.faults.case import Table
@@ -10,6 +11,7 @@ from tests.faults.launchdarkly import (
     Fault,
     Reply,
     answer,
+    drip,
     refuse_larger,
     refuse_with,
     slow,
@@ -25,12 +27,18 @@ _BAD: Final = b"this one is bad"
 
 def _load_during(scene: Scene, fault: Fault, seconds: float) -> None:
     """Send events before, during and after a fault, then close."""
+    _load_within(scene, seconds, scene.launchdarkly.failing(fault))
+
+
+def _load_within(scene: Scene, seconds: float, *blocks: AbstractContextManager[None]) -> None:
+    """Send events before, during and after faults, each of which lasts for as long as its block, then close."""
     rate = scene.size(full=20, small=100)
-    count = int(rate * (seconds + scene.size(full=15, small=0.5)))
+    count = int(rate * (seconds * len(blocks) + scene.size(full=15, small=0.5)))
     worker = scene.start(lane="load", count=count, rate=rate, end=close_when_told)
     scene.wait_until_done("load", 1)
-    with scene.launchdarkly.failing(fault):
-        time.sleep(seconds)
+    for block in blocks:
+        with block:
+            time.sleep(seconds)
     scene.wait_until_done("load", count)
     scene.say_over()
     scene.finish(worker)
@@ -70,8 +78,23 @@ def cut_connections(scene: Scene, reply: Reply) -> None:
 def slow_answers(scene: Scene) -> None:
     """Each batch is received all the same, so that it is received twice."""
     timeout = scene.size(full=5.0, small=0.3)
-    scene.change_target(read_timeout=timeout)
+    scene.change_target(timeout=timeout)
     _load_during(scene, slow(timeout * 1.5), scene.size(full=60, small=0.6))
+
+
+@TABLE.case("answers that go on byte by byte, for a minute")
+def dripping_answers(scene: Scene) -> None:
+    """Each byte renews the time-out, so the first of them would keep everything back for as long as it goes on."""
+    scene.change_target(timeout=scene.size(full=2.0, small=0.2))
+    _load_during(scene, drip(scene.size(full=60, small=3)), scene.size(full=60, small=0.6))
+
+
+@TABLE.case("a proxy that is away, and then asks for a login, for a minute each")
+def dead_proxy(scene: Scene) -> None:
+    """LaunchDarkly can be reached through it alone."""
+    scene.change_target(url="http://launchdarkly.invalid", proxy=scene.launchdarkly.url)
+    faults = scene.launchdarkly.away(), scene.launchdarkly.failing(answer(407))
+    _load_within(scene, scene.size(full=60, small=0.6), *faults)
 
 
 @TABLE.case("batches over 20,000 bytes are refused with 413")
