@@ -50,7 +50,8 @@ covered: $(READY) .venv-langgraph-server node
 
 test-nightly: $(READY) ## run the property, race and memory tests at full length (about 45 minutes)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest \
-	  tests/runs/test_properties.py tests/tracking/test_races.py tests/runs/test_memory.py $(ARGS)
+	  tests/runs/test_properties.py tests/spans/test_forests.py tests/tracking/test_races.py \
+	  tests/runs/test_memory.py $(ARGS)
 
 fuzz: $(READY) ## decode a million mutated tokens with each decoder (about three minutes)
 	for decoder in decode decode_graph unseal; do \

@@ -97,9 +97,7 @@ class RootSpan:
         self._root = LateSpan(name, SpanKind.INTERNAL, {**self._conversation}, self._shared.lock, links)
         self._around = get_current()
         self._is_made = False
-        self._below: Context | None = (
-            None  # where the calls start; `None` before the root is made, and after its end
-        )
+        self._below: Context | None = None  # where calls start: none before the root is made, and after its end
         self._calls: dict[object, tuple[Step, LateSpan]] = {}
         self._details = UsageDetails()
         self._prompt: dict[str, str] = {}
@@ -115,19 +113,19 @@ class RootSpan:
     def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
         """Start the span of a call; that of a tool waits for the first model call of the run."""
         shared = self._shared
-        if step.call is not None and not shared.is_ai_run:
-            self._begin_ai_run()
-        if shared.is_ai_run and self._context() is None:
-            return
-        span = self._span_of(step, told)
         with shared.lock:
+            if step.call is not None and not shared.is_ai_run:
+                self._begin_ai_run()
+            if self._is_made and self._below is None:
+                return
+            call = step, self._span_of(step, told)
             if not shared.is_ai_run:
                 if len(shared.early_tools) < MAX_EARLY_TOOLS:
-                    shared.early_tools.append((self, span))
-                    self._calls[step.key] = step, span
+                    shared.early_tools.append((self, call[1]))
+                    self._calls[step.key] = call
             elif (below := self._context()) is not None:
-                self._calls[step.key] = step, span
-                span.make(self._tracer, below)
+                self._calls[step.key] = call
+                call[1].make(self._tracer, below)
 
     def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
         """End the span of a call, and note how the run, or a visit of the node, ended."""
@@ -141,7 +139,7 @@ class RootSpan:
             end = SpanEnd.of(outcome, failure, self._result_of(step, output, result))
             with self._shared.lock:
                 _, span = self._calls.pop(step.key, (None, None))
-            if span is not None:  # the run is not closed meanwhile
+            if span is not None:  # else the run was closed meanwhile
                 span.end(end, time_ns())
         if is_end:
             self._ended_at = time_ns()
@@ -163,21 +161,21 @@ class RootSpan:
         call_each([*ends, partial(self._root.end, root_end, ended_at)])
 
     def _begin_ai_run(self) -> None:
-        """Make the spans of the tools that were called before the first model call."""
+        """Make the spans of the tools that were called before the first model call; called under the lock."""
         shared = self._shared
-        with shared.lock:
-            shared.is_ai_run = True
-            early, shared.early_tools = shared.early_tools, []
-            for root, span in early:
-                if (below := root._context()) is not None:
-                    span.make(self._tracer, below)
+        shared.is_ai_run = True
+        early, shared.early_tools = shared.early_tools, []
+        for root, span in early:
+            if (below := root._context()) is not None:
+                span.make(self._tracer, below)
 
     def _context(self) -> Context | None:
-        """Return the context of the root span, which is made if it is not; `None` where nothing records it."""
+        """Return the context of the root span, which is made if it is not; called under the lock.
+
+        It is `None` where nothing records the span, or after its end.
+        """
         if not self._is_made:
-            with self._shared.lock:
-                if not self._is_made:
-                    self._make()
+            self._make()
         return self._below
 
     def _make(self) -> None:
@@ -191,8 +189,7 @@ class RootSpan:
             if self._graph is None:
                 attributes |= {_names.OPERATION_NAME: _names.INVOKE_AGENT, **config_attributes(self._config)}
             attributes |= {**run_attributes(served), **context_attributes(served)}
-            if served.version is not None:
-                attributes[_names.CONFIG_VERSION] = served.version
+            attributes[_names.CONFIG_VERSION] = self._tracker.identity.version
             span = self._root.make(self._tracer, around)
             if not span.is_recording():
                 return
@@ -234,8 +231,10 @@ class RootSpan:
         with self._shared.lock:
             self._details = self._details.plus(details)
         if self._max_content:
-            self._answer = _content.answer_attributes(output, self._max_content)
-        return found | self._answer
+            answer = _content.answer_attributes(output, self._max_content)
+            self._answer = answer or self._answer
+            found |= answer
+        return found
 
     def _final_attributes(self, outcome: Outcome, tokens: TokenUsage | None) -> Attributes:
         """Return what the root span gets at its end."""

@@ -14,6 +14,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.spans import Spans
 from langchain_ldai.spans._run_spans import MAX_EARLY_TOOLS
 from langchain_ldai.testing import RecordingClient
+from tests.spans.test_nodes import start_node
 from tests.spans.test_outcomes import ANSWER, call_model, call_tool, open_run
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
 from tests.support.models import USAGE, ScriptedChat, ScriptedLLM
@@ -79,10 +80,18 @@ def test_nothing_is_made_where_the_trace_is_not_sampled(
     assert (report.trace_id, report.span_id, report.model_calls) == (None, None, 2)
 
 
-def test_nothing_is_made_below_a_span_that_is_not_sampled(handler: LdAiHandler, trace: Trace) -> None:
-    """The application's decision holds for the run."""
+def test_nothing_is_made_below_a_span_that_is_not_sampled(
+    make_handler: Callable[..., LdAiHandler], config: object, trace: Trace
+) -> None:
+    """The application's decision holds for the run, for its early tools and for its named nodes."""
+    handler = make_handler(nodes={"writer": config})
     with Trace(ALWAYS_OFF).app.start_as_current_span("request"):
-        agent().invoke(AGENT_INPUT, {"callbacks": [handler]})
+        root = open_run(handler)
+        handler.on_tool_end("", run_id=call_tool(handler, root))
+        handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+        node = start_node(handler, root, "writer", 1)
+        handler.on_llm_end(ANSWER, run_id=call_model(handler, node))
+        handler.on_chain_end({}, run_id=root)
 
     assert not trace.started
 
@@ -311,6 +320,24 @@ def test_a_processor_that_fails_at_an_end_keeps_no_other_span_open(
     assert failing.are_all_ended
     assert len(failing.started) == 3
     assert "A span could not be made or ended" in caplog.text
+
+
+def test_a_call_that_ends_while_its_run_is_closed_ends_once(
+    make_handler: Callable[..., LdAiHandler], trace: Trace
+) -> None:
+    """As when Python collects a stream of the run just then."""
+
+    class ClosingError(Exception):
+        def __str__(self) -> str:
+            handler.close()
+            return "closed"
+
+    handler = make_handler(spans={"capture_content": True})
+    root = open_run(handler)
+
+    handler.on_llm_error(ClosingError(), run_id=call_model(handler, root))
+
+    assert [told(span)[1].get("ldai.outcome") for span in trace.spans] == ["abandoned", None]
 
 
 def test_what_cannot_be_read_leaves_no_span_open(handler: LdAiHandler, trace: Trace) -> None:

@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from ldclient import AsyncLDClient, Context, LDClient
 from ldclient.async_config import AsyncConfig
 from ldclient.config import Config
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_ldai import (
@@ -36,7 +37,7 @@ from langchain_ldai.chat_models import create_chat_model
 from langchain_ldai.delivery import DeliveryStats, DurableEvents
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
-from langchain_ldai.spans import MarkingExporter
+from langchain_ldai.spans import MarkingExporter, Spans
 
 
 def clients_evaluate(client: LDClient, context: Context) -> None:
@@ -130,6 +131,19 @@ async def events_are_delivered(events: DurableEvents) -> None:
     assert_type(events.stats(), DeliveryStats)
 
     LdAiClient(client, delivery=client)  # type: ignore[arg-type]
+
+
+def spans_are_made(config: LdAiCompletionConfig, provider: TracerProvider, report: RunReport) -> None:
+    """A handler takes spans, and a report tells the ids of its run's."""
+    LdAiHandler(config, spans=Spans(tracer_provider=provider, capture_content=True, max_length=1_000))
+    Spans(conversation="c-1")
+    Spans(conversation=lambda metadata: str(metadata["thread_id"]))
+    assert_type(report.trace_id, str | None)
+    assert_type(report.span_id, str | None)
+
+    Spans(provider)  # type: ignore[call-arg, arg-type]
+    Spans(conversation=lambda metadata: 7)  # type: ignore[arg-type]
+    LdAiHandler(config, spans=Spans)  # type: ignore[arg-type]
 
 
 def spans_are_marked(config: LdAiCompletionConfig, exporter: SpanExporter) -> None:
