@@ -171,7 +171,7 @@ def sending(name: str, handler: BaseCallbackHandler, delivery: Delivery) -> Arm:
     return Arm(name, shared(handler), delivery.recorded, delivery.settle)
 
 
-def spans_arm(delivery: Delivery) -> Arm:
+def spans_arm(delivery: Delivery, *, capture_content: bool = False) -> Arm:
     """Return the arm that makes spans which a provider records; what it has recorded are spans."""
     exporter = DroppingExporter()
     provider = recording_provider(exporter)
@@ -180,7 +180,8 @@ def spans_arm(delivery: Delivery) -> Arm:
         provider.force_flush()
         delivery.settle()
 
-    handler = LdAiHandler(delivery.config, spans=Spans(tracer_provider=provider))
+    spans = Spans(tracer_provider=provider, capture_content=capture_content)
+    handler = LdAiHandler(delivery.config, spans=spans)
     return Arm(SPANS, shared(handler), lambda: exporter.spans, settle)
 
 

@@ -13,10 +13,11 @@ if not HAS_V3:
     pytest.skip("the benchmark is of LangChain 1", allow_module_level=True)
 
 from benchmarks.arms import EVENTS, FLOOR, NO_OP, NONE, OURS, OWN, SPANS, SPANS_OFF, Delivery, shared
+from benchmarks.bytecodes import WITH_CONTENT, added
 from benchmarks.cases import Size, all_cases
 from benchmarks.measure import Arm, Case, Sample, figure, measure, recorded, rotated, summary
 from benchmarks.peers import ABSENT, PEERS, Peer
-from benchmarks.report import Results, details, markdown, show_on_page, targets, times, write
+from benchmarks.report import MAKE_SPANS, Results, details, markdown, show_on_page, targets, times, write
 from benchmarks.suite import make_arms, run
 
 TINY = Size(rounds=1, blocks=0, chunks=5, nodes=3, parallel=3, calls=2, most=10, held=3, imports=1)
@@ -254,6 +255,17 @@ def test_spans_are_compared_with_packages_that_make_spans():
 
     assert found["agent, µs: with spans= below openllmetry"] is False
     assert found["agent, µs: with spans= below openinference"] is True
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # OpenInference's
+def test_spans_take_fewer_bytecodes_than_those_of_other_packages():
+    """In each case ours costs less, also with content, than OpenInference and OpenLLMetry, which capture it."""
+    counts = added(TINY, MAKE_SPANS)
+
+    assert list(counts) == ["invoke", "ainvoke", "agent", "graph-3"]
+    for case in counts.values():
+        theirs = min(case[name] for name in MAKE_SPANS)
+        assert case[OURS] < case[SPANS] < case[WITH_CONTENT] < theirs
 
 
 def test_there_is_no_ratio_to_nothing():
