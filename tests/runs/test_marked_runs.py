@@ -174,16 +174,18 @@ def test_of_too_many_ended_runs_the_oldest_is_forgotten(config: LdAiCompletionCo
 def test_a_run_that_goes_on_is_remembered_from_its_last_end(
     config: LdAiCompletionConfig, now: list[float]
 ) -> None:
-    """Its parts have one id."""
+    """Its parts have one id; one that ends later is in the way of no other run that is to be forgotten."""
     runs = MarkedRuns()
-    first, second = begin(runs, config, "run-1", "run-1")
+    first, other, second = begin(runs, config, "run-1", "run-2", "run-1")
     first()
+    other()
 
     now[0] += ENDED_SECONDS - 1
     second()
-    now[0] += ENDED_SECONDS - 1
+    now[0] += 1
 
     assert runs.served("run-1") is not None
+    assert runs.served("run-2") is None
 
 
 def test_a_forked_child_keeps_what_is_known(config: LdAiCompletionConfig, now: list[float]) -> None:

@@ -35,18 +35,23 @@ FLAG: Final = {"_ldMeta": {"enabled": True, "variationKey": "friendly", "version
 
 
 class Steps(BaseCallbackHandler):
-    """Counts the steps that start."""
+    """Counts the steps that start, and those of them that are tools."""
 
     run_inline = True
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.tools = 0
 
     def on_chain_start(self, *args: object, **kwargs: object) -> None:
         """Count a step."""
         self.count += 1
 
-    on_chat_model_start = on_tool_start = on_chain_start
+    on_chat_model_start = on_chain_start
+
+    def on_tool_start(self, *args: object, **kwargs: object) -> None:
+        """Count a tool."""
+        self.count += 1
+        self.tools += 1
 
 
 def nested() -> Runnable:
@@ -148,6 +153,7 @@ def main(address: str) -> dict[str, dict[str, object]]:
                     "run_id": runs[0].run_id,
                     "nodes": [report.run_id for report in runs[0].nodes.values()],
                     "steps": steps.count,
+                    "tools": steps.tools,
                 }
     return told
 

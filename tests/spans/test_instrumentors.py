@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import NamedTuple
 
 import pytest
@@ -13,14 +14,17 @@ from tests.support.otlp_collector import CollectedSpan, OtlpCollector
 MAKERS = ("openinference", "openllmetry", "langsmith")
 RUNNABLES = ("chain", "model", "agent", "nested", "nodes")
 WAYS = ("invoke", "ainvoke", "stream", "astream")
+IS_OLD_OPENLLMETRY = version("opentelemetry-instrumentation-langchain").startswith("0.45.")
+"""Whether it is a release that writes no metadata on the spans of tools (fact 176)."""
 
 
 class Told(NamedTuple):
-    """What the program says of one run: its id, those of its nodes' runs, and how many steps it had."""
+    """What the program says of one run: its id, those of its nodes' runs, and how many steps and tools it had."""
 
     run_id: str
     nodes: list[str]
     steps: int
+    tools: int
 
 
 class Seen(NamedTuple):
@@ -66,7 +70,7 @@ def test_the_span_of_each_step_names_the_run(seen: Seen, maker: str, runnable: s
 
     spans = seen.spans(maker, told.run_id, *told.nodes)
 
-    assert len(spans) == told.steps
+    assert len(spans) == told.steps - (told.tools if maker == "openllmetry" and IS_OLD_OPENLLMETRY else 0)
     assert {span.attributes["launchdarkly.run.id"] for span in spans} == {told.run_id, *told.nodes}
     assert {span.attributes["launchdarkly.operation.type"] for span in spans} == {"gen_ai"}
 
