@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -34,6 +35,11 @@ FILE_BYTES: Final = 4 << 20
 
 RETRY_DISK_SECONDS: Final = 5.0
 """How long events are kept in memory before the disk is tried again."""
+
+RENEW_SECONDS: Final = 3_600.0
+"""How often the files get the present date, as some systems remove what is old."""
+
+_REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
 
 
 class Journal:
@@ -88,7 +94,7 @@ class Journal:
         self._files = deque()
         self._spare = None
         self._is_disk_failing = False
-        self._retry_disk_at = 0.0
+        self._retry_disk_at = self._renew_at = 0.0
         self.appended = self.spooled = self.dropped = 0
         # What follows changes under `_lock` alone.
         self._lock = threading.RLock()  # Python may collect a run, and so append, in the thread that holds it
@@ -261,6 +267,49 @@ class Journal:
             spare.remove()
         elif isinstance(current, MemoryFile):
             current.end()
+
+    def keep_in_place(self) -> None:
+        """Keep the files from those who remove old ones, and put back what they remove all the same.
+
+        Raises:
+            OSError: If the directory cannot be looked at, or takes no file.
+        """
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = time.monotonic() + RENEW_SECONDS
+            self._renew()
+        if self._removed_file() is None and self._is_owner():
+            return
+        self._notices.each_minute(_log, logging.ERROR, "removed", _REMOVED, self.directory)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        in_memory: list[MemoryFile] = []
+        with self._lock:
+            removed, owner = self._removed_file(), self._owner
+            if removed is not None:
+                removed.restore()
+                self.complete()
+            if owner is not None and not self._is_owner() and not owner.retake():  # an heir sends the files
+                self.complete()
+                in_memory = self._leave_files(None)
+        for file in in_memory:
+            self._append_again(file.waiting())
+
+    def _removed_file(self) -> OwnFile | None:
+        """Return the file that is written now, if somebody has removed it."""
+        current = self._current
+        return current if isinstance(current, OwnFile) and not current.path.exists() else None
+
+    def _is_owner(self) -> bool:
+        """Return whether others see that this process owns its files, if it has any."""
+        return self._owner is None or self._owner.is_in_place()
+
+    def _renew(self) -> None:
+        for file in (*self._files.copy(), self._spare):
+            if isinstance(file, OwnFile):
+                with contextlib.suppress(OSError):
+                    os.utime(file.path)
+        if self._owner is not None:
+            with contextlib.suppress(OSError):
+                self._owner.renew()
 
     def inherit(self) -> None:
         """Take over the files of processes that have died."""

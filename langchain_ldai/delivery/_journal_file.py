@@ -111,6 +111,10 @@ class MappedWriter:
         """Return all records."""
         return self._map[HEAD_SIZE : self.position]
 
+    def content(self) -> bytes:
+        """Return the head and all records."""
+        return self._map[: self.position]
+
     def close(self) -> None:
         """Write no more."""
         self._map.close()
@@ -146,6 +150,11 @@ class PlainWriter:
     def written(self) -> bytes:
         """Return nothing: who reads moves the place where the next record is written."""
         return b""
+
+    def content(self) -> bytes:
+        """Return the head and all records; the next record would be written behind them, as ever."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return os.read(self._descriptor, self.position)
 
     def close(self) -> None:
         """Write no more."""
@@ -350,6 +359,18 @@ class OwnFile(JournalFile):
             os.close(descriptor)
             path.unlink()
             raise
+
+    def restore(self) -> None:
+        """Write the file anew, which somebody has removed, as it was; what is appended from now on is not in it.
+
+        Raises:
+            OSError: If the disk takes no file.
+        """
+        content = self.writer.content()
+        with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600), "wb") as file:
+            file.write(content)
+        self.close()
+        self._open()
 
     def waiting(self) -> Iterator[Record]:
         """Return what waits, also where somebody has removed the file before it was read."""

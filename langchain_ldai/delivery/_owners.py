@@ -32,8 +32,9 @@ class Owner:
         name: The owner's name. Names of owners in one process sort in the order in which they were made.
     """
 
-    def __init__(self, directory: Path, name: str, descriptor: int) -> None:
+    def __init__(self, directory: Path, name: str, descriptor: int, key_hash: str = "") -> None:
         self.name: Final = name
+        self._key_hash = key_hash
         self._path = directory / f"{name}{SUFFIX}"
         self._descriptor = descriptor
 
@@ -52,7 +53,7 @@ class Owner:
             name = _names.next()
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
             if descriptor is not None:
-                owner = cls(directory, name, descriptor)
+                owner = cls(directory, name, descriptor, key_hash)
                 try:
                     os.write(descriptor, key_hash.encode())
                 except BaseException:  # a full disk: it is tried again and again, and must leave nothing behind
@@ -69,6 +70,24 @@ class Owner:
             return None
         return None if descriptor is None else cls(directory, name, descriptor)
 
+    def is_in_place(self) -> bool:
+        """Return whether nobody has removed the file of the lock, so that others see it."""
+        return _is_at(self._path, self._descriptor)
+
+    def retake(self) -> bool:
+        """Lock the file anew that somebody has removed; return `False` if another has it meanwhile."""
+        descriptor = locks.take(self._path)
+        if descriptor is None:
+            return False
+        before, self._descriptor = self._descriptor, descriptor
+        locks.release(before)
+        os.write(descriptor, self._key_hash.encode())
+        return True
+
+    def renew(self) -> None:
+        """Give the file of the lock the present date."""
+        os.utime(self._path)
+
     def release(self) -> None:
         """Let others inherit the files."""
         locks.release(self._descriptor)
@@ -83,7 +102,8 @@ class Owner:
             self.release()
             self._path.unlink(missing_ok=True)
         else:
-            self._path.unlink(missing_ok=True)
+            if self.is_in_place():  # else it is another's
+                self._path.unlink(missing_ok=True)
             self.release()
 
 

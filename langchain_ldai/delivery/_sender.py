@@ -24,7 +24,7 @@ MAX_BATCH_BYTES: Final = 512 << 10
 """How large a batch may be that is of several records."""
 
 LOOK_SECONDS: Final = 3.0
-"""How often the sender looks for what dead processes left."""
+"""How often the sender looks for what dead processes left, and whether the own files are in their place."""
 
 CLOSE_SECONDS: Final = 5.0
 """For how long `stop` waits for a service that accepts nothing."""
@@ -89,7 +89,7 @@ class Sender:
         self._ends_at = math.inf
         self._drain_seconds = CLOSE_SECONDS
         self._flush_at = time.monotonic() + self._flush_seconds
-        self._look_at = 0.0
+        self._look_at = self._check_at = 0.0
         self._sync_at = time.monotonic() + self._sync_seconds
         self._keep_up_at = math.inf
         self._is_empty = False
@@ -196,7 +196,7 @@ class Sender:
             until = started + (at_least if is_hurried else seconds)
             if until <= time.monotonic():
                 return
-            self._wait_until(min(until, self._sync_at, self._keep_up_at))
+            self._wait_until(min(until, self._sync_at, self._keep_up_at, self._check_at))
 
     # What follows runs on the thread.
 
@@ -223,7 +223,9 @@ class Sender:
             if self._ends_at < math.inf:
                 break
             if is_done:
-                self._wait_until(min(self._flush_at, self._look_at, self._sync_at, self._keep_up_at))
+                self._wait_until(
+                    min(self._flush_at, self._look_at, self._sync_at, self._keep_up_at, self._check_at)
+                )
             else:
                 self._is_flush_due = True
                 self._wait_until(time.monotonic() + _AFTER_ERROR_SECONDS)
@@ -253,6 +255,10 @@ class Sender:
         if self.courier is not None:
             self._keep_up_at = self.courier.keep_up()
         now = time.monotonic()
+        if now >= self._check_at:
+            self._check_at = now + LOOK_SECONDS
+            with contextlib.suppress(OSError):  # the directory cannot be looked at, or takes no file
+                self._journal.keep_in_place()
         if now >= self._sync_at:
             self._sync_at = now + self._sync_seconds
             self._guard.call(_NOT_SYNCED, Ids(), self._journal.sync)

@@ -87,6 +87,25 @@ def read_only_disk(scene: Scene) -> None:
         _load_while_failing(scene, count=scene.size(full=9_000, small=500))
 
 
+@TABLE.case("the files of a process that lives are removed")
+def removed_files(scene: Scene) -> None:
+    """LaunchDarkly takes nothing then, so that the files hold all events; at full size the process is killed."""
+    count = scene.size(full=6_000, small=500)
+    with scene.launchdarkly.failing(answer(503)):
+        worker = scene.start(lane="load", count=count, rate=500, end=close_when_told)
+        scene.wait_until_done("load", count // 2)
+        for path in [path for path in (scene.folder / "journal").rglob("*") if path.is_file()]:
+            path.unlink()
+        scene.wait_until_done("load", count)
+        if scene.is_full:
+            worker.kill()
+    scene.say_over()
+    if scene.is_full:
+        scene.play_next_process()
+    else:
+        scene.finish(worker)
+
+
 def spoil(journal: Path) -> None:
     """Have each file end in half a record, and put files of rubbish beside it."""
     noise = random.Random(7)
