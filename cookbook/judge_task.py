@@ -1,6 +1,6 @@
 """Let judges score answers in Celery's workers: each answer that is drawn for a judge becomes a task.
 
-    pip install "langchain-ldai[redis]" celery
+    pip install "langchain-ldai[redis]" "celery[redis]"
     cd cookbook
     celery --app judge_task worker                        # in any number of terminals
     python judge_task.py "How do I switch it off?"        # the web process: it answers, and a worker judges

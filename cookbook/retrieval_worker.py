@@ -1,6 +1,6 @@
 """Retrieval in Celery's workers, and feedback in the web process: a thumb counts for the run that a worker made.
 
-    pip install "langchain-ldai[redis]" celery
+    pip install "langchain-ldai[redis]" "celery[redis]"
     cd cookbook
     celery --app retrieval_worker worker                    # in any number of terminals
     python retrieval_worker.py "How do I switch it off?"    # the web process: it asks, and takes a thumb

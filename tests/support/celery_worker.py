@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
 from celery import Celery
 from celery.result import AsyncResult
 
@@ -74,6 +75,7 @@ class Deployment:
 @contextmanager
 def deployed(recipe: str, folder: Path) -> Iterator[Deployment]:
     """Deploy a recipe whose worker has one child, and ends as Celery's do, at a SIGTERM."""
+    pytest.importorskip("redis", minversion="6.1", reason="Celery takes no earlier redis-py")
     with LoopbackLaunchDarkly.from_file(COOKBOOK / "flags.json") as launchdarkly, running_redis(folder) as redis:
         environment = {
             **os.environ,
