@@ -94,7 +94,7 @@ class PageRoutes:
         shown = await asyncio.to_thread(self._shown, wanted, request.query_params.get("compare_to", ""))
         if not shown["configs"]:
             shown["empty"] = self._lines(str(request.base_url).rstrip("/"))
-        return JSONResponse({**shown, "problem": self._configs.problem})
+        return JSONResponse({**shown, "problem": self._configs.problem or self._store.problem})
 
     def _shown(self, wanted: Filter, compare_to: str) -> dict[str, object]:
         configs = queries.configs(self._store)

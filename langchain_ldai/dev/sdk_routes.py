@@ -15,7 +15,7 @@ from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchE
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
 from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
 from langchain_ldai.dev.served_configs import ServedConfigs
-from langchain_ldai.dev.store import Store, StoreError
+from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
 
 _log = logging.getLogger(__name__)
@@ -104,8 +104,6 @@ class SdkRoutes:
             raise _RefusedError(400, str(error)) from None
         except BatchTooLargeError as error:
             raise _RefusedError(413, str(error)) from None
-        except StoreError as error:
-            raise _RefusedError(507, str(error)) from None
 
 
 async def _body(request: Request) -> bytes:

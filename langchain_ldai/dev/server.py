@@ -116,14 +116,14 @@ class DevServer(uvicorn.Server):
                 self.page.subscribers.publish(b"configs")
 
     async def _follow_runs(self) -> None:
-        """Tell pages of new runs, also of those that another server writes to the same file."""
-        seen: int | None = None
+        """Tell pages of new runs, also of those that another server stores, and of runs that are lost."""
+        seen: tuple[int, str] | None = None
         while True:
-            with suppress(StoreError):  # pages that ask get the error, too, and show it
-                version = await asyncio.to_thread(self._store.version)
-                if seen not in (None, version):
+            with suppress(StoreError):  # pages that ask get the error, too
+                now = await asyncio.to_thread(self._store.version), self._store.problem
+                if seen not in (None, now):
                     self.page.subscribers.publish(b"runs")
-                seen = version
+                seen = now
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
 

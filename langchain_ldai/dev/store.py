@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -14,6 +15,8 @@ from typing import Any, Final
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai.dev import database
 from langchain_ldai.dev.arrivals import ADDED, Arrival, MetricRow, arrivals
+
+_log = logging.getLogger(__name__)
 
 MAX_BYTES: Final = 1 << 30
 """How large a file becomes before the oldest runs are deleted."""
@@ -41,6 +44,12 @@ ON CONFLICT DO UPDATE SET
 """
 
 
+_REMEDIES: Final = {
+    sqlite3.SQLITE_FULL: "free some space, and what comes then is stored",
+    sqlite3.SQLITE_BUSY: "another process has kept the file locked",
+}
+
+
 class StoreError(Exception):
     """The file cannot be used; the message says why and what to do."""
 
@@ -54,10 +63,14 @@ class Store:
 
     Raises:
         StoreError: If the file cannot be opened, or is another program's.
+
+    Attributes:
+        problem: Why the last batch could not be stored; "" if it was.
     """
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.path = path
+        self.problem = ""
         self._max_bytes = max_bytes
         self._writing = threading.Lock()
         self._readers = queue.SimpleQueue[sqlite3.Connection]()
@@ -157,13 +170,23 @@ class Store:
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 self._writer.execute("COMMIT")
+                self.problem = ""
             except BaseException as error:
                 self._variations.clear()  # some may be among what is undone
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"{self.path}: {error}; nothing of the batch was stored") from error
+                    raise self._failed(error) from error
                 raise
+
+    def _failed(self, error: sqlite3.Error) -> StoreError:
+        """Return the error of a batch that cannot be stored; the first of several alike is logged."""
+        remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        problem = "; ".join(filter(None, (f"{self.path}: {error}", remedy, "nothing of the batch was stored")))
+        if problem != self.problem:
+            _log.error("%s", problem)
+        self.problem = problem
+        return StoreError(problem)
 
     def _is_new(self, writer: sqlite3.Connection, payload_id: str) -> bool:
         added = writer.execute("INSERT OR IGNORE INTO payloads VALUES (?)", (payload_id,))

@@ -1,7 +1,9 @@
-"""Events as SDKs send them."""
+"""Events as SDKs send them, and a disk that has no room for them."""
 
 import random
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from langchain_ldai._protocol.batches import custom_event
 from langchain_ldai._protocol.flags import Json
@@ -38,3 +40,14 @@ def simulated(count: int, seed: int = 17, config: str = "support-bot") -> Iterat
         if judging.random() < 0.4:
             found.append(event(ACCURACY, judging.random(), judgeConfigKey="accuracy", **data))
         yield found
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a size, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

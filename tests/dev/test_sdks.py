@@ -8,6 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain as joined
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +27,8 @@ from langchain_ldai._wire import events
 from langchain_ldai.dev import sdk_routes, server
 from langchain_ldai.dev.queries import Filter, Run, latest_runs
 from tests.dev.conftest import Desk, running
-from tests.dev.sending import event, simulated
+from tests.dev.sending import event, full_disk, simulated
+from tests.faults.cases.disks import mounted
 from tests.support.chains import QUESTION, chain
 from tests.support.leaving_out import leave_out
 
@@ -186,21 +192,45 @@ def test_a_client_that_hangs_up_stores_nothing(desk: Desk) -> None:
     assert the_run(desk).run_id == "run-2"
 
 
-def test_a_store_that_fails_is_told_and_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is a 507, which SDKs take for a reason to try again; then the batch is taken."""
-    accept, failures = desk.store.accept, [sdk_routes.StoreError("the disk is full")]
+@contextmanager
+def filling_disk(folder: Path) -> Iterator[Callable[[], None]]:
+    """Have a disk with little room, or a limit for files where none can be mounted; give what makes room."""
+    with ExitStack() as limit, mounted(folder, "mode=0755") as is_mounted:
+        other = folder / "other"
+        if is_mounted:
+            other.write_bytes(bytes(shutil.disk_usage(folder).free - 500_000))
+        else:
+            other.touch()
+            limit.enter_context(full_disk(400_000))
+        yield lambda: (limit.close(), other.unlink())
 
-    def fail_once(*given):
-        if failures:
-            raise failures.pop()
-        return accept(*given)
 
-    monkeypatch.setattr(desk.store, "accept", fail_once)
+def test_a_full_disk_is_told_and_costs_no_more_than_its_batches(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch is stored whole or not at all; page and log say why, and the server goes on where there is room."""
+    batches = [list(joined.from_iterable(simulated(40, config=f"bot-{number}"))) for number in range(40)]
+    with filling_disk(tmp_path / "disk") as make_room, running(tmp_path / "disk") as desk:
+        answers = [desk.ask("/bulk", batch, X_LaunchDarkly_Payload_ID=str(n)) for n, batch in enumerate(batches)]
 
-    refused = desk.ask("/bulk", BATCH)
+        taken = [number for number, answer in enumerate(answers) if answer.status == 202]
+        refused = next(answer for answer in answers if answer.status != 202)
+        assert 0 < len(taken) < 40
+        assert refused.status == 507
+        assert "nothing of the batch was stored" in refused.text
+        assert json.loads(desk.ask("/view").text)["problem"] == refused.text
+        failing = [answer.status != 202 for answer in answers]
+        assert caplog.text.count("nothing of the batch was stored") == sum(
+            later > earlier for earlier, later in pairwise([False, *failing])
+        )
+        runs = json.loads(desk.ask("/runs.json").text)
+        assert Counter(run["config"] for run in runs) == {f"bot-{number}": 40 for number in taken}
 
-    assert (refused.status, refused.text) == (507, "the disk is full")
-    assert desk.ask("/bulk", BATCH).status == 202
+        make_room()
+        lost = next(number for number, answer in enumerate(answers) if answer.status != 202)
+        assert desk.ask("/bulk", batches[lost], X_LaunchDarkly_Payload_ID=str(lost)).status == 202
+        assert json.loads(desk.ask("/view").text)["problem"] == ""
+        assert len(json.loads(desk.ask(f"/runs.json?config=bot-{lost}").text)) == 40
 
 
 def test_a_batch_sent_twice_counts_once(desk: Desk) -> None:

@@ -1,12 +1,10 @@
 """What is stored of the events that arrive, and how often."""
 
 import random
-import resource
 import sqlite3
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from langchain_ldai._wire import events
 from langchain_ldai.dev.arrivals import arrivals
 from langchain_ldai.dev.queries import Filter, all_runs, configs, latest_runs, run_with_metrics
 from langchain_ldai.dev.store import Store, StoreError
-from tests.dev.sending import NOON, event, simulated
+from tests.dev.sending import NOON, event, full_disk, simulated
 
 
 @pytest.fixture
@@ -26,17 +24,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "runs.db")
     yield store
     store.close()
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond a size, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_run_has_one_row_a_metric(store: Store) -> None:

@@ -22,12 +22,16 @@ function offer(select, values, chosen, first) {
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, value === chosen)));
 }
 
+function tell(problem) {
+  at("problem").hidden = !problem;
+  at("problem").textContent = problem;
+}
+
 function render(shown) {
   const empty = shown.configs.length === 0;
   at("empty").hidden = !empty;
   at("content").hidden = empty;
-  at("problem").hidden = !shown.problem;
-  at("problem").textContent = shown.problem;
+  tell(shown.problem);
   if (empty) {
     at("lines").textContent = shown.empty;
     return;
@@ -51,8 +55,9 @@ async function look() {
     const answer = await fetch(`/view?${query()}`);
     if (answer.status === 401) location.assign("/login");
     if (answer.ok) render(await answer.json());
+    else tell(await answer.text());
   } catch {
-    at("state").textContent = "the server does not answer";
+    tell("the server does not answer");
   }
   setTimeout(() => {
     looking = false;
