@@ -21,7 +21,7 @@ GOOD: Final = '{"score": 0.8, "reasoning": "It says what to do."}'
 class JudgeModel(BaseChatModel):
     """Answers alike whatever it is asked, keeps what it was shown, and has no structured output.
 
-    An exception as its answer is raised. `gate`, where given, is waited for before each answer, and `when_asked` is
+    An exception as its answer is raised. `gate`, where given, is waited for before each answer; `when_asked` is
     called before that.
     """
 
