@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict, Field
 
+from langchain_ldai.judges._calls import JUDGE_THREAD
 from tests.support.models import USAGE
 
 METRIC: Final = "$ld:ai:judge:accuracy"
@@ -20,12 +21,14 @@ GOOD: Final = '{"score": 0.8, "reasoning": "It says what to do."}'
 class JudgeModel(BaseChatModel):
     """Answers alike whatever it is asked, keeps what it was shown, and has no structured output.
 
-    An exception as its answer is raised. `gate`, where given, is waited for before each answer.
+    An exception as its answer is raised. `gate`, where given, is waited for before each answer; `when_asked` is
+    called before that.
     """
 
     answer: Any = GOOD
     shown: list[list[BaseMessage]] = Field(default_factory=list)
     gate: Any = None
+    when_asked: Callable[[], object] = lambda: None
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     @property
@@ -34,6 +37,7 @@ class JudgeModel(BaseChatModel):
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs) -> ChatResult:
         self.shown.append(messages)
+        self.when_asked()
         if isinstance(self.gate, threading.Event):
             self.gate.wait(10)
         if isinstance(self.answer, BaseException):
@@ -87,3 +91,10 @@ def flags_with(judge: object = None, **rates: float) -> Mapping[str, object]:
     """Return the flags of `support-bot`, which has a judge `accuracy`, as a rule for each run."""
     judge = judge_flag() if judge is None else judge
     return {"support-bot": judged_flag(**(rates or {"accuracy": 1.0})), "accuracy": judge}
+
+
+def wait_for_judges() -> None:
+    """Wait until no thread of a judge is left."""
+    for thread in threading.enumerate():
+        if thread.name == JUDGE_THREAD:
+            thread.join(10)

@@ -85,7 +85,7 @@ def evaluated(play: Play, layout: str, answer: str = GOOD) -> Evaluation:
     flags: dict[str, Any] = dict(flags_with(judge_flag(messages=LAYOUTS[layout])))
     flags["support-bot"]["messages"] = [{"role": "system", "content": INSTRUCTIONS}]
     asked: list[bytes] = []
-    with LoopbackLaunchDarkly(flags) as launchdarkly, serving(openai_text(answer), asked) as provider:
+    with LoopbackLaunchDarkly(flags) as launchdarkly, serving(openai_text(answer), asked=asked) as provider:
         play(launchdarkly, provider)
         events = [event for event in launchdarkly.custom_events() if isinstance(event.data, dict)]
     shown = [(each["role"], each["content"]) for each in json.loads(asked[-1])["messages"]]

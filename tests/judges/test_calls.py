@@ -13,7 +13,7 @@ from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._calls import JUDGE_THREAD, MAX_LEFT_BEHIND, CallsLeftBehind
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
-from tests.judges.judge_models import JudgeModel, flags_with
+from tests.judges.judge_models import JudgeModel, flags_with, wait_for_judges
 from tests.support.read_log import logged
 
 USER = Context.create("user-1")
@@ -51,14 +51,7 @@ def gate() -> Iterator[threading.Event]:
     gate = threading.Event()
     yield gate
     gate.set()
-    wait_for_threads()
-
-
-def wait_for_threads() -> None:
-    """Wait until no judge is at work."""
-    for thread in threading.enumerate():
-        if thread.name == JUDGE_THREAD:
-            thread.join(10)
+    wait_for_judges()
 
 
 def test_a_judges_model_is_made_on_a_thread(is_async: bool) -> None:
@@ -87,7 +80,7 @@ def test_a_model_that_is_made_too_late_is_not_asked(
     assert Asking(make, is_async=is_async, timeout=0.01).ask() is None
 
     gate.set()
-    wait_for_threads()
+    wait_for_judges()
     assert model.shown == []
     assert "within 0.01 seconds" in caplog.text
 
@@ -97,12 +90,12 @@ def test_a_model_that_hangs_is_asked_no_more(
 ) -> None:
     """Each call that hangs keeps a thread: after ten, no judge is asked, and the log says what helps."""
     asking = Asking(lambda config: gate.wait(10) and JudgeModel(), is_async=is_async, timeout=0.01)
-    before = threading.active_count()
+    wait_for_judges()
 
     results = [asking.ask() for _ in range(MAX_LEFT_BEHIND + 3)]
 
     assert results == [None] * (MAX_LEFT_BEHIND + 3)
-    assert threading.active_count() - before == MAX_LEFT_BEHIND
+    assert [each.name for each in threading.enumerate()].count(JUDGE_THREAD) == MAX_LEFT_BEHIND
     late, hanging = [text for level, text in logged(caplog) if level == "WARNING"]
     assert ("within 0.01 seconds" in late, "set a time-out on the judges' models" in hanging) == (True, True)
 

@@ -15,7 +15,15 @@ from langchain_ldai.judges import Judges
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
-from tests.judges.judge_models import GOOD, METRIC, JudgeModel, StructuredModel, flags_with, judge_flag
+from tests.judges.judge_models import (
+    GOOD,
+    METRIC,
+    JudgeModel,
+    StructuredModel,
+    flags_with,
+    judge_flag,
+    wait_for_judges,
+)
 from tests.support.chains import DURATION, ERROR, SUCCESS, TOKENS
 from tests.support.read_log import logged
 from tests.support.vectors import Case, cases, with_ids
@@ -196,18 +204,33 @@ def test_a_model_that_stops_itself_stops_nothing_else() -> None:
     assert Scene(flags_with()).evaluate(JudgeModel(answer=SystemExit())) is None
 
 
-def test_a_judge_that_takes_too_long_is_cancelled(is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
+class PassesTime(asyncio.Event):
+    """Lets the loop's clock jump over a judge's time-out once the judge is asked."""
+
+    async def wait(self) -> bool:
+        """Wait for ever."""
+        loop = asyncio.get_running_loop()
+        clock = loop.time
+        loop.time = lambda: clock() + 61
+        return await super().wait()
+
+
+def test_a_judge_that_takes_too_long_is_cancelled(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its own run is neither success nor error, the judged run gets no score, and the log says so."""
-    gate = asyncio.Event() if is_async else threading.Event()
+    gate, is_asked = threading.Event(), threading.Event()
+    model = JudgeModel(gate=PassesTime() if is_async else gate, when_asked=is_asked.set)
+    monkeypatch.setattr("langchain_ldai.judges._calls.wait", lambda calls, timeout: is_asked.wait(10))
     scene = Scene(flags_with(), is_async=is_async)
 
-    assert scene.evaluate(JudgeModel(gate=gate), timeout=0.05) is None
+    assert scene.evaluate(model) is None
 
-    if not is_async:
-        gate.set()
+    gate.set()
+    wait_for_judges()
     assert scene.scores() == []
     assert scene.judging() == {}
-    assert "within 0.05 seconds" in caplog.text
+    assert "within 60.0 seconds" in caplog.text
 
 
 def test_a_time_out_of_the_models_own_is_its_failure(is_async: bool, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,9 +16,9 @@ from langchain_ldai._runs.trackers import OtherTracker
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.testing import RecordingClient
-from tests.judges.judge_models import METRIC, JudgeModel, flags_with, judge_flag, judged_flag
+from tests.judges.judge_models import GOOD, METRIC, JudgeModel, flags_with, judge_flag, judged_flag
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
+from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, agent, chain
 from tests.support.models import ScriptedChat, ScriptedLLM, Turn
 from tests.support.read_log import logged
 from tests.support.vectors import Case, cases
@@ -306,20 +306,37 @@ def test_what_a_judge_is_asked_is_not_judged() -> None:
     assert judged.scores == [(judged.reports[0].run_id, 0.8)]
 
 
-def test_a_judge_changes_nothing_of_its_run() -> None:
-    """A judge that hangs delays neither the chain nor its metrics, and `flush` keeps its time-out."""
+def events_of(judged: Judged) -> list[tuple[object, ...]]:
+    """Return what LaunchDarkly got of the run so far, but for the run's id and how long it took."""
+    ours = [event for event in judged.client.events if judged.reports[0].run_id in str(event.data)]
+    return [
+        (event.name, None if event.name == DURATION else event.value, {**event.data, "runId": ""})
+        for event in ours
+    ]
+
+
+FAULTS = {
+    "slow": (GOOD, 1),
+    "slow and raises": (ValueError("down"), 0),
+    "slow and stops": (SystemExit(), 0),
+    "slow and rubbish": ("8 of 10", 0),
+}
+
+
+@pytest.mark.parametrize(("answer", "scores"), FAULTS.values(), ids=FAULTS)
+def test_a_judge_changes_nothing_of_its_run(answer: object, scores: int) -> None:
+    """However it fails, the chain is through, and its metrics are sent, before; `flush` keeps its time-out."""
     gate = threading.Event()
-    judged = Judged(model=JudgeModel(gate=gate))
+    judged, unjudged = Judged(model=JudgeModel(answer=answer, gate=gate)), Judged(flags_with(accuracy=0.0))
+    unjudged.invoke(chain())
 
     assert chain().invoke(QUESTION, {"callbacks": [judged.handler]}) == "Hello, world"
 
-    (report,) = judged.reports
-    assert report.summary.success is True
-    assert len(judged.client.metrics(report.run_id)["$ld:ai:duration:total"]) == 1
+    assert events_of(judged) == events_of(unjudged)
     assert not judged.handler.flush(0.05)
     gate.set()
     assert judged.handler.flush(10)
-    assert len(judged.scores) == 1
+    assert len(events_of(judged)) - len(events_of(unjudged)) == len(judged.scores) == scores
 
 
 def test_closing_the_handler_waits_for_judges() -> None:

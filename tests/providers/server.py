@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from pathlib import Path
 from typing import Final
 
@@ -93,13 +94,14 @@ def _framed(event: str, payload: bytes) -> bytes:
 
 
 @contextmanager
-def serving(answer: Answer, asked: list[bytes] | None = None) -> Iterator[str]:
+def serving(*answers: Answer, asked: list[bytes] | None = None) -> Iterator[str]:
     """Give the base URL of a server that answers every request with the answer.
 
     Args:
-        answer: The answer.
+        answers: The answer; of several each request gets the next, and after the last the first.
         asked: Takes the body of each request.
     """
+    turns = cycle(answers)
 
     class Provider(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -108,6 +110,7 @@ def serving(answer: Answer, asked: list[bytes] | None = None) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if asked is not None:
                 asked.append(body)
+            answer = next(turns)
             self.send_response(answer.status)
             for name, value in {"Content-Type": answer.content_type, **answer.headers}.items():
                 self.send_header(name, value)
