@@ -3,24 +3,24 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.programs import COOKBOOK, run_program
 
 ROOT = Path(__file__).parent.parent
 
 
 def run_recipe(name: str) -> "subprocess.CompletedProcess[str]":
     """Run a file of the cookbook as a user would, without an account."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHDARKLY")}
-    return subprocess.run(
-        [sys.executable, ROOT / "cookbook" / f"{name}.py"],
-        env={**environment, "COLUMNS": "120"},
-        capture_output=True,
-        text=True,
-        timeout=180,
+    recipe = ROOT / "cookbook" / f"{name}.py"
+    program = (
+        f"import runpy, sys; sys.argv = [{str(recipe)!r}]; sys.path[0] = {str(recipe.parent)!r}; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LAUNCHDARKLY")}
+    return run_program(program, environment={**environment, "COLUMNS": "120"}, modules=COOKBOOK)
 
 
 @pytest.fixture(scope="module")
