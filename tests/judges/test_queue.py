@@ -1,11 +1,8 @@
 """The queue of judges' work: bounded, in the background, and gone once it is done."""
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +16,7 @@ from langchain_ldai.judges._queue import (
     JudgeQueue,
     tell_all_at_exit,
 )
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.programs import run_program
 
 
 class Work:
@@ -156,10 +152,9 @@ ScriptedChat().invoke("How?", {"callbacks": [handler]})
 
 def test_a_program_that_ends_without_a_flush_says_what_it_lost() -> None:
     """It ends at once, and names the remedy."""
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_A_FLUSH], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
+    ended = run_program(WITHOUT_A_FLUSH)
 
+    assert ended.returncode == 0
     (line,) = ended.stderr.splitlines()
     assert "the process ends before the judges have answered. Call flush(seconds)" in line
 
