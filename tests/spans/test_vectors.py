@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
 from ldclient import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from pydantic import ConfigDict
@@ -25,6 +27,8 @@ from tests.support.traces import Trace
 from tests.support.vectors import DIRECTORY
 
 VECTORS = json.loads((DIRECTORY / "spans.json").read_text("utf-8"))
+
+IS_1_X = version("langchain-core") >= "1"
 
 MODEL = {"model": {"name": "small-1"}, "provider": {"name": "Acme"}}
 AGENT = {"_ldMeta": {"enabled": True, "variationKey": "n1", "mode": "agent"}, "instructions": "Help.", **MODEL}
@@ -146,7 +150,9 @@ async def model_error(config: RunnableConfig, trace: Trace) -> None:
 async def tool_error(config: RunnableConfig, trace: Trace) -> None:
     """An agent whose tool fails."""
     with suppress(ValueError):
-        await create_agent(Model(), [broken]).ainvoke(asked("tool"), config)
+        # Before 1.0 an agent tells its model what a tool raised, unless it is told not to.
+        tools = [broken] if IS_1_X else ToolNode([broken], handle_tool_errors=False)
+        await create_agent(Model(), tools).ainvoke(asked("tool"), config)
 
 
 async def stop_at(name: str, awaited: Awaitable[object], trace: Trace, *, count: int = 1) -> None:
@@ -244,6 +250,14 @@ def as_vector(span: ReadableSpan, trace: Trace, runs: dict[object, str]) -> Json
     }
 
 
+def as_told(spans: list[JsonSpan]) -> list[JsonSpan]:
+    """Return expected spans without what this LangChain does not tell."""
+    for span in spans:
+        if not IS_1_X:  # before 1.0 a tool does not know the id of the model's call
+            span["attributes"].pop("gen_ai.tool.call.id", None)
+    return spans
+
+
 OUTCOMES = {"OK": "success", "ERROR": "error", "UNSET": "cancelled"}
 ERRORS = {"model_error": "RuntimeError", "tool_error": "ValueError"}
 VERSIONS = {"support-agent": 3, "chat": 3, "desk": 5, "triage": 1, "refunds": 1}
@@ -251,7 +265,7 @@ VERSIONS = {"support-agent": 3, "chat": 3, "desk": 5, "triage": 1, "refunds": 1}
 
 def expected(name: str, official: list[JsonSpan]) -> list[JsonSpan]:
     """Return what is expected of ours where LaunchDarkly's package makes the given spans."""
-    return [_expected(name, span) for span in official if span["name"] != "request"]
+    return as_told([_expected(name, span) for span in official if span["name"] != "request"])
 
 
 def _expected(name: str, span: JsonSpan) -> JsonSpan:
@@ -318,4 +332,4 @@ async def test_our_own_vectors_hold(
     """A run makes exactly the spans that are written down for it."""
     found = await spans_of(name, make_handler, trace, reports)
 
-    assert found == VECTORS["ours"][name]
+    assert found == as_told(VECTORS["ours"][name])
