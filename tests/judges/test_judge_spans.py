@@ -19,10 +19,11 @@ from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.spans import Spans
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
-from tests.judges.judge_models import GOOD, JudgeModel, flags_with, judge_flag
+from tests.judges.judge_models import GOOD, JudgeModel, flags_with, judge_flag, judged_flag
+from tests.judges.test_judged_nodes import graph_of
 from tests.judges.test_judged_runs import Judged
 from tests.support.chains import QUESTION, chain
-from tests.support.models import USAGE
+from tests.support.models import USAGE, ScriptedChat
 
 USER = Context.create("user-1")
 SCORE = {"gen_ai.evaluation.name": "accuracy", "gen_ai.evaluation.score.value": 0.8}
@@ -154,6 +155,22 @@ async def test_an_asynchronous_judge_has_the_same_trace(recorded: Recorded, repo
     assert judge.parent.span_id == request.get_span_context().span_id
     assert [link.context.span_id for link in judge.links] == [recorded.root_of("support-bot").context.span_id]
     assert evaluation(judge) == SCORE
+
+
+def test_a_nodes_judge_has_a_link_to_the_nodes_root(recorded: Recorded) -> None:
+    """A named node has a root of its own, and its judges judge that."""
+    ai = LdAiClient(RecordingClient({**flags_with(tone=0.0), "writer": judged_flag(accuracy=1.0)}))
+    config, writer = (ai.completion_config(key, USER) for key in ("support-bot", "writer"))
+    judges = Judges(ai, model=lambda config: JudgeModel(), spans=recorded.spans())
+    handler = LdAiHandler(config, nodes={"writer": writer}, judges=judges, spans=recorded.spans())
+
+    graph_of({"plan": [ScriptedChat()], "writer": [ScriptedChat()]}).invoke({"seen": []}, {"callbacks": [handler]})
+    assert handler.flush(10)
+
+    node, judge = recorded.root_of("writer"), recorded.root_of("accuracy")
+    assert [link.context.span_id for link in judge.links] == [node.context.span_id]
+    assert node.parent.span_id == recorded.root_of("support-bot").context.span_id
+    assert judge.parent is None
 
 
 NO_SCORES = {
