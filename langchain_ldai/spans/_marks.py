@@ -30,12 +30,10 @@ _TEXT: Final = r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _JSON_TEXT: Final = re.compile(_TEXT)
 _JSON_ENTRY: Final = re.compile(rf'"({"|".join(_KEYS)})"\s*:\s*({_TEXT})')
 _TOKEN: Final = re.compile(
-    rf"""(?P<before>,\s*)?(?P<quote>(?<!\\)\\*["']){RESUMPTION_TOKEN_KEY}(?P=quote)\s*:\s*"""
-    r"""\\*["'][^"'\\]*(?:\\*["'])?(?(before)|(?:\s*,\s*)?)"""
+    rf"""{RESUMPTION_TOKEN_KEY}(?P<quote>\\*["'])\s*:\s*\\*["'][^"'\\]*(?:\\*["'])?(?P<after>\s*,\s*)?"""
 )
-"""An entry of the token in JSON, also in JSON within a text of JSON, or in a dictionary that was made a text.
-
-Backslashes are counted from their first one alone: users write such texts, and the search has to stay linear.
+"""An entry of the token in JSON, also in JSON within a text of JSON, or in a dictionary that was made a text, but for
+the quote before it. It begins with the key, so the search is linear, whatever a user's text around it is.
 """
 
 
@@ -87,7 +85,18 @@ def without_token(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cleaned(value: Any) -> Any:  # noqa: ANN401  each type that an attribute may have
     if isinstance(value, str):
-        return _TOKEN.sub("", value) if RESUMPTION_TOKEN_KEY in value else value
+        return _without_entries(value) if RESUMPTION_TOKEN_KEY in value else value
     if isinstance(value, Mapping):
         return without_token(value)
     return type(value)(map(_cleaned, value)) if isinstance(value, list | tuple) else value
+
+
+def _without_entries(text: str) -> str:
+    """Return a text without the entries of the token, and for each without one of the commas around it."""
+    kept, at = [], 0
+    for found in _TOKEN.finditer(text):
+        before = text[at : found.start()].removesuffix(found["quote"]).rstrip()
+        follows = before.endswith(",")
+        kept.append(before.removesuffix(","))
+        at = found.end() - len(found["after"] or "") if follows else found.end()
+    return "".join((*kept, text[at:]))

@@ -101,6 +101,16 @@ def test_of_visits_in_several_threads_one_is_the_first(config: LdAiCompletionCon
     assert sorted(positions) == ["false"] * 7 + ["true"]
 
 
+def test_the_marks_are_those_of_every_run_and_one_more(config: LdAiCompletionConfig) -> None:
+    """Who begins the run reads that it is the root, and the next that it is not."""
+    run = MarkedRuns().begin(config, as_run_tracker(config.create_tracker()), {}, None)
+    marks = run.marks({"ldai_run_id": "run-1"})
+
+    assert len(marks) == 2
+    assert dict(marks) == {"ldai_run_id": "run-1", "ldai_run_root": "true"}
+    assert dict(marks) == {"ldai_run_id": "run-1", "ldai_run_root": "false"}
+
+
 def test_without_the_option_no_root_is_marked(handler: LdAiHandler) -> None:
     """The metadata has one key less."""
     marks = Marks()

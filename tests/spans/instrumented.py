@@ -126,7 +126,6 @@ def langsmith(provider: TracerProvider) -> Generator[list[Any]]:
     address = "http://127.0.0.1:9"
     client = Client(api_key="none", api_url=address, tracing_mode="otel", otel_tracer_provider=provider)
     yield [LangChainTracer(client=client)]
-    client.flush()
 
 
 MAKERS: Final = (openinference, openllmetry, langsmith)
@@ -149,6 +148,8 @@ def main(address: str) -> dict[str, dict[str, object]]:
                 steps, handler = Steps(), with_nodes if name == "nodes" else plain
                 with handler.collect_runs() as runs:
                     way(runnable(), value, {"callbacks": [handler, steps, *tracers]})
+                for tracer in tracers:
+                    tracer.client.flush()  # where much waits, several threads make the spans, and may lose some
                 told[f"{make.__name__}-{name}-{way.__name__}"] = {
                     "run_id": runs[0].run_id,
                     "nodes": [report.run_id for report in runs[0].nodes.values()],
