@@ -39,6 +39,7 @@ function render(shown) {
   offer(at("config"), shown.configs, shown.config);
   offer(at("variation"), shown.variations, at("variation").value, "all");
   offer(at("compare_to"), shown.variations, at("compare_to").value || shown.variations[0]);
+  at("heading").textContent = shown.heading;
   show("figures", shown.figures);
   show("runs", shown.runs);
   at("csv").href = `/runs.csv?${query()}`;
