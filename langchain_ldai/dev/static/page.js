@@ -69,7 +69,12 @@ async function look() {
   }, MILLISECONDS_BETWEEN_LOOKS);
 }
 
+// The list may have been drawn anew while a run was open: the browser cannot give the focus back by itself.
+let opener = "";
+at("run").addEventListener("close", () => at(opener) && at(opener).focus());
+
 async function open(number) {
+  opener = `open-${number}`;
   const answer = await fetch(`/runs/${number}`);
   show("details", answer.ok ? await answer.text() : "");
   if (!answer.ok) at("details").textContent = await answer.text();
