@@ -127,7 +127,7 @@ def test_a_run_opens_and_closes_by_keyboard(page: Page, desk: Desk) -> None:
 
 
 def test_filters_narrow_figures_and_list(page: Page, desk: Desk) -> None:
-    """Variation, outcome and the variation to compare with are chosen on the page."""
+    """Variation, outcome and the variation to compare with are chosen on the page, and survive the way back."""
     fill(desk)
     page.goto(desk.url)
     page.wait_for_selector("#measure-runs")
@@ -141,6 +141,11 @@ def test_filters_narrow_figures_and_list(page: Page, desk: Desk) -> None:
     errors = len(latest_runs(desk.store, Filter(outcome="error", variation="brief"), 1000))
     expect(page.locator("#measure-runs .value")).to_have_text(str(errors))
     assert "variation=brief&outcome=error" in (page.locator("#csv").get_attribute("href") or "")
+    page.goto(f"{desk.url}/login")
+    page.go_back()
+    expect(page.locator("#measure-runs .value")).to_have_text(str(errors))
+    expect(page.locator("#variation")).to_have_value("brief")
+    expect(page.locator("select[name=outcome]")).to_have_value("error")
 
 
 def test_no_value_runs_as_a_script(page: Page, desk: Desk) -> None:
