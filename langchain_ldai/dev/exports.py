@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 
 from langchain_ldai.dev.queries import Judge, Run
 
@@ -32,6 +33,12 @@ def as_json_lines(runs: Iterable[Run], judges: Mapping[Judge, str]) -> Iterator[
         yield start + json.dumps({**{name: getattr(run, name) for name in _FIELDS}, "scores": scores})
         start = ",\n"
     yield "[]\n" if start == "[\n" else "\n]\n"
+
+
+def in_blocks(lines: Iterator[str]) -> Iterator[str]:
+    """Yield some lines at a time: a server passes each text on by itself, which takes longer than to write it."""
+    while block := "".join(islice(lines, 500)):
+        yield block
 
 
 def _line(values: Iterable[object]) -> str:

@@ -103,7 +103,10 @@ class PageRoutes:
             "configs": configs,
             "config": wanted.config,
             "variations": queries.variations_of(self._store, wanted.config) if configs else [],
-            "figures": view.comparison(compared_to(queries.figures(self._store, wanted), compare_to)),
+            "heading": queries.heading(self._store, wanted.config) if configs else "",
+            "figures": view.comparison(
+                compared_to(queries.figures(self._store, wanted, queries.MOST_SHOWN), compare_to)
+            ),
             "runs": view.run_list(queries.latest_runs(self._store, wanted, _LISTED_RUNS)),
         }
 
@@ -146,7 +149,7 @@ class PageRoutes:
         wanted = _filter(request)
         judges = comparison.judge_names(await asyncio.to_thread(queries.judges, self._store, wanted))
         lines = written(queries.all_runs(self._store, wanted), judges)
-        return StreamingResponse(lines, media_type=media_type, headers=_file(name))
+        return StreamingResponse(exports.in_blocks(lines), media_type=media_type, headers=_file(name))
 
     async def _comparison(self, request: Request) -> Response:
         wanted = _filter(request)

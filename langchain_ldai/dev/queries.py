@@ -13,6 +13,8 @@ from langchain_ldai.dev.store import READERS, Store
 OUTCOMES: Final = {"success": "success", "error": "error", "none": "none sent"}
 STEPS: Final = 40
 """Into how many steps a picture divides time."""
+MOST_SHOWN: Final = 20
+"""How many variations people are shown side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,9 @@ class Metric(NamedTuple):
     at: int
 
 
+_LET_THROUGH: Final = (
+    "variation IN (SELECT id FROM variations WHERE :config IN ('', config) AND :variation IN ('', name))"
+)
 _STEP: Final = """
 SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome), avg(duration)
 FROM runs WHERE variation = :id AND started >= :start AND started < :end"""
@@ -147,9 +152,21 @@ def variations_of(store: Store, config: str) -> list[str]:
     return [name for _, name in _variations(store, Filter(config)).values()]
 
 
-def figures(store: Store, wanted: Filter) -> list[Variation]:
-    """Return the figures of those variations of an AI Config that have runs which the filter lets through."""
+def figures(store: Store, wanted: Filter, most: int | None = None) -> list[Variation]:
+    """Return the figures of those variations of an AI Config that have runs which the filter lets through.
+
+    Args:
+        store: Where the runs are.
+        wanted: Which runs to look at.
+        most: How many variations to return, those with the most runs; all without it.
+    """
     found = _variations(store, wanted)
+    if most is not None and len(found) > most:
+        where, values = _condition(wanted)
+        query = f"SELECT variation FROM runs WHERE {_LET_THROUGH} AND {where}"  # noqa: S608
+        rows = store.select(f"{query} GROUP BY variation ORDER BY count(*) DESC, variation LIMIT {most}", values)
+        largest = {number for (number,) in rows}
+        found = {number: names for number, names in found.items() if number in largest}
     first, last = _ends(store, list(found))
     if wanted.since <= first and not wanted.until:
         wanted = replace(wanted, since=0)
@@ -164,11 +181,15 @@ def figures(store: Store, wanted: Filter) -> list[Variation]:
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
     """Return the runs that started last, the newest first."""
     where, values = _condition(wanted)
-    query = f"SELECT started, id FROM runs WHERE variation = :id AND {where} ORDER BY started DESC LIMIT :limit"  # noqa: S608
+    numbers = _variations(store, wanted)
+    parts = [f"variation = {number}" for number in numbers] if len(numbers) <= MOST_SHOWN else [_LET_THROUGH]
     found = [
         row
-        for number in _variations(store, wanted)
-        for row in store.select(query, {**values, "id": number, "limit": limit})
+        for part in parts
+        for row in store.select(
+            f"SELECT started, id FROM runs WHERE {part} AND {where} ORDER BY started DESC LIMIT {limit}",  # noqa: S608
+            values,
+        )
     ]
     newest = [int(number) for _, number in sorted(found, reverse=True)[:limit]]
     runs = {run.id: run for run in _runs(store, newest)}
@@ -178,10 +199,8 @@ def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
 def all_runs(store: Store, wanted: Filter) -> Iterator[Run]:
     """Yield every run that the filter lets through, in the order of their arrival."""
     where, values = _condition(wanted)
-    variations = ", ".join(map(str, _variations(store, wanted)))
-    query = (
-        f"SELECT id FROM runs WHERE id > :after AND variation IN ({variations}) AND {where} ORDER BY id LIMIT 500"  # noqa: S608
-    )
+    # The plus has SQLite go on from the last run, instead of looking for each variation's.
+    query = f"SELECT id FROM runs WHERE id > :after AND +{_LET_THROUGH} AND {where} ORDER BY id LIMIT 500"  # noqa: S608
     after = 0
     while found := [int(number) for (number,) in store.select(query, {**values, "after": after})]:
         yield from _runs(store, found)
@@ -190,9 +209,8 @@ def all_runs(store: Store, wanted: Filter) -> Iterator[Run]:
 
 def judges(store: Store, wanted: Filter) -> list[Judge]:
     """Return what has scored runs of those variations that the filter lets through."""
-    variations = ", ".join(map(str, _variations(store, wanted)))
-    query = f"SELECT DISTINCT detail, name FROM metrics WHERE variation IN ({variations}) AND scored ORDER BY 1, 2"  # noqa: S608
-    return [Judge(*row) for row in store.select(query, {})]
+    query = f"SELECT DISTINCT detail, name FROM metrics WHERE {_LET_THROUGH} AND scored ORDER BY 1, 2"  # noqa: S608
+    return [Judge(*row) for row in store.select(query, _condition(wanted)[1])]
 
 
 def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | None:
@@ -225,6 +243,14 @@ def _variations(store: Store, wanted: Filter) -> dict[int, tuple[str, str]]:
     )
     rows = store.select(query, {"config": wanted.config, "variation": wanted.variation})
     return {int(number): (str(config), str(name)) for number, config, name in rows}
+
+
+def heading(store: Store, config: str) -> str:
+    """Return an AI Config's key, and that not all its variations are shown where there are too many."""
+    count = len(variations_of(store, config))
+    return (
+        config if count <= MOST_SHOWN else f"{config}: the {MOST_SHOWN} of {count:,} variations with the most runs"
+    )
 
 
 def _ends(store: Store, variations: Sequence[int]) -> tuple[int, int]:
@@ -307,7 +333,8 @@ class _Question:
 
 def _condition(wanted: Filter) -> tuple[str, dict[str, object]]:
     """Return the filter's condition but for the variation, in SQL, and its values."""
-    parts, values = ["1"], dict[str, object]()
+    parts: list[str] = ["1"]
+    values: dict[str, object] = {"config": wanted.config, "variation": wanted.variation}
     if wanted.since:
         parts.append("started >= :since")
         values["since"] = wanted.since

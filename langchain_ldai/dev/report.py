@@ -27,8 +27,13 @@ def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
         kind: One of `KINDS`.
         wanted: Which runs to look at.
     """
-    configs = [key for key in queries.configs(store) if wanted.config in ("", key)]
-    figures = {key: queries.figures(store, Filter(key, since=wanted.since)) for key in configs}
+    figures = {}
+    for key in queries.configs(store):
+        if wanted.config in ("", key):
+            for_programs = kind == "json"
+            most = None if for_programs else queries.MOST_SHOWN
+            found = queries.figures(store, Filter(key, since=wanted.since), most)
+            figures[key if for_programs else queries.heading(store, key)] = found
     return KINDS[kind]({key: found for key, found in figures.items() if found})
 
 

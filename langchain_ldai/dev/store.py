@@ -168,16 +168,17 @@ class Store:
         with self._writing:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                yield self._writer
-                self._writer.execute("COMMIT")
-                self.problem = ""
-            except BaseException as error:
-                self._variations.clear()  # some may be among what is undone
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise self._failed(error) from error
-                raise
+                try:
+                    yield self._writer
+                    self._writer.execute("COMMIT")
+                    self.problem = ""
+                except BaseException:
+                    self._variations.clear()  # some may be among what is undone
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         """Return the error of a batch that cannot be stored; the first of several alike is logged."""

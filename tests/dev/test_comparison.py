@@ -1,5 +1,6 @@
 """The figures of the page, against the same figures computed from the raw events."""
 
+import json
 import re
 import statistics
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import pytest
 from langchain_ldai._wire import events
 from langchain_ldai.dev.comparison import as_json, as_text, compare
 from langchain_ldai.dev.queries import Filter, all_runs, figures, latest_runs, variations_of
+from langchain_ldai.dev.report import report
 from langchain_ldai.dev.store import Store
 from tests.dev.sending import ACCURACY, NOON, event, simulated
 
@@ -97,6 +99,27 @@ def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.Mon
         assert first == "SEARCH metrics USING COVERING INDEX scores (variation=?)"
         assert others == (["SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"] if wanted.outcome else [])
     assert scores
+
+
+def test_people_see_the_variations_with_the_most_runs(store: Store) -> None:
+    """Of thirty variations twenty are side by side, and the report says so; programs get all."""
+    for number in range(30):
+        for run in range(1 + number % 3):
+            data = {"configKey": "many", "variationKey": f"v{number:02}", "run": f"many-{number}-{run}"}
+            store.accept(None, [event(events.SUCCESS, at=NOON + number * 10 + run, **data)])
+
+    shown = figures(store, Filter("many"), 20)
+    assert {variation.runs for variation in shown} == {2, 3}
+    assert [variation.name for variation in shown] == sorted(variation.name for variation in shown)
+    assert len(shown) == 20
+    text = report(store, "text", Filter("many"))
+    assert text.startswith("many: the 20 of 30 variations with the most runs\n")
+    assert "v01" in text
+    assert "v00" not in text
+    (entry,) = json.loads(report(store, "json", Filter("many")))
+    assert (entry["config"], len(entry["variations"])) == ("many", 30)
+    assert [run.variation for run in latest_runs(store, Filter("many"), 3)] == ["v29"] * 3
+    assert [run.variation for run in latest_runs(store, Filter("many", "v00"), 3)] == ["v00"]
 
 
 def test_a_judges_scores_are_compared(store: Store) -> None:

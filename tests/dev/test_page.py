@@ -18,7 +18,7 @@ from langchain_ldai import InvalidResumptionTokenError, LdAiClient
 from langchain_ldai._wire import events
 from langchain_ldai.dev import page_routes
 from langchain_ldai.dev.queries import Filter, latest_runs
-from langchain_ldai.dev.store import StoreError
+from langchain_ldai.dev.store import Store, StoreError
 from langchain_ldai.dev.subscribers import Subscribers
 from langchain_ldai.dev.view import token_of
 from langchain_ldai.testing import RecordingClient
@@ -205,7 +205,7 @@ def test_feedback_that_cannot_be_stored_is_told(desk: Desk, monkeypatch: pytest.
 
 
 def test_news_of_runs_comes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever listens is told of new runs, and that the server lives where there is none."""
+    """Whoever listens is told of new runs, also of another server's, and else that the server lives."""
     monkeypatch.setattr(page_routes, "PAGE_HEARTBEAT_SECONDS", 0.01)
     with running(tmp_path) as desk, urllib.request.urlopen(f"{desk.url}/news", timeout=30) as news:
         assert news.readline() == b"data: start\n"
@@ -214,6 +214,11 @@ def test_news_of_runs_comes_by_itself(tmp_path: Path, monkeypatch: pytest.Monkey
         desk.ask("/bulk", [event(events.SUCCESS)])
         while news.readline() != b"data: runs\n":
             pass
+        other = Store(desk.store.path)
+        other.accept(None, [event(events.SUCCESS, run="of another server")])
+        while news.readline() != b"data: runs\n":
+            pass
+        other.close()
 
 
 def test_a_server_that_stops_lets_everyone_go(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What is stored of the events that arrive, and how often."""
 
 import random
+import re
 import sqlite3
 import stat
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,32 @@ def test_runs_outlive_the_store(tmp_path: Path) -> None:
         assert store.accept("one", [event(events.SUCCESS)]) == expected
         assert configs(store) == ["support-bot"]
         store.close()
+
+
+def test_many_can_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Each finds its tables, whoever makes them, and what each stores is there."""
+
+    def store_one(number: int) -> None:
+        store = Store(tmp_path / "runs.db")
+        store.accept(None, [event(events.SUCCESS, run=f"run-{number}")])
+        store.close()
+
+    with ThreadPoolExecutor(8) as starters:
+        list(starters.map(store_one, range(8)))
+
+    store = Store(tmp_path / "runs.db")
+    assert len(list(all_runs(store, Filter()))) == 8
+    store.close()
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """Whoever asks after the end gets an error, and does not wait."""
+    store = Store(tmp_path / "runs.db")
+    store.close()
+
+    for ask in (lambda: configs(store), store.version, lambda: store.accept(None, [event(events.SUCCESS)])):
+        with pytest.raises(StoreError, match=re.escape(str(store.path))):
+            ask()
 
 
 def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:

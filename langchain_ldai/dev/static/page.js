@@ -6,7 +6,12 @@ const MILLISECONDS_BETWEEN_LOOKS = 500;
 let looking = false;
 let lookAgain = false;
 
-const query = () => new URLSearchParams(new FormData(filters)).toString();
+// The address holds the filters, so that they survive a reload and the way back, and can be handed on.
+let chosen = new URLSearchParams(location.search);
+for (const select of filters.querySelectorAll("select:not([id])")) {
+  select.value = chosen.get(select.name) || "";
+  if (select.selectedIndex < 0) select.value = "";
+}
 
 // What the server sends as HTML holds no script, and the security policy would not run one.
 function show(id, html) {
@@ -36,13 +41,19 @@ function render(shown) {
     at("lines").textContent = shown.empty;
     return;
   }
+  if (chosen.get("config") !== shown.config) {
+    chosen.delete("variation");
+    chosen.delete("compare_to");
+    chosen.set("config", shown.config);
+  }
   offer(at("config"), shown.configs, shown.config);
-  offer(at("variation"), shown.variations, at("variation").value, "all");
-  offer(at("compare_to"), shown.variations, at("compare_to").value || shown.variations[0]);
+  offer(at("variation"), shown.variations, chosen.get("variation"), "all");
+  offer(at("compare_to"), shown.variations, chosen.get("compare_to") || shown.variations[0]);
+  at("heading").textContent = shown.heading;
   show("figures", shown.figures);
   show("runs", shown.runs);
-  at("csv").href = `/runs.csv?${query()}`;
-  at("json").href = `/runs.json?${query()}`;
+  at("csv").href = `/runs.csv?${chosen}`;
+  at("json").href = `/runs.json?${chosen}`;
 }
 
 async function look() {
@@ -52,7 +63,7 @@ async function look() {
   }
   looking = true;
   try {
-    const answer = await fetch(`/view?${query()}`);
+    const answer = await fetch(`/view?${chosen}`);
     if (answer.status === 401) location.assign("/login");
     if (answer.ok) render(await answer.json());
     else tell(await answer.text());
@@ -68,7 +79,12 @@ async function look() {
   }, MILLISECONDS_BETWEEN_LOOKS);
 }
 
+// The list may have been drawn anew while a run was open: the browser cannot give the focus back by itself.
+let opener = "";
+at("run").addEventListener("close", () => at(opener) && at(opener).focus());
+
 async function open(number) {
+  opener = `open-${number}`;
   const answer = await fetch(`/runs/${number}`);
   show("details", answer.ok ? await answer.text() : "");
   if (!answer.ok) at("details").textContent = await answer.text();
@@ -90,6 +106,8 @@ filters.addEventListener("change", (event) => {
     at("variation").value = "";
     at("compare_to").value = "";
   }
+  chosen = new URLSearchParams(new FormData(filters));
+  history.replaceState(null, "", `?${chosen}`);
   look();
 });
 filters.addEventListener("submit", (event) => event.preventDefault());
