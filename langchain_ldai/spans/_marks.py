@@ -34,7 +34,7 @@ _TOKEN: Final = re.compile(
 )
 """An entry of the token in JSON, also in JSON within a text of JSON, or in a dictionary that was made a text.
 
-The quote before it is left out: it begins with the key, so the search is linear, whatever a user's text around it is.
+The quote before it is left out: it begins with the key, so that the search is linear in any text.
 """
 
 
