@@ -1,5 +1,6 @@
 """What the span of a model call, or of a tool call, says."""
 
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -118,3 +119,18 @@ def test_the_model_that_is_the_root_has_both_spans(handler: LdAiHandler, trace: 
     ScriptedChat().invoke("How?", {"callbacks": [handler]})
 
     assert trace.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
+
+
+def test_a_root_shows_the_last_answer_that_came(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
+    """A call that fails after it takes nothing away."""
+    handler = make_handler(spans={"capture_content": True})
+    root = open_run(handler)
+    answer = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hold the button"))]])
+
+    handler.on_llm_end(answer, run_id=call_model(handler, root))
+    handler.on_llm_error(ValueError("no"), run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    run, _, failed = [told(span)[1] for span in trace.spans]
+    assert run["gen_ai.completion.0.content"] == "Hold the button"
+    assert "gen_ai.completion.0.content" not in failed
