@@ -25,12 +25,12 @@ def to_json(value: object) -> str:
         text = _encode(value)
     except (TypeError, ValueError, RecursionError):
         text = _encode(_plain(value))
-    return _as_unicode(text)
+    return as_unicode(text)
 
 
 def cut(text: str, max_length: int) -> str:
     """Return the first characters of a text, without what is no character, which no exporter could send."""
-    return _as_unicode(text[:max_length])
+    return as_unicode(text[:max_length])
 
 
 def json_list(items: Iterable[object], max_length: int, *, is_reversed: bool = False) -> str:
@@ -99,6 +99,6 @@ def _plain(value: object, around: tuple[int, ...] = ()) -> object:
     return type(value).__name__
 
 
-def _as_unicode(text: str) -> str:
+def as_unicode(text: str) -> str:
     """Return a text without half of a pair of surrogates, which UTF-8 cannot hold."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -10,6 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from langchain_ldai.spans._ends import Attributes, SpanEnd
+from langchain_ldai.spans._json import as_unicode
 
 
 class LateSpan:
@@ -32,7 +33,7 @@ class LateSpan:
     def __init__(
         self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock, links: Sequence[Link] = ()
     ) -> None:
-        self._name = name
+        self._name = as_unicode(name)  # else an exporter drops the whole batch
         self._kind = kind
         self.attributes = attributes
         self._lock = lock

@@ -181,8 +181,8 @@ def test_an_evicted_run_is_abandoned(make_handler: Callable[..., LdAiHandler], t
     assert told(run)[1]["gen_ai.usage.total_tokens"] == 13
     assert (told(ended)[0], told(silent)[0]) == ("OK", "UNSET")
     assert not MARKS & {*told(run)[1], *told(silent)[1]}
-    assert run.start_time <= silent.start_time <= silent.end_time
-    assert run.end_time - silent.end_time <= 1_000_000
+    assert run.start_time <= silent.start_time
+    assert silent.end_time == max(run.end_time, silent.start_time)
 
 
 def test_a_failed_attempt_has_a_span_of_its_own(handler: LdAiHandler, trace: Trace) -> None:
