@@ -33,7 +33,7 @@ class LateSpan:
     def __init__(
         self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock, links: Sequence[Link] = ()
     ) -> None:
-        self._name = as_unicode(name)  # else an exporter drops the whole batch
+        self._name = name
         self._kind = kind
         self.attributes = attributes
         self._lock = lock
@@ -45,7 +45,12 @@ class LateSpan:
     def make(self, tracer: Tracer, around: Context) -> Span:
         """Start it below the span of a context, and return it."""
         with self._lock:
-            told = self._name, around, self._kind, self.attributes, self._links, self.started
+            attributes = {
+                name: as_unicode(value) if isinstance(value, str) else value
+                for name, value in self.attributes.items()
+            }
+            name = as_unicode(self._name)  # else an exporter drops the whole batch
+            told = name, around, self._kind, attributes, self._links, self.started
             self._span = span = tracer.start_span(*told)
             if self._end is not None:
                 self._end[0].apply(span, self._end[1])
