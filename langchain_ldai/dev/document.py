@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NoReturn, cast
@@ -11,6 +12,9 @@ import yaml
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 50
 MAX_FIELDS: Final = 100_000
+
+_HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
+"""What an escape can write, but no server can send."""
 
 FieldPath = tuple[str | int, ...]
 
@@ -145,6 +149,8 @@ def _value(file: str, node: yaml.Node, path: FieldPath, lines: dict[FieldPath, i
         return {key: _value(file, child, (*path, key), lines) for key, child in _entries(file, node, path, lines)}
     if isinstance(node, yaml.SequenceNode):
         return [_value(file, child, (*path, index), lines) for index, child in enumerate(node.value)]
+    if _HALF_CHARACTER.search(node.value):
+        raise ConfigsFileError(f"{file}, line {line}: {node.value!r} holds half a character; write all of it")
     try:
         value: object = yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError):
@@ -158,8 +164,12 @@ def _entries(
     seen: set[str] = set()
     for key_node, child in node.value:
         line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
+        if not isinstance(key_node, yaml.ScalarNode) or not key_node.value.strip():
             raise ConfigsFileError(f"{file}, line {line}: the name of a field must be a text")
+        if _HALF_CHARACTER.search(key_node.value):
+            raise ConfigsFileError(
+                f"{file}, line {line}: {key_node.value!r} holds half a character; write all of it"
+            )
         key = key_node.value
         if key in seen:
             raise ConfigsFileError(f"{file}, line {line}: {'.'.join(map(str, (*path, key)))} is there twice")

@@ -70,7 +70,7 @@ class Store:
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self.path = path
-        self.problem = ""
+        self.problem: str = ""
         self._max_bytes = max_bytes
         self._writing = threading.Lock()
         self._readers = queue.SimpleQueue[sqlite3.Connection]()

@@ -31,7 +31,7 @@ class ExchangeGatherer:
         judges: The keys of the judges.
     """
 
-    lost: ClassVar = "What a judge is to score could not be read or handed over, a run may get no score"
+    lost: ClassVar[str] = "What a judge is to score could not be read or handed over, a run may get no score"
 
     def __init__(
         self, judges: tuple[str, ...], submit: Callable[[Exchange], None], *, has_trajectory: bool

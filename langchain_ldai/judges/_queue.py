@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
@@ -132,19 +133,20 @@ class JudgeQueue:
     def _start_task(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._work_async(lane), context=Context())
         self._tasks.add(task)  # a loop itself refers to its tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._task_ended, lane))
+
+    def _task_ended(self, lane: Lane, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or task.exception() is not None:  # the loop ends; the task may not have begun
+            self._give_up(lane, LOOP_ENDED, drops_all=True)
 
     def _work(self, lane: Lane) -> None:
         while (job := self._next(lane)) is not None:
             job.score()
 
     async def _work_async(self, lane: Lane) -> None:
-        try:
-            while (job := self._next(lane)) is not None:
-                await job.score_async()
-        except BaseException:  # the loop ends
-            self._give_up(lane, LOOP_ENDED, drops_all=True)
-            raise
+        while (job := self._next(lane)) is not None:
+            await job.score_async()
 
     def _next(self, lane: Lane) -> Job | None:
         """Return the next job of a lane; where there is none, the worker has ended."""

@@ -32,8 +32,9 @@ _JSON_ENTRY: Final = re.compile(rf'"({"|".join(_KEYS)})"\s*:\s*({_TEXT})')
 _TOKEN: Final = re.compile(
     rf"""{RESUMPTION_TOKEN_KEY}(?P<quote>\\*["'])\s*:\s*\\*["'][^"'\\]*(?:\\*["'])?(?P<after>\s*,\s*)?"""
 )
-"""An entry of the token in JSON, also in JSON within a text of JSON, or in a dictionary that was made a text, but for
-the quote before it. It begins with the key, so the search is linear, whatever a user's text around it is.
+"""An entry of the token but for its first quote: in JSON, in JSON within JSON, or in a dictionary made a text.
+
+It begins with the key, so that the search is linear, whatever a user's text around it is.
 """
 
 

@@ -72,7 +72,7 @@ class RootSpan:
         trace: The ids of the root span.
     """
 
-    lost: ClassVar = "A span could not be made or ended, the trace of a run is not complete"
+    lost: ClassVar[str] = "A span could not be made or ended, the trace of a run is not complete"
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class RootSpan:
         self._answer: dict[str, str] = {}
         self._ended_at = 0
         self._failure: Failure | None = None
-        self.trace = NO_TRACE
+        self.trace: TraceIds = NO_TRACE
 
     def marks(self, marks: Mapping[str, str]) -> Mapping[str, str]:
         """Return the marks as they are."""

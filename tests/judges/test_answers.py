@@ -42,6 +42,8 @@ SCORES = {
     '{"score": -0.0}': "0.0",
     '{"score": 1}': "1.0",
     'Here:\n```json\n{"score": 0.9}\n```\nDone.': "0.9",
+    'Here:\r\n```json\r\n{"score": 0.9}\r\n```\r\nDone.': "0.9",
+    '```json\n{"score": 0.9, "reasoning": "It shows ```code```."}\n```': "0.9",
 }
 
 
@@ -54,9 +56,10 @@ def test_a_score_is_a_number_of_the_usual_form(answer: str, score: str) -> None:
     assert repr(verdict.score) == score
 
 
-def test_an_endless_integer_is_out_of_range() -> None:
-    """A whole number that no float can hold is refused like any other that is too high."""
-    assert read_object({"score": 10**400}) == "score out of range"
+@pytest.mark.parametrize("score", [-0.1, 1.1, 10**400], ids=["below", "above", "more than a float holds"])
+def test_a_score_is_within_its_range(score: float) -> None:
+    """What is below 0 or above 1 is refused."""
+    assert read_object({"score": score}) == "score out of range"
 
 
 def test_a_draw_is_that_of_its_run_and_judge() -> None:

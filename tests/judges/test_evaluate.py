@@ -108,7 +108,9 @@ def test_a_model_with_structured_output_is_asked_for_it(is_async: bool) -> None:
 
     (schema,) = model.schemas
     assert schema["title"]
-    assert schema["required"] == ["score", "reasoning"]
+    assert schema["required"] == list(schema["properties"]) == ["score", "reasoning"]
+    assert schema["additionalProperties"] is False
+    assert {"minimum": 0, "maximum": 1}.items() <= schema["properties"]["score"].items()
     assert "JSON" not in str(model.shown)
 
 
@@ -164,6 +166,17 @@ def test_a_judge_that_cannot_score_is_not_asked(case: Case, caplog: pytest.LogCa
     assert names == ([key] * 2 if expected.startswith("asked") and "no score" not in expected else [])
 
 
+def test_each_judge_that_cannot_score_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """What was told of one judge is not told of another."""
+    scene = Scene({**flags_with(judge_flag(messages=[])), "tone": judge_flag(messages=[])})
+    judges = scene.judges(JudgeModel())
+
+    for key in ("accuracy", "tone", "accuracy"):
+        judges.evaluate(key, scene.token, USER, question="How?", answer="So")
+
+    assert [text.partition(" gives")[0] for _, text in logged(caplog)] == ["Judge 'accuracy'", "Judge 'tone'"]
+
+
 def test_a_disabled_judge_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     """A judge that was switched off meanwhile is not asked, and that is told at debug level."""
     caplog.set_level(logging.DEBUG, logger="langchain_ldai.judges")
@@ -215,12 +228,13 @@ class PassesTime(asyncio.Event):
         return await super().wait()
 
 
+@pytest.mark.parametrize("make", [JudgeModel, StructuredModel])
 def test_a_judge_that_takes_too_long_is_cancelled(
-    is_async: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make: type[JudgeModel], is_async: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its own run is neither success nor error, the judged run gets no score, and the log says so."""
     gate, is_asked = threading.Event(), threading.Event()
-    model = JudgeModel(gate=PassesTime() if is_async else gate, when_asked=is_asked.set)
+    model = make(gate=PassesTime() if is_async else gate, when_asked=is_asked.set)
     monkeypatch.setattr("langchain_ldai.judges._calls.wait", lambda calls, timeout: is_asked.wait(10))
     scene = Scene(flags_with(), is_async=is_async)
 

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable
-from langgraph.graph import START, StateGraph
+from langgraph.graph import START, MessagesState, StateGraph
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
@@ -23,6 +23,12 @@ class State(TypedDict):
     """What the nodes pass on."""
 
     seen: Annotated[list[str], operator.add]
+
+
+class Talk(MessagesState):
+    """Messages, and a plan."""
+
+    plan: str
 
 
 def says(text: str) -> ScriptedChat:
@@ -80,6 +86,26 @@ def test_a_named_node_is_judged_once_a_run(model: JudgeModel, reports: list[RunR
         "MESSAGE HISTORY:\nplan 0?\n\nRESPONSE TO EVALUATE:\nA plan",
         "MESSAGE HISTORY:\nwriter 0?\n\nRESPONSE TO EVALUATE:\nA text",
     ]
+
+
+def test_the_update_of_a_node_is_no_structured_response(
+    model: JudgeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a graph whose state has messages, and whose model gave no text, there is no answer."""
+    client = RecordingClient(flags_with())
+    ai = LdAiClient(client)
+    judges = Judges(ai, model=lambda config: model)
+    handler = LdAiHandler(ai.completion_config("support-bot", USER), judges=judges)
+    silent = says("")
+    builder = StateGraph(Talk)
+    builder.add_node("plan", lambda state, config: silent.invoke("How?", config) and {"plan": "none"})
+    builder.add_edge(START, "plan")
+
+    builder.compile().invoke({"messages": [("user", "How?")]}, {"callbacks": [handler]})
+
+    assert handler.flush(10)
+    assert model.shown == []
+    assert "no answer" in caplog.text
 
 
 def test_the_agents_of_a_graph_have_judges(model: JudgeModel, reports: list[RunReport]) -> None:

@@ -158,13 +158,23 @@ def test_only_a_success_is_judged(turn: Turn) -> None:
     assert (judged.scores, judged.model.shown) == ([], [])
 
 
-def test_a_run_without_a_model_call_is_not_judged() -> None:
-    """What is no AI run has nothing to score."""
+def test_an_answer_of_a_run_that_failed_later_is_not_judged() -> None:
+    """The model answered, and what came after it raised: the user has no answer to score."""
+    judged = Judged()
+
+    with pytest.raises(ZeroDivisionError):
+        judged.invoke(chain() | RunnableLambda(lambda text: 1 / 0))
+
+    assert (judged.scores, judged.model.shown) == ([], [])
+
+
+def test_a_run_without_a_model_call_is_not_judged(caplog: pytest.LogCaptureFixture) -> None:
+    """What is no AI run has nothing to score, and that is no news."""
     judged = Judged()
 
     judged.invoke(RunnableLambda(str))
 
-    assert (judged.scores, judged.reports) == ([], [])
+    assert (judged.scores, judged.reports, logged(caplog)) == ([], [], [])
 
 
 def test_an_answer_without_text_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -263,11 +273,32 @@ def test_a_structured_response_is_the_answer(model: ScriptedChat, parse: Callabl
     assert judged.shown == [exchange("How?", answer)]
 
 
-def test_the_state_of_a_graph_is_no_structured_response(caplog: pytest.LogCaptureFixture) -> None:
-    """A graph that gives back messages has no answer where its model gave no text."""
+def test_an_object_on_the_way_is_no_structured_response(caplog: pytest.LogCaptureFixture) -> None:
+    """What a step within the run gave back is not what the run gave back."""
     judged = Judged()
 
-    judged.invoke(chain(EMPTY) | RunnableLambda(lambda text: {"messages": []}))
+    judged.invoke(chain(EMPTY) | RunnableLambda(lambda text: {"verdict": "no"}) | RunnableLambda(str))
+
+    assert judged.model.shown == []
+    assert "no answer" in caplog.text
+
+
+def test_a_call_that_failed_takes_no_answer_away() -> None:
+    """A chain that goes on without a model's answer is judged by the last answer that it got."""
+    judged = Judged()
+    failing = ScriptedChat(script=[ValueError("down")]).with_fallbacks([RunnableLambda(str)])
+
+    judged.invoke(chain() | failing)
+
+    assert judged.shown == [exchange("How?", "Hello, world")]
+
+
+@pytest.mark.parametrize("output", [{"messages": []}, AIMessage("")], ids=["state", "message"])
+def test_messages_are_no_structured_response(output: object, caplog: pytest.LogCaptureFixture) -> None:
+    """A graph or chain that gives back messages has no answer where its model gave no text."""
+    judged = Judged()
+
+    judged.invoke(chain(EMPTY) | RunnableLambda(lambda text: output))
 
     assert judged.model.shown == []
     assert "no answer" in caplog.text
@@ -288,11 +319,14 @@ def test_several_judges_score_a_run() -> None:
 def test_judges_of_a_judge_are_not_asked() -> None:
     """A judge is an AI Config, and what is attached to it is ignored."""
     flags = flags_with(judge_flag(judgeConfiguration={"judges": [{"key": "accuracy", "samplingRate": 1}]}))
-    judged = Judged(flags)
+    judged, configs = Judged(flags), []
+    judges = Judges(judged.ai, model=lambda config: configs.append(config) or judged.model)
+    judged.handler = LdAiHandler(judged.ai.completion_config("support-bot", USER), judges=judges)
 
     judged.invoke(chain())
 
     assert len(judged.scores) == 1
+    assert [config.judges for config in configs] == [()]
 
 
 def test_what_a_judge_is_asked_is_not_judged() -> None:

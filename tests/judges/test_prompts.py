@@ -88,6 +88,20 @@ def test_an_exchange_is_filled_in_as_it_is() -> None:
     assert message.content == f"{expected}\n\n{FORMAT}"
 
 
+def test_a_question_that_is_empty_is_none() -> None:
+    """A section for the question is left out then."""
+    (message,) = shown(judge_of(("user", "{{#input}}asked{{/input}}{{response_to_evaluate}}")), Exchange("", "A"))
+
+    assert message.content == f"A\n\n{FORMAT}"
+
+
+def test_a_system_message_at_the_end_hides_no_message_of_the_user() -> None:
+    """The answer is added only where no message of the user's is the last but those of the system."""
+    judge = judge_of(("user", "Rate {{response_to_evaluate}}"), ("system", "Be strict."))
+
+    assert [each.role for each in shown(judge, Exchange("Q", "A"))] == ["user", "system"]
+
+
 def test_a_text_that_is_no_template_keeps_its_placeholders() -> None:
     """A text that mustache cannot read is used as it is, but for the placeholders in it."""
     (message,) = shown(judge_of(("user", "{{#open}} {{response_to_evaluate}}")), Exchange("Q", "A"))

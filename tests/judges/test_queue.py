@@ -256,6 +256,24 @@ def test_jobs_end_with_their_loop(work: Work) -> None:
     assert (work.done, lost) == ([], [LOOP_ENDED])
 
 
+@pytest.mark.parametrize("steps", [1, 2], ids=["before it began", "at work"])
+@pytest.mark.asyncio
+async def test_jobs_end_with_their_task(steps: int) -> None:
+    """Who cancels the tasks of a loop that goes on has cancelled the jobs, and nobody waits for them."""
+    lost: list[str] = []
+    queue = queue_of(lost=lost)
+    queue.put(Job(lambda: None, asyncio.Event().wait, 1), asyncio.get_running_loop())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert queue.flush(10)
+    assert lost == [LOOP_ENDED]
+
+
 def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
     """A loop that was closed before, or before it came to its jobs, does none."""
     lost: list[str] = []

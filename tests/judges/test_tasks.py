@@ -117,11 +117,12 @@ def test_a_task_is_sealed_where_tokens_are() -> None:
         judged.judges.evaluate("accuracy", plain, USER, question="How?", answer="So")
 
 
-def test_a_handlers_sealer_seals_its_tasks() -> None:
-    """A handler that hands out sealed tokens alone hands out no task with a plain one."""
+@pytest.mark.parametrize("names", [[], ["sealer"]], ids=["alone", "beside that of the judges"])
+def test_a_handlers_sealer_seals_its_tasks(names: list[str]) -> None:
+    """A handler that hands out sealed tokens alone hands out no task with a plain one, and none sealed twice."""
     tasks: list[JudgeTask] = []
     sealer = TokenSealer([TokenSealer.generate_key()])
-    judged = Judged(defer=tasks.append, options={"sealer": sealer})
+    judged = Judged(defer=tasks.append, options={"sealer": sealer}, **dict.fromkeys(names, sealer))
 
     judged.invoke(chain())
 

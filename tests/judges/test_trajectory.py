@@ -96,14 +96,14 @@ def test_a_trajectory_is_bounded() -> None:
     """So many calls are shown, of each value so many characters; the rest is counted."""
     trajectory = Trajectory()
     for number in range(MAX_CALLS + 2):
-        trajectory.call(number, "search", {"asked": "x" * MAX_CHARACTERS})
+        trajectory.call(number, "search", {"asked": "x" * 3 * MAX_CHARACTERS})
         trajectory.call(number, "search", {"asked": "again"})
         trajectory.end(number, {"found": [object]})
 
     text = str(trajectory)
 
     assert text.count("TOOL CALLED") == MAX_CALLS
-    assert text.count("(cut, 2 characters more)") == MAX_CALLS
+    assert text.count("(cut, 4,002 characters more)") == MAX_CALLS
     assert text.endswith("... and 2 further tool calls")
     assert len(text) < MAX_CALLS * 2 * MAX_CHARACTERS
 

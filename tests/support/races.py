@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, TypeVar
 
-from langchain_ldai._tracking import graph_tracker, once, tracker
+from langchain_ldai._tracking import graph_tracker, slots, tracker
 
 THREADS: Final = 8
 PATIENCE_SECONDS: Final = 60
@@ -17,7 +17,7 @@ PATIENCE_SECONDS: Final = 60
 T = TypeVar("T")
 Trace = Callable[[FrameType, str, object], object]
 
-_TRACKERS: Final = {module.__file__ for module in (once, tracker, graph_tracker)}
+_TRACKERS: Final = {module.__file__ for module in (slots, tracker, graph_tracker)}
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def test_delivery_holds_nobody():
     def deliver(name: str, data: object, value: float) -> None:
         other = threading.Thread(target=lambda: run.summary, daemon=True)
         other.start()
-        other.join(2)
+        other.join(10)
         free.append(not other.is_alive())
 
     run = LdAiGraphTracker(GraphRunIdentity("run-1", "travel"), sender_to(deliver))

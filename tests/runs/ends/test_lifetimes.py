@@ -133,18 +133,20 @@ def test_a_silent_run_is_given_up_when_another_opens(
 
 
 def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
-    config: LdAiCompletionConfig, reports: list[RunReport]
+    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`flush` closes no run that is still at work."""
-    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=0.1)
+    now = 1000.0
+    monkeypatch.setattr(table, "monotonic", lambda: now)
+    handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
     silent, _ = start_chain_and_call(handler)
-    threading.Event().wait(0.15)
+    now += 15.0
     start_chain_and_call(handler)
     del reports[:]
 
     handler.flush()
     assert reports == []
-    threading.Event().wait(0.15)
+    now += 15.0
     handler.flush()
 
     assert len(reports) == 1
