@@ -19,7 +19,7 @@ def trace(caplog: pytest.LogCaptureFixture) -> Iterator[Trace]:
         yield trace
     assert trace.are_all_ended
     assert get_current() == before
-    assert not [record for record in caplog.get_records("call") if record.name.startswith("opentelemetry")]
+    assert not [record for record in caplog.get_records("call") if record.name.startswith("opentelemetry.sdk")]
 
 
 @pytest.fixture
