@@ -145,6 +145,11 @@ def read_mark(shown: list[BaseMessage]) -> str:
     return json.dumps({"score": int(number) / 10, "reasoning": ""})
 
 
+def exchanges() -> list[object]:
+    """Return every exchange that is in memory; other tests may have left some."""
+    return [each for each in gc.get_objects() if isinstance(each, (ExchangeGatherer, Exchange))]
+
+
 class Weak(BaseCallbackHandler):
     """Keeps weak references to what the models answer."""
 
@@ -168,7 +173,7 @@ def test_a_drawn_run_gets_the_score_of_its_exchange_which_then_is_gone(shape: st
     make, answers, tool_call = WHOLE[provider]
     answers = {"stream": STREAMED[provider], "agent": [tool_call, *answers]}.get(shape, answers)
     build, call = SHAPES[shape]
-    weak, questions = Weak(), []
+    weak, questions, before = Weak(), [], exchanges()
     with serving(*answers) as url:
         subject = build(make(url))
         for run in RUNS:
@@ -184,4 +189,4 @@ def test_a_drawn_run_gets_the_score_of_its_exchange_which_then_is_gone(shape: st
     wait_for_judges()
     gc.collect()
     assert {each() for each in (*questions, *weak.answers)} == {None}
-    assert [each for each in gc.get_objects() if isinstance(each, (ExchangeGatherer, Exchange))] == []
+    assert [each for each in exchanges() if all(each is not other for other in before)] == []
