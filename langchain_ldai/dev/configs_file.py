@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from langchain_ldai._protocol.flags import WHOLE, Json, clause, flag_of, rollout
 from langchain_ldai.dev.document import Section, read_document, shown
@@ -48,6 +48,12 @@ def read_configs(path: Path) -> dict[str, Json]:
         if isinstance(config, dict) and config.get("mode") == "judge"
     ]
     return {key: _flag(key, document.section(key), judges) for key in document}
+
+
+def mode_of(flag: Json) -> str:
+    """Return the mode of the AI Config that one of these flags is; all its variations have it."""
+    variations = cast(list[dict[str, dict[str, str]]], flag["variations"])
+    return variations[0]["_ldMeta"]["mode"]
 
 
 def _flag(key: str, config: Section, judges: list[str]) -> Json:
