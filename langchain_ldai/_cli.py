@@ -177,9 +177,9 @@ def _serve(configs: ServedConfigs, store: Store, address: Address) -> None:
     url = f"http://{address.shown_host}:{socket.getsockname()[1]}"
     print(f"LaunchDarkly on your desk: {url}")
     print(f"It serves {configs.path} and keeps runs in {store.path}. Ctrl+C stops it. Add to your program:\n")
-    key = next(iter(configs.keys), "support-bot")
-    print(lines_to_add(url, key, needs_token=bool(address.token)), flush=True)
+    print(lines_to_add(url, configs.modes, needs_token=bool(address.token)), flush=True)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("langchain_ldai.dev").setLevel(logging.INFO)  # says that a saved file is served
     with suppress(KeyboardInterrupt):
         DevServer(configs, store, address.token).run([socket])
 

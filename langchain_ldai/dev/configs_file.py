@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from langchain_ldai._protocol.flags import WHOLE, Json, clause, flag_of, rollout
 from langchain_ldai.dev.document import Section, read_document, shown
@@ -42,10 +42,21 @@ def read_configs(path: Path) -> dict[str, Json]:
         ConfigsFileError: If the file cannot be served. The message names the line, the field and the remedy.
     """
     document = read_document(path)
-    return {key: _flag(key, document.section(key)) for key in document}
+    judges = [
+        key
+        for key, config in document.fields.items()
+        if isinstance(config, dict) and config.get("mode") == "judge"
+    ]
+    return {key: _flag(key, document.section(key), judges) for key in document}
 
 
-def _flag(key: str, config: Section) -> Json:
+def mode_of(flag: Json) -> str:
+    """Return the mode of the AI Config that one of these flags is; all its variations have it."""
+    variations = cast(list[dict[str, dict[str, str]]], flag["variations"])
+    return variations[0]["_ldMeta"]["mode"]
+
+
+def _flag(key: str, config: Section, judges: list[str]) -> Json:
     config.allow("mode", "variations", "serve", "rules", "context")
     mode = config.text("mode") if "mode" in config else "completion"
     if mode not in MODES:
@@ -54,7 +65,7 @@ def _flag(key: str, config: Section) -> Json:
         config.fail("has no variations; add at least one below `variations:`")
     variations = config.section("variations")
     names = list(variations)
-    payloads = [_payload(mode, name, variations.section(name)) for name in names]
+    payloads = [_payload(mode, name, variations.section(name), judges) for name in names]
     kind = config.text("context") if "context" in config else "user"
     fallthrough = _served(config, names, kind) if "serve" in config else None
     rules = (
@@ -65,10 +76,10 @@ def _flag(key: str, config: Section) -> Json:
     return flag_of(key, payloads, fallthrough, rules)
 
 
-def _payload(mode: str, name: str, variation: Section) -> Json:
+def _payload(mode: str, name: str, variation: Section, judges: list[str]) -> Json:
     prompt = "instructions" if mode == "agent" else "messages"
-    judge = ("metric",) if mode == "judge" else ()
-    variation.allow("enabled", "version", "model", "provider", "parameters", prompt, "tools", *judge)
+    scoring = "metric" if mode == "judge" else "judges"
+    variation.allow("enabled", "version", "model", "provider", "parameters", prompt, "tools", scoring)
     enabled = variation.flag("enabled") if "enabled" in variation else True
     version = variation.whole("version") if "version" in variation else 1
     payload: Json = {
@@ -89,9 +100,20 @@ def _payload(mode: str, name: str, variation: Section) -> Json:
         payload[prompt] = variation.text(prompt) if mode == "agent" else _messages(variation)
     if "tools" in variation:
         payload["tools"] = _tools(variation)
-    if judge and "metric" in variation:
+    if scoring in variation and scoring == "metric":
         payload["evaluationMetricKey"] = variation.text("metric")
+    elif scoring in variation:
+        payload["judgeConfiguration"] = {"judges": _judges(variation.section("judges"), judges)}
     return payload
+
+
+def _judges(shares: Section, judges: list[str]) -> list[Json]:
+    """Return the judges of a variation, each with the share of answers that it scores."""
+    for key in shares:
+        if key not in judges:
+            known = f"there are {', '.join(judges)}" if judges else "there are none"
+            shares.fail(f"is no AI Config of the file with `mode: judge`; {known}", key)
+    return [{"key": key, "samplingRate": _percent(shares, key) / 100} for key in shares]
 
 
 def _json(section: Section) -> Mapping[str, object]:
@@ -172,12 +194,17 @@ def _served(section: Section, names: list[str], kind: str) -> Json:
         section.fail(f"is {shown(value)}; write a variation's name in quotes, or a percentage for each", "serve")
     shares = section.section("serve")
     weights = dict.fromkeys(names, 0)
-    for name, percent in shares.fields.items():
+    for name in shares:
         if name not in names:
             shares.fail(f"is no variation; there are {', '.join(names)}", name)
-        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
-            shares.fail(f"is {shown(percent)}; write a percentage from 0 to 100", name)
-        weights[name] = round(percent * WHOLE / 100)
+        weights[name] = round(_percent(shares, name) * WHOLE / 100)
     if sum(weights.values()) != WHOLE:
         section.fail(f"adds up to {sum(weights.values()) * 100 / WHOLE:g} percent; make it 100", "serve")
     return rollout(list(weights.values()), kind)
+
+
+def _percent(shares: Section, name: str) -> float:
+    percent = shares.fields[name]
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+        shares.fail(f"is {shown(percent)}; write a percentage from 0 to 100", name)
+    return percent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,21 @@ from langchain_ldai import LdAiClient, LdAiHandler
 
 url = "{url}"
 client = LDClient(Config("{sdk_key}", base_uri=url, stream_uri=url, events_uri=url))
-config = LdAiClient(client).completion_config("{config}", Context.create("user-1"))
+config = LdAiClient(client).{mode}_config("{config}", Context.create("user-1"))
 chain.invoke(inputs, {{"callbacks": [LdAiHandler(config)]}})
 client.close()  # delivers what waits
 """
 
 
-def lines_to_add(url: str, config: str, *, needs_token: bool) -> str:
-    """Return the lines with which a program's runs appear on the page."""
-    return _LINES.format(url=url, config=config, sdk_key="the token" if needs_token else "sdk-dev")
+def lines_to_add(url: str, modes: Mapping[str, str], *, needs_token: bool) -> str:
+    """Return the lines with which a program's runs appear on the page.
+
+    Args:
+        url: Address of the server.
+        modes: The mode of each AI Config that is served. The lines ask for the first that is no judge.
+        needs_token: Whether the SDK key must be the server's token.
+    """
+    asked_for = ((key, mode) for key, mode in modes.items() if mode != "judge")
+    config, mode = next(asked_for, ("support-bot", "completion"))
+    sdk_key = "the token" if needs_token else "sdk-dev"
+    return _LINES.format(url=url, config=config, mode=mode, sdk_key=sdk_key)

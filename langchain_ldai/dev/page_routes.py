@@ -111,8 +111,7 @@ class PageRoutes:
         }
 
     def _lines(self, url: str) -> str:
-        config = next(iter(self._configs.keys), "support-bot")
-        return lines_to_add(url, config, needs_token=bool(self._token))
+        return lines_to_add(url, self._configs.modes, needs_token=bool(self._token))
 
     async def _run(self, request: Request) -> Response:
         found = await asyncio.to_thread(queries.run_with_metrics, self._store, _number(request))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_ldai._protocol.flags import FlagData, Json
 from langchain_ldai._protocol.stream import Change, delete, patch
-from langchain_ldai.dev.configs_file import read_configs
+from langchain_ldai.dev.configs_file import mode_of, read_configs
 from langchain_ldai.dev.document import ConfigsFileError
 
 _log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ class ServedConfigs:
         self._replace(read_configs(path))
 
     @property
-    def keys(self) -> list[str]:
-        """The keys of the AI Configs."""
-        return list(self._flags)
+    def modes(self) -> dict[str, str]:
+        """The mode of each AI Config, by key."""
+        return {key: mode_of(flag) for key, flag in self._flags.items()}
 
     def snapshot(self) -> Json:
         """Return all flags, as an SDK asks for them."""
@@ -57,7 +57,7 @@ class ServedConfigs:
             return []
         self.problem = ""
         changes = self._replace(flags)
-        _log.info("%s was read again: %d AI Configs changed", self.path.name, len(changes))
+        _log.info("%s was read again: AI Configs that changed: %d", self.path.name, len(changes))
         return changes
 
     def _replace(self, flags: dict[str, Json]) -> list[Change]:

@@ -172,6 +172,17 @@ def test_a_file_that_cannot_be_served_shows(page: Page, desk: Desk) -> None:
     expect(page.locator("#problem")).to_be_hidden()
 
 
+def test_a_picture_without_others_beside_it_is_no_larger(page: Page, desk: Desk) -> None:
+    """Runs that have only durations, as those of a model for tests, do not blow up their one distribution."""
+    desk.store.accept(None, [event(events.DURATION, 10 + number, run=f"run-{number}") for number in range(9)])
+    page.goto(desk.url)
+    page.wait_for_selector("#measure-runs")
+
+    alone, first_of_three, *_ = [figure.bounding_box()["width"] for figure in page.locator("figure").all()]
+
+    assert alone == pytest.approx(first_of_three)
+
+
 def test_the_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
     """A wrong one is told, the right one opens the page."""
     with running(tmp_path, token="secret") as desk, browser.new_context() as context:

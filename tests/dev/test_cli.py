@@ -4,6 +4,7 @@ import builtins
 import getpass
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -11,15 +12,17 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 import langchain_ldai.dev
 from langchain_ldai import _cli
 from langchain_ldai._wire import events
 from langchain_ldai.dev.configs_file import read_configs
+from langchain_ldai.dev.page_files import lines_to_add
 from langchain_ldai.dev.store import Store
 from tests.dev.conftest import running
 from tests.dev.sending import event, simulated
@@ -53,8 +56,8 @@ def fill(path: Path) -> None:
     store.close()
 
 
-def stop_after(port: int, seen: list[str]) -> threading.Thread:
-    """Start a thread that reads the page of a server that is to start, then presses Ctrl+C."""
+def stop_after(port: int, seen: list[str], then: Callable[[], object] = lambda: None) -> threading.Thread:
+    """Start a thread that reads the page of a server that is to start, does something, and presses Ctrl+C."""
 
     def press() -> None:
         answers = Retrying(
@@ -62,6 +65,7 @@ def stop_after(port: int, seen: list[str]) -> threading.Thread:
         )
         with answers(urllib.request.urlopen, f"http://127.0.0.1:{port}/view", timeout=30) as answer:
             seen.append(answer.read().decode())
+        then()
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
@@ -144,6 +148,40 @@ def test_dev_starts_with_an_example_and_says_which_lines_to_add(
     assert 'completion_config("support-bot"' in printed
     assert json.loads(seen[0])["configs"] == ["support-bot"]
     assert (here / "ai-configs.yaml").read_text().startswith("# The AI Configs")
+
+
+def test_dev_says_that_a_saved_file_is_served(here: Path, port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever mends the file learns from the terminal that the mended one is served."""
+    caplog.set_level(logging.NOTSET, "langchain_ldai.dev")  # is set back after the test
+    (here / "right.yaml").write_text("bot: {variations: {a: {}}}\n", "utf-8")
+    said = "right.yaml was read again: AI Configs that changed: 1"
+
+    def save() -> None:
+        (here / "right.yaml").write_text("bot: {variations: {another: {}}}\n", "utf-8")
+        told = Retrying(
+            wait=wait_fixed(0.05), stop=stop_after_delay(30), retry=retry_if_result(lambda text: not text)
+        )
+        told(lambda: said in caplog.messages)
+
+    stopper = stop_after(port, [], save)
+
+    assert _cli.main(["dev", "--configs", "right.yaml", "--port", str(port)]) == 0
+
+    stopper.join()
+    assert said in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("modes", "asked"),
+    [
+        ({"rater": "judge", "helper": "agent"}, 'agent_config("helper"'),
+        ({"bot": "completion", "helper": "agent"}, 'completion_config("bot"'),
+        ({"rater": "judge"}, 'completion_config("support-bot"'),
+    ],
+)
+def test_the_lines_ask_for_an_ai_config_as_what_it_is(modes: dict[str, str], asked: str) -> None:
+    """Lines that ask for an agent as a completion, or run a chain for a judge, would get a disabled AI Config."""
+    assert f"LdAiClient(client).{asked}, " in lines_to_add("http://127.0.0.1:1", modes, needs_token=False)
 
 
 WRONG = {

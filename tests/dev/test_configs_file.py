@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ldclient import Context, LDClient
 
-from langchain_ldai import LdAiClient
+from langchain_ldai import JudgeAttachment, LdAiClient
 from langchain_ldai.dev.configs_file import EXAMPLE, read_configs
 from langchain_ldai.dev.document import ConfigsFileError
 from tests.support.serving import serving
@@ -31,6 +31,7 @@ triage:
           description: Searches the manual.
           parameters: {type: object}
         look_up: {}
+      judges: {relevance: 12.5}
   rules:
     - context: user
       when: {plan: [pro, team], beta: true}
@@ -76,7 +77,7 @@ def test_the_example_is_served_by_share_and_by_attribute(tmp_path: Path) -> None
 
 
 def test_agents_judges_and_tools_are_served(tmp_path: Path) -> None:
-    """Instructions, tools with and without a description, versions and a judge's metric arrive."""
+    """Instructions, tools with and without a description, versions, judges and a judge's metric arrive."""
     flags = read(tmp_path, AGENTS)
 
     agent = served(flags, "triage", USER, "agent_config")
@@ -86,6 +87,7 @@ def test_agents_judges_and_tools_are_served(tmp_path: Path) -> None:
     assert agent.tools["search"].description == "Searches the manual."
     assert agent.tools["look_up"].parameters == {}
     assert agent.model.parameters["when"] == "2026-01-01"
+    assert agent.judges == (JudgeAttachment("relevance", 0.125),)
     assert list(judge.tools) == ["search"]
     assert flags["relevance"]["variations"][0]["evaluationMetricKey"] == "relevance-score"
     assert flags["triage"]["rules"][0]["clauses"] == [
@@ -146,6 +148,22 @@ FAULTS = {
     ),
     "role": ("b: {variations: {a: {messages: [{bot: x}]}}}\n", "b.variations.a.messages.0.bot is no field"),
     "no role": ("b: {variations: {a: {messages: [{}]}}}\n", "b.variations.a.messages.0 needs one role"),
+    "judge that is none": (
+        "b:\n  variations:\n    a:\n      judges:\n        c: 1\nc: {variations: {a: {}}}\n",
+        "line 5: b.variations.a.judges.c is no AI Config of the file with `mode: judge`; there are none",
+    ),
+    "another judge": (
+        "b: {variations: {a: {judges: {c: 1}}}}\nd: {mode: judge, variations: {a: {}}}\n",
+        "b.variations.a.judges.c is no AI Config of the file with `mode: judge`; there are d",
+    ),
+    "share of a judge": (
+        "b: {variations: {a: {judges: {d: 101}}}}\nd: {mode: judge, variations: {a: {}}}\n",
+        "b.variations.a.judges.d is 101; write a percentage from 0 to 100",
+    ),
+    "judge of a judge": (
+        "d: {mode: judge, variations: {a: {judges: {d: 1}}}}\n",
+        "d.variations.a.judges is no field; there are",
+    ),
     "no tool": ("b: {variations: {a: {tools: [1]}}}\n", "b.variations.a.tools.0 is 1; write the tool's name"),
 }
 

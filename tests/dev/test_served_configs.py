@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_saved_file_changes_what_differs(path: Path) -> None:
     """Connected clients are told of the configs that changed, came or went, and of no other."""
     configs = ServedConfigs(path)
-    assert (configs.keys, configs.changes()) == (["bot", "desk"], [])
+    assert (list(configs.modes), configs.changes()) == (["bot", "desk"], [])
 
     path.write_text(BOT.replace("one", "another") + "new: {variations: {a: {}}}\n", "utf-8")
     changes = configs.changes()
@@ -47,7 +47,7 @@ def test_the_last_good_version_stays(path: Path, caplog: pytest.LogCaptureFixtur
     assert configs.changes() == []
     assert configs.problem == "ai-configs.yaml cannot be read: No such file or directory"
     assert len(caplog.records) == 2
-    assert configs.keys == ["bot", "desk"]
+    assert configs.modes == {"bot": "completion", "desk": "completion"}
 
     path.write_text(BOT + DESK, "utf-8")
 
