@@ -15,6 +15,7 @@ from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
 from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
 
+from langchain_ldai._base.loops import running_loop
 from langchain_ldai._tracking.sending import track_each
 from langchain_ldai._wire.events import Event
 
@@ -51,7 +52,7 @@ class LoopSink:
     def note_loop(self) -> asyncio.AbstractEventLoop | None:
         """Return the client's loop; where none is known, it is the one that runs in this thread."""
         if self._loop is None or self._loop.is_closed():
-            self._loop = _running_loop()
+            self._loop = running_loop()
         return self._loop
 
     def track(
@@ -66,7 +67,7 @@ class LoopSink:
 
     def _call(self, send: Callable[[], None]) -> None:
         self.note_loop()
-        if self._loop is None or self._loop is _running_loop():
+        if self._loop is None or self._loop is running_loop():
             self._deliver(send)
         else:
             self._loop.call_soon_threadsafe(self._deliver, send)
@@ -78,13 +79,6 @@ class LoopSink:
             return
         while self._kept:
             self._kept.popleft()()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 class Environment(Hook):

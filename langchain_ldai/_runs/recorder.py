@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _NODE: Final = "langgraph_node"
+_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
@@ -398,7 +399,7 @@ class RunRecorder:
 
     def _tell_of_unseen_nodes(self, run: Run) -> None:
         """Say once which of the names given are of no node that LangGraph has had so far."""
-        seen = list(self._seen_nodes)
+        seen = [name for name in self._seen_nodes if name in run.sources or not name.startswith(_NOT_A_NODE)]
         unseen = [name for name in run.sources if name not in seen]
         has_unnamed = any(name not in run.sources for name in seen)  # which may be the one that is meant
         if run.journey is not None and not has_unnamed:

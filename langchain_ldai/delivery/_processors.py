@@ -18,6 +18,7 @@ from ldclient.impl.events.event_processor import DefaultEventProcessor
 from ldclient.impl.events.types import EventInputCustom
 from ldclient.interfaces import EventProcessor
 
+from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.delivery._event_encoder import EventEncoder
 
@@ -176,7 +177,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         """Have all events sent now; return whether LaunchDarkly accepted them within `timeout` seconds."""
         started = time.monotonic()
         is_complete = True
-        if _running_loop() is self._loop:
+        if running_loop() is self._loop:
             # Until its batch is in the journal, which takes no network.
             is_complete = await self._sdk.flush_and_wait(threading.TIMEOUT_MAX if timeout is None else timeout)
         if timeout is not None:
@@ -189,7 +190,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
             return
         self._is_stopped = True
         loop, self._loop = self._loop, None  # from here on, the SDK's processor gets nothing more
-        if _running_loop() is loop:
+        if running_loop() is loop:
             await self._sdk.stop()
         await asyncio.to_thread(self._journal.stop)
 
@@ -199,7 +200,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
     def _on_loop(self, call: Callable[..., None], *args: object) -> None:
         if self._loop is None:
             return
-        if _running_loop() is self._loop:
+        if running_loop() is self._loop:
             call(*args)
         else:
             with suppress(RuntimeError):  # the loop is closed
@@ -216,13 +217,6 @@ async def flush_in_thread(
         return await asyncio.to_thread(flush, timeout, is_given_up.is_set)
     finally:
         is_given_up.set()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _is_plain(event: EventInput) -> TypeGuard[EventInputCustom]:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
+from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.judges._calls import JUDGE_THREAD
 
@@ -193,11 +194,3 @@ def tell_all_at_exit() -> None:
     """Have each queue tell of its jobs that are lost."""
     for queue in list(_queues):
         queue.tell_at_exit()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, `None` where none does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

@@ -43,7 +43,7 @@ class Trajectory:
 
     def call(self, key: object, name: str, told: Mapping[str, Any]) -> None:
         """Take a tool call that begins; the same one twice is one."""
-        if key in self._calls or key in self._omitted:
+        if key in self._calls:
             return
         if len(self._calls) >= MAX_CALLS:
             self._omitted[key] = None
@@ -71,8 +71,11 @@ class Trajectory:
 
 
 def as_json(value: object) -> str:
-    """Return a value as JSON, compact and with its keys sorted; what JSON lacks as text."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    """Return a value as JSON, compact and with its keys sorted; what JSON lacks as text, if need be all of it."""
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    except (TypeError, ValueError):  # keys that are no texts, or that cannot be sorted; or it holds itself
+        return str(value)
 
 
 def _plain(value: Any) -> object:  # noqa: ANN401  whatever a model or a tool made

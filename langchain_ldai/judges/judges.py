@@ -11,6 +11,7 @@ from reprlib import repr as short_repr
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
@@ -23,7 +24,7 @@ from langchain_ldai._wire.tokens import check_key, is_token
 from langchain_ldai.errors import WrongResultError
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
-from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue, running_loop
+from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue
 from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer
 from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, check_spans, trace_ids

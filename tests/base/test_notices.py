@@ -24,6 +24,7 @@ from langchain_ldai import (
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.support.chains import QUESTION, chain
+from tests.support.events import start_chain
 from tests.support.read_log import logged, run_nodes
 
 USER = Context.create("user-1")
@@ -300,6 +301,21 @@ def test_a_node_that_never_occurs_while_others_do_is_told_once(
     assert level == expected
     assert "nodes=: no node of a LangGraph has been called 'editr'" in message
     assert message.endswith(f"The nodes were called {', '.join(map(repr, names))}")
+
+
+def test_what_langgraph_itself_calls_a_node_is_not_the_one_that_is_meant(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A condition before the first node, or a node's error handler, does not make a branch not taken a warning."""
+    handler = LdAiHandler(None, nodes={"writer": config, "editor": config})
+    root = start_chain(handler)
+    for name in ("__start__", "writer", "__error_handler__writer"):
+        handler.on_chain_end({}, run_id=start_chain(handler, root, langgraph_node=name))
+    handler.on_chain_end({}, run_id=root)
+
+    ((level, message),) = logged(caplog)
+    assert level == "INFO"
+    assert message.endswith("The nodes were called 'writer'")
 
 
 def test_a_misspelt_name_is_warned_of_once_its_node_occurs(

@@ -412,6 +412,19 @@ def test_what_is_remembered_has_a_limit(
     assert len(ledger.calls) == 8
 
 
+def test_the_answer_for_a_metric_that_was_delivered_is_forgotten() -> None:
+    """It would take the place of one that is needed; nobody asks for it again but a batch that comes once more."""
+    ledger = Noting()
+    claiming = ClaimingCourier(ledger, Taking(), pace=None)
+    key = ClaimKey("run-1", "success", "me")
+    claiming.expect(key, None)
+    claiming.keep_up()
+    batch = Batch(UUID(int=1), [Record(_claims._as_body(key, b"1"), 1, 0)], 0)
+
+    assert [claiming.deliver(batch), claiming.deliver(batch)] == [Outcome.SETTLED] * 2
+    assert ledger.calls == [("run-1", ["success"], "me")] * 2
+
+
 def test_the_names_of_old_runs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run has one name while it is remembered, and another for a slot that it claims again."""
     monkeypatch.setattr(_claims, "MAX_RUNS", 2)

@@ -467,3 +467,22 @@ def test_a_short_life_looks_for_what_dead_processes_left_too(
     started[0].join(10)
 
     assert courier.taken == [b"1"]
+
+
+def test_at_the_end_each_batch_that_is_taken_gives_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes in all, what is taken is sent: the limit is for a service that takes nothing."""
+    now, later, has_time = time.monotonic, [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now() + later[0])
+
+    def take() -> Outcome:
+        has_time.append(line.sender.may_wait(20))
+        later[0] += 20
+        return Outcome.SETTLED
+
+    line = Line(tmp_path, Scripted(take, take))
+    write(line.journal, numbered(40, 1000))
+
+    assert line.sender.stop(30)
+    assert has_time == [True, True]

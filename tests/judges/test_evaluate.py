@@ -277,6 +277,16 @@ def test_a_ledger_lets_a_judge_score_a_run_once() -> None:
     assert scene.scores() == [0.8, 0.8]
 
 
+def test_a_judge_is_not_judged_in_turn() -> None:
+    """The function that makes its model gets an AI Config without judges, in case it counts the model's runs."""
+    judge = judge_flag(judgeConfiguration={"judges": [{"key": "tone", "samplingRate": 1.0}]})
+    scene, given = Scene(flags_with(judge)), []
+    judges = Judges(LdAiClient(scene.client), model=lambda config: given.append(config) or JudgeModel())
+
+    assert scene.ask(judges) == RESULT
+    assert [config.judges for config in given] == [()]
+
+
 def test_a_sealed_token_is_unsealed() -> None:
     """With a sealer, `evaluate` takes what was sealed, and nothing plain."""
     scene, sealer = Scene(flags_with()), TokenSealer([TokenSealer.generate_key()])

@@ -53,6 +53,25 @@ def test_arguments_are_compact_json_with_sorted_keys() -> None:
     assert str(trajectory) == 'TOOL CALLED: search {"a":"é","b":1}\nresult: {"found":["x"]}'
 
 
+ITSELF: dict[str, object] = {}
+ITSELF["again"] = ITSELF
+NOT_JSON = {
+    "a key that is no text": {(1, 2): "x"},
+    "keys that have no order": {1: "x", "a": "y"},
+    "what holds itself": ITSELF,
+}
+
+
+@pytest.mark.parametrize("value", NOT_JSON.values(), ids=NOT_JSON)
+def test_what_is_no_json_is_shown_as_text(value: object) -> None:
+    """A judge is not told that a tool gave nothing back, or was not called, since JSON has no form for it."""
+    trajectory = Trajectory()
+    trajectory.call(1, "search", {"inputs": value})
+    trajectory.end(1, value)
+
+    assert str(trajectory) == f"TOOL CALLED: search {value}\nresult: {value}"
+
+
 def test_nothing_is_told_unless_it_is_wanted() -> None:
     """By default no tool data goes to another model."""
     judged = Judged()

@@ -140,7 +140,7 @@ def start_node(handler: LdAiHandler, root: UUID, name: str, visit: int) -> UUID:
 def test_a_node_that_the_run_cuts_off_takes_over_what_stopped_it(
     error: BaseException, mark: str, writer: object, make_handler: Callable[..., LdAiHandler], trace: Trace
 ) -> None:
-    """The node never ends by itself; its calls that are open end with it."""
+    """The node never ends by itself, but when the run's root does; its calls that are open end with it."""
     handler = make_handler(nodes={"writer": writer})
     root = uuid4()
     handler.on_chain_start({}, {}, run_id=root, metadata={}, defers_inputs=True)
@@ -150,7 +150,8 @@ def test_a_node_that_the_run_cuts_off_takes_over_what_stopped_it(
     handler.on_chain_error(error, run_id=root)
     handler.close()
 
-    _, node_span, call = trace.spans
+    root_span, node_span, call = trace.spans
+    assert node_span.end_time == root_span.end_time
     assert [(told(span)[0], told(span)[1][mark]) for span in (node_span, call)] == [("UNSET", True)] * 2
 
 

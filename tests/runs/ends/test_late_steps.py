@@ -389,3 +389,16 @@ def test_steps_that_are_each_others_parents_do_not_reach_the_root(
     handler.flush()
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_an_id_that_is_used_again_is_that_of_the_new_run(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """The run before, which waited for a model call, takes nothing along when it closes."""
+    root = start_stream(handler)
+    late = stream_first_token(handler, root)
+    handler.on_chain_end({}, run_id=root)
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_llm_end(ANSWER, run_id=late)
+    call_model(handler, root)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.model_calls for report in reports] == [1, 1]

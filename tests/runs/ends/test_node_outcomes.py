@@ -64,7 +64,13 @@ def track(
 
 @pytest.fixture
 def handler(track: Track, ai: LdAiClient, context) -> LdAiHandler:
-    """A handler with AI Configs for two nodes."""
+    """A handler with an AI Config for the node `a`."""
+    return track(nodes={"a": ai.completion_config("a", context)})
+
+
+@pytest.fixture
+def of_both(track: Track, ai: LdAiClient, context) -> LdAiHandler:
+    """A handler with AI Configs for the nodes `a` and `b`."""
     return track(nodes={name: ai.completion_config(name, context) for name in "ab"})
 
 
@@ -348,7 +354,7 @@ quiet = pytest.mark.filterwarnings(
 @pytest.mark.parametrize("node", [hanging_chain, hanging_node], ids=lambda node: node.__name__)
 @read
 async def test_a_node_out_of_time_is_an_error_however_it_is_read(
-    reader, node, handler: LdAiHandler, reports: list[RunReport]
+    reader, node, of_both: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Its own limit failed it; LangGraph cancels it and whatever runs beside it (fact 77)."""
     at_work = time_is_up_after(2)
@@ -357,16 +363,16 @@ async def test_a_node_out_of_time_is_an_error_however_it_is_read(
     )
 
     with pytest.raises(Exception, match="exceeded its run timeout"):
-        await reader(flow, handler)
+        await reader(flow, of_both)
 
-    found = await outcomes(handler, reports)
+    found = await outcomes(of_both, reports)
     assert found == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.CANCELLED}
 
 
 @quiet
 @read
 async def test_nodes_at_work_in_a_step_out_of_time_are_errors_however_they_are_read(
-    reader, handler: LdAiHandler, reports: list[RunReport]
+    reader, of_both: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """`step_timeout` is the limit of each; one that was through in time is a success (fact 77)."""
     at_work = time_is_up_after(2)
@@ -379,15 +385,15 @@ async def test_nodes_at_work_in_a_step_out_of_time_are_errors_however_they_are_r
     flow.step_timeout = LIMIT
 
     with pytest.raises(TimeoutError):
-        await reader(flow, handler)
+        await reader(flow, of_both)
 
-    assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.SUCCESS}
+    assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.SUCCESS}
 
 
 @quiet
 @read
 async def test_a_node_beside_one_that_fails_is_cancelled_however_it_is_read(
-    reader, handler: LdAiHandler, reports: list[RunReport]
+    reader, of_both: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """LangGraph stops it, because of the other (fact 76)."""
     at_work = asyncio.Event()
@@ -402,14 +408,14 @@ async def test_a_node_beside_one_that_fails_is_cancelled_however_it_is_read(
         return await hanging_chain(at_work.set)(state)
 
     with pytest.raises(ZeroDivisionError):
-        await reader(graph({"a": fails, "b": goes_on}, in_parallel("a", "b")), handler)
+        await reader(graph({"a": fails, "b": goes_on}, in_parallel("a", "b")), of_both)
 
-    assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.CANCELLED}
+    assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.CANCELLED}
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 async def test_a_sync_node_out_of_time_is_an_error_however_it_is_read(
-    mode: object, handler: LdAiHandler, reports: list[RunReport]
+    mode: object, of_both: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """A sync graph waits for it, and fails all the same: the one that ended last was late (fact 77)."""
 
@@ -421,22 +427,22 @@ async def test_a_sync_node_out_of_time_is_an_error_however_it_is_read(
     flow.step_timeout = SOON
 
     with pytest.raises(TimeoutError):
-        list(flow.stream(NOTHING, {"callbacks": [handler]}, stream_mode=mode))
+        list(flow.stream(NOTHING, {"callbacks": [of_both]}, stream_mode=mode))
 
-    assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.SUCCESS}
+    assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.SUCCESS}
 
 
 @each({**INVOKED, **STREAMED})
 async def test_a_node_that_raises_a_timeout_is_the_error_and_no_other(
-    call: Call, handler: LdAiHandler, reports: list[RunReport]
+    call: Call, of_both: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """What a node's own code raises is no limit of the graph's."""
     flow = graph({"a": speaks(), "b": speaks(TimeoutError())})
 
     with pytest.raises(TimeoutError):
-        await run(call, flow, NOTHING, {"callbacks": [handler]})
+        await run(call, flow, NOTHING, {"callbacks": [of_both]})
 
-    assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.SUCCESS, "b": Outcome.ERROR}
+    assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.SUCCESS, "b": Outcome.ERROR}
 
 
 @has_node_options

@@ -1,0 +1,13 @@
+"""Which event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs in this thread, `None` where none does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
