@@ -72,14 +72,16 @@ async def test_without_a_config_nodes_are_tracked_alone(
 
 
 async def test_without_a_config_a_run_past_the_nodes_is_none(
-    track: Track, writer, client: RecordingClient, reports: list[RunReport]
+    track: Track, writer, client: RecordingClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No named node, no AI run."""
+    """No named node, no AI run; the log asks whether the name is right."""
     before = client.events
 
     graph({"rest": says()}).invoke(NOTHING, {"callbacks": [track(None, nodes={"writer": writer})]})
 
     assert (reports, client.events) == ([], before)
+    assert "no node of a LangGraph has been called 'writer'" in caplog.text
+    caplog.clear()
 
 
 async def test_a_nodes_function_gets_the_nodes_metadata(track: Track, writer, reports: list[RunReport]) -> None:

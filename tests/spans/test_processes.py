@@ -36,9 +36,10 @@ if child == 0:
     handler.close()
     end(*open_run)
     end(*begin())
-print("child" if child == 0 else "parent", *trace.paths(), flush=True)
 if child:
     os.waitpid(child, 0)
+print("child" if child == 0 else "parent", *trace.paths(), flush=True)
+if child:
     end(*open_run)
     print("parent", *trace.paths())
 """
