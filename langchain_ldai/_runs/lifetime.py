@@ -102,7 +102,7 @@ class RunTable:
             run.started(step)
             if step.call is not None:
                 self.awaiting[key] = step
-            outbox = self.outbox and self._take_outbox()
+            outbox = self._take_outbox() if self.outbox else None
         if outbox:
             self._deliver(outbox)
         return True
@@ -119,7 +119,7 @@ class RunTable:
         with self.lock:
             if self.awaiting.pop(step.key, None) is not None:
                 step.scope.run.first_token(step, monotonic())
-            outbox = self.outbox and self._take_outbox()
+            outbox = self._take_outbox() if self.outbox else None
         if outbox:
             self._deliver(outbox)
 
@@ -146,7 +146,7 @@ class RunTable:
                 run.close()
             if run.state is RunState.CLOSED:
                 self._drop(run)
-            outbox = self.outbox and self._take_outbox()
+            outbox = self._take_outbox() if self.outbox else None
         if outbox:
             self._deliver(outbox)
 

@@ -224,6 +224,8 @@ class RunRecorder:
         self._describe(step, kind, told)
         if not self.table.start(step):
             return False
+        if step.call is None and kind != "tool":
+            return True  # a step of a decision, which has the decision's metadata: it is no call of its own
         totals = step.scope.totals
         if step.scope.run.is_observed and totals is not None:
             for observer in totals.observers:

@@ -98,8 +98,8 @@ def _message(generation: Generation) -> BaseMessage | None:
 
 
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
-    used_input, used_output = _positive(counts.get("input_tokens")), _positive(counts.get("output_tokens"))
-    total = _positive(counts.get("total_tokens")) or used_input + used_output
+    used_input, used_output = read_count(counts.get("input_tokens")), read_count(counts.get("output_tokens"))
+    total = read_count(counts.get("total_tokens")) or used_input + used_output
     return TokenUsage(total, used_input, used_output) if total else None
 
 
@@ -134,11 +134,12 @@ def _read(counts: Mapping[str, object]) -> TokenUsage | None:
 
 
 def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
-    sums = (sum(_positive(counts.get(name)) for name in row) for row in rows)
+    sums = (sum(read_count(counts.get(name)) for name in row) for row in rows)
     return next((number for number in sums if number), 0)
 
 
-def _positive(value: object) -> int:
+def read_count(value: object) -> int:
+    """Return a count of tokens, 0 where it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(value) if 0 < value < _BEYOND_64_BITS else 0

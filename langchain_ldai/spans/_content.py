@@ -52,9 +52,9 @@ def prompt_attributes(asked: object, max_length: int) -> dict[str, str]:
             are shown.
     """
     first = next(iter(_items(asked)), None)
-    messages = [_message(each) for each in ([first] if isinstance(first, str) else _items(first))]
-    system = [part for role, parts in messages if role == "system" for part in parts]
-    latest = [each for each in messages if each[0] != "system"][-MAX_MESSAGES:]
+    messages = [(_role(each), each) for each in ([first] if isinstance(first, str) else _items(first))]
+    system = [part for role, each in messages if role == "system" for part in _message(each)[1]]
+    latest = [_message(each) for each in [each for role, each in messages if role != "system"][-MAX_MESSAGES:]]
     return {
         **_attribute(names.SYSTEM_INSTRUCTIONS, json_list(system, max_length)),
         **_attribute(names.INPUT_MESSAGES, json_list(map(_object, latest[::-1]), max_length, is_reversed=True)),
@@ -82,7 +82,7 @@ def answer_attributes(result: object, max_length: int) -> dict[str, str]:
     """
     generations = chain.from_iterable(_items(getattr(result, "generations", None)))
     answers = [
-        _message(getattr(each, "message", None) or each.text, "assistant")
+        _message(getattr(each, "message", None) or getattr(each, "text", ""), "assistant")
         for each, _ in zip(generations, range(MAX_CHOICES), strict=False)
     ]
     return {
@@ -99,7 +99,7 @@ def arguments_attributes(told: Mapping[str, Any], max_length: int) -> dict[str, 
         max_length: Characters of the attribute. A longer text is cut.
     """
     given = told.get("inputs")
-    text = _text(told.get("asked") if given is None else given)
+    text = _text(told.get("asked") if given is None else given, max_length)
     return _attribute(names.TOOL_CALL_ARGUMENTS, cut(text, max_length))
 
 
@@ -110,7 +110,7 @@ def result_attributes(result: object, max_length: int) -> dict[str, str]:
         result: What it gave back.
         max_length: Characters of the attribute. A longer text is cut.
     """
-    text = _words(result.content) if isinstance(result, BaseMessage) else _text(result)
+    text = _words(result.content) if isinstance(result, BaseMessage) else _text(result, max_length)
     return _attribute(names.TOOL_CALL_RESULT, cut(text, max_length))
 
 
@@ -127,8 +127,9 @@ def _numbered(prefix: str, messages: Iterable[_Message], max_length: int) -> dic
     """Return the role and the words of each message as attributes of its own."""
     attributes = {}
     for index, (role, parts) in enumerate(messages):
+        lines = (_line(part, max_length) for part in parts)
         attributes[f"{prefix}.{index}.role"] = role
-        attributes[f"{prefix}.{index}.content"] = cut("\n".join(filter(None, map(_line, parts))), max_length)
+        attributes[f"{prefix}.{index}.content"] = cut("\n".join(filter(None, lines)), max_length)
     return attributes
 
 
@@ -137,12 +138,12 @@ def _object(message: _Message) -> dict[str, object]:
     return {"role": role, "parts": parts}
 
 
-def _line(part: _Part) -> str:
+def _line(part: _Part, max_length: int) -> str:
     """Return a part as text: what a model says as it is, a call of a tool as JSON, an image by its type."""
     if "content" in part or "result" in part:
         return str(part.get("content", part.get("result")))
     if part["type"] == "tool_call":
-        return to_json({name: part[name] for name in ("name", "arguments") if name in part})
+        return to_json({name: part[name] for name in ("name", "arguments") if name in part}, max_length)
     return f"[{part['type']}]"
 
 
@@ -150,14 +151,22 @@ def _message(given: object, role: str = "user") -> _Message:
     """Return the role and the parts of a message, or of a text in its place."""
     if not isinstance(given, BaseMessage):
         return role, [_part(given)]
-    kind = given.type.removesuffix("MessageChunk").lower()
-    named = str(getattr(given, "role", kind)) if kind == "chat" else kind
-    role = _ROLES.get(named, named)
+    role = _role(given)
     if role == "tool":
         call_id = getattr(given, "tool_call_id", None)
         told = {} if call_id is None else {"id": call_id}
         return role, [{"type": "tool_call_response", **told, "result": _words(given.content)}]
-    return role if role in _KNOWN_ROLES else "user", list(_parts(given))
+    return role, list(_parts(given))
+
+
+def _role(given: object) -> str:
+    """Return the role of a message; what is none, or has another role, is the user's."""
+    if not isinstance(given, BaseMessage):
+        return "user"
+    kind = given.type.removesuffix("MessageChunk").lower()
+    named = str(getattr(given, "role", kind)) if kind == "chat" else kind
+    role = _ROLES.get(named, named)
+    return role if role in _KNOWN_ROLES else "user"
 
 
 def _parts(message: BaseMessage) -> Iterator[_Part]:
@@ -249,5 +258,5 @@ def _first(source: Mapping[str, Any], *keys: str) -> object:
     return next((source[key] for key in keys if source.get(key) is not None), None)
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else to_json(value)
+def _text(value: object, max_length: int) -> str:
+    return value if isinstance(value, str) else "" if value is None else to_json(value, max_length)

@@ -10,7 +10,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from langchain_ldai._runs.outcome import Outcome, classify
 from langchain_ldai.spans import _names
-from langchain_ldai.spans._json import cut
+from langchain_ldai.spans._json import cut, sendable
 
 Attributes = dict[str, str | bool | int | float | Sequence[str]]
 """Attributes of a span."""
@@ -83,14 +83,14 @@ class SpanEnd(NamedTuple):
 
     def apply(self, span: Span, at: int) -> None:
         """End a span, at a time in nanoseconds since 1970."""
-        span.set_attributes(self.attributes)
+        span.set_attributes(sendable(self.attributes))
         if self.failure is not None and self.failure.stack_trace:
             told = {
                 _names.EXCEPTION_TYPE: self.failure.error_type,
                 _names.EXCEPTION_MESSAGE: self.failure.message,
                 _names.EXCEPTION_STACKTRACE: self.failure.stack_trace,
             }
-            span.add_event(_names.EXCEPTION, told, at)
+            span.add_event(_names.EXCEPTION, sendable(told), at)
         if self.status is not StatusCode.UNSET:
             span.set_status(Status(self.status, self.failure.message or None if self.failure else None))
         span.end(at)

@@ -10,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from langchain_ldai.spans._ends import Attributes, SpanEnd
-from langchain_ldai.spans._json import as_unicode
+from langchain_ldai.spans._json import as_unicode, sendable
 
 
 class LateSpan:
@@ -33,7 +33,7 @@ class LateSpan:
     def __init__(
         self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock, links: Sequence[Link] = ()
     ) -> None:
-        self._name = name
+        self._name = as_unicode(name)  # else an exporter drops the whole batch
         self._kind = kind
         self.attributes = attributes
         self._lock = lock
@@ -45,12 +45,7 @@ class LateSpan:
     def make(self, tracer: Tracer, around: Context) -> Span:
         """Start it below the span of a context, and return it."""
         with self._lock:
-            attributes = {
-                name: as_unicode(value) if isinstance(value, str) else value
-                for name, value in self.attributes.items()
-            }
-            name = as_unicode(self._name)  # else an exporter drops the whole batch
-            told = name, around, self._kind, attributes, self._links, self.started
+            told = self._name, around, self._kind, sendable(self.attributes), self._links, self.started
             self._span = span = tracer.start_span(*told)
             if self._end is not None:
                 self._end[0].apply(span, self._end[1])
@@ -64,6 +59,7 @@ class LateSpan:
             attributes: The attributes.
             at: When the event happened, in nanoseconds since 1970.
         """
+        attributes = sendable(attributes)
         if self._span is not None:
             self._span.set_attributes(attributes)
             self._span.add_event(event, attributes, at)

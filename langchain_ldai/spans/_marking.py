@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from operator import is_
 from reprlib import repr as short_repr
 from typing import Any, Final
+
+from opentelemetry.trace import Status
 
 from langchain_ldai._base.guard import Ids, Notices
 from langchain_ldai._base.options import check_instance
@@ -13,7 +16,7 @@ from langchain_ldai._runs.handler import LdAiHandler
 from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.served import Served
 from langchain_ldai.spans import _names
-from langchain_ldai.spans._marks import Marks, read_marks, without_token
+from langchain_ldai.spans._marks import Marks, read_marks, text_without_token, without_token
 from langchain_ldai.spans._served import context_attributes, flag_attributes, run_attributes
 
 try:
@@ -88,9 +91,11 @@ class MarkingExporter(SpanExporter):
 
     def _translated(self, span: ReadableSpan) -> ReadableSpan:
         attributes: dict[str, Any] = dict(span.attributes or {})
-        kept = attributes if self._keeps_token else without_token(attributes)
+        kept = attributes
         scope = span.instrumentation_scope
         marks = read_marks(attributes, scope.name if scope is not None else "")
+        if not self._keeps_token:
+            kept, span = without_token(attributes), _without_token_beside(span)
         if marks is None:
             return span if kept == attributes else _Copy(span, kept)
         served = self._served(marks)
@@ -116,7 +121,11 @@ class _Copy(ReadableSpan):
     """A copy of a span with other attributes and events; an ended span cannot be changed (fact 163)."""
 
     def __init__(
-        self, span: ReadableSpan, attributes: Mapping[str, Any], events: Sequence[Event] | None = None
+        self,
+        span: ReadableSpan,
+        attributes: Mapping[str, Any] | None,
+        events: Sequence[Event] | None = None,
+        status: Status | None = None,
     ) -> None:
         super().__init__(
             span.name,
@@ -127,7 +136,7 @@ class _Copy(ReadableSpan):
             events=span.events if events is None else events,
             links=span.links,
             kind=span.kind,
-            status=span.status,
+            status=status or span.status,
             start_time=span.start_time,
             end_time=span.end_time,
             instrumentation_scope=span.instrumentation_scope,
@@ -148,6 +157,21 @@ class _Copy(ReadableSpan):
     def dropped_links(self) -> int:
         """How many links were dropped."""
         return self._original.dropped_links
+
+
+def _without_token_beside(span: ReadableSpan) -> ReadableSpan:
+    """Return a span without the token in its status and events, where the text of an exception may have it."""
+    events, told = [_event_without_token(event) for event in span.events], span.status.description or ""
+    description = text_without_token(told)
+    if description == told and all(map(is_, events, span.events)):
+        return span
+    return _Copy(span, span.attributes, events, Status(span.status.status_code, description or None))
+
+
+def _event_without_token(event: Event) -> Event:
+    attributes = dict(event.attributes or {})
+    kept = without_token(attributes)
+    return event if kept == attributes else Event(event.name, kept, event.timestamp)
 
 
 def _runs_of(handler: LdAiHandler) -> MarkedRuns:

@@ -86,14 +86,16 @@ def without_token(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cleaned(value: Any) -> Any:  # noqa: ANN401  each type that an attribute may have
     if isinstance(value, str):
-        return _without_entries(value) if RESUMPTION_TOKEN_KEY in value else value
+        return text_without_token(value)
     if isinstance(value, Mapping):
         return without_token(value)
     return type(value)(map(_cleaned, value)) if isinstance(value, list | tuple) else value
 
 
-def _without_entries(text: str) -> str:
+def text_without_token(text: str) -> str:
     """Return a text without the entries of the token, and for each without one of the commas around it."""
+    if RESUMPTION_TOKEN_KEY not in text:
+        return text
     kept, at = [], 0
     for found in _TOKEN.finditer(text):
         before = text[at : found.start()].removesuffix(found["quote"]).rstrip()

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from langchain_ldai._runs.steps import ModelCall, name_of_tool
-from langchain_ldai._runs.usage import read_model
+from langchain_ldai._runs.usage import read_count, read_model
 from langchain_ldai._tracking.values import TokenUsage
 from langchain_ldai.spans import _names
 from langchain_ldai.spans._ends import Attributes
@@ -119,10 +119,14 @@ def usage_details(result: object) -> UsageDetails:
     for generation in _generations(result):
         usage = getattr(getattr(generation, "message", None), "usage_metadata", None)
         if isinstance(usage, Mapping):
-            read, written = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-            counts = read.get("cache_read"), read.get("cache_creation"), written.get("reasoning")
-            return UsageDetails(*[count if isinstance(count, int) else 0 for count in counts])
+            read, written = usage.get("input_token_details"), usage.get("output_token_details")
+            counts = (read, "cache_read"), (read, "cache_creation"), (written, "reasoning")
+            return UsageDetails(*(_count(*count) for count in counts))
     return UsageDetails()
+
+
+def _count(details: object, name: str) -> int:
+    return read_count(details.get(name)) if isinstance(details, Mapping) else 0
 
 
 def usage_attributes(usage: TokenUsage | None, details: UsageDetails) -> Attributes:

@@ -118,14 +118,8 @@ class RootSpan:
                 self._begin_ai_run()
             if self._is_made and self._below is None:
                 return
-            call = step, self._span_of(step, told)
-            if not shared.is_ai_run:
-                if len(shared.early_tools) < MAX_EARLY_TOOLS:
-                    shared.early_tools.append((self, call[1]))
-                    self._calls[step.key] = call
-            elif (below := self._context()) is not None:
-                self._calls[step.key] = call
-                call[1].make(self._tracer, below)
+            asked: Attributes = {}
+            call_each([partial(self._read_asked, step, told, asked), partial(self._start_call, step, told, asked)])
 
     def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
         """End the span of a call, and note how the run, or a visit of the node, ended."""
@@ -133,17 +127,18 @@ class RootSpan:
         is_call = step.key in self._calls
         if not (is_end or is_call):
             return
+        now = time_ns()
         failure = None if error is None else Failure.of(error, self._max_content)
+        read: Attributes = {}
+        ends = []
         if is_call:
-            outcome = Outcome.SUCCESS if failure is None else failure.outcome
-            end = SpanEnd.of(outcome, failure, self._result_of(step, output, result))
-            with self._shared.lock:
-                _, span = self._calls.pop(step.key, (None, None))
-            if span is not None:  # else the run was closed meanwhile
-                span.end(end, time_ns())
+            ends = [
+                partial(self._read_result, step, output, result, read),
+                partial(self._end_call, step, failure, read, now),
+            ]
         if is_end:
-            self._ended_at = time_ns()
-            self._failure = failure or self._failure
+            ends.append(partial(self._note_end, failure, now))
+        call_each(ends)
 
     def run_closed(self, end: RunEnd) -> None:
         """End the root span, and those of the calls that never ended."""
@@ -200,7 +195,7 @@ class RootSpan:
         finally:
             self._is_made = True
 
-    def _span_of(self, step: Step, told: Mapping[str, Any]) -> LateSpan:
+    def _span_of(self, step: Step, told: Mapping[str, Any], asked: Attributes) -> LateSpan:
         """Return the span of a call, which is not made yet."""
         if step.call is None:
             attributes, kind = tool_attributes(told), SpanKind.INTERNAL
@@ -209,32 +204,58 @@ class RootSpan:
             attributes, kind = model_attributes(self._config, step.call, told.get("asked")), SpanKind.CLIENT
             name = attributes.get(_names.REQUEST_MODEL, "")
         name = f"{attributes[_names.OPERATION_NAME]} {name}".rstrip()
-        attributes |= self._conversation | self._content_asked(step, told)
-        return LateSpan(name, kind, attributes, self._shared.lock)
+        return LateSpan(name, kind, attributes | self._conversation | asked, self._shared.lock)
 
-    def _content_asked(self, step: Step, told: Mapping[str, Any]) -> dict[str, str]:
-        """Return what a call was asked, if content is to be shown; the root shows that of the first model call."""
+    def _read_asked(self, step: Step, told: Mapping[str, Any], asked: Attributes) -> None:
+        """Read what a call was asked, if content is to be shown; the root shows that of the first model call."""
         if not self._max_content:
-            return {}
+            return
         if step.call is None:
-            return _content.arguments_attributes(told, self._max_content)
+            asked |= _content.arguments_attributes(told, self._max_content)
+            return
         prompt = _content.prompt_attributes(told.get("asked"), self._max_content)
         self._prompt = self._prompt or prompt
-        return prompt | _content.tools_attributes(told, self._max_content)
+        asked |= prompt
+        asked |= _content.tools_attributes(told, self._max_content)
 
-    def _result_of(self, step: Step, output: object, result: StepResult) -> Attributes:
-        """Return what the span of a call gets at its end, and keep what the root's gets of it."""
+    def _start_call(self, step: Step, told: Mapping[str, Any], asked: Attributes) -> None:
+        """Start the span of a call; called under the lock."""
+        shared, call = self._shared, (step, self._span_of(step, told, asked))
+        if not shared.is_ai_run:
+            if len(shared.early_tools) < MAX_EARLY_TOOLS:
+                shared.early_tools.append((self, call[1]))
+                self._calls[step.key] = call
+        elif (below := self._context()) is not None:
+            self._calls[step.key] = call
+            call[1].make(self._tracer, below)
+
+    def _read_result(self, step: Step, output: object, result: StepResult, read: Attributes) -> None:
+        """Read what the span of a call gets at its end, and keep what the root's gets of it."""
         if step.call is None:
-            return {**_content.result_attributes(output, self._max_content)} if self._max_content else {}
-        details = usage_details(output)
-        found = result_attributes(step.call, output, result.usage, details)
+            if self._max_content:
+                read |= _content.result_attributes(output, self._max_content)
+            return
+        details = usage_details(output) if result.usage is not None else UsageDetails()  # not of a cache hit
+        read |= result_attributes(step.call, output, result.usage, details)
         with self._shared.lock:
             self._details = self._details.plus(details)
         if self._max_content:
             answer = _content.answer_attributes(output, self._max_content)
             self._answer = answer or self._answer
-            found |= answer
-        return found
+            read |= answer
+
+    def _end_call(self, step: Step, failure: Failure | None, read: Attributes, at: int) -> None:
+        """End the span of a call, unless the run was closed meanwhile."""
+        outcome = Outcome.SUCCESS if failure is None else failure.outcome
+        with self._shared.lock:
+            _, span = self._calls.pop(step.key, (None, None))
+        if span is not None:
+            span.end(SpanEnd.of(outcome, failure, read), at)
+
+    def _note_end(self, failure: Failure | None, at: int) -> None:
+        """Note how the run, or a visit of the node, ended."""
+        self._ended_at = at
+        self._failure = failure or self._failure
 
     def _final_attributes(self, outcome: Outcome, tokens: TokenUsage | None) -> Attributes:
         """Return what the root span gets at its end."""

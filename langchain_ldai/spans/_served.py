@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from langchain_ldai.spans import _names
+from langchain_ldai.spans._json import sendable
 
 if TYPE_CHECKING:
     from ldclient import Context
@@ -23,12 +24,12 @@ def run_attributes(served: Served) -> dict[str, str]:
     }
     if served.graph_key:
         found[_names.GRAPH_KEY] = served.graph_key
-    return found
+    return sendable(found)
 
 
 def context_attributes(served: Served) -> dict[str, str]:
     """Return the key of each kind of the context, as a run's root span has them."""
-    return {f"{_names.CONTEXT_KEYS}.{kind}": key for kind, key in _keys(served.context).items()}
+    return sendable({f"{_names.CONTEXT_KEYS}.{kind}": key for kind, key in _keys(served.context).items()})
 
 
 def flag_attributes(served: Served) -> dict[str, str]:
@@ -44,7 +45,7 @@ def flag_attributes(served: Served) -> dict[str, str]:
         _names.FLAG_VARIANT: served.variation_key,
         _names.FLAG_VERSION: "" if served.version is None else str(served.version),
     }
-    return {name: value for name, value in found.items() if value}
+    return sendable({name: value for name, value in found.items() if value})
 
 
 def _keys(context: Context | None) -> dict[str, str]:

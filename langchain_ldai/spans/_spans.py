@@ -22,6 +22,7 @@ from langchain_ldai.spans._run_spans import RootSpan
 _NO_TRACERS: Final = (ProxyTracer, NoOpTracer)
 _CONVERSATION_KEYS: Final = ("thread_id", "session_id")
 _NO_CONVERSATION: Final = "The function given for conversation failed, the spans of a run name no conversation"
+_ODD_CONVERSATION: Final = "The conversation in the metadata is no text, the spans of a run name no conversation"
 
 Conversation = str | Callable[[Mapping[str, Any]], str | None]
 """The id of a conversation, or a function from the metadata of a run's root to it (`None`: there is none)."""
@@ -130,18 +131,22 @@ class Spans:
         """Return the id of the conversation that a run is part of, "" where it is unknown."""
         if isinstance(self._conversation, str):
             return self._conversation
-        if self._conversation is None:
-            found: object = next((metadata[key] for key in _CONVERSATION_KEYS if metadata.get(key)), None)
+        given, run_id = self._conversation, tracker.identity.run_id
+        if given is None:
+            found = self._guard.call(_ODD_CONVERSATION, run_id, _id_in, metadata)
         else:
-            found = self._guard.call(
-                _NO_CONVERSATION, tracker.identity.run_id, _given_id, self._conversation, metadata
-            )
-        return "" if found is None else str(found)
+            found = self._guard.call(_NO_CONVERSATION, run_id, _given_id, given, metadata)
+        return found or ""
 
 
-def _given_id(conversation: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> object:
-    """Return the id that the caller's function gives a run."""
+def _id_in(metadata: Mapping[str, object]) -> str:
+    """Return the id that the metadata of a run names, "" where it names none."""
+    return next((str(metadata[key]) for key in _CONVERSATION_KEYS if metadata.get(key)), "")
+
+
+def _given_id(conversation: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> str:
+    """Return the id that the caller's function gives a run, "" where it gives none."""
     given = conversation(MappingProxyType(metadata))
     if isawaitable(given):
         raise WrongResultError(f"it returned a {described(given)}")
-    return given
+    return "" if given is None else str(given)

@@ -58,6 +58,10 @@ DETAILS = {
         (4, 2, 3),
     ),
     "none": ({}, (0, 0, None)),
+    "no counts": (
+        {"input_token_details": {"cache_read": 2**70, "cache_creation": True}, "output_token_details": "many"},
+        (0, 0, None),
+    ),
     "odd": ({"input_token_details": {"cache_read": None}, "output_token_details": {}}, (0, 0, None)),
 }
 
@@ -80,6 +84,21 @@ def test_usage_has_its_details(
     run, model, _ = [told(span)[1] for span in trace.spans]
     assert tuple(model.get(f"gen_ai.usage.{key}") for key in keys) == expected
     assert tuple(run.get(f"gen_ai.usage.{key}") for key in keys) == tuple(each and 2 * each for each in expected)
+
+
+def test_a_cache_hit_adds_no_details(handler: LdAiHandler, trace: Trace) -> None:
+    """Its tokens are not counted, and so neither are the parts of them."""
+    message, root = AIMessage(""), open_run(handler)
+    message.usage_metadata = {**USAGE, "input_token_details": {"cache_read": 4}}
+    result = LLMResult(generations=[[ChatGeneration(message=message)]])
+    handler.on_llm_end(result, run_id=call_model(handler, root))
+    message.usage_metadata = {**message.usage_metadata, "total_cost": 0}
+    handler.on_llm_end(result, run_id=call_model(handler, root))
+    handler.on_chain_end({}, run_id=root)
+
+    (run,) = trace.named("invoke_agent")
+    assert told(run)[1]["gen_ai.usage.input_tokens"] == 10
+    assert told(run)[1]["gen_ai.usage.cache_read.input_tokens"] == 4
 
 
 def test_unknown_usage_is_left_out(handler: LdAiHandler, trace: Trace) -> None:

@@ -5,9 +5,11 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from ldclient import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
-from langchain_ldai import LdAiHandler
+from langchain_ldai import LdAiClient, LdAiHandler
+from langchain_ldai.testing import RecordingClient
 from tests.support.traces import Trace
 
 HALF = "\ud800"  # half of a pair of surrogates, which UTF-8 cannot hold
@@ -26,3 +28,27 @@ def test_half_of_a_pair_of_surrogates_costs_no_batch(
 
     sent = encode_spans(trace.spans).SerializeToString()
     assert [text for text in (b"chat small?", b"Hi?", b"You?") if text not in sent] == []
+
+
+def test_half_of_a_pair_of_surrogates_costs_no_attribute(
+    make_handler: Callable[..., LdAiHandler], trace: Trace, client: RecordingClient
+) -> None:
+    """An exporter would drop the attribute, and log that for each span: a question mark stands in it."""
+    user = Context.builder(f"user{HALF}").build()
+    config = LdAiClient(client).completion_config("support-bot", user)
+    handler, root, tool, call = make_handler(config), uuid4(), uuid4(), uuid4()
+
+    handler.on_chain_start({}, {}, run_id=root, metadata={"thread_id": f"thread{HALF}"})
+    handler.on_chat_model_start({}, [[HumanMessage("Hi")]], run_id=call, parent_run_id=root, metadata={})
+    said = {"model_name": f"model{HALF}", "finish_reason": f"reason{HALF}"}
+    answer = ChatGeneration(message=AIMessage("You", response_metadata=said))
+    handler.on_llm_end(LLMResult(generations=[[answer]]), run_id=call)
+    named = {"name": f"tool{HALF}"}
+    handler.on_tool_start(named, "", run_id=tool, parent_run_id=root, tool_call_id=f"call{HALF}", metadata={})
+    handler.on_tool_end("", run_id=tool)
+    handler.on_chain_end({}, run_id=root)
+
+    sent = encode_spans(trace.spans).SerializeToString()
+    assert sent.count(b"user?") == 3
+    assert sent.count(b"thread?") == 3
+    assert [text for text in (b"model?", b"reason?", b"tool?", b"call?") if text not in sent] == []

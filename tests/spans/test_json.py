@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Callable, Iterator
 from datetime import date
 from enum import IntEnum, StrEnum
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -24,6 +26,16 @@ class Colour(StrEnum):
     RED = "red"
 
 
+class Lazy(dict[str, object]):
+    """A dictionary that cannot be read now."""
+
+    def items(self) -> NoReturn:
+        """Raise."""
+        raise LookupError("not loaded")
+
+    values = items
+
+
 LOOP: list[object] = []
 LOOP += [LOOP, LOOP]
 DEEP: list[object] = []
@@ -41,6 +53,7 @@ VALUES: dict[str, tuple[object, object]] = {
     "keys that are no texts": ({1: "a", (2, 3): "b", None: "c"}, {"1": "a", "[2, 3]": "b", "None": "c"}),
     "no number": ([math.nan, math.inf, 1.5, object()], ["float", "float", 1.5, "object"]),
     "a number of many digits": ([10**5_000, 7, math.nan], ["int", 7, "float"]),
+    "a dictionary that raises": ([Lazy(a=1), 2], ["Lazy", 2]),
     "itself": (LOOP, ["list", "list"]),
 }
 
@@ -48,12 +61,41 @@ VALUES: dict[str, tuple[object, object]] = {
 @pytest.mark.parametrize(("value", "expected"), VALUES.values(), ids=VALUES)
 def test_what_json_lacks_becomes_its_types_name(value: object, expected: object) -> None:
     """JSON comes of everything, and what it cannot hold is shown by the name of its type."""
-    assert json.loads(to_json(value)) == expected
+    assert json.loads(to_json(value, 200)) == expected
 
 
 def test_what_lies_too_deep_becomes_its_types_name() -> None:
     """A list in lists without end is shown as deep as a reader would look."""
-    assert to_json(DEEP) == "[" * 20 + '"list"' + "]" * 20
+    assert to_json(DEEP, 200) == "[" * 20 + '"list"' + "]" * 20
+
+
+class Counting(list[object]):
+    """A list of rows that counts how many are read."""
+
+    read = 0
+
+    def __iter__(self) -> Iterator[object]:
+        for row in super().__iter__():
+            self.read += 1
+            yield row
+
+
+@pytest.mark.parametrize("make", [lambda rows: to_json(rows, 50), lambda rows: json_list([rows], 50)])
+def test_of_what_is_long_only_the_beginning_is_read(make: Callable[[object], str]) -> None:
+    """A tool may give back a million rows, and the chain waits while a span shows the first."""
+    rows = Counting([{"id": number} for number in range(1_000)])
+
+    text = make(rows)
+
+    assert rows.read <= 110
+    assert not text or text.startswith('[{"id": 0}, {"id": 1}')
+
+
+def test_a_call_with_many_arguments_shows_the_first() -> None:
+    """What is too long by its number of items ends early, and can be read."""
+    (shown,) = json.loads(json_list([{"rows": [{"id": number} for number in range(100_000)]}], 32_768))
+
+    assert shown["rows"][:2] == [{"id": 0}, {"id": 1}]
 
 
 @pytest.mark.parametrize(("text", "expected"), {"ab\ud800c": "ab?", "größe": "grö", "abcd": "abc"}.items())

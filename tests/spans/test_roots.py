@@ -1,9 +1,10 @@
 """A run's root span: when it is made, what it says of the run, and what is not recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 from ldclient import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -149,7 +150,23 @@ async def _later(metadata: object) -> str:
     return "c-1"
 
 
-@pytest.mark.parametrize("conversation", [lambda metadata: metadata["missing"], lambda metadata: _later(metadata)])
+class Unnamed:
+    """What has no text, and is neither true nor false."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __bool__ = __str__
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        lambda metadata: metadata["missing"],
+        lambda metadata: _later(metadata),
+        lambda metadata: Unnamed(),
+    ],
+)
 def test_a_conversation_that_cannot_be_told_costs_its_id_alone(
     conversation: Callable[..., object],
     make_handler: Callable[..., LdAiHandler],
@@ -166,6 +183,17 @@ def test_a_conversation_that_cannot_be_told_costs_its_id_alone(
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "The function given for conversation failed"
     ]
+
+
+def test_metadata_without_a_text_costs_the_conversation_alone(
+    handler: LdAiHandler, trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is no text names no conversation, and the spans are there."""
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"thread_id": Unnamed()}})
+
+    (root,) = trace.named("invoke_agent")
+    assert "gen_ai.conversation.id" not in told(root)[1]
+    assert "The conversation in the metadata is no text" in caplog.text
 
 
 def test_a_root_says_what_was_served(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
@@ -339,7 +367,7 @@ def test_a_call_that_ends_while_its_run_is_closed_ends_once(
 
 
 def test_what_cannot_be_read_leaves_no_span_open(handler: LdAiHandler, trace: Trace) -> None:
-    """The span of a call whose result is odd ends with its run, at the latest."""
+    """The span of a call whose result is odd lacks what that would tell, and ends as the call does."""
 
     class Odd:
         @property
@@ -351,7 +379,26 @@ def test_what_cannot_be_read_leaves_no_span_open(handler: LdAiHandler, trace: Tr
     handler.on_chain_end({}, run_id=root)
     handler.flush()
 
-    assert [told(span)[0] for span in trace.spans] == ["OK", "UNSET"]
+    assert [told(span)[0] for span in trace.spans] == ["OK", "OK"]
+    run, model = trace.spans
+    assert model.end_time <= run.end_time
+
+
+def test_what_cannot_be_read_of_a_question_keeps_no_span_away(
+    make_handler: Callable[..., LdAiHandler], trace: Trace
+) -> None:
+    """The span of a call that is asked something odd is there, without the question."""
+
+    class Odd(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            raise ValueError("odd")
+
+    handler, call = make_handler(spans={"capture_content": True}), uuid4()
+    handler.on_chat_model_start({}, Odd([[HumanMessage("?")]]), run_id=call, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    assert trace.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
+    assert [told(span)[0] for span in trace.spans] == ["OK", "OK"]
 
 
 def test_a_provider_may_be_set_later(
@@ -423,3 +470,18 @@ def test_a_decision_is_a_chat_without_more(handler: LdAiHandler, trace: Trace) -
 
     (model,) = trace.named("chat small-2")
     assert told(model)[1]["gen_ai.usage.total_tokens"] == 5
+
+
+def test_a_step_of_a_decision_is_no_tool(
+    handler: LdAiHandler, trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LangChain hands the decision's metadata down to what it calls, which has no span."""
+    root, call, step = open_run(handler), uuid4(), uuid4()
+    told_of = {"ls_model_type": "decision", "ls_model_name": "small-1"}
+    handler.on_chain_start({}, {}, run_id=call, parent_run_id=root, metadata={**told_of}, run_type="llm")
+    handler.on_chain_start({}, {}, run_id=step, parent_run_id=call, metadata={**told_of})
+    for each in (step, call, root):
+        handler.on_chain_end({}, run_id=each)
+
+    assert trace.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
+    assert caplog.records == []
