@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -21,12 +20,11 @@ from langchain_ldai._runs.tracker_factory import TrackerFactory
 from langchain_ldai._runs.trackers import (
     AgentGraph,
     GraphRunTracker,
-    described,
+    result_of,
     same_model,
     tool_key,
 )
 from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
-from langchain_ldai.errors import WrongResultError
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
@@ -421,11 +419,4 @@ class RunRecorder:
         for reports in run.collectors:
             reports.append(report)
         if self._on_run_end is not None:
-            self._guard.call(_ON_RUN_END_FAILED, run.ids, _call_back, self._on_run_end, report)
-
-
-def _call_back(on_run_end: Callable[[RunReport], object], report: RunReport) -> None:
-    """Call the caller's function, and raise if its result would have to be awaited."""
-    result = on_run_end(report)
-    if inspect.isawaitable(result):
-        raise WrongResultError(f"it returned a {described(result)}")
+            self._guard.call(_ON_RUN_END_FAILED, run.ids, result_of, self._on_run_end, report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from reprlib import repr as short_repr
@@ -27,6 +26,7 @@ from langchain_ldai._runs.trackers import (
     check_sources,
     config_of,
     described,
+    result_of,
 )
 from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
 from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
@@ -294,7 +294,5 @@ def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
 
 def _given_id(run_ids: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> str | None:
     """Return the id that the caller's function gives a run."""
-    given = run_ids(MappingProxyType(metadata))
-    if inspect.isawaitable(given):
-        raise WrongResultError(f"it returned a {described(given)}")
+    given = result_of(run_ids, MappingProxyType(metadata))
     return str(given) if given else None

@@ -340,6 +340,18 @@ def _parts_of(model: str) -> tuple[list[str], dict[str, str]]:
     return [_PUNCTUATION.sub("", part) for part in name.split(":")], edition
 
 
+def result_of(function: Callable[..., object], *args: object) -> object:
+    """Return what a function of the caller's returns.
+
+    Raises:
+        WrongResultError: If that would have to be awaited.
+    """
+    result = function(*args)
+    if inspect.isawaitable(result):
+        raise WrongResultError(f"it returned a {described(result)}")
+    return result
+
+
 def described(value: object) -> str:
     """Return the type of a value in words; a coroutine is closed, or Python would warn that nobody awaited it."""
     if inspect.iscoroutine(value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -17,11 +16,10 @@ from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
 from langchain_ldai._configs.types import LdAiJudgeConfig
 from langchain_ldai._runs.totals import Sealer, check_sealer
-from langchain_ldai._runs.trackers import RunTracker, described
+from langchain_ldai._runs.trackers import RunTracker, result_of
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai._wire.tokens import check_key, is_token
-from langchain_ldai.errors import WrongResultError
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue
@@ -284,9 +282,7 @@ class Judges:
             trace_id=exchange.trace.trace_id,
             span_id=exchange.trace.span_id,
         )
-        result = defer(task)
-        if inspect.isawaitable(result):
-            raise WrongResultError(f"it returned a {described(result)}")
+        result_of(defer, task)
 
     def _spans_for(self, exchange: Exchange) -> JudgeSpans | None:
         """Return what makes the spans of a judge's run, below the span that is current now."""

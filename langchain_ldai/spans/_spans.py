@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,8 +12,7 @@ from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider,
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance
 from langchain_ldai._runs.observing import RunSpan, TraceIds
-from langchain_ldai._runs.trackers import RunTracker, described
-from langchain_ldai.errors import WrongResultError
+from langchain_ldai._runs.trackers import RunTracker, result_of
 from langchain_ldai.spans._judge_spans import JudgeSpans
 from langchain_ldai.spans._names import SCOPE
 from langchain_ldai.spans._run_spans import RootSpan
@@ -146,7 +144,5 @@ def _id_in(metadata: Mapping[str, object]) -> str:
 
 def _given_id(conversation: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> str:
     """Return the id that the caller's function gives a run, "" where it gives none."""
-    given = conversation(MappingProxyType(metadata))
-    if isawaitable(given):
-        raise WrongResultError(f"it returned a {described(given)}")
-    return "" if given is None else str(given)
+    found = result_of(conversation, MappingProxyType(metadata))
+    return "" if found is None else str(found)
