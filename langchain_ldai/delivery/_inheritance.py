@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from langchain_ldai.delivery._journal_file import JournalFile
-from langchain_ldai.delivery._owners import FILE_SUFFIX, Owner, owner_names
+from langchain_ldai.delivery._owners import FILE_SUFFIX, Owner, owner_name_of
+
+MAX_HELD: Final = 64
+"""The files of how many dead processes are held at once: each lock takes a descriptor, of which a process may have
+1,024, and the program needs them too."""
 
 
 class Inheritance:
@@ -24,12 +28,18 @@ class Inheritance:
     def __init__(self, directory: Path) -> None:
         self._directory: Final = directory
         self._left: list[tuple[Owner, deque[JournalFile]]] = []
-        self.others_bytes = 0
+        self._more: deque[str] = deque()
+        self.others_bytes = self._more_bytes = 0
 
     @property
     def files(self) -> list[JournalFile]:
         """The files, oldest first."""
         return [file for _, files in self._left.copy() for file in files.copy()]
+
+    @property
+    def left_bytes(self) -> int:
+        """The size of the files that dead processes have left, also of those that are not taken over yet."""
+        return sum(file.size for file in self.files) + self._more_bytes
 
     def look(self, mine: Collection[str]) -> None:
         """Take over the files of processes that have died.
@@ -37,26 +47,82 @@ class Inheritance:
         Args:
             mine: The names of owners whose files this process has already.
         """
-        others_bytes = 0
-        for name in owner_names(self._directory):
-            if name in mine or any(name == owner.name for owner, _ in self._left):
+        held = {*mine, *(owner.name for owner, _ in self._left)}
+        others_bytes = more_bytes = 0
+        self._more.clear()
+        for name, paths in self._paths_by_owner().items():
+            if name in held:
                 continue
-            owner = Owner.inherit(self._directory, name)
-            files = deque(
-                JournalFile(path, _size_of(path))
-                for path in sorted(self._directory.glob(f"{name}.*{FILE_SUFFIX}"))
-            )
-            if owner is None:
-                others_bytes += sum(file.size for file in files)
-            elif files:
-                self._left.append((owner, files))
-            else:
-                owner.remove()
-        self.others_bytes = others_bytes
+            size = sum(_size_of(path) for path in paths)
+            if len(self._left) >= MAX_HELD:
+                self._more.append(name)
+                more_bytes += size
+            elif not self._take(name, paths):
+                others_bytes += size
+        self.others_bytes, self._more_bytes = others_bytes, more_bytes
+
+    def measure(self, mine: Collection[str], room: int) -> None:
+        """See how much dead processes have left, without taking it over.
+
+        Args:
+            mine: The names of owners whose files are this process's.
+            room: How many bytes need no closer look: whether a process lives is seen by taking its lock, which
+                keeps others from it for a moment.
+        """
+        sizes = {
+            name: sum(_size_of(path) for path in paths)
+            for name, paths in self._paths_by_owner().items()
+            if name not in mine
+        }
+        if sum(sizes.values()) > room:
+            sizes = {name: size for name, size in sizes.items() if self._is_left(name)}
+        self._more_bytes = sum(sizes.values())
+
+    def _is_left(self, name: str) -> bool:
+        owner = Owner.inherit(self._directory, name)
+        if owner is not None:
+            owner.release()
+        return owner is not None
+
+    def _take(self, name: str, paths: Collection[Path]) -> bool:
+        """Take over the files of a process, unless it lives."""
+        owner = Owner.inherit(self._directory, name)
+        if owner is None:
+            return False
+        if paths:
+            self._left.append((owner, deque(JournalFile(path, _size_of(path)) for path in paths)))
+        else:
+            owner.remove()
+        return True
+
+    def _paths_by_owner(self) -> dict[str, list[Path]]:
+        """Return the names of the owners, oldest first, and the files of each. The directory is read once."""
+        try:
+            names = sorted(path.name for path in self._directory.iterdir())
+        except OSError:  # it cannot be read, or is gone; events may be in memory all the same
+            names = []
+        found: dict[str, list[Path]] = {}
+        for name in names:
+            if owner_name := owner_name_of(name):
+                paths = found.setdefault(owner_name, [])
+                if name.endswith(FILE_SUFFIX):
+                    paths.append(self._directory / name)
+        return found
+
+    def _take_more(self) -> None:
+        """Take over files that `look` has found, and for which it had no descriptors to spare."""
+        paths = self._paths_by_owner()
+        while self._more and len(self._left) < MAX_HELD:
+            name = self._more.popleft()
+            self._take(name, paths.get(name, []))
+        self._more_bytes = sum(_size_of(path) for name in self._more for path in paths.get(name, []))
 
     def oldest(self) -> JournalFile | None:
         """Return the file to be sent first; `None` for none."""
-        while self._left:
+        while self._left or self._more:
+            if not self._left:
+                self._take_more()
+                continue
             owner, files = self._left[0]
             if files:
                 return files[0]
@@ -77,11 +143,13 @@ class Inheritance:
 
     def release(self) -> None:
         """Leave the files to others."""
+        self._more.clear()
         while self._left:
             self.leave_oldest()
 
     def close(self) -> None:
         """Leave the files to the parent process, which has them open too."""
+        self._more = deque()
         left, self._left = self._left, []
         for owner, files in left:
             for file in files:

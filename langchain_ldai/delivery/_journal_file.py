@@ -115,8 +115,15 @@ class MappedWriter:
         """Return the head and all records."""
         return self._map[: self.position]
 
+    def end(self) -> None:
+        """Write no more, and give back the space that is not used."""
+        self._map.close()
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, self.position)
+        os.close(self._descriptor)
+
     def close(self) -> None:
-        """Write no more."""
+        """Write no more here; another process may go on."""
         self._map.close()
         os.close(self._descriptor)
 
@@ -156,9 +163,11 @@ class PlainWriter:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         return os.read(self._descriptor, self.position)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Write no more."""
         os.close(self._descriptor)
+
+    close = end
 
 
 def _new_head() -> bytes:
@@ -380,9 +389,10 @@ class OwnFile(JournalFile):
             yield from super().waiting()
 
     def complete(self) -> None:
-        """Write no more, so that the sender may remove the file."""
-        self.writer.close()
+        """Write no more, so that the sender may remove the file, and give back the space that is not used."""
+        self.writer.end()
         self.is_complete = True
+        self.size = self.writer.position
 
     def _written(self) -> int:
         return self.writer.position

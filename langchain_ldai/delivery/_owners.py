@@ -110,8 +110,13 @@ class Owner:
 def owner_names(directory: Path) -> list[str]:
     """Return the names of a directory's owners, oldest first. Files of other programs have none."""
     paths = (*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{FILE_SUFFIX}"))
-    names = {path.name.split(".")[0] for path in paths}
-    return sorted(name for name in names if _NAME.fullmatch(name))
+    return sorted({owner_name_of(path.name) for path in paths} - {""})
+
+
+def owner_name_of(file_name: str) -> str:
+    """Return whose file it is, or lock; "" if it is another program's."""
+    name = file_name.partition(".")[0]
+    return name if file_name.endswith((SUFFIX, FILE_SUFFIX)) and _NAME.fullmatch(name) else ""
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:

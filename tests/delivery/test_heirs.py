@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from langchain_ldai.delivery._inheritance import MAX_HELD
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._owners import Locks
 from tests.delivery.journals import (
@@ -248,3 +249,43 @@ def test_names_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.Monke
     heir.inherit()
 
     assert take_all(heir) == [*numbered(1), *numbered(2)]
+
+
+def test_heirs_of_many_keep_descriptors_for_the_program(tmp_path: Path) -> None:
+    """An outage in which workers die again and again leaves more locks than a process may have open."""
+    for number in range(3 * MAX_HELD):
+        dead = make_journal(tmp_path)
+        dead.append(b"%d" % number)
+        dead.complete()
+        dead.release()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    heir = make_journal(tmp_path, max_bytes=LARGE)
+    heir.inherit()
+
+    assert len(list(Path("/proc/self/fd").iterdir())) - before < MAX_HELD + 10
+    assert heir.inherited.left_bytes > 2 * MAX_HELD
+    assert take_all(heir) == [b"%d" % number for number in range(3 * MAX_HELD)]
+    assert heir.inherited.left_bytes == 0
+    heir.complete()
+    take_all(heir)
+    heir.release()
+    assert files_in(tmp_path) == []
+
+
+def test_of_many_that_died_unreadable_ones_are_looked_at_once(tmp_path: Path) -> None:
+    """Else the sender would turn in circles."""
+    for _ in range(2 * MAX_HELD):
+        dead = make_journal(tmp_path)
+        dead.append(b"1")
+        dead.complete()
+        dead.release()
+    heir = make_journal(tmp_path, max_bytes=LARGE)
+    heir.inherit()
+    count = 0
+    while heir.inherited.oldest() is not None:
+        heir.leave_oldest(PermissionError(13, "Permission denied"))
+        count += 1
+
+    assert count == 2 * MAX_HELD
+    heir.complete()
+    heir.release()

@@ -206,7 +206,7 @@ def test_an_interrupt_while_a_file_is_completed_keeps_nothing_back(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(MappedWriter, "close", interrupt)
+        patch.setattr(MappedWriter, "end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             line.journal.append(b"x" * 2000)
     line.journal.append(b"2")
