@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Collection
 from pathlib import Path
@@ -23,6 +24,7 @@ class Inheritance:
 
     Attributes:
         others_bytes: The size of the files whose processes lived when `look` was called last.
+        has_foreign: Whether there were files then that this process may not open.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -30,6 +32,7 @@ class Inheritance:
         self._left: list[tuple[Owner, deque[JournalFile]]] = []
         self._more: deque[str] = deque()
         self.others_bytes = self._more_bytes = 0
+        self.has_foreign = False
 
     @property
     def files(self) -> list[JournalFile]:
@@ -49,6 +52,7 @@ class Inheritance:
         """
         held = {*mine, *(owner.name for owner, _ in self._left)}
         others_bytes = more_bytes = 0
+        has_foreign = False
         self._more.clear()
         for name, paths in self._paths_by_owner().items():
             if name in held:
@@ -59,6 +63,8 @@ class Inheritance:
                 more_bytes += size
             elif not self._take(name, paths):
                 others_bytes += size
+                has_foreign = has_foreign or not all(map(may_open, paths))
+        self.has_foreign = has_foreign
         self.others_bytes, self._more_bytes = others_bytes, more_bytes
 
     def measure(self, mine: Collection[str], room: int) -> None:
@@ -155,6 +161,11 @@ class Inheritance:
             for file in files:
                 file.close()
             owner.close()
+
+
+def may_open(path: Path) -> bool:
+    """Return whether this process may send a file, or does not see it any more."""
+    return not path.exists() or os.access(path, os.R_OK | os.W_OK)
 
 
 def _size_of(path: Path) -> int:

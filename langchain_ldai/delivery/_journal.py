@@ -39,6 +39,9 @@ RETRY_DISK_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 3_600.0
 """How often the files get the present date, as some systems remove what is old."""
 
+_FOREIGN: Final = (
+    "%s holds events in files that this process may not open, as another user's: it will not send them"
+)
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
 
 
@@ -317,6 +320,8 @@ class Journal:
     def inherit(self) -> None:
         """Take over the files of processes that have died."""
         self.inherited.look(self._owner_names())
+        if self.inherited.has_foreign:
+            self._notices.once(_log, logging.WARNING, "foreign", _FOREIGN, self.directory)
 
     def _owner_names(self) -> list[str]:
         return [] if self._owner is None else [self._owner.name]
@@ -335,6 +340,18 @@ class Journal:
         """Whether there is a file that the sender can send and remove."""
         oldest = self.oldest()
         return oldest is not None and self.is_complete(oldest)
+
+    @property
+    def has_waiting_files(self) -> bool:
+        """Whether others can send something of what waits."""
+        files = (*self.inherited.files, *(file for file in self._files if isinstance(file, OwnFile)))
+        return any(True for file in files for _ in file.waiting())
+
+    @property
+    def events_in_memory(self) -> int:
+        """How many events wait that nobody else can send."""
+        files = [file for file in self._files.copy() if isinstance(file, MemoryFile)]
+        return sum(record.events for file in files for record in file.waiting())
 
     def is_complete(self, file: JournalFile | MemoryFile) -> bool:
         """Return whether no more records will be written into a file that `oldest` returned."""

@@ -51,12 +51,19 @@ class Owner:
         """
         while True:
             name = _names.next()
-            descriptor = locks.take(directory / f"{name}{SUFFIX}")
+            path = directory / f"{name}{SUFFIX}"
+            try:
+                descriptor = locks.take(path)
+            except (
+                OSError
+            ):  # a file system without locks: it is tried again and again, and must leave nothing behind
+                path.unlink(missing_ok=True)
+                raise
             if descriptor is not None:
                 owner = cls(directory, name, descriptor, key_hash)
                 try:
                     os.write(descriptor, key_hash.encode())
-                except BaseException:  # a full disk: it is tried again and again, and must leave nothing behind
+                except BaseException:  # a full disk: likewise
                     owner.remove()
                     raise
                 return owner

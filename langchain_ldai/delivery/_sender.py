@@ -313,6 +313,13 @@ class Sender:
     def _finish(self) -> None:
         self._journal.complete()
         self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty))
+        is_left = not self._is_empty and self._journal.has_waiting_files
         self._guard.call(_KEPT, Ids(), self._journal.release)
-        if not self._is_empty:
+        if is_left:
             _log.warning("Events are left in %s; the next process sends them", self._journal.directory)
+        if in_memory := self._journal.events_in_memory:
+            _log.error(
+                "%d events are in memory alone, as %s takes no files, and die with the process",
+                in_memory,
+                self._journal.directory,
+            )

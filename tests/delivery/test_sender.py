@@ -15,7 +15,7 @@ from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch, MappedWriter, OwnFile
 from langchain_ldai.delivery._sender import Sender
-from tests.delivery.journals import NOBODYS, files_in, numbered, write
+from tests.delivery.journals import NOBODYS, break_disk, files_in, numbered, write
 
 SMALL = 64 << 10
 
@@ -467,3 +467,18 @@ def test_a_short_life_looks_for_what_dead_processes_left_too(
     started[0].join(10)
 
     assert courier.taken == [b"1"]
+
+
+def test_what_dies_with_the_process_is_not_said_to_be_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next process sends what is in files, and not what the disk did not take."""
+    break_disk(monkeypatch)
+    line = Line(tmp_path, Scripted(Outcome.KEPT))
+    line.journal.append(b"1", 2)
+    caplog.clear()
+    line.sender.stop(0.05)
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 events are in memory alone")
+    assert record.levelname == "ERROR"
