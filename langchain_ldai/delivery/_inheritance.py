@@ -51,21 +51,10 @@ class Inheritance:
             mine: The names of owners whose files this process has already.
         """
         held = {*mine, *(owner.name for owner, _ in self._left)}
-        others_bytes = more_bytes = 0
-        has_foreign = False
-        self._more.clear()
-        for name, paths in self._paths_by_owner().items():
-            if name in held:
-                continue
-            size = sum(_size_of(path) for path in paths)
-            if len(self._left) >= MAX_HELD:
-                self._more.append(name)
-                more_bytes += size
-            elif not self._take(name, paths):
-                others_bytes += size
-                has_foreign = has_foreign or not all(map(may_open, paths))
-        self.has_foreign = has_foreign
-        self.others_bytes, self._more_bytes = others_bytes, more_bytes
+        self._more = deque(name for name in self._paths_by_owner() if name not in held)
+        others = self._take_more()
+        self.has_foreign = not all(map(may_open, others))
+        self.others_bytes = sum(map(_size_of, others))
 
     def measure(self, mine: Collection[str], room: int) -> None:
         """See how much dead processes have left, without taking it over.
@@ -90,17 +79,6 @@ class Inheritance:
             owner.release()
         return owner is not None
 
-    def _take(self, name: str, paths: Collection[Path]) -> bool:
-        """Take over the files of a process, unless it lives."""
-        owner = Owner.inherit(self._directory, name)
-        if owner is None:
-            return False
-        if paths:
-            self._left.append((owner, deque(JournalFile(path, _size_of(path)) for path in paths)))
-        else:
-            owner.remove()
-        return True
-
     def _paths_by_owner(self) -> dict[str, list[Path]]:
         """Return the names of the owners, oldest first, and the files of each. The directory is read once."""
         try:
@@ -115,13 +93,30 @@ class Inheritance:
                     paths.append(self._directory / name)
         return found
 
-    def _take_more(self) -> None:
-        """Take over files that `look` has found, and for which it had no descriptors to spare."""
-        paths = self._paths_by_owner()
-        while self._more and len(self._left) < MAX_HELD:
+    def _take_more(self) -> list[Path]:
+        """Take over files of those that `look` has found, as many as there are descriptors to spare for.
+
+        Returns:
+            The files of those that live.
+        """
+        taken: list[Owner] = []
+        living: list[str] = []
+        while self._more and len(self._left) + len(taken) < MAX_HELD:
             name = self._more.popleft()
-            self._take(name, paths.get(name, []))
-        self._more_bytes = sum(_size_of(path) for name in self._more for path in paths.get(name, []))
+            owner = Owner.inherit(self._directory, name)
+            if owner is None:
+                living.append(name)
+            else:
+                taken.append(owner)
+        # Only now, as another heir may have sent and removed files before their lock was taken.
+        paths = self._paths_by_owner()
+        for owner in taken:
+            if files := deque(JournalFile(path, _size_of(path)) for path in paths.get(owner.name, ())):
+                self._left.append((owner, files))
+            else:
+                owner.remove()
+        self._more_bytes = sum(_size_of(path) for name in self._more for path in paths.get(name, ()))
+        return [path for name in living for path in paths.get(name, ())]
 
     def oldest(self) -> JournalFile | None:
         """Return the file to be sent first; `None` for none."""

@@ -309,3 +309,25 @@ def test_files_of_another_user_are_told_once(
     (record,) = caplog.records
     assert str(journal.directory) in record.getMessage()
     assert "another user's" in record.getMessage()
+
+
+def test_what_another_heir_has_just_sent_is_not_missed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may remove a file at any time before this one has the lock."""
+    dead = make_journal(journal.directory)
+    dead.append(b"1")
+    dead.complete()
+    dead.release()
+    inherit = Owner.inherit
+
+    def be_overtaken(directory: Path, name: str) -> Owner | None:
+        for path in directory.glob(f"{name}.*.events"):
+            path.unlink()
+        return inherit(directory, name)
+
+    monkeypatch.setattr(Owner, "inherit", be_overtaken)
+    journal.inherit()
+
+    assert take_all(journal) == []
+    assert caplog.records == []
