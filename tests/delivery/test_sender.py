@@ -482,3 +482,31 @@ def test_what_dies_with_the_process_is_not_said_to_be_left(
     (record,) = caplog.records
     assert record.getMessage().startswith("2 events are in memory alone")
     assert record.levelname == "ERROR"
+
+
+def test_records_that_come_in_meanwhile_wait_for_the_next_time(tmp_path: Path) -> None:
+    """Else the sender would never be done where they come in faster than batches are answered."""
+
+    def append_and_take() -> Outcome:
+        line.journal.append(b"more")
+        return Outcome.SETTLED
+
+    courier = Scripted(*[append_and_take] * 100)
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert line.sender.flush(10)
+    assert courier.taken == [b"1"]
+
+    line.sender.stop()
+    assert len(courier.taken) < 10
+
+
+def test_between_batches_is_done_what_is_due(tmp_path: Path) -> None:
+    """The way through what has waited for long may take minutes; claims and the disk do not wait for its end."""
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    write(line.journal, numbered(40, 1000))
+    line.sender.stop()
+
+    assert courier.taken == numbered(40, 1000)
+    assert courier.kept_up >= 3
