@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from ldclient.config import Config
 
 from langchain_ldai.delivery._dead_letters import NAME, OLDER_NAME
+from langchain_ldai.delivery._inheritance import may_open
 from langchain_ldai.delivery._journal_file import JournalFile
 from langchain_ldai.delivery._owners import FILE_SUFFIX, living_key_hashes
 from langchain_ldai.delivery._pipeline import Options, Pipeline
@@ -49,12 +50,16 @@ def main(arguments: Sequence[str]) -> int:
     directory: Path = options.directory
     if not directory.is_dir():
         parser.error(f"{directory} is no directory")
+    if not os.access(directory, os.R_OK | os.X_OK):
+        parser.error(f"{directory} cannot be read by this user")
     if options.action == "status":
         _write(_status(directory))
         return 0
     if options.action == "dead":
         _write(_dead(directory))
         return 0
+    if not os.access(directory, os.W_OK):
+        parser.error(f"{directory} cannot be written by this user")
     key = os.environ.get(KEY_VARIABLE, "")
     if not key:
         parser.error(f"drain sends with the SDK key in the environment variable {KEY_VARIABLE}, which is not set")
@@ -103,6 +108,7 @@ def _status(directory: Path) -> Iterator[str]:
     yield f"waiting: {_count(waiting.events, 'event')}, {waiting.bytes:,} bytes"
     if waiting.events:
         yield f"oldest: {_age(waiting.oldest_seconds)}"
+    yield from _foreign(directory)
     yield f"processes at work: {len(list(living_key_hashes(directory)))}"
     for folder in sorted(directory.glob("claims-*")):
         count = waiting_in(folder).events
@@ -110,6 +116,15 @@ def _status(directory: Path) -> Iterator[str]:
             ledger = folder.name.partition("-")[2]
             yield f"waiting for a {ledger}: {_count(count, 'event')}; a process that has this ledger sends them"
     yield f"dead: {_count(sum(1 for _ in _dead(directory)), 'event')}"
+
+
+def _foreign(directory: Path) -> list[str]:
+    count = sum(not may_open(path) for path in directory.glob(f"*{FILE_SUFFIX}"))
+    return (
+        [f"of another user: {_count(count, 'file')}, whose events are not counted here, and not sent"]
+        if count
+        else []
+    )
 
 
 def _dead(directory: Path) -> Iterator[str]:
@@ -144,7 +159,9 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
         progress.join()
     stats = pipeline.stats()
     _write([f"sent {_count(stats.delivered, 'event')}" + (f", {stats.dead:,} dead" if stats.dead else "")])
-    return 0 if is_empty else 1
+    foreign = _foreign(directory)
+    _write(foreign)
+    return 0 if is_empty and not foreign else 1
 
 
 def _show_progress(pipeline: Pipeline, directory: Path, is_over: threading.Event) -> None:

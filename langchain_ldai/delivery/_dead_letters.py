@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -62,7 +63,7 @@ class DeadLetters:
             self._rotate(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line.encode())
+            _write_all(descriptor, line.encode())
         finally:
             os.close(descriptor)
 
@@ -76,6 +77,21 @@ class DeadLetters:
                 path.replace(self.directory / OLDER_NAME)
         finally:
             locks.release(lock)
+
+
+def _write_all(descriptor: int, line: bytes) -> None:
+    """Write a line, or nothing of it.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    written = os.write(descriptor, line)
+    if written == len(line):
+        return
+    end = os.lseek(descriptor, 0, os.SEEK_CUR)
+    if os.fstat(descriptor).st_size == end:  # else another process has gone on behind it
+        os.ftruncate(descriptor, end - written)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_full(path: Path) -> bool:

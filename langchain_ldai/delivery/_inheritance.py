@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from langchain_ldai.delivery._journal_file import JournalFile
-from langchain_ldai.delivery._owners import FILE_SUFFIX, Owner, owner_names
+from langchain_ldai.delivery._owners import FILE_SUFFIX, Owner, owner_name_of
+
+MAX_HELD: Final = 64
+"""The files of how many dead processes are held at once: each lock takes a descriptor, of which a process may have
+1,024, and the program needs them too."""
 
 
 class Inheritance:
@@ -19,17 +24,25 @@ class Inheritance:
 
     Attributes:
         others_bytes: The size of the files whose processes lived when `look` was called last.
+        has_foreign: Whether there were files then that this process may not open.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory: Final = directory
         self._left: list[tuple[Owner, deque[JournalFile]]] = []
-        self.others_bytes = 0
+        self._more: deque[str] = deque()
+        self.others_bytes = self._more_bytes = 0
+        self.has_foreign = False
 
     @property
     def files(self) -> list[JournalFile]:
         """The files, oldest first."""
         return [file for _, files in self._left.copy() for file in files.copy()]
+
+    @property
+    def left_bytes(self) -> int:
+        """The size of the files that dead processes have left, also of those that are not taken over yet."""
+        return sum(file.size for file in self.files) + self._more_bytes
 
     def look(self, mine: Collection[str]) -> None:
         """Take over the files of processes that have died.
@@ -37,26 +50,80 @@ class Inheritance:
         Args:
             mine: The names of owners whose files this process has already.
         """
-        others_bytes = 0
-        for name in owner_names(self._directory):
-            if name in mine or any(name == owner.name for owner, _ in self._left):
-                continue
+        held = {*mine, *(owner.name for owner, _ in self._left)}
+        self._more = deque(name for name in self._paths_by_owner() if name not in held)
+        others = self._take_more()
+        self.has_foreign = not all(map(may_open, others))
+        self.others_bytes = sum(map(_size_of, others))
+
+    def measure(self, mine: Collection[str], room: int) -> None:
+        """See how much dead processes have left, without taking it over.
+
+        Args:
+            mine: The names of owners whose files are this process's.
+            room: How many bytes need no closer look: whether a process lives is seen by taking its lock, which
+                keeps others from it for a moment.
+        """
+        sizes = {
+            name: sum(_size_of(path) for path in paths)
+            for name, paths in self._paths_by_owner().items()
+            if name not in mine
+        }
+        if sum(sizes.values()) > room:
+            sizes = {name: size for name, size in sizes.items() if self._is_left(name)}
+        self._more_bytes = sum(sizes.values())
+
+    def _is_left(self, name: str) -> bool:
+        owner = Owner.inherit(self._directory, name)
+        if owner is not None:
+            owner.release()
+        return owner is not None
+
+    def _paths_by_owner(self) -> dict[str, list[Path]]:
+        """Return the names of the owners, oldest first, and the files of each. The directory is read once."""
+        try:
+            names = sorted(path.name for path in self._directory.iterdir())
+        except OSError:  # it cannot be read, or is gone; events may be in memory all the same
+            names = []
+        found: dict[str, list[Path]] = {}
+        for name in names:
+            if owner_name := owner_name_of(name):
+                paths = found.setdefault(owner_name, [])
+                if name.endswith(FILE_SUFFIX):
+                    paths.append(self._directory / name)
+        return found
+
+    def _take_more(self) -> list[Path]:
+        """Take over files of those that `look` has found, as many as there are descriptors to spare for.
+
+        Returns:
+            The files of those that live.
+        """
+        taken: list[Owner] = []
+        living: list[str] = []
+        while self._more and len(self._left) + len(taken) < MAX_HELD:
+            name = self._more.popleft()
             owner = Owner.inherit(self._directory, name)
-            files = deque(
-                JournalFile(path, _size_of(path))
-                for path in sorted(self._directory.glob(f"{name}.*{FILE_SUFFIX}"))
-            )
             if owner is None:
-                others_bytes += sum(file.size for file in files)
-            elif files:
+                living.append(name)
+            else:
+                taken.append(owner)
+        # Only now, as another heir may have sent and removed files before their lock was taken.
+        paths = self._paths_by_owner()
+        for owner in taken:
+            if files := deque(JournalFile(path, _size_of(path)) for path in paths.get(owner.name, ())):
                 self._left.append((owner, files))
             else:
                 owner.remove()
-        self.others_bytes = others_bytes
+        self._more_bytes = sum(_size_of(path) for name in self._more for path in paths.get(name, ()))
+        return [path for name in living for path in paths.get(name, ())]
 
     def oldest(self) -> JournalFile | None:
         """Return the file to be sent first; `None` for none."""
-        while self._left:
+        while self._left or self._more:
+            if not self._left:
+                self._take_more()
+                continue
             owner, files = self._left[0]
             if files:
                 return files[0]
@@ -77,16 +144,23 @@ class Inheritance:
 
     def release(self) -> None:
         """Leave the files to others."""
+        self._more.clear()
         while self._left:
             self.leave_oldest()
 
     def close(self) -> None:
         """Leave the files to the parent process, which has them open too."""
+        self._more = deque()
         left, self._left = self._left, []
         for owner, files in left:
             for file in files:
                 file.close()
             owner.close()
+
+
+def may_open(path: Path) -> bool:
+    """Return whether this process may send a file, or does not see it any more."""
+    return not path.exists() or os.access(path, os.R_OK | os.W_OK)
 
 
 def _size_of(path: Path) -> int:

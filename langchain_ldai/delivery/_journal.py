@@ -39,6 +39,9 @@ RETRY_DISK_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 3_600.0
 """How often the files get the present date, as some systems remove what is old."""
 
+_FOREIGN: Final = (
+    "%s holds events in files that this process may not open, as another user's: it will not send them"
+)
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
 
 
@@ -90,7 +93,7 @@ class Journal:
             with contextlib.suppress(OSError):  # a thread of the parent was about to close the same
                 file.close()
                 if not file.is_complete:
-                    file.complete()
+                    file.writer.close()  # and not `complete`, which cuts the file
         self._files = deque()
         self._spare = None
         self._is_disk_failing = False
@@ -187,12 +190,15 @@ class Journal:
         return OwnFile(self.directory / f"{owner.name}.{next(self._numbers):08d}{FILE_SUFFIX}", size)
 
     def _is_full(self, size: int) -> bool:
-        """Return whether a file of a certain size would be too much."""
-        own = sum(file.size for file in self._files.copy())
-        return (
-            own + sum(file.size for file in self.inherited.files) + self.inherited.others_bytes + size
-            > self._max_bytes
-        )
+        """Return whether a file of a certain size would be too much.
+
+        The files of living processes may be all but empty. So they keep no process from having a second file:
+        without one it would drop events for ever, although it has sent all that its first file holds.
+        """
+        files = self._files.copy()
+        others = self.inherited.others_bytes if len(files) > 1 else 0
+        own = sum(file.size for file in files)
+        return own + self.inherited.left_bytes + others + size > self._max_bytes
 
     def _tell_dropped(self) -> None:
         limit = f"{self.directory} holds {self._max_bytes:,} bytes, its max_bytes"
@@ -313,7 +319,12 @@ class Journal:
 
     def inherit(self) -> None:
         """Take over the files of processes that have died."""
-        self.inherited.look([] if self._owner is None else [self._owner.name])
+        self.inherited.look(self._owner_names())
+        if self.inherited.has_foreign:
+            self._notices.once(_log, logging.WARNING, "foreign", _FOREIGN, self.directory)
+
+    def _owner_names(self) -> list[str]:
+        return [] if self._owner is None else [self._owner.name]
 
     def oldest(self) -> JournalFile | MemoryFile | None:
         """Return the file to be sent first: what dead processes left, then what this one has written."""
@@ -329,6 +340,18 @@ class Journal:
         """Whether there is a file that the sender can send and remove."""
         oldest = self.oldest()
         return oldest is not None and self.is_complete(oldest)
+
+    @property
+    def has_waiting_files(self) -> bool:
+        """Whether others can send something of what waits."""
+        files = (*self.inherited.files, *(file for file in self._files if isinstance(file, OwnFile)))
+        return any(True for file in files for _ in file.waiting())
+
+    @property
+    def events_in_memory(self) -> int:
+        """How many events wait that nobody else can send."""
+        files = [file for file in self._files.copy() if isinstance(file, MemoryFile)]
+        return sum(record.events for file in files for record in file.waiting())
 
     def is_complete(self, file: JournalFile | MemoryFile) -> bool:
         """Return whether no more records will be written into a file that `oldest` returned."""
@@ -398,13 +421,18 @@ class Journal:
                 self._files.extend(self._leave_files(None))
 
     def hand_over(self) -> None:
-        """Leave to others what has been appended, and go on with files that are not theirs.
+        """Leave to others what has been appended, and go on with files that are not theirs, if there is room.
 
         Raises:
             OSError: If the disk takes no file.
         """
         self.inherited.release()
         if not any(True for file in self._files.copy() for _ in file.waiting()):
+            return
+        self.inherited.measure(
+            self._owner_names(), self._max_bytes - sum(file.size for file in self._files.copy())
+        )
+        if self._is_full(0):
             return
         owner = Owner.create(self.directory, self._key_hash)
         try:

@@ -115,8 +115,15 @@ class MappedWriter:
         """Return the head and all records."""
         return self._map[: self.position]
 
+    def end(self) -> None:
+        """Write no more, and give back the space that is not used."""
+        self._map.close()
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, self.position)
+        os.close(self._descriptor)
+
     def close(self) -> None:
-        """Write no more."""
+        """Write no more here; another process may go on."""
         self._map.close()
         os.close(self._descriptor)
 
@@ -156,9 +163,11 @@ class PlainWriter:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         return os.read(self._descriptor, self.position)
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Write no more."""
         os.close(self._descriptor)
+
+    close = end
 
 
 def _new_head() -> bytes:
@@ -240,11 +249,12 @@ class JournalFile:
         with contextlib.suppress(DamagedFileError, OSError):  # whoever sends the file says what is wrong with it
             self._open()
             data = self._read(self._acknowledged, self._length())
-            while data:
-                records, end = parse(data)
+            start = 0
+            while start >= 0:
+                records, end = parse(data, start)
                 yield from records
                 following = data.find(b'{"', end + RECORD_HEAD.size + 1)
-                data = b"" if following < 0 else data[following - RECORD_HEAD.size :]
+                start = following - RECORD_HEAD.size if following >= 0 else -1
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
@@ -367,8 +377,13 @@ class OwnFile(JournalFile):
             OSError: If the disk takes no file.
         """
         content = self.writer.content()
-        with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600), "wb") as file:
-            file.write(content)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+        except BaseException:  # a full disk: half a file would pass for the whole
+            self.path.unlink(missing_ok=True)
+            raise
         self.close()
         self._open()
 
@@ -380,22 +395,27 @@ class OwnFile(JournalFile):
             yield from super().waiting()
 
     def complete(self) -> None:
-        """Write no more, so that the sender may remove the file."""
-        self.writer.close()
+        """Write no more, so that the sender may remove the file, and give back the space that is not used."""
+        self.writer.end()
         self.is_complete = True
+        self.size = self.writer.position
 
     def _written(self) -> int:
         return self.writer.position
 
 
-def parse(data: bytes) -> tuple[list[Record], int]:
-    """Return the sound records at the beginning of some bytes, and where they end."""
-    records, position = [], 0
+def parse(data: bytes, position: int = 0) -> tuple[list[Record], int]:
+    """Return the sound records at a position of some bytes, and where they end."""
+    records = []
     while position + RECORD_HEAD.size <= len(data):
         length, checksum, events, written_at = RECORD_HEAD.unpack_from(data, position)
         start = position + RECORD_HEAD.size
+        if (
+            not 0 < length <= len(data) - start
+        ):  # before the body is copied: many a place is tried in a damaged file
+            break
         body = data[start : start + length]
-        if not length or len(body) < length or crc32(body) != checksum:
+        if crc32(body) != checksum:
             break
         records.append(Record(body, events, written_at))
         position = start + length

@@ -51,12 +51,19 @@ class Owner:
         """
         while True:
             name = _names.next()
-            descriptor = locks.take(directory / f"{name}{SUFFIX}")
+            path = directory / f"{name}{SUFFIX}"
+            try:
+                descriptor = locks.take(path)
+            except (
+                OSError
+            ):  # a file system without locks: it is tried again and again, and must leave nothing behind
+                path.unlink(missing_ok=True)
+                raise
             if descriptor is not None:
                 owner = cls(directory, name, descriptor, key_hash)
                 try:
                     os.write(descriptor, key_hash.encode())
-                except BaseException:  # a full disk: it is tried again and again, and must leave nothing behind
+                except BaseException:  # a full disk: likewise
                     owner.remove()
                     raise
                 return owner
@@ -110,8 +117,13 @@ class Owner:
 def owner_names(directory: Path) -> list[str]:
     """Return the names of a directory's owners, oldest first. Files of other programs have none."""
     paths = (*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{FILE_SUFFIX}"))
-    names = {path.name.split(".")[0] for path in paths}
-    return sorted(name for name in names if _NAME.fullmatch(name))
+    return sorted({owner_name_of(path.name) for path in paths} - {""})
+
+
+def owner_name_of(file_name: str) -> str:
+    """Return whose file it is, or lock; "" if it is another program's."""
+    name = file_name.partition(".")[0]
+    return name if file_name.endswith((SUFFIX, FILE_SUFFIX)) and _NAME.fullmatch(name) else ""
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:

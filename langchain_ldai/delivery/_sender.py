@@ -16,7 +16,8 @@ from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._journal_file import Batch, DamagedFileError
+from langchain_ldai.delivery._journal_file import Batch, DamagedFileError, JournalFile
+from langchain_ldai.delivery._memory_file import MemoryFile
 
 _log = logging.getLogger(__name__)
 
@@ -269,12 +270,16 @@ class Sender:
         if self.courier is None:
             if self._ends_at == math.inf:  # else the journal is about to be released
                 self._journal.hand_over()
-        elif not self._send_all(self.courier):
+        elif not self._send_all(self.courier, target):
             return False
         self._settle(target - self._settled_records)
         return True
 
-    def _send_all(self, courier: Delivers) -> bool:
+    def _send_all(self, courier: Delivers, target: int) -> bool:
+        """Send so many of the records appended so far; what is appended meanwhile is left to the next time.
+
+        Else this might never end, as records may come in faster than batches are answered.
+        """
         while (file := self._journal.oldest()) is not None:
             # Looked at first: a record may be written, and the file then be complete.
             is_complete = self._journal.is_complete(file)
@@ -293,16 +298,25 @@ class Sender:
                     break
                 self._journal.remove_oldest()
                 continue
-            outcome = courier.deliver(batch)
-            if outcome is Outcome.KEPT:
+            if not self._deliver(courier, file, batch):
                 return False
-            if outcome is Outcome.REFUSED:
-                file.narrow(batch)
-                continue
-            file.acknowledge(batch)
-            self._settle(len(batch.records) if file.is_own else 0)
-            if self._ends_at < math.inf:
-                self._ends_at = time.monotonic() + self._drain_seconds
+            if file.is_own and not is_complete and self._settled_records >= target:
+                break
+            self._keep_up()
+        return True
+
+    def _deliver(self, courier: Delivers, file: JournalFile | MemoryFile, batch: Batch) -> bool:
+        """Deliver a batch of a file, or have it tried in halves; return `False` if it is kept."""
+        outcome = courier.deliver(batch)
+        if outcome is Outcome.KEPT:
+            return False
+        if outcome is Outcome.REFUSED:
+            file.narrow(batch)
+            return True
+        file.acknowledge(batch)
+        self._settle(len(batch.records) if file.is_own else 0)
+        if self._ends_at < math.inf:
+            self._ends_at = time.monotonic() + self._drain_seconds
         return True
 
     def _settle(self, records: int) -> None:
@@ -313,6 +327,13 @@ class Sender:
     def _finish(self) -> None:
         self._journal.complete()
         self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty))
+        is_left = not self._is_empty and self._journal.has_waiting_files
         self._guard.call(_KEPT, Ids(), self._journal.release)
-        if not self._is_empty:
+        if is_left:
             _log.warning("Events are left in %s; the next process sends them", self._journal.directory)
+        if in_memory := self._journal.events_in_memory:
+            _log.error(
+                "%d events are in memory alone, as %s takes no files, and die with the process",
+                in_memory,
+                self._journal.directory,
+            )

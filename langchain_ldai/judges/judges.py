@@ -190,13 +190,18 @@ class Judges:
         Args:
             task: The task.
             context: Whom the run was for.
+
+        Raises:
+            TypeError: If it is no task, or the context is none.
+            ValueError: If LaunchDarkly can have no such judge, or the ids of the trace are none.
+            InvalidResumptionTokenError: If its token is none, or is sealed otherwise than here.
         """
-        tracker, exchange = self._tracker_of(task.judge, task.token, context), _exchange_of(task)
+        tracker, exchange = self._parts_of(task, context)
         return self._scorer.score(task.judge, tracker, exchange, self._spans_for(exchange))
 
     async def evaluate_task_async(self, task: JudgeTask, context: Context) -> JudgeResult | None:
         """Do what `evaluate_task` does, with a synchronous or an asynchronous client."""
-        tracker, exchange = self._tracker_of(task.judge, task.token, context), _exchange_of(task)
+        tracker, exchange = self._parts_of(task, context)
         return await self._scorer.score_async(task.judge, tracker, exchange, self._spans_for(exchange))
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -291,6 +296,10 @@ class Judges:
     def _tell_lost(self, why: str) -> None:
         self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, why)
 
+    def _parts_of(self, task: JudgeTask, context: Context) -> tuple[LdAiConfigTracker, Exchange]:
+        exchange = _exchange_of(task)
+        return self._tracker_of(task.judge, task.token, context), exchange
+
     def _tracker_of(self, judge_key: str, token: str, context: Context) -> LdAiConfigTracker:
         check_key(judge_key)
         plain = token if self._sealer is None else self._sealer.unseal(token)
@@ -298,7 +307,14 @@ class Judges:
 
 
 def _exchange_of(task: JudgeTask) -> Exchange:
-    """Return what a task asks to score."""
+    """Return what a task asks to score.
+
+    Raises:
+        TypeError: If it is no task.
+        ValueError: If the ids of its trace are none.
+    """
+    if not isinstance(task, JudgeTask):
+        raise TypeError(f"task is a JudgeTask, not {type(task).__name__}: JudgeTask.from_json reads one")
     return Exchange(task.question, task.answer, task.trajectory, trace_ids(task.trace_id, task.span_id))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import runpy
 import signal
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from langchain_ldai.delivery import DurableEvents, _command, _courier, _sender
 from langchain_ldai.delivery._command import main
+from langchain_ldai.delivery._owners import Owner
 from langchain_ldai.ledgers import MemoryLedger
 from tests.delivery.clients import arrived, make_client, track
 from tests.delivery.journals import files_in
@@ -301,3 +303,30 @@ def test_the_package_can_be_run(
 
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("waiting: 0 events, 0 bytes\n")
+
+
+@pytest.mark.parametrize(("mode", "told"), [(os.R_OK, "cannot be read"), (os.W_OK, "cannot be written")])
+def test_a_directory_of_another_user_is_not_said_to_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: int, told: str
+) -> None:
+    """What cannot be seen may wait all the same."""
+    monkeypatch.setattr(os, "access", lambda path, asked: not asked & mode)
+    with pytest.raises(SystemExit):
+        run(tmp_path, "drain")
+
+    assert f"{told} by this user" in capsys.readouterr().err
+
+
+def test_files_of_another_user_are_told(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are not sent, so not all is sent."""
+    leave_events(tmp_path, server, 1)
+    monkeypatch.setattr(Owner, "inherit", lambda directory, name: None)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).is_dir())
+    told = "of another user: 1 file, whose events are not counted here, and not sent"
+    assert run(tmp_path, "status") == 0
+    assert told in capsys.readouterr().out.splitlines()
+
+    assert run(tmp_path, "drain", "--events-uri", server.url) == 1
+    assert told in capsys.readouterr().out.splitlines()

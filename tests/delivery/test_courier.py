@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -328,3 +329,19 @@ def test_a_dead_letter_that_cannot_be_written_is_told(tmp_path: Path, caplog: py
 
     assert letters.count == 1
     assert "no file can be written (No such file or directory)" in caplog.text
+
+
+def test_a_dead_letter_that_is_cut_off_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that becomes full may take a part of a line."""
+    letters = DeadLetters(tmp_path)
+    letters.add('{"n":1}', "HTTP 400")
+    original = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: original(descriptor, data[:9]))
+        DeadLetters(tmp_path).add('{"n":2}', "HTTP 400")
+    letters.add('{"n":3}', "HTTP 400")
+
+    assert [letter["event"]["n"] for letter in dead(tmp_path)] == [1, 3]
+    assert "kept in nowhere, as no file can be written (No space left on device)" in caplog.text

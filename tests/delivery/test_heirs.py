@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from langchain_ldai.delivery import _inheritance
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._owners import Locks
+from langchain_ldai.delivery._owners import Locks, Owner
 from tests.delivery.journals import (
     KEY,
     LARGE,
+    NOBODYS,
     SMALL,
     break_disk,
     files_in,
@@ -248,3 +250,84 @@ def test_names_do_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.Monke
     heir.inherit()
 
     assert take_all(heir) == [*numbered(1), *numbered(2)]
+
+
+def test_heirs_of_many_keep_descriptors_for_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage in which workers die again and again leaves more locks than a process may have open."""
+    monkeypatch.setattr(_inheritance, "MAX_HELD", 4)
+    for number in range(20):
+        dead = make_journal(tmp_path)
+        dead.append(b"%d" % number)
+        dead.complete()
+        dead.release()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    heir = make_journal(tmp_path, max_bytes=LARGE)
+    heir.inherit()
+
+    assert len(list(Path("/proc/self/fd").iterdir())) - before < 10
+    assert heir.inherited.left_bytes > 20 * 64
+    assert take_all(heir) == [b"%d" % number for number in range(20)]
+    assert heir.inherited.left_bytes == 0
+    heir.complete()
+    take_all(heir)
+    heir.release()
+    assert files_in(tmp_path) == []
+
+
+def test_of_many_that_died_unreadable_ones_are_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the sender would turn in circles."""
+    monkeypatch.setattr(_inheritance, "MAX_HELD", 4)
+    for _ in range(10):
+        dead = make_journal(tmp_path)
+        dead.append(b"1")
+        dead.complete()
+        dead.release()
+    heir = make_journal(tmp_path, max_bytes=LARGE)
+    heir.inherit()
+    count = 0
+    while heir.inherited.oldest() is not None:
+        heir.leave_oldest(PermissionError(13, "Permission denied"))
+        count += 1
+
+    assert count == 10
+    heir.complete()
+    heir.release()
+
+
+def test_files_of_another_user_are_told_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody sends them once its process has ended, and whether that lives does not show."""
+    (journal.directory / f"{NOBODYS}.1.events").write_bytes(b"1")
+    monkeypatch.setattr(Owner, "inherit", lambda directory, name: None)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    journal.inherit()
+    journal.inherit()
+
+    (record,) = caplog.records
+    assert str(journal.directory) in record.getMessage()
+    assert "another user's" in record.getMessage()
+
+
+def test_what_another_heir_has_just_sent_is_not_missed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may remove a file at any time before this one has the lock."""
+    dead = make_journal(journal.directory)
+    dead.append(b"1")
+    dead.complete()
+    dead.release()
+    inherit = Owner.inherit
+
+    def be_overtaken(directory: Path, name: str) -> Owner | None:
+        for path in directory.glob(f"{name}.*.events"):
+            path.unlink()
+        return inherit(directory, name)
+
+    monkeypatch.setattr(Owner, "inherit", be_overtaken)
+    journal.inherit()
+
+    assert take_all(journal) == []
+    assert caplog.records == []

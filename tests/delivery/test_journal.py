@@ -405,3 +405,54 @@ def test_waiting_records_can_be_read_beside_the_sender(journal: Journal) -> None
 
     assert seen == numbered(3)
     assert take_all(journal) == numbered(3)
+
+
+def test_a_file_that_is_complete_takes_no_more_space_than_it_needs(journal: Journal) -> None:
+    """Many processes that end in an outage leave many files; their empty rest would take all the room."""
+    journal.append(b"1")
+    journal.complete()
+    journal.release()
+
+    (left,) = journal.directory.glob("*.events")
+    assert left.stat().st_size < 100
+    journal.inherit()
+    assert take_all(journal) == [b"1"]
+
+
+def test_a_process_that_only_writes_keeps_to_the_limit(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    """Also while nobody sends what it hands over; once there is room again, events are taken again."""
+    kept = 0
+    for body in numbered(200, 1000):
+        kept += journal.append(body)
+        journal.hand_over()
+
+    assert sum(path.stat().st_size for path in journal.directory.glob("*.events")) <= SMALL * 1.5
+    assert journal.dropped == 200 - kept > 0
+    assert "Events are dropped" in caplog.text
+
+    other = make_journal(journal.directory, max_bytes=LARGE)
+    other.inherit()
+    taken = take_all(other)
+    journal.hand_over()
+    other.inherit()
+    taken += take_all(other)
+    assert taken == numbered(kept, 1000)
+    assert journal.append(b"later")
+    other.complete()
+    take_all(other)
+    other.release()
+
+
+def test_files_of_living_processes_do_not_keep_one_from_its_second(tmp_path: Path) -> None:
+    """They are as good as empty, and so is its first: without another it would drop events for ever."""
+    others = [make_journal(tmp_path) for _ in range(8)]
+    journal = make_journal(tmp_path)
+    for body in numbered(100, 1000):
+        journal.inherit()
+        assert journal.append(body)
+        assert take_all(journal) == [body]
+
+    for each in (*others, journal):
+        each.complete()
+        take_all(each)
+        each.release()

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -282,3 +283,15 @@ def test_memory_that_the_kernel_does_not_provide_ahead_is_mapped_all_the_same(tm
     file.sync()
     assert file.is_synced
     file.close()
+
+
+def test_a_large_record_that_was_not_finished_is_soon_passed(tmp_path: Path) -> None:
+    """Its process was killed meanwhile. Records are looked for at each object in it, of which it may have many."""
+    body = b",".join([b'{"kind":"index","context":{"kind":"user","key":"u"}}'] * 80_000)
+    file = OwnFile(tmp_path / "1.events", len(body) + 1_000)
+    file.writer.write(as_record(body, 80_000)[:-10_000])
+    file.complete()
+    started = time.monotonic()
+
+    assert JournalFile(file.path, 0).next_batch(1_000) is None
+    assert time.monotonic() - started < 5

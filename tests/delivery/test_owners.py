@@ -151,3 +151,16 @@ def test_a_file_that_its_owner_removes_meanwhile_has_no_size(
     assert inheritance.others_bytes == 0
     assert inheritance.oldest() is None
     owner.release()
+
+
+def test_a_file_system_without_locks_takes_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network folders have none; it is tried every few seconds, so no file may be left."""
+
+    def lock(descriptor: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with pytest.raises(OSError, match="No locks"):
+        Owner.create(tmp_path, KEY)
+
+    assert files_in(tmp_path) == []

@@ -1,6 +1,7 @@
 """Somebody removes the files of a process that lives."""
 
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -87,6 +88,24 @@ def test_a_disk_that_takes_no_file_back_loses_nothing(journal: Journal, monkeypa
 
     journal.directory.unlink()
     assert take_all(journal) == [b"1"]
+
+
+def test_half_a_file_does_not_pass_for_the_whole(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that becomes full leaves no part of the file: it is put back at the next look."""
+    write(journal, numbered(10, 1000))
+    (file,) = journal.directory.glob("*.events")
+    file.unlink()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            journal.keep_in_place()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    assert not file.exists()
+    journal.keep_in_place()
+    assert take_all(journal) == numbered(10, 1000)
 
 
 def test_what_is_in_memory_when_an_heir_comes_goes_on(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

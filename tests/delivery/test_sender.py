@@ -5,60 +5,15 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from langchain_ldai.delivery import _sender
 from langchain_ldai.delivery._courier import Outcome
-from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch, MappedWriter, OwnFile
-from langchain_ldai.delivery._sender import Sender
-from tests.delivery.journals import NOBODYS, files_in, numbered, write
-
-SMALL = 64 << 10
-
-
-class Scripted:
-    """A courier that does what its script says, and then takes everything.
-
-    Attributes:
-        taken: The bodies of the records that it took.
-        was_called: Set at each call.
-        kept_up: How often the sender looked at what is due.
-    """
-
-    def __init__(self, *script: Outcome | BaseException | Callable[[], Outcome]) -> None:
-        self.script = list(script)
-        self.taken: list[bytes] = []
-        self.was_called = threading.Event()
-        self.kept_up = 0
-
-    def keep_up(self) -> float:
-        """See `Delivers.keep_up`."""
-        self.kept_up += 1
-        return math.inf
-
-    def deliver(self, batch: Batch) -> Outcome:
-        """See `Delivers.deliver`."""
-        self.was_called.set()
-        step = self.script.pop(0) if self.script else Outcome.SETTLED
-        if isinstance(step, BaseException):
-            raise step
-        outcome = step() if callable(step) else step
-        if outcome is Outcome.SETTLED:
-            self.taken += [record.body for record in batch.records]
-        return outcome
-
-
-class Line:
-    """A journal and its sender."""
-
-    def __init__(self, directory: Path, courier: Scripted | None, flush_seconds: float = 1000.0) -> None:
-        self.journal = Journal(directory, "hash", SMALL, lambda: self.sender.wake())
-        self.sender = Sender(self.journal, flush_seconds, None)
-        self.sender.courier = courier
+from tests.delivery.journals import NOBODYS, break_disk, files_in, numbered, write
+from tests.delivery.lines import Line, Scripted
 
 
 def raise_no_thread(thread: threading.Thread) -> None:
@@ -206,7 +161,7 @@ def test_an_interrupt_while_a_file_is_completed_keeps_nothing_back(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(MappedWriter, "close", interrupt)
+        patch.setattr(MappedWriter, "end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             line.journal.append(b"x" * 2000)
     line.journal.append(b"2")
@@ -486,3 +441,46 @@ def test_at_the_end_each_batch_that_is_taken_gives_more_time(
 
     assert line.sender.stop(30)
     assert has_time == [True, True]
+
+
+def test_what_dies_with_the_process_is_not_said_to_be_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next process sends what is in files, and not what the disk did not take."""
+    break_disk(monkeypatch)
+    line = Line(tmp_path, Scripted(Outcome.KEPT))
+    line.journal.append(b"1", 2)
+    caplog.clear()
+    line.sender.stop(0.05)
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 events are in memory alone")
+    assert record.levelname == "ERROR"
+
+
+def test_records_that_come_in_meanwhile_wait_for_the_next_time(tmp_path: Path) -> None:
+    """Else the sender would never be done where they come in faster than batches are answered."""
+
+    def append_and_take() -> Outcome:
+        line.journal.append(b"more")
+        return Outcome.SETTLED
+
+    courier = Scripted(*[append_and_take] * 100)
+    line = Line(tmp_path, courier)
+    line.journal.append(b"1")
+    assert line.sender.flush(10)
+    assert courier.taken == [b"1"]
+
+    line.sender.stop()
+    assert len(courier.taken) < 10
+
+
+def test_between_batches_is_done_what_is_due(tmp_path: Path) -> None:
+    """The way through what has waited for long may take minutes; claims and the disk do not wait for its end."""
+    courier = Scripted()
+    line = Line(tmp_path, courier)
+    write(line.journal, numbered(40, 1000))
+    line.sender.stop()
+
+    assert courier.taken == numbered(40, 1000)
+    assert courier.kept_up >= 3

@@ -201,3 +201,11 @@ def test_an_empty_answer_is_not_worth_a_judge(caplog: pytest.LogCaptureFixture) 
 
     assert judged.model.shown == []
     assert "no answer" in caplog.text
+
+
+def test_the_text_of_a_task_is_no_task() -> None:
+    """A worker that forgets to read it is told how."""
+    ai = LdAiClient(RecordingClient(flags_with()))
+    text = JudgeTask(token="t", judge="accuracy", question="q", answer="a").to_json()
+    with pytest.raises(TypeError, match=r"not str: JudgeTask\.from_json reads one"):
+        Judges(ai, model=lambda config: JudgeModel()).evaluate_task(text, Context.create("ada"))

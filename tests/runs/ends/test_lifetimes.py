@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,9 +15,6 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai._runs import lifetime as table
 from langchain_ldai._runs import recently_ended as left
-from langchain_ldai._runs.lifetime import RunTable
-from langchain_ldai._runs.run import Run
-from langchain_ldai._runs.steps import Scope, Step
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.cost import no_garbage_collection
@@ -495,33 +491,3 @@ def test_what_an_evicted_run_did_meanwhile_counts(
     assert [report.outcome for report in reports] == [Outcome.ABANDONED]
     assert client.metrics(reports[0].run_id)[DURATION][0] >= 40
     assert TOKENS.items() <= client.metrics(reports[0].run_id).items()
-
-
-class LetGo:
-    """A lock; once it is let go of, another thread takes it, and has just found something to send."""
-
-    def __init__(self, runs: RunTable) -> None:
-        self._runs = runs
-
-    def __enter__(self) -> None:
-        self._runs.outbox.clear()
-
-    def __exit__(self, *exception: object) -> None:
-        self._runs.outbox.append(cast(Any, "of another thread"))
-
-
-def test_what_another_thread_is_about_to_send_is_left_to_it() -> None:
-    """An event that has nothing to send sends nothing: a run that a timer closes just then has one report."""
-    delivered: list[object] = []
-    runs = RunTable(delivered.append, max_open_runs=10, run_timeout=60)
-    runs.lock = cast(Any, LetGo(runs))
-    run = Run("root", "root", None, collectors=(), sources={}, journey=None, outbox=runs.outbox)
-    scope = Scope(run=run, totals=None, key="root")
-    root, step = (Step(key, scope, parent, False, False) for key, parent in (("root", None), ("step", "root")))
-
-    runs.start(root)
-    runs.start(step)
-    runs.first_token(step)
-    runs.end("step", None)
-
-    assert delivered == []

@@ -1,0 +1,54 @@
+"""A journal with its sender, and a courier that does what a test tells it."""
+
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from langchain_ldai.delivery._courier import Outcome
+from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._journal_file import Batch
+from langchain_ldai.delivery._sender import Sender
+
+SMALL = 64 << 10
+
+
+class Scripted:
+    """A courier that does what its script says, and then takes everything.
+
+    Attributes:
+        taken: The bodies of the records that it took.
+        was_called: Set at each call.
+        kept_up: How often the sender looked at what is due.
+    """
+
+    def __init__(self, *script: Outcome | BaseException | Callable[[], Outcome]) -> None:
+        self.script = list(script)
+        self.taken: list[bytes] = []
+        self.was_called = threading.Event()
+        self.kept_up = 0
+
+    def keep_up(self) -> float:
+        """See `Delivers.keep_up`."""
+        self.kept_up += 1
+        return math.inf
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """See `Delivers.deliver`."""
+        self.was_called.set()
+        step = self.script.pop(0) if self.script else Outcome.SETTLED
+        if isinstance(step, BaseException):
+            raise step
+        outcome = step() if callable(step) else step
+        if outcome is Outcome.SETTLED:
+            self.taken += [record.body for record in batch.records]
+        return outcome
+
+
+class Line:
+    """A journal and its sender."""
+
+    def __init__(self, directory: Path, courier: Scripted | None, flush_seconds: float = 1000.0) -> None:
+        self.journal = Journal(directory, "hash", SMALL, lambda: self.sender.wake())
+        self.sender = Sender(self.journal, flush_seconds, None)
+        self.sender.courier = courier
