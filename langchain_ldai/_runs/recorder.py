@@ -14,7 +14,16 @@ from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.run import Outbox, Run, RunState
-from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Scope, Step, StepResult, key_of, name_of_tool
+from langchain_ldai._runs.steps import (
+    HANDOFF,
+    NOTHING_READ,
+    ModelCall,
+    Scope,
+    Step,
+    StepResult,
+    key_of,
+    name_of_tool,
+)
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
 from langchain_ldai._runs.trackers import (
@@ -35,7 +44,6 @@ _NODE: Final = "langgraph_node"
 _NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
-_HANDOFF: Final = "__handoff_"  # how the names of tools begin that only hand over to another agent
 _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
@@ -234,7 +242,7 @@ class RunRecorder:
         """Note which model or tool a step calls, if it does."""
         if kind == "tool":
             name = name_of_tool(told)
-            if not name.startswith(_HANDOFF):
+            if not name.startswith(HANDOFF):
                 step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
         else:
             if step.scope.totals is not None:

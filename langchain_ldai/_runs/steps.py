@@ -195,6 +195,10 @@ class Step:
         return self.call is not None or not self.defers_inputs
 
 
+HANDOFF: Final = "__handoff_"
+"""How the names of tools begin that only hand over to another agent."""
+
+
 def name_of_tool(told: Mapping[str, Any]) -> str:
     """Return the name of a tool that is called, from what LangChain tells of the call."""
     return str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from langchain_ldai._runs.steps import HANDOFF
+
 MAX_CALLS: Final = 50
 MAX_CHARACTERS: Final = 2_000
 
@@ -103,4 +105,4 @@ def _name_of(tool: object) -> str:
     function = tool.get("function")
     name = (function if isinstance(function, Mapping) else tool).get("name")
     is_own = isinstance(name, str) and tool.get("type", "function") in ("function", "custom", None)
-    return name if is_own and isinstance(name, str) and not name.startswith("__handoff_") else ""
+    return name if is_own and isinstance(name, str) and not name.startswith(HANDOFF) else ""

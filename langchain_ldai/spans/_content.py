@@ -103,7 +103,7 @@ def arguments_attributes(told: Mapping[str, Any], max_length: int) -> dict[str, 
     return _attribute(names.TOOL_CALL_ARGUMENTS, cut(text, max_length))
 
 
-def result_attributes(result: object, max_length: int) -> dict[str, str]:
+def tool_result_attributes(result: object, max_length: int) -> dict[str, str]:
     """Return what a tool gave back, for its span: a text as it is, a message's text, anything else as JSON.
 
     Args:

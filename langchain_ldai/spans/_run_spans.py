@@ -233,7 +233,7 @@ class RootSpan:
         """Read what the span of a call gets at its end, and keep what the root's gets of it."""
         if step.call is None:
             if self._max_content:
-                read |= _content.result_attributes(output, self._max_content)
+                read |= _content.tool_result_attributes(output, self._max_content)
             return
         details = usage_details(output) if result.usage is not None else UsageDetails()  # not of a cache hit
         read |= result_attributes(step.call, output, result.usage, details)

@@ -27,7 +27,7 @@ from langchain_ldai.spans._content import (
     answer_attributes,
     arguments_attributes,
     prompt_attributes,
-    result_attributes,
+    tool_result_attributes,
     tools_attributes,
 )
 from tests.support.vectors import Case, cases, with_ids
@@ -78,7 +78,7 @@ def test_a_tool_is_shown_as_launchdarklys_packages_show_it(case: Case) -> None:
     """What a tool is given is JSON, what it gives back a text."""
     told = {"inputs": case["inputs"], "asked": str(case["inputs"])}
 
-    assert {**arguments_attributes(told, LENGTH), **result_attributes(case["result"], LENGTH)} == case[
+    assert {**arguments_attributes(told, LENGTH), **tool_result_attributes(case["result"], LENGTH)} == case[
         "attributes"
     ]
 
@@ -337,7 +337,7 @@ RESULTS: dict[str, tuple[object, str | None]] = {
 @pytest.mark.parametrize(("result", "expected"), RESULTS.values(), ids=RESULTS)
 def test_a_tools_result_is_a_text(result: object, expected: str | None) -> None:
     """A text stays as it is, data becomes JSON, and what is nothing gives no attribute."""
-    assert result_attributes(result, LENGTH).get("gen_ai.tool.call.result") == expected
+    assert tool_result_attributes(result, LENGTH).get("gen_ai.tool.call.result") == expected
 
 
 def test_a_tool_without_inputs_shows_its_text() -> None:
