@@ -28,7 +28,9 @@ BIN     := $(VENV)/bin
 NODE    := tests/dev/node
 NODE_DONE := $(NODE)/node_modules/.done
 # One process runs all tests of a file. A debugger needs one process for everything: ARGS="-n 0".
-PYTEST  := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# One worker more than there are cores, as many tests wait for processes; four at most.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))' 2>/dev/null)
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

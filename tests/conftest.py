@@ -1,5 +1,6 @@
 """What most tests start from: a recording client that serves one AI Config, and a handler for it."""
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -67,3 +68,9 @@ def no_thread_is_left() -> Iterator[None]:
         if thread.name == "langchain_ldai-claims":
             thread.join(10)
             assert not thread.is_alive()
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules of all tests out of each collection of garbage, of which `flush` and `close` make one."""
+    gc.collect()
+    gc.freeze()
