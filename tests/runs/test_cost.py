@@ -23,7 +23,7 @@ from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
 
 TOKEN_BYTECODES = 6
 LOOK_UP_BYTECODES = 22
-STEP_BYTECODES = 370
+STEP_BYTECODES = 361
 TASK_BYTECODES = 750
 """Of the step that begins a task of LangGraph's, once for all that are below it in the node."""
 RUN_BYTECODES = 4_900
