@@ -316,7 +316,7 @@ def _text(token: str) -> str:
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
     if _SEALED.fullmatch(token):
-        raise _invalid("it is a sealed one: unseal it first, or give the handler the sealer")
+        raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
     if _UUID.fullmatch(token):
         raise _invalid("it is the id of a run; give the run's resumption_token")
     padding = "=" * (-len(token) % 4)
