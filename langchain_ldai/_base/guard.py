@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.process import register_fork_safe
@@ -145,4 +145,9 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
         except Exception as error:  # noqa: BLE001
             failures.append(error)
     if failures:
-        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)
+        raise one_of(failures)
+
+
+def one_of(failures: Sequence[Exception]) -> Exception:
+    """Return the exception to raise for several that were caught; `Guard.caught` logs each of them."""
+    return failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

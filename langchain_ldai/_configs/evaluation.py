@@ -160,12 +160,10 @@ class AiClient:
         self._track = track
         self._options = options
         self._diagnosis = Diagnosis(client)
-        environment = environment_of(client, options.environment_id)
         self._client_sender = ClientSender(
-            send_all=send_all,
-            delivery=options.delivery,
+            send_all=send_all if options.delivery is None else options.delivery.send_all,
             look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
-            environment_id=lambda: environment.id,
+            environment=environment_of(client, options.environment_id),
             notices=self._diagnosis.notices,
         )
         self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave
