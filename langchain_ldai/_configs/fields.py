@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeGuard, cast
 
-from langchain_ldai._wire.tokens import MAX_VERSION
+from langchain_ldai._wire.tokens import MAX_VERSION, utf8_fault
 
 _WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
 
@@ -23,9 +23,9 @@ def as_text(value: object) -> str:
 
 
 def variation_key_in(meta: Mapping[str, object]) -> str:
-    """Return a variation's key; "" where it has half a surrogate pair, of which no token can be read."""
+    """Return a variation's key; "" where no token of it could be read."""
     key = as_text(meta.get("variationKey"))
-    return "" if any("\ud800" <= character <= "\udfff" for character in key) else key
+    return "" if utf8_fault(key) else key
 
 
 def as_integer(value: object) -> int | None:

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from random import Random
 from typing import Final, NamedTuple, NoReturn
@@ -45,8 +45,9 @@ _FIELDS: Final = {
     "version": VERSION,
     "graph_key": GRAPH_KEY,
 }
-_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""The digit that says which kind of UUID it is, by a random digit (RFC 9562, section 4.1)."""
+_RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
+_UUID4_BITS: Final = 0x4 << 76 | 0x2 << 62
+"""The bits of a UUID that are random, and those that say its version and variant (RFC 9562, section 5.4)."""
 
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -109,8 +110,8 @@ def new_run_id() -> str:
 
     `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
     """
-    text = _bits(128).to_bytes(16, "big").hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+    text = f"{_bits(128) & _RANDOM_BITS | _UUID4_BITS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def uuid_of(text: str) -> str:
@@ -168,8 +169,11 @@ def check_key(key: str) -> None:
 
 def text_fault(text: str) -> str:
     """Return why some ledger could not hold a text; "" if each can."""
-    if "\0" in text:
-        return "has a NUL character"
+    return "has a NUL character" if "\0" in text else utf8_fault(text)
+
+
+def utf8_fault(text: str) -> str:
+    """Return why UTF-8 cannot encode a text; "" if it can."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -214,9 +218,7 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of an AI Config's run. The message
             says what is wrong, and quotes nothing of the token.
     """
-    if isinstance(token, DecodedToken) and isinstance(token.identity, RunIdentity):
-        return token.identity
-    return _identity(_fields(token))
+    return _of_config(decoded(token).identity)
 
 
 def resumption_token_of(track_data: Mapping[str, object]) -> str:
@@ -239,7 +241,7 @@ def resumption_token_of(track_data: Mapping[str, object]) -> str:
     """
     if not isinstance(track_data, Mapping):
         raise TypeError(f"track_data is a dictionary, not {type(track_data).__name__}")
-    return encode(_identity(track_data))
+    return encode(_of_config(_identity(track_data)))
 
 
 def decode_graph(token: str) -> GraphRunIdentity:
@@ -253,12 +255,10 @@ def decode_graph(token: str) -> GraphRunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
             node's run within a graph is none.
     """
-    if isinstance(token, DecodedToken) and isinstance(token.identity, GraphRunIdentity):
-        return token.identity
-    fields = _fields(token)
-    if _optional(fields, CONFIG_KEY):
+    identity = decoded(token).identity
+    if not isinstance(identity, GraphRunIdentity):
         raise _invalid("it is of a run of an AI Config, not of an agent graph")
-    return _graph_identity(fields)
+    return identity
 
 
 def decoded(token: str) -> DecodedToken:
@@ -270,9 +270,7 @@ def decoded(token: str) -> DecodedToken:
     """
     if isinstance(token, DecodedToken):
         return token
-    fields = _fields(token)
-    read = _identity if _optional(fields, CONFIG_KEY) else _graph_identity
-    return DecodedToken(token, read(fields))
+    return DecodedToken(token, _identity(_fields(token)))
 
 
 def is_token(text: str) -> bool:
@@ -284,33 +282,34 @@ def is_token(text: str) -> bool:
     return True
 
 
-def _identity(fields: Mapping[str, object]) -> RunIdentity:
-    return RunIdentity(
-        run_id=_run_id(fields),
-        config_key=_required(fields, CONFIG_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-        graph_key=_optional(fields, GRAPH_KEY),
-    )
+def _of_config(identity: RunIdentity | GraphRunIdentity) -> RunIdentity:
+    if not isinstance(identity, RunIdentity):
+        raise _invalid(f"its {CONFIG_KEY} is missing or empty")
+    return identity
 
 
-def _graph_identity(fields: Mapping[str, object]) -> GraphRunIdentity:
-    return GraphRunIdentity(
-        run_id=_run_id(fields),
-        graph_key=_required(fields, GRAPH_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-    )
+def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
+    """Return the run that a token's fields describe. A run of an agent graph has no key of an AI Config."""
+    run_id = _text(fields, RUN_ID, run_id_fault)
+    config_key, graph_key = _text(fields, CONFIG_KEY, text_fault), _text(fields, GRAPH_KEY, text_fault)
+    variation_key, version = _text(fields, VARIATION_KEY, utf8_fault), _version(fields)
+    if not run_id:
+        raise _invalid(f"its {RUN_ID} is missing or empty")
+    if config_key:
+        return RunIdentity(run_id, config_key, variation_key, version, graph_key)
+    if graph_key:
+        return GraphRunIdentity(run_id, graph_key, variation_key, version)
+    raise _invalid(f"its {CONFIG_KEY} and its {GRAPH_KEY} are missing or empty")
 
 
 def _fields(token: str) -> dict[str, object]:
     if not isinstance(token, str):
         remedy = ": give report.resumption_token" if hasattr(token, "resumption_token") else ""
         raise TypeError(f"a resumption token is a str, not {type(token).__name__}{remedy}")
-    return _object(_text(token))
+    return _object(_plain(token))
 
 
-def _text(token: str) -> str:
+def _plain(token: str) -> str:
     if not token:
         raise _invalid("it is empty")
     if len(token) > MAX_TOKEN_LENGTH:
@@ -342,32 +341,15 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _run_id(fields: Mapping[str, object]) -> str:
-    run_id = _required(fields, RUN_ID)
-    if fault := run_id_fault(run_id):
-        raise _invalid(f"its {RUN_ID} {fault}")
-    return run_id
-
-
-def _required(fields: Mapping[str, object], name: str) -> str:
-    value = _optional(fields, name)
-    if not value:
-        raise _invalid(f"its {name} is missing or empty")
-    if fault := text_fault(value):
-        raise _invalid(f"its {name} {fault}")
-    return value
-
-
-def _optional(fields: Mapping[str, object], name: str) -> str:
+def _text(fields: Mapping[str, object], name: str, fault_of: Callable[[str], str]) -> str:
+    """Return a field's text, "" where it is missing or null."""
     value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise _invalid(f"its {name} is a {type(value).__name__}, not a string")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _invalid(f"its {name} has half a surrogate pair") from None
+    if fault := fault_of(value):
+        raise _invalid(f"its {name} {fault}")
     return value
 
 
