@@ -15,8 +15,11 @@ from langchain_ldai._base.options import is_async
 from langchain_ldai._configs.client_options import ClientOptions
 from langchain_ldai._configs.evaluation import (
     AGENT,
+    AGENT_TEMPLATE,
     COMPLETION,
+    COMPLETION_TEMPLATE,
     JUDGE,
+    JUDGE_TEMPLATE,
     AiClient,
     AnswerT,
     Evaluation,
@@ -151,7 +154,7 @@ class LdAiClient(AiClient):
             >>> config.messages[0].content
             'You help Sandy with the kettle.'
         """
-        return self._evaluate(self._filled_in(COMPLETION, key, context, default=default, variables=variables))
+        return self._evaluate(self._counted(COMPLETION, key, context, default, variables))
 
     def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
@@ -162,7 +165,7 @@ class LdAiClient(AiClient):
             >>> ai.completion_config_template("support-bot", context).messages[0].content
             'You help {{ldctx.name}} with {{product}}.'
         """
-        return self._evaluate(self._template(COMPLETION, key, context, default))
+        return self._evaluate(self._counted(COMPLETION_TEMPLATE, key, context, default))
 
     def agent_config(
         self,
@@ -177,7 +180,7 @@ class LdAiClient(AiClient):
             >>> ai.agent_config("refunds", context, variables={"limit": 50}).instructions
             'Refund up to 50 euros.'
         """
-        return self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
+        return self._evaluate(self._counted(AGENT, key, context, default, variables))
 
     def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
@@ -188,7 +191,7 @@ class LdAiClient(AiClient):
             >>> ai.agent_config_template("refunds", context).instructions
             'Refund up to {{limit}} euros.'
         """
-        return self._evaluate(self._template(AGENT, key, context, default))
+        return self._evaluate(self._counted(AGENT_TEMPLATE, key, context, default))
 
     def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -250,7 +253,7 @@ class LdAiClient(AiClient):
             >>> judge.evaluation_metric_key, judge.messages[0].content
             ('relevance-score', 'Rate {{response_to_evaluate}} for Sandy.')
         """
-        return self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
+        return self._evaluate(self._counted(JUDGE, key, context, default, variables))
 
     def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
@@ -261,7 +264,7 @@ class LdAiClient(AiClient):
             >>> ai.judge_config_template("relevance", context).messages[0].content
             'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
         """
-        return self._evaluate(self._template(JUDGE, key, context, default))
+        return self._evaluate(self._counted(JUDGE_TEMPLATE, key, context, default))
 
     def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = self._flags.variation(call.key, call.context, call.fallback)
@@ -361,9 +364,7 @@ class AsyncLdAiClient(AiClient):
             >>> config.messages[0].content
             'You help Sandy with tea.'
         """
-        return await self._evaluate(
-            self._filled_in(COMPLETION, key, context, default=default, variables=variables)
-        )
+        return await self._evaluate(self._counted(COMPLETION, key, context, default, variables))
 
     async def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
@@ -374,7 +375,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.completion_config_template("support-bot", context)).messages[0].content
             'You help {{ldctx.name}} with {{product}}.'
         """
-        return await self._evaluate(self._template(COMPLETION, key, context, default))
+        return await self._evaluate(self._counted(COMPLETION_TEMPLATE, key, context, default))
 
     async def agent_config(
         self,
@@ -389,7 +390,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_config("refunds", context, variables={"limit": 50})).instructions
             'Refund up to 50 euros.'
         """
-        return await self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
+        return await self._evaluate(self._counted(AGENT, key, context, default, variables))
 
     async def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
@@ -400,7 +401,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_config_template("refunds", context)).instructions
             'Refund up to {{limit}} euros.'
         """
-        return await self._evaluate(self._template(AGENT, key, context, default))
+        return await self._evaluate(self._counted(AGENT_TEMPLATE, key, context, default))
 
     async def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -436,7 +437,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.judge_config("relevance", context)).messages[0].content
             'Rate {{response_to_evaluate}} for Sandy.'
         """
-        return await self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
+        return await self._evaluate(self._counted(JUDGE, key, context, default, variables))
 
     async def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
@@ -447,7 +448,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.judge_config_template("relevance", context)).messages[0].content
             'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
         """
-        return await self._evaluate(self._template(JUDGE, key, context, default))
+        return await self._evaluate(self._counted(JUDGE_TEMPLATE, key, context, default))
 
     async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = await self._flags.variation(call.key, call.context, call.fallback)

@@ -31,6 +31,7 @@ from langchain_ldai._configs.templates import (
     check_context,
     check_variables,
     judge_renderer,
+    no_renderer,
     renderer,
 )
 from langchain_ldai._configs.types import (
@@ -57,42 +58,37 @@ _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anon
 
 @dataclass(frozen=True, slots=True)
 class ConfigKind(Generic[ConfigT]):
-    """What sets one kind of AI Config apart from the others.
+    """What sets one way to ask for an AI Config apart from the others.
 
     Args:
         default: The class of its defaults.
         read: Reads a payload of this kind.
-        usage_event: The event that counts how often one is asked for.
-        template_usage_event: The same for one whose tags are not filled in.
+        usage_event: The event that counts how often it is asked for.
         renderer: Makes the function that fills in the tags.
     """
 
     default: type[ConfigDefault]
     read: Callable[[PayloadReader, Payload], ConfigT]
     usage_event: str
-    template_usage_event: str
     renderer: Callable[[str, Context, Variables, TellMissing], Render] = renderer
+
+    def template(self, usage_event: str) -> ConfigKind[ConfigT]:
+        """Return the kind whose tags stay as they are."""
+        return replace(self, usage_event=usage_event, renderer=no_renderer)
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
-    LdAiCompletionConfigDefault,
-    PayloadReader.completion,
-    events.USAGE_COMPLETION_CONFIG,
-    events.USAGE_COMPLETION_CONFIG_TEMPLATE,
+    LdAiCompletionConfigDefault, PayloadReader.completion, events.USAGE_COMPLETION_CONFIG
 )
+COMPLETION_TEMPLATE: Final = COMPLETION.template(events.USAGE_COMPLETION_CONFIG_TEMPLATE)
 AGENT: Final[ConfigKind[LdAiAgentConfig]] = ConfigKind(
-    LdAiAgentConfigDefault,
-    PayloadReader.agent,
-    events.USAGE_AGENT_CONFIG,
-    events.USAGE_AGENT_CONFIG_TEMPLATE,
+    LdAiAgentConfigDefault, PayloadReader.agent, events.USAGE_AGENT_CONFIG
 )
+AGENT_TEMPLATE: Final = AGENT.template(events.USAGE_AGENT_CONFIG_TEMPLATE)
 JUDGE: Final[ConfigKind[LdAiJudgeConfig]] = ConfigKind(
-    LdAiJudgeConfigDefault,
-    PayloadReader.judge,
-    events.USAGE_JUDGE_CONFIG,
-    events.USAGE_JUDGE_CONFIG_TEMPLATE,
-    judge_renderer,
+    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, judge_renderer
 )
+JUDGE_TEMPLATE: Final = JUDGE.template(events.USAGE_JUDGE_CONFIG_TEMPLATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,26 +262,16 @@ class AiClient:
             call.what, call.key, call.context, has_default=call.has_default, is_initialized=is_initialized
         )
 
-    def _filled_in(
+    def _counted(
         self,
         kind: ConfigKind[ConfigT],
         key: str,
         context: Context,
-        *,
         default: ConfigDefault | None,
-        variables: Variables,
+        variables: Variables = None,
     ) -> Evaluation[ConfigT]:
-        check_key(key)
-        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
-        call = self._evaluation(kind, key, context, default=default, render=render)
+        call = self._evaluation(kind, key, context, default=default, variables=variables)
         self._track(kind.usage_event, context, key, 1)
-        return call
-
-    def _template(
-        self, kind: ConfigKind[ConfigT], key: str, context: Context, default: ConfigDefault | None
-    ) -> Evaluation[ConfigT]:
-        call = self._evaluation(kind, key, context, default=default, render=as_written)
-        self._track(kind.template_usage_event, context, key, 1)
         return call
 
     def _agents(
@@ -293,13 +279,7 @@ class AiClient:
     ) -> list[Evaluation[LdAiAgentConfig]]:
         wanted = _agent_requests(requests)
         calls = [
-            self._evaluation(
-                AGENT,
-                item.key,
-                context,
-                default=item.default,
-                render=renderer(item.key, context, item.variables, self._diagnosis.of_missing_variable),
-            )
+            self._evaluation(AGENT, item.key, context, default=item.default, variables=item.variables)
             for item in wanted
         ]
         self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
@@ -312,8 +292,7 @@ class AiClient:
         self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
-            render = renderer(node_key, context, variables, self._diagnosis.of_missing_variable)
-            return self._evaluation(AGENT, node_key, context, render=render, graph_key=key)
+            return self._evaluation(AGENT, node_key, context, variables=variables, graph_key=key)
 
         def read(value: object) -> GraphEvaluation:
             graph = parse_graph(key, value, sender)
@@ -347,10 +326,11 @@ class AiClient:
         context: Context,
         *,
         default: ConfigDefault | None = None,
-        render: Render,
+        variables: Variables,
         graph_key: str = "",
     ) -> Evaluation[ConfigT]:
         check_key(key)
+        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
             remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""

@@ -17,6 +17,12 @@ def object_in(payload: Mapping[str, object], name: str) -> Mapping[str, object]:
     return cast(Mapping[str, object], value) if isinstance(value, Mapping) else {}
 
 
+def objects_in(payload: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    """Return the objects in the list under a name, none where there is no list."""
+    entries = payload.get(name)
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+
+
 def as_text(value: object) -> str:
     """Return a text, "" for anything else."""
     return value if isinstance(value, str) else ""
