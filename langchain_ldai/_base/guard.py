@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
-from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)

@@ -232,8 +232,8 @@ class LdAiClient(AiClient):
             >>> graph.root, graph.children("triage")
             ('triage', ('refunds',))
         """
-        found = self._evaluate(self._graph(key, context, variables))
-        return with_nodes(found.graph, {call.key: self._evaluate(call) for call in found.nodes})
+        graph, nodes = self._evaluate(self._graph(key, context, variables))
+        return with_nodes(graph, {call.key: self._evaluate(call) for call in nodes})
 
     def judge_config(
         self,
@@ -421,8 +421,8 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_graph("desk", context)).root
             'triage'
         """
-        found = await self._evaluate(self._graph(key, context, variables))
-        return with_nodes(found.graph, {call.key: await self._evaluate(call) for call in found.nodes})
+        graph, nodes = await self._evaluate(self._graph(key, context, variables))
+        return with_nodes(graph, {call.key: await self._evaluate(call) for call in nodes})
 
     async def judge_config(
         self,

@@ -132,12 +132,8 @@ class Evaluation(Generic[AnswerT]):
     has_default: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GraphEvaluation:
-    """An agent graph as its own flag describes it, and the questions for its nodes' configs."""
-
-    graph: LdAiAgentGraph
-    nodes: tuple[Evaluation[LdAiAgentConfig], ...]
+GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
+"""An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
 
 class AiClient:
@@ -285,7 +281,7 @@ class AiClient:
         self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
         return calls
 
-    def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
+    def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
@@ -294,9 +290,9 @@ class AiClient:
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
             return self._evaluation(AGENT, node_key, context, variables=variables, graph_key=key)
 
-        def read(value: object) -> GraphEvaluation:
+        def read(value: object) -> GraphAndNodes:
             graph = parse_graph(key, value, sender)
-            return GraphEvaluation(graph, tuple(map(node, graph.reachable() if graph.enabled else ())))
+            return graph, list(map(node, graph.reachable() if graph.enabled else ()))
 
         return Evaluation(key, context, {}, read, "agent graph")
 

@@ -283,7 +283,7 @@ class ConfigDefault:
 
     def to_payload(self) -> dict[str, object]:
         """Return the default in the form in which a flag serves an AI Config."""
-        payload = {_in_payload(part.name): _written(getattr(self, part.name)) for part in fields(self)}
+        payload = {_payload_name(part.name): _payload_value(getattr(self, part.name)) for part in fields(self)}
         payload["_ldMeta"] = {"enabled": bool(payload.pop("enabled")), "mode": self.mode}
         if "judges" in payload:
             payload["judgeConfiguration"] = {"judges": payload.pop("judges")}
@@ -424,24 +424,24 @@ def _are(values: object, collection: type, kind: type) -> bool:
     return all(isinstance(item, kind) for item in cast(Iterable[object], items))
 
 
-def _in_payload(name: str) -> str:
+def _payload_name(name: str) -> str:
     """Return what a payload calls a part: LaunchDarkly writes `outputFormat` for `output_format`."""
     first, *others = name.split("_")
     return first + "".join(map(str.capitalize, others))
 
 
-def _written(value: object) -> object:
+def _payload_value(value: object) -> object:
     """Return a part of a default as a payload has it."""
     if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
+        return {key: _payload_item(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(map(_as_json, value))
-    return _as_json(value)
+        return list(map(_payload_item, value))
+    return _payload_item(value)
 
 
-def _as_json(value: object) -> object:
+def _payload_item(value: object) -> object:
     if isinstance(value, Message):
         return {"role": value.role, "content": list(value.blocks) or value.content}
     if isinstance(value, (ModelConfig, ProviderConfig, ToolConfig, JudgeAttachment)):
-        return {_in_payload(part.name): getattr(value, part.name) for part in fields(value)}
+        return {_payload_name(part.name): getattr(value, part.name) for part in fields(value)}
     return value

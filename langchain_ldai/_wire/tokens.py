@@ -310,8 +310,6 @@ def _fields(token: str) -> dict[str, object]:
 
 
 def _plain(token: str) -> str:
-    if not token:
-        raise _invalid("it is empty")
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
     if _SEALED.fullmatch(token):

@@ -9,7 +9,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
 from langchain_ldai._base.guard import Notices
-from langchain_ldai._configs.sending import Environment
+from langchain_ldai._configs.sending import EnvironmentHook
 from langchain_ldai._tracking.sending import ClientSender, EventSender, track_each
 
 
@@ -36,7 +36,7 @@ def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> Eve
     client = ClientSender(
         send_all=partial(track_each, lambda name, context, data, value: take(name, data, value)),
         look=None,
-        environment=Environment(""),
+        environment=EnvironmentHook(""),
         notices=Notices(),
     )
     return EventSender(Context.create("user-1"), client, None)
