@@ -269,8 +269,7 @@ class LdAiClient(AiClient):
     def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
-            asked = getattr(self._flags, "is_initialized", None)
-            self._nothing_served(call, asked() if asked is not None else True)
+            self._nothing_served(call, self._diagnosis.ask_whether_initialized())
         return call.read(value)
 
     def __enter__(self) -> Self:
@@ -453,8 +452,7 @@ class AsyncLdAiClient(AiClient):
     async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = await self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
-            asked = getattr(self._flags, "is_initialized", None)
-            is_initialized = asked() if asked is not None else True
+            is_initialized = self._diagnosis.ask_whether_initialized()
             if inspect.isawaitable(is_initialized):
                 is_initialized = await is_initialized
             self._nothing_served(call, is_initialized)

@@ -69,6 +69,8 @@ def _token_events(data: Mapping[str, object], usage: TokenUsage) -> list[Event]:
     return [(name, data, count) for name, count in counts if count > 0]
 
 
+_FAILURE: Final = AiMetrics(success=False)
+
 UNKNOWN_MODEL: Final = model_data()
 """What a run says that was resumed: its token does not name the model."""
 
@@ -343,7 +345,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         try:
             result = operation()
         except BaseException:
-            self._track_failure(method, extractor, _ms_since(started))
+            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
             raise
         if inspect.isawaitable(result):
             self._log.warning(
@@ -354,7 +356,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
                 method,
             )
         else:
-            self._track_result(method, extractor, result, _ms_since(started))
+            self._track_metrics(method, _ms_since(started), self._extracted(extractor, result))
         return result
 
     async def _call_async(
@@ -367,33 +369,32 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             returned = operation()
             awaited = (await returned,) if inspect.isawaitable(returned) else None
         except BaseException:
-            self._track_failure(method, extractor, _ms_since(started))
+            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
             raise
         if awaited is None:
             raise TypeError(
                 f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
                 f"call {method} for a plain function"
             )
-        self._track_result(method, extractor, awaited[0], _ms_since(started))
+        self._track_metrics(method, _ms_since(started), self._extracted(extractor, awaited[0]))
         return awaited[0]
 
-    def _track_failure(self, method: str, extractor: object, elapsed_ms: int) -> None:
-        outcome: dict[Slot, Value] = {} if extractor is None else {"success": False}
-        self._track(method, {"duration_ms": elapsed_ms, **outcome})
-
-    def _track_result(self, method: str, extractor: Extractor[_T] | None, result: _T, elapsed_ms: int) -> None:
-        metrics = None if extractor is None else self._extracted(extractor, result)
+    def _track_metrics(self, method: str, elapsed_ms: int, metrics: AiMetrics | None) -> None:
+        """Record what an operation took, and the metrics that are known of it."""
+        values: dict[Slot, Value] = {"duration_ms": elapsed_ms}
         if metrics is None:
-            self._track(method, {"duration_ms": elapsed_ms})
+            self._track(method, values)
             return
-        values: dict[Slot, Value] = {"duration_ms": elapsed_ms, "success": bool(metrics.success)}
         if metrics.duration_ms is not None:
             values["duration_ms"] = int(metrics.duration_ms)
+        values["success"] = bool(metrics.success)
         if metrics.tokens:
             values["tokens"] = metrics.tokens
         self._track(method, values, map(self._tool_call, metrics.tool_calls or ()))
 
-    def _extracted(self, extractor: Extractor[_T], result: _T) -> AiMetrics | None:
+    def _extracted(self, extractor: Extractor[_T] | None, result: _T) -> AiMetrics | None:
+        if extractor is None:
+            return None
         try:
             metrics = extractor(result)
             if metrics is not None and not isinstance(metrics, AiMetrics):

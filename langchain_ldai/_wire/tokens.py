@@ -160,9 +160,7 @@ def check_key(key: str) -> None:
         ValueError: If some ledger could not hold it.
     """
     if not isinstance(key, str):
-        given = type(key).__name__
-        remedy = ": the key comes first, then the context" if given == "Context" else ""
-        raise TypeError(f"a key is a str, not {given}{remedy}")
+        raise TypeError(f"a key is a str, not {type(key).__name__}: the key comes first, then the context")
     if fault := text_fault(key):
         raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
 

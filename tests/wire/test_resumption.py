@@ -19,6 +19,7 @@ from langchain_ldai._wire.tokens import (
     decode_graph,
     encode,
     resumption_token_of,
+    token_and_fields,
     uuid_of,
 )
 from langchain_ldai.testing import RecordingClient
@@ -91,6 +92,13 @@ def test_every_case_of_the_vectors_is_used():
 def test_our_token_is_the_recommended_encoding(case):
     """The token is compact JSON in a fixed key order, ASCII only, URL-safe, unpadded (spec section 6)."""
     assert encode(identity_of(case["payload"])) == case["recommendedEncoding"]
+
+
+def test_a_run_always_names_its_ai_config():
+    """The key is there even if it is empty, unlike the other fields (spec 4.1)."""
+    _, fields = token_and_fields(RunIdentity("run-1", ""))
+
+    assert fields == {"runId": "run-1", "configKey": "", "version": 1}
 
 
 @pytest.mark.parametrize(
