@@ -45,7 +45,8 @@ from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import ClientSender, EventSender, SendAll
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
-from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
+from langchain_ldai._wire.ids import check_key
+from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")

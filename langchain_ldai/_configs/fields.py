@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeGuard, cast
 
-from langchain_ldai._wire.tokens import MAX_VERSION, utf8_fault
+from langchain_ldai._wire.ids import utf8_fault
+from langchain_ldai._wire.tokens import MAX_VERSION
 
 _WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
 

@@ -11,7 +11,8 @@ from langchain_ldai._configs.payload import Payload
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._wire.tokens import GraphRunIdentity, checked_run_id, decode_graph, new_run_id, text_fault
+from langchain_ldai._wire.ids import checked_run_id, new_run_id, text_fault
+from langchain_ldai._wire.tokens import GraphRunIdentity, decode_graph
 from langchain_ldai.errors import InvalidResumptionTokenError
 
 _log = logging.getLogger(__name__)
