@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
-from langchain_ldai._tracking.values import Slot, TokenUsage, Value, check_usage
+from langchain_ldai._tracking.values import Slot, TokenUsage, Value
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import GraphRunIdentity
@@ -108,8 +108,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         Raises:
             TypeError: If `usage` is no `TokenUsage`.
         """
-        if usage is not None and (known := check_usage(usage)):
-            self._track("track_total_tokens", {"tokens": known})
+        self._track_usage("track_total_tokens", usage)
 
     def track_path(self, keys: Iterable[str]) -> None:
         """Record which nodes the run visited, once.

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._tracking.values import Slot, Value, whole_milliseconds
+from langchain_ldai._tracking.values import Slot, TokenUsage, Value, check_usage, whole_milliseconds
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and_fields
 from langchain_ldai.ledgers._protocol import Claim, Claims
@@ -97,6 +97,11 @@ class OnceTracker(Generic[IdentityT]):
             notices = self._sender.client.notices
             notices.once(self._log, logging.WARNING, ("seconds", caller), _SECONDS, caller, ms)
         self._track(caller, {slot: whole})
+
+    def _track_usage(self, caller: str, usage: TokenUsage | None) -> None:
+        """Record tokens, unless none are known (spec 4.6)."""
+        if usage is not None and (known := check_usage(usage)):
+            self._track(caller, {"tokens": known})
 
     def _track(self, caller: str, values: Mapping[Slot, Value], further: Iterable[Event] = ()) -> None:
         """Do what `_record` does, and log a warning of the slots that had a value.

@@ -23,7 +23,6 @@ from langchain_ldai._tracking.values import (
     Slot,
     TokenUsage,
     Value,
-    check_usage,
     names_of_tools,
 )
 from langchain_ldai._wire import events
@@ -154,8 +153,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         Raises:
             TypeError: If `usage` is no `TokenUsage`.
         """
-        if usage is not None and (known := check_usage(usage)):
-            self._track("track_tokens", {"tokens": known})
+        self._track_usage("track_tokens", usage)
 
     def track_success(self) -> None:
         """Record that the run succeeded. A run takes one of success and error, whichever comes first."""
