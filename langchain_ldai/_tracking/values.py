@@ -131,10 +131,10 @@ class MetricSummary:
     resumption_token: str = field(repr=False)
 
 
-Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
-"""The metrics that take one value; times in whole milliseconds."""
+Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback", "path"]
+"""The metrics that take one value; times in whole milliseconds. Only an agent graph has a path."""
 
-Value = int | bool | TokenUsage | Feedback
+Value = int | bool | TokenUsage | Feedback | tuple[str, ...]
 
 
 def check_usage(usage: TokenUsage) -> TokenUsage:
