@@ -31,6 +31,7 @@ _MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
 """What LangChain and LangGraph look for in `callbacks` that is no list."""
 
 _Id = object
+_Metadata = dict[str, Any] | None
 
 
 class LdAiHandler(BaseCallbackHandler):
@@ -226,39 +227,73 @@ class LdAiHandler(BaseCallbackHandler):
     # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
 
     def on_chain_start(
-        self, serialized: object, inputs: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        inputs: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
-        metadata = kwargs.get("metadata")
         is_decision = metadata and _MODEL_TYPE in metadata and kwargs.get("run_type") in _MODEL_RUNS
-        self._recorder.start("decision" if is_decision else "chain", run_id, parent_run_id, kwargs)
+        self._recorder.start("decision" if is_decision else None, run_id, parent_run_id, metadata, kwargs)
 
     def on_retriever_start(
-        self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        query: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start("chain", run_id, parent_run_id, kwargs)
+        self._recorder.start(None, run_id, parent_run_id, metadata, kwargs)
 
     def on_chat_model_start(
-        self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        messages: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = messages
-        self._recorder.start("model", run_id, parent_run_id, kwargs)
+        self._recorder.start("model", run_id, parent_run_id, metadata, kwargs)
 
     def on_llm_start(
-        self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        prompts: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = prompts
-        self._recorder.start("model", run_id, parent_run_id, kwargs)
+        self._recorder.start("model", run_id, parent_run_id, metadata, kwargs)
 
     def on_tool_start(
-        self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        input_str: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Note a tool call."""
         self._recorder.start(
-            "tool", run_id, parent_run_id, {**kwargs, "serialized": serialized, "asked": input_str}
+            "tool", run_id, parent_run_id, metadata, {**kwargs, "serialized": serialized, "asked": input_str}
         )
 
     def on_llm_new_token(

@@ -63,8 +63,8 @@ _MAX_SEEN_NODES: Final = 1_000
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 
-StepKind = Literal["chain", "model", "decision", "tool"]
-"""What a step that starts is; "decision" is a call of a decision model, which LangChain runs as a chain."""
+StepKind = Literal["model", "decision", "tool"]
+"""What a step calls; "decision" is a decision model, which LangChain runs as a chain."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,45 +109,52 @@ class RunRecorder:
         self._on_run_end = on_run_end
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._seen_nodes: dict[str, None] = {}
-        self._scope_of = self.table.scope_of
         self._step_of = self.table.step_of
 
-    def start(self, kind: StepKind, lc_run_id: object, lc_parent_id: object, told: Mapping[str, Any]) -> None:
+    def start(
+        self,
+        kind: StepKind | None,
+        lc_run_id: object,
+        lc_parent_id: object,
+        metadata: dict[str, Any] | None,
+        told: Mapping[str, Any],
+    ) -> None:
         """Open a run, or add a step to one, and mark the event's metadata; a repeated event does nothing.
 
         Args:
-            kind: What starts.
+            kind: What starts; `None` for a step that is no call.
             lc_run_id: LangChain's id of the step.
             lc_parent_id: LangChain's id of its parent, `None` where the event names none.
-            told: What else LangChain tells: the metadata, which the step shares with its children, and more.
+            metadata: The step's metadata, which it shares with its children.
+            told: What else LangChain tells.
         """
         try:
-            key, parent = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
-            metadata = told.get("metadata")
+            key, parent_key = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
             if metadata is None:
                 metadata = {}
-            around = self._scope_of(parent)
-            if around is None and lc_parent_id is None:
-                around, parent = self._hidden_parent()
-            if around is None:
-                scope = self._scope_of_new_run(lc_run_id, metadata, key, parent)
+            parent, around = self._step_of(parent_key), None
+            if parent is None and parent_key is None:
+                parent, parent_key = self._hidden_parent()
+            if parent is None:
+                scope = self._scope_of_new_run(lc_run_id, metadata, key, parent_key)
                 if scope is None:
                     return
-                parent = None
             else:
+                scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                stays = task == around.task if task else not around.run.sources
-                scope = around if stays else self._scope_within(around, task, metadata, key=key, parent=parent)
-            step = Step(key, scope, parent, scope is around, "defers_inputs" in told)
-            is_new = self.table.start(step) if kind == "chain" else self._start_call(step, kind, told)
-            if is_new and scope.totals is not None:
+                if task != around.task if task else around.run.sources:
+                    scope = self._scope_within(parent, key, task, metadata)
+            step = Step(key, scope, parent, scope is around and not kind, "defers_inputs" in told)
+            is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
+            totals = scope.totals
+            if is_new and totals is not None:
                 for tag in told.get("tags") or ():
                     if type(tag) is str and tag.startswith(_RETRY_TAG):
                         with self.table.lock:
-                            scope.run.attempted(scope.totals, (parent, tag))
-                metadata.update(scope.totals.marks)
+                            scope.run.attempted(totals, (parent_key, tag))
+                metadata.update(totals.marks)
         except Exception as error:  # noqa: BLE001
-            self._event_failed(error, lc_run_id, f"start of a {kind}")
+            self._event_failed(error, lc_run_id, f"start of a {kind or 'chain'}")
 
     def end(self, lc_run_id: object, error: BaseException | None, output: object = None) -> None:
         """End a step, and with the root its run.
@@ -159,9 +166,11 @@ class RunRecorder:
         """
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
-            step = self._step_of(key)
-            result = NOTHING_READ
-            if not (step is None or step.is_plain) and (step.call or step.tool or step.scope.run.is_observed):
+            step, result = self._step_of(key), NOTHING_READ
+            if step is None:
+                self.table.end_late(key)
+                return
+            if not step.is_plain and step.is_open:
                 result = self._read(step, error, output)
                 totals = step.scope.totals
                 if step.scope.run.is_observed and totals is not None:
@@ -169,7 +178,7 @@ class RunRecorder:
                         self._guard.call(
                             observer.lost, totals.ids, observer.step_ended, step, output, error, result
                         )
-            self.table.end(key, error, result)
+            self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
 
@@ -187,7 +196,7 @@ class RunRecorder:
         """Count a repeated attempt within a model call."""
         try:
             step = self._step_of(key_of(lc_run_id))
-            if step is not None and step.call is not None:
+            if step is not None and step.is_open and step.call is not None:
                 with self.table.lock:
                     step.scope.run.retried(step, step.call)
         except Exception as error:  # noqa: BLE001
@@ -202,13 +211,13 @@ class RunRecorder:
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
-        scope = self._scope_of(key_of(lc_run_id))
-        return scope.totals if scope is not None and scope.run.state is RunState.OPEN else None
+        step = self._step_of(key_of(lc_run_id))
+        return step.scope.totals if step is not None and step.scope.run.state is RunState.OPEN else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
         """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
-        scope = self._scope_of(key_of(lc_run_id))
-        if scope is None or self._trackers.config is not None or node in self._trackers.nodes:
+        step = self._step_of(key_of(lc_run_id))
+        if step is None or self._trackers.config is not None or node in self._trackers.nodes:
             return
         names = ", ".join(map(repr, self._trackers.nodes))
         self._guard.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
@@ -225,29 +234,18 @@ class RunRecorder:
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
 
-    def _start_call(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> bool:
-        """Do what the table's `start` does for a model call or a tool call, and tell the observers."""
-        self._describe(step, kind, told)
-        if not self.table.start(step):
-            return False
-        if step.call is None and kind != "tool":
-            return True  # a step of a decision, which has the decision's metadata: it is no call of its own
+    def _start_call(
+        self, step: Step, kind: StepKind, metadata: Mapping[str, object], told: Mapping[str, Any]
+    ) -> bool:
+        """Note which model or tool a step calls, do what the table's `start` does, and tell the observers."""
         totals = step.scope.totals
-        if step.scope.run.is_observed and totals is not None:
-            for observer in totals.observers:
-                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
-        return True
-
-    def _describe(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> None:
-        """Note which model or tool a step calls, if it does."""
         if kind == "tool":
             name = name_of_tool(told)
             if not name.startswith(HANDOFF):
-                step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
+                step.tool = name if totals is None else tool_key(totals.config, name)
         else:
-            if step.scope.totals is not None:
-                self._trackers.tell_if_disabled(step.scope.totals)
-            metadata = told.get("metadata") or {}
+            if totals is not None:
+                self._trackers.tell_if_disabled(totals)
             model, is_decision = metadata.get("ls_model_name"), kind == "decision"
             step.call = ModelCall(
                 provider=str(metadata.get("ls_provider", "")),
@@ -255,7 +253,13 @@ class RunRecorder:
                 is_decision=is_decision,
                 is_told_by_parent=is_decision and not told.get("run_type"),
             )
-        step.is_plain = False
+        if not self.table.start(step):
+            return False
+        is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
+        if is_own and totals is not None and step.scope.run.is_observed:
+            for observer in totals.observers:
+                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
+        return True
 
     def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
         """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
@@ -303,8 +307,8 @@ class RunRecorder:
         self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
     ) -> Scope | None:
         """Return the scope of the run whose root starts; `None` where the event opens none."""
-        if self._step_of(key) is not None:
-            self.table.note_repeat(key)
+        again = self._step_of(key)
+        if again is not None and self.table.note_repeat(again):
             return None
         if parent is not None:
             with self.table.lock:
@@ -326,11 +330,9 @@ class RunRecorder:
         node, totals = (run.sources and self._node_of(run, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
-    def _scope_within(
-        self, around: Scope, task: str, metadata: Mapping[str, object], *, key: object, parent: object
-    ) -> Scope:
-        """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
-        run = around.run
+    def _scope_within(self, parent: Step, key: object, task: str, metadata: Mapping[str, object]) -> Scope:
+        """Return the scope of a step: its parent's, or a new one if the step begins an attempt of a task."""
+        around, run = parent.scope, parent.scope.run
         node, totals = self._node_of(run, metadata) or (around.node, around.totals)
         if not task and node == around.node:
             return around
@@ -363,29 +365,30 @@ class RunRecorder:
                     totals = self._trackers.tracker_for(*told)
                     with self.table.lock:
                         run.nodes[node] = totals
+                        run.heeds_ends = True
                         run.is_observed |= totals is not None and totals.is_observed
         return node, run.nodes[node]
 
-    def _hidden_parent(self) -> tuple[Scope | None, object]:
+    def _hidden_parent(self) -> tuple[Step | None, object]:
         """Return the parent that LangChain's context names where the event names none (facts 48, 49).
 
         If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
         own tasks may name it for good.
 
         Returns:
-            Its scope and its key. The scope is `None` if the run is closed; both are `None` if there is no parent.
+            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
         """
         runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
         if config is None:
             return None, None
         key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
-        around = self._scope_of(key)
-        if around is None:
+        parent = self._step_of(key)
+        if parent is None:
             with self.table.lock:
                 return None, key if self.table.recently_ended.goes_on(key) else None
-        is_open = around.run.state is RunState.OPEN or key in around.run.steps
-        return (around, key) if is_open else (None, None)
+        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
+        return (parent, key) if counts else (None, None)
 
     def _deliver(self, outbox: Outbox) -> None:
         """Send what is final, and report the runs that are closed."""

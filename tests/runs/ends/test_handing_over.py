@@ -27,11 +27,12 @@ def test_what_another_thread_is_about_to_send_is_left_to_it() -> None:
     runs.lock = cast(Any, LetGo(runs))
     run = Run("root", "root", None, collectors=(), sources={}, journey=None, outbox=runs.outbox)
     scope = Scope(run=run, totals=None, key="root")
-    root, step = (Step(key, scope, parent, False, False) for key, parent in (("root", None), ("step", "root")))
+    root = Step("root", scope, None, is_plain=False, defers_inputs=False)
+    step = Step("step", scope, root, is_plain=True, defers_inputs=False)
 
     runs.start(root)
     runs.start(step)
     runs.first_token(step)
-    runs.end("step", None)
+    runs.end(step, None)
 
     assert delivered == []
