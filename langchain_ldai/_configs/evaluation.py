@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Final, Generic, Self, TypeVar
 from weakref import WeakSet
@@ -137,6 +138,12 @@ GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
 """An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
 
+@cache
+def _own_version() -> str:
+    """Return the package's version; to read its metadata takes a millisecond."""
+    return version("langchain-ldai")
+
+
 class AiClient:
     """What both clients do around the evaluation of a flag.
 
@@ -163,7 +170,7 @@ class AiClient:
         self._claims = self._claims_of(options)
         info = {
             "aiSdkName": "langchain-ldai",
-            "aiSdkVersion": version("langchain-ldai"),
+            "aiSdkVersion": _own_version(),
             "aiSdkLanguage": "python",
         }
         track(events.SDK_INFO, _SDK_CONTEXT, info, 1)

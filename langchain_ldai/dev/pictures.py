@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -13,14 +14,16 @@ import leather
 
 from langchain_ldai._wire import events
 from langchain_ldai.dev.comparison import MILLISECONDS, PERCENT, Unit
+from langchain_ldai.dev.figures import Step, Variation
 from langchain_ldai.dev.markup import Markup, element
-from langchain_ldai.dev.queries import Metric, Run, Step, Variation
+from langchain_ldai.dev.queries import Metric, Run
 from langchain_ldai.dev.statistics import Distribution
 
 SERIES: Final = 6
 """For how many variations the style sheet has colours; pictures show no more."""
 
-_BARS: Final = 30
+_MOST_BARS: Final = 40
+_MOST_TICKS: Final = 6
 _WIDTH: Final = 420
 _HEIGHT: Final = 210
 _DASHES: Final = ("none", "6,3", "2,3", "8,3,2,3", "12,4", "1,4")
@@ -32,6 +35,30 @@ _FURTHER_DIGITS: Final = re.compile(r"(?<=\.\d\d)\d+")
 
 _Points = list[tuple[float, float | None]]
 """Where a line goes; `None` interrupts it."""
+
+
+class _Scale:
+    """A linear scale from zero, with a few ticks: leather's own takes longer to find some than all else takes.
+
+    Args:
+        end: The value that it must reach; it ends at the tick from there on.
+    """
+
+    def __init__(self, end: float) -> None:
+        width = _round(end, _MOST_TICKS)
+        self._ticks = [width * number for number in range(math.ceil(end / width) + 1)]
+
+    def contains(self, value: float) -> bool:
+        """Whether a value is on the scale."""
+        return 0 <= value <= self._ticks[-1]
+
+    def project(self, value: float, start: float, end: float) -> float:
+        """Return the place of a value between the places of zero and of the scale's end."""
+        return start + (end - start) * (value / self._ticks[-1])
+
+    def ticks(self) -> list[float]:
+        """Return the values at which there are ticks."""
+        return self._ticks
 
 
 class _Line(NamedTuple):
@@ -53,31 +80,43 @@ def distributions(
 ) -> Markup:
     """Return which share of the runs has which value: a histogram's outline for each variation, over one scale.
 
-    What lies beyond the scale, at most the largest hundredth of a variation's values, is in the last bar.
+    What lies beyond the scale, less than the largest hundredth of a variation's values, is in the last bar.
     """
     shown = [(series, variation) for series, variation in enumerate(variations[:SERIES]) if len(pick(variation))]
     if not shown:
         return Markup()
-    end = max(1, *(pick(variation).ranked(-(-len(pick(variation)) * 99 // 100)) for _, variation in shown))
+    width, number = bars(max(pick(variation).percentile_99 or 0 for _, variation in shown))
     lines = [
         _Line(
             series,
             f"{short(variation.name)}: median {unit.write(pick(variation).median)}",
-            _outline(pick(variation), end),
+            _outline(pick(variation), width, number),
         )
         for series, variation in shown
     ]
     return _lines(title, lines, leather.Axis(tick_formatter=_ticks(unit)), PERCENT)
 
 
-def _outline(values: Distribution, end: float) -> _Points:
+def _round(greatest: float, parts: int) -> float:
+    """Return the smallest round number, so that so many of it reach beyond a value."""
+    zeros = math.floor(math.log10(greatest / parts))
+    return next(number for digit in (1, 2, 5, 10) if (number := digit * 10.0**zeros) * parts > greatest)
+
+
+def bars(greatest: float) -> tuple[int, int]:
+    """Return width and number of a histogram's bars; each starts where a band starts, and holds whole bands."""
+    width = max(int(_round(max(greatest, 1), _MOST_BARS)), 1)
+    return width, int(greatest // width) + 1
+
+
+def _outline(values: Distribution, width: int, bars: int) -> _Points:
     """Return the outline of a histogram, each bar as high as its share of the values."""
-    below = [0, *(values.up_to(end * bar / _BARS) for bar in range(1, _BARS)), len(values)]
+    below = [*(values.below(width * bar) for bar in range(bars)), len(values)]
     shares = [(after - before) / len(values) for before, after in pairwise(below)]
     return [
         (0, 0),
-        *((end * (bar + side) / _BARS, share) for bar, share in enumerate(shares) for side in (0, 1)),
-        (end, 0),
+        *((width * (bar + side), share) for bar, share in enumerate(shares) for side in (0, 1)),
+        (width * bars, 0),
     ]
 
 
@@ -161,8 +200,8 @@ def start_and_end(run: Run, metrics: Sequence[Metric]) -> tuple[int, int]:
 
 def _picture(chart: leather.Chart, points: _Points, title: str, parts: Sequence[str]) -> Markup:
     """Return a chart over scales from zero to its points' ends; its name tells what the picture shows."""
-    chart.add_x_scale(0, max(x for x, _ in points))
-    chart.add_y_scale(0, max(y for _, y in points if y is not None))
+    chart.set_x_scale(_Scale(max(x for x, _ in points) or 1))
+    chart.set_y_scale(_Scale(max(y for _, y in points if y is not None) or 1))
     drawn = chart.to_svg_group(_WIDTH, _HEIGHT)
     for node in drawn.iter():
         node.attrib.update({name: _FURTHER_DIGITS.sub("", value) for name, value in node.attrib.items()})

@@ -1,6 +1,5 @@
 """What is stored of the events that arrive, and how often."""
 
-import random
 import re
 import sqlite3
 import stat
@@ -158,29 +157,6 @@ def test_ids_of_batches_make_room_too(tmp_path: Path) -> None:
     assert 200 < runs < 1500
     assert 200 < payloads < 1500
     assert store.accept(str(uuid.UUID(int=1999)), [event(events.SUCCESS, run="again")]) == 0
-    store.close()
-
-
-def test_the_kept_counts_are_those_of_the_runs(tmp_path: Path) -> None:
-    """Whatever comes first, however often a run changes, and also after old runs made room."""
-    store = Store(tmp_path / "runs.db", max_bytes=150_000)
-    for run in simulated(250):
-        for metric in random.Random(len(run)).sample(run, len(run)):
-            store.accept(None, [metric])
-
-    for measure in ("duration", "first_token", "tokens", "feedback", "tool_calls"):
-        kept = store.select(
-            "SELECT variation, outcome, value, runs FROM counts WHERE measure = :name AND runs ORDER BY 1, 2, 3",
-            {"name": measure},
-        )
-        query = (
-            f"SELECT variation, coalesce(outcome, 'none'), {measure}, count(*) FROM runs WHERE {measure} NOTNULL"
-        )
-        assert kept == store.select(f"{query} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", {})
-        assert kept
-    kept = store.select("SELECT outcome, sum(runs) FROM counts WHERE measure = 'run' GROUP BY 1 ORDER BY 1", {})
-    assert kept == store.select("SELECT coalesce(outcome, 'none'), count(*) FROM runs GROUP BY 1 ORDER BY 1", {})
-    assert 0 < sum(runs for _, runs in kept) < 250
     store.close()
 
 
