@@ -6,19 +6,18 @@ final goes into the outbox, to be sent outside the lock.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.named_nodes import NamedNodes
 from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
-from langchain_ldai._runs.trackers import ConfigSource
 from langchain_ldai._tracking.values import Slot, Value
 
 
@@ -44,14 +43,12 @@ class Run:
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
-        sources: The AI Configs of its named nodes, or functions to them, by node name.
+        nodes: Its named nodes, `None` where it has none.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
         state: Where it is in its life.
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.
-        nodes: The figures of its named nodes; `None` for a node that is not tracked.
-        resolving: Held while the AI Config of a named node is resolved.
         steps: Its steps by their keys, in the order of their starts; of very many only the latest.
         most_steps: Of how many steps the oldest that have ended are forgotten.
         open_calls: How many of the model calls that count have not ended.
@@ -71,14 +68,12 @@ class Run:
     key: object
     totals: MetricTotals | None
     collectors: tuple[list[RunReport], ...]
-    sources: Mapping[str, ConfigSource]
+    nodes: NamedNodes | None
     journey: Journey | None
     outbox: Outbox
     state: RunState = RunState.OPEN
     last_event: float = 0.0
     outcome: Outcome | None = None
-    nodes: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
-    resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
     steps: dict[object, Step] = field(init=False, default_factory=dict)
     most_steps: int = 0
     open_calls: int = 0
@@ -94,7 +89,7 @@ class Run:
     @property
     def all_totals(self) -> Iterable[MetricTotals]:
         """The figures of the handler's AI Config and of its named nodes."""
-        return filter(None, (self.totals, *self.nodes.values()))
+        return filter(None, (self.totals, *(self.nodes.totals.values() if self.nodes else ())))
 
     @property
     def is_ai_run(self) -> bool:
@@ -106,8 +101,13 @@ class Run:
         """Its ids, for the log."""
         return self.totals.ids if self.totals is not None else Ids(self.lc_run_id)
 
+    @property
+    def config_key(self) -> str:
+        """Key of the handler's AI Config, "" where it tracks named nodes alone."""
+        return self.totals.tracker.identity.config_key if self.totals is not None else ""
+
     def __str__(self) -> str:
-        counted = repr(self.totals.tracker.identity.config_key) if self.totals is not None else "no AI Config"
+        counted = repr(self.config_key) if self.totals is not None else "no AI Config"
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
@@ -243,7 +243,7 @@ class Run:
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.heeds_ends |= self.was_closed_at_work
         if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
-            self._find_failed_nodes(step, error)
+            self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
         """Note that an interrupt ended a step: one of those that have come up to it, else a new one."""
@@ -295,7 +295,8 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        nodes = {name: each.report(outcome) for name, each in self.nodes.items() if each and each.model_calls}
+        visited = self.nodes.totals if self.nodes else {}
+        nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
         return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
@@ -313,7 +314,7 @@ class Run:
         if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
-    def _find_failed_nodes(self, graph: Step, error: BaseException | None) -> None:
+    def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
         """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
 
         They are those that the graph's error names or that were at work when its time was up, and those without
@@ -329,7 +330,7 @@ class Run:
             return  # the error is that of a node
         visits = [
             visit
-            for node, totals in self.nodes.items()
+            for node, totals in nodes.totals.items()
             for visit in (totals.visits if totals and name in ("", node) else ())
             if visit.graph is graph
         ]
