@@ -171,11 +171,10 @@ class RunRecorder:
                     result = self._read_call(step.call, step.scope, error, output)
                 elif step.tool and step.scope.run.journey is not None:
                     result = self._read_tool(step.scope, step.scope.run.journey, error, output)
-                if step.scope.run.is_observed and totals is not None:
+                if totals is not None:
                     for observer in totals.observers:
-                        self._guard.call(
-                            observer.lost, totals.ids, observer.step_ended, step, output, error, result
-                        )
+                        told = step, output, error, result
+                        self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
             self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
@@ -251,7 +250,7 @@ class RunRecorder:
         if not self.table.start(step):
             return False
         is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
-        if is_own and totals is not None and step.scope.run.is_observed:
+        if is_own and totals is not None:
             for observer in totals.observers:
                 self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
         return True
@@ -321,7 +320,6 @@ class RunRecorder:
         )
         nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
         run = Run(lc_run_id, key, totals, collectors=reports, nodes=nodes, journey=journey, outbox=outbox)
-        run.is_observed = totals is not None and totals.is_observed
         _log.debug("a run opens: %s", run)
         node, totals = (nodes and self._node_of(run, nodes, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
@@ -363,7 +361,8 @@ class RunRecorder:
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True
-                        run.is_observed |= totals is not None and totals.is_observed
+                        if totals is not None:
+                            run.all_totals.append(totals)
         return node, nodes.totals[node]
 
     def _hidden_parent(self) -> tuple[Step | None, object]:
@@ -397,11 +396,10 @@ class RunRecorder:
             _log.debug("a run closes: %s", item)
             if item.nodes is not None:
                 self._node_names.tell_of_unseen(item.nodes, item.config_key if item.journey else None)
-            if item.is_observed:
-                for totals in item.all_totals:
+            for totals in item.all_totals:
+                for observer in totals.observers:
                     end = totals.end(item.outcome, item.last_event)
-                    for observer in totals.observers:
-                        self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
+                    self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
 

@@ -7,7 +7,6 @@ final goes into the outbox, to be sent outside the lock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -61,7 +60,7 @@ class Run:
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
         has_decisions: Whether a decision model was called.
-        is_observed: Whether an observer sees it, or one of its named nodes.
+        all_totals: The figures of the handler's AI Config and of its named nodes.
     """
 
     lc_run_id: object
@@ -84,12 +83,11 @@ class Run:
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
-    is_observed: bool = False
+    all_totals: list[MetricTotals] = field(init=False, default_factory=list)
 
-    @property
-    def all_totals(self) -> Iterable[MetricTotals]:
-        """The figures of the handler's AI Config and of its named nodes."""
-        return filter(None, (self.totals, *(self.nodes.totals.values() if self.nodes else ())))
+    def __post_init__(self) -> None:
+        if self.totals is not None:
+            self.all_totals.append(self.totals)
 
     @property
     def is_ai_run(self) -> bool:
@@ -277,15 +275,15 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
-        for step in self.open_steps() if self.journey is not None else ():
+        for step in self.open_steps().values() if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
         self._hand_out()
         self.outbox.append(self)
 
-    def open_steps(self) -> list[Step]:
-        """Return the steps that have not ended."""
-        return [step for step in list(self.steps.values()) if step.is_open]
+    def open_steps(self) -> dict[object, Step]:
+        """Return the steps that have not ended, by their keys."""
+        return {key: step for key, step in list(self.steps.items()) if step.is_open}
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -355,7 +353,7 @@ class Run:
         A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
         only a model call that has streamed something tells.
         """
-        at_work = [step for step in self.open_steps() if step.is_at_work]
+        at_work = [step for step in self.open_steps().values() if step.is_at_work]
         waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
         closed = bool(waited_for) and (error is not None or was_closed_early())
         return any(step.call and step.call.streamed for step in waited_for) if closed is None else closed
