@@ -243,10 +243,11 @@ class RunTable:
         for key in run.steps:
             self._steps.pop(key, None)
         open_steps = run.open_steps()
-        for step in open_steps:
+        for key, step in open_steps.items():
             step.is_open = False
-            self.awaiting.pop(step.key, None)
+            self.awaiting.pop(key, None)
         run.steps.pop(run.key, None)
-        self.recently_ended.add(run.key, run.steps, [step.key for step in open_steps])
-        for each in (run.steps, run.tasks, run.interrupts):  # they refer to the run, and it would wait as garbage
-            each.clear()
+        self.recently_ended.add(run.key, run.steps, open_steps)
+        run.steps.clear()  # this and the next two refer to the run, and it would wait as garbage
+        run.tasks.clear()
+        run.interrupts.clear()

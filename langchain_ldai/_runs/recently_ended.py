@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
+from math import inf
 from typing import Final
 
 ROOTS: Final = 100_000
@@ -32,11 +33,12 @@ class RecentIds:
         count: How many ids.
     """
 
-    __slots__ = ("_added", "_before", "_count", "_ids", "_latest", "_roots")
+    __slots__ = ("_added", "_before", "_count", "_ids", "_latest", "_room", "_roots")
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._added = 0
+        self._room: float = 0  # so many ids may be added until the ring is to grow
         self._latest = array("q", bytes(8 * _FIRST_BUCKETS))
         self._ids = array("q")
         self._roots = array("q")
@@ -44,7 +46,7 @@ class RecentIds:
 
     def add(self, ids: Collection[object], root: int) -> None:
         """Remember ids, each with its root; where there are more than `count`, the oldest are forgotten."""
-        while len(self._ids) < min(self._added + len(ids), self._count):
+        while self._added + len(ids) > self._room:
             self._make_room(len(self._ids))
         for known_by in map(hash, ids):  # a pass is not cut in two where Python collects, and so ends, a run
             place, bucket = self._added % self._count, known_by % len(self._latest)
@@ -69,6 +71,7 @@ class RecentIds:
         more = bytes(8 * min(room or _FIRST_ROOM, self._count - room))
         for each in (self._ids, self._roots, self._before):
             each.frombytes(more)
+        self._room = inf if len(self._ids) == self._count else len(self._ids)
 
 
 class RecentlyEnded:
@@ -90,7 +93,7 @@ class RecentlyEnded:
         self._open: OrderedDict[int, set[int]] = OrderedDict()  # by root: the open steps
         self._root_of: dict[int, int] = {}  # of each open step
 
-    def add(self, root: object, steps: Collection[object], open_steps: Iterable[object]) -> None:
+    def add(self, root: object, steps: Collection[object], open_steps: Collection[object]) -> None:
         """Remember a run that is closed, by the keys of its root, of its steps, and of those that are open."""
         known_by = hash(root)
         self._steps.add(steps, known_by)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
+from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import (
     HANDOFF,
@@ -38,28 +39,22 @@ from langchain_ldai._runs.usage import read_model, read_usage, result_of_decisio
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
+    from langchain_ldai._tracking.values import TokenUsage
+
 _log = logging.getLogger(__name__)
 
-_NODE: Final = "langgraph_node"
-_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
-_UNSEEN_NODES: Final = (
-    "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
-    "The nodes were called %s"
-)
-_UNNAMED_NODE: Final = "no AI Config in the node %r: no name in nodes= is this node's. The names given are %s"
 _NO_RUN: Final = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
 _OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
     "model, which is off by default where base_url or an HTTP client of one's own is set"
 )
-_MAX_SEEN_NODES: Final = 1_000
 _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 
@@ -108,7 +103,7 @@ class RunRecorder:
         self._guard = trackers.guard
         self._on_run_end = on_run_end
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
-        self._seen_nodes: dict[str, None] = {}
+        self._node_names = NodeNames(trackers.nodes, self._guard.notices)
         self._step_of = self.table.step_of
 
     def start(
@@ -142,7 +137,7 @@ class RunRecorder:
             else:
                 scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                if task != around.task if task else around.run.sources:
+                if task != around.task if task else around.run.nodes:
                     scope = self._scope_within(parent, key, task, metadata)
             step = Step(key, scope, parent, scope is around and not kind, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
@@ -171,13 +166,15 @@ class RunRecorder:
                 self.table.end_late(key)
                 return
             if not step.is_plain and step.is_open:
-                result = self._read(step, error, output)
                 totals = step.scope.totals
-                if step.scope.run.is_observed and totals is not None:
+                if step.call is not None:
+                    result = self._read_call(step.call, step.scope, error, output)
+                elif step.tool and step.scope.run.journey is not None:
+                    result = self._read_tool(step.scope, step.scope.run.journey, error, output)
+                if totals is not None:
                     for observer in totals.observers:
-                        self._guard.call(
-                            observer.lost, totals.ids, observer.step_ended, step, output, error, result
-                        )
+                        told = step, output, error, result
+                        self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
             self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
@@ -216,11 +213,8 @@ class RunRecorder:
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
         """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
-        step = self._step_of(key_of(lc_run_id))
-        if step is None or self._trackers.config is not None or node in self._trackers.nodes:
-            return
-        names = ", ".join(map(repr, self._trackers.nodes))
-        self._guard.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
+        if self._trackers.config is None and self._step_of(key_of(lc_run_id)) is not None:
+            self._node_names.tell_of_unnamed(node)
 
     def tell_of_no_run(self) -> None:
         """Say once that a block of `collect_runs` collected nothing."""
@@ -256,35 +250,36 @@ class RunRecorder:
         if not self.table.start(step):
             return False
         is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
-        if is_own and totals is not None and step.scope.run.is_observed:
+        if is_own and totals is not None:
             for observer in totals.observers:
                 self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
         return True
 
-    def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
-        """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
-        call, totals, guarded = step.call, step.scope.totals, self._guard.call
-        if call is None:
-            return self._read_tool(step, error, output) if step.tool else NOTHING_READ
-        ids = step.scope.run.ids if totals is None else totals.ids
-        if call.is_decision and error is None:
-            output = guarded(_UNREADABLE, ids, result_of_decision, output)
-        result = cast("LLMResult | None", output)
-        usage = guarded(_UNREADABLE, ids, read_usage, result) if result is not None else None
-        if totals is None:
-            return StepResult(usage)
-        model = guarded(_UNREADABLE, ids, self._checked_model, totals, call, result)
+    def _read_call(self, call: ModelCall, scope: Scope, error: BaseException | None, output: object) -> StepResult:
+        """Read what a model call used, and which model it was; warn where a stream reports no usage."""
+        ids = scope.run.ids if scope.totals is None else scope.totals.ids
+        read = self._guard.call(_UNREADABLE, ids, self._usage_and_model, call, scope.totals, error, output)
+        usage, model = read or (None, "")
         if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
             self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
-        return StepResult(usage, model or "")
+        return StepResult(usage, model)
 
-    def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
+    def _usage_and_model(
+        self, call: ModelCall, totals: MetricTotals | None, error: BaseException | None, output: object
+    ) -> tuple[TokenUsage | None, str]:
+        """Read both from the result of a model call, or from the partial result of a failure (fact 93)."""
+        if call.is_decision and error is None:
+            output = result_of_decision(output)
+        result = cast("LLMResult | None", output)
+        usage = read_usage(result) if result is not None else None
+        return usage, "" if totals is None else self._checked_model(totals, call, result)
+
+    def _read_tool(
+        self, scope: Scope, journey: Journey, error: BaseException | None, output: object
+    ) -> StepResult:
         """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
-        journey, ids = step.scope.run.journey, step.scope.run.ids
-        if journey is None:
-            return NOTHING_READ
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
-        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
+        hands_over = self._guard.call(_UNREADABLE_TOOL, scope.run.ids, journey.hands_over, scope.node, result)
         return StepResult(is_handoff=bool(hands_over))
 
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
@@ -323,17 +318,16 @@ class RunRecorder:
         reports = (
             tuple(each.begin_run() for each in known if each.is_open and each.recorder is self) if known else ()
         )
-        outbox = self.table.outbox
-        run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
-        run.is_observed = totals is not None and totals.is_observed
+        nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
+        run = Run(lc_run_id, key, totals, collectors=reports, nodes=nodes, journey=journey, outbox=outbox)
         _log.debug("a run opens: %s", run)
-        node, totals = (run.sources and self._node_of(run, metadata)) or ("", totals)
+        node, totals = (nodes and self._node_of(run, nodes, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
     def _scope_within(self, parent: Step, key: object, task: str, metadata: Mapping[str, object]) -> Scope:
         """Return the scope of a step: its parent's, or a new one if the step begins an attempt of a task."""
         around, run = parent.scope, parent.scope.run
-        node, totals = self._node_of(run, metadata) or (around.node, around.totals)
+        node, totals = (run.nodes and self._node_of(run, run.nodes, metadata)) or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
@@ -349,25 +343,27 @@ class RunRecorder:
             langgraph_step=step if isinstance(step, int) else 0,
         )
 
-    def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
+    def _node_of(
+        self, run: Run, nodes: NamedNodes, metadata: Mapping[str, object]
+    ) -> tuple[str, MetricTotals | None] | None:
         """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""
-        node = metadata.get(_NODE) if run.sources else None
+        node = metadata.get(NODE)
         if not isinstance(node, str):
             return None
-        if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
-            self._seen_nodes[node] = None
-        if node not in run.sources:
+        self._node_names.see(node)
+        if node not in nodes.sources:
             return None
-        if node not in run.nodes:
-            with run.resolving:  # parallel visits of a node have one AI Config between them
-                if node not in run.nodes:
-                    told = run.sources[node], metadata, run.lc_run_id, node, run.totals
+        if node not in nodes.totals:
+            with nodes.resolving:  # parallel visits of a node have one AI Config between them
+                if node not in nodes.totals:
+                    told = nodes.sources[node], metadata, run.lc_run_id, node, run.totals
                     totals = self._trackers.tracker_for(*told)
                     with self.table.lock:
-                        run.nodes[node] = totals
+                        nodes.totals[node] = totals
                         run.heeds_ends = True
-                        run.is_observed |= totals is not None and totals.is_observed
-        return node, run.nodes[node]
+                        if totals is not None:
+                            run.all_totals.append(totals)
+        return node, nodes.totals[node]
 
     def _hidden_parent(self) -> tuple[Step | None, object]:
         """Return the parent that LangChain's context names where the event names none (facts 48, 49).
@@ -398,30 +394,14 @@ class RunRecorder:
                 self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
                 continue
             _log.debug("a run closes: %s", item)
-            if item.sources:
-                self._tell_of_unseen_nodes(item)
-            if item.is_observed:
-                for totals in item.all_totals:
+            if item.nodes is not None:
+                self._node_names.tell_of_unseen(item.nodes, item.config_key if item.journey else None)
+            for totals in item.all_totals:
+                for observer in totals.observers:
                     end = totals.end(item.outcome, item.last_event)
-                    for observer in totals.observers:
-                        self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
+                    self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
-
-    def _tell_of_unseen_nodes(self, run: Run) -> None:
-        """Say once which of the names given are of no node that LangGraph has had so far."""
-        seen = [name for name in self._seen_nodes if name in run.sources or not name.startswith(_NOT_A_NODE)]
-        unseen = [name for name in run.sources if name not in seen]
-        has_unnamed = any(name not in run.sources for name in seen)  # which may be the one that is meant
-        if run.journey is not None and not has_unnamed:
-            unseen = [name for name in unseen if name in self._trackers.nodes]  # a run need not visit every agent
-        if not seen or not unseen:
-            return
-        key = run.totals.tracker.identity.config_key if run.totals is not None else ""
-        where = f"agent graph {key!r}" if run.journey is not None else "nodes="
-        names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
-        level = logging.WARNING if has_unnamed else logging.INFO
-        self._guard.notices.once(_log, level, ("unseen nodes", level), _UNSEEN_NODES, where, *names)
 
     def _report(self, run: Run) -> None:
         report = run.report()

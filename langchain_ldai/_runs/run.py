@@ -6,19 +6,17 @@ final goes into the outbox, to be sent outside the lock.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.named_nodes import NamedNodes
 from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
-from langchain_ldai._runs.trackers import ConfigSource
 from langchain_ldai._tracking.values import Slot, Value
 
 
@@ -44,14 +42,12 @@ class Run:
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
-        sources: The AI Configs of its named nodes, or functions to them, by node name.
+        nodes: Its named nodes, `None` where it has none.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
         state: Where it is in its life.
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.
-        nodes: The figures of its named nodes; `None` for a node that is not tracked.
-        resolving: Held while the AI Config of a named node is resolved.
         steps: Its steps by their keys, in the order of their starts; of very many only the latest.
         most_steps: Of how many steps the oldest that have ended are forgotten.
         open_calls: How many of the model calls that count have not ended.
@@ -64,21 +60,19 @@ class Run:
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
         has_decisions: Whether a decision model was called.
-        is_observed: Whether an observer sees it, or one of its named nodes.
+        all_totals: The figures of the handler's AI Config and of its named nodes.
     """
 
     lc_run_id: object
     key: object
     totals: MetricTotals | None
     collectors: tuple[list[RunReport], ...]
-    sources: Mapping[str, ConfigSource]
+    nodes: NamedNodes | None
     journey: Journey | None
     outbox: Outbox
     state: RunState = RunState.OPEN
     last_event: float = 0.0
     outcome: Outcome | None = None
-    nodes: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
-    resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
     steps: dict[object, Step] = field(init=False, default_factory=dict)
     most_steps: int = 0
     open_calls: int = 0
@@ -89,12 +83,11 @@ class Run:
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
-    is_observed: bool = False
+    all_totals: list[MetricTotals] = field(init=False, default_factory=list)
 
-    @property
-    def all_totals(self) -> Iterable[MetricTotals]:
-        """The figures of the handler's AI Config and of its named nodes."""
-        return filter(None, (self.totals, *self.nodes.values()))
+    def __post_init__(self) -> None:
+        if self.totals is not None:
+            self.all_totals.append(self.totals)
 
     @property
     def is_ai_run(self) -> bool:
@@ -106,8 +99,13 @@ class Run:
         """Its ids, for the log."""
         return self.totals.ids if self.totals is not None else Ids(self.lc_run_id)
 
+    @property
+    def config_key(self) -> str:
+        """Key of the handler's AI Config, "" where it tracks named nodes alone."""
+        return self.totals.tracker.identity.config_key if self.totals is not None else ""
+
     def __str__(self) -> str:
-        counted = repr(self.totals.tracker.identity.config_key) if self.totals is not None else "no AI Config"
+        counted = repr(self.config_key) if self.totals is not None else "no AI Config"
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
@@ -243,7 +241,7 @@ class Run:
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.heeds_ends |= self.was_closed_at_work
         if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
-            self._find_failed_nodes(step, error)
+            self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
         """Note that an interrupt ended a step: one of those that have come up to it, else a new one."""
@@ -277,15 +275,15 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
-        for step in self.open_steps() if self.journey is not None else ():
+        for step in self.open_steps().values() if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
         self._hand_out()
         self.outbox.append(self)
 
-    def open_steps(self) -> list[Step]:
-        """Return the steps that have not ended."""
-        return [step for step in list(self.steps.values()) if step.is_open]
+    def open_steps(self) -> dict[object, Step]:
+        """Return the steps that have not ended, by their keys."""
+        return {key: step for key, step in list(self.steps.items()) if step.is_open}
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -295,7 +293,8 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        nodes = {name: each.report(outcome) for name, each in self.nodes.items() if each and each.model_calls}
+        visited = self.nodes.totals if self.nodes else {}
+        nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
         return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
@@ -313,7 +312,7 @@ class Run:
         if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
-    def _find_failed_nodes(self, graph: Step, error: BaseException | None) -> None:
+    def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
         """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
 
         They are those that the graph's error names or that were at work when its time was up, and those without
@@ -329,7 +328,7 @@ class Run:
             return  # the error is that of a node
         visits = [
             visit
-            for node, totals in self.nodes.items()
+            for node, totals in nodes.totals.items()
             for visit in (totals.visits if totals and name in ("", node) else ())
             if visit.graph is graph
         ]
@@ -354,7 +353,7 @@ class Run:
         A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
         only a model call that has streamed something tells.
         """
-        at_work = [step for step in self.open_steps() if step.is_at_work]
+        at_work = [step for step in self.open_steps().values() if step.is_at_work]
         waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
         closed = bool(waited_for) and (error is not None or was_closed_early())
         return any(step.call and step.call.streamed for step in waited_for) if closed is None else closed

@@ -160,12 +160,13 @@ class TrackerFactory:
         if self.judges is not None:
             drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
-                totals.exchange = drawn
+                totals.exchange, totals.observers = drawn, [drawn]
         if self._spans is not None:
             begin, parent = self._spans.begin, around.span if around is not None else None
             span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
             if span is not None:
                 totals.span, totals.marks = span, span.marks(totals.marks)
+                totals.observers = [span, *totals.observers]
         return totals
 
     def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:
@@ -173,12 +174,13 @@ class TrackerFactory:
         claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
-        times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
+        is_graph = isinstance(tracker, GraphRunTracker)
+        times_visits = is_graph or self._duration == "run"
         token = sealed or tracker.resumption_token
         ids = Ids(lc_run_id, tracker.identity.run_id)
         marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
         totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
-        if isinstance(tracker, GraphRunTracker):  # it is counted also where no model is called
+        if is_graph:  # it is counted also where no model is called
             self.tell_if_disabled(totals)
         return totals
 
