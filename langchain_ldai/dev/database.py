@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from contextlib import closing
@@ -11,6 +12,8 @@ from typing import Final
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from langchain_ldai.dev.tallies import BANDED, TABLES, Tally
+
+_log = logging.getLogger(__name__)
 
 _VERSION: Final = 17_003
 _BEFORE: Final = 17_002
@@ -123,6 +126,8 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     if version == _VERSION:
         return
+    if version == _BEFORE:
+        _log.warning("the file of runs is of an older version; it is upgraded now: a gigabyte takes two minutes")
     for statement in (_UPGRADE if version == _BEFORE else _SCHEMA).split(";"):
         connection.execute(statement)
     ((last,),) = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchall()

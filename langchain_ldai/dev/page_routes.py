@@ -152,10 +152,12 @@ class PageRoutes:
         return StreamingResponse(exports.in_blocks(lines), media_type=media_type, headers=_file(name))
 
     async def _comparison(self, request: Request) -> Response:
-        wanted = _filter(request)
-        found = await asyncio.to_thread(figures, self._store, wanted)
-        found = compared_to(found, request.query_params.get("compare_to", ""))
-        return JSONResponse({"config": wanted.config, "variations": comparison.as_json(found)})
+        wanted, compare_to = _filter(request), request.query_params.get("compare_to", "")
+        return await asyncio.to_thread(self._compared, wanted, compare_to)
+
+    def _compared(self, wanted: Filter, compare_to: str) -> Response:
+        variations = comparison.as_json(compared_to(figures(self._store, wanted), compare_to))
+        return JSONResponse({"config": wanted.config, "variations": variations})
 
     async def _report(self, request: Request) -> Response:
         kind = request.query_params.get("format", "text")

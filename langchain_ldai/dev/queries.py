@@ -178,7 +178,8 @@ def _runs(select: Select, numbers: Sequence[int]) -> list[Run]:
 
 def heading(store: Store, config: str) -> str:
     """Return an AI Config's key, and that not all its variations are shown where there are too many."""
-    count = len(variations_of(store, config))
+    query = "SELECT count(*) FROM variations WHERE config = :config"
+    ((count,),) = store.select(query, {"config": config})
     return (
         config if count <= MOST_SHOWN else f"{config}: the {MOST_SHOWN} of {count:,} variations with the most runs"
     )

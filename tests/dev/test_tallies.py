@@ -68,7 +68,7 @@ def test_what_is_kept_follows_the_runs(tmp_path: Path, max_bytes: int) -> None:
     store.close()
 
 
-def test_a_file_of_the_version_before_is_upgraded(tmp_path: Path) -> None:
+def test_a_file_of_the_version_before_is_upgraded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its runs are there, with all that is kept of them, and new ones come to them; many may open it at once."""
     path = tmp_path / "runs.db"
     with closing(sqlite3.connect(path)) as file:
@@ -78,6 +78,7 @@ def test_a_file_of_the_version_before_is_upgraded(tmp_path: Path) -> None:
         for store in starters.map(Store, [path] * 4):
             store.close()
 
+    assert caplog.text.count("is of an older version; it is upgraded now") == 1
     store = Store(path)
     assert store.accept("one", [event(events.SUCCESS, run="old")]) == 0
     assert store.accept("two", [event(events.SUCCESS, run="new")]) == 1
