@@ -356,7 +356,8 @@ class RunRecorder:
         if node not in nodes.totals:
             with nodes.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in nodes.totals:
-                    told = nodes.sources[node], metadata, run.lc_run_id, node, run.totals
+                    parent = run.totals.span if run.totals is not None else None
+                    told = nodes.sources[node], metadata, run.lc_run_id, node, parent
                     totals = self._trackers.tracker_for(*told)
                     with self.table.lock:
                         nodes.totals[node] = totals

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
 from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
-from langchain_ldai._runs.observing import RunJudges, RunSpans
+from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
@@ -127,7 +127,7 @@ class TrackerFactory:
         metadata: Mapping[str, object],
         lc_run_id: object,
         node: str = "",
-        around: MetricTotals | None = None,
+        parent: RunSpan | None = None,
     ) -> MetricTotals | None:
         """Return new totals with a tracker of an AI Config; `None` if there is no AI Config or its tracker fails.
 
@@ -136,7 +136,7 @@ class TrackerFactory:
             metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
-            around: The totals of the run that the node is in.
+            parent: Makes the spans of the run that the node is in, if any are made.
         """
         failure, sealed = _NO_CONFIG, ""
         try:
@@ -161,8 +161,7 @@ class TrackerFactory:
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
                 totals.exchange, totals.observers = drawn, [drawn]
         if self._spans is not None:
-            begin, parent = self._spans.begin, around.span if around is not None else None
-            span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
+            span = self.guard.call(_NO_SPANS, totals.ids, self._spans.begin, config, tracker, metadata, parent)
             if span is not None:
                 totals.span, totals.marks = span, span.marks(totals.marks)
                 totals.observers = [span, *totals.observers]
