@@ -192,8 +192,8 @@ class TrackerFactory:
         notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
         notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
-    def wait_for_claims(self, deadline: float | None) -> bool:
-        """Wait until all that was recorded with a ledger is claimed in it and sent.
+    def wait(self, deadline: float | None) -> bool:
+        """Wait until all that is judged is scored, and all that was recorded with a ledger is claimed and sent.
 
         Args:
             deadline: The time of `monotonic()` until which to wait at most.
@@ -201,13 +201,12 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        return wait_for_all(list(self._claims.values()), timeout)
 
-    def wait_for_judges(self, deadline: float | None) -> bool:
-        """Do what `wait_for_claims` does, for the exchanges that are to be scored."""
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        return self.judges is None or self.judges.flush(timeout)
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - monotonic())
+
+        is_judged = self.judges is None or self.judges.flush(left())
+        return wait_for_all(list(self._claims.values()), left()) and is_judged
 
     def _tracker_of(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
