@@ -11,6 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai._runs.marked_runs import MarkedRuns
+from langchain_ldai._runs.named_nodes import NODE
 from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_spans
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
@@ -400,7 +401,7 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
 
 def _tell_of_unnamed_node(runnable_config: RunnableConfig, lc_run_id: object) -> None:
     """Have the handlers that track nodes alone say that a step's node is none of theirs."""
-    node = (runnable_config.get("metadata") or {}).get("langgraph_node")
+    node = (runnable_config.get("metadata") or {}).get(NODE)
     if lc_run_id is None or not isinstance(node, str):
         return
     for handler in getattr(runnable_config.get("callbacks"), "handlers", ()):

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
+from langchain_ldai._runs.call_results import CallReader
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
@@ -21,7 +22,6 @@ from langchain_ldai._runs.steps import (
     ModelCall,
     Scope,
     Step,
-    StepResult,
     key_of,
     name_of_tool,
 )
@@ -31,15 +31,8 @@ from langchain_ldai._runs.trackers import (
     AgentGraph,
     GraphRunTracker,
     result_of,
-    same_model,
     tool_key,
 )
-from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
-
-if TYPE_CHECKING:
-    from langchain_core.outputs import LLMResult
-
-    from langchain_ldai._tracking.values import TokenUsage
 
 _log = logging.getLogger(__name__)
 
@@ -47,15 +40,7 @@ _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task 
 _RETRY_TAG: Final = "retry:attempt:"
 _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
-_UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
-_UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
 _NO_RUN: Final = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
-_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
-_NO_USAGE: Final = (
-    "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
-    "model, which is off by default where base_url or an HTTP client of one's own is set"
-)
-_OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 
 StepKind = Literal["model", "decision", "tool"]
@@ -101,6 +86,7 @@ class RunRecorder:
     ) -> None:
         self._trackers = trackers
         self._guard = trackers.guard
+        self._reader = CallReader(self._guard)
         self._on_run_end = on_run_end
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._node_names = NodeNames(trackers.nodes, self._guard.notices)
@@ -167,10 +153,8 @@ class RunRecorder:
                 return
             if not step.is_plain and step.is_open:
                 totals = step.scope.totals
-                if step.call is not None:
-                    result = self._read_call(step.call, step.scope, error, output)
-                elif step.tool and step.scope.run.journey is not None:
-                    result = self._read_tool(step.scope, step.scope.run.journey, error, output)
+                if step.call is not None or step.tool:
+                    result = self._reader.read(step, error, output)
                 if totals is not None:
                     for observer in totals.observers:
                         told = step, output, error, result
@@ -203,8 +187,7 @@ class RunRecorder:
         """Do what `LdAiHandler.flush` does, or `LdAiHandler.close`, which closes all open runs."""
         deadline = None if timeout is None else monotonic() + timeout
         is_done = self.table.flush(timeout, closes_all=closes_all)
-        is_judged = self._trackers.wait_for_judges(deadline)
-        return self._trackers.wait_for_claims(deadline) and is_judged and is_done
+        return self._trackers.wait(deadline) and is_done
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
@@ -254,49 +237,6 @@ class RunRecorder:
             for observer in totals.observers:
                 self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
         return True
-
-    def _read_call(self, call: ModelCall, scope: Scope, error: BaseException | None, output: object) -> StepResult:
-        """Read what a model call used, and which model it was; warn where a stream reports no usage."""
-        ids = scope.run.ids if scope.totals is None else scope.totals.ids
-        read = self._guard.call(_UNREADABLE, ids, self._usage_and_model, call, scope.totals, error, output)
-        usage, model = read or (None, "")
-        if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
-            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
-        return StepResult(usage, model)
-
-    def _usage_and_model(
-        self, call: ModelCall, totals: MetricTotals | None, error: BaseException | None, output: object
-    ) -> tuple[TokenUsage | None, str]:
-        """Read both from the result of a model call, or from the partial result of a failure (fact 93)."""
-        if call.is_decision and error is None:
-            output = result_of_decision(output)
-        result = cast("LLMResult | None", output)
-        usage = read_usage(result) if result is not None else None
-        return usage, "" if totals is None else self._checked_model(totals, call, result)
-
-    def _read_tool(
-        self, scope: Scope, journey: Journey, error: BaseException | None, output: object
-    ) -> StepResult:
-        """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
-        result = output if error is None else error.args  # LangGraph raises a command to the graph above
-        hands_over = self._guard.call(_UNREADABLE_TOOL, scope.run.ids, journey.hands_over, scope.node, result)
-        return StepResult(is_handoff=bool(hands_over))
-
-    def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
-        """Return the model that the result names; warn once where the AI Config serves another one.
-
-        LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
-        """
-        name = getattr(getattr(totals.config, "model", None), "name", None)
-        served = name if isinstance(name, str) else ""
-        if call.model and (not served or same_model(served, call.model)):
-            return ""
-        answered = "" if result is None else read_model(result)
-        called = call.model or answered
-        if served and called and not (answered and same_model(served, answered)):
-            key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
-            self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
-        return answered
 
     def _scope_of_new_run(
         self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
@@ -356,7 +296,8 @@ class RunRecorder:
         if node not in nodes.totals:
             with nodes.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in nodes.totals:
-                    told = nodes.sources[node], metadata, run.lc_run_id, node, run.totals
+                    parent = run.totals.span if run.totals is not None else None
+                    told = nodes.sources[node], metadata, run.lc_run_id, node, parent
                     totals = self._trackers.tracker_for(*told)
                     with self.table.lock:
                         nodes.totals[node] = totals

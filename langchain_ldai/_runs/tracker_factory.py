@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
 from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
-from langchain_ldai._runs.observing import RunJudges, RunSpans
+from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
@@ -128,7 +128,7 @@ class TrackerFactory:
         metadata: Mapping[str, object],
         lc_run_id: object,
         node: str = "",
-        around: MetricTotals | None = None,
+        parent: RunSpan | None = None,
     ) -> MetricTotals | None:
         """Return new totals with a tracker of an AI Config; `None` if there is no AI Config or its tracker fails.
 
@@ -137,7 +137,7 @@ class TrackerFactory:
             metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
-            around: The totals of the run that the node is in.
+            parent: Makes the spans of the run that the node is in, if any are made.
         """
         failure, sealed = _NO_CONFIG, ""
         try:
@@ -162,8 +162,7 @@ class TrackerFactory:
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
                 totals.exchange, totals.observers = drawn, [drawn]
         if self._spans is not None:
-            begin, parent = self._spans.begin, around.span if around is not None else None
-            span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
+            span = self.guard.call(_NO_SPANS, totals.ids, self._spans.begin, config, tracker, metadata, parent)
             if span is not None:
                 totals.span, totals.marks = span, span.marks(totals.marks)
                 totals.observers = [span, *totals.observers]
@@ -194,8 +193,8 @@ class TrackerFactory:
         notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
         notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
-    def wait_for_claims(self, deadline: float | None) -> bool:
-        """Wait until all that was recorded with a ledger is claimed in it and sent.
+    def wait(self, deadline: float | None) -> bool:
+        """Wait until all that is judged is scored, and all that was recorded with a ledger is claimed and sent.
 
         Args:
             deadline: The time of `monotonic()` until which to wait at most.
@@ -203,13 +202,12 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        return wait_for_all(list(self._claims.values()), timeout)
 
-    def wait_for_judges(self, deadline: float | None) -> bool:
-        """Do what `wait_for_claims` does, for the exchanges that are to be scored."""
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        return self.judges is None or self.judges.flush(timeout)
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - monotonic())
+
+        is_judged = self.judges is None or self.judges.flush(left())
+        return wait_for_all(list(self._claims.values()), left()) and is_judged
 
     def _tracker_of(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
