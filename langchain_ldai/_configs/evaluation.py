@@ -274,6 +274,7 @@ class AiClient:
         default: ConfigDefault | None,
         variables: Variables = None,
     ) -> Evaluation[ConfigT]:
+        """Prepare an evaluation, and count that it is asked for."""
         call = self._evaluation(kind, key, context, default=default, variables=variables)
         self._track(kind.usage_event, context, key, 1)
         return call

@@ -82,8 +82,6 @@ def renderer(
     scope |= dict.fromkeys(_CONTEXT_NAMES, _context_value(context))
 
     def render(text: str) -> str:
-        if "{{" not in text:
-            return text
         try:
             return "".join(_filled(_parsed(_tokens(text)), (scope,), partial(tell_missing, key)))
         except (mustache.ChevronError, RecursionError):

@@ -141,16 +141,16 @@ class OnceTracker(Generic[IdentityT]):
             for slot, value in values.items():
                 if slot not in self._values:
                     due[slot] = self._values[slot] = value
-        table, sent = events_of or self._events_of, list[Event]()
+        table, sender, sent = events_of or self._events_of, self._sender, list[Event]()
         for slot, value in due.items():
             events = table[slot](self._data, value)
-            if self._sender.claims is None:
+            if sender.claims is None:
                 sent += events
             else:
-                self._claim(self._sender.claims, slot, events, answer)
+                self._claim(sender.claims, slot, events, answer)
         sent += further
         if sent:
-            self._sender.client.send(self._sender.context, sent)
+            sender.client.send(sender.context, sent)
         return due
 
     def _claim(
