@@ -72,5 +72,16 @@ def no_thread_is_left() -> Iterator[None]:
 
 def pytest_collection_finish() -> None:
     """Leave the modules of all tests out of each collection of garbage, of which `flush` and `close` make one."""
+    _leave_out_of_collections()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_older_is_collected() -> Iterator[None]:
+    """Leave out also what the tests of a file have imported, such as a provider's package."""
+    yield
+    _leave_out_of_collections()
+
+
+def _leave_out_of_collections() -> None:
     gc.collect()
     gc.freeze()
