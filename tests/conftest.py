@@ -4,7 +4,9 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import settings
 from ldclient import Context
@@ -68,6 +70,17 @@ def no_thread_is_left() -> Iterator[None]:
         if thread.name == "langchain_ldai-claims":
             thread.join(10)
             assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let each client of a provider read one root certificate, not all: no test reaches beyond loopback."""
+    first, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("authority") / "root.pem"
+    file.write_text(first + end, "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 def pytest_collection_finish() -> None:
