@@ -11,6 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai._runs.marked_runs import MarkedRuns
+from langchain_ldai._runs.named_nodes import NODE
 from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_spans
 from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
@@ -31,6 +32,7 @@ _MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
 """What LangChain and LangGraph look for in `callbacks` that is no list."""
 
 _Id = object
+_Metadata = dict[str, Any] | None
 
 
 class LdAiHandler(BaseCallbackHandler):
@@ -226,39 +228,73 @@ class LdAiHandler(BaseCallbackHandler):
     # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
 
     def on_chain_start(
-        self, serialized: object, inputs: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        inputs: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
-        metadata = kwargs.get("metadata")
         is_decision = metadata and _MODEL_TYPE in metadata and kwargs.get("run_type") in _MODEL_RUNS
-        self._recorder.start("decision" if is_decision else "chain", run_id, parent_run_id, kwargs)
+        self._recorder.start("decision" if is_decision else None, run_id, parent_run_id, metadata, kwargs)
 
     def on_retriever_start(
-        self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        query: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start("chain", run_id, parent_run_id, kwargs)
+        self._recorder.start(None, run_id, parent_run_id, metadata, kwargs)
 
     def on_chat_model_start(
-        self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        messages: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = messages
-        self._recorder.start("model", run_id, parent_run_id, kwargs)
+        self._recorder.start("model", run_id, parent_run_id, metadata, kwargs)
 
     def on_llm_start(
-        self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        prompts: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = prompts
-        self._recorder.start("model", run_id, parent_run_id, kwargs)
+        self._recorder.start("model", run_id, parent_run_id, metadata, kwargs)
 
     def on_tool_start(
-        self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
+        self,
+        serialized: object,
+        input_str: object,
+        *,
+        run_id: _Id,
+        parent_run_id: _Id = None,
+        metadata: _Metadata = None,
+        **kwargs: Any,
     ) -> None:
         """Note a tool call."""
         self._recorder.start(
-            "tool", run_id, parent_run_id, {**kwargs, "serialized": serialized, "asked": input_str}
+            "tool", run_id, parent_run_id, metadata, {**kwargs, "serialized": serialized, "asked": input_str}
         )
 
     def on_llm_new_token(
@@ -305,20 +341,10 @@ class LdAiHandler(BaseCallbackHandler):
         self._recorder.end(run_id, None)
 
     def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a step that failed, and with the root its run."""
-        self._recorder.end(run_id, error)
-
-    def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a model call that failed; it tells what it had used (fact 93)."""
+        """End a step that failed, and with the root its run; a model call tells what it had used (fact 93)."""
         self._recorder.end(run_id, error, kwargs.get("response"))
 
-    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a tool that failed."""
-        self._recorder.end(run_id, error)
-
-    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a step that failed."""
-        self._recorder.end(run_id, error)
+    on_llm_error = on_tool_error = on_retriever_error = on_chain_error
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""
@@ -375,7 +401,7 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
 
 def _tell_of_unnamed_node(runnable_config: RunnableConfig, lc_run_id: object) -> None:
     """Have the handlers that track nodes alone say that a step's node is none of theirs."""
-    node = (runnable_config.get("metadata") or {}).get("langgraph_node")
+    node = (runnable_config.get("metadata") or {}).get(NODE)
     if lc_run_id is None or not isinstance(node, str):
         return
     for handler in getattr(runnable_config.get("callbacks"), "handlers", ()):

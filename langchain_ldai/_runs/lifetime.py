@@ -11,15 +11,15 @@ import atexit
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from itertools import islice
 from time import monotonic
 from typing import Final
 
-from langchain_ldai._base.process import collect_garbage, register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
+from langchain_ldai._base.garbage import collect_garbage
 from langchain_ldai._base.timer import shared_timer
 from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
 from langchain_ldai._runs.run import Outbox, Run, RunState
-from langchain_ldai._runs.steps import NOTHING_READ, Scope, Step, StepResult
+from langchain_ldai._runs.steps import NOTHING_READ, Step, StepResult
 
 WAIT_SECONDS: Final = 5.0
 """How long a run whose root has ended waits for its model calls."""
@@ -43,9 +43,7 @@ class RunTable:
         lock: Held by whoever changes a run.
         outbox: What its runs have to send; it is emptied when the lock is released.
         recently_ended: Remembers the keys of closed runs; used under the lock.
-        scope_of: Returns where a step is, by its key, also once it has ended, while the table holds its run; else
-            `None`.
-        step_of: Returns the step of a key that has started and not ended; else `None`.
+        step_of: Returns the step of a key, also once it has ended, while the table holds its run; else `None`.
         awaiting: The model calls that await their first token, by their keys; to any other a token is no news.
     """
 
@@ -53,12 +51,10 @@ class RunTable:
         self._deliver = deliver
         self._max_open_runs = max_open_runs
         self._run_timeout = run_timeout
-        self._scopes: dict[object, Scope] = {}
         self._steps: dict[object, Step] = {}
-        self.scope_of = self._scopes.get
         self.step_of = self._steps.get
         self._open: OrderedDict[Run, None] = OrderedDict()
-        self._waiting: OrderedDict[Run, None] = OrderedDict()
+        self._waiting: OrderedDict[Run, float] = OrderedDict()  # and until when each waits
         self.awaiting: dict[object, Step] = {}
         self.outbox: Outbox = deque()
         self.reset_after_fork()
@@ -67,7 +63,7 @@ class RunTable:
     def reset_after_fork(self) -> None:
         """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
         self.lock = threading.RLock()
-        for held in (self._scopes, self._steps, self._open, self._waiting, self.awaiting, self.outbox):
+        for held in (self._steps, self._open, self._waiting, self.awaiting, self.outbox):
             held.clear()
         self.recently_ended = RecentlyEnded(self._max_open_runs)
         self._next_look = 0.0
@@ -85,20 +81,23 @@ class RunTable:
         key, run = step.key, step.scope.run
         with self.lock:
             if run.state is RunState.CLOSED:
-                self.recently_ended.covers(key, step.parent)
+                self.recently_ended.covers(key, run.key)
                 return False
-            if key in self._steps:
-                self.note_repeat(key)
-                return False
+            known = self._steps.get(key)
+            if known is not None:
+                if self.note_repeat(known):
+                    return False
+                known.scope.run.steps.pop(key)  # the id is used again
             step.started = run.last_event = now = monotonic()
-            self._scopes[key] = step.scope
             self._steps[key] = run.steps[key] = step
+            if step.parent is None:
+                self._make_room(now)
+                self._open[run] = None
+                run.most_steps = STEPS_OF_RUN
+            elif len(run.steps) > run.most_steps:
+                self._forget_oldest(run)
             if step.is_plain:
                 return True
-            if key == run.key and run.state is RunState.OPEN:
-                if self._waiting or now >= self._next_look or len(self._open) >= self._max_open_runs:
-                    self._make_room(now)
-                self._open[run] = None
             run.started(step)
             if step.call is not None:
                 self.awaiting[key] = step
@@ -107,12 +106,12 @@ class RunTable:
             self._deliver(outbox)
         return True
 
-    def note_repeat(self, key: object) -> None:
-        """Note that the start of an open step came once more, as each event of it does (facts 96, 97)."""
+    def note_repeat(self, step: Step) -> bool:
+        """Return whether a step is open whose start comes once more; so does each of its events (facts 96, 97)."""
         with self.lock:
-            step = self._steps.get(key)
-            if step is not None and step.call is not None:
+            if step.is_open and step.call is not None:
                 step.call.copies += 1
+            return step.is_open
 
     def first_token(self, step: Step) -> None:
         """Note a model call's first chunk that carries something."""
@@ -123,32 +122,31 @@ class RunTable:
         if outbox:
             self._deliver(outbox)
 
-    def end(self, key: object, error: BaseException | None, result: StepResult = NOTHING_READ) -> None:
-        """End a step, and with the root its run; a key that is not known is ignored."""
+    def end(self, step: Step, error: BaseException | None, result: StepResult = NOTHING_READ) -> None:
+        """End a step, and with the root its run; the second end of a step is ignored."""
         with self.lock:
-            step = self._steps.pop(key, None)
-            if step is None:
-                if key not in self._scopes:
-                    self.recently_ended.end(key)
+            if not step.is_open:
+                self.recently_ended.end(step.key)
                 return
-            run = step.scope.run
-            del run.steps[key]
+            step.is_open, run = False, step.scope.run
             run.last_event = now = monotonic()
-            is_root = key == run.key and run.state is RunState.OPEN
-            if error is not None or not step.is_plain or run.nodes or run.interrupts:
-                self.awaiting.pop(key, None)
-                run.ended(step, error, result, now)
-            if not is_root:
-                run.ended_steps[key] = step.parent
-                if len(run.ended_steps) > STEPS_OF_RUN:
-                    self._forget_half(run)
-            elif run.state is RunState.WAITING and not self._wait(run, now):
+            if step.is_plain and error is None and not run.heeds_ends:
+                return
+            if step.call is not None:
+                self.awaiting.pop(step.key, None)
+            run.ended(step, error, result, now)
+            if step.parent is None and run.state is RunState.WAITING and not self._wait(run, now):
                 run.close()
             if run.state is RunState.CLOSED:
                 self._drop(run)
             outbox = self._take_outbox() if self.outbox else None
         if outbox:
             self._deliver(outbox)
+
+    def end_late(self, key: object) -> None:
+        """Note the end of a step whose run is closed; a key that is not known is ignored."""
+        with self.lock:
+            self.recently_ended.end(key)
 
     def flush(self, timeout: float | None = None, *, closes_all: bool = False) -> bool:
         """Let Python end the streams that were dropped, then close the runs that wait or are silent for too long.
@@ -180,11 +178,13 @@ class RunTable:
             taken.append(self.outbox.popleft())
         return taken
 
-    def _forget_half(self, run: Run) -> None:
+    def _forget_oldest(self, run: Run) -> None:
         """Forget the older half of the steps of a long run that have ended."""
-        for oldest in list(islice(run.ended_steps, STEPS_OF_RUN // 2)):
-            del run.ended_steps[oldest]
-            self._scopes.pop(oldest, None)
+        ended = [step for step in list(run.steps.values()) if not step.is_open and step.parent is not None]
+        for step in ended[: len(ended) // 2]:
+            step.parent = step.line()[-1]  # so that it keeps no other step in memory
+            del run.steps[step.key], self._steps[step.key]
+        run.most_steps = len(run.steps) + STEPS_OF_RUN // 2
 
     def _wait(self, run: Run, now: float) -> bool:
         """Have a run wait for its model calls; `False` where nobody could close it after that."""
@@ -193,20 +193,21 @@ class RunTable:
                 return False
             atexit.register(self._close_waiting)
         del self._open[run]
-        self._waiting[run] = None
+        self._waiting[run] = now + WAIT_SECONDS
         return True
 
     def _wait_is_over(self) -> None:
         with self.lock:
             self._give_up_waiting(monotonic())
             if self._waiting:
-                shared_timer.schedule(next(iter(self._waiting)).ended_at + WAIT_SECONDS, self._wait_is_over)
+                shared_timer.schedule(next(iter(self._waiting.values())), self._wait_is_over)
             outbox = self._take_outbox()
         self._deliver(outbox)
 
     def _make_room(self, now: float) -> None:
         """Close the runs that have waited or been silent for too long, and the oldest of too many."""
-        self._give_up_waiting(now)
+        if self._waiting:
+            self._give_up_waiting(now)
         if now >= self._next_look:
             self._give_up_silent(now, now)
         if len(self._open) >= self._max_open_runs:
@@ -215,8 +216,8 @@ class RunTable:
     def _give_up_waiting(self, now: float) -> None:
         """Close the runs that have waited long enough, or are too many."""
         while self._waiting:
-            first = next(iter(self._waiting))
-            if first.ended_at + WAIT_SECONDS > now and len(self._waiting) <= self._max_open_runs:
+            first, until = next(iter(self._waiting.items()))
+            if until > now and len(self._waiting) <= self._max_open_runs:
                 break
             self._give_up([first], now)
 
@@ -239,13 +240,14 @@ class RunTable:
             if not self._waiting:
                 shared_timer.cancel(self._wait_is_over)
                 atexit.unregister(self._close_waiting)
-        scopes = self._scopes
-        for key in (*run.ended_steps, *run.steps, run.key):
-            if key in scopes and scopes[key].run is run:  # an id may be used again
-                del scopes[key]
         for key in run.steps:
             self._steps.pop(key, None)
+        open_steps = run.open_steps()
+        for key, step in open_steps.items():
+            step.is_open = False
             self.awaiting.pop(key, None)
-        self.recently_ended.add(run)
-        for each in (run.steps, run.tasks, run.interrupts):  # they refer to the run, and it would wait as garbage
-            each.clear()
+        run.steps.pop(run.key, None)
+        self.recently_ended.add(run.key, run.steps, open_steps)
+        run.steps.clear()  # this and the next two refer to the run, and it would wait as garbage
+        run.tasks.clear()
+        run.interrupts.clear()

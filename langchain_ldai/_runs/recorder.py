@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
+from langchain_ldai._runs.call_results import CallReader
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
+from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import (
     HANDOFF,
@@ -20,7 +22,6 @@ from langchain_ldai._runs.steps import (
     ModelCall,
     Scope,
     Step,
-    StepResult,
     key_of,
     name_of_tool,
 )
@@ -30,41 +31,20 @@ from langchain_ldai._runs.trackers import (
     AgentGraph,
     GraphRunTracker,
     result_of,
-    same_model,
     tool_key,
 )
-from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
-
-if TYPE_CHECKING:
-    from langchain_core.outputs import LLMResult
 
 _log = logging.getLogger(__name__)
 
-_NODE: Final = "langgraph_node"
-_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
 _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
-_UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
-_UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
-_UNSEEN_NODES: Final = (
-    "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
-    "The nodes were called %s"
-)
-_UNNAMED_NODE: Final = "no AI Config in the node %r: no name in nodes= is this node's. The names given are %s"
 _NO_RUN: Final = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
-_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
-_NO_USAGE: Final = (
-    "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
-    "model, which is off by default where base_url or an HTTP client of one's own is set"
-)
-_MAX_SEEN_NODES: Final = 1_000
-_OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
 
 
-StepKind = Literal["chain", "model", "decision", "tool"]
-"""What a step that starts is; "decision" is a call of a decision model, which LangChain runs as a chain."""
+StepKind = Literal["model", "decision", "tool"]
+"""What a step calls; "decision" is a decision model, which LangChain runs as a chain."""
 
 
 @dataclass(slots=True, eq=False)
@@ -106,48 +86,56 @@ class RunRecorder:
     ) -> None:
         self._trackers = trackers
         self._guard = trackers.guard
+        self._reader = CallReader(self._guard)
         self._on_run_end = on_run_end
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
-        self._seen_nodes: dict[str, None] = {}
-        self._scope_of = self.table.scope_of
+        self._node_names = NodeNames(trackers.nodes, self._guard.notices)
         self._step_of = self.table.step_of
 
-    def start(self, kind: StepKind, lc_run_id: object, lc_parent_id: object, told: Mapping[str, Any]) -> None:
+    def start(
+        self,
+        kind: StepKind | None,
+        lc_run_id: object,
+        lc_parent_id: object,
+        metadata: dict[str, Any] | None,
+        told: Mapping[str, Any],
+    ) -> None:
         """Open a run, or add a step to one, and mark the event's metadata; a repeated event does nothing.
 
         Args:
-            kind: What starts.
+            kind: What starts; `None` for a step that is no call.
             lc_run_id: LangChain's id of the step.
             lc_parent_id: LangChain's id of its parent, `None` where the event names none.
-            told: What else LangChain tells: the metadata, which the step shares with its children, and more.
+            metadata: The step's metadata, which it shares with its children.
+            told: What else LangChain tells.
         """
         try:
-            key, parent = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
-            metadata = told.get("metadata")
+            key, parent_key = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
             if metadata is None:
                 metadata = {}
-            around = self._scope_of(parent)
-            if around is None and lc_parent_id is None:
-                around, parent = self._hidden_parent()
-            if around is None:
-                scope = self._scope_of_new_run(lc_run_id, metadata, key, parent)
+            parent, around = self._step_of(parent_key), None
+            if parent is None and parent_key is None:
+                parent, parent_key = self._hidden_parent()
+            if parent is None:
+                scope = self._scope_of_new_run(lc_run_id, metadata, key, parent_key)
                 if scope is None:
                     return
-                parent = None
             else:
+                scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                stays = task == around.task if task else not around.run.sources
-                scope = around if stays else self._scope_within(around, task, metadata, key=key, parent=parent)
-            step = Step(key, scope, parent, scope is around, "defers_inputs" in told)
-            is_new = self.table.start(step) if kind == "chain" else self._start_call(step, kind, told)
-            if is_new and scope.totals is not None:
+                if task != around.task if task else around.run.nodes:
+                    scope = self._scope_within(parent, key, task, metadata)
+            step = Step(key, scope, parent, scope is around and not kind, "defers_inputs" in told)
+            is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
+            totals = scope.totals
+            if is_new and totals is not None:
                 for tag in told.get("tags") or ():
                     if type(tag) is str and tag.startswith(_RETRY_TAG):
                         with self.table.lock:
-                            scope.run.attempted(scope.totals, (parent, tag))
-                metadata.update(scope.totals.marks)
+                            scope.run.attempted(totals, (parent_key, tag))
+                metadata.update(totals.marks)
         except Exception as error:  # noqa: BLE001
-            self._event_failed(error, lc_run_id, f"start of a {kind}")
+            self._event_failed(error, lc_run_id, f"start of a {kind or 'chain'}")
 
     def end(self, lc_run_id: object, error: BaseException | None, output: object = None) -> None:
         """End a step, and with the root its run.
@@ -159,17 +147,19 @@ class RunRecorder:
         """
         try:
             key = getattr(lc_run_id, "int", lc_run_id)
-            step = self._step_of(key)
-            result = NOTHING_READ
-            if not (step is None or step.is_plain) and (step.call or step.tool or step.scope.run.is_observed):
-                result = self._read(step, error, output)
+            step, result = self._step_of(key), NOTHING_READ
+            if step is None:
+                self.table.end_late(key)
+                return
+            if not step.is_plain and step.is_open:
                 totals = step.scope.totals
-                if step.scope.run.is_observed and totals is not None:
+                if step.call is not None or step.tool:
+                    result = self._reader.read(step, error, output)
+                if totals is not None:
                     for observer in totals.observers:
-                        self._guard.call(
-                            observer.lost, totals.ids, observer.step_ended, step, output, error, result
-                        )
-            self.table.end(key, error, result)
+                        told = step, output, error, result
+                        self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
+            self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
 
@@ -187,7 +177,7 @@ class RunRecorder:
         """Count a repeated attempt within a model call."""
         try:
             step = self._step_of(key_of(lc_run_id))
-            if step is not None and step.call is not None:
+            if step is not None and step.is_open and step.call is not None:
                 with self.table.lock:
                     step.scope.run.retried(step, step.call)
         except Exception as error:  # noqa: BLE001
@@ -197,21 +187,17 @@ class RunRecorder:
         """Do what `LdAiHandler.flush` does, or `LdAiHandler.close`, which closes all open runs."""
         deadline = None if timeout is None else monotonic() + timeout
         is_done = self.table.flush(timeout, closes_all=closes_all)
-        is_judged = self._trackers.wait_for_judges(deadline)
-        return self._trackers.wait_for_claims(deadline) and is_judged and is_done
+        return self._trackers.wait(deadline) and is_done
 
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
-        scope = self._scope_of(key_of(lc_run_id))
-        return scope.totals if scope is not None and scope.run.state is RunState.OPEN else None
+        step = self._step_of(key_of(lc_run_id))
+        return step.scope.totals if step is not None and step.scope.run.state is RunState.OPEN else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
         """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
-        scope = self._scope_of(key_of(lc_run_id))
-        if scope is None or self._trackers.config is not None or node in self._trackers.nodes:
-            return
-        names = ", ".join(map(repr, self._trackers.nodes))
-        self._guard.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
+        if self._trackers.config is None and self._step_of(key_of(lc_run_id)) is not None:
+            self._node_names.tell_of_unnamed(node)
 
     def tell_of_no_run(self) -> None:
         """Say once that a block of `collect_runs` collected nothing."""
@@ -225,29 +211,18 @@ class RunRecorder:
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
 
-    def _start_call(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> bool:
-        """Do what the table's `start` does for a model call or a tool call, and tell the observers."""
-        self._describe(step, kind, told)
-        if not self.table.start(step):
-            return False
-        if step.call is None and kind != "tool":
-            return True  # a step of a decision, which has the decision's metadata: it is no call of its own
+    def _start_call(
+        self, step: Step, kind: StepKind, metadata: Mapping[str, object], told: Mapping[str, Any]
+    ) -> bool:
+        """Note which model or tool a step calls, do what the table's `start` does, and tell the observers."""
         totals = step.scope.totals
-        if step.scope.run.is_observed and totals is not None:
-            for observer in totals.observers:
-                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
-        return True
-
-    def _describe(self, step: Step, kind: StepKind, told: Mapping[str, Any]) -> None:
-        """Note which model or tool a step calls, if it does."""
         if kind == "tool":
             name = name_of_tool(told)
             if not name.startswith(HANDOFF):
-                step.tool = name if step.scope.totals is None else tool_key(step.scope.totals.config, name)
+                step.tool = name if totals is None else tool_key(totals.config, name)
         else:
-            if step.scope.totals is not None:
-                self._trackers.tell_if_disabled(step.scope.totals)
-            metadata = told.get("metadata") or {}
+            if totals is not None:
+                self._trackers.tell_if_disabled(totals)
             model, is_decision = metadata.get("ls_model_name"), kind == "decision"
             step.call = ModelCall(
                 provider=str(metadata.get("ls_provider", "")),
@@ -255,56 +230,20 @@ class RunRecorder:
                 is_decision=is_decision,
                 is_told_by_parent=is_decision and not told.get("run_type"),
             )
-        step.is_plain = False
-
-    def _read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
-        """Read what a model call used, from its result or the partial result of a failure (fact 93)."""
-        call, totals, guarded = step.call, step.scope.totals, self._guard.call
-        if call is None:
-            return self._read_tool(step, error, output) if step.tool else NOTHING_READ
-        ids = step.scope.run.ids if totals is None else totals.ids
-        if call.is_decision and error is None:
-            output = guarded(_UNREADABLE, ids, result_of_decision, output)
-        result = cast("LLMResult | None", output)
-        usage = guarded(_UNREADABLE, ids, read_usage, result) if result is not None else None
-        if totals is None:
-            return StepResult(usage)
-        model = guarded(_UNREADABLE, ids, self._checked_model, totals, call, result)
-        if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
-            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
-        return StepResult(usage, model or "")
-
-    def _read_tool(self, step: Step, error: BaseException | None, output: object) -> StepResult:
-        """Read from what a tool gave back whether it was a handoff, which only an agent graph has."""
-        journey, ids = step.scope.run.journey, step.scope.run.ids
-        if journey is None:
-            return NOTHING_READ
-        result = output if error is None else error.args  # LangGraph raises a command to the graph above
-        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, journey.hands_over, step.scope.node, result)
-        return StepResult(is_handoff=bool(hands_over))
-
-    def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
-        """Return the model that the result names; warn once where the AI Config serves another one.
-
-        LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
-        """
-        name = getattr(getattr(totals.config, "model", None), "name", None)
-        served = name if isinstance(name, str) else ""
-        if call.model and (not served or same_model(served, call.model)):
-            return ""
-        answered = "" if result is None else read_model(result)
-        called = call.model or answered
-        if served and called and not (answered and same_model(served, answered)):
-            key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
-            self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
-        return answered
+        if not self.table.start(step):
+            return False
+        is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
+        if is_own and totals is not None:
+            for observer in totals.observers:
+                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
+        return True
 
     def _scope_of_new_run(
         self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
     ) -> Scope | None:
         """Return the scope of the run whose root starts; `None` where the event opens none."""
-        if self._step_of(key) is not None:
-            self.table.note_repeat(key)
+        again = self._step_of(key)
+        if again is not None and self.table.note_repeat(again):
             return None
         if parent is not None:
             with self.table.lock:
@@ -319,19 +258,16 @@ class RunRecorder:
         reports = (
             tuple(each.begin_run() for each in known if each.is_open and each.recorder is self) if known else ()
         )
-        outbox = self.table.outbox
-        run = Run(lc_run_id, key, totals, collectors=reports, sources=sources, journey=journey, outbox=outbox)
-        run.is_observed = totals is not None and totals.is_observed
+        nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
+        run = Run(lc_run_id, key, totals, collectors=reports, nodes=nodes, journey=journey, outbox=outbox)
         _log.debug("a run opens: %s", run)
-        node, totals = (run.sources and self._node_of(run, metadata)) or ("", totals)
+        node, totals = (nodes and self._node_of(run, nodes, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
-    def _scope_within(
-        self, around: Scope, task: str, metadata: Mapping[str, object], *, key: object, parent: object
-    ) -> Scope:
-        """Return the scope of a step that starts in another scope: a new one if it begins an attempt of a task."""
-        run = around.run
-        node, totals = self._node_of(run, metadata) or (around.node, around.totals)
+    def _scope_within(self, parent: Step, key: object, task: str, metadata: Mapping[str, object]) -> Scope:
+        """Return the scope of a step: its parent's, or a new one if the step begins an attempt of a task."""
+        around, run = parent.scope, parent.scope.run
+        node, totals = (run.nodes and self._node_of(run, run.nodes, metadata)) or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
@@ -347,45 +283,49 @@ class RunRecorder:
             langgraph_step=step if isinstance(step, int) else 0,
         )
 
-    def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
+    def _node_of(
+        self, run: Run, nodes: NamedNodes, metadata: Mapping[str, object]
+    ) -> tuple[str, MetricTotals | None] | None:
         """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""
-        node = metadata.get(_NODE) if run.sources else None
+        node = metadata.get(NODE)
         if not isinstance(node, str):
             return None
-        if node not in self._seen_nodes and len(self._seen_nodes) < _MAX_SEEN_NODES:
-            self._seen_nodes[node] = None
-        if node not in run.sources:
+        self._node_names.see(node)
+        if node not in nodes.sources:
             return None
-        if node not in run.nodes:
-            with run.resolving:  # parallel visits of a node have one AI Config between them
-                if node not in run.nodes:
-                    told = run.sources[node], metadata, run.lc_run_id, node, run.totals
+        if node not in nodes.totals:
+            with nodes.resolving:  # parallel visits of a node have one AI Config between them
+                if node not in nodes.totals:
+                    parent = run.totals.span if run.totals is not None else None
+                    told = nodes.sources[node], metadata, run.lc_run_id, node, parent
                     totals = self._trackers.tracker_for(*told)
                     with self.table.lock:
-                        run.nodes[node] = totals
-                        run.is_observed |= totals is not None and totals.is_observed
-        return node, run.nodes[node]
+                        nodes.totals[node] = totals
+                        run.heeds_ends = True
+                        if totals is not None:
+                            run.all_totals.append(totals)
+        return node, nodes.totals[node]
 
-    def _hidden_parent(self) -> tuple[Scope | None, object]:
+    def _hidden_parent(self) -> tuple[Step | None, object]:
         """Return the parent that LangChain's context names where the event names none (facts 48, 49).
 
         If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
         own tasks may name it for good.
 
         Returns:
-            Its scope and its key. The scope is `None` if the run is closed; both are `None` if there is no parent.
+            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
         """
         runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
         if config is None:
             return None, None
         key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
-        around = self._scope_of(key)
-        if around is None:
+        parent = self._step_of(key)
+        if parent is None:
             with self.table.lock:
                 return None, key if self.table.recently_ended.goes_on(key) else None
-        is_open = around.run.state is RunState.OPEN or key in around.run.steps
-        return (around, key) if is_open else (None, None)
+        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
+        return (parent, key) if counts else (None, None)
 
     def _deliver(self, outbox: Outbox) -> None:
         """Send what is final, and report the runs that are closed."""
@@ -395,30 +335,14 @@ class RunRecorder:
                 self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
                 continue
             _log.debug("a run closes: %s", item)
-            if item.sources:
-                self._tell_of_unseen_nodes(item)
-            if item.is_observed:
-                for totals in item.all_totals:
+            if item.nodes is not None:
+                self._node_names.tell_of_unseen(item.nodes, item.config_key if item.journey else None)
+            for totals in item.all_totals:
+                for observer in totals.observers:
                     end = totals.end(item.outcome, item.last_event)
-                    for observer in totals.observers:
-                        self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
+                    self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
             if item.collectors or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
-
-    def _tell_of_unseen_nodes(self, run: Run) -> None:
-        """Say once which of the names given are of no node that LangGraph has had so far."""
-        seen = [name for name in self._seen_nodes if name in run.sources or not name.startswith(_NOT_A_NODE)]
-        unseen = [name for name in run.sources if name not in seen]
-        has_unnamed = any(name not in run.sources for name in seen)  # which may be the one that is meant
-        if run.journey is not None and not has_unnamed:
-            unseen = [name for name in unseen if name in self._trackers.nodes]  # a run need not visit every agent
-        if not seen or not unseen:
-            return
-        key = run.totals.tracker.identity.config_key if run.totals is not None else ""
-        where = f"agent graph {key!r}" if run.journey is not None else "nodes="
-        names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
-        level = logging.WARNING if has_unnamed else logging.INFO
-        self._guard.notices.once(_log, level, ("unseen nodes", level), _UNSEEN_NODES, where, *names)
 
     def _report(self, run: Run) -> None:
         report = run.report()

@@ -6,19 +6,17 @@ final goes into the outbox, to be sent outside the lock.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
+from langchain_ldai._runs.named_nodes import NamedNodes
 from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
 from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
-from langchain_ldai._runs.trackers import ConfigSource
 from langchain_ldai._tracking.values import Slot, Value
 
 
@@ -44,54 +42,52 @@ class Run:
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
         collectors: Lists that take the run's report.
-        sources: The AI Configs of its named nodes, or functions to them, by node name.
+        nodes: Its named nodes, `None` where it has none.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
         state: Where it is in its life.
-        ended_at: When its root ended, in seconds; 0 before.
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.
-        nodes: The figures of its named nodes; `None` for a node that is not tracked.
-        resolving: Held while the AI Config of a named node is resolved.
-        steps: The steps that have started and not ended, by their keys.
-        ended_steps: The keys of those that have ended, and the key of the parent of each.
-        closed_steps: The streams that were closed one after the other just now, and whether each was at work.
+        steps: Its steps by their keys, in the order of their starts; of very many only the latest.
+        most_steps: Of how many steps the oldest that have ended are forgotten.
+        open_calls: How many of the model calls that count have not ended.
+        was_closed_at_work: Whether the step that ended last was a stream that was closed at work; streams that
+            hand on only what they read do not count.
+        heeds_ends: Whether the end of a step may tell more than that: of an interrupt, a node or a closed stream.
         waiting_tools: The tools that were called before the first model call, by their keys, and what they count
             for.
         attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
         interrupts: The interrupts that were raised, but for those that a step declined.
         has_decisions: Whether a decision model was called.
-        is_observed: Whether an observer sees it, or one of its named nodes.
+        all_totals: The figures of the handler's AI Config and of its named nodes.
     """
 
     lc_run_id: object
     key: object
     totals: MetricTotals | None
     collectors: tuple[list[RunReport], ...]
-    sources: Mapping[str, ConfigSource]
+    nodes: NamedNodes | None
     journey: Journey | None
     outbox: Outbox
     state: RunState = RunState.OPEN
-    ended_at: float = 0.0
     last_event: float = 0.0
     outcome: Outcome | None = None
-    nodes: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
-    resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
     steps: dict[object, Step] = field(init=False, default_factory=dict)
-    ended_steps: dict[object, object] = field(init=False, default_factory=dict)
-    closed_steps: dict[object, bool] = field(init=False, default_factory=dict)
+    most_steps: int = 0
+    open_calls: int = 0
+    was_closed_at_work: bool = False
+    heeds_ends: bool = False
     waiting_tools: list[tuple[MetricTotals, str]] = field(init=False, default_factory=list)
     attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
-    is_observed: bool = False
+    all_totals: list[MetricTotals] = field(init=False, default_factory=list)
 
-    @property
-    def all_totals(self) -> Iterable[MetricTotals]:
-        """The figures of the handler's AI Config and of its named nodes."""
-        return filter(None, (self.totals, *self.nodes.values()))
+    def __post_init__(self) -> None:
+        if self.totals is not None:
+            self.all_totals.append(self.totals)
 
     @property
     def is_ai_run(self) -> bool:
@@ -103,8 +99,13 @@ class Run:
         """Its ids, for the log."""
         return self.totals.ids if self.totals is not None else Ids(self.lc_run_id)
 
+    @property
+    def config_key(self) -> str:
+        """Key of the handler's AI Config, "" where it tracks named nodes alone."""
+        return self.totals.tracker.identity.config_key if self.totals is not None else ""
+
     def __str__(self) -> str:
-        counted = repr(self.totals.tracker.identity.config_key) if self.totals is not None else "no AI Config"
+        counted = repr(self.config_key) if self.totals is not None else "no AI Config"
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
@@ -135,7 +136,8 @@ class Run:
     def _model_started(self, step: Step, call: ModelCall) -> None:
         scope = step.scope
         if self.has_decisions:
-            call.outer = self.decision_above(step.parent)
+            calls = [above.call for above in step.line()[1:] if above.call is not None]
+            call.outer = next((above for above in calls if above.is_decision), None)
         if call.outer is not None and call.is_told_by_parent:
             step.call = None
             return
@@ -149,20 +151,9 @@ class Run:
         call.charged_to = set(filter(None, (scope.totals, graph)))
         for totals in call.charged_to:
             totals.model_started(step.started)
+        self.open_calls += bool(call.charged_to)
         if self.waiting_tools:
             self._record_tools()
-
-    def decision_above(self, key: object) -> ModelCall | None:
-        """Return the decision model's call that the step of a key is, or is in; `None` outside one."""
-        for _ in range(len(self.steps) + len(self.ended_steps)):
-            step = self.steps.get(key)
-            if step is not None and step.call is not None and step.call.is_decision:
-                return step.call
-            above = self.ended_steps.get(key) if step is None else step.parent
-            if above is None:
-                break
-            key = above
-        return None
 
     def first_token(self, step: Step, now: float) -> None:
         """Note a model call's first chunk that carries something; only the first such call counts."""
@@ -202,13 +193,13 @@ class Run:
         """Take in a step that has ended; the root's end ends the run."""
         scope = step.scope
         outcome = Outcome.SUCCESS if error is None else classify(error)
-        if error is not None or self.nodes or self.interrupts:
+        if error is not None or self.heeds_ends:
             self._note_end(step, error, outcome)
         if step.tool and self.journey is not None and not result.is_handoff:
             self._tool_called(step)
         if step.call is not None:
             self._model_ended(step, step.call, result, now, failed=outcome is Outcome.ERROR)
-        is_root = step.key == self.key and self.state is RunState.OPEN
+        is_root = step.parent is None
         if step.key == scope.key and scope.ended_at is None:
             scope.ended_at = now
             if scope.is_visit and scope.totals and scope.totals.times_visits:
@@ -217,7 +208,7 @@ class Run:
                 self._root_ended(step, error, outcome, now)
             elif self.state is RunState.OPEN or scope.outcome is None:
                 self._note(scope, outcome)
-        if self.state is RunState.WAITING and not self._calls_are_open():
+        if self.state is RunState.WAITING and not self.open_calls:
             self.close()
         elif is_root:
             self._hand_out()
@@ -237,6 +228,7 @@ class Run:
         usage = call.used(result.usage)
         for totals in call.charged_to:
             totals.model_ended(step.started, now, usage, failed=failed)
+        self.open_calls -= bool(call.charged_to)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
@@ -245,16 +237,16 @@ class Run:
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst((step.scope.outcome, outcome))
             self._interrupted(step)
-        if isinstance(error, GeneratorExit):
-            if next(reversed(self.ended_steps), None) not in self.closed_steps:
-                self.closed_steps.clear()
-            self.closed_steps[step.key] = step.is_at_work
+        if step.parent is not None and (step.is_at_work or not isinstance(error, GeneratorExit)):
+            self.was_closed_at_work = isinstance(error, GeneratorExit)
+            self.heeds_ends |= self.was_closed_at_work
         if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
-            self._find_failed_nodes(step.key, error)
+            self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
         """Note that an interrupt ended a step: one of those that have come up to it, else a new one."""
-        known = [each for each in self.interrupts if each.came_to == step.key]
+        self.heeds_ends = True
+        known = [each for each in self.interrupts if each.came_to is step]
         if not known:
             known = [Interrupt()]
             self.interrupts += known
@@ -283,15 +275,15 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
-        for step in list(self.steps.values()) if self.journey is not None else ():
+        for step in self.open_steps().values() if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
         self._hand_out()
         self.outbox.append(self)
 
-    def _calls_are_open(self) -> bool:
-        """Whether a model call that counts has not ended."""
-        return any(step.call and step.call.charged_to for step in list(self.steps.values()))
+    def open_steps(self) -> dict[object, Step]:
+        """Return the steps that have not ended, by their keys."""
+        return {key: step for key, step in list(self.steps.items()) if step.is_open}
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -301,7 +293,8 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        nodes = {name: each.report(outcome) for name, each in self.nodes.items() if each and each.model_calls}
+        visited = self.nodes.totals if self.nodes else {}
+        nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
         return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
@@ -319,7 +312,7 @@ class Run:
         if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
-    def _find_failed_nodes(self, graph: object, error: BaseException | None) -> None:
+    def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
         """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
 
         They are those that the graph's error names or that were at work when its time was up, and those without
@@ -330,14 +323,14 @@ class Run:
             return
         is_out_of_time = error is not None and not name
         if is_out_of_time and any(
-            each.outcome is Outcome.ERROR and each.graph == graph for each in self.tasks.values()
+            each.outcome is Outcome.ERROR and each.graph is graph for each in self.tasks.values()
         ):
             return  # the error is that of a node
         visits = [
             visit
-            for node, totals in self.nodes.items()
+            for node, totals in nodes.totals.items()
             for visit in (totals.visits if totals and name in ("", node) else ())
-            if visit.graph == graph
+            if visit.graph is graph
         ]
         failed = [
             each for each in visits if each.outcome is Outcome.CANCELLED or (error and each.ended_at is None)
@@ -349,39 +342,21 @@ class Run:
 
     def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> None:
         if root.defers_inputs and (error is None or isinstance(error, GeneratorExit)):
-            closed = True if error else was_closed_early() if self.steps else False
-            is_cut_short = closed is not False and self._is_at_work(certain=bool(closed))
-            outcome = (
-                Outcome.CANCELLED if is_cut_short or (error and self._was_closed_at_work()) else Outcome.SUCCESS
-            )
+            is_cancelled = self._is_cut_short(error) or (error is not None and self.was_closed_at_work)
+            outcome = Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
         self._settle(outcome, now)
         self.state = RunState.WAITING
 
-    def _is_at_work(self, *, certain: bool) -> bool:
-        """Whether below a root that was closed early, or may have been, something goes on that it waited for."""
-        for step in list(self.steps.values()):
-            is_streamed = step.call is not None and step.call.streamed
-            if (is_streamed or (certain and step.is_at_work)) and self._is_whole(step.parent):
-                return True
-        return False
+    def _is_cut_short(self, error: BaseException | None) -> bool:
+        """Whether the root was closed early, while below it something goes on that it waited for.
 
-    def _was_closed_at_work(self) -> bool:
-        """Whether a step at work was closed just before the root: an event loop that ends closes all streams."""
-        for key in reversed(self.ended_steps):
-            if self.closed_steps.get(key, True):
-                return key in self.closed_steps
-        return False
-
-    def _is_whole(self, parent: object) -> bool:
-        """Whether every step between an open one and the root is open; else what ended did without it."""
-        for _ in range(len(self.steps)):
-            if parent == self.key:
-                return True
-            above = self.steps.get(parent)
-            if above is None:
-                return False
-            parent = above.parent
-        return False
+        A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
+        only a model call that has streamed something tells.
+        """
+        at_work = [step for step in self.open_steps().values() if step.is_at_work]
+        waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
+        closed = bool(waited_for) and (error is not None or was_closed_early())
+        return any(step.call and step.call.streamed for step in waited_for) if closed is None else closed
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         """Settle how the run ended, and the visits that its end cut off."""
@@ -393,7 +368,6 @@ class Run:
         if asking:
             outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
         self.outcome = outcome
-        self.ended_at = now
         for totals in self.all_totals:
             for visit in totals.visits:
                 if visit.parent_scope is None:

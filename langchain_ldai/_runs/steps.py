@@ -29,7 +29,7 @@ class Scope:
         key: The key of the step that began it.
         is_visit: Whether it is the run itself, or a visit of a named node.
         parent_scope: The scope in which this one began, `None` for the run itself.
-        graph: The key of that step's parent: the graph that the task is of.
+        graph: The graph that the task is of: the parent of the step that began it.
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
         langgraph_step: The step of the graph that the task is of, 0 where unknown.
@@ -43,7 +43,7 @@ class Scope:
     key: object
     is_visit: bool = True
     parent_scope: Scope | None = None
-    graph: object = None
+    graph: Step | None = None
     node: str = ""
     task: str = ""
     langgraph_step: int = 0
@@ -67,15 +67,15 @@ class Scope:
         if not line:  # the other begins within this one
             return True
         branch, new = line[-1], others[-1]
-        if branch.ended_at is None and branch.graph in self.run.steps:
+        if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
             return True
-        is_same_step = branch.graph == new.graph and 0 < branch.langgraph_step == new.langgraph_step
+        is_same_step = branch.graph is new.graph and 0 < branch.langgraph_step == new.langgraph_step
         return is_same_step and not branch.is_of_functional_api()
 
     def is_of_functional_api(self) -> bool:
         """Whether it is a task of LangGraph's functional API, where all tasks have the same step number."""
-        parent = self.parent_scope
-        return parent is not None and parent.parent_scope is not None and parent.key == self.graph
+        around, graph = self.parent_scope, self.graph
+        return bool(around and around.parent_scope and graph and around.key == graph.key)
 
     def line(self) -> list[Scope]:
         """Return the scope and those around it, up to the run itself."""
@@ -91,12 +91,12 @@ class Interrupt:
 
     Args:
         scopes: The scopes of the steps that it has ended, from the one where it was raised upwards.
-        came_to: The key of the step that it was raised in next.
+        came_to: The step that it was raised in next.
         is_for_graph: Whether that step is a graph, which stops there and yet ends like a success (fact 58).
     """
 
     scopes: list[Scope] = field(default_factory=list)
-    came_to: object = None
+    came_to: Step | None = None
     is_for_graph: bool = False
 
     def ended(self, step: Step) -> None:
@@ -108,7 +108,7 @@ class Interrupt:
 
     def is_declined_by(self, step: Step) -> bool:
         """Whether a step that ended well had caught it, further up than in the scope where it was raised."""
-        return self.came_to == step.key and not self.is_for_graph and self.scopes[0] is not step.scope
+        return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope
 
 
 @dataclass(slots=True, eq=False)
@@ -159,12 +159,12 @@ class ModelCall:
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """A step that has started and not ended.
+    """A step of a run.
 
     Args:
         key: Its key.
         scope: Where it is.
-        parent: The key of its parent.
+        parent: Its parent, `None` of the root.
         is_plain: Whether it begins no scope and is neither a model call nor a tool: then an end without an error
             tells only that it has ended.
         defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
@@ -172,16 +172,18 @@ class Step:
         tool: LaunchDarkly's key of the tool that it is, "" where it is none, or none that counts.
 
     Attributes:
+        is_open: Whether it has not ended.
         started: When it started, in seconds.
     """
 
     key: object
     scope: Scope
-    parent: object
+    parent: Step | None
     is_plain: bool
     defers_inputs: bool
     call: ModelCall | None = None
     tool: str = ""
+    is_open: bool = True
     started: float = field(init=False)
 
     @property
@@ -193,6 +195,13 @@ class Step:
     def is_at_work(self) -> bool:
         """Whether it does something of its own while it is open, and does not only hand on what it reads."""
         return self.call is not None or not self.defers_inputs
+
+    def line(self) -> list[Step]:
+        """Return the step and those above it, up to the root."""
+        line = [self]
+        while (parent := line[-1].parent) is not None:
+            line.append(parent)
+        return line
 
 
 HANDOFF: Final = "__handoff_"

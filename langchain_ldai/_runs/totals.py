@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -95,6 +95,7 @@ class MetricTotals:
         watch: Measures the duration.
         exchange: Gathers what the judges that were drawn are to score; `None` where none was.
         span: Makes the spans; `None` where nothing records them.
+        observers: Those of the two that there are.
     """
 
     config: object
@@ -114,16 +115,7 @@ class MetricTotals:
     watch: Stopwatch = field(default_factory=Stopwatch)
     exchange: GatheredExchange | None = None
     span: RunSpan | None = None
-
-    @property
-    def is_observed(self) -> bool:
-        """Whether anything sees the run, or the node, beside its metrics."""
-        return self.exchange is not None or self.span is not None
-
-    @property
-    def observers(self) -> Iterable[RunObserver]:
-        """What sees the run, or the node, beside its metrics."""
-        return filter(None, (self.span, self.exchange))
+    observers: Sequence[RunObserver] = ()
 
     @property
     def trace(self) -> TraceIds:

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function
 from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
-from langchain_ldai._runs.observing import RunJudges, RunSpans
+from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
 from langchain_ldai._runs.trackers import (
     NO_TRACKER,
@@ -28,7 +28,8 @@ from langchain_ldai._runs.trackers import (
     described,
     result_of,
 )
-from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
+from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
+from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
 from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
@@ -127,7 +128,7 @@ class TrackerFactory:
         metadata: Mapping[str, object],
         lc_run_id: object,
         node: str = "",
-        around: MetricTotals | None = None,
+        parent: RunSpan | None = None,
     ) -> MetricTotals | None:
         """Return new totals with a tracker of an AI Config; `None` if there is no AI Config or its tracker fails.
 
@@ -136,7 +137,7 @@ class TrackerFactory:
             metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
-            around: The totals of the run that the node is in.
+            parent: Makes the spans of the run that the node is in, if any are made.
         """
         failure, sealed = _NO_CONFIG, ""
         try:
@@ -159,12 +160,12 @@ class TrackerFactory:
         if self.judges is not None:
             drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
-                totals.exchange = drawn
+                totals.exchange, totals.observers = drawn, [drawn]
         if self._spans is not None:
-            begin, parent = self._spans.begin, around.span if around is not None else None
-            span = self.guard.call(_NO_SPANS, totals.ids, begin, config, tracker, metadata, parent)
+            span = self.guard.call(_NO_SPANS, totals.ids, self._spans.begin, config, tracker, metadata, parent)
             if span is not None:
                 totals.span, totals.marks = span, span.marks(totals.marks)
+                totals.observers = [span, *totals.observers]
         return totals
 
     def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:
@@ -172,12 +173,13 @@ class TrackerFactory:
         claims = None if tracker._sender is None else tracker._sender.claims
         if claims is not None:
             self._claims[id(claims)] = claims
-        times_visits = self._duration == "run" or isinstance(tracker, GraphRunTracker)
+        is_graph = isinstance(tracker, GraphRunTracker)
+        times_visits = is_graph or self._duration == "run"
         token = sealed or tracker.resumption_token
         ids = Ids(lc_run_id, tracker.identity.run_id)
         marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
         totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
-        if isinstance(tracker, GraphRunTracker):  # it is counted also where no model is called
+        if is_graph:  # it is counted also where no model is called
             self.tell_if_disabled(totals)
         return totals
 
@@ -191,8 +193,8 @@ class TrackerFactory:
         notices = self.guard.notices if tracker._sender is None else tracker._sender.client.notices
         notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
-    def wait_for_claims(self, deadline: float | None) -> bool:
-        """Wait until all that was recorded with a ledger is claimed in it and sent.
+    def wait(self, deadline: float | None) -> bool:
+        """Wait until all that is judged is scored, and all that was recorded with a ledger is claimed and sent.
 
         Args:
             deadline: The time of `monotonic()` until which to wait at most.
@@ -200,13 +202,12 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        return wait_for_all(list(self._claims.values()), timeout)
 
-    def wait_for_judges(self, deadline: float | None) -> bool:
-        """Do what `wait_for_claims` does, for the exchanges that are to be scored."""
-        timeout = None if deadline is None else max(0.0, deadline - monotonic())
-        return self.judges is None or self.judges.flush(timeout)
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - monotonic())
+
+        is_judged = self.judges is None or self.judges.flush(left())
+        return wait_for_all(list(self._claims.values()), left()) and is_judged
 
     def _tracker_of(
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str

@@ -113,8 +113,9 @@ def _version(connection: sqlite3.Connection) -> int:
     Raises:
         sqlite3.DatabaseError: If they are none of ours.
     """
-    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    # In this order: whoever makes the tables at this moment sets the version with them.
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if tables and version not in (_VERSION, _BEFORE):
         raise sqlite3.DatabaseError("it is a database of another program or version")
     return int(version) if tables else 0

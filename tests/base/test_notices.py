@@ -303,6 +303,16 @@ def test_a_node_that_never_occurs_while_others_do_is_told_once(
     assert message.endswith(f"The nodes were called {', '.join(map(repr, names))}")
 
 
+def test_of_very_many_names_of_nodes_the_first_thousand_are_told(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that makes up names of nodes as it goes does not fill the memory."""
+    run_nodes(LdAiHandler(None, nodes={"editr": config}), *(f"node-{number}" for number in range(1_100)))
+
+    ((_, message),) = logged(caplog)
+    assert message.count("node-") == 1_000
+
+
 def test_what_langgraph_itself_calls_a_node_is_not_the_one_that_is_meant(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,9 +4,11 @@ import re
 import sqlite3
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -88,6 +90,38 @@ def test_many_can_open_a_new_file_at_once(tmp_path: Path) -> None:
 
     store = Store(tmp_path / "runs.db")
     assert len(list(all_runs(store, Filter()))) == 8
+    store.close()
+
+
+class Overtaken(sqlite3.Connection):
+    """A connection to a new file, whose tables another process makes after the first look at it."""
+
+    overtake: ClassVar[list[Callable[[], object]]]
+
+    def execute(self, statement: str, *values: object) -> Any:
+        """Execute a statement, and let the other process go on after it."""
+        rows = super().execute(statement, *values).fetchall()
+        while self.overtake:
+            self.overtake.pop()()
+        return SimpleNamespace(fetchall=lambda: rows)
+
+
+def test_tables_that_another_process_makes_meanwhile_are_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two looks that tell whose a file is, its tables may appear: it is no other program's file."""
+    path, connect = tmp_path / "runs.db", sqlite3.connect
+    monkeypatch.setattr(Overtaken, "overtake", [lambda: Store(path).close()], raising=False)
+
+    def overtaken(*given: Any, **options: Any) -> sqlite3.Connection:
+        monkeypatch.setattr(sqlite3, "connect", connect)
+        return connect(*given, factory=Overtaken, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", overtaken)
+    store = Store(path)
+    store.accept(None, [event(events.SUCCESS)])
+
+    assert len(list(all_runs(store, Filter()))) == 1
     store.close()
 
 

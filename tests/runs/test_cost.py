@@ -185,10 +185,9 @@ def in_a_node() -> dict[str, object]:
 
 def step_cost(handler: LdAiHandler, parent: UUID, metadata: Callable[[], dict[str, object]] = dict) -> int:
     """Return the bytecodes of a step's start and end."""
-    step = uuid4()
 
     def run_step() -> None:
-        tags = ["seq:step:1"]
+        step, tags = uuid4(), ["seq:step:1"]
         handler.on_chain_start({}, {}, run_id=step, parent_run_id=parent, tags=tags, metadata=metadata())
         handler.on_chain_end({}, run_id=step)
 

@@ -199,7 +199,7 @@ async def test_parallel_visits_of_a_node_have_one_evaluation(client: RecordingCl
     def slowly(metadata: object) -> object:
         given.append(ai.completion_config("support-bot", USER))
         latest = time.monotonic() + 30
-        while not a_thread_waits_at("with run.resolving:") and time.monotonic() < latest:
+        while not a_thread_waits_at("with nodes.resolving:") and time.monotonic() < latest:
             time.sleep(0.001)  # until the other visit wants the config, too
         return given[-1]
 

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
-from langchain_ldai._runs.trackers import same_model
+from langchain_ldai._runs.model_names import same_model
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, chain
 from tests.support.models import ScriptedChat

@@ -1,0 +1,86 @@
+"""Reads what the calls of a run gave back: usage and model of a model call, a tool's handoff."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, cast
+
+from langchain_ldai._base.guard import Guard
+from langchain_ldai._runs.model_names import same_model
+from langchain_ldai._runs.steps import ModelCall, Step, StepResult
+from langchain_ldai._runs.totals import MetricTotals
+from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
+
+if TYPE_CHECKING:
+    from langchain_core.outputs import LLMResult
+
+    from langchain_ldai._tracking.values import TokenUsage
+
+_log = logging.getLogger(__name__)
+
+_UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
+_UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
+_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
+_NO_USAGE: Final = (
+    "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
+    "model, which is off by default where base_url or an HTTP client of one's own is set"
+)
+_OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xai"})
+
+
+class CallReader:
+    """Reads what the calls in one handler's runs gave back, and warns where that is not what was meant.
+
+    Args:
+        guard: Catches what reading an odd result raises.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def read(self, step: Step, error: BaseException | None, output: object) -> StepResult:
+        """Read what a model call used and which model it was, or whether a tool only handed over.
+
+        Args:
+            step: The call.
+            error: What it raised, `None` where it ended well.
+            output: What it gave back; of a model call that failed, the partial result (fact 93).
+        """
+        call, run, totals = step.call, step.scope.run, step.scope.totals
+        ids = run.ids if totals is None else totals.ids
+        if call is not None:
+            read = self._guard.call(_UNREADABLE, ids, self._usage_and_model, call, totals, error, output)
+            usage, model = read or (None, "")
+            if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
+                self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
+            return StepResult(usage, model)
+        if run.journey is None:  # only an agent graph has handoffs
+            return StepResult()
+        result = output if error is None else error.args  # LangGraph raises a command to the graph above
+        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, result)
+        return StepResult(is_handoff=bool(hands_over))
+
+    def _usage_and_model(
+        self, call: ModelCall, totals: MetricTotals | None, error: BaseException | None, output: object
+    ) -> tuple[TokenUsage | None, str]:
+        if call.is_decision and error is None:
+            output = result_of_decision(output)
+        result = cast("LLMResult | None", output)
+        usage = read_usage(result) if result is not None else None
+        return usage, "" if totals is None else self._checked_model(totals, call, result)
+
+    def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
+        """Return the model that the result names; warn once where the AI Config serves another one.
+
+        LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
+        """
+        name = getattr(getattr(totals.config, "model", None), "name", None)
+        served = name if isinstance(name, str) else ""
+        if call.model and (not served or same_model(served, call.model)):
+            return ""
+        answered = "" if result is None else read_model(result)
+        called = call.model or answered
+        if served and called and not (answered and same_model(served, answered)):
+            key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
+            self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
+        return answered

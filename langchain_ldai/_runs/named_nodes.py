@@ -1,0 +1,85 @@
+"""The named nodes of runs, and what the log says where a name that was given is no node's."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from langchain_ldai._base.guard import Notices
+from langchain_ldai._runs.trackers import ConfigSource
+
+if TYPE_CHECKING:
+    from langchain_ldai._runs.totals import MetricTotals
+
+_log = logging.getLogger(__name__)
+
+NODE: Final = "langgraph_node"
+"""The metadata key under which LangGraph names the node that a step is in."""
+
+_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
+_UNSEEN_NODES: Final = (
+    "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
+    "The nodes were called %s"
+)
+_UNNAMED_NODE: Final = "no AI Config in the node %r: no name in nodes= is this node's. The names given are %s"
+_MAX_SEEN: Final = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class NamedNodes:
+    """The named nodes of one run.
+
+    Args:
+        sources: The AI Configs of the nodes, or functions to them, by the names of the nodes.
+
+    Attributes:
+        totals: The figures of the nodes that were visited; `None` for a node that is not tracked.
+        resolving: Held while the AI Config of a node is resolved.
+    """
+
+    sources: Mapping[str, ConfigSource]
+    totals: dict[str, MetricTotals | None] = field(init=False, default_factory=dict)
+    resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
+
+
+class NodeNames:
+    """Compares the names that one handler was given with those of the nodes that it has seen.
+
+    Args:
+        given: The names that it was given.
+        notices: What its log has been told.
+    """
+
+    def __init__(self, given: Mapping[str, ConfigSource], notices: Notices) -> None:
+        self._given = given
+        self._notices = notices
+        self._seen: dict[str, None] = {}
+
+    def see(self, node: str) -> None:
+        """Note that a node has this name."""
+        if len(self._seen) < _MAX_SEEN:
+            self._seen[node] = None
+
+    def tell_of_unnamed(self, node: str) -> None:
+        """Say once that no name was given for a node."""
+        if node not in self._given:
+            names = ", ".join(map(repr, self._given))
+            self._notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
+
+    def tell_of_unseen(self, nodes: NamedNodes, graph_key: str | None) -> None:
+        """Say once which of a run's names are of no node that was seen so far; an agent graph has a key."""
+        known = nodes.sources
+        seen = [name for name in list(self._seen) if name in known or not name.startswith(_NOT_A_NODE)]
+        unseen = [name for name in known if name not in seen]
+        has_unnamed = any(name not in known for name in seen)  # which may be the one that is meant
+        if graph_key is not None and not has_unnamed:
+            unseen = [name for name in unseen if name in self._given]  # a run need not visit every agent
+        if not seen or not unseen:
+            return
+        where = "nodes=" if graph_key is None else f"agent graph {graph_key!r}"
+        names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
+        level = logging.WARNING if has_unnamed else logging.INFO
+        self._notices.once(_log, level, ("unseen nodes", level), _UNSEEN_NODES, where, *names)
