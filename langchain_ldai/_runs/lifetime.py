@@ -239,7 +239,7 @@ class RunTable:
             if not self._waiting:
                 shared_timer.cancel(self._wait_is_over)
                 atexit.unregister(self._close_waiting)
-        for key in run.steps:
+        for key in list(run.steps):  # Python may collect a run here, too, whose ids are used again
             self._steps.pop(key, None)
         open_steps = run.open_steps()
         for key, step in open_steps.items():
