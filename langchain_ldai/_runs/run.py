@@ -272,15 +272,15 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
-        for step in self.open_steps().values() if self.journey is not None else ():
+        for step in self.open_steps() if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
         self._hand_out()
         self.outbox.append(self)
 
-    def open_steps(self) -> dict[object, Step]:
-        """Return the steps that have not ended, by their keys."""
-        return {key: step for key, step in list(self.steps.items()) if step.is_open}
+    def open_steps(self) -> list[Step]:
+        """Return the steps that have not ended."""
+        return [step for step in list(self.steps.values()) if step.is_open]
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -350,7 +350,7 @@ class Run:
         A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
         only a model call that has streamed something tells.
         """
-        at_work = [step for step in self.open_steps().values() if step.is_at_work]
+        at_work = [step for step in self.open_steps() if step.is_at_work]
         waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
         closed = bool(waited_for) and (error is not None or was_closed_early())
         return any(step.call and step.call.streamed for step in waited_for) if closed is None else closed
