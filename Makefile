@@ -18,6 +18,9 @@ export UV_PYTHON_DOWNLOADS := never
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Make neither uses nor changes an environment that the caller has activated.
 unexport VIRTUAL_ENV
+# Python keeps what it compiles, also where the shell says that it may not: the tests start hundreds of processes, and
+# each would compile LangChain anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 UV      := .uv/bin/uv

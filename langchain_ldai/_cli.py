@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import getpass
 import logging
 import os
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Final
 from langchain_ldai.delivery._command import main as delivery
 
 if TYPE_CHECKING:
+    import socket
+
     from langchain_ldai.dev.served_configs import ServedConfigs
     from langchain_ldai.dev.server import Address
     from langchain_ldai.dev.store import Store
@@ -134,29 +137,58 @@ def _show_progress(done: int, total: int, width: int = 40) -> None:
 
 
 def _dev(options: argparse.Namespace) -> None:
+    """Serve; a file is made only once nothing else can fail, so that a command that fails leaves none."""
     try:
-        from langchain_ldai.dev.configs_file import EXAMPLE
-        from langchain_ldai.dev.document import ConfigsFileError
-        from langchain_ldai.dev.served_configs import ServedConfigs
         from langchain_ldai.dev.server import Address
     except ImportError as error:
         raise _missing(error) from None
 
     if options.max_mb < 1:
         raise CommandError(f"--max-mb is {options.max_mb}; give at least 1")
-    path = options.configs or _CONFIGS
     try:
-        if options.configs is None and not path.exists():
-            path.write_text(EXAMPLE, "utf-8")
-            print(
-                f"{path} did not exist: it now holds an example. Edit it, and connected programs have the change."
-            )
         address = Address(options.host, options.port, options.token)
-        configs = ServedConfigs(path)
-    except (ConfigsFileError, OSError, ValueError) as error:
+    except ValueError as error:
         raise CommandError(str(error)) from None
-    with closing(_open(options.db, options.max_mb << 20)) as store:
-        _serve(configs, store, address)
+    path = options.configs or _CONFIGS
+    is_new = options.configs is None and not path.exists()
+    with _listening(address) as socket:
+        configs = None if is_new else _read(path)
+        with closing(_open(options.db, options.max_mb << 20)) as store:
+            _serve(configs or _example(path), store, address, socket)
+
+
+def _listening(address: Address) -> socket.socket:
+    """Return a socket that listens."""
+    from langchain_ldai.dev.server import listen
+
+    try:
+        return listen(address)
+    except OSError as error:
+        reason = "another program listens there" if error.errno == errno.EADDRINUSE else error
+        remedy = "choose another with --host or --port; --port 0 takes a free one"
+        raise CommandError(f"cannot listen on {address.host}:{address.port}: {reason}; {remedy}") from None
+
+
+def _read(path: Path) -> ServedConfigs:
+    from langchain_ldai.dev.document import ConfigsFileError
+    from langchain_ldai.dev.served_configs import ServedConfigs
+
+    try:
+        return ServedConfigs(path)
+    except ConfigsFileError as error:
+        raise CommandError(str(error)) from None
+
+
+def _example(path: Path) -> ServedConfigs:
+    """Write the example where there is no file yet, and read it."""
+    from langchain_ldai.dev.configs_file import EXAMPLE
+
+    try:
+        path.write_text(EXAMPLE, "utf-8")
+    except OSError as error:
+        raise CommandError(str(error)) from None
+    print(f"{path} did not exist: it now holds an example. Edit it, and connected programs have the change.")
+    return _read(path)
 
 
 def _missing(error: ImportError) -> CommandError:
@@ -164,16 +196,11 @@ def _missing(error: ImportError) -> CommandError:
     return CommandError(f'{error}; run: pip install "langchain-ldai[local]"')
 
 
-def _serve(configs: ServedConfigs, store: Store, address: Address) -> None:
+def _serve(configs: ServedConfigs, store: Store, address: Address, socket: socket.socket) -> None:
     """Serve until Ctrl+C."""
     from langchain_ldai.dev.page_files import lines_to_add
-    from langchain_ldai.dev.server import DevServer, listen
+    from langchain_ldai.dev.server import DevServer
 
-    try:
-        socket = listen(address)
-    except OSError as error:
-        problem = f"cannot listen on {address.host}:{address.port}: {error}"
-        raise CommandError(f"{problem}; choose another with --host or --port") from None
     url = f"http://{address.shown_host}:{socket.getsockname()[1]}"
     print(f"LaunchDarkly on your desk: {url}")
     print(f"It serves {configs.path} and keeps runs in {store.path}. Ctrl+C stops it. Add to your program:\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
-from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai.errors import without_message
 
 _log = logging.getLogger(__name__)
@@ -51,30 +52,26 @@ class Notices:
 
     def once(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
         """Log a message unless one was logged for its key before."""
-        with self._lock:
-            is_new = self._remember(key, self._told.get(key, (0.0, 0))) is None
-        if is_new:
-            log.log(level, message, *args)
+        self._log_every(math.inf, log, level, key, message, *args)
 
     def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
         """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
+        self._log_every(REPEAT_SECONDS, log, level, key, message, *args)
+
+    def _log_every(
+        self, seconds: float, log: logging.Logger, level: int, key: Hashable, message: str, *args: object
+    ) -> None:
         now = time.monotonic()
         with self._lock:
-            told_at, count = self._told.get(key, (-REPEAT_SECONDS, 0))
-            is_due = now - told_at >= REPEAT_SECONDS
-            before = self._remember(key, (now, 0) if is_due else (told_at, count + 1))
-        if is_due and before is None:
+            told_at, count = self._told.pop(key, (-math.inf, 0))
+            is_due = now - told_at >= seconds
+            self._told[key] = (now, 0) if is_due else (told_at, count + 1)
+            if len(self._told) > MAX_NOTICES:
+                self._told.popitem(last=False)
+        if is_due and told_at == -math.inf:
             log.log(level, message, *args)
         elif is_due:
             log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003
-
-    def _remember(self, key: Hashable, value: tuple[float, int]) -> tuple[float, int] | None:
-        """Remember a value for a key, and return the one before."""
-        before = self._told.pop(key, None)
-        self._told[key] = value
-        if len(self._told) > MAX_NOTICES:
-            self._told.popitem(last=False)
-        return before
 
 
 class Guard:
@@ -145,4 +142,9 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
         except Exception as error:  # noqa: BLE001
             failures.append(error)
     if failures:
-        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)
+        raise one_of(failures)
+
+
+def one_of(failures: Sequence[Exception]) -> Exception:
+    """Return the exception to raise for several that were caught; `Guard.caught` logs each of them."""
+    return failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from langchain_ldai._base.process import is_ending, register_fork_safe
+from langchain_ldai._base.exit import is_ending
+from langchain_ldai._base.forks import register_fork_safe
 
 
 class SharedTimer:

@@ -15,8 +15,11 @@ from langchain_ldai._base.options import is_async
 from langchain_ldai._configs.client_options import ClientOptions
 from langchain_ldai._configs.evaluation import (
     AGENT,
+    AGENT_TEMPLATE,
     COMPLETION,
+    COMPLETION_TEMPLATE,
     JUDGE,
+    JUDGE_TEMPLATE,
     AiClient,
     AnswerT,
     Evaluation,
@@ -151,7 +154,7 @@ class LdAiClient(AiClient):
             >>> config.messages[0].content
             'You help Sandy with the kettle.'
         """
-        return self._evaluate(self._filled_in(COMPLETION, key, context, default=default, variables=variables))
+        return self._evaluate(self._counted(COMPLETION, key, context, default, variables))
 
     def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
@@ -162,7 +165,7 @@ class LdAiClient(AiClient):
             >>> ai.completion_config_template("support-bot", context).messages[0].content
             'You help {{ldctx.name}} with {{product}}.'
         """
-        return self._evaluate(self._template(COMPLETION, key, context, default))
+        return self._evaluate(self._counted(COMPLETION_TEMPLATE, key, context, default))
 
     def agent_config(
         self,
@@ -177,7 +180,7 @@ class LdAiClient(AiClient):
             >>> ai.agent_config("refunds", context, variables={"limit": 50}).instructions
             'Refund up to 50 euros.'
         """
-        return self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
+        return self._evaluate(self._counted(AGENT, key, context, default, variables))
 
     def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
@@ -188,7 +191,7 @@ class LdAiClient(AiClient):
             >>> ai.agent_config_template("refunds", context).instructions
             'Refund up to {{limit}} euros.'
         """
-        return self._evaluate(self._template(AGENT, key, context, default))
+        return self._evaluate(self._counted(AGENT_TEMPLATE, key, context, default))
 
     def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -229,8 +232,8 @@ class LdAiClient(AiClient):
             >>> graph.root, graph.children("triage")
             ('triage', ('refunds',))
         """
-        found = self._evaluate(self._graph(key, context, variables))
-        return with_nodes(found.graph, {call.key: self._evaluate(call) for call in found.nodes})
+        graph, nodes = self._evaluate(self._graph(key, context, variables))
+        return with_nodes(graph, {call.key: self._evaluate(call) for call in nodes})
 
     def judge_config(
         self,
@@ -250,7 +253,7 @@ class LdAiClient(AiClient):
             >>> judge.evaluation_metric_key, judge.messages[0].content
             ('relevance-score', 'Rate {{response_to_evaluate}} for Sandy.')
         """
-        return self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
+        return self._evaluate(self._counted(JUDGE, key, context, default, variables))
 
     def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
@@ -261,13 +264,12 @@ class LdAiClient(AiClient):
             >>> ai.judge_config_template("relevance", context).messages[0].content
             'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
         """
-        return self._evaluate(self._template(JUDGE, key, context, default))
+        return self._evaluate(self._counted(JUDGE_TEMPLATE, key, context, default))
 
     def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
-            asked = getattr(self._flags, "is_initialized", None)
-            self._nothing_served(call, asked() if asked is not None else True)
+            self._nothing_served(call, self._diagnosis.ask_whether_initialized())
         return call.read(value)
 
     def __enter__(self) -> Self:
@@ -361,9 +363,7 @@ class AsyncLdAiClient(AiClient):
             >>> config.messages[0].content
             'You help Sandy with tea.'
         """
-        return await self._evaluate(
-            self._filled_in(COMPLETION, key, context, default=default, variables=variables)
-        )
+        return await self._evaluate(self._counted(COMPLETION, key, context, default, variables))
 
     async def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
@@ -374,7 +374,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.completion_config_template("support-bot", context)).messages[0].content
             'You help {{ldctx.name}} with {{product}}.'
         """
-        return await self._evaluate(self._template(COMPLETION, key, context, default))
+        return await self._evaluate(self._counted(COMPLETION_TEMPLATE, key, context, default))
 
     async def agent_config(
         self,
@@ -389,7 +389,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_config("refunds", context, variables={"limit": 50})).instructions
             'Refund up to 50 euros.'
         """
-        return await self._evaluate(self._filled_in(AGENT, key, context, default=default, variables=variables))
+        return await self._evaluate(self._counted(AGENT, key, context, default, variables))
 
     async def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
@@ -400,7 +400,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_config_template("refunds", context)).instructions
             'Refund up to {{limit}} euros.'
         """
-        return await self._evaluate(self._template(AGENT, key, context, default))
+        return await self._evaluate(self._counted(AGENT_TEMPLATE, key, context, default))
 
     async def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -420,8 +420,8 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_graph("desk", context)).root
             'triage'
         """
-        found = await self._evaluate(self._graph(key, context, variables))
-        return with_nodes(found.graph, {call.key: await self._evaluate(call) for call in found.nodes})
+        graph, nodes = await self._evaluate(self._graph(key, context, variables))
+        return with_nodes(graph, {call.key: await self._evaluate(call) for call in nodes})
 
     async def judge_config(
         self,
@@ -436,7 +436,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.judge_config("relevance", context)).messages[0].content
             'Rate {{response_to_evaluate}} for Sandy.'
         """
-        return await self._evaluate(self._filled_in(JUDGE, key, context, default=default, variables=variables))
+        return await self._evaluate(self._counted(JUDGE, key, context, default, variables))
 
     async def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
@@ -447,13 +447,12 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.judge_config_template("relevance", context)).messages[0].content
             'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
         """
-        return await self._evaluate(self._template(JUDGE, key, context, default))
+        return await self._evaluate(self._counted(JUDGE_TEMPLATE, key, context, default))
 
     async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = await self._flags.variation(call.key, call.context, call.fallback)
         if value is call.fallback:
-            asked = getattr(self._flags, "is_initialized", None)
-            is_initialized = asked() if asked is not None else True
+            is_initialized = self._diagnosis.ask_whether_initialized()
             if inspect.isawaitable(is_initialized):
                 is_initialized = await is_initialized
             self._nothing_served(call, is_initialized)

@@ -65,6 +65,11 @@ class Diagnosis:
         """Whether the client tells its state; a stand-in may not."""
         return hasattr(self._client, "data_source_status_provider")
 
+    def ask_whether_initialized(self) -> object:
+        """Return what the client says, an asynchronous one in an awaitable; `True` if it says nothing."""
+        asked = getattr(self._client, "is_initialized", None)
+        return True if asked is None else asked()
+
     def of_event(self, data: Mapping[str, object]) -> None:
         """Look, as an event is sent, whether the client takes it."""
         key = data.get(events.CONFIG_KEY) or data.get(events.GRAPH_KEY)

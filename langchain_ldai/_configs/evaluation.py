@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Final, Generic, Self, TypeVar
 from weakref import WeakSet
@@ -31,6 +32,7 @@ from langchain_ldai._configs.templates import (
     check_context,
     check_variables,
     judge_renderer,
+    no_renderer,
     renderer,
 )
 from langchain_ldai._configs.types import (
@@ -44,7 +46,8 @@ from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import ClientSender, EventSender, SendAll
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
-from langchain_ldai._wire.tokens import RunIdentity, check_key, decode, decode_graph
+from langchain_ldai._wire.ids import check_key
+from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
@@ -57,42 +60,37 @@ _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anon
 
 @dataclass(frozen=True, slots=True)
 class ConfigKind(Generic[ConfigT]):
-    """What sets one kind of AI Config apart from the others.
+    """What sets one way to ask for an AI Config apart from the others.
 
     Args:
         default: The class of its defaults.
         read: Reads a payload of this kind.
-        usage_event: The event that counts how often one is asked for.
-        template_usage_event: The same for one whose tags are not filled in.
+        usage_event: The event that counts how often it is asked for.
         renderer: Makes the function that fills in the tags.
     """
 
     default: type[ConfigDefault]
     read: Callable[[PayloadReader, Payload], ConfigT]
     usage_event: str
-    template_usage_event: str
     renderer: Callable[[str, Context, Variables, TellMissing], Render] = renderer
+
+    def template(self, usage_event: str) -> ConfigKind[ConfigT]:
+        """Return the kind whose tags stay as they are."""
+        return replace(self, usage_event=usage_event, renderer=no_renderer)
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
-    LdAiCompletionConfigDefault,
-    PayloadReader.completion,
-    events.USAGE_COMPLETION_CONFIG,
-    events.USAGE_COMPLETION_CONFIG_TEMPLATE,
+    LdAiCompletionConfigDefault, PayloadReader.completion, events.USAGE_COMPLETION_CONFIG
 )
+COMPLETION_TEMPLATE: Final = COMPLETION.template(events.USAGE_COMPLETION_CONFIG_TEMPLATE)
 AGENT: Final[ConfigKind[LdAiAgentConfig]] = ConfigKind(
-    LdAiAgentConfigDefault,
-    PayloadReader.agent,
-    events.USAGE_AGENT_CONFIG,
-    events.USAGE_AGENT_CONFIG_TEMPLATE,
+    LdAiAgentConfigDefault, PayloadReader.agent, events.USAGE_AGENT_CONFIG
 )
+AGENT_TEMPLATE: Final = AGENT.template(events.USAGE_AGENT_CONFIG_TEMPLATE)
 JUDGE: Final[ConfigKind[LdAiJudgeConfig]] = ConfigKind(
-    LdAiJudgeConfigDefault,
-    PayloadReader.judge,
-    events.USAGE_JUDGE_CONFIG,
-    events.USAGE_JUDGE_CONFIG_TEMPLATE,
-    judge_renderer,
+    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, judge_renderer
 )
+JUDGE_TEMPLATE: Final = JUDGE.template(events.USAGE_JUDGE_CONFIG_TEMPLATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +134,14 @@ class Evaluation(Generic[AnswerT]):
     has_default: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class GraphEvaluation:
-    """An agent graph as its own flag describes it, and the questions for its nodes' configs."""
+GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
+"""An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
-    graph: LdAiAgentGraph
-    nodes: tuple[Evaluation[LdAiAgentConfig], ...]
+
+@cache
+def _own_version() -> str:
+    """Return the package's version; to read its metadata takes a millisecond."""
+    return version("langchain-ldai")
 
 
 class AiClient:
@@ -160,19 +160,17 @@ class AiClient:
         self._track = track
         self._options = options
         self._diagnosis = Diagnosis(client)
-        environment = environment_of(client, options.environment_id)
         self._client_sender = ClientSender(
-            send_all=send_all,
-            delivery=options.delivery,
+            send_all=send_all if options.delivery is None else options.delivery.send_all,
             look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
-            environment_id=lambda: environment.id,
+            environment=environment_of(client, options.environment_id),
             notices=self._diagnosis.notices,
         )
         self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave
         self._claims = self._claims_of(options)
         info = {
             "aiSdkName": "langchain-ldai",
-            "aiSdkVersion": version("langchain-ldai"),
+            "aiSdkVersion": _own_version(),
             "aiSdkLanguage": "python",
         }
         track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
@@ -268,26 +266,17 @@ class AiClient:
             call.what, call.key, call.context, has_default=call.has_default, is_initialized=is_initialized
         )
 
-    def _filled_in(
+    def _counted(
         self,
         kind: ConfigKind[ConfigT],
         key: str,
         context: Context,
-        *,
         default: ConfigDefault | None,
-        variables: Variables,
+        variables: Variables = None,
     ) -> Evaluation[ConfigT]:
-        check_key(key)
-        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
-        call = self._evaluation(kind, key, context, default=default, render=render)
+        """Prepare an evaluation, and count that it is asked for."""
+        call = self._evaluation(kind, key, context, default=default, variables=variables)
         self._track(kind.usage_event, context, key, 1)
-        return call
-
-    def _template(
-        self, kind: ConfigKind[ConfigT], key: str, context: Context, default: ConfigDefault | None
-    ) -> Evaluation[ConfigT]:
-        call = self._evaluation(kind, key, context, default=default, render=as_written)
-        self._track(kind.template_usage_event, context, key, 1)
         return call
 
     def _agents(
@@ -295,31 +284,24 @@ class AiClient:
     ) -> list[Evaluation[LdAiAgentConfig]]:
         wanted = _agent_requests(requests)
         calls = [
-            self._evaluation(
-                AGENT,
-                item.key,
-                context,
-                default=item.default,
-                render=renderer(item.key, context, item.variables, self._diagnosis.of_missing_variable),
-            )
+            self._evaluation(AGENT, item.key, context, default=item.default, variables=item.variables)
             for item in wanted
         ]
         self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
         return calls
 
-    def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphEvaluation]:
+    def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
         self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
-            render = renderer(node_key, context, variables, self._diagnosis.of_missing_variable)
-            return self._evaluation(AGENT, node_key, context, render=render, graph_key=key)
+            return self._evaluation(AGENT, node_key, context, variables=variables, graph_key=key)
 
-        def read(value: object) -> GraphEvaluation:
+        def read(value: object) -> GraphAndNodes:
             graph = parse_graph(key, value, sender)
-            return GraphEvaluation(graph, tuple(map(node, graph.reachable() if graph.enabled else ())))
+            return graph, list(map(node, graph.reachable() if graph.enabled else ()))
 
         return Evaluation(key, context, {}, read, "agent graph")
 
@@ -349,10 +331,11 @@ class AiClient:
         context: Context,
         *,
         default: ConfigDefault | None = None,
-        render: Render,
+        variables: Variables,
         graph_key: str = "",
     ) -> Evaluation[ConfigT]:
         check_key(key)
+        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
             remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeGuard, cast
 
+from langchain_ldai._wire.ids import utf8_fault
 from langchain_ldai._wire.tokens import MAX_VERSION
 
 _WHOLE_NUMBER: Final = re.compile(r"\s*-?[0-9]{1,19}\s*")
@@ -17,15 +18,21 @@ def object_in(payload: Mapping[str, object], name: str) -> Mapping[str, object]:
     return cast(Mapping[str, object], value) if isinstance(value, Mapping) else {}
 
 
+def objects_in(payload: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    """Return the objects in the list under a name, none where there is no list."""
+    entries = payload.get(name)
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+
+
 def as_text(value: object) -> str:
     """Return a text, "" for anything else."""
     return value if isinstance(value, str) else ""
 
 
 def variation_key_in(meta: Mapping[str, object]) -> str:
-    """Return a variation's key; "" where it has half a surrogate pair, of which no token can be read."""
+    """Return a variation's key; "" where no token of it could be read."""
     key = as_text(meta.get("variationKey"))
-    return "" if any("\ud800" <= character <= "\udfff" for character in key) else key
+    return "" if utf8_fault(key) else key
 
 
 def as_integer(value: object) -> int | None:

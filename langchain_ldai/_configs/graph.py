@@ -6,12 +6,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from langchain_ldai._configs.fields import as_integer, as_text, object_in, variation_key_in
+from langchain_ldai._configs.fields import as_integer, as_text, object_in, objects_in, variation_key_in
 from langchain_ldai._configs.payload import Payload
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._wire.tokens import GraphRunIdentity, checked_run_id, decode_graph, new_run_id, text_fault
+from langchain_ldai._wire.ids import checked_run_id, new_run_id, text_fault
+from langchain_ldai._wire.tokens import GraphRunIdentity, decode_graph
 from langchain_ldai.errors import InvalidResumptionTokenError
 
 _log = logging.getLogger(__name__)
@@ -185,8 +186,8 @@ def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
     return {
         source: [
             GraphEdge(source, target, object_in(entry, "handoff"))
-            for entry in entries
-            if isinstance(entry, Mapping) and (target := as_text(entry.get("key")))
+            for entry in objects_in(edges, source)
+            if (target := as_text(entry.get("key")))
         ]
         for source, entries in edges.items()
         if isinstance(source, str) and isinstance(entries, list)

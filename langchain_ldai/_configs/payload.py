@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from reprlib import repr as short_repr
@@ -20,6 +19,7 @@ from langchain_ldai._configs.fields import (
     as_text,
     is_number,
     object_in,
+    objects_in,
     variation_key_in,
     whole_number,
 )
@@ -197,13 +197,11 @@ class PayloadReader:
 
 def _served_messages(payload: Payload) -> Iterable[tuple[Role, _Content]]:
     """Return who speaks and what is said in each message, its tags not filled in."""
-    entries = payload.get("messages")
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, Mapping):
-            content = entry.get("content")
-            is_blocks = isinstance(content, list) and all(isinstance(block, Mapping) for block in content)
-            role = _ROLES.get(as_text(entry.get("role")).lower(), "user")
-            yield role, cast(_Content, content) if is_blocks else as_text(content)
+    for entry in objects_in(payload, "messages"):
+        content = entry.get("content")
+        is_blocks = isinstance(content, list) and all(isinstance(block, Mapping) for block in content)
+        role = _ROLES.get(as_text(entry.get("role")).lower(), "user")
+        yield role, cast(_Content, content) if is_blocks else as_text(content)
 
 
 def _texts(content: _Content) -> list[str]:
@@ -232,11 +230,9 @@ def _evaluation_metric_key(payload: Payload) -> str | None:
 
 
 def _skills(payload: Payload) -> tuple[tuple[str, int], ...]:
-    entries = payload.get("skills")
     skills = (
         (as_text(entry.get("key")), whole_number(entry.get("version")) or 0)
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, Mapping)
+        for entry in objects_in(payload, "skills")
     )
     return tuple((key, version) for key, version in skills if _SKILL_KEY.fullmatch(key) and version >= 1)
 
@@ -247,9 +243,8 @@ def _tools(payload: Payload) -> Mapping[str, ToolConfig]:
         return FrozenDict(
             {name: _tool(name, entry) for name, entry in tools.items() if isinstance(entry, Mapping)}
         )
-    older = object_in(object_in(payload, "model"), "parameters").get("tools")
-    entries = older if isinstance(older, list) else []
-    named = ((as_text(entry.get("name")), entry) for entry in entries if isinstance(entry, Mapping))
+    older = objects_in(object_in(object_in(payload, "model"), "parameters"), "tools")
+    named = ((as_text(entry.get("name")), entry) for entry in older)
     return FrozenDict({name: _tool(name, entry) for name, entry in named if name})
 
 
@@ -264,21 +259,16 @@ def _tool(key: str, entry: Payload) -> ToolConfig:
 
 
 def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
-    entries = object_in(payload, "judgeConfiguration").get("judges")
-    if not isinstance(entries, list):
-        return ()
     judges = [
-        JudgeAttachment(as_text(entry.get("key")), float(rate))
-        for entry in entries
-        if isinstance(entry, Mapping)
-        and as_text(entry.get("key"))
-        and is_number(rate := entry.get("samplingRate"))
+        JudgeAttachment(key, float(rate))
+        for entry in objects_in(object_in(payload, "judgeConfiguration"), "judges")
+        if (key := as_text(entry.get("key"))) and is_number(rate := entry.get("samplingRate"))
     ]
     return tuple({judge.key: judge for judge in reversed(judges)}.values())[::-1]
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigDefault(ABC):
+class ConfigDefault:
     """What a default of every kind has."""
 
     enabled: bool | None = None
@@ -293,21 +283,11 @@ class ConfigDefault(ABC):
 
     def to_payload(self) -> dict[str, object]:
         """Return the default in the form in which a flag serves an AI Config."""
-        payload: dict[str, object] = {"_ldMeta": {"enabled": bool(self.enabled), "mode": self.mode}}
-        if self.model is not None:
-            payload["model"] = {
-                "name": self.model.name,
-                "parameters": self.model.parameters,
-                "custom": self.model.custom,
-                "region": self.model.region,
-            }
-        if self.provider is not None:
-            payload["provider"] = {"name": self.provider.name}
-        return payload | self._parts_of_its_kind()
-
-    @abstractmethod
-    def _parts_of_its_kind(self) -> dict[str, object]:
-        """Return what only a payload of this kind has."""
+        payload = {_payload_name(part.name): _payload_value(getattr(self, part.name)) for part in fields(self)}
+        payload["_ldMeta"] = {"enabled": bool(payload.pop("enabled")), "mode": self.mode}
+        if "judges" in payload:
+            payload["judgeConfiguration"] = {"judges": payload.pop("judges")}
+        return payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,13 +325,6 @@ class LdAiCompletionConfigDefault(ConfigDefault):
 
     mode: ClassVar[str] = "completion"
 
-    def _parts_of_its_kind(self) -> dict[str, object]:
-        return {
-            "messages": _written_messages(self.messages),
-            "outputFormat": self.output_format,
-            **_written_tools_and_judges(self.tools, self.judges),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class LdAiAgentConfigDefault(ConfigDefault):
@@ -388,14 +361,6 @@ class LdAiAgentConfigDefault(ConfigDefault):
 
     mode: ClassVar[str] = "agent"
 
-    def _parts_of_its_kind(self) -> dict[str, object]:
-        return {
-            "instructions": self.instructions,
-            "messages": _written_messages(self.messages),
-            "outputFormat": self.output_format,
-            **_written_tools_and_judges(self.tools, self.judges),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class LdAiJudgeConfigDefault(ConfigDefault):
@@ -426,12 +391,6 @@ class LdAiJudgeConfigDefault(ConfigDefault):
     evaluation_metric_key: str | None = None
 
     mode: ClassVar[str] = "judge"
-
-    def _parts_of_its_kind(self) -> dict[str, object]:
-        return {
-            "messages": _written_messages(self.messages),
-            "evaluationMetricKey": self.evaluation_metric_key,
-        }
 
 
 _PARTS: Final[Mapping[str, type]] = {
@@ -465,26 +424,24 @@ def _are(values: object, collection: type, kind: type) -> bool:
     return all(isinstance(item, kind) for item in cast(Iterable[object], items))
 
 
-def _written_messages(messages: Sequence[Message]) -> list[dict[str, object]]:
-    return [{"role": message.role, "content": list(message.blocks) or message.content} for message in messages]
+def _payload_name(name: str) -> str:
+    """Return what a payload calls a part: LaunchDarkly writes `outputFormat` for `output_format`."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
-def _written_tools_and_judges(
-    tools: Mapping[str, ToolConfig] | None, judges: Sequence[JudgeAttachment]
-) -> dict[str, object]:
-    return {
-        "tools": {key: _written_tool(tool) for key, tool in (tools or {}).items()},
-        "judgeConfiguration": {
-            "judges": [{"key": judge.key, "samplingRate": judge.sampling_rate} for judge in judges]
-        },
-    }
+def _payload_value(value: object) -> object:
+    """Return a part of a default as a payload has it."""
+    if isinstance(value, Mapping):
+        return {key: _payload_item(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list(map(_payload_item, value))
+    return _payload_item(value)
 
 
-def _written_tool(tool: ToolConfig) -> dict[str, object]:
-    return {
-        "name": tool.name,
-        "description": tool.description,
-        "type": tool.type,
-        "parameters": tool.parameters,
-        "customParameters": tool.custom_parameters,
-    }
+def _payload_item(value: object) -> object:
+    if isinstance(value, Message):
+        return {"role": value.role, "content": list(value.blocks) or value.content}
+    if isinstance(value, (ModelConfig, ProviderConfig, ToolConfig, JudgeAttachment)):
+        return {_payload_name(part.name): getattr(value, part.name) for part in fields(value)}
+    return value

@@ -81,7 +81,7 @@ class LoopSink:
             self._kept.popleft()()
 
 
-class Environment(Hook):
+class EnvironmentHook(Hook):
     """The LaunchDarkly environment that events come from; LaunchDarkly's client tells it to this hook.
 
     Attributes:
@@ -110,11 +110,11 @@ class Environment(Hook):
         return data
 
 
-_environments: Final[WeakKeyDictionary[object, Environment]] = WeakKeyDictionary()
+_environments: Final[WeakKeyDictionary[object, EnvironmentHook]] = WeakKeyDictionary()
 """The hook of each LaunchDarkly client. All our clients over it share one, as it cannot remove a hook."""
 
 
-def environment_of(client: object, environment_id: str | None) -> Environment:
+def environment_of(client: object, environment_id: str | None) -> EnvironmentHook:
     """Return the environment of a LaunchDarkly client.
 
     Args:
@@ -122,7 +122,7 @@ def environment_of(client: object, environment_id: str | None) -> Environment:
         environment_id: The id, where the caller gave one.
     """
     known = environment_id or os.environ.get("LD_ENVIRONMENT_ID")
-    environment = Environment(known or "")
+    environment = EnvironmentHook(known or "")
     add_hook = getattr(client, "add_hook", None)
     if known or add_hook is None:
         return environment

@@ -42,8 +42,15 @@ def check_variables(variables: Mapping[str, object] | None) -> None:
 
 
 def as_written(text: str) -> str:
-    """Return a text with its tags as they are, for the `..._template` calls."""
+    """Return a text with its tags as they are."""
     return text
+
+
+def no_renderer(
+    key: str, context: Context, variables: Mapping[str, object] | None, tell_missing: TellMissing
+) -> Render:
+    """Return, for the `..._template` calls, the function that fills in nothing; see `renderer`."""
+    return as_written
 
 
 def renderer(
@@ -75,8 +82,6 @@ def renderer(
     scope |= dict.fromkeys(_CONTEXT_NAMES, _context_value(context))
 
     def render(text: str) -> str:
-        if "{{" not in text:
-            return text
         try:
             return "".join(_filled(_parsed(_tokens(text)), (scope,), partial(tell_missing, key)))
         except (mustache.ChevronError, RecursionError):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
-from langchain_ldai._wire.tokens import RunIdentity, checked_run_id, decode, new_run_id
+from langchain_ldai._wire.ids import checked_run_id, new_run_id
+from langchain_ldai._wire.tokens import RunIdentity, decode
 from langchain_ldai.errors import InvalidResumptionTokenError
 
 if TYPE_CHECKING:

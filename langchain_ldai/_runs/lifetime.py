@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Final
 
-from langchain_ldai._base.process import collect_garbage, register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
+from langchain_ldai._base.garbage import collect_garbage
 from langchain_ldai._base.timer import shared_timer
 from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
 from langchain_ldai._runs.run import Outbox, Run, RunState

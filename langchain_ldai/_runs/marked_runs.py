@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._runs.metadata import RUN_ROOT_KEY
 from langchain_ldai._runs.observing import RunEnd, TraceIds
 from langchain_ldai._runs.served import Served, served_by

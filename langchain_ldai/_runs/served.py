@@ -42,5 +42,5 @@ def served_by(tracker: RunTracker) -> Served:
         identity.version,
         identity.config_key if isinstance(tracker, GraphRunTracker) else identity.graph_key,
         sender.context if sender is not None else None,
-        sender.client.environment_id() if sender is not None else "",
+        sender.client.environment.id if sender is not None else "",
     )

@@ -28,7 +28,8 @@ from langchain_ldai._runs.trackers import (
     described,
     result_of,
 )
-from langchain_ldai._wire.tokens import MAX_RUN_ID_LENGTH, is_token, run_id_fault, uuid_of
+from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
+from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
 from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 

@@ -131,7 +131,7 @@ class GraphRunTracker(OtherTracker):
         """Record those metrics that have no value yet, and with the duration the way through the graph."""
         original: object = self.original
         journey = self.journey if "duration_ms" in values else None  # it is final when the duration is
-        known: dict[Any, object] = {slot: value for slot, value in values.items() if slot in self.methods}
+        known: dict[Slot, Value] = {slot: value for slot, value in values.items() if slot in self.methods}
         if journey is not None and journey.path:
             known["path"] = journey.path
         handoffs = journey.handoffs if journey is not None else ()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
-from langchain_ldai._tracking.values import TokenUsage, check_usage
+from langchain_ldai._tracking.values import Slot, TokenUsage, Value
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import GraphRunIdentity
 
-GraphMetric = Literal["duration_ms", "tokens", "success", "path"]
 _OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
 _HANDOFF: Final = {True: events.GRAPH_HANDOFF_SUCCESS, False: events.GRAPH_HANDOFF_FAILURE}
 
@@ -34,20 +34,16 @@ def _total(usage: TokenUsage) -> int:
     return usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
 
 
-def _path(keys: tuple[str, ...]) -> Event:
-    return events.GRAPH_PATH, {events.PATH: list(keys)}, 1
+def _path(data: Mapping[str, object], keys: tuple[str, ...]) -> Event:
+    return events.GRAPH_PATH, {**data, events.PATH: list(keys)}, 1
 
 
-def _path_and_visits(keys: tuple[str, ...]) -> list[Event]:
-    visits = [{events.NODE_KEY: key, events.INDEX: index} for index, key in enumerate(keys)]
-    return [_path(keys), *((events.GRAPH_NODE, visit, 1) for visit in visits)]
+def _path_and_visits(data: Mapping[str, object], keys: tuple[str, ...]) -> list[Event]:
+    visits = [{**data, events.NODE_KEY: key, events.INDEX: index} for index, key in enumerate(keys)]
+    return [_path(data, keys), *((events.GRAPH_NODE, visit, 1) for visit in visits)]
 
 
-def _handoff(source: str, target: str, succeeded: bool) -> Event:
-    return _HANDOFF[succeeded], {events.SOURCE_KEY: source, events.TARGET_KEY: target}, 1
-
-
-class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
+class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
     """Records the metrics of one run of an agent graph, each at most once, from any number of threads.
 
     `graph.create_tracker()` makes the tracker of a new run. `client.create_graph_tracker(token, context)` makes
@@ -80,10 +76,10 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "agent graph"
     _events_of: ClassVar[EventTable] = {
-        "duration_ms": lambda ms: [(events.GRAPH_DURATION, {}, ms)],
-        "tokens": lambda usage: [(events.GRAPH_TOTAL_TOKENS, {}, _total(usage))],
-        "success": lambda succeeded: [(_OUTCOME[succeeded], {}, 1)],
-        "path": lambda keys: [_path(keys)],
+        "duration_ms": lambda data, ms: [(events.GRAPH_DURATION, data, ms)],
+        "tokens": lambda data, usage: [(events.GRAPH_TOTAL_TOKENS, data, _total(usage))],
+        "success": lambda data, succeeded: [(_OUTCOME[succeeded], data, 1)],
+        "path": lambda data, keys: [_path(data, keys)],
     }
 
     def __init__(self, identity: GraphRunIdentity, sender: EventSender) -> None:
@@ -92,7 +88,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
     @property
     def summary(self) -> GraphMetricSummary:
         """What has been recorded so far. Later recordings do not change it."""
-        return GraphMetricSummary(resumption_token=self.resumption_token, **self._recorded())
+        return GraphMetricSummary(resumption_token=self.resumption_token, **self._values)
 
     def track_invocation_success(self) -> None:
         """Record that the run succeeded. A run takes one of success and failure, whichever comes first."""
@@ -101,17 +97,6 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
     def track_invocation_failure(self) -> None:
         """Record that the run failed. A run takes one of success and failure, whichever comes first."""
         self._track("track_invocation_failure", {"success": False})
-
-    def track_duration(self, ms: float) -> None:
-        """Record how long the run took, once.
-
-        Args:
-            ms: Milliseconds. They are sent as a whole number, rounded down. 0 is a measurement too.
-
-        Raises:
-            ValueError: If `ms` is negative or not a number.
-        """
-        self._track("track_duration", {"duration_ms": self._milliseconds("track_duration", ms)})
 
     def track_total_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that all nodes used together, once.
@@ -123,8 +108,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
         Raises:
             TypeError: If `usage` is no `TokenUsage`.
         """
-        if usage is not None and (known := check_usage(usage)):
-            self._track("track_total_tokens", {"tokens": known})
+        self._track_usage("track_total_tokens", usage)
 
     def track_path(self, keys: Iterable[str]) -> None:
         """Record which nodes the run visited, once.
@@ -141,8 +125,8 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
             source: Key of the node that went on.
             target: Key of the node that it went to.
         """
-        redirect = {events.SOURCE_KEY: source, events.REDIRECTED_TARGET: target}
-        self._record({}, further=[(events.GRAPH_REDIRECT, redirect, 1)])
+        redirect = {**self._data, events.SOURCE_KEY: source, events.REDIRECTED_TARGET: target}
+        self._record({}, [(events.GRAPH_REDIRECT, redirect, 1)])
 
     def track_handoff_success(self, source: str, target: str) -> None:
         """Record that a node handed over to another node. Each handoff counts.
@@ -151,7 +135,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
             source: Key of the node that handed over.
             target: Key of the node that took over.
         """
-        self._record({}, further=[_handoff(source, target, True)])
+        self._record({}, [self._handoff(source, target, True)])
 
     def track_handoff_failure(self, source: str, target: str) -> None:
         """Record that a node could not hand over to another node. Each attempt counts.
@@ -160,23 +144,23 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity, GraphMetric]):
             source: Key of the node that tried to hand over.
             target: Key of the node that should have taken over.
         """
-        self._record({}, further=[_handoff(source, target, False)])
+        self._record({}, [self._handoff(source, target, False)])
 
     def _track_visits(self, keys: Iterable[str]) -> None:
         """Record the path, and send an event for each visit on it; do nothing if a path has been recorded."""
         self._record_run({"path": tuple(keys)})
 
-    def _record_run(
-        self, values: Mapping[GraphMetric, object], handoffs: Iterable[tuple[str, str, bool]] = ()
-    ) -> None:
+    def _record_run(self, values: Mapping[Slot, Value], handoffs: Iterable[tuple[str, str, bool]] = ()) -> None:
         """Record those metrics that have no value yet, the visits of a path, and handoffs, in one call.
 
         Args:
-            values: By metric, a path as a tuple.
+            values: By slot, a path as a tuple.
             handoffs: Of each the source, the target, and whether it succeeded.
         """
-        events = [_handoff(*handoff) for handoff in handoffs]
-        self._record(values, further=events, events_of=_EVENTS_OF_A_RUN)
+        self._record(values, itertools.starmap(self._handoff, handoffs), events_of=_EVENTS_OF_A_RUN)
+
+    def _handoff(self, source: str, target: str, succeeded: bool) -> Event:
+        return _HANDOFF[succeeded], {**self._data, events.SOURCE_KEY: source, events.TARGET_KEY: target}, 1
 
 
 _EVENTS_OF_A_RUN: Final[EventTable] = {**LdAiGraphTracker._events_of, "path": _path_and_visits}

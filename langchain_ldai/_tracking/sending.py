@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_ldai._base.guard import Notices, call_each
+from langchain_ldai._base.guard import Notices, one_of
 from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers._protocol import Claims, Ledger
 
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from ldclient import Context
 
 
-SendAll = Callable[["Context", Sequence[Event]], None]
-"""Takes events of a context that are due together, in order."""
+SendAll = Callable[["Context", Sequence[Event]], object]
+"""Takes events of a context that are due together, in order; returns `True` if they are safe from now on."""
 
 
 class EventDelivery(Protocol):
@@ -44,7 +43,20 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    call_each([partial(track, name, context, dict(data), value) for name, data, value in events])
+    failures = []
+    for name, data, value in events:
+        try:
+            track(name, context, dict(data), value)
+        except Exception as error:  # noqa: BLE001  # whatever the client raises, the others are sent
+            failures.append(error)
+    if failures:
+        raise one_of(failures)
+
+
+class Environment(Protocol):
+    """The LaunchDarkly environment that events come from; `id` is "" while it is not known."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,28 +64,22 @@ class ClientSender:
     """Sends the events of one client's trackers.
 
     Args:
-        send_all: Takes the events that are due together, without a delivery.
-        delivery: Takes them in its place; `None` without one.
+        send_all: Takes the events that are due together.
         look: Looks at an event's data and says in the log if the client takes no events; `None` where it cannot.
-        environment_id: Returns LaunchDarkly's id of the environment, "" while it is not known.
+        environment: Where the events come from.
         notices: What the log has been told of the client.
     """
 
     send_all: SendAll
-    delivery: EventDelivery | None
     look: Callable[[Mapping[str, object]], None] | None
-    environment_id: Callable[[], str]
+    environment: Environment
     notices: Notices
 
     def send(self, context: Context, events: Sequence[Event]) -> None:
         """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
-        is_kept = self.delivery is not None and self.delivery.send_all(context, events)
-        if is_kept:  # in whatever state the client is
-            return
-        if self.look is not None:
+        is_safe = self.send_all(context, events)
+        if not is_safe and self.look is not None:
             self.look(events[0][1])
-        if self.delivery is None:
-            self.send_all(context, events)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,30 +9,29 @@ from concurrent.futures import Future
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._tracking.values import whole_milliseconds
+from langchain_ldai._tracking.values import Slot, TokenUsage, Value, check_usage, whole_milliseconds
 from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and_fields
-from langchain_ldai.ledgers._protocol import Claim
+from langchain_ldai.ledgers._protocol import Claim, Claims
 
-EventTable = Mapping[str, Callable[[Any], Iterable[Event]]]
-"""From a metric to the events of its value; their data is what they say beside the run's."""
+EventTable = Mapping[Slot, Callable[[Mapping[str, object], Any], Iterable[Event]]]
+"""By slot, the function that makes the events from what every event of the run says and the slot's value."""
 
 _DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
 _DUPLICATE: Final = {"feedback": "a thumb cannot be changed, and this run has one; dropped"}
-"""What the log says of a second value, by metric, where a new run is no remedy."""
+"""What the log says of a second value, by slot, where a new run is no remedy."""
 
 _SECONDS: Final = "%s was given %r and records 0: it takes milliseconds. Is this a number of seconds?"
 
 _ONCE_PER_PART: Final = frozenset({"duration_ms", "path", "tokens"})
 
 IdentityT = TypeVar("IdentityT", bound=RunIdentity | GraphRunIdentity)
-MetricT = TypeVar("MetricT", bound=str)
 
 
-class OnceTracker(Generic[IdentityT, MetricT]):
-    """Sends the events of each metric of one run at most once, from any number of threads.
+class OnceTracker(Generic[IdentityT]):
+    """Sends the events of each slot of one run at most once, from any number of threads.
 
-    It claims a metric first, in the run's record and then in the ledger if there is one. It sends the events
+    It claims a slot first, in the run's record and then in the ledger if there is one. It sends the events
     afterwards, outside every lock.
 
     Args:
@@ -55,10 +54,12 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         self.identity: Final = identity
         token, fields = token_and_fields(identity)
         self.resumption_token: Final = token
-        self._data = {**fields, **data}
+        self._data: Final = {**fields, **data}
+        if environment_id := sender.client.environment.id:
+            self._data[ENVIRONMENT_ID] = environment_id
         self._sender = sender
         self._part = ""
-        self._values: dict[MetricT, object] = {}
+        self._values: dict[Slot, Any] = {}
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
     @property
@@ -70,6 +71,17 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         run_id, key, *_ = self.identity
         return f"{type(self).__name__}(run_id={run_id!r}, key={key!r})"
 
+    def track_duration(self, ms: float) -> None:
+        """Record how long the run took, once.
+
+        Args:
+            ms: Milliseconds. They are sent as a whole number, rounded down. 0 is a measurement too.
+
+        Raises:
+            ValueError: If `ms` is negative or not a number.
+        """
+        self._track_time("track_duration", "duration_ms", ms)
+
     def _begin_part(self, part: str) -> None:
         """Let a part of a continued run claim its own duration, tokens and path in the ledger.
 
@@ -78,73 +90,73 @@ class OnceTracker(Generic[IdentityT, MetricT]):
         """
         self._part = part
 
-    def _recorded(self) -> dict[MetricT, Any]:
-        """Return the values by metric, as they are now."""
-        with self._lock:
-            return self._values.copy()
-
-    def _track(self, caller: str, values: Mapping[MetricT, object]) -> None:
-        self._warn_of(caller, self._record(values))
-
-    def _warn_of(self, caller: str, dropped: list[MetricT]) -> None:
-        if dropped:
-            names = " and ".join(dropped)
-            said = _DUPLICATE.get(names, f"{names} {_DROPPED} {self._made_by} for a new run")
-            self._log.warning("%s: %s. %s", caller, said, self._data)
-
-    def _milliseconds(self, caller: str, ms: float) -> int:
-        """Return milliseconds as they are sent; what looks like seconds is told once for each client."""
+    def _track_time(self, caller: str, slot: Slot, ms: float) -> None:
+        """Record milliseconds; what looks like seconds is told once for each client."""
         whole = whole_milliseconds(ms)
         if 0 < ms < 1:
             notices = self._sender.client.notices
             notices.once(self._log, logging.WARNING, ("seconds", caller), _SECONDS, caller, ms)
-        return whole
+        self._track(caller, {slot: whole})
+
+    def _track_usage(self, caller: str, usage: TokenUsage | None) -> None:
+        """Record tokens, unless none are known (spec 4.6)."""
+        if usage is not None and (known := check_usage(usage)):
+            self._track(caller, {"tokens": known})
+
+    def _track(self, caller: str, values: Mapping[Slot, Value], further: Iterable[Event] = ()) -> None:
+        """Do what `_record` does, and log a warning of the slots that had a value.
+
+        Args:
+            caller: The public method, for the log.
+            values: See `_record`.
+            further: See `_record`.
+        """
+        due = self._record(values, further)
+        if dropped := [slot for slot in values if slot not in due]:
+            names = " and ".join(dropped)
+            said = _DUPLICATE.get(names, f"{names} {_DROPPED} {self._made_by} for a new run")
+            self._log.warning("%s: %s. %s", caller, said, self._data)
 
     def _record(
         self,
-        values: Mapping[MetricT, object],
-        *,
+        values: Mapping[Slot, Value],
         further: Iterable[Event] = (),
+        *,
         events_of: EventTable | None = None,
         answer: Future[bool] | None = None,
-    ) -> list[MetricT]:
-        """Record those metrics that have no value yet, and send everything that is due in one call.
+    ) -> Mapping[Slot, Value]:
+        """Record the values of those slots that have none yet, and send everything that is due in one call.
 
         Args:
-            values: By metric; times in whole milliseconds, and of tokens a usage of which something is known.
-            further: Events without a limit, which are sent with those of the metrics.
-            events_of: The events of the metrics, where they are not those of `_events_of`.
-            answer: Gets whether the ledger granted the metric; left alone without a ledger.
+            values: By slot; times in whole milliseconds, and of tokens a usage of which something is known.
+            further: Events without a limit, which are sent with those of the slots.
+            events_of: The events of the slots, where they are not those of `_events_of`.
+            answer: Gets whether the ledger granted the slot; left alone without a ledger.
 
         Returns:
-            The metrics that had a value.
+            What was recorded.
         """
-        due: list[MetricT] = []
-        dropped: list[MetricT] = []
+        due: dict[Slot, Value] = {}
         with self._lock:
-            for metric, value in values.items():
-                (dropped if metric in self._values else due).append(metric)
-                self._values.setdefault(metric, value)
-        table, claims, events = events_of or self._events_of, self._sender.claims, list[Event]()
-        for metric in due:
-            own = table[metric](values[metric])
-            if claims is None:
-                events += own
+            for slot, value in values.items():
+                if slot not in self._values:
+                    due[slot] = self._values[slot] = value
+        table, sender, sent = events_of or self._events_of, self._sender, list[Event]()
+        for slot, value in due.items():
+            events = table[slot](self._data, value)
+            if sender.claims is None:
+                sent += events
             else:
-                claims.submit(self._claim_of(metric, self._with_data(own), answer))
-        events += further
-        if events:
-            self._sender.client.send(self._sender.context, self._with_data(events))
-        return dropped
+                self._claim(sender.claims, slot, events, answer)
+        sent += further
+        if sent:
+            sender.client.send(sender.context, sent)
+        return due
 
-    def _claim_of(self, metric: str, events: list[Event], answer: Future[bool] | None) -> Claim:
+    def _claim(
+        self, claims: Claims, slot: str, events: Iterable[Event], answer: Future[bool] | None = None
+    ) -> None:
+        """Have a ledger claim a slot, and its events sent once it grants the slot."""
         run_id, key, *_ = self.identity
-        slot = f"{metric}/{self._part}" if self._part and metric in _ONCE_PER_PART else metric
-        return Claim(f"{run_id}/{key}", slot, self._sender.context, events, answer)
-
-    def _with_data(self, events: Iterable[Event]) -> list[Event]:
-        """Return events with what every event of the run carries; those that add nothing share one dictionary."""
-        if ENVIRONMENT_ID not in self._data and (environment_id := self._sender.client.environment_id()):
-            self._data = {**self._data, ENVIRONMENT_ID: environment_id}
-        data = self._data
-        return [(name, {**data, **more} if more else data, number) for name, more, number in events]
+        name = f"{slot}/{self._part}" if self._part and slot in _ONCE_PER_PART else slot
+        claims.submit(Claim(f"{run_id}/{key}", name, self._sender.context, list(events), answer))

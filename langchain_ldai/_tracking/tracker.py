@@ -23,16 +23,13 @@ from langchain_ldai._tracking.values import (
     Slot,
     TokenUsage,
     Value,
-    check_usage,
     names_of_tools,
-    whole_milliseconds,
 )
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import RunIdentity
 from langchain_ldai.errors import without_message
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 Extractor = Callable[[_T], AiMetrics | None]
 
@@ -62,24 +59,22 @@ def model_data(
     return data
 
 
-def _tool_call(key: str) -> Event:
-    return events.TOOL_CALL, {events.TOOL_KEY: key}, 1
-
-
-def _token_events(usage: TokenUsage) -> list[Event]:
+def _token_events(data: Mapping[str, object], usage: TokenUsage) -> list[Event]:
     counts = (
         (events.TOKENS_TOTAL, usage.total),
         (events.TOKENS_INPUT, usage.input),
         (events.TOKENS_OUTPUT, usage.output),
     )
-    return [(name, {}, count) for name, count in counts if count > 0]
+    return [(name, data, count) for name, count in counts if count > 0]
 
+
+_FAILURE: Final = AiMetrics(success=False)
 
 UNKNOWN_MODEL: Final = model_data()
 """What a run says that was resumed: its token does not name the model."""
 
 
-class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
+class LdAiConfigTracker(OnceTracker[RunIdentity]):
     """Records the metrics of one run, each at most once, from any number of threads.
 
     `config.create_tracker()` makes the tracker of a new run. `client.create_tracker(token, context)` makes one for
@@ -116,11 +111,11 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "AI Config"
     _events_of: ClassVar[EventTable] = {
-        "duration_ms": lambda ms: [(events.DURATION, {}, ms)],
-        "time_to_first_token_ms": lambda ms: [(events.TIME_TO_FIRST_TOKEN, {}, ms)],
+        "duration_ms": lambda data, ms: [(events.DURATION, data, ms)],
+        "time_to_first_token_ms": lambda data, ms: [(events.TIME_TO_FIRST_TOKEN, data, ms)],
         "tokens": _token_events,
-        "success": lambda succeeded: [(_OUTCOME[succeeded], {}, 1)],
-        "feedback": lambda feedback: [(_FEEDBACK[feedback], {}, 1)],
+        "success": lambda data, succeeded: [(_OUTCOME[succeeded], data, 1)],
+        "feedback": lambda data, feedback: [(_FEEDBACK[feedback], data, 1)],
     }
 
     def __init__(
@@ -135,19 +130,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
     @property
     def summary(self) -> MetricSummary:
         """What has been recorded so far. Later recordings do not change it."""
-        recorded, tool_calls = self._recorded(), tuple(self._tool_calls)
-        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **recorded)
-
-    def track_duration(self, ms: float) -> None:
-        """Record how long the run took, once.
-
-        Args:
-            ms: Milliseconds. They are sent as a whole number, rounded down. 0 is a measurement too.
-
-        Raises:
-            ValueError: If `ms` is negative or not a number.
-        """
-        self._track("track_duration", {"duration_ms": self._milliseconds("track_duration", ms)})
+        tool_calls = tuple(self._tool_calls)
+        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **self._values)
 
     def track_time_to_first_token(self, ms: float) -> None:
         """Record how long the model took until its first token, once.
@@ -158,8 +142,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             ValueError: If `ms` is negative or not a number.
         """
-        caller = "track_time_to_first_token"
-        self._track(caller, {"time_to_first_token_ms": self._milliseconds(caller, ms)})
+        self._track_time("track_time_to_first_token", "time_to_first_token_ms", ms)
 
     def track_tokens(self, usage: TokenUsage | None) -> None:
         """Record the tokens that the run used, once.
@@ -170,8 +153,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         Raises:
             TypeError: If `usage` is no `TokenUsage`.
         """
-        if usage is not None and (known := check_usage(usage)):
-            self._track("track_tokens", {"tokens": known})
+        self._track_usage("track_tokens", usage)
 
     def track_success(self) -> None:
         """Record that the run succeeded. A run takes one of success and error, whichever comes first."""
@@ -225,7 +207,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         """
         recorded: Future[bool] = Future()
         recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        is_claimed = not self._record({"feedback": _valid(feedback)}, answer=recorded)
+        is_claimed = bool(self._record({"feedback": _valid(feedback)}, answer=recorded))
         if self._sender.claims is None or not is_claimed:
             recorded.set_result(is_claimed)
         return recorded
@@ -252,10 +234,14 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         """
         self._record_run({}, names_of_tools(keys))
 
-    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> list[Slot]:
-        """Record those metrics that have no value yet, and tool calls, in one call; return the other metrics."""
-        self._tool_calls.extend(tool_calls)  # one step, which needs no lock
-        return self._record(values, further=map(_tool_call, tool_calls))
+    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
+        """Record those metrics that have no value yet, and tool calls, in one call."""
+        self._record(values, map(self._tool_call, tool_calls))
+
+    def _tool_call(self, key: str) -> Event:
+        """Note a tool call for the summary, and return its event."""
+        self._tool_calls.append(key)  # one step, which needs no lock
+        return events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score. Each score counts.
@@ -268,15 +254,15 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         if result.score is None or not math.isfinite(result.score):
             return
         judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
-        self._record({}, further=[(result.metric_key, judge, result.score)])
+        self._record({}, [(result.metric_key, {**self._data, **judge}, result.score)])
 
     def _record_judge_score(self, metric_key: str, score: float, judge_key: str) -> None:
         """Send a judge's score; with a ledger, one for each judge of the run."""
-        scored = self._with_data([(metric_key, {events.JUDGE_CONFIG_KEY: judge_key}, score)])
+        scored = [(metric_key, {**self._data, events.JUDGE_CONFIG_KEY: judge_key}, score)]
         if self._sender.claims is None:
-            self._sender.client.send(self._sender.context, scored)
+            self._record({}, scored)
         else:
-            self._sender.claims.submit(self._claim_of(f"judge:{judge_key}", scored, None))
+            self._claim(self._sender.claims, f"judge:{judge_key}", scored)
 
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
         """Call a function, record how long it took, and return its result.
@@ -357,10 +343,10 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
         try:
             result = operation()
         except BaseException:
-            self._track_failure(method, extractor, _ms_since(started))
+            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
             raise
         if inspect.isawaitable(result):
-            _log.warning(
+            self._log.warning(
                 "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
                 "await %s_async instead",
                 method,
@@ -368,7 +354,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
                 method,
             )
         else:
-            self._track_result(method, extractor, result, _ms_since(started))
+            self._track_metrics(method, _ms_since(started), self._extracted(extractor, result))
         return result
 
     async def _call_async(
@@ -381,39 +367,38 @@ class LdAiConfigTracker(OnceTracker[RunIdentity, Slot]):
             returned = operation()
             awaited = (await returned,) if inspect.isawaitable(returned) else None
         except BaseException:
-            self._track_failure(method, extractor, _ms_since(started))
+            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
             raise
         if awaited is None:
             raise TypeError(
                 f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
                 f"call {method} for a plain function"
             )
-        self._track_result(method, extractor, awaited[0], _ms_since(started))
+        self._track_metrics(method, _ms_since(started), self._extracted(extractor, awaited[0]))
         return awaited[0]
 
-    def _track_failure(self, method: str, extractor: object, elapsed_ms: int) -> None:
-        outcome: dict[Slot, Value] = {} if extractor is None else {"success": False}
-        self._track(method, {"duration_ms": elapsed_ms, **outcome})
-
-    def _track_result(self, method: str, extractor: Extractor[_T] | None, result: _T, elapsed_ms: int) -> None:
-        metrics = None if extractor is None else self._extracted(extractor, result)
+    def _track_metrics(self, method: str, elapsed_ms: int, metrics: AiMetrics | None) -> None:
+        """Record what an operation took, and the metrics that are known of it."""
+        values: dict[Slot, Value] = {"duration_ms": elapsed_ms}
         if metrics is None:
-            self._track(method, {"duration_ms": elapsed_ms})
+            self._track(method, values)
             return
-        values: dict[Slot, Value] = {"duration_ms": elapsed_ms, "success": bool(metrics.success)}
         if metrics.duration_ms is not None:
-            values["duration_ms"] = whole_milliseconds(metrics.duration_ms)
+            values["duration_ms"] = int(metrics.duration_ms)
+        values["success"] = bool(metrics.success)
         if metrics.tokens:
             values["tokens"] = metrics.tokens
-        self._warn_of(method, self._record_run(values, tuple(metrics.tool_calls or ())))
+        self._track(method, values, map(self._tool_call, metrics.tool_calls or ()))
 
-    def _extracted(self, extractor: Extractor[_T], result: _T) -> AiMetrics | None:
+    def _extracted(self, extractor: Extractor[_T] | None, result: _T) -> AiMetrics | None:
+        if extractor is None:
+            return None
         try:
             metrics = extractor(result)
             if metrics is not None and not isinstance(metrics, AiMetrics):
                 raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
         except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
-            _log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
+            self._log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
             return None
         return metrics
 

@@ -131,20 +131,18 @@ class MetricSummary:
     resumption_token: str = field(repr=False)
 
 
-Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback"]
-"""The metrics that take one value; times in whole milliseconds."""
+Slot = Literal["duration_ms", "time_to_first_token_ms", "tokens", "success", "feedback", "path"]
+"""The metrics that take one value; times in whole milliseconds. Only an agent graph has a path."""
 
-Value = int | bool | TokenUsage | Feedback
+Value = int | bool | TokenUsage | Feedback | tuple[str, ...]
 
 
 def check_usage(usage: TokenUsage) -> TokenUsage:
-    """Return a usage, made into a `TokenUsage` if it is another package's with the same parts.
+    """Return a usage, which may be another package's with the same parts, as a `TokenUsage`.
 
     Raises:
         TypeError: If it lacks a part.
     """
-    if isinstance(usage, TokenUsage):
-        return usage
     if not all(hasattr(usage, part) for part in ("total", "input", "output")):
         raise TypeError(f"token usage is a langchain_ldai.TokenUsage, not {type(usage).__name__}")
     return TokenUsage(usage.total, usage.input, usage.output)

@@ -6,37 +6,22 @@ Base64 without padding.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-import os
 import re
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from random import Random
 from typing import Final, NamedTuple, NoReturn
-from uuid import NAMESPACE_OID, UUID
 
 from langchain_ldai._wire.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION
+from langchain_ldai._wire.ids import run_id_fault, text_fault, utf8_fault
 from langchain_ldai.errors import InvalidResumptionTokenError
-
-_log = logging.getLogger(__name__)
 
 MAX_TOKEN_LENGTH: Final = 16_384
 """The longest token that is read, in characters: several times what the longest keys need."""
 
-MAX_RUN_ID_LENGTH: Final = 256
-"""The longest id of a run, in characters: as long as LaunchDarkly's longest key."""
-
 MAX_VERSION: Final = 2**63 - 1
 """The greatest version that is read; the least is its negative."""
-
-# Neither `random.seed(...)` in the program nor a fork makes these numbers repeat.
-_random: Final = Random()  # noqa: S311  the numbers are no secret
-_bits: Final = _random.getrandbits
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
 
 _FIELDS: Final = {
     "run_id": RUN_ID,
@@ -45,9 +30,6 @@ _FIELDS: Final = {
     "version": VERSION,
     "graph_key": GRAPH_KEY,
 }
-_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-"""The digit that says which kind of UUID it is, by a random digit (RFC 9562, section 4.1)."""
-
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -104,79 +86,6 @@ class DecodedToken(str):
         return str, (str(self),)
 
 
-def new_run_id() -> str:
-    """Return the text of a new UUIDv4.
-
-    `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
-    """
-    text = _bits(128).to_bytes(16, "big").hex()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
-
-
-def uuid_of(text: str) -> str:
-    """Return the UUIDv5 of a text, the same for the same text. UTF-8 need not be able to encode the text."""
-    named = NAMESPACE_OID.bytes + text.encode("utf-8", "surrogatepass")
-    return str(UUID(bytes=hashlib.sha1(named, usedforsecurity=False).digest()[:16], version=5))
-
-
-def run_id_fault(run_id: str) -> str:
-    """Return why some ledger could not hold a run's id; "" if each can."""
-    if len(run_id) > MAX_RUN_ID_LENGTH:
-        return f"has {len(run_id):,} characters, more than {MAX_RUN_ID_LENGTH}"
-    return text_fault(run_id)
-
-
-def checked_run_id(run_id: str) -> str:
-    """Return a run's id if every ledger can hold it, else a UUID made from it.
-
-    Raises:
-        TypeError: If it is not a string.
-        ValueError: If it is empty.
-    """
-    if not isinstance(run_id, str):
-        raise TypeError(f"run_id is a str, not {type(run_id).__name__}: {str(run_id)!r}")
-    if not run_id:
-        raise ValueError("run_id is empty; leave it out for a new id")
-    fault = run_id_fault(run_id)
-    if not fault:
-        return run_id
-    replacement = uuid_of(run_id)
-    _log.warning(
-        "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
-        "run_id. Give a UUID, or another text of at most %s characters",
-        fault,
-        replacement,
-        MAX_RUN_ID_LENGTH,
-    )
-    return replacement
-
-
-def check_key(key: str) -> None:
-    """Check the key of an AI Config or of an agent graph.
-
-    Raises:
-        TypeError: If it is not a string.
-        ValueError: If some ledger could not hold it.
-    """
-    if not isinstance(key, str):
-        given = type(key).__name__
-        remedy = ": the key comes first, then the context" if given == "Context" else ""
-        raise TypeError(f"a key is a str, not {given}{remedy}")
-    if fault := text_fault(key):
-        raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
-
-
-def text_fault(text: str) -> str:
-    """Return why some ledger could not hold a text; "" if each can."""
-    if "\0" in text:
-        return "has a NUL character"
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "has half a surrogate pair"
-    return ""
-
-
 def token_and_fields(identity: RunIdentity | GraphRunIdentity) -> tuple[str, dict[str, object]]:
     """Return the resumption token of a run, the same for the same identity, and what it says of the run.
 
@@ -214,9 +123,7 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of an AI Config's run. The message
             says what is wrong, and quotes nothing of the token.
     """
-    if isinstance(token, DecodedToken) and isinstance(token.identity, RunIdentity):
-        return token.identity
-    return _identity(_fields(token))
+    return _of_config(decoded(token).identity)
 
 
 def resumption_token_of(track_data: Mapping[str, object]) -> str:
@@ -239,7 +146,7 @@ def resumption_token_of(track_data: Mapping[str, object]) -> str:
     """
     if not isinstance(track_data, Mapping):
         raise TypeError(f"track_data is a dictionary, not {type(track_data).__name__}")
-    return encode(_identity(track_data))
+    return encode(_of_config(_identity(track_data)))
 
 
 def decode_graph(token: str) -> GraphRunIdentity:
@@ -253,12 +160,10 @@ def decode_graph(token: str) -> GraphRunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
             node's run within a graph is none.
     """
-    if isinstance(token, DecodedToken) and isinstance(token.identity, GraphRunIdentity):
-        return token.identity
-    fields = _fields(token)
-    if _optional(fields, CONFIG_KEY):
+    identity = decoded(token).identity
+    if not isinstance(identity, GraphRunIdentity):
         raise _invalid("it is of a run of an AI Config, not of an agent graph")
-    return _graph_identity(fields)
+    return identity
 
 
 def decoded(token: str) -> DecodedToken:
@@ -270,9 +175,7 @@ def decoded(token: str) -> DecodedToken:
     """
     if isinstance(token, DecodedToken):
         return token
-    fields = _fields(token)
-    read = _identity if _optional(fields, CONFIG_KEY) else _graph_identity
-    return DecodedToken(token, read(fields))
+    return DecodedToken(token, _identity(_fields(token)))
 
 
 def is_token(text: str) -> bool:
@@ -284,39 +187,38 @@ def is_token(text: str) -> bool:
     return True
 
 
-def _identity(fields: Mapping[str, object]) -> RunIdentity:
-    return RunIdentity(
-        run_id=_run_id(fields),
-        config_key=_required(fields, CONFIG_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-        graph_key=_optional(fields, GRAPH_KEY),
-    )
+def _of_config(identity: RunIdentity | GraphRunIdentity) -> RunIdentity:
+    if not isinstance(identity, RunIdentity):
+        raise _invalid(f"its {CONFIG_KEY} is missing or empty")
+    return identity
 
 
-def _graph_identity(fields: Mapping[str, object]) -> GraphRunIdentity:
-    return GraphRunIdentity(
-        run_id=_run_id(fields),
-        graph_key=_required(fields, GRAPH_KEY),
-        variation_key=_optional(fields, VARIATION_KEY),
-        version=_version(fields),
-    )
+def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
+    """Return the run that a token's fields describe. A run of an agent graph has no key of an AI Config."""
+    run_id = _text(fields, RUN_ID, run_id_fault)
+    config_key, graph_key = _text(fields, CONFIG_KEY, text_fault), _text(fields, GRAPH_KEY, text_fault)
+    variation_key, version = _text(fields, VARIATION_KEY, utf8_fault), _version(fields)
+    if not run_id:
+        raise _invalid(f"its {RUN_ID} is missing or empty")
+    if config_key:
+        return RunIdentity(run_id, config_key, variation_key, version, graph_key)
+    if graph_key:
+        return GraphRunIdentity(run_id, graph_key, variation_key, version)
+    raise _invalid(f"its {CONFIG_KEY} and its {GRAPH_KEY} are missing or empty")
 
 
 def _fields(token: str) -> dict[str, object]:
     if not isinstance(token, str):
         remedy = ": give report.resumption_token" if hasattr(token, "resumption_token") else ""
         raise TypeError(f"a resumption token is a str, not {type(token).__name__}{remedy}")
-    return _object(_text(token))
+    return _object(_plain(token))
 
 
-def _text(token: str) -> str:
-    if not token:
-        raise _invalid("it is empty")
+def _plain(token: str) -> str:
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
     if _SEALED.fullmatch(token):
-        raise _invalid("it is a sealed one: unseal it first, or give the handler the sealer")
+        raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
     if _UUID.fullmatch(token):
         raise _invalid("it is the id of a run; give the run's resumption_token")
     padding = "=" * (-len(token) % 4)
@@ -342,32 +244,15 @@ def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _run_id(fields: Mapping[str, object]) -> str:
-    run_id = _required(fields, RUN_ID)
-    if fault := run_id_fault(run_id):
-        raise _invalid(f"its {RUN_ID} {fault}")
-    return run_id
-
-
-def _required(fields: Mapping[str, object], name: str) -> str:
-    value = _optional(fields, name)
-    if not value:
-        raise _invalid(f"its {name} is missing or empty")
-    if fault := text_fault(value):
-        raise _invalid(f"its {name} {fault}")
-    return value
-
-
-def _optional(fields: Mapping[str, object], name: str) -> str:
+def _text(fields: Mapping[str, object], name: str, fault_of: Callable[[str], str]) -> str:
+    """Return a field's text, "" where it is missing or null."""
     value = fields.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
         raise _invalid(f"its {name} is a {type(value).__name__}, not a string")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _invalid(f"its {name} has half a surrogate pair") from None
+    if fault := fault_of(value):
+        raise _invalid(f"its {name} {fault}")
     return value
 
 

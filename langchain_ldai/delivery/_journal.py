@@ -13,8 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import Notices
-from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.delivery._inheritance import Inheritance
 from langchain_ldai.delivery._journal_file import (
     HEAD_SIZE,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from langchain_ldai._base.process import PausesForForks, register_fork_safe
+from langchain_ldai._base.forks import PausesForForks, register_fork_safe
 
 SUFFIX: Final = ".owner"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ldclient.config import Config
 
-from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai.delivery._courier import Courier
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import ASYNC_USER_AGENT, SYNC_USER_AGENT, EventsEndpoint

@@ -18,8 +18,8 @@ from ldclient.impl.events.event_processor import DefaultEventProcessor
 from ldclient.impl.events.types import EventInputCustom
 from ldclient.interfaces import EventProcessor
 
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.loops import running_loop
-from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.delivery._event_encoder import EventEncoder
 
 if TYPE_CHECKING:

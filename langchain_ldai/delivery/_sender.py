@@ -12,8 +12,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch, DamagedFileError, JournalFile

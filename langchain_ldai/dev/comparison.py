@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from langchain_ldai.dev.queries import Judge, Variation
+from langchain_ldai.dev.figures import Variation
+from langchain_ldai.dev.queries import Judge
 from langchain_ldai.dev.statistics import (
     Counts,
     Distribution,

@@ -32,6 +32,14 @@ support-bot:
     - when: {plan: enterprise}  # contexts with this attribute
       serve: friendly
   serve: {friendly: 50, brief: 50}  # percent of all other contexts
+researcher:
+  mode: agent
+  variations:
+    thorough: {model: gpt-4.1-mini, provider: openai, instructions: Find what is known.}
+writer:
+  mode: agent
+  variations:
+    plain: {model: gpt-4.1-mini, provider: openai, instructions: Write it down in one sentence.}
 """
 
 

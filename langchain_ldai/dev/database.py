@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from contextlib import closing
@@ -10,43 +11,29 @@ from typing import Final
 
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
-_VERSION: Final = 17_002
+from langchain_ldai.dev.tallies import BANDED, TABLES, Tally
+
+_log = logging.getLogger(__name__)
+
+_VERSION: Final = 17_003
+_BEFORE: Final = 17_002
+"""The version whose files are upgraded; in it triggers kept `counts`, by value and not by time."""
+
 _SECONDS_TO_WAIT: Final = 10.0
 """How long another process may keep the file locked."""
 
-_COUNTED: Final = ("duration", "first_token", "tokens", "feedback", "tool_calls")
-
-
-def _triggers() -> str:
-    """Return what keeps `counts`: how many runs of a variation, by outcome, have each value of a column.
-
-    `outcome` is "none" where a run has none. The measure "run" counts runs: each has the value 1.
-    """
-    added, removed = [], []
-    for measure, new, old in [("run", "1", "1"), *((name, f"new.{name}", f"old.{name}") for name in _COUNTED)]:
-        added.append(
-            f"INSERT INTO counts SELECT new.variation, '{measure}', {new}, coalesce(new.outcome, 'none'), 1"
-            f" WHERE {new} IS NOT NULL ON CONFLICT DO UPDATE SET runs = runs + 1;"
-        )
-        removed.append(
-            f"UPDATE counts SET runs = runs - 1 WHERE variation = old.variation AND measure = '{measure}'"  # noqa: S608
-            f" AND value = {old} AND outcome = coalesce(old.outcome, 'none');"
-        )
-    changed = " OR ".join(f"old.{name} IS NOT new.{name}" for name in ("outcome", *_COUNTED))
-    return f"""
-CREATE TRIGGER IF NOT EXISTS count_new AFTER INSERT ON runs BEGIN {"".join(added)} END;
-CREATE TRIGGER IF NOT EXISTS count_gone AFTER DELETE ON runs BEGIN {"".join(removed)} END;
-CREATE TRIGGER IF NOT EXISTS count_changed AFTER UPDATE ON runs WHEN {changed}
-BEGIN {"".join(removed)} {"".join(added)} END;
+_KEPT: Final = f"""
+{TABLES}
+CREATE INDEX runs_by_time ON runs (variation, started, outcome, {", ".join(BANDED)});
+PRAGMA user_version = {_VERSION}
 """
 
-
 _SCHEMA: Final = f"""
-CREATE TABLE IF NOT EXISTS payloads (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS variations (
+CREATE TABLE payloads (id TEXT PRIMARY KEY);
+CREATE TABLE variations (
     id INTEGER PRIMARY KEY, config TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (config, name)
 );
-CREATE TABLE IF NOT EXISTS runs (
+CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     run_id TEXT NOT NULL,
     variation INTEGER NOT NULL REFERENCES variations (id),
@@ -66,24 +53,28 @@ CREATE TABLE IF NOT EXISTS runs (
     tool_calls,
     UNIQUE (run_id, variation)
 );
-CREATE TABLE IF NOT EXISTS metrics (
+CREATE TABLE metrics (
     run INTEGER NOT NULL, name TEXT NOT NULL, detail TEXT NOT NULL, scored INTEGER NOT NULL,
-    variation INTEGER NOT NULL, value NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL,
+    value NOT NULL, count INTEGER NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (run, name, detail)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS counts (
-    variation INTEGER NOT NULL, measure TEXT NOT NULL, value NOT NULL, outcome TEXT NOT NULL,
-    runs INTEGER NOT NULL,
-    PRIMARY KEY (variation, measure, value, outcome)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS runs_in_time ON runs (variation, started, outcome, feedback, duration, tool_calls);
-CREATE INDEX IF NOT EXISTS durations ON runs (variation, duration, started, outcome);
-CREATE INDEX IF NOT EXISTS first_tokens ON runs (variation, first_token, started, outcome);
-CREATE INDEX IF NOT EXISTS token_counts ON runs (variation, tokens, started, outcome);
-CREATE INDEX IF NOT EXISTS scores ON metrics (variation, detail, name, value, count, scored) WHERE scored;
-{_triggers()}
-PRAGMA user_version = {_VERSION};
+CREATE INDEX durations ON runs (variation, duration, started, outcome);
+CREATE INDEX first_tokens ON runs (variation, first_token, started, outcome);
+CREATE INDEX token_counts ON runs (variation, tokens, started, outcome);
+{_KEPT}
 """
+
+_UPGRADE: Final = f"""
+DROP TRIGGER IF EXISTS count_new;
+DROP TRIGGER IF EXISTS count_gone;
+DROP TRIGGER IF EXISTS count_changed;
+DROP TABLE IF EXISTS counts;
+DROP INDEX IF EXISTS runs_in_time;
+DROP INDEX IF EXISTS scores;
+ALTER TABLE metrics DROP COLUMN variation;
+{_KEPT}
+"""
+_RUNS_AT_ONCE: Final = 10_000
 
 
 def _is_locked(error: BaseException) -> bool:
@@ -107,14 +98,43 @@ def prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     with closing(sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
-        ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        if tables and version != _VERSION:
-            raise sqlite3.DatabaseError("it is a database of another program or version")
+        is_ready = _version(connection) == _VERSION
         path.chmod(0o600)  # SQLite gives the files beside it the same mode
-        if not tables:
+        if not is_ready:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                _make_tables(connection)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return the version of the tables, 0 if there are none.
+
+    Raises:
+        sqlite3.DatabaseError: If they are none of ours.
+    """
+    # In this order: whoever makes the tables at this moment sets the version with them.
+    ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if tables and version not in (_VERSION, _BEFORE):
+        raise sqlite3.DatabaseError("it is a database of another program or version")
+    return int(version) if tables else 0
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables, or upgrade those of the version before, unless another process was faster."""
+    version = _version(connection)
+    if version == _VERSION:
+        return
+    if version == _BEFORE:
+        _log.warning("the file of runs is of an older version; it is upgraded now: a gigabyte takes two minutes")
+    for statement in (_UPGRADE if version == _BEFORE else _SCHEMA).split(";"):
+        connection.execute(statement)
+    ((last,),) = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchall()
+    tally = Tally(connection)
+    for first in range(0, last + 1, _RUNS_AT_ONCE):
+        tally.count(first, first + _RUNS_AT_ONCE - 1)
+        tally.write()
 
 
 def connect(path: Path) -> sqlite3.Connection:

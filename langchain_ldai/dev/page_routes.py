@@ -25,12 +25,14 @@ from starlette.staticfiles import StaticFiles
 from langchain_ldai._wire import events
 from langchain_ldai.dev import comparison, exports, queries, view
 from langchain_ldai.dev.access import COOKIE, cookie_for, is_token
+from langchain_ldai.dev.figures import Variation, figures
 from langchain_ldai.dev.page_files import STATIC, lines_to_add
-from langchain_ldai.dev.queries import Filter, Variation
+from langchain_ldai.dev.queries import Filter
 from langchain_ldai.dev.report import KINDS, report
 from langchain_ldai.dev.served_configs import ServedConfigs
 from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
+from langchain_ldai.dev.tallies import MINUTE
 
 PAGE_HEARTBEAT_SECONDS: Final = 15.0
 
@@ -98,15 +100,14 @@ class PageRoutes:
 
     def _shown(self, wanted: Filter, compare_to: str) -> dict[str, object]:
         configs = queries.configs(self._store)
-        wanted = _with_config(wanted, configs)
+        if configs and wanted.config not in configs:
+            wanted = Filter(queries.newest_config(self._store), "", wanted.outcome, wanted.since)
         return {
             "configs": configs,
             "config": wanted.config,
             "variations": queries.variations_of(self._store, wanted.config) if configs else [],
             "heading": queries.heading(self._store, wanted.config) if configs else "",
-            "figures": view.comparison(
-                compared_to(queries.figures(self._store, wanted, queries.MOST_SHOWN), compare_to)
-            ),
+            "figures": view.comparison(compared_to(figures(self._store, wanted, queries.MOST_SHOWN), compare_to)),
             "runs": view.run_list(queries.latest_runs(self._store, wanted, _LISTED_RUNS)),
         }
 
@@ -151,10 +152,12 @@ class PageRoutes:
         return StreamingResponse(exports.in_blocks(lines), media_type=media_type, headers=_file(name))
 
     async def _comparison(self, request: Request) -> Response:
-        wanted = _filter(request)
-        figures = await asyncio.to_thread(queries.figures, self._store, wanted)
-        figures = compared_to(figures, request.query_params.get("compare_to", ""))
-        return JSONResponse({"config": wanted.config, "variations": comparison.as_json(figures)})
+        wanted, compare_to = _filter(request), request.query_params.get("compare_to", "")
+        return await asyncio.to_thread(self._compared, wanted, compare_to)
+
+    def _compared(self, wanted: Filter, compare_to: str) -> Response:
+        variations = comparison.as_json(compared_to(figures(self._store, wanted), compare_to))
+        return JSONResponse({"config": wanted.config, "variations": variations})
 
     async def _report(self, request: Request) -> Response:
         kind = request.query_params.get("format", "text")
@@ -188,16 +191,10 @@ def _filter(request: Request) -> Filter:
     """Return the filter that a request's query names; what is no number, or unknown, filters nothing."""
     given = request.query_params
     minutes, outcome = given.get("minutes", ""), given.get("outcome", "")
-    since = int((time.time() - int(minutes[:9]) * 60) * 1000) if minutes.isdecimal() and int(minutes[:9]) else 0
+    ago = int(minutes[:9]) if minutes.isdecimal() else 0
+    since = max(int(time.time()) // 60 - ago, 0) * MINUTE if ago else 0
     known = outcome if outcome in queries.OUTCOMES else ""
     return Filter(given.get("config", ""), given.get("variation", ""), known, since)
-
-
-def _with_config(wanted: Filter, configs: list[str]) -> Filter:
-    """Return the filter with an AI Config that there is."""
-    if wanted.config in configs or not configs:
-        return wanted
-    return Filter(configs[0], "", wanted.outcome, wanted.since)
 
 
 def _file(name: str) -> dict[str, str]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 from xml.etree import ElementTree
 
 import leather
 
 from langchain_ldai._wire import events
 from langchain_ldai.dev.comparison import MILLISECONDS, PERCENT, Unit
+from langchain_ldai.dev.figures import Step, Variation
 from langchain_ldai.dev.markup import Markup, element
-from langchain_ldai.dev.queries import Metric, Run, Step, Variation
+from langchain_ldai.dev.queries import Metric, Run
 from langchain_ldai.dev.statistics import Distribution
 
 SERIES: Final = 6
 """For how many variations the style sheet has colours; pictures show no more."""
 
-_BARS: Final = 30
+_MOST_BARS: Final = 40
+_MOST_TICKS: Final = 6
 _WIDTH: Final = 420
 _HEIGHT: Final = 210
 _DASHES: Final = ("none", "6,3", "2,3", "8,3,2,3", "12,4", "1,4")
@@ -30,8 +33,41 @@ _DAY: Final = 86_400_000
 _FURTHER_DIGITS: Final = re.compile(r"(?<=\.\d\d)\d+")
 """What of a place in a picture is too small to see."""
 
+_Written = Callable[[float, int, int], str]
+"""What writes the value at a tick, given which of how many ticks it is."""
+
 _Points = list[tuple[float, float | None]]
 """Where a line goes; `None` interrupts it."""
+
+
+class _Scale:
+    """A linear scale from zero; leather's own takes longer to find its ticks than all else of a picture.
+
+    Args:
+        ticks: Where there are ticks, from zero to the end of the scale.
+    """
+
+    def __init__(self, ticks: Sequence[float]) -> None:
+        self._ticks = ticks
+        self._end = ticks[-1] or 1
+
+    @classmethod
+    def up_to(cls, value: float) -> Self:
+        """Return a scale that reaches a value, with a few ticks at round numbers."""
+        width = _round(value or 1, _MOST_TICKS)
+        return cls([width * number for number in range(math.ceil(value / width) + 1)])
+
+    def contains(self, value: float) -> bool:
+        """Whether a value is on the scale."""
+        return 0 <= value <= self._end
+
+    def project(self, value: float, start: float, end: float) -> float:
+        """Return the place of a value between the places of zero and of the scale's end."""
+        return start + (end - start) * (value / self._end)
+
+    def ticks(self) -> Sequence[float]:
+        """Return the values at which there are ticks."""
+        return self._ticks
 
 
 class _Line(NamedTuple):
@@ -53,31 +89,43 @@ def distributions(
 ) -> Markup:
     """Return which share of the runs has which value: a histogram's outline for each variation, over one scale.
 
-    What lies beyond the scale, at most the largest hundredth of a variation's values, is in the last bar.
+    What lies beyond the scale, less than the largest hundredth of a variation's values, is in the last bar.
     """
     shown = [(series, variation) for series, variation in enumerate(variations[:SERIES]) if len(pick(variation))]
     if not shown:
         return Markup()
-    end = max(1, *(pick(variation).ranked(-(-len(pick(variation)) * 99 // 100)) for _, variation in shown))
+    width, number = bars(max(pick(variation).percentile_99 or 0 for _, variation in shown))
     lines = [
         _Line(
             series,
             f"{short(variation.name)}: median {unit.write(pick(variation).median)}",
-            _outline(pick(variation), end),
+            _outline(pick(variation), width, number),
         )
         for series, variation in shown
     ]
-    return _lines(title, lines, leather.Axis(tick_formatter=_ticks(unit)), PERCENT)
+    return _lines(title, lines, _Scale.up_to(width * number), _ticks(unit), PERCENT)
 
 
-def _outline(values: Distribution, end: float) -> _Points:
+def _round(greatest: float, parts: int) -> float:
+    """Return the smallest round number, so that so many of it reach beyond a value."""
+    zeros = math.floor(math.log10(greatest / parts))
+    return next(number for digit in (1, 2, 5, 10) if (number := digit * 10.0**zeros) * parts > greatest)
+
+
+def bars(greatest: float) -> tuple[int, int]:
+    """Return width and number of a histogram's bars; each starts where a band starts, and holds whole bands."""
+    width = max(int(_round(max(greatest, 1), _MOST_BARS)), 1)
+    return width, int(greatest // width) + 1
+
+
+def _outline(values: Distribution, width: int, bars: int) -> _Points:
     """Return the outline of a histogram, each bar as high as its share of the values."""
-    below = [0, *(values.up_to(end * bar / _BARS) for bar in range(1, _BARS)), len(values)]
+    below = [*(values.below(width * bar) for bar in range(bars)), len(values)]
     shares = [(after - before) / len(values) for before, after in pairwise(below)]
     return [
         (0, 0),
-        *((end * (bar + side) / _BARS, share) for bar, share in enumerate(shares) for side in (0, 1)),
-        (end, 0),
+        *((width * (bar + side), share) for bar, share in enumerate(shares) for side in (0, 1)),
+        (width * bars, 0),
     ]
 
 
@@ -99,11 +147,11 @@ def over_time(
         return Markup()
     end = max(x for line in lines for x, _ in line.points)
     form = "%H:%M:%S" if end < _DAY else "%m-%d %H:%M"
-    axis = leather.Axis(
-        ticks=[0, end / 2, end] if end else [0],
-        tick_formatter=lambda at, *_: datetime.fromtimestamp((start + float(at)) / 1000).strftime(form),
-    )
-    return _lines(title, lines, axis, unit)
+
+    def time_of(at: float, place: int, count: int) -> str:
+        return datetime.fromtimestamp((start + at) / 1000).strftime(form)
+
+    return _lines(title, lines, _Scale([0, end / 2, end] if end else [0]), time_of, unit)
 
 
 def _visible(points: Iterable[tuple[float, float | None]]) -> _Points:
@@ -111,22 +159,23 @@ def _visible(points: Iterable[tuple[float, float | None]]) -> _Points:
     return [point for point in points for _ in range(2)]
 
 
-def _lines(title: str, lines: Sequence[_Line], x_axis: leather.Axis, unit: Unit) -> Markup:
+def _lines(title: str, lines: Sequence[_Line], x_scale: _Scale, written: _Written, unit: Unit) -> Markup:
     """Return a picture of lines over scales that start at zero, with a legend where there are several."""
     chart = leather.Chart()
     for line in lines:
         colour, dashes = f"var(--series-{line.series})", _DASHES[line.series]
         chart.add_line(line.points, name=line.name, stroke_color=colour, stroke_dasharray=dashes)
-    chart.set_x_axis(x_axis)
+    highest = max(y for line in lines for _, y in line.points if y is not None)
+    chart.set_x_scale(x_scale)
+    chart.set_y_scale(_Scale.up_to(highest))
+    chart.add_x_axis(tick_formatter=written)
     chart.add_y_axis(tick_formatter=_ticks(unit))
-    return _picture(
-        chart, [point for line in lines for point in line.points], title, [line.name for line in lines]
-    )
+    return _picture(chart, title, [line.name for line in lines])
 
 
-def _ticks(unit: Unit) -> Callable[[float, int, int], str]:
+def _ticks(unit: Unit) -> _Written:
     """Return what writes the values along an axis: the last one with the unit."""
-    return lambda value, place, count: unit.write_short(float(value)) + unit.suffix * (place == count - 1)
+    return lambda value, place, count: unit.write_short(value) + unit.suffix * (place == count - 1)
 
 
 def timeline(run: Run, metrics: Sequence[Metric]) -> Markup:
@@ -146,10 +195,12 @@ def timeline(run: Run, metrics: Sequence[Metric]) -> Markup:
         points += [(at, None), *_visible([(at, row)])]
     chart = leather.Chart()
     chart.add_line(points, stroke_color="var(--accent)", width=9)
+    chart.set_x_scale(_Scale.up_to(end - start))
+    chart.set_y_scale(_Scale(range(len(labels))))
     chart.add_x_axis(tick_formatter=_ticks(MILLISECONDS))
-    chart.add_y_axis(ticks=list(range(len(labels))), tick_formatter=lambda row, *_: labels[row])
+    chart.add_y_axis(tick_formatter=lambda row, *_: labels[row])
     told = [f"{label} after {MILLISECONDS.write(at)}" for at, label in shown]
-    return _picture(chart, points, "Timeline", [*told, f"end after {MILLISECONDS.write(end - start)}"])
+    return _picture(chart, "Timeline", [*told, f"end after {MILLISECONDS.write(end - start)}"])
 
 
 def start_and_end(run: Run, metrics: Sequence[Metric]) -> tuple[int, int]:
@@ -159,10 +210,8 @@ def start_and_end(run: Run, metrics: Sequence[Metric]) -> tuple[int, int]:
     return min(run.started, end - int(run.duration or 0)), end
 
 
-def _picture(chart: leather.Chart, points: _Points, title: str, parts: Sequence[str]) -> Markup:
-    """Return a chart over scales from zero to its points' ends; its name tells what the picture shows."""
-    chart.add_x_scale(0, max(x for x, _ in points))
-    chart.add_y_scale(0, max(y for _, y in points if y is not None))
+def _picture(chart: leather.Chart, title: str, parts: Sequence[str]) -> Markup:
+    """Return a chart; its name tells what the picture shows."""
     drawn = chart.to_svg_group(_WIDTH, _HEIGHT)
     for node in drawn.iter():
         node.attrib.update({name: _FURTHER_DIGITS.sub("", value) for name, value in node.attrib.items()})

@@ -1,18 +1,15 @@
-"""What the page and the report ask the store."""
+"""Which runs there are, and what the page lists of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-from langchain_ldai.dev.statistics import Counts, Distribution, Share
-from langchain_ldai.dev.store import READERS, Store
+from langchain_ldai.dev.store import Select, Store
+from langchain_ldai.dev.tallies import EVER, MEASURES
 
 OUTCOMES: Final = {"success": "success", "error": "error", "none": "none sent"}
-STEPS: Final = 40
-"""Into how many steps a picture divides time."""
 MOST_SHOWN: Final = 20
 """How many variations people are shown side by side."""
 
@@ -25,30 +22,13 @@ class Filter:
         config: Key of the AI Config, "" for any.
         variation: Key of the variation, "" for all.
         outcome: One of `OUTCOMES`, "" for all.
-        since: Start of the time, in milliseconds since 1970; 0 for no limit.
-        until: End of the time, likewise.
+        since: Start of the time, in milliseconds since 1970, a whole minute; 0 for no limit.
     """
 
     config: str = ""
     variation: str = ""
     outcome: str = ""
     since: int = 0
-    until: int = 0
-
-    @property
-    def narrows(self) -> bool:
-        """Whether it lets only some runs of a variation through."""
-        return bool(self.outcome or self.since or self.until)
-
-
-class Step(NamedTuple):
-    """What happened in one step of time."""
-
-    start: int
-    runs: int
-    successes: int
-    ended: int
-    duration: float | None
 
 
 class Judge(NamedTuple):
@@ -61,22 +41,6 @@ class Judge(NamedTuple):
 
     key: str
     metric: str
-
-
-@dataclass(frozen=True)
-class Variation:
-    """The figures of one variation."""
-
-    name: str
-    runs: int
-    success: Share
-    feedback: Share
-    tool_calls: Counts
-    duration: Distribution
-    first_token: Distribution
-    tokens: Distribution
-    over_time: tuple[Step, ...] = ()
-    scores: Mapping[Judge, Counts] = field(default_factory=dict)
 
 
 class Run(NamedTuple):
@@ -113,28 +77,8 @@ class Metric(NamedTuple):
     at: int
 
 
-_LET_THROUGH: Final = (
-    "variation IN (SELECT id FROM variations WHERE :config IN ('', config) AND :variation IN ('', name))"
-)
-_STEP: Final = """
-SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome), avg(duration)
-FROM runs WHERE variation = :id AND started >= :start AND started < :end"""
-_TOTALS: Final = """
-SELECT count(*), count(*) FILTER (WHERE outcome = 'success'), count(outcome),
-    count(*) FILTER (WHERE feedback > 0), count(feedback), total(tool_calls), total(tool_calls * tool_calls)
-FROM runs WHERE variation = :id"""
-_KEPT_TOTALS: Final = """
-SELECT total(runs) FILTER (WHERE measure = 'run'),
-    total(runs) FILTER (WHERE measure = 'run' AND outcome = 'success'),
-    total(runs) FILTER (WHERE measure = 'run' AND outcome <> 'none'),
-    total(runs) FILTER (WHERE measure = 'feedback' AND value > 0),
-    total(runs) FILTER (WHERE measure = 'feedback'),
-    total(runs * value) FILTER (WHERE measure = 'tool_calls'),
-    total(runs * value * value) FILTER (WHERE measure = 'tool_calls')
-FROM counts WHERE variation = :id AND measure IN ('run', 'feedback', 'tool_calls')"""
-_SCORES: Final = """
-SELECT detail, name, count(*), total(value * 1.0 / count), total(value * 1.0 / count * value / count)
-FROM metrics"""
+_NAMED: Final = ":config IN ('', config) AND :variation IN ('', name)"
+_LET_THROUGH: Final = f"variation IN (SELECT id FROM variations WHERE {_NAMED})"  # noqa: S608
 _RUN_COLUMNS: Final = ", ".join(
     {"config": "variations.config", "variation": "variations.name"}.get(name, f"runs.{name}")
     for name in Run._fields
@@ -142,86 +86,83 @@ _RUN_COLUMNS: Final = ", ".join(
 )
 
 
+def condition(wanted: Filter) -> tuple[str, dict[str, object]]:
+    """Return a filter's condition for runs but for the variation, in SQL, and its values."""
+    parts: list[str] = ["1"]
+    values: dict[str, object] = {"config": wanted.config, "variation": wanted.variation}
+    if wanted.since:
+        parts.append("started >= :since")
+        values["since"] = wanted.since
+    if wanted.outcome:
+        parts.append("outcome IS NULL" if wanted.outcome == "none" else "outcome = :outcome")
+        values["outcome"] = wanted.outcome
+    return " AND ".join(parts), values
+
+
+def newest_config(store: Store) -> str:
+    """Return the key of the AI Config that has the latest run, "" if there are no runs."""
+    return next((run.config for run in latest_runs(store, Filter(), 1)), "")
+
+
 def configs(store: Store) -> list[str]:
     """Return the keys of the AI Configs of which there are runs."""
     return [str(key) for (key,) in store.select("SELECT DISTINCT config FROM variations ORDER BY config", {})]
 
 
+def names(select: Select, wanted: Filter) -> dict[int, str]:
+    """Return the keys of the variations that the filter lets through in order, by their number in the file."""
+    query = f"SELECT id, name FROM variations WHERE {_NAMED} ORDER BY config, name"  # noqa: S608
+    return dict(select(query, condition(wanted)[1]))
+
+
 def variations_of(store: Store, config: str) -> list[str]:
     """Return the keys of an AI Config's variations, in alphabetical order."""
-    return [name for _, name in _variations(store, Filter(config)).values()]
-
-
-def figures(store: Store, wanted: Filter, most: int | None = None) -> list[Variation]:
-    """Return the figures of those variations of an AI Config that have runs which the filter lets through.
-
-    Args:
-        store: Where the runs are.
-        wanted: Which runs to look at.
-        most: How many variations to return, those with the most runs; all without it.
-    """
-    found = _variations(store, wanted)
-    if most is not None and len(found) > most:
-        where, values = _condition(wanted)
-        query = f"SELECT variation FROM runs WHERE {_LET_THROUGH} AND {where}"  # noqa: S608
-        rows = store.select(f"{query} GROUP BY variation ORDER BY count(*) DESC, variation LIMIT {most}", values)
-        largest = {number for (number,) in rows}
-        found = {number: names for number, names in found.items() if number in largest}
-    first, last = _ends(store, list(found))
-    if wanted.since <= first and not wanted.until:
-        wanted = replace(wanted, since=0)
-    question = _Question(
-        store, wanted, _steps(max(first, wanted.since), min(last, (wanted.until or last + 1) - 1))
-    )
-    with ThreadPoolExecutor(READERS) as readers:
-        variations = readers.map(question.variation, found, [name for _, name in found.values()])
-        return [variation for variation in variations if variation.runs]
+    return list(names(store.select, Filter(config)).values())
 
 
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
     """Return the runs that started last, the newest first."""
-    where, values = _condition(wanted)
-    numbers = _variations(store, wanted)
-    parts = [f"variation = {number}" for number in numbers] if len(numbers) <= MOST_SHOWN else [_LET_THROUGH]
-    found = [
-        row
-        for part in parts
-        for row in store.select(
-            f"SELECT started, id FROM runs WHERE {part} AND {where} ORDER BY started DESC LIMIT {limit}",  # noqa: S608
-            values,
-        )
-    ]
-    newest = [int(number) for _, number in sorted(found, reverse=True)[:limit]]
-    runs = {run.id: run for run in _runs(store, newest)}
+    where, values = condition(wanted)
+    latest = f"FROM runs WHERE variation = variations.id AND {where} ORDER BY started DESC LIMIT"
+    # What is in none of the variations that ran last cannot be among the last runs.
+    ran_last = f"SELECT id FROM variations WHERE {_NAMED} ORDER BY (SELECT started {latest} 1) DESC LIMIT {limit}"  # noqa: S608
+    with store.reading() as select:
+        numbers = [number for (number,) in select(ran_last, values)]
+        query = f"SELECT started, runs.id {latest} {limit}".replace("variations.id", ":id")
+        found = [row for number in numbers for row in select(query, {**values, "id": number})]
+        newest = [int(number) for _, number in sorted(found, reverse=True)[:limit]]
+        runs = {run.id: run for run in _runs(select, newest)}
     return [runs[number] for number in newest if number in runs]
 
 
 def all_runs(store: Store, wanted: Filter) -> Iterator[Run]:
     """Yield every run that the filter lets through, in the order of their arrival."""
-    where, values = _condition(wanted)
+    where, values = condition(wanted)
     # The plus has SQLite go on from the last run, instead of looking for each variation's.
     query = f"SELECT id FROM runs WHERE id > :after AND +{_LET_THROUGH} AND {where} ORDER BY id LIMIT 500"  # noqa: S608
     after = 0
     while found := [int(number) for (number,) in store.select(query, {**values, "after": after})]:
-        yield from _runs(store, found)
+        yield from _runs(store.select, found)
         after = found[-1]
 
 
 def judges(store: Store, wanted: Filter) -> list[Judge]:
     """Return what has scored runs of those variations that the filter lets through."""
-    query = f"SELECT DISTINCT detail, name FROM metrics WHERE {_LET_THROUGH} AND scored ORDER BY 1, 2"  # noqa: S608
-    return [Judge(*row) for row in store.select(query, _condition(wanted)[1])]
+    scored = f"{_LET_THROUGH} AND length = {EVER} AND (judge <> '' OR measure NOT IN {MEASURES})"
+    query = f"SELECT DISTINCT judge, measure FROM totals WHERE {scored} ORDER BY 1, 2"  # noqa: S608
+    return [Judge(*row) for row in store.select(query, condition(wanted)[1])]
 
 
 def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | None:
     """Return a run and its metrics in the order in which they were recorded; `None` if there is no such run."""
-    runs = _runs(store, [number])
     query = "SELECT name, detail, value, count, at FROM metrics WHERE run = :run ORDER BY at, name, detail"
-    metrics = [Metric(*row) for row in store.select(query, {"run": number})]
+    with store.reading() as select:
+        runs = _runs(select, [number])
+        metrics = [Metric(*row) for row in select(query, {"run": number})]
     return (runs[0], metrics) if runs else None
 
 
-def _runs(store: Store, numbers: Sequence[int]) -> list[Run]:
+def _runs(select: Select, numbers: Sequence[int]) -> list[Run]:
     listed = ", ".join(map(str, numbers))
     query = (
         f"SELECT {_RUN_COLUMNS} FROM runs JOIN variations ON variations.id = runs.variation"  # noqa: S608
@@ -229,119 +170,16 @@ def _runs(store: Store, numbers: Sequence[int]) -> list[Run]:
     )
     scores: dict[int, list[tuple[Judge, float]]] = {}
     scored = f"SELECT run, detail, name, value * 1.0 / count FROM metrics WHERE run IN ({listed}) AND scored"  # noqa: S608
-    for run, key, metric, score in store.select(scored, {}):
+    for run, key, metric, score in select(scored, {}):
         scores.setdefault(run, []).append((Judge(key, metric), score))
-    runs = (Run(*row) for row in store.select(query, {}))
+    runs = (Run(*row) for row in select(query, {}))
     return [run._replace(scores=tuple(sorted(scores.get(run.id, ())))) for run in runs]
-
-
-def _variations(store: Store, wanted: Filter) -> dict[int, tuple[str, str]]:
-    """Return config and name of the variations that the filter lets through, by their number in the file."""
-    query = (
-        "SELECT id, config, name FROM variations WHERE :config IN ('', config) AND :variation IN ('', name)"
-        " ORDER BY config, name"
-    )
-    rows = store.select(query, {"config": wanted.config, "variation": wanted.variation})
-    return {int(number): (str(config), str(name)) for number, config, name in rows}
 
 
 def heading(store: Store, config: str) -> str:
     """Return an AI Config's key, and that not all its variations are shown where there are too many."""
-    count = len(variations_of(store, config))
+    query = "SELECT count(*) FROM variations WHERE config = :config"
+    ((count,),) = store.select(query, {"config": config})
     return (
         config if count <= MOST_SHOWN else f"{config}: the {MOST_SHOWN} of {count:,} variations with the most runs"
     )
-
-
-def _ends(store: Store, variations: Sequence[int]) -> tuple[int, int]:
-    """Return when the first and the last run of some variations started."""
-    # One question each: SQLite looks an end up in the index only where nothing else is asked.
-    of_variation = "(started) FROM runs WHERE variation = :id"
-    query = f"SELECT (SELECT min{of_variation}), (SELECT max{of_variation})"
-    ends = [end for number in variations for end in store.select(query, {"id": number})[0] if end is not None]
-    return min(ends, default=0), max(ends, default=0)
-
-
-def _steps(first: int, last: int) -> list[tuple[int, int]]:
-    """Return start and end of each step of time, from the first to the last run."""
-    length = max((last - first) // STEPS + 1, 1)
-    return [(start, start + length) for start in range(first, last + 1, length)]
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What is asked of each variation: the kept counts where that is possible, and else the runs.
-
-    Args:
-        store: Where the runs are.
-        wanted: Which runs are let through.
-        steps: Start and end of each step of time.
-    """
-
-    store: Store
-    wanted: Filter
-    steps: Sequence[tuple[int, int]]
-
-    def variation(self, number: int, name: str) -> Variation:
-        """Return a variation's figures."""
-        kept = not (self.wanted.since or self.wanted.until)
-        ((runs, successes, ended, liked, rated, calls, squares),) = (
-            self._counted(_KEPT_TOTALS, number) if kept else self._select(_TOTALS, number)
-        )
-        duration, first_token, tokens = (
-            Distribution(self._kept(column, number) if kept else self._values(column, number))
-            for column in ("duration", "first_token", "tokens")
-        )
-        return Variation(
-            name,
-            int(runs),
-            success=Share(int(successes), int(ended)),
-            feedback=Share(int(liked), int(rated)),
-            tool_calls=Counts(int(runs), calls, squares),
-            duration=duration,
-            first_token=first_token,
-            tokens=tokens,
-            over_time=tuple(
-                Step(start, *self._select(_STEP, number, start=start, end=end)[0]) for start, end in self.steps
-            ),
-            scores=self._scores(number),
-        )
-
-    def _kept(self, column: str, number: int) -> list[tuple[Any, ...]]:
-        query = "SELECT value, sum(runs) FROM counts WHERE variation = :id AND measure = :measure AND runs > 0"
-        return self._counted(query, number, "GROUP BY value", measure=column)
-
-    def _values(self, column: str, number: int) -> list[tuple[Any, ...]]:
-        query = f"SELECT {column}, count(*) FROM runs WHERE variation = :id AND {column} IS NOT NULL"  # noqa: S608
-        return self._select(query, number, f"GROUP BY {column}")
-
-    def _scores(self, number: int) -> dict[Judge, Counts]:
-        runs = " CROSS JOIN runs ON runs.id = metrics.run" if self.wanted.narrows else ""
-        query = f"{_SCORES}{runs} WHERE metrics.variation = :id AND scored"
-        rows = self._select(query, number, "GROUP BY detail, name")
-        return {Judge(key, metric): Counts(*numbers) for key, metric, *numbers in rows}
-
-    def _counted(self, query: str, number: int, end_of_query: str = "", **more: object) -> list[tuple[Any, ...]]:
-        outcome = "AND outcome = :outcome" if self.wanted.outcome else ""
-        values = {"id": number, "outcome": self.wanted.outcome, **more}
-        return self.store.select(f"{query} {outcome} {end_of_query}", values)
-
-    def _select(self, query: str, number: int, end_of_query: str = "", **more: object) -> list[tuple[Any, ...]]:
-        where, values = _condition(self.wanted)
-        return self.store.select(f"{query} AND {where} {end_of_query}", {**values, "id": number, **more})
-
-
-def _condition(wanted: Filter) -> tuple[str, dict[str, object]]:
-    """Return the filter's condition but for the variation, in SQL, and its values."""
-    parts: list[str] = ["1"]
-    values: dict[str, object] = {"config": wanted.config, "variation": wanted.variation}
-    if wanted.since:
-        parts.append("started >= :since")
-        values["since"] = wanted.since
-    if wanted.until:
-        parts.append("started < :until")
-        values["until"] = wanted.until
-    if wanted.outcome:
-        parts.append("outcome IS NULL" if wanted.outcome == "none" else "outcome = :outcome")
-        values["outcome"] = wanted.outcome
-    return " AND ".join(parts), values

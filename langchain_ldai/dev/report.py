@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from langchain_ldai.dev import comparison, queries
+from langchain_ldai.dev.figures import Variation, figures
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.page_files import STATIC
-from langchain_ldai.dev.queries import Filter, Variation
+from langchain_ldai.dev.queries import Filter
 from langchain_ldai.dev.store import Store
 
 Figures = Mapping[str, list[Variation]]
@@ -27,14 +28,14 @@ def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
         kind: One of `KINDS`.
         wanted: Which runs to look at.
     """
-    figures = {}
+    compared = {}
     for key in queries.configs(store):
         if wanted.config in ("", key):
             for_programs = kind == "json"
             most = None if for_programs else queries.MOST_SHOWN
-            found = queries.figures(store, Filter(key, since=wanted.since), most)
-            figures[key if for_programs else queries.heading(store, key)] = found
-    return KINDS[kind]({key: found for key, found in figures.items() if found})
+            found = figures(store, Filter(key, since=wanted.since), most)
+            compared[key if for_programs else queries.heading(store, key)] = found
+    return KINDS[kind]({key: found for key, found in compared.items() if found})
 
 
 def _as_text(figures: Figures) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate
 from statistics import NormalDist
 from typing import Final
 
 _Z: Final = NormalDist().inv_cdf(0.975)
 _LARGE: Final = 1000
+
+Values = Callable[[float, float], Sequence[tuple[float, int]]]
+"""Returns the values from a start up to an end, in ascending order, with how often each occurs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,52 +32,67 @@ class Interval:
 
 
 class Distribution:
-    """Values, each with how often it occurs.
+    """Values, each with how often it occurs, of which only those are looked at that matter.
 
     Args:
-        pairs: Values in ascending order, with their counts.
+        bands: Where each band of values starts, in ascending order, with how many values are in it.
+        values: What returns the values from a start up to an end, with their counts. Without it each band is the
+            one value with which it starts.
+
+    Attributes:
+        median: The middle value, or the mean of the two in the middle; `None` without values.
+        percentile_95: The smallest value that is at least as large as 95 percent of all; `None` without values.
+        percentile_99: The same for 99 percent.
+        error_of_median: The median's standard error, from the values around it (Price and Bonett 2001); `None` for
+            few values.
     """
 
-    def __init__(self, pairs: Iterable[tuple[float, int]] = ()) -> None:
-        listed = list(pairs)
-        self.values: Sequence[float] = [value for value, _ in listed]
+    def __init__(self, bands: Iterable[tuple[float, int]] = (), values: Values | None = None) -> None:
+        listed = list(bands)
+        self._values = values
+        self._starts: list[float] = [start for start, _ in listed]
         self._ends = list(accumulate(count for _, count in listed))
+        self._within: dict[int, tuple[Sequence[float], Sequence[int]]] = {}
+        count = len(self)
+        middle = [self._at((count + 1) // 2), self._at(count // 2 + 1)] if count else []
+        self.median: float | None = sum(middle) / 2 if count else None
+        self.percentile_95: float | None = self._at(math.ceil(count * 95 / 100)) if count else None
+        self.percentile_99: float | None = self._at(math.ceil(count * 99 / 100)) if count else None
+        self.error_of_median: float | None = self._error_of_median()
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def ranked(self, rank: int) -> float:
+    def below(self, value: float) -> int:
+        """Return how many values are less than one with which a band may start."""
+        place = bisect_left(self._starts, value)
+        return self._ends[place - 1] if place else 0
+
+    def _at(self, rank: int) -> float:
         """Return the value at a rank, 1 for the smallest."""
-        return self.values[bisect_left(self._ends, rank)]
+        place = bisect_left(self._ends, rank)
+        if self._values is None:
+            return self._starts[place]
+        if place not in self._within:
+            start, end = (*self._starts, math.inf)[place : place + 2]
+            pairs = self._values(start, end)
+            self._within[place] = [value for value, _ in pairs], list(accumulate(count for _, count in pairs))
+        values, ends = self._within[place]
+        return values[bisect_left(ends, rank - (self._ends[place - 1] if place else 0))]
 
-    @cached_property
-    def median(self) -> float | None:
-        """The middle value, or the mean of the two in the middle; `None` without values."""
-        count = len(self)
-        return (self.ranked((count + 1) // 2) + self.ranked(count // 2 + 1)) / 2 if count else None
-
-    @cached_property
-    def percentile_95(self) -> float | None:
-        """The smallest value that is at least as large as 95 percent of all; `None` without values."""
-        return self.ranked(math.ceil(len(self) * 95 / 100)) if len(self) else None
-
-    def up_to(self, value: float) -> int:
-        """Return how many values are at most this."""
-        found = bisect_right(self.values, value)
-        return self._ends[found - 1] if found else 0
-
-    @cached_property
-    def error_of_median(self) -> float | None:
-        """The median's standard error, from the values around it (Price and Bonett 2001); `None` for few."""
+    def _error_of_median(self) -> float | None:
         count = len(self)
         below = round((count + 1) / 2 - math.sqrt(count))
         if below < 1:
             return None
         z = 2.0
         if count <= _LARGE:
-            tail = sum(math.comb(count, k) for k in range(below)) / 2**count
+            tail, chance = 0.0, 0.5**count
+            for number in range(below):  # of as many tosses of a coin, fewer than `below` are heads
+                tail += chance
+                chance *= (count - number) / (number + 1)
             z = NormalDist().inv_cdf(1 - tail)
-        return (self.ranked(count - below + 1) - self.ranked(below)) / (2 * z)
+        return (self._at(count - below + 1) - self._at(below)) / (2 * z)
 
 
 def compare_medians(first: Distribution, second: Distribution) -> Interval | None:

@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai.dev import database
 from langchain_ldai.dev.arrivals import ADDED, Arrival, MetricRow, arrivals
+from langchain_ldai.dev.tallies import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +39,14 @@ ON CONFLICT (run_id, variation) DO UPDATE SET
 RETURNING id
 """  # noqa: S608
 _METRIC: Final = """
-INSERT INTO metrics (run, variation, name, detail, scored, value, count, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO metrics (run, name, detail, scored, value, count, at) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     value = value + excluded.value, count = count + excluded.count, at = max(at, excluded.at)
 """
 
+
+Select = Callable[[str, Mapping[str, object]], list[tuple[Any, ...]]]
+"""Returns the rows of a query."""
 
 _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "free some space, and what comes then is stored",
@@ -104,12 +108,12 @@ class Store:
             StoreError: If the batch cannot be stored; then nothing of it is.
         """
         found = arrivals(batch, int(time.time() * 1000))
-        with self._transaction() as writer:
+        with self._transaction() as (writer, tally):
             if payload_id and not self._is_new(writer, payload_id):
                 return 0
             for arrival in found:
-                self._add(writer, arrival)
-            self._make_room(writer)
+                self._add(writer, tally, arrival)
+            self._make_room(writer, tally)
         return len(found)
 
     def add_feedback(self, run: int, name: str, feedback: int) -> bool:
@@ -125,16 +129,18 @@ class Store:
             StoreError: If the feedback cannot be stored.
         """
         now = int(time.time() * 1000)
-        with self._transaction() as writer:
-            found = writer.execute("SELECT variation, feedback FROM runs WHERE id = ?", (run,)).fetchone()
+        with self._transaction() as (writer, tally):
+            found = writer.execute("SELECT feedback FROM runs WHERE id = ?", (run,)).fetchone()
             if found is None:
                 raise KeyError(run)
-            if found[1] is not None:
+            if found[0] is not None:
                 return False
+            tally.count(run, run, -1)
             writer.execute(
                 "UPDATE runs SET feedback = ?, ended = max(ended, ?) WHERE id = ?", (feedback, now, run)
             )
-            writer.execute(_METRIC, (run, found[0], *MetricRow(name, "", scored=False), 1, 1, now))
+            writer.execute(_METRIC, (run, *MetricRow(name, "", scored=False), 1, 1, now))
+            tally.count(run, run)
         return True
 
     def select(self, query: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
@@ -143,9 +149,21 @@ class Store:
         Raises:
             StoreError: If the file cannot be read.
         """
+        with self.reading() as select:
+            return select(query, values)
+
+    @contextmanager
+    def reading(self) -> Iterator[Select]:
+        """Have all questions within the block answered from the file as it is at the first.
+
+        Raises:
+            StoreError: If the file cannot be read.
+        """
         reader = self._readers.get()
         try:
-            return reader.execute(query, values).fetchall()
+            with reader:
+                reader.execute("BEGIN")
+                yield lambda query, values: reader.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path} cannot be read: {error}") from error
         finally:
@@ -164,12 +182,14 @@ class Store:
         return int(version)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, Tally]]:
         with self._writing:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
-                    yield self._writer
+                    tally = Tally(self._writer)
+                    yield self._writer, tally
+                    tally.write()
                     self._writer.execute("COMMIT")
                     self.problem = ""
                 except BaseException:
@@ -197,13 +217,17 @@ class Store:
         writer.execute("DELETE FROM payloads WHERE rowid <= ?", (oldest,))
         return True
 
-    def _add(self, writer: sqlite3.Connection, arrival: Arrival) -> None:
+    def _add(self, writer: sqlite3.Connection, tally: Tally, arrival: Arrival) -> None:
         described = (arrival.version, arrival.graph, arrival.model, arrival.context)
         columns = (arrival.columns.get(name) for name in _COLUMNS)
         variation = self._variation(writer, arrival.config, arrival.variation)
-        row = (arrival.run_id, variation, *described, arrival.first_ms, arrival.last_ms, *columns)
+        key = arrival.run_id, variation
+        for (run,) in writer.execute("SELECT id FROM runs WHERE run_id = ? AND variation = ?", key).fetchall():
+            tally.count(run, run, -1)
+        row = (*key, *described, arrival.first_ms, arrival.last_ms, *columns)
         ((run,),) = writer.execute(_RUN, row).fetchall()
-        writer.executemany(_METRIC, [(run, variation, *row, *values) for row, values in arrival.metrics.items()])
+        writer.executemany(_METRIC, [(run, *row, *values) for row, values in arrival.metrics.items()])
+        tally.count(run, run)
 
     def _variation(self, writer: sqlite3.Connection, config: str, name: str) -> int:
         key = config, name
@@ -213,15 +237,17 @@ class Store:
             ((self._variations[key],),) = writer.execute(query, key).fetchall()
         return self._variations[key]
 
-    def _make_room(self, writer: sqlite3.Connection) -> None:
-        """Delete the oldest runs, and the oldest batches' ids, where the file is larger than it may be."""
-        if database.used_bytes(writer) <= self._max_bytes:
-            return
-        run, payload = (
-            writer.execute(f"SELECT min({number}) + (max({number}) - min({number})) / 20 FROM {table}").fetchone()  # noqa: S608
-            for table, number in (("runs", "id"), ("payloads", "rowid"))
-        )
-        writer.execute("DELETE FROM runs WHERE id <= ?", run)
-        writer.execute("DELETE FROM metrics WHERE run <= ?", run)
-        writer.execute("DELETE FROM counts WHERE runs = 0")
-        writer.execute("DELETE FROM payloads WHERE rowid <= ?", payload)
+    def _make_room(self, writer: sqlite3.Connection, tally: Tally) -> None:
+        """Delete the oldest runs, and the oldest batches' ids, while the file is larger than it may be."""
+        while database.used_bytes(writer) > self._max_bytes:
+            run, payload = (
+                writer.execute(f"SELECT min({key}) + (max({key}) - min({key})) / 100 FROM {table}").fetchone()  # noqa: S608
+                for table, key in (("runs", "id"), ("payloads", "rowid"))
+            )
+            if run == payload == (None,):
+                return
+            tally.count(0, run[0] or 0, -1)
+            tally.write()
+            writer.execute("DELETE FROM runs WHERE id <= ?", run)
+            writer.execute("DELETE FROM metrics WHERE run <= ?", run)
+            writer.execute("DELETE FROM payloads WHERE rowid <= ?", payload)

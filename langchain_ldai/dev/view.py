@@ -20,8 +20,9 @@ from langchain_ldai.dev.comparison import (
     compare,
     judge_names,
 )
+from langchain_ldai.dev.figures import Variation
 from langchain_ldai.dev.markup import Markup, element, together
-from langchain_ldai.dev.queries import OUTCOMES, Metric, Run, Variation
+from langchain_ldai.dev.queries import OUTCOMES, Metric, Run
 
 _COLUMNS: Final = (
     *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),

@@ -13,7 +13,7 @@ from uuid import uuid4
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
-from langchain_ldai._base.process import register_fork_safe
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._configs.types import LdAiJudgeConfig
 from langchain_ldai._runs.handler import LdAiHandler
 from langchain_ldai._runs.metadata import JUDGE_KEY

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.loops import running_loop
-from langchain_ldai._base.process import register_fork_safe
 from langchain_ldai.judges._calls import JUDGE_THREAD
 
 MAX_CHARACTERS: Final = 50_000_000

@@ -19,7 +19,8 @@ from langchain_ldai._runs.totals import Sealer, check_sealer
 from langchain_ldai._runs.trackers import RunTracker, result_of
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
-from langchain_ldai._wire.tokens import check_key, is_token
+from langchain_ldai._wire.ids import check_key
+from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue

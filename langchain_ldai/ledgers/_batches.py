@@ -26,7 +26,7 @@ class ClaimPolicy:
         timeout: Seconds for which a claim is attempted.
     """
 
-    send: Callable[[Context, Sequence[Event]], None]
+    send: Callable[[Context, Sequence[Event]], object]
     on_error: OnLedgerError
     timeout: float
 

@@ -16,8 +16,9 @@ from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
 
+from langchain_ldai._base.exit import WORKER, is_ending, is_main_thread_alive
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import NOT_SENT, Guard
-from langchain_ldai._base.process import WORKER, is_ending, is_main_thread_alive, register_fork_safe
 from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers._batches import Batch, ClaimPolicy, PendingBatches
 from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of

@@ -4,8 +4,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 
+from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.options import check_count
-from langchain_ldai._base.process import register_fork_safe
 
 
 class MemoryLedger:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Collection
 from typing import Final
 
-from langchain_ldai._base.process import PausesForForks
+from langchain_ldai._base.forks import PausesForForks
 from langchain_ldai.ledgers._lifetime import THIRTY_DAYS, check_lifetime
 
 try:

@@ -11,8 +11,8 @@ from typing import Final
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from langchain_ldai._base.forks import PausesForForks
 from langchain_ldai._base.options import check_seconds
-from langchain_ldai._base.process import PausesForForks
 from langchain_ldai.ledgers._lifetime import THIRTY_DAYS, check_lifetime
 
 _log = logging.getLogger(__name__)

@@ -104,7 +104,8 @@ class _Recorder:
         Raises:
             TypeError: If the context is no `Context`.
         """
-        _check_context(context)
+        if not isinstance(context, Context):
+            raise _no_context(context)
         if self._is_closed:
             _log.warning("an event %r of a closed client is not taken", event_name)
             return
@@ -124,7 +125,8 @@ class _Recorder:
 
     def _served(self, key: str, context: Context, default: object) -> EvaluationDetail:
         """Return what is served and why, as the real clients tell it."""
-        _check_context(context)
+        if not isinstance(context, Context):
+            raise _no_context(context)
         if not context.valid:
             return EvaluationDetail(default, None, {"kind": "ERROR", "errorKind": "USER_NOT_SPECIFIED"})
         if key not in self._flags:
@@ -132,10 +134,8 @@ class _Recorder:
         return EvaluationDetail(self._flags[key], 0, {"kind": "FALLTHROUGH"})
 
 
-def _check_context(context: object) -> None:
-    if not isinstance(context, Context):
-        given = type(context).__name__
-        raise TypeError(f"a context is an ldclient.Context, not {given}: use Context.from_dict(...)")
+def _no_context(given: object) -> TypeError:
+    return TypeError(f"a context is an ldclient.Context, not {type(given).__name__}: use Context.from_dict(...)")
 
 
 class RecordingClient(_Recorder):

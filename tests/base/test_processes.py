@@ -13,7 +13,8 @@ import pytest
 from langchain_core.outputs import LLMResult
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
-from langchain_ldai._base import process
+from langchain_ldai._base import exit as process_exit
+from langchain_ldai._base import forks
 from tests.support.chains import QUESTION, chain
 from tests.support.programs import run_program
 
@@ -172,7 +173,7 @@ os._exit(0)
     assert run_with_handler(code, ledger) == ["0"] * 8
 
 
-class Used(process.PausesForForks):
+class Used(forks.PausesForForks):
     """Something that is used, and closed before a fork."""
 
     closed = 0
@@ -186,7 +187,7 @@ def test_what_pauses_for_forks_is_closed_before_one_and_used_after_it(monkeypatc
     """Who comes while a thread forks waits until it has; what was let go before is not asked."""
     hooks: list[dict[str, Callable[[], object]]] = []
     monkeypatch.setattr(os, "register_at_fork", lambda **named: hooks.append(named), raising=False)
-    fresh = runpy.run_path(process.__file__)
+    fresh = runpy.run_path(forks.__file__)
     used, gone = (
         type("Used", (fresh["PausesForForks"],), {"close_for_fork": Used.close_for_fork, "closed": 0})()
         for _ in range(2)
@@ -327,7 +328,7 @@ def test_a_forked_process_begins_anew_what_still_is_there(monkeypatch: pytest.Mo
     """What was let go before the fork is not held for it."""
     hooks: dict[str, object] = {}
     monkeypatch.setattr(os, "register_at_fork", lambda **named: hooks.update(named), raising=False)
-    fresh = runpy.run_path(process.__file__)
+    fresh = runpy.run_path(forks.__file__)
     owner, gone = Owner(), Owner()
     for each in (owner, gone):
         fresh["register_fork_safe"](each)
@@ -342,7 +343,7 @@ def test_where_there_is_no_fork_nothing_is_asked_for(monkeypatch: pytest.MonkeyP
     """As on Windows."""
     monkeypatch.delattr(os, "register_at_fork", raising=False)
 
-    assert callable(runpy.run_path(process.__file__)["register_fork_safe"])
+    assert callable(runpy.run_path(forks.__file__)["register_fork_safe"])
 
 
 def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +355,7 @@ def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
 
     monkeypatch.setattr(threading, "main_thread", Main)
-    is_ending = runpy.run_path(process.__file__)["is_ending"]
+    is_ending = runpy.run_path(process_exit.__file__)["is_ending"]
 
     with pytest.raises(KeyboardInterrupt):
         is_ending()

@@ -240,7 +240,7 @@ def test_a_block_that_is_not_known_stays_as_it_is(block: dict[str, object]) -> N
 
 
 CONTENTS = {
-    "system": ("system", [{"type": "text", "text": "Be {{x}}"}, {"type": "image", "source": PNG}], "Be Ada"),
+    "system": ("system", [{"type": "text", "text": "Be {{x}}"}, {"type": "image", "text": "a cat"}], "Be Ada"),
     "empty": ("user", [], ""),
     "texts": ("user", ["a"], ""),
     "mixed": ("user", [{"type": "text", "text": "a"}, 5], ""),
@@ -251,7 +251,7 @@ CONTENTS = {
 
 @pytest.mark.parametrize(("role", "content", "text"), CONTENTS.values(), ids=CONTENTS)
 def test_other_content_is_text(role: str, content: object, text: str) -> None:
-    """A list in a system message is its text, and what is no list of objects is ""."""
+    """A list in a system message is the text of its text blocks, and what is no list of objects is ""."""
     config = serve(flag(messages=[{"role": role, "content": content}]), variables={"x": "Ada"})
 
     assert config.messages == (Message(role, text),)

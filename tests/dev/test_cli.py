@@ -186,13 +186,17 @@ def test_the_lines_ask_for_an_ai_config_as_what_it_is(modes: dict[str, str], ask
 
 WRONG = {
     "host": (["dev", "--host", "0.0.0.0"], "needs --token"),
-    "file": (["dev", "--configs", "wrong.yaml"], "wrong.yaml, line 1: bot is 3"),
-    "no file": (["dev", "--configs", "mistyped.yaml"], "mistyped.yaml cannot be read: No such file"),
+    "file": (["dev", "--port", "0", "--configs", "wrong.yaml"], "wrong.yaml, line 1: bot is 3"),
+    "no file": (
+        ["dev", "--port", "0", "--configs", "mistyped.yaml"],
+        "mistyped.yaml cannot be read: No such file",
+    ),
     "port": (
         ["dev", "--configs", "right.yaml", "--port", "99999"],
         "there is no port 99999; choose one up to 65535",
     ),
     "database": (["dev", "--configs", "right.yaml", "--port", "0", "--db", "wrong.yaml"], "cannot be opened"),
+    "database beside no file": (["dev", "--port", "0", "--db", "wrong.yaml"], "cannot be opened"),
     "size": (["dev", "--max-mb", "0"], "--max-mb is 0; give at least 1"),
     "no database": (["report", "--db", "missing.db"], "there is no missing.db"),
     "no server": (["report", "--url", "http://127.0.0.1:1"], "does not answer"),
@@ -204,28 +208,37 @@ WRONG = {
 def test_what_cannot_be_done_is_one_line(
     here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    """The message says why, and the exit status is 2."""
+    """The message says why, the exit status is 2, and no file is made."""
     (here / "wrong.yaml").write_text("bot: 3\n")
     (here / "right.yaml").write_text("bot: {variations: {a: {}}}\n")
 
-    if message == "needs --token":
-        (here / "ai-configs.yaml").write_text("bot: {variations: {a: {}}}\n")
     assert _cli.main(arguments) == 2
 
     error = capsys.readouterr().err
     assert error.startswith("langchain-ldai: ")
     assert message in error
     assert error.count("\n") == 1
+    assert sorted(path.name for path in here.iterdir()) == ["right.yaml", "wrong.yaml"]
 
 
 def test_a_port_that_is_taken_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says how to choose another."""
+    """The message says how to choose another, and no file is made."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert _cli.main(["dev", "--port", str(port)]) == 2
 
     error = capsys.readouterr().err
-    assert f"cannot listen on 127.0.0.1:{port}: " in error
+    assert f"cannot listen on 127.0.0.1:{port}: another program listens there; " in error
+    assert "choose another with --host or --port; --port 0 takes a free one" in error
+    assert list(here.iterdir()) == []
+
+
+def test_an_address_that_is_not_here_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message is the system's."""
+    assert _cli.main(["dev", "--host", "192.0.2.1", "--token", "secret"]) == 2
+
+    error = capsys.readouterr().err
+    assert "cannot listen on 192.0.2.1:8030: " in error
     assert "choose another with --host or --port" in error
 
 
@@ -233,7 +246,7 @@ def test_an_example_that_cannot_be_written_is_told(here: Path, capsys: pytest.Ca
     """Where the directory does not take the file, the message says so."""
     (here / "ai-configs.yaml").symlink_to(here / "missing" / "file")
 
-    assert _cli.main(["dev"]) == 2
+    assert _cli.main(["dev", "--port", "0"]) == 2
     assert "No such file or directory" in capsys.readouterr().err
 
 

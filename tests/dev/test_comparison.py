@@ -1,21 +1,28 @@
 """The figures of the page, against the same figures computed from the raw events."""
 
 import json
+import random
 import re
 import statistics
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from langchain_ldai._wire import events
+from langchain_ldai.dev import figures as dev_figures
 from langchain_ldai.dev.comparison import as_json, as_text, compare
-from langchain_ldai.dev.queries import Filter, all_runs, figures, latest_runs, variations_of
+from langchain_ldai.dev.figures import figures
+from langchain_ldai.dev.queries import Filter, all_runs, latest_runs, variations_of
 from langchain_ldai.dev.report import report
-from langchain_ldai.dev.store import Store
+from langchain_ldai.dev.store import Select, Store
+from langchain_ldai.dev.tallies import DAY, HOUR, MINUTE
 from tests.dev.sending import ACCURACY, NOON, event, simulated
 
 RUNS = list(simulated(600))
 CONFIG = Filter("support-bot")
+OUTCOMES = [(events.SUCCESS,), (events.ERROR,), ()]
 
 
 @pytest.fixture(scope="module")
@@ -55,50 +62,101 @@ def expected(variation: str, runs: list[list[dict]]) -> dict[str, object]:
     }
 
 
-TIMES = [(0, 0), (NOON + 100_000, NOON + 200_000), (NOON + 500_000, 0), (0, NOON + 50_001)]
+SINCE = [0, NOON - NOON % DAY - 3 * HOUR, NOON - NOON % MINUTE, NOON - NOON % MINUTE + 6 * MINUTE]
 
 
-@pytest.mark.parametrize(("since", "until"), TIMES)
-def test_figures_are_those_of_the_raw_events(store: Store, since: int, until: int) -> None:
-    """For all time and for parts of it."""
-    within = [run for run in RUNS if since <= run[0]["creationDate"] < (until or NOON * 2)]
+@pytest.mark.parametrize("since", SINCE)
+@pytest.mark.parametrize("few", [1000, 0], ids=["runs", "bands"])
+def test_figures_are_those_of_the_raw_events(
+    store: Store, monkeypatch: pytest.MonkeyPatch, few: int, since: int
+) -> None:
+    """For all time and for parts of it, whether the runs are read or what is kept beside them."""
+    monkeypatch.setattr(dev_figures, "_FEW", few)
+    within = [run for run in RUNS if since <= run[0]["creationDate"]]
 
-    found = as_json(figures(store, Filter("support-bot", since=since, until=until)))
+    found = as_json(figures(store, Filter("support-bot", since=since)))
 
+    assert len(within) > 50
     for entry, variation in zip(found, ("brief", "friendly"), strict=True):
         wanted = expected(variation, within)
         assert {key: entry[key] for key in wanted} == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("wanted", [CONFIG, Filter("support-bot", "brief", "error", NOON, NOON * 2)], ids=str)
+@pytest.mark.parametrize("outcome", ["", "success", "error", "none"])
+def test_bands_and_runs_have_the_same_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """Over days, for values of every size, down to the bars of the distributions."""
+    chance = random.Random(17)
+    store = Store(tmp_path / "runs.db")
+    for number in range(1500):
+        data = {"run": f"run-{number}", "at": NOON + chance.randrange(5 * DAY)}
+        batch = [
+            event(events.DURATION, 10 ** chance.uniform(-2, 6), **data),
+            event(events.TOKENS_TOTAL, 7, **data),
+        ]
+        store.accept(None, [*batch, *(event(name, **data) for name in chance.choice(OUTCOMES))])
+
+    for minutes in (0, 1, 59, 61, 60 * 25, 60 * 24 * 3 + 7):
+        since = minutes and NOON - NOON % MINUTE + minutes * MINUTE
+        wanted = Filter("support-bot", outcome=outcome, since=since)
+        answers = []
+        for few in (10_000, 0):
+            monkeypatch.setattr(dev_figures, "_FEW", few)
+            (found,) = figures(store, wanted, 20)
+            duration = found.duration
+            bars = [duration.below(width * 10**zeros) for zeros in range(2, 6) for width in (1, 2, 5)]
+            answers.append(
+                (as_json([found]), len(duration), duration.percentile_99, duration.error_of_median, bars)
+            )
+        assert answers[0] == answers[1]
+        assert (
+            sum(step.runs for step in found.over_time) == found.runs == len(latest_runs(store, wanted, 2000)) > 0
+        )
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "wanted", [CONFIG, Filter("support-bot", "brief", "error", NOON - NOON % MINUTE)], ids=str
+)
 def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.MonkeyPatch, wanted: Filter) -> None:
-    """Over a million events the page answers fast only if no question reads or sorts the runs themselves."""
+    """Over a million events the page answers fast only if no question goes over the runs, or sorts them."""
     asked: list[tuple[str, object]] = []
-    select = store.select
-    monkeypatch.setattr(
-        store, "select", lambda query, values: (asked.append((query, values)), select(query, values))[1]
-    )
+    reading = store.reading
 
-    figures(store, wanted)
+    @contextmanager
+    def listening() -> Iterator[Select]:
+        with reading() as select:
+            yield lambda query, values: (asked.append((query, values)), select(query, values))[1]
+
+    monkeypatch.setattr(store, "reading", listening)
+    monkeypatch.setattr(dev_figures, "_FEW", 0)
+
+    figures(store, wanted, 20)
     latest_runs(store, wanted, 50)
+    monkeypatch.undo()
 
-    *many, (scores_of_fifty, _), (fifty, _) = asked
-    assert "WHERE run IN" in scores_of_fifty
-    assert "WHERE runs.id IN" in fifty
-    explained = [
-        select(f"EXPLAIN QUERY PLAN {query}", values) for query, values in many if "FROM metrics" not in query
+    plans = [
+        [step for *_, step in store.select(f"EXPLAIN QUERY PLAN {query}", values)]
+        for query, values in asked
+        if "FROM runs" in query and "runs.id IN" not in query
     ]
-    steps = [step for plan in explained for *_, step in plan if "CONSTANT ROW" not in step]
-    assert len(explained) > 40
-    assert [step for step in steps if re.match("SCAN (runs|counts)|USE TEMP", step)] == []
-    assert [step for step in steps if "SEARCH runs" in step and "USING COVERING INDEX" not in step] == []
-    assert any("SEARCH counts USING PRIMARY KEY" in step for step in steps) == (not wanted.since)
-    scores = [(query, given) for query, given in many if "FROM metrics" in query]
-    for query, given in scores:
-        first, *others = (step for *_, step in select(f"EXPLAIN QUERY PLAN {query}", given))
-        assert first == "SEARCH metrics USING COVERING INDEX scores (variation=?)"
-        assert others == (["SEARCH runs USING INTEGER PRIMARY KEY (rowid=?)"] if wanted.outcome else [])
-    assert scores
+    of_runs = [step for plan in plans for step in plan if "runs" in step]
+    assert len(plans) > 10
+    assert [step for step in of_runs if "SEARCH runs USING COVERING INDEX" not in step] == []
+    assert any("durations (variation=? AND duration>? AND duration<?)" in step for step in of_runs)
+    kept = [
+        step
+        for query, values in asked
+        if "FROM totals" in query or "FROM bands" in query
+        for *_, step in store.select(f"EXPLAIN QUERY PLAN {query}", values)
+    ]
+    assert [step for step in kept if re.match("SCAN (totals|bands)", step)] == []
+    searches = [step for step in kept if step.startswith("SEARCH")]
+    assert searches
+    assert all(
+        "USING PRIMARY KEY (variation=? AND length=? AND period>? AND period<?)" in step for step in searches
+    )
 
 
 def test_people_see_the_variations_with_the_most_runs(store: Store) -> None:
@@ -162,7 +220,7 @@ def test_a_score_follows_the_filters_of_its_run(store: Store) -> None:
 
 def test_steps_of_time_add_up(store: Store) -> None:
     """Each run is in one step, and the steps of all variations are the same."""
-    brief, friendly = figures(store, CONFIG)
+    brief, friendly = figures(store, CONFIG, 20)
 
     assert [step.start for step in brief.over_time] == [step.start for step in friendly.over_time]
     assert sum(step.runs for step in (*brief.over_time, *friendly.over_time)) == 600

@@ -88,17 +88,28 @@ def test_the_lines_of_the_empty_page_bring_the_first_run(desk: Desk) -> None:
 
 
 def test_the_view_follows_the_filters(desk: Desk) -> None:
-    """An AI Config that there is not gives way to one that there is; what is unknown filters nothing."""
+    """What is unknown filters nothing."""
     fill(desk)
 
-    everything = view(desk)
+    everything = view(desk, "config=support-bot")
     assert (everything["configs"], everything["config"]) == (["support-bot", "triage"], "support-bot")
     assert everything["variations"] == ["brief", "friendly"]
     assert everything["runs"].count("data-run-id=") == 50
-    assert view(desk, "config=nothing&outcome=odd&minutes=odd") == everything
+    assert view(desk, "config=support-bot&outcome=odd&minutes=odd") == everything
     assert view(desk, "config=triage&minutes=15")["runs"].count("data-run-id=") == 1
     assert view(desk, "config=support-bot&minutes=15")["runs"].startswith("<p")
     assert ">friendly</td>" not in view(desk, "config=support-bot&variation=brief")["runs"]
+
+
+@pytest.mark.parametrize("query", ["", "config=nothing&variation=brief"])
+def test_the_page_opens_on_the_ai_config_that_ran_last(desk: Desk, query: str) -> None:
+    """Also where its key is the last in the alphabet, or the address names an AI Config that there is not."""
+    for key in ("triage", "support-bot"):
+        desk.ask("/bulk", [event(events.SUCCESS, run=key, configKey=key, at=int(time.time() * 1000))])
+        shown = view(desk, query)
+
+        assert shown["config"] == key
+        assert f">{key}</td>" in shown["runs"]
 
 
 @pytest.mark.parametrize("first", ["brief", "friendly"])
@@ -111,9 +122,8 @@ def test_any_variation_can_be_the_one_to_compare_with(desk: Desk, first: str) ->
     compared = [entry["variation"] for entry in found["variations"]]
     assert compared[0] == first
     assert ["success_rate_difference" in entry for entry in found["variations"]] == [False, True]
-    assert (view(desk, f"compare_to={first}")["figures"].index(f">{compared[0]}<")) < (
-        view(desk, f"compare_to={first}")["figures"].index(f">{compared[1]}<")
-    )
+    shown = view(desk, f"config=support-bot&compare_to={first}")["figures"]
+    assert shown.index(f">{compared[0]}<") < shown.index(f">{compared[1]}<")
 
 
 def test_no_value_becomes_markup(desk: Desk) -> None:

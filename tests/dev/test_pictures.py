@@ -9,7 +9,8 @@ import pytest
 from langchain_ldai._wire import events
 from langchain_ldai.dev import pictures
 from langchain_ldai.dev.comparison import MILLISECONDS, NUMBER
-from langchain_ldai.dev.queries import Metric, Run, Step, Variation
+from langchain_ldai.dev.figures import Step, Variation
+from langchain_ldai.dev.queries import Metric, Run
 from langchain_ldai.dev.statistics import Counts, Distribution, Share
 from tests.dev.sending import NOON
 

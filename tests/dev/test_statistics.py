@@ -36,8 +36,9 @@ def test_median_and_percentile_are_those_of_the_listed_values(values: list[int])
 
     assert found.median == statistics.median(values)
     assert found.percentile_95 == ordered[-(-len(values) * 95 // 100) - 1]
-    assert [found.up_to(value) for value in (-1, *values)] == [
-        sum(other <= value for other in values) for value in (-1, *values)
+    assert found.percentile_99 == ordered[-(-len(values) * 99 // 100) - 1]
+    assert [found.below(value) for value in (-1, *values)] == [
+        sum(other < value for other in values) for value in (-1, *values)
     ]
     assert found.error_of_median is None or found.error_of_median >= 0
 

@@ -125,3 +125,12 @@ def test_what_troubleshooting_quotes_from_the_log_is_logged() -> None:
 
     assert len(parts) > 15
     assert [part for part in parts if part not in said and part not in OF_THE_CLIENT] == []
+
+
+def test_a_pages_script_is_one_that_a_browser_runs() -> None:
+    """The lines that read a stream on the page about FastAPI are those of the recipe, which a browser tries."""
+    page, recipe = DOCS / "how-to" / "fastapi.md", ROOT / "cookbook" / "chat_page.html"
+
+    (script,) = re.findall(r"^```js\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+    assert script in recipe.read_text("utf-8")

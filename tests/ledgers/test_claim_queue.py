@@ -21,7 +21,7 @@ POSITIVE = "$ld:ai:feedback:user:positive"
 
 
 class FailsForSome(MemoryLedger):
-    """Raises for the runs whose id begins with "bad"; `calls` are the runs that it was asked about."""
+    """Raises for the runs whose id begins with "bad-"; no UUID does. `calls` are what it was asked about."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class FailsForSome(MemoryLedger):
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""
         self.calls.append(run)
-        if run.startswith("bad"):
+        if run.startswith("bad-"):
             raise ValueError(run)
         return super().claim(run, slots, claimant)
 

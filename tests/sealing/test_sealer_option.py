@@ -145,7 +145,7 @@ def test_a_sealed_token_without_a_sealer_says_so(
 
     (message,) = caplog.messages
     assert "'support-bot'" in message
-    assert "sealed one: unseal it first, or give the handler the sealer" in message
+    assert "sealed one: give sealer.unseal(token), or give the handler the sealer" in message
     assert sealed not in message
 
 
@@ -155,7 +155,7 @@ def test_what_is_no_plain_token_is_named(kind: str, ai: LdAiClient, context: Con
     tracker = ai.completion_config("support-bot", context).create_tracker()
     sealed = TokenSealer([TokenSealer.generate_key()]).seal(tracker.resumption_token)
     given, said = {
-        "sealed": (sealed, "a sealed one: unseal"),
+        "sealed": (sealed, "a sealed one: give sealer.unseal"),
         "run id": (tracker.run_id, "the id of a run; give the run's resumption_token"),
     }[kind]
 

@@ -166,17 +166,17 @@ def test_the_token_leaves_spans_without_marks_too(marking: LdAiHandler) -> None:
 @pytest.mark.parametrize("keep_token", [True, False])
 def test_the_token_leaves_events_and_the_status(marking: LdAiHandler, has_marks: bool, keep_token: bool) -> None:
     """An exception may tell what a step was called with: its text is the status, and an event."""
-    inner, error = InMemorySpanExporter(), ValueError({"metadata": {"ldai_resumption_token": "abc", "user": "u"}})
+    inner, error = InMemorySpanExporter(), ValueError({"metadata": {"ldai_resumption_token": "eyJ", "user": "u"}})
     span = one_span() if has_marks else TracerProvider().get_tracer("acme").start_span("step")
     span.record_exception(error)
-    span.add_event("called", {"acme.ldai_resumption_token": "abc", "kept": 1})
+    span.add_event("called", {"acme.ldai_resumption_token": "eyJ", "kept": 1})
     span.set_status(StatusCode.ERROR, str(error))
     span.end()
 
     MarkingExporter(inner, marking, keep_token=keep_token).export([span])
 
     (sent,) = inner.get_finished_spans()
-    assert ("abc" in sent.to_json()) == keep_token
+    assert ("eyJ" in sent.to_json()) == keep_token
     assert sent.status.status_code is StatusCode.ERROR
     assert "'user': 'u'" in (sent.status.description or "")
     assert [event.name for event in sent.events][-2:] == ["exception", "called"]

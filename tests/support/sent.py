@@ -9,6 +9,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
 from langchain_ldai._base.guard import Notices
+from langchain_ldai._configs.sending import EnvironmentHook
 from langchain_ldai._tracking.sending import ClientSender, EventSender, track_each
 
 
@@ -34,9 +35,8 @@ def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> Eve
     """Return a sender, without a ledger, of a client that gives each event to a function."""
     client = ClientSender(
         send_all=partial(track_each, lambda name, context, data, value: take(name, data, value)),
-        delivery=None,
         look=None,
-        environment_id=str,
+        environment=EnvironmentHook(""),
         notices=Notices(),
     )
     return EventSender(Context.create("user-1"), client, None)

@@ -1,11 +1,8 @@
-"""Forks, the end of the process, and garbage collection."""
+"""Forks: what cannot go on in the child is reset there, and what both cannot share is not in use meanwhile."""
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +11,6 @@ from weakref import WeakSet, ref
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-WORKER: Final = "langchain_ldai-claims"
-"""Name of the threads that do not count as work: they do what other threads left to do."""
 
 FORK_SECONDS: Final = 1.0
 """For how long a fork waits for the threads that are in `PausesForForks.use`."""
@@ -76,54 +70,6 @@ class PausesForForks:
 _pausing: Final[list[ref[PausesForForks]]] = []
 _forks: Final[list[None]] = []
 """One entry for each thread that forks the process at this moment."""
-
-
-def is_ending() -> bool:
-    """Return whether the process ends: no thread is left that does work of its own."""
-    if is_main_thread_alive():
-        return False
-    return sys.is_finalizing() or not any(
-        thread.is_alive() and not thread.daemon and thread.name != WORKER for thread in threading.enumerate()
-    )
-
-
-def is_main_thread_alive() -> bool:
-    """Return whether the main thread is alive, so that Python still starts threads."""
-    if _interrupted:
-        return not sys.is_finalizing()
-    try:
-        return threading.main_thread().is_alive()
-    except BaseException:
-        _interrupted.append(None)
-        raise
-
-
-_interrupted: Final[list[None]] = []
-"""One entry if an interrupt hit `is_alive`: from then on Python 3.11 may say that the main thread has ended."""
-
-
-def collect_garbage(timeout: float | None) -> bool:
-    """Collect what the program dropped, so that the streams among it end.
-
-    A stream of LangChain may read its model to the end before it ends (fact 72). So with a timeout another thread
-    collects.
-
-    Args:
-        timeout: Seconds to wait at most. The thread goes on after them.
-
-    Returns:
-        Whether everything is collected.
-    """
-    if timeout is None:
-        gc.collect()
-        return True
-    collector = threading.Thread(target=gc.collect, name="langchain_ldai-collect", daemon=True)
-    try:
-        collector.start()
-    except RuntimeError:  # the process may have no more threads
-        return False
-    collector.join(min(timeout, threading.TIMEOUT_MAX))
-    return not collector.is_alive()
 
 
 def _prepare_all() -> None:

@@ -1,0 +1,34 @@
+"""The end of the process: whether it has begun, and whether Python still starts threads."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Final
+
+WORKER: Final = "langchain_ldai-claims"
+"""Name of the threads that do not count as work: they do what other threads left to do."""
+
+
+def is_ending() -> bool:
+    """Return whether the process ends: no thread is left that does work of its own."""
+    if is_main_thread_alive():
+        return False
+    return sys.is_finalizing() or not any(
+        thread.is_alive() and not thread.daemon and thread.name != WORKER for thread in threading.enumerate()
+    )
+
+
+def is_main_thread_alive() -> bool:
+    """Return whether the main thread is alive, so that Python still starts threads."""
+    if _interrupted:
+        return not sys.is_finalizing()
+    try:
+        return threading.main_thread().is_alive()
+    except BaseException:
+        _interrupted.append(None)
+        raise
+
+
+_interrupted: Final[list[None]] = []
+"""One entry if an interrupt hit `is_alive`: from then on Python 3.11 may say that the main thread has ended."""

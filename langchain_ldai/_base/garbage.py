@@ -1,0 +1,29 @@
+"""Garbage: what the program dropped, and Python has not yet ended."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+
+def collect_garbage(timeout: float | None) -> bool:
+    """Collect what the program dropped, so that the streams among it end.
+
+    A stream may first read on to its own end (fact 72). So with a timeout another thread collects.
+
+    Args:
+        timeout: Seconds to wait at most. The thread goes on after them.
+
+    Returns:
+        Whether everything is collected.
+    """
+    if timeout is None:
+        gc.collect()
+        return True
+    collector = threading.Thread(target=gc.collect, name="langchain_ldai-collect", daemon=True)
+    try:
+        collector.start()
+    except RuntimeError:  # the process may have no more threads
+        return False
+    collector.join(min(timeout, threading.TIMEOUT_MAX))
+    return not collector.is_alive()

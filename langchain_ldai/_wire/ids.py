@@ -1,0 +1,99 @@
+"""Ids of runs, and keys: new ids, and which texts every ledger can hold."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from random import Random
+from typing import Final
+from uuid import NAMESPACE_OID, UUID
+
+_log = logging.getLogger(__name__)
+
+MAX_RUN_ID_LENGTH: Final = 256
+"""The longest id of a run, in characters: as long as LaunchDarkly's longest key."""
+
+# Neither `random.seed(...)` in the program nor a fork makes these numbers repeat.
+_random: Final = Random()  # noqa: S311  the numbers are no secret
+_bits: Final = _random.getrandbits
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+_RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
+_UUID4_BITS: Final = 0x4 << 76 | 0x2 << 62
+"""The bits of a UUID that are random, and those that say its version and variant (RFC 9562, section 5.4)."""
+
+
+def new_run_id() -> str:
+    """Return the text of a new UUIDv4.
+
+    `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
+    """
+    text = f"{_bits(128) & _RANDOM_BITS | _UUID4_BITS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def uuid_of(text: str) -> str:
+    """Return the UUIDv5 of a text, the same for the same text. UTF-8 need not be able to encode the text."""
+    named = NAMESPACE_OID.bytes + text.encode("utf-8", "surrogatepass")
+    return str(UUID(bytes=hashlib.sha1(named, usedforsecurity=False).digest()[:16], version=5))
+
+
+def run_id_fault(run_id: str) -> str:
+    """Return why some ledger could not hold a run's id; "" if each can."""
+    if len(run_id) > MAX_RUN_ID_LENGTH:
+        return f"has {len(run_id):,} characters, more than {MAX_RUN_ID_LENGTH}"
+    return text_fault(run_id)
+
+
+def checked_run_id(run_id: str) -> str:
+    """Return a run's id if every ledger can hold it, else a UUID made from it.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If it is empty.
+    """
+    if not isinstance(run_id, str):
+        raise TypeError(f"run_id is a str, not {type(run_id).__name__}: {str(run_id)!r}")
+    if not run_id:
+        raise ValueError("run_id is empty; leave it out for a new id")
+    fault = run_id_fault(run_id)
+    if not fault:
+        return run_id
+    replacement = uuid_of(run_id)
+    _log.warning(
+        "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
+        "run_id. Give a UUID, or another text of at most %s characters",
+        fault,
+        replacement,
+        MAX_RUN_ID_LENGTH,
+    )
+    return replacement
+
+
+def check_key(key: str) -> None:
+    """Check the key of an AI Config or of an agent graph.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If some ledger could not hold it.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a str, not {type(key).__name__}: the key comes first, then the context")
+    if fault := text_fault(key):
+        raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
+
+
+def text_fault(text: str) -> str:
+    """Return why some ledger could not hold a text; "" if each can."""
+    return "has a NUL character" if "\0" in text else utf8_fault(text)
+
+
+def utf8_fault(text: str) -> str:
+    """Return why UTF-8 cannot encode a text; "" if it can."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "has half a surrogate pair"
+    return ""
