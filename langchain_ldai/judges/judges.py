@@ -233,9 +233,10 @@ class Judges:
         Returns:
             What gathers the exchange for them; `None` where no judge was drawn.
         """
-        attached = getattr(config, "judges", None) or _official_judges(config)
-        run_id = tracker.identity.run_id
-        drawn = [judge.key for judge in attached if draw_of(run_id, judge.key) < judge.sampling_rate]
+        run_id, drawn = tracker.identity.run_id, []
+        for judge in getattr(config, "judges", None) or _official_judges(config):
+            if draw_of(run_id, judge.key) < judge.sampling_rate:
+                drawn.append(judge.key)
         if not drawn:
             return None
         sender, key = tracker._sender, tracker.identity.config_key
