@@ -12,8 +12,8 @@ from langchain_ldai._base.options import check_count, check_function, check_seco
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.named_nodes import NODE
-from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_spans
-from langchain_ldai._runs.recorder import Collector, RunRecorder, collectors
+from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_span_maker
+from langchain_ldai._runs.recorder import Collector, RunRecorder, current_collectors
 from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
 from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
 from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker
@@ -97,7 +97,7 @@ class LdAiHandler(BaseCallbackHandler):
         check_count("max_open_runs", max_open_runs)
         check_seconds("run_timeout", run_timeout)
         check_judges(judges)
-        check_spans(spans)
+        check_span_maker(spans)
         spans = MarkedRuns() if spans == "mark" else spans
         trackers = TrackerFactory(
             config,
@@ -132,7 +132,7 @@ class LdAiHandler(BaseCallbackHandler):
             print(runs[0].outcome)
         """
         collector = Collector(self._recorder)
-        token = collectors.set((*collectors.get(), collector))
+        token = current_collectors.set((*current_collectors.get(), collector))
         try:
             yield collector.reports
             if not collector.has_seen_run:
@@ -140,7 +140,7 @@ class LdAiHandler(BaseCallbackHandler):
         finally:
             collector.is_open = False
             with suppress(ValueError):  # a generator may be closed in another context than it was begun in
-                collectors.reset(token)
+                current_collectors.reset(token)
 
     @staticmethod
     def current_config(runnable_config: RunnableConfig) -> Any:  # noqa: ANN401  of whatever make it was given

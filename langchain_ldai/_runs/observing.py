@@ -145,7 +145,7 @@ def check_judges(judges: object) -> None:
         check_instance("judges", judges, "is a langchain_ldai.judges.Judges", ("draw", "flush"))
 
 
-def check_spans(spans: object) -> None:
+def check_span_maker(spans: object) -> None:
     """Raise unless a value is `None`, "mark" or an object that makes spans."""
     if isinstance(spans, str) and spans != "mark":
         raise ValueError(f'spans is "mark" or a langchain_ldai.spans.Spans, not {spans!r}')

@@ -93,10 +93,10 @@ class RecentlyEnded:
         self._open: OrderedDict[int, set[int]] = OrderedDict()  # by root: the open steps
         self._root_of: dict[int, int] = {}  # of each open step
 
-    def add(self, root: object, steps: Collection[object], open_steps: Collection[object]) -> None:
-        """Remember a run that is closed, by the keys of its root, of its steps, and of those that are open."""
+    def add(self, root: object, ended_steps: Collection[object], open_steps: Collection[object]) -> None:
+        """Remember a run that is closed, by the keys of its root and of its steps."""
         known_by = hash(root)
-        self._steps.add(steps, known_by)
+        self._steps.add(ended_steps, known_by)
         if open_steps:
             self._keep(known_by, map(hash, open_steps))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
@@ -19,6 +19,7 @@ from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import (
     HANDOFF,
     NOTHING_READ,
+    DecisionCall,
     ModelCall,
     Scope,
     Step,
@@ -62,7 +63,7 @@ class Collector:
         return self.reports
 
 
-collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
+current_collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
 """The collectors of the current context, read where a run starts; the only ambient state."""
 
 
@@ -223,13 +224,11 @@ class RunRecorder:
         else:
             if totals is not None:
                 self._trackers.tell_if_disabled(totals)
-            model, is_decision = metadata.get("ls_model_name"), kind == "decision"
-            step.call = ModelCall(
-                provider=str(metadata.get("ls_provider", "")),
-                named=model if isinstance(model, str) else "",
-                is_decision=is_decision,
-                is_told_by_parent=is_decision and not told.get("run_type"),
-            )
+            provider, named = str(metadata.get("ls_provider", "")), metadata.get("ls_model_name")
+            make = DecisionCall if kind == "decision" else ModelCall
+            step.call = call = make(provider, named if isinstance(named, str) else "")
+            if isinstance(call, DecisionCall):
+                call.is_told_by_parent = not told.get("run_type")
         if not self.table.start(step):
             return False
         is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
@@ -250,16 +249,18 @@ class RunRecorder:
                 if self.table.recently_ended.covers(key, parent):
                     return None
         totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
-        sources, journey, known = self._trackers.nodes, None, collectors.get()
+        sources, journey = self._trackers.nodes, None
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
             sources = {**graph.nodes, **sources}
             journey = totals.tracker.journey = Journey({(edge.source, edge.target) for edge in graph.edges})
-        reports = (
-            tuple(each.begin_run() for each in known if each.is_open and each.recorder is self) if known else ()
-        )
+        reports: Sequence[list[RunReport]] = ()
+        if collectors := current_collectors.get():
+            reports = [each.begin_run() for each in collectors if each.is_open and each.recorder is self]
         nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
-        run = Run(lc_run_id, key, totals, collectors=reports, nodes=nodes, journey=journey, outbox=outbox)
+        run = Run(lc_run_id, key, totals, reports, nodes, journey, outbox)
+        if totals is not None:
+            run.all_totals.append(totals)
         _log.debug("a run opens: %s", run)
         node, totals = (nodes and self._node_of(run, nodes, metadata)) or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
@@ -341,14 +342,14 @@ class RunRecorder:
                 for observer in totals.observers:
                     end = totals.end(item.outcome, item.last_event)
                     self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
-            if item.collectors or self._on_run_end is not None:
+            if item.reports or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", item.ids, self._report, item)
 
     def _report(self, run: Run) -> None:
         report = run.report()
         if report is None:
             return
-        for reports in run.collectors:
+        for reports in run.reports:
             reports.append(report)
         if self._on_run_end is not None:
             self._guard.call(_ON_RUN_END_FAILED, run.ids, result_of, self._on_run_end, report)

@@ -7,6 +7,7 @@ final goes into the outbox, to be sent outside the lock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -15,7 +16,7 @@ from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.named_nodes import NamedNodes
 from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai._runs.outcome import Outcome, classify, failed_node, was_closed_early, worst
-from langchain_ldai._runs.steps import Interrupt, ModelCall, Scope, Step, StepResult
+from langchain_ldai._runs.steps import DecisionCall, Interrupt, ModelCall, Scope, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._tracking.values import Slot, Value
 
@@ -41,7 +42,7 @@ class Run:
         lc_run_id: LangChain's id of the root.
         key: The key of the root, see `key_of`.
         totals: The figures of the handler's AI Config; `None` where it tracks named nodes alone.
-        collectors: Lists that take the run's report.
+        reports: Lists that take the run's report.
         nodes: Its named nodes, `None` where it has none.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
@@ -66,7 +67,7 @@ class Run:
     lc_run_id: object
     key: object
     totals: MetricTotals | None
-    collectors: tuple[list[RunReport], ...]
+    reports: Sequence[list[RunReport]]
     nodes: NamedNodes | None
     journey: Journey | None
     outbox: Outbox
@@ -84,10 +85,6 @@ class Run:
     interrupts: list[Interrupt] = field(init=False, default_factory=list)
     has_decisions: bool = False
     all_totals: list[MetricTotals] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.totals is not None:
-            self.all_totals.append(self.totals)
 
     @property
     def is_ai_run(self) -> bool:
@@ -136,12 +133,12 @@ class Run:
     def _model_started(self, step: Step, call: ModelCall) -> None:
         scope = step.scope
         if self.has_decisions:
-            calls = [above.call for above in step.line()[1:] if above.call is not None]
-            call.outer = next((above for above in calls if above.is_decision), None)
-        if call.outer is not None and call.is_told_by_parent:
-            step.call = None
-            return
-        if call.is_decision:
+            calls = [above.call for above in step.line()[1:]]
+            call.outer = next((above for above in calls if isinstance(above, DecisionCall)), None)
+        if isinstance(call, DecisionCall):
+            if call.outer is not None and call.is_told_by_parent:
+                step.call = None
+                return
             self.has_decisions = True
         is_own = call.outer is None or call.named != call.outer.model  # else the name may be handed down
         if call.named and scope.totals and is_own:
@@ -275,15 +272,15 @@ class Run:
         A tool of an agent graph that never ended was called, for all that is known.
         """
         self.state = RunState.CLOSED
-        for step in self.open_steps().values() if self.journey is not None else ():
+        for step in self.open_steps() if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
         self._hand_out()
         self.outbox.append(self)
 
-    def open_steps(self) -> dict[object, Step]:
-        """Return the steps that have not ended, by their keys."""
-        return {key: step for key, step in list(self.steps.items()) if step.is_open}
+    def open_steps(self) -> list[Step]:
+        """Return the steps that have not ended."""
+        return [step for step in list(self.steps.values()) if step.is_open]
 
     def report(self) -> RunReport | None:
         """Return the report of a closed run, or `None` where no model call was started.
@@ -353,7 +350,7 @@ class Run:
         A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
         only a model call that has streamed something tells.
         """
-        at_work = [step for step in self.open_steps().values() if step.is_at_work]
+        at_work = [step for step in self.open_steps() if step.is_at_work]
         waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
         closed = bool(waited_for) and (error is not None or was_closed_early())
         return any(step.call and step.call.streamed for step in waited_for) if closed is None else closed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -118,9 +118,6 @@ class ModelCall:
     Args:
         provider: Name of the model's provider, "" where LangChain does not say.
         named: Name of the model in the start event's metadata, "" where there is none.
-        is_decision: Whether the model is a decision model, which LangChain runs as a chain (fact 158).
-        is_told_by_parent: Whether the metadata that tells of a decision model may be its parent's, handed down:
-            within a decision model's call, it is no model call then.
         model: Name of the model, "" until it is known.
         charged_to: The totals that it is added to; an agent graph's include its nodes'.
         copies: How often each of its events comes.
@@ -128,33 +125,57 @@ class ModelCall:
         streamed: Whether a chunk has come.
         first_token: The seconds from its start to the first chunk that carried something; `None` before.
         outer: The decision model's call that it is in, `None` outside one.
-        used_within: What the calls in it have reported so far.
+
+    Attributes:
+        is_decision: Whether the model is a decision model, which LangChain runs as a chain (fact 158).
     """
+
+    is_decision: ClassVar = False
 
     provider: str
     named: str
-    is_decision: bool
-    is_told_by_parent: bool = False
     model: str = ""
     charged_to: Collection[MetricTotals] = ()
     copies: int = 1
     retries: int = 0
     streamed: bool = False
     first_token: float | None = None
-    outer: ModelCall | None = None
+    outer: DecisionCall | None = None
+
+    def used(self, usage: TokenUsage | None) -> TokenUsage | None:
+        """Return what the call used that no call in it has reported, and note it in the decision that it is in."""
+        if usage is not None and self.outer is not None:
+            self.outer.use_within(usage)
+        return usage
+
+
+@dataclass(slots=True, eq=False)
+class DecisionCall(ModelCall):
+    """What is known of a decision model's call, in which other model calls may be.
+
+    Args:
+        is_told_by_parent: Whether the metadata that tells of a decision model may be its parent's, handed down:
+            within a decision model's call, it is no model call then.
+        used_within: What the calls in it have reported so far.
+    """
+
+    is_decision: ClassVar = True
+
+    is_told_by_parent: bool = False
     used_within: TokenUsage | None = None
+
+    def use_within(self, usage: TokenUsage) -> None:
+        """Add what a call in it has reported."""
+        self.used_within = usage if self.used_within is None else self.used_within + usage
 
     def used(self, usage: TokenUsage | None) -> TokenUsage | None:
         """Return what the call used that no call in it has reported.
 
         A decision model that reports exactly what the calls in it reported only repeats their figures.
         """
-        own = None if usage == self.used_within else usage
-        if self.outer is not None:
-            for part in filter(None, (self.used_within, own)):
-                known = self.outer.used_within
-                self.outer.used_within = part if known is None else known + part
-        return own
+        if self.used_within is not None and self.outer is not None:
+            self.outer.use_within(self.used_within)
+        return ModelCall.used(self, None if usage == self.used_within else usage)
 
 
 @dataclass(slots=True, eq=False)

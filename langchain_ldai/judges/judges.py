@@ -233,10 +233,8 @@ class Judges:
         Returns:
             What gathers the exchange for them; `None` where no judge was drawn.
         """
-        attached = getattr(config, "judges", None) or _official_judges(config)
-        run_id = tracker.identity.run_id
-        drawn = []
-        for judge in attached:
+        run_id, drawn = tracker.identity.run_id, []
+        for judge in getattr(config, "judges", None) or _official_judges(config):
             if draw_of(run_id, judge.key) < judge.sampling_rate:
                 drawn.append(judge.key)
         if not drawn:

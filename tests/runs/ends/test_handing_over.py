@@ -25,7 +25,7 @@ def test_what_another_thread_is_about_to_send_is_left_to_it() -> None:
     delivered: list[object] = []
     runs = RunTable(delivered.append, max_open_runs=10, run_timeout=60)
     runs.lock = cast(Any, LetGo(runs))
-    run = Run("root", "root", None, collectors=(), nodes=None, journey=None, outbox=runs.outbox)
+    run = Run("root", "root", None, reports=(), nodes=None, journey=None, outbox=runs.outbox)
     scope = Scope(run=run, totals=None, key="root")
     root = Step("root", scope, None, is_plain=False, defers_inputs=False)
     step = Step("step", scope, root, is_plain=True, defers_inputs=False)
