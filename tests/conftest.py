@@ -4,7 +4,9 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import settings
 from ldclient import Context
@@ -70,7 +72,29 @@ def no_thread_is_left() -> Iterator[None]:
             assert not thread.is_alive()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let each client of a provider read one root certificate, not all: no test reaches beyond loopback."""
+    first, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("authority") / "root.pem"
+    file.write_text(first + end, "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
+
+
 def pytest_collection_finish() -> None:
     """Leave the modules of all tests out of each collection of garbage, of which `flush` and `close` make one."""
+    _leave_out_of_collections()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_older_is_collected() -> Iterator[None]:
+    """Leave out also what the tests of a file have imported, such as a provider's package."""
+    yield
+    _leave_out_of_collections()
+
+
+def _leave_out_of_collections() -> None:
     gc.collect()
     gc.freeze()

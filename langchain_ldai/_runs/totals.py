@@ -187,6 +187,7 @@ class MetricTotals:
             resumption_token=self.token,
             summary=replace(self.tracker.summary, resumption_token=self.token),
             config_key=identity.config_key,
+            variation_key=identity.variation_key,
             model_calls=self.model_calls,
             failed_model_calls=self.failed_model_calls,
             retries=self.retries,
@@ -217,6 +218,7 @@ class RunReport:
             sealer, and so is that of `summary`.
         summary: What was recorded, or with a ledger what was handed to it: a claim may be refused later.
         config_key: Key of the AI Config.
+        variation_key: Key of the variation that was served, "" where there is none.
         model_calls: Model calls that were started.
         failed_model_calls: Those that raised, also where a retry or fallback recovered.
         retries: Repeated attempts that were seen: of `with_retry`, LangGraph's retry policies and tenacity; not
@@ -235,6 +237,7 @@ class RunReport:
     resumption_token: str = field(default="", repr=False)
     summary: MetricSummary = field(default_factory=lambda: MetricSummary(resumption_token=""))
     config_key: str = ""
+    variation_key: str = ""
     model_calls: int = 0
     failed_model_calls: int = 0
     retries: int = 0

@@ -15,7 +15,8 @@ from langchain_ldai import LdAiClient, LdAiHandler
 
 url = "{url}"
 client = LDClient(Config("{sdk_key}", base_uri=url, stream_uri=url, events_uri=url))
-config = LdAiClient(client).{mode}_config("{config}", Context.create("user-1"))
+user = Context.create("user-1")
+config = LdAiClient(client).{mode}_config("{config}", user, variables={{"product": "the kettle"}})
 chain.invoke(inputs, {{"callbacks": [LdAiHandler(config)]}})
 client.close()  # delivers what waits
 """

@@ -95,9 +95,15 @@ class Spans:
         Returns:
             `None` where no tracer provider is set.
         """
-        tracer = self._tracer or self._find_tracer()
+        tracer = self._tracer
         if tracer is None:
-            return None
+            if self._provider is None:
+                # Until one is set, OpenTelemetry's stand-in, which asks for it.
+                self._provider = get_tracer_provider()
+            tracer = self._provider.get_tracer(SCOPE, self._version)
+            if isinstance(tracer, _NO_TRACERS):
+                return None
+            self._tracer = tracer
         return make_root(
             tracer,
             config,
@@ -114,16 +120,6 @@ class Spans:
             judged: The ids of the judged run's root span.
         """
         return JudgeSpans(self.begin, judged, self._max_content)
-
-    def _find_tracer(self) -> Tracer | None:
-        """Return the tracer, and keep it; `None` while the application has set no provider."""
-        if self._provider is None:
-            self._provider = get_tracer_provider()  # until one is set, OpenTelemetry's stand-in, which asks for it
-        tracer = self._provider.get_tracer(SCOPE, self._version)
-        if isinstance(tracer, _NO_TRACERS):
-            return None
-        self._tracer = tracer
-        return tracer
 
     def _conversation_of(self, tracker: RunTracker, metadata: Mapping[str, object]) -> str:
         """Return the id of the conversation that a run is part of, "" where it is unknown."""

@@ -156,11 +156,12 @@ def test_a_fork_of_the_child_does_not_hold_the_parents_lock(tmp_path: Path) -> N
     code = """
 journal = make_journal(Path(sys.argv[1]))
 write(journal, numbered(2))
+here, there = os.pipe()
 pid = os.fork()
 if not pid:
-    os.close(1)
-    os.close(2)
+    os.write(there, b"!")
     signal.pause()
+os.read(here, 1)
 print(pid, flush=True)
 os._exit(0)
 """

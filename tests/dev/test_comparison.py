@@ -4,7 +4,7 @@ import json
 import random
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,12 +116,10 @@ def test_bands_and_runs_have_the_same_figures(
     store.close()
 
 
-@pytest.mark.parametrize(
-    "wanted", [CONFIG, Filter("support-bot", "brief", "error", NOON - NOON % MINUTE)], ids=str
-)
-def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.MonkeyPatch, wanted: Filter) -> None:
-    """Over a million events the page answers fast only if no question goes over the runs, or sorts them."""
-    asked: list[tuple[str, object]] = []
+@pytest.fixture
+def asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Mapping[str, object]]]:
+    """What the store is asked, with the values."""
+    asked: list[tuple[str, Mapping[str, object]]] = []
     reading = store.reading
 
     @contextmanager
@@ -130,8 +128,17 @@ def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.Mon
             yield lambda query, values: (asked.append((query, values)), select(query, values))[1]
 
     monkeypatch.setattr(store, "reading", listening)
-    monkeypatch.setattr(dev_figures, "_FEW", 0)
+    return asked
 
+
+@pytest.mark.parametrize(
+    "wanted", [CONFIG, Filter("support-bot", "brief", "error", NOON - NOON % MINUTE)], ids=str
+)
+def test_the_page_reads_indexes_and_no_row(
+    store: Store, asked: list[tuple[str, Mapping[str, object]]], monkeypatch: pytest.MonkeyPatch, wanted: Filter
+) -> None:
+    """Over a million events the page answers fast only if no question goes over the runs, or sorts them."""
+    monkeypatch.setattr(dev_figures, "_FEW", 0)
     figures(store, wanted, 20)
     latest_runs(store, wanted, 50)
     monkeypatch.undo()
@@ -157,6 +164,18 @@ def test_the_page_reads_indexes_and_no_row(store: Store, monkeypatch: pytest.Mon
     assert all(
         "USING PRIMARY KEY (variation=? AND length=? AND period>? AND period<?)" in step for step in searches
     )
+
+
+def test_all_variations_are_asked_for_at_once(store: Store, asked: list[tuple[str, object]]) -> None:
+    """A comparison of thousands of variations takes no question for each."""
+    for number in range(25):
+        data = {"configKey": "wide", "variationKey": f"v{number}", "run": f"wide-{number}"}
+        store.accept(None, [event(events.DURATION, number, **data)])
+
+    assert [variation.duration.median for variation in figures(store, Filter("wide"))] == [
+        *(0, 1, *range(10, 20), 2, *range(20, 25), *range(3, 10)),
+    ]
+    assert len(asked) == 3
 
 
 def test_people_see_the_variations_with_the_most_runs(store: Store) -> None:

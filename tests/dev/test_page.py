@@ -104,7 +104,7 @@ def test_the_view_follows_the_filters(desk: Desk) -> None:
 @pytest.mark.parametrize("query", ["", "config=nothing&variation=brief"])
 def test_the_page_opens_on_the_ai_config_that_ran_last(desk: Desk, query: str) -> None:
     """Also where its key is the last in the alphabet, or the address names an AI Config that there is not."""
-    for key in ("triage", "support-bot"):
+    for key in ("support-bot", "triage"):
         desk.ask("/bulk", [event(events.SUCCESS, run=key, configKey=key, at=int(time.time() * 1000))])
         shown = view(desk, query)
 

@@ -182,7 +182,7 @@ def test_configs_of_the_official_package_work_unchanged(
     doubled = {name: [2 * value for value in values] for name, values in TOKENS.items()}
     assert counts(client, report.run_id) == {SUCCESS: [1], TOOL_CALL: [1], **doubled}
     assert report.summary.tokens.total == 26
-    assert report.config_key == "support-bot"
+    assert (report.config_key, report.variation_key) == ("support-bot", "friendly")
 
 
 def test_an_official_trackers_recordings_stand(

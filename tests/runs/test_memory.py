@@ -18,6 +18,8 @@ NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 RUNS, STARTS, CAP = (100_000, 1_000_000, 10_000) if NIGHTLY else (400, 3_000, 2_000)
 EMPTY = LLMResult(generations=[])
 
+pytestmark = pytest.mark.no_cover  # other tests cover these lines: a trace of so many runs takes as long again
+
 
 @pytest.fixture
 def traced() -> Iterator[None]:

@@ -34,7 +34,7 @@ def marks(report: RunReport) -> dict[str, str]:
         "ldai_resumption_token": report.resumption_token,
         "ldai_run_id": report.run_id,
         "ldai_config_key": report.config_key,
-        "ldai_variation_key": "friendly",
+        "ldai_variation_key": report.variation_key,
     }
 
 
