@@ -268,12 +268,24 @@ def test_a_whole_default_is_taken() -> None:
 
 
 OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
-    "coroutine function": ({"config": config_for}, "not a coroutine function, which a callback cannot await"),
+    "coroutine function": (
+        {"config": config_for},
+        "which a callback cannot await: await the AI Config before the call",
+    ),
     "class": ({"config": LdAiCompletionConfig}, "not the class LdAiCompletionConfig"),
     "client": ({"config": LdAiClient(RecordingClient())}, "not LdAiClient: give what its completion_config"),
     "tracker": ({"config": tracker()}, "not LdAiConfigTracker: give the AI Config that made it"),
     "key": ({"config": "bot"}, r"not str: give what a client's completion_config\(\) returns for that key"),
     "messages": ({"config": (Message("system", "You help."),)}, "a function from metadata to one, not tuple"),
+    "LaunchDarkly's client": (
+        {"config": RecordingClient()},
+        r"not RecordingClient: give what LdAiClient\(client\).completion_config\(\) returns",
+    ),
+    "default": (
+        {"config": LdAiCompletionConfigDefault()},
+        r"a default goes to completion_config\(key, context, default\)",
+    ),
+    "dictionary": ({"config": {"writer": None}}, r"not dict: give one AI Config; those of nodes go into nodes="),
     "none": ({"config": None}, "not None; where only nodes are tracked, give nodes="),
     "node's tracker": (
         {"nodes": {"writer": tracker()}},
