@@ -98,19 +98,22 @@ class TokenSealer:
             raise _invalid(f"it has {len(sealed):,} characters, more than {MAX_SEALED_LENGTH:,}")
         key_id, dot, token = sealed.partition(".")
         if not dot:
-            raise _invalid("it is a plain one" if is_token(sealed) else "it has no key id")
+            fault = "it is a plain one" if is_token(sealed) else "it has no key id"
+            raise _invalid(f"{fault}; give what seal() returned, or what a handler with this sealer handed out")
         if key_id not in self._key_ids:
-            raise _invalid("it was sealed with a key that is not among this sealer's")
+            raise _invalid(
+                "it was sealed with a key that is not among this sealer's; all processes need the same keys"
+            )
         try:
             # Fernet alone would skip the characters that are not Base64.
             plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "").decode("utf-8")
         except InvalidToken:
-            raise _invalid("it was changed after it was sealed") from None
+            raise _invalid("it was changed after it was sealed; hand it on as it is") from None
         except UnicodeDecodeError:
             plain = ""
         sealed_at = self._fernet.extract_timestamp(token)
         if self._ttl is not None and sealed_at + self._ttl < time.time():
-            raise _invalid("it has expired")
+            raise _invalid("it has expired; ttl= says when")
         try:
             return decoded(plain)
         except InvalidResumptionTokenError:

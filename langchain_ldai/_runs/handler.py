@@ -32,7 +32,6 @@ _MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
 """What LangChain and LangGraph look for in `callbacks` that is no list."""
 
 _Id = object
-_Metadata = dict[str, Any] | None
 
 
 class LdAiHandler(BaseCallbackHandler):
@@ -100,8 +99,8 @@ class LdAiHandler(BaseCallbackHandler):
         check_span_maker(spans)
         spans = MarkedRuns() if spans == "mark" else spans
         trackers = TrackerFactory(
-            config,
-            nodes or {},
+            config=config,
+            nodes=nodes or {},
             duration=duration,
             resume=resume,
             run_ids=run_ids,
@@ -234,7 +233,7 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        metadata: _Metadata = None,
+        metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
@@ -242,60 +241,31 @@ class LdAiHandler(BaseCallbackHandler):
         self._recorder.start("decision" if is_decision else None, run_id, parent_run_id, metadata, kwargs)
 
     def on_retriever_start(
-        self,
-        serialized: object,
-        query: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start(None, run_id, parent_run_id, metadata, kwargs)
+        self._recorder.start(None, run_id, parent_run_id, kwargs.get("metadata"), kwargs)
 
     def on_chat_model_start(
-        self,
-        serialized: object,
-        messages: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = messages
-        self._recorder.start("model", run_id, parent_run_id, metadata, kwargs)
+        self._recorder.start("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
 
     def on_llm_start(
-        self,
-        serialized: object,
-        prompts: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = prompts
-        self._recorder.start("model", run_id, parent_run_id, metadata, kwargs)
+        self._recorder.start("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
 
     def on_tool_start(
-        self,
-        serialized: object,
-        input_str: object,
-        *,
-        run_id: _Id,
-        parent_run_id: _Id = None,
-        metadata: _Metadata = None,
-        **kwargs: Any,
+        self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a tool call."""
-        self._recorder.start(
-            "tool", run_id, parent_run_id, metadata, {**kwargs, "serialized": serialized, "asked": input_str}
-        )
+        kwargs |= {"serialized": serialized, "asked": input_str}
+        self._recorder.start("tool", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
 
     def on_llm_new_token(
         self,

@@ -234,7 +234,7 @@ class Run:
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst((step.scope.outcome, outcome))
             self._interrupted(step)
-        if step.parent is not None and (step.is_at_work or not isinstance(error, GeneratorExit)):
+        if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.heeds_ends |= self.was_closed_at_work
         if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:

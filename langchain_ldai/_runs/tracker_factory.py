@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
@@ -43,6 +45,11 @@ _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not count
 _MISSING_METADATA: Final = (
     ' (the metadata holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the config of the call)'
 )
+_UNSET_VARIABLE: Final = (
+    " (the context variable {name!r} is not set where the run starts: set it before the call, in the same task or "
+    "thread, or pass the value in the metadata of the call)"
+)
+_NO_ATTRIBUTE: Final = ' (the metadata is a dictionary: metadata["{name}"])'
 _NOT_SEALED: Final = "sealer.seal() failed, {lost} is not counted"
 _NOT_CONTINUED: Final = "A run is not continued, a new one opens"
 _UNFIT_TOKEN: Final = "AI Config %r: a run is not continued, a new one opens: %s"
@@ -61,6 +68,7 @@ _UNFIT_ID: Final = (
 )
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
 class TrackerFactory:
     """Makes the trackers of one handler's runs.
 
@@ -71,8 +79,8 @@ class TrackerFactory:
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
         sealer: Seals the token that is handed out, and unseals the caller's.
-        judges: Draws judges for runs.
-        spans: Makes the spans of runs.
+        judges: Draws judges for runs, `None` where nobody judges.
+        spans: Makes the spans of runs, `None` where nobody does.
 
     Raises:
         TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
@@ -81,46 +89,37 @@ class TrackerFactory:
 
     Attributes:
         guard: Catches what the caller's own functions and objects raise.
-        config: The AI Config of the runs, or a function to it.
-        nodes: Those of the named nodes.
-        judges: Draws judges for runs; `None` where nobody judges.
     """
 
-    def __init__(
-        self,
-        config: ConfigSource | None,
-        nodes: Mapping[str, ConfigSource],
-        *,
-        duration: DurationMode,
-        resume: bool,
-        run_ids: RunIds,
-        sealer: Sealer | None,
-        judges: RunJudges | None,
-        spans: RunSpans | None,
-    ) -> None:
-        if duration not in ("model", "run"):
-            raise ValueError(f'duration is "model" or "run", not {duration!r}')
-        if run_ids not in ("new", "root") and not callable(run_ids):
-            raise ValueError(f'run_ids is "new", "root" or a function from metadata to an id, not {run_ids!r}')
-        if callable(run_ids):
-            check_function("run_ids", run_ids, "the metadata of the run")
-        if not isinstance(resume, bool):
-            raise TypeError(f"resume is True or False, not {short_repr(resume)}; a token goes into the metadata")
-        if sealer is not None:
-            check_sealer(sealer)
-        self.guard = Guard()
-        check_sources(
-            config, nodes, "resume=True" if resume else "run_ids" if run_ids != "new" else "", self.guard
-        )
-        self.config = config
-        self.nodes = dict(nodes)
-        self._duration = duration
-        self._resume = resume
-        self._run_ids = run_ids
-        self._sealer = sealer
-        self.judges = judges
-        self._spans = spans
-        self._claims: WeakValueDictionary[int, Claims] = WeakValueDictionary()
+    config: ConfigSource | None
+    nodes: Mapping[str, ConfigSource]
+    duration: DurationMode
+    resume: bool
+    run_ids: RunIds
+    sealer: Sealer | None
+    judges: RunJudges | None
+    spans: RunSpans | None
+    guard: Guard = field(init=False, default_factory=Guard)
+    _claims: WeakValueDictionary[int, Claims] = field(init=False, default_factory=WeakValueDictionary)
+
+    def __post_init__(self) -> None:
+        if self.duration not in ("model", "run"):
+            raise ValueError(f'duration is "model" or "run", not {self.duration!r}')
+        if self.run_ids not in ("new", "root") and not callable(self.run_ids):
+            raise ValueError(
+                f'run_ids is "new", "root" or a function from metadata to an id, not {self.run_ids!r}'
+            )
+        if callable(self.run_ids):
+            check_function("run_ids", self.run_ids, "the metadata of the run")
+        if not isinstance(self.resume, bool):
+            raise TypeError(
+                f"resume is True or False, not {short_repr(self.resume)}; a token goes into the metadata"
+            )
+        if self.sealer is not None:
+            check_sealer(self.sealer)
+        needed_for = "resume=True" if self.resume else "run_ids" if self.run_ids != "new" else ""
+        check_sources(self.config, self.nodes, needed_for, self.guard)
+        self.nodes = dict(self.nodes)
 
     def tracker_for(
         self,
@@ -146,14 +145,14 @@ class TrackerFactory:
                 return None
             failure = NO_TRACKER
             tracker = self._tracker_of(config, metadata, lc_run_id, node)
-            if self._sealer is not None:
+            if self.sealer is not None:
                 failure = _NOT_SEALED
-                sealed = _sealed(self._sealer, tracker)
+                sealed = _sealed(self.sealer, tracker)
         except Exception as error:  # noqa: BLE001
             name, lost = (
                 (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
             )
-            remedy = _missing_metadata(error, metadata) if failure is _NO_CONFIG else ""
+            remedy = _remedy(error, metadata) if failure is _NO_CONFIG else ""
             self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost), remedy)
             return None
         totals = self._totals_of(config, tracker, sealed, lc_run_id)
@@ -161,8 +160,8 @@ class TrackerFactory:
             drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
                 totals.exchange, totals.observers = drawn, [drawn]
-        if self._spans is not None:
-            span = self.guard.call(_NO_SPANS, totals.ids, self._spans.begin, config, tracker, metadata, parent)
+        if self.spans is not None:
+            span = self.guard.call(_NO_SPANS, totals.ids, self.spans.begin, config, tracker, metadata, parent)
             if span is not None:
                 totals.span, totals.marks = span, span.marks(totals.marks)
                 totals.observers = [span, *totals.observers]
@@ -174,7 +173,7 @@ class TrackerFactory:
         if claims is not None:
             self._claims[id(claims)] = claims
         is_graph = isinstance(tracker, GraphRunTracker)
-        times_visits = is_graph or self._duration == "run"
+        times_visits = is_graph or self.duration == "run"
         token = sealed or tracker.resumption_token
         ids = Ids(lc_run_id, tracker.identity.run_id)
         marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
@@ -213,9 +212,12 @@ class TrackerFactory:
         self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
     ) -> RunTracker:
         """Return the tracker of a new run, or of the run that the metadata names; a node's is always new."""
-        given = str(lc_run_id) if self._run_ids == "root" else None
-        if callable(self._run_ids):
-            given = self.guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self._run_ids, metadata)
+        given = str(lc_run_id) if self.run_ids == "root" else None
+        if callable(self.run_ids):
+            try:
+                given = _given_id(self.run_ids, metadata)
+            except Exception as error:  # noqa: BLE001
+                self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, _remedy(error, metadata))
         run_id = self._held(given) if given else None
         # A token beside a run id is not the caller's: a handler has written both (fact 23).
         if not node and RESUMPTION_TOKEN_KEY in metadata and RUN_ID_KEY not in metadata:
@@ -247,10 +249,10 @@ class TrackerFactory:
             run_id: The id given for the run, which then names this part of it; `None` for the root's.
             lc_run_id: LangChain's id of the run's root.
         """
-        if token is not None and not self._resume:
+        if token is not None and not self.resume:
             key = getattr(config, "key", "")
             self.guard.notices.once(_log, logging.WARNING, "no resume", _UNUSED_TOKEN, key)
-        if token is None or not self._resume or not isinstance(config, ResumableAiConfig):
+        if token is None or not self.resume or not isinstance(config, ResumableAiConfig):
             return None
         part = run_id or self._held(str(lc_run_id))
         return self.guard.call(_NOT_CONTINUED, Ids(lc_run_id), self._resumed, config, token, part)
@@ -258,10 +260,10 @@ class TrackerFactory:
     def _resumed(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
         """Return the tracker of the run that a caller's token names; `None` if the token does not fit."""
         try:
-            plain = cast(str, token) if self._sealer is None else self._sealer.unseal(cast(str, token))
+            plain = cast(str, token) if self.sealer is None else self.sealer.unseal(cast(str, token))
             tracker = config.resume_tracker(plain)
         except (TypeError, ValueError) as error:
-            is_plain = self._sealer is not None and isinstance(token, str) and is_token(token)
+            is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
             cause = _PLAIN_FOR_SEALED if is_plain else error
             known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
             key = getattr(config, "key", "")
@@ -273,9 +275,14 @@ class TrackerFactory:
         return as_run_tracker(tracker)
 
 
-def _missing_metadata(error: Exception, metadata: Mapping[str, object]) -> str:
-    """Return which names the metadata has and how to pass one more, if a function seems to have missed one."""
-    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+def _remedy(error: Exception, metadata: Mapping[str, object]) -> str:
+    """Return what helps a function that missed a name in the metadata, or a context variable; "" for others."""
+    cause = error.args[0] if isinstance(error, LookupError) and error.args else None
+    if isinstance(cause, ContextVar) and _is_name(cause.name):
+        return _UNSET_VARIABLE.format(name=cause.name)
+    if isinstance(error, AttributeError) and isinstance(error.obj, MappingProxyType) and _is_name(error.name):
+        return _NO_ATTRIBUTE.format(name=error.name)
+    key = cause if isinstance(error, KeyError) else None
     if not _is_name(key) or key in metadata:
         return ""
     names = [name for name in metadata if _is_name(name)]

@@ -31,7 +31,9 @@ _FIELDS: Final = {
     "graph_key": GRAPH_KEY,
 }
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_AROUND: Final = " \t\r\n\"'"
+_REMEDY: Final = "; give the run's resumption_token as it is, unchanged and in full"
 
 
 class RunIdentity(NamedTuple):
@@ -123,7 +125,13 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of an AI Config's run. The message
             says what is wrong, and quotes nothing of the token.
     """
-    return _of_config(decoded(token).identity)
+    identity = decoded(token).identity
+    if not isinstance(identity, RunIdentity):
+        raise _invalid(
+            f"it is of a run of an agent graph, as its {CONFIG_KEY} is missing or empty; give it to "
+            "create_graph_tracker()"
+        )
+    return identity
 
 
 def resumption_token_of(track_data: Mapping[str, object]) -> str:
@@ -162,7 +170,7 @@ def decode_graph(token: str) -> GraphRunIdentity:
     """
     identity = decoded(token).identity
     if not isinstance(identity, GraphRunIdentity):
-        raise _invalid("it is of a run of an AI Config, not of an agent graph")
+        raise _invalid("it is of a run of an AI Config, not of an agent graph; give it to create_tracker()")
     return identity
 
 
@@ -175,7 +183,12 @@ def decoded(token: str) -> DecodedToken:
     """
     if isinstance(token, DecodedToken):
         return token
-    return DecodedToken(token, _identity(_fields(token)))
+    _check_form(token)
+    try:
+        identity = _identity(_object(_plain(token)))
+    except InvalidResumptionTokenError as error:
+        raise InvalidResumptionTokenError(f"{error}{_REMEDY}") from None
+    return DecodedToken(token, identity)
 
 
 def is_token(text: str) -> bool:
@@ -207,20 +220,32 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
     raise _invalid(f"its {CONFIG_KEY} and its {GRAPH_KEY} are missing or empty")
 
 
-def _fields(token: str) -> dict[str, object]:
+def _check_form(token: str) -> None:
+    """Raise where what is given is easily told from a token, and say what to give."""
     if not isinstance(token, str):
-        remedy = ": give report.resumption_token" if hasattr(token, "resumption_token") else ""
-        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{remedy}")
-    return _object(_plain(token))
-
-
-def _plain(token: str) -> str:
+        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{_remedy(token)}")
     if len(token) > MAX_TOKEN_LENGTH:
-        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}")
+        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}{_REMEDY}")
     if _SEALED.fullmatch(token):
         raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
     if _UUID.fullmatch(token):
         raise _invalid("it is the id of a run; give the run's resumption_token")
+    if not token:
+        raise _invalid("it is empty; give the run's resumption_token")
+    if token != token.strip(_AROUND):
+        raise _invalid("there are spaces, line ends or quotes around it; give it without them")
+
+
+def _remedy(given: object) -> str:
+    """Return what to give in place of something that holds a token; "" of anything else."""
+    if hasattr(given, "resumption_token"):
+        return ": give report.resumption_token"
+    if isinstance(given, bytes):
+        return ": give token.decode()"
+    return ": resumption_token_of() makes one of track data" if isinstance(given, Mapping) else ""
+
+
+def _plain(token: str) -> str:
     padding = "=" * (-len(token) % 4)
     try:
         return b64decode(token + padding, "-_", validate=True).decode("utf-8")

@@ -26,7 +26,7 @@ LOOK_UP_BYTECODES = 22
 STEP_BYTECODES = 350
 TASK_BYTECODES = 680
 """Of the step that begins a task of LangGraph's, once for all that are below it in the node."""
-RUN_BYTECODES = 4_750
+RUN_BYTECODES = 4_600
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
 

@@ -11,11 +11,14 @@ import pytest
 from langchain_core.outputs import LLMResult
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler
+from langchain_ldai._runs import lifetime
 from langchain_ldai.testing import RecordingClient
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 RUNS, STARTS, CAP = (100_000, 1_000_000, 10_000) if NIGHTLY else (400, 3_000, 2_000)
 EMPTY = LLMResult(generations=[])
+
+pytestmark = pytest.mark.no_cover  # other tests cover these lines: a trace of so many runs takes as long again
 
 
 @pytest.fixture
@@ -86,6 +89,27 @@ def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig,
 
     assert play(1) < 16_384
     assert play(5_000) < 16_384 + 5_000 * 2 * 64
+
+
+def test_an_endless_run_keeps_its_latest_steps(
+    config: LdAiCompletionConfig, monkeypatch: pytest.MonkeyPatch, traced: None
+) -> None:
+    """A step that is forgotten stays in memory for none that is below it, however long the line becomes."""
+    monkeypatch.setattr(lifetime, "STEPS_OF_RUN", 100)
+    handler, line = LdAiHandler(config), [uuid4()]
+    handler.on_chain_start(None, {}, run_id=line[0], metadata={})
+
+    def play(count: int) -> int:
+        for _ in range(count):
+            step = uuid4()
+            handler.on_chain_start(None, {}, run_id=step, parent_run_id=line.pop(), metadata={})
+            handler.on_chain_end({}, run_id=step)
+            line.append(step)
+        return allocated_bytes()
+
+    before = play(1_000)
+
+    assert play(2_000) - before < 2_000 * 16
 
 
 def test_what_never_ends_below_ended_runs_stays_under_the_cap(config: LdAiCompletionConfig, traced: None) -> None:

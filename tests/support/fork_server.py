@@ -4,6 +4,7 @@ A worker is a process of its own in every respect: it ends as a Python program d
 """
 
 import atexit
+import gc
 import importlib
 import os
 import pickle
@@ -189,6 +190,7 @@ def main() -> None:
         with suppress(ImportError):  # what this environment lacks, no worker needs
             importlib.import_module(name)
     assert threading.active_count() == 1, "a fork would lose threads, and what they hold"
+    gc.freeze()  # a worker that collects or ends goes over its own objects, and not over what it has imported
     order = serve()
     if order is None:
         return

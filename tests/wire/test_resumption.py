@@ -12,6 +12,7 @@ from ldclient import Context
 from langchain_ldai import Feedback, InvalidResumptionTokenError, LdAiClient
 from langchain_ldai._wire.tokens import (
     MAX_TOKEN_LENGTH,
+    GraphRunIdentity,
     RunIdentity,
     decode,
     encode,
@@ -303,3 +304,43 @@ def test_data_is_a_dictionary() -> None:
     """A token, given for the data, is a mistake of the caller."""
     with pytest.raises(TypeError, match="track_data is a dictionary, not str"):
         resumption_token_of(resumption_token_of(TRACK_DATA))
+
+
+TOKEN = encode(RunIdentity("run-1", "support-bot"))
+GRAPH_TOKEN = encode(GraphRunIdentity("run-1", "desk"))
+IN_FULL = "give the run's resumption_token as it is, unchanged and in full"
+WRONG: dict[str, tuple[object, str]] = {
+    "name": ("support-bot", IN_FULL),
+    "thread": ("thread-42", IN_FULL),
+    "JSON": ('{"runId":"run-1"}', IN_FULL),
+    "cut": (TOKEN[:-5], IN_FULL),
+    "joined": (TOKEN + TOKEN, IN_FULL),
+    "other JSON": (encode_token("[1]"), IN_FULL),
+    "other object": (encode_token("{}"), IN_FULL),
+    "wrong field": (encode_token('{"runId":5}'), IN_FULL),
+    "too long": ("x" * (MAX_TOKEN_LENGTH + 1), IN_FULL),
+    "empty": ("", "it is empty; give the run's resumption_token"),
+    "quoted": (f'"{TOKEN}"', "spaces, line ends or quotes around it; give it without them"),
+    "line": (f"{TOKEN}\n", "spaces, line ends or quotes around it; give it without them"),
+    "trace id": ("0af7651916cd43dd8448eb211c80319c", "the id of a run; give the run's resumption_token"),
+    "bytes": (TOKEN.encode(), "not bytes: give token.decode()"),
+    "track data": ({"runId": "run-1"}, "not dict: resumption_token_of() makes one of track data"),
+    "graph": (GRAPH_TOKEN, "of an agent graph, .*; give it to create_graph_tracker()"),
+}
+
+
+@pytest.mark.parametrize(("given", "remedy"), WRONG.values(), ids=WRONG)
+def test_what_is_no_token_is_told_with_what_to_give(given: object, remedy: str) -> None:
+    """Each way a token can be wrong has a remedy in its message."""
+    client = LdAiClient(RecordingClient())
+
+    with pytest.raises((TypeError, InvalidResumptionTokenError), match=remedy.replace("()", r"\(\)")):
+        client.create_tracker(given, Context.create("user-1"))
+
+
+def test_a_token_of_a_config_is_none_of_a_graph() -> None:
+    """The message names the method that takes it."""
+    client = LdAiClient(RecordingClient())
+
+    with pytest.raises(InvalidResumptionTokenError, match=r"; give it to create_tracker\(\)$"):
+        client.create_graph_tracker(TOKEN, Context.create("user-1"))
