@@ -21,4 +21,5 @@ def run_nodes(handler: LdAiHandler, *names: str) -> None:
         graph.add_node(name, lambda state: {"messages": [ScriptedChat().invoke("How?")]})
         graph.add_edge(last, name)
         last = name
-    graph.compile().invoke(AGENT_INPUT, {"callbacks": [handler]})
+    # LangGraph 0.6 runs 25 steps unless it is told more.
+    graph.compile().invoke(AGENT_INPUT, {"callbacks": [handler], "recursion_limit": len(names) + 2})
