@@ -78,7 +78,7 @@ def check_instance(name: str, value: object, expected: str, methods: tuple[str, 
     if isinstance(value, type):
         raise TypeError(f"{name} {expected}; give an instance, not the class {value.__name__}")
     if not all(callable(getattr(value, method, None)) for method in methods):
-        raise TypeError(f"{name} {expected}; {type(value).__name__} has not")
+        raise TypeError(f"{name} {expected}; {type(value).__name__} is no such object")
     for method in methods:
         if is_async(getattr(value, method)):
             raise TypeError(f"{name} {expected}; {method}() of {type(value).__name__} would never be awaited")

@@ -142,7 +142,7 @@ class RunSpans(Protocol):
 def check_judges(judges: object) -> None:
     """Raise `TypeError` if an object cannot draw judges."""
     if judges is not None:
-        check_instance("judges", judges, "is a langchain_ldai.judges.Judges", ("draw", "flush"))
+        check_instance("judges", judges, "is a langchain_ldai.judges.Judges(client, model=...)", ("draw", "flush"))
 
 
 def check_span_maker(spans: object) -> None:
@@ -150,4 +150,5 @@ def check_span_maker(spans: object) -> None:
     if isinstance(spans, str) and spans != "mark":
         raise ValueError(f'spans is "mark" or a langchain_ldai.spans.Spans, not {spans!r}')
     if spans is not None and spans != "mark":
-        check_instance("spans", spans, 'is "mark" or a langchain_ldai.spans.Spans', ("begin",))
+        expected = 'is "mark" or a langchain_ldai.spans.Spans(), which takes tracer_provider='
+        check_instance("spans", spans, expected, ("begin",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from reprlib import repr as short_repr
 from time import monotonic
@@ -44,6 +45,11 @@ _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not count
 _MISSING_METADATA: Final = (
     ' (the metadata holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the config of the call)'
 )
+_UNSET_VARIABLE: Final = (
+    " (the context variable {name!r} is not set where the run starts: set it before the call, in the same task or "
+    "thread, or pass the value in the metadata of the call)"
+)
+_NO_ATTRIBUTE: Final = ' (the metadata is a dictionary: metadata["{name}"])'
 _NOT_SEALED: Final = "sealer.seal() failed, {lost} is not counted"
 _NOT_CONTINUED: Final = "A run is not continued, a new one opens"
 _UNFIT_TOKEN: Final = "AI Config %r: a run is not continued, a new one opens: %s"
@@ -146,7 +152,7 @@ class TrackerFactory:
             name, lost = (
                 (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
             )
-            remedy = _missing_metadata(error, metadata) if failure is _NO_CONFIG else ""
+            remedy = _remedy(error, metadata) if failure is _NO_CONFIG else ""
             self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost), remedy)
             return None
         totals = self._totals_of(config, tracker, sealed, lc_run_id)
@@ -208,7 +214,10 @@ class TrackerFactory:
         """Return the tracker of a new run, or of the run that the metadata names; a node's is always new."""
         given = str(lc_run_id) if self.run_ids == "root" else None
         if callable(self.run_ids):
-            given = self.guard.call(_RUN_IDS_FAILED, Ids(lc_run_id), _given_id, self.run_ids, metadata)
+            try:
+                given = _given_id(self.run_ids, metadata)
+            except Exception as error:  # noqa: BLE001
+                self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, _remedy(error, metadata))
         run_id = self._held(given) if given else None
         # A token beside a run id is not the caller's: a handler has written both (fact 23).
         if not node and RESUMPTION_TOKEN_KEY in metadata and RUN_ID_KEY not in metadata:
@@ -266,9 +275,14 @@ class TrackerFactory:
         return as_run_tracker(tracker)
 
 
-def _missing_metadata(error: Exception, metadata: Mapping[str, object]) -> str:
-    """Return which names the metadata has and how to pass one more, if a function seems to have missed one."""
-    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+def _remedy(error: Exception, metadata: Mapping[str, object]) -> str:
+    """Return what helps a function that missed a name in the metadata, or a context variable; "" for others."""
+    cause = error.args[0] if isinstance(error, LookupError) and error.args else None
+    if isinstance(cause, ContextVar) and _is_name(cause.name):
+        return _UNSET_VARIABLE.format(name=cause.name)
+    if isinstance(error, AttributeError) and isinstance(error.obj, MappingProxyType) and _is_name(error.name):
+        return _NO_ATTRIBUTE.format(name=error.name)
+    key = cause if isinstance(error, KeyError) else None
     if not _is_name(key) or key in metadata:
         return ""
     names = [name for name in metadata if _is_name(name)]

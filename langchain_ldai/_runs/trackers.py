@@ -249,7 +249,10 @@ def _check_source(name: str, source: object, needed_for: str) -> None:
     if isinstance(source, AiConfig):
         check_instance(name, source, "is an AI Config with create_tracker()", ("create_tracker",))
     elif is_async(source):
-        raise TypeError(f"{expected}, not a coroutine function, which a callback cannot await")
+        raise TypeError(
+            f"{expected}, not a coroutine function, which a callback cannot await: "
+            "await the AI Config before the call, and let a plain function return it"
+        )
     elif not callable(source):
         raise TypeError(f"{expected}, not {type(source).__name__}")
     else:
@@ -265,8 +268,16 @@ def _remedy(given: object) -> str:
     """Return what to give in place of something that is easily taken for an AI Config; "" of anything else."""
     if hasattr(given, "completion_config"):
         return "give what its completion_config() or agent_config() returns"
+    if hasattr(given, "variation"):
+        return "give what LdAiClient(client).completion_config() returns"
     if hasattr(given, "resumption_token"):
         return "give the AI Config that made it"
+    if hasattr(given, "to_payload"):
+        return "a default goes to completion_config(key, context, default), which returns an AI Config"
+    if inspect.isawaitable(given):
+        return "await it before the call, and let the function return its result"
+    if isinstance(given, Mapping):
+        return "give one AI Config; those of nodes go into nodes={...}"
     return "give what a client's completion_config() returns for that key" if isinstance(given, str) else ""
 
 

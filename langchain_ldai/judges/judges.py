@@ -101,8 +101,11 @@ class Judges:
     ) -> None:
         if not isinstance(client, LdAiClient | AsyncLdAiClient):
             raise TypeError(f"client is an LdAiClient or an AsyncLdAiClient, not {short_repr(client)}")
-        if model is None:
-            raise TypeError("model is a function from a judge's AI Config to a chat model, not None")
+        if not callable(model) or hasattr(model, "invoke"):
+            raise TypeError(
+                "model is a function from a judge's AI Config to a chat model, such as create_chat_model, not "
+                f"{'None' if model is None else type(model).__name__}"
+            )
         check_function("model", model, "the judge's AI Config")
         check_variables(variables)
         if not isinstance(trajectory, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from types import MappingProxyType
@@ -17,10 +18,17 @@ from langchain_ldai.spans._judge_spans import JudgeSpans
 from langchain_ldai.spans._names import SCOPE
 from langchain_ldai.spans._run_spans import RootSpan
 
+_log = logging.getLogger(__name__)
+
 _NO_TRACERS: Final = (ProxyTracer, NoOpTracer)
 _CONVERSATION_KEYS: Final = ("thread_id", "session_id")
 _NO_CONVERSATION: Final = "The function given for conversation failed, the spans of a run name no conversation"
 _ODD_CONVERSATION: Final = "The conversation in the metadata is no text, the spans of a run name no conversation"
+
+_NO_PROVIDER: Final = (
+    "Runs get no spans, as no OpenTelemetry tracer provider is set: call "
+    "opentelemetry.trace.set_tracer_provider() before the first run, or give Spans(tracer_provider=...) one"
+)
 
 Conversation = str | Callable[[Mapping[str, Any]], str | None]
 """The id of a conversation, or a function from the metadata of a run's root to it (`None`: there is none)."""
@@ -74,6 +82,7 @@ class Spans:
         self._tracer: Tracer | None = None
         self._version = version("langchain-ldai")
         self._guard = Guard()
+        self._has_told = False
 
     def begin(
         self,
@@ -102,6 +111,9 @@ class Spans:
                 self._provider = get_tracer_provider()
             tracer = self._provider.get_tracer(SCOPE, self._version)
             if isinstance(tracer, _NO_TRACERS):
+                if not self._has_told:  # a notice would cost each run more
+                    self._has_told = True
+                    _log.warning(_NO_PROVIDER)
                 return None
             self._tracer = tracer
         return make_root(

@@ -4,6 +4,8 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
+from types import MappingProxyType
 from uuid import uuid4
 
 import pytest
@@ -59,7 +61,11 @@ FUNCTIONS: dict[str, tuple[dict[str, object], str, int]] = {
         r"The function given for on_run_end failed; the run's metrics are recorded .*: AttributeError$",
         1,
     ),
-    "awaited config": ({"config": passes_coroutines}, "returned a coroutine, which a callback cannot await$", 0),
+    "awaited config": (
+        {"config": passes_coroutines},
+        "returned a coroutine, which a callback cannot await: await it before the call",
+        0,
+    ),
     "client": (
         {"config": returns(LdAiClient(RecordingClient()))},
         "a LdAiClient: give what its completion_config",
@@ -117,20 +123,39 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
     "name that is there": (KeyError("user"), {"user": "Sandy"}, "^[^(]*: KeyError: 'user'$"),
     "prompt": (KeyError("How do I?"), {}, "^[^(]*: KeyError$"),
     "nothing": (KeyError(), {}, "^[^(]*: KeyError$"),
+    "context variable": (
+        LookupError(ContextVar("user")),
+        {},
+        r"\(the context variable 'user' is not set where the run starts: set it before the call",
+    ),
+    "odd context variable": (LookupError(ContextVar("How do I?")), {}, "^[^(]*: LookupError$"),
+    "attribute": (
+        AttributeError(name="user", obj=MappingProxyType({})),
+        {},
+        r"\(the metadata is a dictionary: metadata\[\"user\"\]\)",
+    ),
+    "attribute of another": (AttributeError(name="user", obj=5), {}, "^[^(]*: AttributeError$"),
     "other error": (ValueError("user_id"), {}, "^[^(]*: ValueError$"),
 }
 
 
+@pytest.mark.parametrize("option", ["config", "run_ids"])
 @pytest.mark.parametrize(("error", "metadata", "message"), MISSED.values(), ids=MISSED)
-def test_metadata_that_a_function_misses_is_named_with_how_to_pass_it(
-    error: Exception, metadata: dict[str, object], message: str, caplog: pytest.LogCaptureFixture
+def test_what_a_function_misses_is_named_with_how_to_pass_it(
+    error: Exception,
+    metadata: dict[str, object],
+    message: str,
+    option: str,
+    config: LdAiCompletionConfig,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The log says which names there are, and no value; an error that has another cause is logged as it is."""
 
     def config_for(metadata: object) -> object:
         raise error
 
-    handler = LdAiHandler(config_for)
+    given = {"config": config_for} if option == "config" else {"config": config, option: config_for}
+    handler = LdAiHandler(**given)
 
     handler.on_chain_start(None, {}, run_id=uuid4(), metadata=metadata)
 

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from ldclient import AsyncLDClient, Context, LDClient
 from ldclient.config import Config
+from opentelemetry.sdk.trace import TracerProvider
 
 from langchain_ldai import (
     AiMetrics,
@@ -268,12 +269,24 @@ def test_a_whole_default_is_taken() -> None:
 
 
 OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
-    "coroutine function": ({"config": config_for}, "not a coroutine function, which a callback cannot await"),
+    "coroutine function": (
+        {"config": config_for},
+        "which a callback cannot await: await the AI Config before the call",
+    ),
     "class": ({"config": LdAiCompletionConfig}, "not the class LdAiCompletionConfig"),
     "client": ({"config": LdAiClient(RecordingClient())}, "not LdAiClient: give what its completion_config"),
     "tracker": ({"config": tracker()}, "not LdAiConfigTracker: give the AI Config that made it"),
     "key": ({"config": "bot"}, r"not str: give what a client's completion_config\(\) returns for that key"),
     "messages": ({"config": (Message("system", "You help."),)}, "a function from metadata to one, not tuple"),
+    "LaunchDarkly's client": (
+        {"config": RecordingClient()},
+        r"not RecordingClient: give what LdAiClient\(client\).completion_config\(\) returns",
+    ),
+    "default": (
+        {"config": LdAiCompletionConfigDefault()},
+        r"a default goes to completion_config\(key, context, default\)",
+    ),
+    "dictionary": ({"config": {"writer": None}}, r"not dict: give one AI Config; those of nodes go into nodes="),
     "none": ({"config": None}, "not None; where only nodes are tracked, give nodes="),
     "node's tracker": (
         {"nodes": {"writer": tracker()}},
@@ -302,7 +315,18 @@ OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
     "run id's argument": ({"run_ids": uuid4}, "run_ids is called with one argument, the metadata of the run"),
     "sealer's class": ({"sealer": TokenSealer}, "give an instance, not the class TokenSealer"),
     "async sealer": ({"sealer": AsyncSealer()}, r"unseal\(\) of AsyncSealer would never be awaited"),
-    "sealer": ({"sealer": "a key"}, r"sealer has seal\(\) and unseal\(\), as TokenSealer has; str has not"),
+    "sealer": (
+        {"sealer": "a key"},
+        r"has seal\(\) and unseal\(\), as TokenSealer has; str is no such object",
+    ),
+    "judge's config": (
+        {"judges": [LdAiJudgeConfigDefault()]},
+        r"judges is a langchain_ldai.judges.Judges\(client, model=...\); list is no such object",
+    ),
+    "tracer provider": (
+        {"spans": TracerProvider()},
+        r"Spans\(\), which takes tracer_provider=; TracerProvider is no such object",
+    ),
     "resume": ({"resume": "a token"}, "resume is True or False, not 'a token'; a token goes into the metadata"),
     "runs": ({"max_open_runs": "10"}, "max_open_runs is a whole number, not '10'"),
     "bool": ({"max_open_runs": True}, "max_open_runs is a whole number, not True"),

@@ -39,8 +39,8 @@ class AsyncSends(NotedDelivery):
 
 REFUSED: Final = {
     "class": (NotedDelivery, "give an instance, not the class NotedDelivery"),
-    "text": ("ld-events", "delivery takes a client's events, as DurableEvents does; str has not"),
-    "partial": (Partial(), "Partial has not"),
+    "text": ("ld-events", "delivery takes a client's events, as DurableEvents does; str is no such object"),
+    "partial": (Partial(), "Partial is no such object"),
     "async": (AsyncSends(), r"send_all\(\) of AsyncSends would never be awaited"),
 }
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 
 import pytest
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.runnables import RunnableLambda
 from ldclient import Context
 
@@ -346,7 +347,11 @@ WRONG = {
         "client is an LdAiClient or an AsyncLdAiClient, not 'ai'",
     ),
     "no model": (lambda ai: Judges(ai, model=None), "model is a function .* not None"),
-    "a model": (lambda ai: Judges(ai, model=3), "model is a function, not 3"),
+    "a model": (lambda ai: Judges(ai, model=3), "such as create_chat_model, not int"),
+    "chat model": (
+        lambda ai: Judges(ai, model=FakeListChatModel(responses=["5"])),
+        "such as create_chat_model, not FakeListChatModel",
+    ),
     "async model": (lambda ai: Judges(ai, model=asyncio.sleep), "model is a plain function"),
     "variables": (lambda ai: Judges(ai, model=print, variables=["x"]), "variables is a dictionary"),
     "timeout": (lambda ai: Judges(ai, model=print, timeout="1"), "timeout is a number of seconds"),

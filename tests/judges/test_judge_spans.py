@@ -303,7 +303,7 @@ def test_ids_that_are_none_are_refused(trace_id: str, span_id: str, error: type[
 
 def test_what_makes_no_spans_of_judges_is_refused(ai: LdAiClient) -> None:
     """Spans of another kind, or "mark", which is a handler's, are an error at once."""
-    with pytest.raises(TypeError, match=r"spans is a langchain_ldai\.spans\.Spans; str has not"):
+    with pytest.raises(TypeError, match=r"spans is a langchain_ldai\.spans\.Spans; str is no such object"):
         Judges(ai, model=lambda config: JudgeModel(), spans="mark")
 
 

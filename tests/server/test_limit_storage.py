@@ -81,7 +81,7 @@ async def test_of_several_limits_each_holds(ai: LdAiClient, browser: Open, run: 
         ({"allow_origins": "https://shop.example"}, TypeError, "allow_origins is a list of origins, not one text"),
         ({"allow_origins": ["shop.example"]}, ValueError, "an origin is a scheme and a host.* not 'shop.example'"),
         ({"allow_origins": ["https://shop.example/"]}, ValueError, "an origin is .* not 'https://shop.example/'"),
-        ({"sealer": "a key"}, TypeError, r"sealer has seal\(\) and unseal\(\).* str has not"),
+        ({"sealer": "a key"}, TypeError, r"sealer has seal\(\) and unseal\(\).* str is no such object"),
         ({"context_for": Context.create("user-1")}, TypeError, "context_for is a function .* not Context"),
         (
             {"limit_storage": limits.storage.MemoryStorage()},
@@ -110,7 +110,10 @@ async def test_every_origin_may_be_allowed(ai: LdAiClient, sealer: TokenSealer) 
 
 WRONG = {
     "class": (LdAiClient, "give an instance, not the class LdAiClient"),
-    "launchdarkly": (RecordingClient(), "is an LdAiClient, or an AsyncLdAiClient; RecordingClient has not"),
+    "launchdarkly": (
+        RecordingClient(),
+        "an LdAiClient, or an AsyncLdAiClient; RecordingClient is no such object",
+    ),
 }
 
 

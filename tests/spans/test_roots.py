@@ -402,22 +402,27 @@ def test_what_cannot_be_read_of_a_question_keeps_no_span_away(
 
 
 def test_a_provider_may_be_set_later(
-    config: object, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+    config: object,
+    reports: list[RunReport],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Before that nothing is made, and from then on spans are."""
+    """Before that nothing is made, of which the log says once what to do, and from then on spans are."""
     import opentelemetry.trace as api
     from opentelemetry.util._once import Once
 
     monkeypatch.setattr(api, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(api, "_TRACER_PROVIDER_SET_ONCE", Once())
     handler = LdAiHandler(config, spans=Spans(), on_run_end=reports.append)
-    chain().invoke(QUESTION, {"callbacks": [handler]})
+    for _ in range(2):
+        chain().invoke(QUESTION, {"callbacks": [handler]})
     trace = Trace()
 
     api.set_tracer_provider(trace.provider)
     chain().invoke(QUESTION, {"callbacks": [handler]})
 
-    assert [report.trace_id is None for report in reports] == [True, False]
+    assert [report.trace_id is None for report in reports] == [True, True, False]
+    assert caplog.text.count("no OpenTelemetry tracer provider is set: call opentelemetry.trace.set_") == 1
     assert trace.paths() == ["invoke_agent", "invoke_agent/chat small-1"]
     assert {span.instrumentation_scope.name for span in trace.spans} == {"langchain_ldai"}
 
