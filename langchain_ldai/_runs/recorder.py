@@ -124,7 +124,7 @@ class RunRecorder:
             else:
                 scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                if task != around.task if task else around.run.nodes:
+                if task != around.task if task else around.run.nodes:  # where no task is named, a node may be
                     scope = self._scope_within(parent, key, task, metadata)
             step = Step(key, scope, parent, scope is around and not kind, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
