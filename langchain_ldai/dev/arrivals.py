@@ -90,7 +90,8 @@ class Arrival:
         self.metrics[row] = total + value, count + 1, at_ms
         if name in ADDED:
             column = ADDED[name]
-            self.columns[column] = self.columns.get(column, 0) + value  # type: ignore[operator]
+            added: float = self.columns.get(column, 0) + value  # type: ignore[operator]
+            self.columns[column] = added if added < _GREATEST else float(added)  # SQLite takes no larger whole ones
         elif name in TAKEN_ONCE:
             column, taken = TAKEN_ONCE[name]
             self.columns.setdefault(column, taken)

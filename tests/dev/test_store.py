@@ -60,6 +60,16 @@ def test_a_run_has_one_row_a_metric(store: Store) -> None:
     assert run_with_metrics(store, 99) is None
 
 
+def test_values_add_up_beyond_what_a_whole_number_holds(store: Store) -> None:
+    """Within a batch and over several; a batch of such values is stored like any other."""
+    batch = [event(events.DURATION, 2**53 - 1)] * 1100
+
+    for _ in range(2):
+        assert store.accept(None, batch) == 1
+
+    assert latest_runs(store, Filter(), 1)[0].duration == pytest.approx(2200 * 2**53)
+
+
 def test_a_batch_that_comes_twice_counts_once(store: Store) -> None:
     """The payload's id tells; batches without one are all new."""
     batch = [event(events.DURATION, 100)]
