@@ -91,7 +91,8 @@ class Arrival:
         if name in ADDED:
             column = ADDED[name]
             added: float = self.columns.get(column, 0) + value  # type: ignore[operator]
-            self.columns[column] = added if added < _GREATEST else float(added)  # SQLite takes no larger whole ones
+            # SQLite takes no whole number beyond 64 bits.
+            self.columns[column] = added if added < _GREATEST else float(added)
         elif name in TAKEN_ONCE:
             column, taken = TAKEN_ONCE[name]
             self.columns.setdefault(column, taken)
