@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -96,8 +97,8 @@ def prepare(path: Path) -> None:
         sqlite3.Error: If it cannot be opened, or is another program's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    with closing(sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
+    _make_file(path)
+    with closing(sqlite3.connect(path.absolute(), timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
         is_ready = _version(connection) == _VERSION
         path.chmod(0o600)  # SQLite gives the files beside it the same mode
         if not is_ready:
@@ -105,6 +106,20 @@ def prepare(path: Path) -> None:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 _make_tables(connection)
+
+
+def _make_file(path: Path) -> None:
+    """Make the file, empty, if there is none.
+
+    Raises:
+        OSError: If it cannot be made, or is a device or a pipe, whose mode is not ours to change.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is no regular file")
+    finally:
+        os.close(descriptor)
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -143,7 +158,10 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: If the file cannot be opened.
     """
-    connection = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False)
+    # Absolute, as SQLite takes ":memory:" for no file at all.
+    connection = sqlite3.connect(
+        path.absolute(), timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")
     return connection

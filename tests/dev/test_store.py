@@ -1,5 +1,6 @@
 """What is stored of the events that arrive, and how often."""
 
+import os
 import re
 import sqlite3
 import stat
@@ -170,8 +171,24 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
     for path in (other, text, text / "below"):
         with pytest.raises(StoreError, match=r"cannot be opened: .*; name another file with --db"):
             Store(path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o640)
+    with pytest.raises(StoreError, match="it is no regular file"):
+        Store(pipe)
+    assert stat.S_IMODE(pipe.stat().st_mode) == 0o640
     assert text.read_text() == "x" * 5000
     assert stat.S_IMODE(text.stat().st_mode) == 0o640
+
+
+def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that SQLite takes for a database in memory."""
+    monkeypatch.chdir(tmp_path)
+    for expected in (1, 0):
+        store = Store(Path(":memory:"))
+        assert store.accept("one", [event(events.SUCCESS)]) == expected
+        store.close()
+
+    assert [found.name for found in tmp_path.iterdir()] == [":memory:"]
 
 
 def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
