@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai._wire import events
+from langchain_ldai.dev import store as store_module
 from langchain_ldai.dev.arrivals import arrivals
+from langchain_ldai.dev.database import used_bytes
 from langchain_ldai.dev.queries import Filter, all_runs, configs, latest_runs, run_with_metrics
 from langchain_ldai.dev.store import Store, StoreError
 from tests.dev.sending import NOON, event, full_disk, simulated
@@ -205,6 +207,24 @@ def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
     empty = Store(tmp_path / "tiny.db", max_bytes=1)
     assert empty.accept("one", []) == 0
     empty.close()
+
+
+def test_a_file_that_is_far_too_large_shrinks_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch waits until all has made room: its SDK would give up."""
+    monkeypatch.setattr(store_module, "_SECONDS_TO_MAKE_ROOM", 0.0)
+    store = Store(tmp_path / "runs.db")
+    store.accept(None, [metric for run in simulated(2000) for metric in run])
+    store.close()
+
+    store, left = Store(tmp_path / "runs.db", max_bytes=300_000), [2000]
+    for number in range(300):
+        store.accept(None, [event(events.SUCCESS, run=f"new-{number}")])
+        left += [len(store.select("SELECT id FROM runs", {}))]
+
+    assert left[1] > 1500
+    assert left[-1] < 1000
+    assert used_bytes(store._writer) <= 300_000
+    store.close()
 
 
 def test_ids_of_batches_make_room_too(tmp_path: Path) -> None:
