@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -75,6 +75,8 @@ DROP INDEX IF EXISTS scores;
 ALTER TABLE metrics DROP COLUMN variation;
 {_KEPT}
 """
+_LONGEST_LOG: Final = 64 << 20
+_MILLISECONDS_FOR_READERS: Final = 1000
 _RUNS_AT_ONCE: Final = 10_000
 
 
@@ -165,6 +167,36 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")
     return connection
+
+
+class Log:
+    """The log that SQLite keeps beside the file.
+
+    SQLite starts it anew once nobody reads in it. While one reader always begins before another ends, as those of
+    several pages may, that moment never comes, and the log grows without end.
+
+    Args:
+        path: The file.
+        writer: A connection to it.
+    """
+
+    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
+        self._path = path.resolve().with_name(f"{path.resolve().name}-wal")
+        self._writer = writer
+        self._longest = _LONGEST_LOG
+
+    def shorten(self) -> None:
+        """Empty a log that is too long, once those who read in it now are done; whoever writes waits a second at most."""
+        with suppress(OSError, sqlite3.Error):  # what is in the log is stored
+            length = self._path.stat().st_size
+            if length > self._longest:
+                self._longest = 2 * length  # a reader that never ends is waited for a few times, not always
+                self._writer.execute(f"PRAGMA busy_timeout = {_MILLISECONDS_FOR_READERS}")
+                try:
+                    ((is_busy, *_),) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    self._writer.execute(f"PRAGMA busy_timeout = {_SECONDS_TO_WAIT * 1000:.0f}")
+                self._longest = self._longest if is_busy else _LONGEST_LOG
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

@@ -85,6 +85,7 @@ class Store:
         try:
             database.prepare(path)
             self._writer = database.connect(path)
+            self._log = database.Log(path, self._writer)
             self._watcher = database.connect(path)
             for _ in range(READERS):
                 self._readers.put(database.connect(path))
@@ -197,6 +198,7 @@ class Store:
                     tally.write()
                     self._writer.execute("COMMIT")
                     self.problem = ""
+                    self._log.shorten()
                 except BaseException:
                     self._variations.clear()  # some may be among what is undone
                     if self._writer.in_transaction:

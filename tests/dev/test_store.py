@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 import stat
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai._wire import events
+from langchain_ldai.dev import database
 from langchain_ldai.dev import store as store_module
 from langchain_ldai.dev.arrivals import arrivals
 from langchain_ldai.dev.database import used_bytes
@@ -224,6 +226,31 @@ def test_a_file_that_is_far_too_large_shrinks_bit_by_bit(tmp_path: Path, monkeyp
     assert left[1] > 1500
     assert left[-1] < 1000
     assert used_bytes(store._writer) <= 300_000
+    store.close()
+
+
+def test_the_log_beside_the_file_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while somebody always reads, each beginning before another ends."""
+    monkeypatch.setattr(database, "_LONGEST_LOG", 1_000_000)
+    store, log, lengths = Store(tmp_path / "runs.db"), tmp_path / "runs.db-wal", [0]
+    stopped = threading.Event()
+
+    def read() -> None:
+        while not stopped.is_set():
+            with store.reading() as select:
+                select("SELECT count(*) FROM runs", {})
+                stopped.wait(0.02)
+
+    with ThreadPoolExecutor(2) as readers:
+        readers.submit(read)
+        stopped.wait(0.01)
+        readers.submit(read)
+        for number in range(100):
+            store.accept(None, [metric for run in simulated(50, number, f"config-{number}") for metric in run])
+            lengths.append(log.stat().st_size)
+        stopped.set()
+
+    assert max(lengths) < 5_000_000
     store.close()
 
 
