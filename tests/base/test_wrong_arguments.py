@@ -15,6 +15,7 @@ from langchain_ldai import (
     AiMetrics,
     AsyncLdAiClient,
     Feedback,
+    JudgeResult,
     LdAiAgentConfigDefault,
     LdAiClient,
     LdAiCompletionConfig,
@@ -389,6 +390,18 @@ OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
     ),
     "tools": (lambda config: config.create_tracker().track_tool_calls("search"), r"not one text: \['search'\]"),
     "tool": (lambda config: config.create_tracker().track_tool_call(None), "a tool's name is a str, not NoneType"),
+    "judge's score": (
+        lambda config: config.create_tracker().track_judge_result(0.5),
+        r"a judge's result is a langchain_ldai.JudgeResult\(metric_key, score\), not float",
+    ),
+    "judge's dictionary": (
+        lambda config: config.create_tracker().track_judge_result({"score": 0.5}),
+        r"a judge's result is a langchain_ldai.JudgeResult\(metric_key, score\), not dict",
+    ),
+    "judge's text": (
+        lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", "high")),
+        "JudgeResult.score is a number, not 'high'",
+    ),
     "metrics' tools": (lambda config: AiMetrics(True, tool_calls="search"), r"not one text: \['search'\]"),
     "metrics' tokens": (lambda config: AiMetrics(True, {"total": 3}), "token usage is a .*TokenUsage, not dict"),
 }
