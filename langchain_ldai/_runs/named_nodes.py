@@ -99,7 +99,7 @@ class NodeNames:
             unseen = [name for name in unseen if name in self._given]  # a run need not visit every agent
         if ended_early:
             unseen = self._misspelt(unseen, [name for name in seen if name not in known])
-        elif not seen and self._only_nodes:
+        elif self._only_nodes and not self._seen:
             self._notices.once(_log, logging.WARNING, "no graph", _NO_GRAPH)
         if not seen or not unseen:
             return

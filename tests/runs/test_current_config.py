@@ -386,7 +386,7 @@ async def test_a_config_that_names_no_node_is_none_and_says_nothing(
     RunnableLambda(look).invoke(1, {"callbacks": [handler]})
 
     assert seen == [None]
-    assert [said for level, said in logged(caplog) if level == "WARNING"] == []
+    assert warnings_in(caplog) == []
 
 
 @pytest.mark.parametrize("ask", [LdAiHandler.current_config, LdAiHandler.current_tracker])
