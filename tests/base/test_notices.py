@@ -283,6 +283,33 @@ def test_an_invalid_context_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "'bot' is asked for a context that is invalid" in logged(caplog)[-1][1]
 
 
+def test_a_token_under_another_name_is_told_once(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that resumes reads `ldai_resumption_token` alone."""
+    handler = LdAiHandler(config, resume=True)
+    token = config.create_tracker().resumption_token
+
+    for _ in range(2):
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"resumption_token": token}})
+
+    ((level, message),) = logged(caplog)
+    assert level == "WARNING"
+    assert "which no handler reads: name it ldai_resumption_token" in message
+
+
+def test_a_context_without_a_key_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """LaunchDarkly's client takes it for valid, as where the metadata names no user."""
+    ai = LdAiClient(RecordingClient({"bot": ON}))
+
+    for _ in range(2):
+        ai.completion_config("bot", Context.create({}.get("user_id")))
+
+    ((level, message),) = logged(caplog)
+    assert level == "WARNING"
+    assert "for a context whose key is None" in message
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [(("writer",), "INFO"), (("writer", "editor"), "WARNING")],
