@@ -159,6 +159,7 @@ OF_CLIENTS: dict[str, Case] = {
         "never be awaited",
     ),
     "runs": (lambda: MemoryLedger("many"), TypeError, "max_runs is a whole number, not 'many'"),
+    "no path": (lambda: SqliteLedger(None), TypeError, "path is the path of a file, not None"),
     "memory": (lambda: SqliteLedger(":memory:"), ValueError, "use MemoryLedger"),
     "no keys": (lambda: TokenSealer(None), TypeError, "keys is a list of Fernet keys, not None"),
     "number of keys": (lambda: TokenSealer(5), TypeError, "keys is a list of Fernet keys, not int"),
@@ -180,6 +181,11 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
     "context's name": (
         lambda ai, user: ai.completion_config("bot", "user-1"),
         r"not str: use Context.create\(",
+    ),
+    "no context": (lambda ai, user: ai.completion_config("bot", None), r"not NoneType: use Context.create\("),
+    "context's builder": (
+        lambda ai, user: ai.completion_config("bot", Context.builder("user-1")),
+        r"not ContextBuilder: call its build\(\)",
     ),
     "context's dictionary": (
         lambda ai, user: ai.completion_config("bot", {"key": "user-1"}),
