@@ -74,6 +74,8 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
     """
     if not isinstance(config, AiConfig):
         remedy = ": await it first" if isawaitable(config) else "" if config is not None else _NOT_COUNTED
+        if isinstance(config, str):
+            remedy = ": give what a client's completion_config() returns for that key"
         given = type(config).__name__
         raise TypeError(f"config is an AI Config (it has key, model and provider), not {given}{remedy}")
     if isinstance(allow, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,13 @@ from langchain_ldai._tracking.sending import EventDelivery, SendAll
 from langchain_ldai.ledgers._batches import ClaimPolicy
 from langchain_ldai.ledgers._claim_queue import QueuedClaims
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError, check_ledger
+
+_log = logging.getLogger(__name__)
+
+_NO_DELIVERY: Final = (
+    "The LaunchDarkly client sends its events through DurableEvents, but metrics that wait for the ledger are in "
+    "memory and die with the process: pass the same DurableEvents as delivery="
+)
 
 LEDGER_TIMEOUT: Final = 60.0
 """For how many seconds a claim is attempted, where the caller does not say."""
@@ -31,6 +39,7 @@ class ClientOptions:
             raise TypeError(f"environment_id is a str, not {type(self.environment_id).__name__}")
         self.check_claiming()
         if self.delivery is None:
+            self._tell_of_forgotten_delivery(client)
             return
         check_instance(
             "delivery",
@@ -45,6 +54,13 @@ class ClientOptions:
                     f"Leave out {name}, or delivery"
                 )
         self.delivery.check_client(client)
+
+    def _tell_of_forgotten_delivery(self, client: object) -> None:
+        """Warn where claims wait in memory, though the client's events outlive the process."""
+        is_chosen = self.on_ledger_error is not None or self.ledger_timeout is not None
+        processor = getattr(getattr(client, "_config", None), "event_processor_class", None)
+        if self.ledger is not None and not is_chosen and hasattr(processor, "claims_with"):
+            _log.warning(_NO_DELIVERY)
 
     def check_claiming(self) -> None:
         """Raise `TypeError` or `ValueError` if an option of the ledger is wrong."""

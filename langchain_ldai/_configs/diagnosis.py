@@ -20,6 +20,10 @@ _NOTHING_SERVED: Final = (
     "LaunchDarkly serves nothing for %s %r, %s: is the key right, and is targeting on in this environment?"
 )
 _INVALID_CONTEXT: Final = "%s %r is asked for a context that is invalid (%s), %s"
+_NO_KEY: Final = (
+    "An AI Config is asked for, or counted, for a context whose key is None: LaunchDarkly cannot tell whose "
+    "metrics these are. Give Context.create() the id of a user or a session: is it in the metadata of the call?"
+)
 _NOT_INITIALIZED: Final = (
     "%r is asked for, or counted, while the LaunchDarkly client has not been initialised: AI Configs are the "
     "defaults, and metrics may be lost. Check the SDK key and the network; an AsyncLDClient needs "
@@ -107,6 +111,10 @@ class Diagnosis:
             # A handler looks for this notice, so as not to say of a run once more that its AI Config is disabled.
             kind = ("default" if has_default else "disabled", key)
             self._tell(kind, level, _NOTHING_SERVED, what, key, instead)
+
+    def of_missing_key(self) -> None:
+        """Say that a context says of nobody whom it is for."""
+        self._tell("no key", logging.WARNING, _NO_KEY)
 
     def of_missing_meta(self, key: str) -> None:
         """Say that what is served for a key is no AI Config."""

@@ -31,7 +31,10 @@ def check_context(context: Context) -> None:
     """Raise `TypeError` where whom a metric is to be counted for is no context."""
     if isinstance(context, Context):
         return
-    remedy = {dict: ": use Context.from_dict(...)", str: ": use Context.create(...)"}.get(type(context), "")
+    if hasattr(context, "build"):
+        remedy = ": call its build()"
+    else:
+        remedy = ": use Context.from_dict(...)" if isinstance(context, dict) else ": use Context.create(...)"
     raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}{remedy}")
 
 

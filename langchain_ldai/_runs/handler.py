@@ -28,8 +28,8 @@ _MODEL_TYPE: Final = "ls_model_type"
 _MODEL_RUNS: Final = (None, "llm")
 """The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
-_MANAGER_NAMES: Final = {"copy", "handlers", "parent_run_id"}
-"""What LangChain and LangGraph look for in `callbacks` that is no list."""
+_MANAGER_NAMES: Final = {"copy", "handlers", "items", "parent_run_id"}
+"""What LangChain and LangGraph look for in `callbacks` that is no list, or in a config that is no dictionary."""
 
 _Id = object
 
@@ -324,7 +324,11 @@ class LdAiHandler(BaseCallbackHandler):
 
         def __getattr__(self, name: str) -> NoReturn:
             """Say that a handler stands in a list, where LangChain takes it for the manager of several."""
-            remedy = ": callbacks is a list, pass callbacks=[handler]" if name in _MANAGER_NAMES else ""
+            remedy = (
+                ": callbacks is a list, pass {'callbacks': [handler]} as the config"
+                if name in _MANAGER_NAMES
+                else ""
+            )
             raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}")
 
     def __hash__(self) -> int:

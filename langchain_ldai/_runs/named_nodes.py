@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai._base.guard import Notices
@@ -25,6 +26,10 @@ _UNSEEN_NODES: Final = (
     "The nodes were called %s"
 )
 _UNNAMED_NODE: Final = "no AI Config in the node %r: no name in nodes= is this node's. The names given are %s"
+_NO_GRAPH: Final = (
+    "nodes=: a run has had no node of a LangGraph, and nothing is counted of it: LdAiHandler(None) counts nodes "
+    "alone. Give LdAiHandler(config) for a chain or a model"
+)
 _MAX_SEEN: Final = 1_000
 
 
@@ -51,10 +56,13 @@ class NodeNames:
     Args:
         given: The names that it was given.
         notices: What its log has been told.
+        only_nodes: Whether it counts nothing but nodes.
     """
 
-    def __init__(self, given: Mapping[str, ConfigSource], notices: Notices) -> None:
+    def __init__(self, given: Mapping[str, ConfigSource], notices: Notices, *, only_nodes: bool) -> None:
         self._given = given
+        self._only_nodes = only_nodes
+        self._compared: tuple[list[str], list[str]] = [], []
         self._notices = notices
         self._seen: dict[str, None] = {}
 
@@ -63,23 +71,46 @@ class NodeNames:
         if len(self._seen) < _MAX_SEEN:
             self._seen[node] = None
 
+    def _misspelt(self, names: list[str], unnamed: list[str]) -> list[str]:
+        """Return those names that are like one that was seen and not given; none where nothing is new."""
+        compared = names, unnamed
+        if not unnamed or self._compared == compared:
+            return []
+        self._compared = compared
+        return [name for name in names if get_close_matches(name, unnamed)]
+
     def tell_of_unnamed(self, node: str) -> None:
         """Say once that no name was given for a node."""
         if node not in self._given:
             names = ", ".join(map(repr, self._given))
             self._notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
 
-    def tell_of_unseen(self, nodes: NamedNodes, graph_key: str | None) -> None:
-        """Say once which of a run's names are of no node that was seen so far; an agent graph has a key."""
+    def tell_of_unseen(self, nodes: NamedNodes, graph_key: str | None, *, ended_early: bool) -> None:
+        """Say once which of a run's names are of no node that was seen so far; an agent graph has a key.
+
+        A run that ended early did not come to all its nodes: of it, only the names that are like one of a node
+        that was seen.
+        """
         known = nodes.sources
         seen = [name for name in list(self._seen) if name in known or not name.startswith(_NOT_A_NODE)]
         unseen = [name for name in known if name not in seen]
         has_unnamed = any(name not in known for name in seen)  # which may be the one that is meant
         if graph_key is not None and not has_unnamed:
             unseen = [name for name in unseen if name in self._given]  # a run need not visit every agent
+        if ended_early:
+            unseen = self._misspelt(unseen, [name for name in seen if name not in known])
+        elif self._only_nodes and not self._seen:
+            self._notices.once(_log, logging.WARNING, "no graph", _NO_GRAPH)
         if not seen or not unseen:
             return
         where = "nodes=" if graph_key is None else f"agent graph {graph_key!r}"
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
         level = logging.WARNING if has_unnamed else logging.INFO
-        self._notices.once(_log, level, ("unseen nodes", level), _UNSEEN_NODES, where, *names)
+        self._notices.once(
+            _log,
+            level,
+            ("unseen nodes", level, tuple(unseen) if ended_early else ()),
+            _UNSEEN_NODES,
+            where,
+            *names,
+        )

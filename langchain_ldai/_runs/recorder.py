@@ -15,6 +15,7 @@ from langchain_ldai._runs.call_results import CallReader
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
+from langchain_ldai._runs.outcome import Outcome
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import (
     HANDOFF,
@@ -90,7 +91,8 @@ class RunRecorder:
         self._reader = CallReader(self._guard)
         self._on_run_end = on_run_end
         self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
-        self._node_names = NodeNames(trackers.nodes, self._guard.notices)
+        only_nodes = trackers.config is None
+        self._node_names = NodeNames(trackers.nodes, self._guard.notices, only_nodes=only_nodes)
         self._step_of = self.table.step_of
 
     def start(
@@ -124,7 +126,7 @@ class RunRecorder:
             else:
                 scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                if task != around.task if task else around.run.nodes:
+                if task != around.task if task else around.run.nodes:  # where no task is named, a node may be
                     scope = self._scope_within(parent, key, task, metadata)
             step = Step(key, scope, parent, scope is around and not kind, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
@@ -337,7 +339,11 @@ class RunRecorder:
                 continue
             _log.debug("a run closes: %s", item)
             if item.nodes is not None:
-                self._node_names.tell_of_unseen(item.nodes, item.config_key if item.journey else None)
+                graph_key, ended_early = (
+                    item.config_key if item.journey else None,
+                    item.outcome is not Outcome.SUCCESS,
+                )
+                self._node_names.tell_of_unseen(item.nodes, graph_key, ended_early=ended_early)
             for totals in item.all_totals:
                 for observer in totals.observers:
                     end = totals.end(item.outcome, item.last_event)

@@ -59,6 +59,10 @@ _PLAIN_FOR_SEALED: Final = (
 _UNUSED_TOKEN: Final = (
     "AI Config %r: a resumption token is in the metadata, but there is no resume=True: a new run opens"
 )
+_MISNAMED_TOKEN: Final = (
+    "AI Config %r: the metadata holds a resumption_token, which no handler reads: name it ldai_resumption_token. "
+    "A new run opens"
+)
 _NO_DRAW: Final = "The judges of an AI Config could not be drawn, a run is not judged"
 _NO_SPANS: Final = "The spans of a run could not be begun, it gets none"
 _DISABLED: Final = "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs"
@@ -224,6 +228,9 @@ class TrackerFactory:
             tracker = self._continued(config, metadata[RESUMPTION_TOKEN_KEY], run_id, lc_run_id)
             if tracker is not None:
                 return tracker
+        elif self._resume and "resumption_token" in metadata:
+            key = getattr(config, "key", "")
+            self.guard.notices.once(_log, logging.WARNING, "misnamed", _MISNAMED_TOKEN, key)
         if run_id is None or not isinstance(config, ResumableAiConfig):
             made = config.create_tracker()
         else:

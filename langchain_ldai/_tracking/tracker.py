@@ -23,6 +23,7 @@ from langchain_ldai._tracking.values import (
     Slot,
     TokenUsage,
     Value,
+    check_judge_result,
     names_of_tools,
 )
 from langchain_ldai._wire import events
@@ -248,7 +249,11 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
 
         Args:
             result: Nothing is sent unless it was sampled, succeeded, and has a metric key and a finite score.
+
+        Raises:
+            TypeError: If it is no judge's result, or its score no number.
         """
+        check_judge_result(result)
         if not (result.sampled and result.success and result.metric_key):
             return
         if result.score is None or not math.isfinite(result.score):

@@ -148,6 +148,16 @@ def check_usage(usage: TokenUsage) -> TokenUsage:
     return TokenUsage(usage.total, usage.input, usage.output)
 
 
+def check_judge_result(result: JudgeResult) -> None:
+    """Raise `TypeError` unless a judge's result is one, which may be another package's, with a number as score."""
+    if not all(hasattr(result, part) for part in ("metric_key", "score", "sampled", "success")):
+        raise TypeError(
+            f"a judge's result is a langchain_ldai.JudgeResult(metric_key, score), not {type(result).__name__}"
+        )
+    if not isinstance(result.score, Real | None) or isinstance(result.score, bool):
+        raise TypeError(f"JudgeResult.score is a number, not {short_repr(result.score)}")
+
+
 def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the tools that were called.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import TYPE_CHECKING, Final, overload
 
 from ldclient import Context
@@ -103,7 +104,9 @@ class DurableEvents:
         send: bool = True,
     ) -> None:
         if not isinstance(directory, str | os.PathLike) or not os.fspath(directory):
-            raise TypeError(f"directory is the path of a directory, not {directory!r}")
+            is_config = hasattr(directory, "sdk_key")  # LaunchDarkly's client has called the class
+            remedy = ": event_processor_class takes an instance, DurableEvents(directory)" if is_config else ""
+            raise TypeError(f"directory is the path of a directory, not {short_repr(directory)}{remedy}")
         if check_count("max_bytes", max_bytes) < SMALLEST_MAX_BYTES:
             raise ValueError(f"max_bytes is at least {SMALLEST_MAX_BYTES:,}, not {max_bytes:,}")
         if sync is not None:

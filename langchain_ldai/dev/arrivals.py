@@ -90,7 +90,9 @@ class Arrival:
         self.metrics[row] = total + value, count + 1, at_ms
         if name in ADDED:
             column = ADDED[name]
-            self.columns[column] = self.columns.get(column, 0) + value  # type: ignore[operator]
+            added: float = self.columns.get(column, 0) + value  # type: ignore[operator]
+            # SQLite takes no whole number beyond 64 bits.
+            self.columns[column] = added if added < _GREATEST else float(added)
         elif name in TAKEN_ONCE:
             column, taken = TAKEN_ONCE[name]
             self.columns.setdefault(column, taken)

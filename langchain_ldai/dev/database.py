@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from contextlib import closing
+import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +75,8 @@ DROP INDEX IF EXISTS scores;
 ALTER TABLE metrics DROP COLUMN variation;
 {_KEPT}
 """
+_LONGEST_LOG: Final = 64 << 20
+_MILLISECONDS_FOR_READERS: Final = 1000
 _RUNS_AT_ONCE: Final = 10_000
 
 
@@ -96,8 +99,8 @@ def prepare(path: Path) -> None:
         sqlite3.Error: If it cannot be opened, or is another program's.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    with closing(sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
+    _make_file(path)
+    with closing(sqlite3.connect(path.absolute(), timeout=_SECONDS_TO_WAIT, isolation_level=None)) as connection:
         is_ready = _version(connection) == _VERSION
         path.chmod(0o600)  # SQLite gives the files beside it the same mode
         if not is_ready:
@@ -105,6 +108,20 @@ def prepare(path: Path) -> None:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 _make_tables(connection)
+
+
+def _make_file(path: Path) -> None:
+    """Make the file, empty, if there is none.
+
+    Raises:
+        OSError: If it cannot be made, or is a device or a pipe, whose mode is not ours to change.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("it is no regular file")
+    finally:
+        os.close(descriptor)
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -143,10 +160,43 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: If the file cannot be opened.
     """
-    connection = sqlite3.connect(path, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False)
+    # Absolute, as SQLite takes ":memory:" for no file at all.
+    connection = sqlite3.connect(
+        path.absolute(), timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")
     return connection
+
+
+class Log:
+    """The log that SQLite keeps beside the file.
+
+    SQLite starts it anew once nobody reads in it. While one reader always begins before another ends, as those of
+    several pages may, that moment never comes, and the log grows without end.
+
+    Args:
+        path: The file.
+        writer: A connection to it.
+    """
+
+    def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
+        self._path = path.resolve().with_name(f"{path.resolve().name}-wal")
+        self._writer = writer
+        self._longest = _LONGEST_LOG
+
+    def shorten(self) -> None:
+        """Empty a log that is too long, once those who read in it now are done; whoever writes waits a second at most."""
+        with suppress(OSError, sqlite3.Error):  # what is in the log is stored
+            length = self._path.stat().st_size
+            if length > self._longest:
+                self._longest = 2 * length  # a reader that never ends is waited for a few times, not always
+                self._writer.execute(f"PRAGMA busy_timeout = {_MILLISECONDS_FOR_READERS}")
+                try:
+                    ((is_busy, *_),) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    self._writer.execute(f"PRAGMA busy_timeout = {_SECONDS_TO_WAIT * 1000:.0f}")
+                self._longest = self._longest if is_busy else _LONGEST_LOG
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

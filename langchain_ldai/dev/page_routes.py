@@ -39,7 +39,7 @@ PAGE_HEARTBEAT_SECONDS: Final = 15.0
 _FEEDBACK: Final = {"positive": (events.FEEDBACK_POSITIVE, 1), "negative": (events.FEEDBACK_NEGATIVE, -1)}
 _LISTED_RUNS: Final = 50
 _LONGEST_FORM: Final = 10_000
-_GREATEST_NUMBER: Final = 2**63 - 1
+_MOST_DIGITS: Final = 18
 
 
 class PageRoutes:
@@ -64,8 +64,8 @@ class PageRoutes:
             Route("/favicon.ico", self._no_icon),
             Route("/login", self._login, methods=["GET", "POST"]),
             Route("/view", self._view),
-            Route("/runs/{number:int}", self._run),
-            Route("/runs/{number:int}/feedback", self._feedback, methods=["POST"]),
+            Route("/runs/{number}", self._run),
+            Route("/runs/{number}/feedback", self._feedback, methods=["POST"]),
             Route("/news", self._news),
             Route("/runs.csv", self._csv),
             Route("/runs.json", self._json),
@@ -124,7 +124,7 @@ class PageRoutes:
         try:
             kind = json.loads(await _start_of_body(request))["kind"]
             name, value = _FEEDBACK[kind]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return PlainTextResponse('send {"kind": "positive"} or {"kind": "negative"}', 400)
         try:
             first = await asyncio.to_thread(self._store.add_feedback, _number(request), name, value)
@@ -173,8 +173,9 @@ def compared_to(variations: list[Variation], first: str) -> list[Variation]:
 
 
 def _number(request: Request) -> int:
-    """Return the number of the run that is asked for; none has one that SQLite cannot hold."""
-    return min(int(request.path_params["number"]), _GREATEST_NUMBER)
+    """Return the number of the run that is asked for; none has 0, or one that SQLite cannot hold."""
+    given = request.path_params["number"]
+    return int(given) if given.isdecimal() and len(given) <= _MOST_DIGITS else 0
 
 
 async def _start_of_body(request: Request) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -108,7 +109,7 @@ def distributions(
 
 def _round(greatest: float, parts: int) -> float:
     """Return the smallest round number, so that so many of it reach beyond a value."""
-    zeros = math.floor(math.log10(greatest / parts))
+    zeros = math.floor(math.log10(max(greatest / parts, sys.float_info.min)))
     return next(number for digit in (1, 2, 5, 10) if (number := digit * 10.0**zeros) * parts > greatest)
 
 

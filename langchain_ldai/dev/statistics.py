@@ -12,6 +12,8 @@ from typing import Final
 
 _Z: Final = NormalDist().inv_cdf(0.975)
 _LARGE: Final = 1000
+_ROUNDING: Final = 1e-12
+"""By which part of themselves two means may differ although all their numbers are the same: sums are rounded."""
 
 Values = Callable[[float, float], Sequence[tuple[float, int]]]
 """Returns the values from a start up to an end, in ascending order, with how often each occurs."""
@@ -155,7 +157,8 @@ def compare_means(first: Counts, second: Counts) -> Interval | None:
     """Return how much the second mean exceeds the first (Welch, by the normal distribution); `None` for few."""
     if first.mean is None or second.mean is None or min(first.count, second.count) < 2:
         return None
-    difference = second.mean - first.mean
+    is_rounding = math.isclose(first.mean, second.mean, rel_tol=_ROUNDING)
+    difference = 0.0 if is_rounding else second.mean - first.mean
     margin = _Z * math.sqrt(_variance_of_mean(first) + _variance_of_mean(second))
     return Interval(difference, difference - margin, difference + margin)
 

@@ -25,6 +25,9 @@ MAX_BYTES: Final = 1 << 30
 READERS: Final = 2
 """How many questions are answered at once; each reader keeps up to 64 MB of the file in memory."""
 
+_SECONDS_TO_MAKE_ROOM: Final = 1.0
+"""How long a batch deletes old runs, or twice as long as it took itself: so the file shrinks, however fast it fills."""
+
 _REMEMBERED_PAYLOADS: Final = 100_000
 _FIRST: Final = ("outcome", "feedback", "first_token")
 _SUMS: Final = tuple(dict.fromkeys(ADDED.values()))
@@ -82,6 +85,7 @@ class Store:
         try:
             database.prepare(path)
             self._writer = database.connect(path)
+            self._log = database.Log(path, self._writer)
             self._watcher = database.connect(path)
             for _ in range(READERS):
                 self._readers.put(database.connect(path))
@@ -111,9 +115,11 @@ class Store:
         with self._transaction() as (writer, tally):
             if payload_id and not self._is_new(writer, payload_id):
                 return 0
+            began = time.monotonic()
             for arrival in found:
                 self._add(writer, tally, arrival)
-            self._make_room(writer, tally)
+            now = time.monotonic()
+            self._make_room(writer, tally, now + max(_SECONDS_TO_MAKE_ROOM, 2 * (now - began)))
         return len(found)
 
     def add_feedback(self, run: int, name: str, feedback: int) -> bool:
@@ -192,6 +198,7 @@ class Store:
                     tally.write()
                     self._writer.execute("COMMIT")
                     self.problem = ""
+                    self._log.shorten()
                 except BaseException:
                     self._variations.clear()  # some may be among what is undone
                     if self._writer.in_transaction:
@@ -237,9 +244,15 @@ class Store:
             ((self._variations[key],),) = writer.execute(query, key).fetchall()
         return self._variations[key]
 
-    def _make_room(self, writer: sqlite3.Connection, tally: Tally) -> None:
-        """Delete the oldest runs, and the oldest batches' ids, while the file is larger than it may be."""
-        while database.used_bytes(writer) > self._max_bytes:
+    def _make_room(self, writer: sqlite3.Connection, tally: Tally, until: float) -> None:
+        """Delete the oldest runs, and the oldest batches' ids, while the file is larger than it may be.
+
+        Args:
+            writer: The file, in a transaction.
+            tally: What counts the runs out.
+            until: When to leave the rest to the batches that follow: an SDK waits for the answer.
+        """
+        while database.used_bytes(writer) > self._max_bytes and time.monotonic() < until:
             run, payload = (
                 writer.execute(f"SELECT min({key}) + (max({key}) - min({key})) / 100 FROM {table}").fetchone()  # noqa: S608
                 for table, key in (("runs", "id"), ("payloads", "rowid"))

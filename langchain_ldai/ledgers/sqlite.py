@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Final
 
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -112,6 +113,8 @@ class SqliteLedger(PausesForForks):
     """
 
     def __init__(self, path: str | Path, *, ttl: float = THIRTY_DAYS, busy_timeout: float = 10.0) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path is the path of a file, not {short_repr(path)}")
         if str(path) == ":memory:":
             raise ValueError("a SqliteLedger is a file that processes share, not ':memory:'; use MemoryLedger")
         self._path = Path(path).absolute()

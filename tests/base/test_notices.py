@@ -283,6 +283,33 @@ def test_an_invalid_context_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "'bot' is asked for a context that is invalid" in logged(caplog)[-1][1]
 
 
+def test_a_token_under_another_name_is_told_once(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler that resumes reads `ldai_resumption_token` alone."""
+    handler = LdAiHandler(config, resume=True)
+    token = config.create_tracker().resumption_token
+
+    for _ in range(2):
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"resumption_token": token}})
+
+    ((level, message),) = logged(caplog)
+    assert level == "WARNING"
+    assert "which no handler reads: name it ldai_resumption_token" in message
+
+
+def test_a_context_without_a_key_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """LaunchDarkly's client takes it for valid, as where the metadata names no user."""
+    ai = LdAiClient(RecordingClient({"bot": ON}))
+
+    for _ in range(2):
+        ai.completion_config("bot", Context.create({}.get("user_id")))
+
+    ((level, message),) = logged(caplog)
+    assert level == "WARNING"
+    assert "for a context whose key is None" in message
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [(("writer",), "INFO"), (("writer", "editor"), "WARNING")],
@@ -338,6 +365,38 @@ def test_a_misspelt_name_is_warned_of_once_its_node_occurs(
     run_nodes(handler, "writer", "editor")
 
     assert [level for level, _ in logged(caplog)] == ["INFO", "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(("writr", "editor"), ["'writr'"]), (("writer", "editor"), []), (("editor",), [])], ids=str
+)
+def test_of_a_run_that_failed_a_name_is_told_only_if_it_is_like_a_nodes(
+    names: tuple[str, ...], told: list[str], config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The nodes that the run did not come to may well have the names that were given."""
+    handler = LdAiHandler(None, nodes=dict.fromkeys(names, config))
+
+    for _ in range(2):
+        root = start_chain(handler)
+        node = start_chain(handler, root, langgraph_node="writer")
+        for each in (node, root):
+            handler.on_chain_error(RuntimeError(), run_id=each)
+
+    assert [re.search("has been called (.*) so far", said)[1] for _, said in logged(caplog)] == told
+
+
+def test_a_handler_of_nodes_alone_tells_once_that_a_chain_has_none(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of the chain is counted, and the log says what to give."""
+    handler = LdAiHandler(None, nodes={"writer": config})
+
+    for _ in range(2):
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    ((level, message),) = logged(caplog)
+    assert level == "WARNING"
+    assert "a run has had no node of a LangGraph, and nothing is counted of it" in message
 
 
 def test_nothing_is_told_where_no_graph_ran(

@@ -15,6 +15,7 @@ from langchain_ldai import (
     AiMetrics,
     AsyncLdAiClient,
     Feedback,
+    JudgeResult,
     LdAiAgentConfigDefault,
     LdAiClient,
     LdAiCompletionConfig,
@@ -158,6 +159,7 @@ OF_CLIENTS: dict[str, Case] = {
         "never be awaited",
     ),
     "runs": (lambda: MemoryLedger("many"), TypeError, "max_runs is a whole number, not 'many'"),
+    "no path": (lambda: SqliteLedger(None), TypeError, "path is the path of a file, not None"),
     "memory": (lambda: SqliteLedger(":memory:"), ValueError, "use MemoryLedger"),
     "no keys": (lambda: TokenSealer(None), TypeError, "keys is a list of Fernet keys, not None"),
     "number of keys": (lambda: TokenSealer(5), TypeError, "keys is a list of Fernet keys, not int"),
@@ -179,6 +181,11 @@ OF_CALLS: dict[str, tuple[Callable[[LdAiClient, Context], object], str]] = {
     "context's name": (
         lambda ai, user: ai.completion_config("bot", "user-1"),
         r"not str: use Context.create\(",
+    ),
+    "no context": (lambda ai, user: ai.completion_config("bot", None), r"not NoneType: use Context.create\("),
+    "context's builder": (
+        lambda ai, user: ai.completion_config("bot", Context.builder("user-1")),
+        r"not ContextBuilder: call its build\(\)",
     ),
     "context's dictionary": (
         lambda ai, user: ai.completion_config("bot", {"key": "user-1"}),
@@ -389,6 +396,18 @@ OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
     ),
     "tools": (lambda config: config.create_tracker().track_tool_calls("search"), r"not one text: \['search'\]"),
     "tool": (lambda config: config.create_tracker().track_tool_call(None), "a tool's name is a str, not NoneType"),
+    "judge's score": (
+        lambda config: config.create_tracker().track_judge_result(0.5),
+        r"a judge's result is a langchain_ldai.JudgeResult\(metric_key, score\), not float",
+    ),
+    "judge's dictionary": (
+        lambda config: config.create_tracker().track_judge_result({"score": 0.5}),
+        r"a judge's result is a langchain_ldai.JudgeResult\(metric_key, score\), not dict",
+    ),
+    "judge's text": (
+        lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", "high")),
+        "JudgeResult.score is a number, not 'high'",
+    ),
     "metrics' tools": (lambda config: AiMetrics(True, tool_calls="search"), r"not one text: \['search'\]"),
     "metrics' tokens": (lambda config: AiMetrics(True, {"total": 3}), "token usage is a .*TokenUsage, not dict"),
 }

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
 
 import pytest
-from ldclient import Context
+from ldclient import Context, LDClient
+from ldclient.config import Config
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiConfigTracker, TokenUsage
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.conftest import FLAG
@@ -187,3 +190,24 @@ def test_an_event_loop_is_woken_once_for_what_is_due_together(context: Context) 
 
     assert of_three == of_one
     assert [event.name for event in client.events][1:] == list(TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ({"ledger": MemoryLedger()}, True),
+        ({"ledger": MemoryLedger(), "on_ledger_error": "send"}, False),
+        ({}, False),
+    ],
+    ids=["ledger", "ledger's policy", "no ledger"],
+)
+def test_a_delivery_that_is_forgotten_beside_a_ledger_is_told(
+    options: dict[str, object], is_told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client's events outlive the process and the claims do not; who says what becomes of them knows."""
+    config = Config("sdk-1", offline=True, event_processor_class=DurableEvents(tmp_path / "events"))
+
+    with LDClient(config) as ld:
+        LdAiClient(ld, **options)
+
+    assert ("pass the same DurableEvents as delivery=" in caplog.text) is is_told

@@ -345,3 +345,24 @@ def test_a_dead_letter_that_is_cut_off_spoils_no_other(
 
     assert [letter["event"]["n"] for letter in dead(tmp_path)] == [1, 3]
     assert "kept in nowhere, as no file can be written (No space left on device)" in caplog.text
+
+
+def test_a_cut_off_letter_takes_none_with_it_that_came_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may find room again before the part of a line is taken back: then the part stays."""
+    original = os.write
+
+    def write_a_part(descriptor: int, data: bytes) -> int:
+        full.undo()
+        written = original(descriptor, data[:9])
+        DeadLetters(tmp_path).add('{"n":2}', "HTTP 400")
+        return written
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write_a_part)
+        DeadLetters(tmp_path).add('{"n":1}', "HTTP 400")
+
+    kept = (tmp_path / "dead.jsonl").read_text()
+    assert kept.endswith('"event":{"n":2}}\n')
+    assert '{"n":1}' not in kept

@@ -15,6 +15,7 @@ import pytest
 from ldclient import Context
 from ldclient.async_client import AsyncLDClient
 from ldclient.async_config import AsyncConfig
+from ldclient.config import Config
 
 from langchain_ldai.delivery import DeliveryStats, DurableEvents, _courier, _sender
 from tests.delivery.clients import KEY, USER, arrived, make_client, run_process, track
@@ -429,6 +430,7 @@ def test_a_disk_that_cannot_be_used_loses_nothing_while_the_process_lives(
     [
         ({"directory": ""}, TypeError, "directory is the path"),
         ({"directory": 5}, TypeError, "directory is the path of a directory, not 5"),
+        ({"directory": Config("sdk-1")}, TypeError, r"event_processor_class takes an instance, DurableEvents\("),
         ({"max_bytes": 1.5}, TypeError, "max_bytes is a whole number"),
         ({"max_bytes": 1000}, ValueError, "max_bytes is at least 65,536, not 1,000"),
         ({"sync": "no"}, TypeError, "sync is a number"),

@@ -169,7 +169,7 @@ def test_a_run_has_a_timeline_ids_and_metrics(desk: Desk) -> None:
     assert token_of(run) in details
     context = Context.create("user-1")
     assert LdAiClient(RecordingClient()).create_tracker(token_of(run), context).run_id == "run-1"
-    assert [desk.ask(f"/runs/{number}").status for number in (99, 10**30)] == [404, 404]
+    assert [desk.ask(f"/runs/{number}").status for number in (99, 10**30, "9" * 5000, "x")] == [404] * 4
 
 
 def test_a_run_of_a_graph_has_a_graphs_token(desk: Desk) -> None:
@@ -199,7 +199,7 @@ def test_feedback_from_the_page_arrives_once(desk: Desk) -> None:
     assert latest_runs(desk.store, Filter(), 1)[0].feedback == 1
     for number in (99, 10**30):
         assert desk.ask(f"/runs/{number}/feedback", {"kind": "positive"}).status == 404
-    for nonsense in ({"kind": "fine"}, {"kind": []}, [], b"{", b" " * 20_000):
+    for nonsense in ({"kind": "fine"}, {"kind": []}, [], b"{", b"[" * 9_000, b" " * 20_000):
         assert desk.ask("/runs/1/feedback", nonsense).status == 400
 
 

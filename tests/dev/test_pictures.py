@@ -113,7 +113,7 @@ def test_there_are_no_more_lines_than_colours() -> None:
         assert len(lines(picture)) == pictures.SERIES
 
 
-@pytest.mark.parametrize("value", [0, 1e-9, 0.1, 1, 7, 12345.678, 2.0**53, 1e22])
+@pytest.mark.parametrize("value", [0, 5e-324, 1e-9, 0.1, 1, 7, 12345.678, 2.0**53, 1e22])
 def test_any_value_can_be_shown(value: float) -> None:
     """However small or large, alone or beside another, and also where all are the same."""
     for values in ([value], [value, 1], [value] * 100):

@@ -3,6 +3,7 @@
 import random
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,7 @@ def distribution(values: list[int]) -> Distribution:
     return Distribution(sorted(Counter(values).items()))
 
 
-def counts(values: list[int]) -> Counts:
+def counts(values: Sequence[float]) -> Counts:
     """Return count, sum and sum of squares of these values."""
     return Counts(len(values), sum(values), sum(value * value for value in values))
 
@@ -71,6 +72,18 @@ def test_means_are_compared_as_welch_does() -> None:
 
     assert found is not None
     assert (found.difference, found.high - found.difference) == pytest.approx((5.5, 1.959964 * error))
+
+
+@given(st.floats(-1000, 1000), st.integers(2, 80), st.integers(2, 80))
+def test_means_of_the_same_numbers_do_not_differ(number: float, size: int, other: int) -> None:
+    """Their sums are rounded differently, which is no difference to show."""
+    first, second = counts([number] * size), counts([number] * other)
+
+    interval = compare_means(first, second)
+
+    assert interval is not None
+    assert interval.difference == 0
+    assert not interval.shows
 
 
 @pytest.mark.parametrize("size", [15, 200, 1200])

@@ -1,8 +1,10 @@
 """What is stored of the events that arrive, and how often."""
 
+import os
 import re
 import sqlite3
 import stat
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_ldai._wire import events
+from langchain_ldai.dev import database
+from langchain_ldai.dev import store as store_module
 from langchain_ldai.dev.arrivals import arrivals
+from langchain_ldai.dev.database import used_bytes
 from langchain_ldai.dev.queries import Filter, all_runs, configs, latest_runs, run_with_metrics
 from langchain_ldai.dev.store import Store, StoreError
 from tests.dev.sending import NOON, event, full_disk, simulated
@@ -58,6 +63,16 @@ def test_a_run_has_one_row_a_metric(store: Store) -> None:
         (events.DURATION, "", 150, 2),
     ]
     assert run_with_metrics(store, 99) is None
+
+
+def test_values_add_up_beyond_what_a_whole_number_holds(store: Store) -> None:
+    """Within a batch and over several; a batch of such values is stored like any other."""
+    batch = [event(events.DURATION, 2**53 - 1)] * 1100
+
+    for _ in range(2):
+        assert store.accept(None, batch) == 1
+
+    assert latest_runs(store, Filter(), 1)[0].duration == pytest.approx(2200 * 2**53)
 
 
 def test_a_batch_that_comes_twice_counts_once(store: Store) -> None:
@@ -160,8 +175,24 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path) -> None:
     for path in (other, text, text / "below"):
         with pytest.raises(StoreError, match=r"cannot be opened: .*; name another file with --db"):
             Store(path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o640)
+    with pytest.raises(StoreError, match="it is no regular file"):
+        Store(pipe)
+    assert stat.S_IMODE(pipe.stat().st_mode) == 0o640
     assert text.read_text() == "x" * 5000
     assert stat.S_IMODE(text.stat().st_mode) == 0o640
+
+
+def test_any_name_is_that_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that SQLite takes for a database in memory."""
+    monkeypatch.chdir(tmp_path)
+    for expected in (1, 0):
+        store = Store(Path(":memory:"))
+        assert store.accept("one", [event(events.SUCCESS)]) == expected
+        store.close()
+
+    assert [found.name for found in tmp_path.iterdir()] == [":memory:"]
 
 
 def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
@@ -178,6 +209,49 @@ def test_the_oldest_runs_make_room(tmp_path: Path) -> None:
     empty = Store(tmp_path / "tiny.db", max_bytes=1)
     assert empty.accept("one", []) == 0
     empty.close()
+
+
+def test_a_file_that_is_far_too_large_shrinks_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch waits until all has made room: its SDK would give up."""
+    monkeypatch.setattr(store_module, "_SECONDS_TO_MAKE_ROOM", 0.0)
+    store = Store(tmp_path / "runs.db")
+    store.accept(None, [metric for run in simulated(2000) for metric in run])
+    store.close()
+
+    store, left = Store(tmp_path / "runs.db", max_bytes=300_000), [2000]
+    for number in range(300):
+        store.accept(None, [event(events.SUCCESS, run=f"new-{number}")])
+        left += [len(store.select("SELECT id FROM runs", {}))]
+
+    assert left[1] > 1500
+    assert left[-1] < 1000
+    assert used_bytes(store._writer) <= 300_000
+    store.close()
+
+
+def test_the_log_beside_the_file_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while somebody always reads, each beginning before another ends."""
+    monkeypatch.setattr(database, "_LONGEST_LOG", 1_000_000)
+    store, log, lengths = Store(tmp_path / "runs.db"), tmp_path / "runs.db-wal", [0]
+    stopped = threading.Event()
+
+    def read() -> None:
+        while not stopped.is_set():
+            with store.reading() as select:
+                select("SELECT count(*) FROM runs", {})
+                stopped.wait(0.02)
+
+    with ThreadPoolExecutor(2) as readers:
+        readers.submit(read)
+        stopped.wait(0.01)
+        readers.submit(read)
+        for number in range(100):
+            store.accept(None, [metric for run in simulated(50, number, f"config-{number}") for metric in run])
+            lengths.append(log.stat().st_size)
+        stopped.set()
+
+    assert max(lengths) < 5_000_000
+    store.close()
 
 
 def test_ids_of_batches_make_room_too(tmp_path: Path) -> None:

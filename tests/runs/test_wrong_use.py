@@ -17,14 +17,25 @@ CALLS: dict[str, Callable[[Mapping[str, object]], object]] = {
     "graph": lambda given: agent().invoke(AGENT_INPUT, given),
 }
 
+TOLD = r"callbacks is a list, pass \{'callbacks': \[handler\]\} as the config"
+
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_handler_that_is_not_in_a_list_is_told(
     call: Callable[[Mapping[str, object]], object], handler: LdAiHandler
 ) -> None:
     """LangChain takes it for a manager of handlers; the error says how to pass it."""
-    with pytest.raises(AttributeError, match=r"callbacks is a list, pass callbacks=\[handler\]"):
+    with pytest.raises(AttributeError, match=TOLD):
         call({"callbacks": handler})
+
+
+@pytest.mark.parametrize("call", [CALLS["chain"], CALLS["model"]], ids=["chain", "model"])
+def test_a_handler_in_the_place_of_the_config_is_told(
+    call: Callable[[object], object], handler: LdAiHandler
+) -> None:
+    """The config is a dictionary, and the handler goes into it."""
+    with pytest.raises(AttributeError, match=TOLD):
+        call(handler)
 
 
 def test_any_other_attribute_is_missing_as_usual(handler: LdAiHandler) -> None:

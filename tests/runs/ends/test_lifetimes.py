@@ -363,27 +363,6 @@ def test_one_root_seen_twice_at_the_same_time_is_one_run(
     assert handler.open_runs == 0
 
 
-def test_a_run_that_is_closed_while_its_result_is_read_is_closed_once(
-    handler: LdAiHandler, reports: list[RunReport]
-) -> None:
-    """Another thread may close a run between the end of its root and the lock."""
-
-    class ClosesRun:
-        llm_output = None
-
-        @property
-        def generations(self) -> list[object]:
-            handler.close()
-            return []
-
-    root = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=root, metadata={})
-
-    handler.on_llm_end(ClosesRun(), run_id=root)
-
-    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
-
-
 def test_a_root_that_ended_some_time_ago_has_no_late_runs(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:

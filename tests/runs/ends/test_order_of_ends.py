@@ -20,6 +20,46 @@ def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: 
     assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.ERROR, 1)]
 
 
+class ReadResult:
+    """A result without content; it notes when it is read."""
+
+    llm_output = None
+
+    def __init__(self, note: Callable[[], object]) -> None:
+        self._note = note
+
+    @property
+    def generations(self) -> list[object]:
+        """Note that it is read."""
+        self._note()
+        return []
+
+
+def test_a_result_that_comes_twice_is_read_once(handler: LdAiHandler) -> None:
+    """A model call that has ended tells nothing new."""
+    read: list[None] = []
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=start_chain(handler), metadata={})
+    handler.on_llm_end(ReadResult(lambda: read.append(None)), run_id=call)
+    before = len(read)
+
+    handler.on_llm_end(ReadResult(lambda: read.append(None)), run_id=call)
+
+    assert len(read) == before > 0
+
+
+def test_a_run_that_is_closed_while_its_result_is_read_is_closed_once(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """Another thread may close a run between the end of its root and the lock."""
+    root = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=root, metadata={})
+
+    handler.on_llm_end(ReadResult(handler.close), run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+
+
 def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
