@@ -228,7 +228,7 @@ class TrackerFactory:
             tracker = self._continued(config, metadata[RESUMPTION_TOKEN_KEY], run_id, lc_run_id)
             if tracker is not None:
                 return tracker
-        elif self._resume and "resumption_token" in metadata:
+        elif self.resume and "resumption_token" in metadata:
             key = getattr(config, "key", "")
             self.guard.notices.once(_log, logging.WARNING, "misnamed", _MISNAMED_TOKEN, key)
         if run_id is None or not isinstance(config, ResumableAiConfig):
