@@ -24,5 +24,5 @@ def run_price(rate: float, *, has_judges: bool) -> int:
 
 
 def test_judges_cost_next_to_nothing_where_none_is_drawn() -> None:
-    """A run that is not drawn executes hardly more bytecodes: 2 % of 4,800, its former price."""
-    assert run_price(RARE, has_judges=True) <= 96 + run_price(RARE, has_judges=False)
+    """A run that is not drawn executes at most 2 % more bytecodes than without judges."""
+    assert run_price(RARE, has_judges=True) <= 1.02 * run_price(RARE, has_judges=False)

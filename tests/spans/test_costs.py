@@ -24,8 +24,8 @@ def run_price(spans: Spans | None) -> int:
 
 
 def test_spans_cost_next_to_nothing_where_no_provider_is_set() -> None:
-    """A run executes hardly more bytecodes than without them: 2 % of 4,800, its former price."""
-    assert run_price(Spans()) <= 96 + run_price(None)
+    """A run executes at most 2 % more bytecodes than without them."""
+    assert run_price(Spans()) <= 1.02 * run_price(None)
 
 
 def test_without_spans_nothing_of_opentelemetry_is_imported() -> None:
