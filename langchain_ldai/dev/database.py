@@ -169,6 +169,15 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def identity(path: Path) -> object:
+    """Return what is another value once the path names another file, `None` where it names none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Log:
     """The log that SQLite keeps beside the file.
 
@@ -186,7 +195,7 @@ class Log:
         self._longest = _LONGEST_LOG
 
     def shorten(self) -> None:
-        """Empty a log that is too long, once those who read in it now are done; whoever writes waits a second at most."""
+        """Empty a log that is too long, once those who read in it now are done; waits a second at most."""
         with suppress(OSError, sqlite3.Error):  # what is in the log is stored
             length = self._path.stat().st_size
             if length > self._longest:

@@ -66,7 +66,7 @@ SELECT {groups}, sum(runs), sum(total), sum(squares),
 FROM ({rows}) GROUP BY {groups}"""
 
 
-def figures(store: Store, wanted: Filter, most: int | None = None) -> list[Variation]:
+def figures(store: Store, wanted: Filter, most: int | None = None, chosen: str | None = None) -> list[Variation]:
     """Return the figures of those variations of an AI Config that have runs which the filter lets through.
 
     Args:
@@ -74,11 +74,12 @@ def figures(store: Store, wanted: Filter, most: int | None = None) -> list[Varia
         wanted: Which runs to look at.
         most: How many variations to return, those with the most runs. Without it all are returned, and without
             their course over time.
+        chosen: Key of a variation that is among them, however few runs it has.
     """
     with store.reading() as select:
         question = _Question(select, wanted)
         named = names(select, wanted)
-        sums = question.sums(named if most is None else question.largest(named, most))
+        sums = question.sums(named if most is None else question.largest(named, most, chosen))
         distributions = question.distributions({number: own[_RUNS].runs for number, own in sums.items()})
         courses = question.courses(sums) if most is not None else {}
         return [
@@ -111,12 +112,14 @@ class _Question:
     select: Select
     wanted: Filter
 
-    def largest(self, numbers: Iterable[int], most: int) -> list[int]:
-        """Return the variations with the most runs."""
-        rows = self._kept("totals", numbers, LENGTHS[1:])
+    def largest(self, named: Mapping[int, str], most: int, chosen: str | None) -> list[int]:
+        """Return the variations with the most runs, and the chosen one."""
+        rows = self._kept("totals", named, LENGTHS[1:])
         query = f"""SELECT variation FROM ({rows}) WHERE measure = 'run' AND judge = ''
             GROUP BY variation ORDER BY sum(runs) DESC, variation LIMIT {most}"""  # noqa: S608
-        return [number for (number,) in self.select(query, {"outcome": self.wanted.outcome})]
+        found = [number for (number,) in self.select(query, {"outcome": self.wanted.outcome})]
+        further = [number for number, name in named.items() if name == chosen and number not in found]
+        return [*found[: most - len(further)], *further]
 
     def sums(self, numbers: Iterable[int]) -> dict[int, dict[Judge, _Sums]]:
         """Return what is summed up of each variation that has runs."""

@@ -102,12 +102,15 @@ class PageRoutes:
         configs = queries.configs(self._store)
         if configs and wanted.config not in configs:
             wanted = Filter(queries.newest_config(self._store), "", wanted.outcome, wanted.since)
+        found = figures(self._store, wanted, queries.MOST_SHOWN, compare_to or None)
+        compared = compared_to(found, compare_to)  # the first is the one that the others are compared with
         return {
             "configs": configs,
             "config": wanted.config,
             "variations": queries.variations_of(self._store, wanted.config) if configs else [],
             "heading": queries.heading(self._store, wanted.config) if configs else "",
-            "figures": view.comparison(compared_to(figures(self._store, wanted, queries.MOST_SHOWN), compare_to)),
+            "compare_to": compared[0].name if compared else "",
+            "figures": view.comparison(compared),
             "runs": view.run_list(queries.latest_runs(self._store, wanted, _LISTED_RUNS)),
         }
 

@@ -26,7 +26,7 @@ READERS: Final = 2
 """How many questions are answered at once; each reader keeps up to 64 MB of the file in memory."""
 
 _SECONDS_TO_MAKE_ROOM: Final = 1.0
-"""How long a batch deletes old runs, or twice as long as it took itself: so the file shrinks, however fast it fills."""
+"""How long a batch deletes old runs, or twice as long as it took itself, so that no flood outgrows it."""
 
 _REMEMBERED_PAYLOADS: Final = 100_000
 _FIRST: Final = ("outcome", "feedback", "first_token")
@@ -55,6 +55,14 @@ _REMEDIES: Final = {
     sqlite3.SQLITE_FULL: "free some space, and what comes then is stored",
     sqlite3.SQLITE_BUSY: "another process has kept the file locked",
 }
+_REMEDIES_TO_OPEN: Final = {
+    sqlite3.SQLITE_FULL: "free some space",
+    sqlite3.SQLITE_BUSY: "another process uses it, or upgrades it, which may take minutes; try again then",
+}
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 class StoreError(Exception):
@@ -85,12 +93,15 @@ class Store:
         try:
             database.prepare(path)
             self._writer = database.connect(path)
+            self._file = path.absolute()
+            self._identity = database.identity(self._file)
             self._log = database.Log(path, self._writer)
             self._watcher = database.connect(path)
             for _ in range(READERS):
                 self._readers.put(database.connect(path))
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{path} cannot be opened: {error}; name another file with --db") from error
+            remedy = _REMEDIES_TO_OPEN.get(_code(error), "name another file with --db")
+            raise StoreError(f"{path} cannot be opened: {error}; {remedy}") from error
 
     def close(self) -> None:
         """Close the file, once it is neither read nor written."""
@@ -191,6 +202,8 @@ class Store:
     def _transaction(self) -> Iterator[tuple[sqlite3.Connection, Tally]]:
         with self._writing:
             try:
+                if database.identity(self._file) != self._identity:
+                    raise sqlite3.OperationalError("the file was deleted or replaced; start this command again")
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     tally = Tally(self._writer)
@@ -209,7 +222,7 @@ class Store:
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         """Return the error of a batch that cannot be stored; the first of several alike is logged."""
-        remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        remedy = _REMEDIES.get(_code(error))
         problem = "; ".join(filter(None, (f"{self.path}: {error}", remedy, "nothing of the batch was stored")))
         if problem != self.problem:
             _log.error("%s", problem)

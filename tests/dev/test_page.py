@@ -126,6 +126,21 @@ def test_any_variation_can_be_the_one_to_compare_with(desk: Desk, first: str) ->
     assert shown.index(f">{compared[0]}<") < shown.index(f">{compared[1]}<")
 
 
+def test_the_one_to_compare_with_is_shown_however_few_runs_it_has(desk: Desk) -> None:
+    """The page says that it is the one, so the differences are to it."""
+    for number in range(25):
+        runs = [f"{number}-{run}" for run in range(1 if number == 7 else 2)]
+        desk.store.accept(None, [event(events.SUCCESS, run=run, variationKey=f"v{number}") for run in runs])
+
+    figures = view(desk, "config=support-bot&compare_to=v7")["figures"]
+    unchosen = view(desk, "config=support-bot")
+
+    assert unchosen["compare_to"] == re.findall(r"(v[0-9]+)</th>", unchosen["figures"])[0]
+    headers = re.findall(r"(v[0-9]+)</th>", figures)
+    assert headers[0] == "v7"
+    assert len(headers) == 20
+
+
 def test_no_value_becomes_markup(desk: Desk) -> None:
     """Every text that a program can send is shown as the text that it is."""
     data = {"configKey": HOSTILE, "variationKey": HOSTILE, "modelName": HOSTILE, "graphKey": HOSTILE}

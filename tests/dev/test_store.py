@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tenacity import stop_after_delay
 
 from langchain_ldai._wire import events
 from langchain_ldai.dev import database
@@ -148,6 +150,40 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     for ask in (lambda: configs(store), store.version, lambda: store.accept(None, [event(events.SUCCESS)])):
         with pytest.raises(StoreError, match=re.escape(str(store.path))):
             ask()
+
+
+def test_a_file_that_was_deleted_takes_no_runs(tmp_path: Path) -> None:
+    """They would be gone with it; whoever sends them is told, and another start finds a file of its own."""
+    store, other = Store(tmp_path / "runs.db"), None
+    store.accept(None, [event(events.SUCCESS)])
+    for found in tmp_path.iterdir():
+        found.unlink()
+
+    for _ in range(2):
+        with pytest.raises(StoreError, match="was deleted or replaced; start this command again; nothing of"):
+            store.accept(None, [event(events.SUCCESS, run="late")])
+        assert "deleted" in store.problem
+        other = other or Store(tmp_path / "runs.db")
+
+    assert other.accept(None, [event(events.SUCCESS)]) == 1
+    store.close()
+    assert len(latest_runs(other, Filter(), 10)) == 1
+    other.close()
+
+
+def test_a_file_that_another_process_upgrades_is_no_wrong_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cannot wait so long is told to try again."""
+    path = tmp_path / "runs.db"
+    monkeypatch.setattr(database, "_SECONDS_TO_WAIT", 0.1)
+    monkeypatch.setattr(database.prepare.retry, "stop", stop_after_delay(0.1))  # type: ignore[attr-defined]
+    with closing(sqlite3.connect(path)) as upgrading:
+        upgrading.execute("PRAGMA journal_mode = WAL")
+        upgrading.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreError, match="locked; another process uses it, or upgrades it, which may take"):
+            Store(path)
 
 
 def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ function render(shown) {
   }
   offer(at("config"), shown.configs, shown.config);
   offer(at("variation"), shown.variations, chosen.get("variation"), "all");
-  offer(at("compare_to"), shown.variations, chosen.get("compare_to") || shown.variations[0]);
+  offer(at("compare_to"), shown.variations, chosen.get("compare_to") || shown.compare_to);
   at("heading").textContent = shown.heading;
   show("figures", shown.figures);
   show("runs", shown.runs);
