@@ -62,7 +62,7 @@ def check_function(name: str, value: object, argument: str = "") -> None:
         raise TypeError(f"{name} is a function, not the class {value.__name__}")
     if is_async(value):
         raise TypeError(f"{name} is a plain function; a coroutine function would never be awaited")
-    if argument and not _takes_one(value):
+    if argument and not takes_one(value):
         raise TypeError(f"{name} is called with one argument, {argument}, which {short_repr(value)} does not take")
 
 
@@ -84,7 +84,8 @@ def check_instance(name: str, value: object, expected: str, methods: tuple[str, 
             raise TypeError(f"{name} {expected}; {method}() of {type(value).__name__} would never be awaited")
 
 
-def _takes_one(function: Callable[..., object]) -> bool:
+def takes_one(function: Callable[..., object]) -> bool:
+    """Return whether a function can be called with one argument, as far as that can be told."""
     try:
         inspect.signature(function).bind(None)
     except ValueError:  # some built-in functions have no signature

@@ -341,9 +341,8 @@ class AiClient:
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
             remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""
-            raise TypeError(
-                f"the default of {key!r} is a {kind.default.__name__}, not {type(used).__name__}{remedy}"
-            )
+            given = f"the class {used.__name__}" if isinstance(used, type) else type(used).__name__
+            raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {given}{remedy}")
         fallback = used.to_payload()
         reader = PayloadReader(key, self._sender(context), render, graph_key)
 

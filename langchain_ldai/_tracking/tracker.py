@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
-from langchain_ldai._base.options import is_async
+from langchain_ldai._base.options import is_async, takes_one
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
 from langchain_ldai._tracking.values import (
@@ -311,7 +311,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             operation: What to call.
 
         Raises:
-            TypeError: If either is a coroutine function, or no function. Then nothing is called.
+            TypeError: If either is a coroutine function, or no function, or the extractor takes no argument. Then
+                nothing is called.
 
         Example:
             >>> def metrics_of(answer):
@@ -322,7 +323,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             >>> tracker.summary.success, tracker.summary.tokens.total
             (True, 12)
         """
-        _check_plain("the extractor", extractor, "an extractor is never awaited")
+        _check_extractor(extractor)
         return self._call("track_metrics_of", extractor, operation)
 
     async def track_metrics_of_async(self, extractor: Extractor[_T], operation: Callable[[], Awaitable[_T]]) -> _T:
@@ -332,7 +333,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             TypeError: If the extractor is a coroutine function, if either is no function, or if `operation`
                 returns nothing to await. Then nothing is recorded.
         """
-        _check_plain("the extractor", extractor, "an extractor is never awaited")
+        _check_extractor(extractor)
         return await self._call_async("track_metrics_of", extractor, operation)
 
     def _call(self, method: str, extractor: Extractor[_T] | None, operation: Callable[[], _T]) -> _T:
@@ -417,6 +418,15 @@ def _check_plain(name: str, value: object, remedy: str) -> None:
     _check_callable(name, value)
     if is_async(value):
         raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
+
+
+def _check_extractor(extractor: object) -> None:
+    _check_plain("the extractor", extractor, "an extractor is never awaited")
+    if callable(extractor) and not takes_one(extractor):
+        raise TypeError(
+            "the extractor is called with one argument, the operation's result, which "
+            f"{short_repr(extractor)} does not take: the extractor comes first, then the operation"
+        )
 
 
 def _ms_since(started: float) -> int:

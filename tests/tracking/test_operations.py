@@ -204,6 +204,14 @@ def test_an_extractor_is_no_coroutine_function(sent, metrics_of, awaited):
     assert (called, sent.events) == ([], [])
 
 
+def test_an_operation_in_the_place_of_the_extractor_is_told(sent, metrics_of):
+    """Nothing is called, and the run is not recorded as an error."""
+    with pytest.raises(TypeError, match=r"does not take: the extractor comes first, then the operation$"):
+        metrics_of(lambda: "answer", succeeded)
+
+    assert sent.events == []
+
+
 def test_what_is_yet_to_be_awaited_is_returned_and_told(sent, tracker, caplog):
     """A plain function's awaitable is the caller's; only the begin of it could be measured, which is no metric."""
     answers = [
