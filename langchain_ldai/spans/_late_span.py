@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import RLock
-from time import time_ns
+from time import monotonic, time_ns
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Tracer
 
 from langchain_ldai.spans._ends import Attributes, SpanEnd
 from langchain_ldai.spans._json import as_unicode, sendable
+
+
+def wall_time(seconds: float) -> int:
+    """Return a time of `monotonic()`, in seconds, as nanoseconds since 1970."""
+    return time_ns() - int((monotonic() - seconds) * 1e9)
 
 
 class LateSpan:
@@ -22,23 +27,30 @@ class LateSpan:
         attributes: What it gets at its start.
         lock: Held while it is made. It is reentrant, since whoever is told of its start may end what it tells of.
         links: Its links to other spans.
+        started: When what it tells of started, in seconds of `monotonic()`; `None` for now.
 
     Attributes:
         attributes: What it gets at its start.
-        started: When it started, in nanoseconds since 1970: when this object was made.
+        started: When that was, in nanoseconds since 1970.
     """
 
     __slots__ = ("_end", "_kind", "_links", "_lock", "_name", "_span", "attributes", "started")
 
     def __init__(
-        self, name: str, kind: SpanKind, attributes: Attributes, lock: RLock, links: Sequence[Link] = ()
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        lock: RLock,
+        links: Sequence[Link] = (),
+        started: float | None = None,
     ) -> None:
         self._name = as_unicode(name)  # else an exporter drops the whole batch
         self._kind = kind
         self.attributes = attributes
         self._lock = lock
         self._links = links
-        self.started = time_ns()
+        self.started = time_ns() if started is None else wall_time(started)
         self._span: Span | None = None
         self._end: tuple[SpanEnd, int] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from threading import RLock
-from time import monotonic, time_ns
+from time import time_ns
 from typing import Any, ClassVar, Final
 
 from opentelemetry.context import Context, get_current
@@ -20,7 +20,7 @@ from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
 from langchain_ldai._tracking.values import TokenUsage
 from langchain_ldai.spans import _content, _names
 from langchain_ldai.spans._ends import Attributes, Failure, SpanEnd
-from langchain_ldai.spans._late_span import LateSpan
+from langchain_ldai.spans._late_span import LateSpan, wall_time
 from langchain_ldai.spans._reading import (
     UsageDetails,
     config_attributes,
@@ -145,7 +145,7 @@ class RootSpan:
         now = time_ns()
         ended_at = self._ended_at or (self._parent._ended_at if self._parent is not None else 0) or now
         if end.outcome is Outcome.ABANDONED:
-            now = ended_at = now - int((monotonic() - end.last_event) * 1e9)
+            now = ended_at = wall_time(end.last_event)
         failure = self._failure_for(end.outcome)
         with self._shared.lock:
             self._is_made, self._below = True, None
@@ -204,7 +204,8 @@ class RootSpan:
             attributes, kind = model_attributes(self._config, step.call, told.get("asked")), SpanKind.CLIENT
             name = attributes.get(_names.REQUEST_MODEL, "")
         name = f"{attributes[_names.OPERATION_NAME]} {name}".rstrip()
-        return LateSpan(name, kind, attributes | self._conversation | asked, self._shared.lock)
+        given = attributes | self._conversation | asked
+        return LateSpan(name, kind, given, self._shared.lock, started=step.started)
 
     def _read_asked(self, step: Step, told: Mapping[str, Any], asked: Attributes) -> None:
         """Read what a call was asked, if content is to be shown; the root shows that of the first model call."""

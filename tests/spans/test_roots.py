@@ -1,6 +1,8 @@
 """A run's root span: when it is made, what it says of the run, and what is not recorded."""
 
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,7 +12,7 @@ from ldclient import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
-from langchain_ldai.spans import Spans
+from langchain_ldai.spans import Spans, _content
 from langchain_ldai.spans._run_spans import MAX_EARLY_TOOLS
 from langchain_ldai.testing import RecordingClient
 from tests.spans.test_nodes import start_node
@@ -245,6 +247,24 @@ def test_a_stream_says_when_its_first_token_came(handler: LdAiHandler, trace: Tr
     (model,) = trace.named("chat small-1")
     seconds = told(model)[1]["gen_ai.response.time_to_first_chunk"]
     assert 0 < seconds <= (model.end_time - model.start_time) / 1e9 + 0.001
+
+
+def test_a_call_starts_when_it_did_however_long_its_prompt_takes_to_read(
+    make_handler: Callable[..., LdAiHandler], trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time to the first chunk counts from the call's start, and so does the span."""
+    read = _content.prompt_attributes
+
+    def read_slowly(*given: Any) -> Any:
+        time.sleep(0.05)
+        return read(*given)
+
+    monkeypatch.setattr(_content, "prompt_attributes", read_slowly)
+    list(chain().stream(QUESTION, {"callbacks": [make_handler(spans={"capture_content": True})]}))
+
+    (model,) = trace.named("chat small-1")
+    seconds = told(model)[1]["gen_ai.response.time_to_first_chunk"]
+    assert 0.05 < seconds <= (model.end_time - model.start_time) / 1e9 + 0.001
 
 
 def test_a_sealed_token_is_not_in_a_span(
