@@ -19,7 +19,7 @@ from langchain_ldai._base.garbage import collect_garbage
 from langchain_ldai._base.timer import shared_timer
 from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
 from langchain_ldai._runs.run import Outbox, Run, RunState
-from langchain_ldai._runs.steps import NOTHING_READ, Step, StepResult
+from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Step, StepResult
 
 WAIT_SECONDS: Final = 5.0
 """How long a run whose root has ended waits for its model calls."""
@@ -113,11 +113,11 @@ class RunTable:
                 step.call.copies += 1
             return step.is_open
 
-    def first_token(self, step: Step) -> None:
+    def first_token(self, step: Step, call: ModelCall) -> None:
         """Note a model call's first chunk that carries something."""
         with self.lock:
             if self.awaiting.pop(step.key, None) is not None:
-                step.scope.run.first_token(step, monotonic())
+                step.scope.run.first_token(step, call, monotonic())
             outbox = self._take_outbox() if self.outbox else None
         if outbox:
             self._deliver(outbox)

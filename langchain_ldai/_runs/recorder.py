@@ -169,10 +169,11 @@ class RunRecorder:
     def chunk(self, lc_run_id: object, step: Step, carries_content: Callable[..., bool], *parts: object) -> None:
         """Note a chunk of a model call that awaits its first token."""
         try:
+            call = cast(ModelCall, step.call)
             with self.table.lock:
-                cast(ModelCall, step.call).streamed = True
+                call.streamed = True
             if carries_content(*parts):
-                self.table.first_token(step)
+                self.table.first_token(step, call)
         except Exception as error:  # noqa: BLE001
             self._event_failed(error, lc_run_id, "chunk")
 

@@ -152,11 +152,10 @@ class Run:
         if self.waiting_tools:
             self._record_tools()
 
-    def first_token(self, step: Step, now: float) -> None:
+    def first_token(self, step: Step, call: ModelCall, now: float) -> None:
         """Note a model call's first chunk that carries something; only the first such call counts."""
         totals, seconds = step.scope.totals, now - step.started
-        if step.call is not None:
-            step.call.first_token = seconds
+        call.first_token = seconds
         if totals is not None and not totals.has_first_token:
             totals.has_first_token = True
             values: dict[Slot, Value] = {"time_to_first_token_ms": int(seconds * 1000)}
