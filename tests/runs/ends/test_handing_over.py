@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.run import Run
-from langchain_ldai._runs.steps import Scope, Step
+from langchain_ldai._runs.steps import ModelCall, Scope, Step
 
 
 class LetGo:
@@ -32,7 +32,7 @@ def test_what_another_thread_is_about_to_send_is_left_to_it() -> None:
 
     runs.start(root)
     runs.start(step)
-    runs.first_token(step)
+    runs.first_token(step, ModelCall(provider="", named=""))
     runs.end(step, None)
 
     assert delivered == []
