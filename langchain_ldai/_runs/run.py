@@ -225,6 +225,7 @@ class Run:
         for totals in call.charged_to:
             totals.model_ended(step.started, now, usage, failed=failed)
         self.open_calls -= bool(call.charged_to)
+        call.charged_to = ()  # the call itself is remembered for longer
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""

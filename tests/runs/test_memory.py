@@ -112,6 +112,25 @@ def test_an_endless_run_keeps_its_latest_steps(
     assert play(2_000) - before < 2_000 * 16
 
 
+def test_an_open_run_keeps_little_of_each_model_call_that_has_ended(
+    config: LdAiCompletionConfig, client: RecordingClient, traced: None
+) -> None:
+    """Its step, so that what starts below it is of the run, in less than half a kilobyte."""
+    handler, root = LdAiHandler(config), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+
+    def play(count: int) -> int:
+        for _ in range(count):
+            call = uuid4()
+            handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+            handler.on_llm_end(EMPTY, run_id=call)
+        return allocated_bytes()
+
+    before = play(1_000)
+
+    assert play(4_000) - before < 4_000 * 450
+
+
 def test_what_never_ends_below_ended_runs_stays_under_the_cap(config: LdAiCompletionConfig, traced: None) -> None:
     """Of as many runs as may be open it is known what goes on below them, in a kilobyte each."""
     handler = LdAiHandler(config, max_open_runs=CAP)
