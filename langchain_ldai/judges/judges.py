@@ -42,7 +42,7 @@ _NO_CONTEXT: Final = (
 _NO_LOOP: Final = (
     "AI Config %r has judges, but a run of it is not judged: the client is asynchronous, and no event loop runs"
 )
-_LOST: Final = "Answers are not scored: %s"
+_LOST: Final = "Answers are not scored (scores that are lost: %d): %s"
 _FULL: Final = (
     "Judge %r is not asked: %s answers wait for judges already, or %s characters of questions and answers. More "
     "workers=, or defer=, would score them"
@@ -298,8 +298,8 @@ class Judges:
         """Return what makes the spans of a judge's run, below the span that is current now."""
         return None if self._spans is None else self._spans.for_judge(exchange.trace)
 
-    def _tell_lost(self, why: str) -> None:
-        self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, why)
+    def _tell_lost(self, why: str, count: int) -> None:
+        self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, count, why)
 
     def _parts_of(self, task: JudgeTask, context: Context) -> tuple[LdAiConfigTracker, Exchange]:
         exchange = _exchange_of(task)
