@@ -160,6 +160,7 @@ class JudgeQueue:
 
     def _jobs(self, lane: Lane) -> Iterator[Job]:
         """Yield the jobs of a lane; where there is none, the worker has ended."""
+        lost = 0
         while True:
             with self._changed:
                 if not lane.waiting:

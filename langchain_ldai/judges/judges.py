@@ -16,7 +16,7 @@ from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
 from langchain_ldai._configs.types import LdAiJudgeConfig
 from langchain_ldai._runs.totals import Sealer, check_sealer
-from langchain_ldai._runs.trackers import RunTracker, result_of
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, result_of
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai._wire.ids import check_key
@@ -38,6 +38,10 @@ _log = logging.getLogger(__name__)
 _NO_CONTEXT: Final = (
     "AI Config %r has judges, but its runs are not judged, as its context cannot be read: give the handler an AI "
     "Config of LdAiClient"
+)
+_NO_JUDGES: Final = (
+    "AI Config %r has no judges, so its runs are not judged: attach some in LaunchDarkly. Of others without "
+    "judges, this is not told"
 )
 _NO_LOOP: Final = (
     "AI Config %r has judges, but a run of it is not judged: the client is asynchronous, and no event loop runs"
@@ -121,6 +125,7 @@ class Judges:
         self._sealer = sealer
         self._defer = defer
         self._spans = spans
+        self._has_seen_run = False
         self._guard = Guard()
         self._scorer = Scorer(client, model, dict(variables or {}), timeout, self._guard)
         self._queue = JudgeQueue(
@@ -240,6 +245,8 @@ class Judges:
         for judge in getattr(config, "judges", None) or _official_judges(config):
             if draw_of(run_id, judge.key) < judge.sampling_rate:
                 drawn.append(judge.key)
+        if not self._has_seen_run:
+            self._see_first_run(config, tracker)
         if not drawn:
             return None
         sender, key = tracker._sender, tracker.identity.config_key
@@ -256,6 +263,14 @@ class Judges:
         judges = tuple(drawn)
         submit = partial(self._submit, judges, own, loop, token)
         return ExchangeGatherer(judges, submit, has_trajectory=self._trajectory)
+
+    def _see_first_run(self, config: object, tracker: RunTracker) -> None:
+        """Tell where the AI Config of the first run has no judges; those of an agent graph are its agents'."""
+        if isinstance(tracker, GraphRunTracker):
+            return
+        self._has_seen_run = True
+        if not getattr(config, "judges", None) and not _official_judges(config):
+            _log.info(_NO_JUDGES, tracker.identity.config_key)
 
     def _submit(
         self,

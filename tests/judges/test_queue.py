@@ -57,9 +57,7 @@ def work() -> Iterator[Work]:
     work.gate.set()
 
 
-def queue_of(
-    workers: int = 1, max_waiting: int = 100, lost: list[tuple[str, int]] | None = None
-) -> JudgeQueue:
+def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[tuple[str, int]] | None = None) -> JudgeQueue:
     """Return a queue that notes why jobs are lost, and how many."""
     told = [] if lost is None else lost
     return JudgeQueue(
