@@ -44,8 +44,8 @@ RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
 _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not counted"
 _MISSING_METADATA: Final = (
-    ' (if it was looked up in the metadata, that holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the config '
-    "of the call)"
+    ' (if it was looked up in the metadata, that holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the '
+    "config of the call)"
 )
 _UNSET_ENVIRONMENT: Final = " (the environment variable {key} is not set)"
 _UNSET_VARIABLE: Final = (
