@@ -97,9 +97,7 @@ def test_a_function_in_the_place_of_the_instance_is_told(tmp_path: Path, server:
     client = make_client(server, lambda config: events)
 
     for call in (lambda: track(client, 1), client.close):
-        with pytest.raises(
-            AttributeError, match=r": event_processor_class takes DurableEvents\(directory\) itself"
-        ):
+        with pytest.raises(AttributeError, match=r"event_processor_class takes DurableEvents\(directory\) itself"):
             call()
     with pytest.raises(AttributeError, match=r"DurableEvents has no attribute 'flsh'$"):
         events.flsh  # noqa: B018
