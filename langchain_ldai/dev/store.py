@@ -276,7 +276,7 @@ class Store:
             if run == payload == (None,):
                 return
             tally.count(0, run[0] or 0, -1)
-            tally.write()
             writer.execute("DELETE FROM runs WHERE id <= ?", run)
             writer.execute("DELETE FROM metrics WHERE run <= ?", run)
+            tally.write()
             writer.execute("DELETE FROM payloads WHERE rowid <= ?", payload)
