@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._runs.model_names import same_model
-from langchain_ldai._runs.steps import ModelCall, Step, StepResult
+from langchain_ldai._runs.steps import DecisionCall, ModelCall, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals
 from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
 
@@ -63,7 +63,7 @@ class CallReader:
     def _usage_and_model(
         self, call: ModelCall, totals: MetricTotals | None, error: BaseException | None, output: object
     ) -> tuple[TokenUsage | None, str]:
-        if call.is_decision and error is None:
+        if isinstance(call, DecisionCall) and error is None:
             output = result_of_decision(output)
         result = cast("LLMResult | None", output)
         usage = read_usage(result) if result is not None else None
