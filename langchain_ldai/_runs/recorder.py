@@ -199,8 +199,8 @@ class RunRecorder:
         return step.scope.totals if step is not None and step.scope.run.state is RunState.OPEN else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
-        """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
-        if self._trackers.config is None and self._step_of(key_of(lc_run_id)) is not None:
+        """Say once that the node of a step of an open run has no AI Config, if only nodes are tracked."""
+        if self._step_of(key_of(lc_run_id)) is not None:
             self._node_names.tell_of_unnamed(node)
 
     def tell_of_no_run(self) -> None:
