@@ -88,12 +88,10 @@ def _member(answer: object, name: str) -> object:
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
 
 
-def _messages(result: LLMResult) -> Iterator[BaseMessage]:
-    """Yield the message of each generation; those of a model that is no chat model have none."""
-    for generation in chain.from_iterable(result.generations):
-        message = getattr(generation, "message", None)
-        if message is not None:
-            yield message
+def _messages(result: LLMResult) -> list[BaseMessage]:
+    """Return the messages of a chat model's generations; those of another model have none."""
+    generations = chain.from_iterable(result.generations)
+    return [message for each in generations if (message := getattr(each, "message", None)) is not None]
 
 
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
@@ -104,7 +102,7 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
-    if output.get("token_usage") == {} and not any(_messages(result)):
+    if output.get("token_usage") == {} and not _messages(result):
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
     for generation in chain.from_iterable(result.generations):
