@@ -67,7 +67,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
 
 def read_model(result: LLMResult) -> str:
     """Return the name of the model that answered, "" where its result does not say."""
-    told = (message.response_metadata for message in _messages(result))
+    told = [message.response_metadata for message in _messages(result)]
     for source in filter(None, (result.llm_output, *told)):
         for name in _MODEL:
             if isinstance(model := source.get(name), str) and model:
@@ -88,10 +88,11 @@ def _member(answer: object, name: str) -> object:
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
 
 
-def _messages(result: LLMResult) -> list[BaseMessage]:
-    """Return the messages of a chat model's generations; those of another model have none."""
-    generations = chain.from_iterable(result.generations)
-    return [message for each in generations if (message := getattr(each, "message", None)) is not None]
+def _messages(result: LLMResult) -> Iterator[BaseMessage]:
+    """Yield the messages of a chat model's generations; those of another model have none."""
+    for generation in chain.from_iterable(result.generations):
+        if message := getattr(generation, "message", None):
+            yield message
 
 
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
@@ -102,7 +103,7 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
-    if output.get("token_usage") == {} and not _messages(result):
+    if output.get("token_usage") == {} and not any(_messages(result)):
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
     for generation in chain.from_iterable(result.generations):
