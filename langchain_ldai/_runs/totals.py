@@ -152,7 +152,8 @@ class MetricTotals:
             is_closed: Whether the run is closed, so that the duration and the tokens are final, too.
         """
         if self.outcome is None:
-            self.outcome = worst([visit.outcome for visit in self.visits if visit.counts()]) or outcome
+            ended = [visit.outcome for visit in self.visits if visit.outcome and visit.counts()]
+            self.outcome = worst(*ended) if ended else outcome
         values: dict[Slot, Value] = {}
         if is_closed:
             self.visits.clear()
