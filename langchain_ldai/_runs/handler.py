@@ -14,8 +14,8 @@ from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.named_nodes import NODE
 from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_span_maker
 from langchain_ldai._runs.recorder import Collector, RunRecorder, current_collectors
-from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
-from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
+from langchain_ldai._runs.totals import MetricTotals, RunReport
+from langchain_ldai._runs.tracker_factory import DurationMode, RunIds, Sealer, TrackerFactory
 from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 

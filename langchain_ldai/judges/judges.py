@@ -15,7 +15,7 @@ from langchain_ldai._base.options import check_count, check_function, check_seco
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
 from langchain_ldai._configs.types import LdAiJudgeConfig
-from langchain_ldai._runs.totals import Sealer, check_sealer
+from langchain_ldai._runs.tracker_factory import Sealer, check_sealer
 from langchain_ldai._runs.trackers import RunTracker, result_of
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
