@@ -251,7 +251,7 @@ class RunRecorder:
             with self.table.lock:
                 if self.table.recently_ended.covers(key, parent):
                     return None
-        totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
+        totals = self._trackers.totals_for(self._trackers.config, metadata, lc_run_id)
         sources, journey = self._trackers.nodes, None
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
@@ -302,7 +302,7 @@ class RunRecorder:
                 if node not in nodes.totals:
                     parent = run.totals.span if run.totals is not None else None
                     told = nodes.sources[node], metadata, run.lc_run_id, node, parent
-                    totals = self._trackers.tracker_for(*told)
+                    totals = self._trackers.totals_for(*told)
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True

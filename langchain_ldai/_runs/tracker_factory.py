@@ -139,7 +139,7 @@ class TrackerFactory:
         check_sources(self.config, self.nodes, needed_for, self.guard)
         self.nodes = dict(self.nodes)
 
-    def tracker_for(
+    def totals_for(
         self,
         source: ConfigSource | None,
         metadata: Mapping[str, object],
