@@ -289,7 +289,7 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        visited = self.nodes.totals if self.nodes else {}
+        visited = self.nodes.totals.copy() if self.nodes else {}  # a node may still begin, and be too late
         nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
