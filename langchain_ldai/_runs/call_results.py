@@ -20,7 +20,9 @@ _log = logging.getLogger(__name__)
 
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
-_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
+_OTHER_MODEL: Final = (
+    "AI Config %r serves model %r, but %r is called: make the model with create_chat_model(config)"
+)
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
     "model, which is off by default where base_url or an HTTP client of one's own is set"
