@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai._base.guard import Notices
-from langchain_ldai._runs.trackers import ConfigSource
+from langchain_ldai._runs.config_sources import ConfigSource
 
 if TYPE_CHECKING:
     from langchain_ldai._runs.totals import MetricTotals

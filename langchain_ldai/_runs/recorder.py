@@ -11,7 +11,9 @@ from time import monotonic
 from typing import Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
+from langchain_ldai._base.results import result_of
 from langchain_ldai._runs.call_results import CallReader
+from langchain_ldai._runs.config_sources import AgentGraph, tool_key
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
@@ -29,12 +31,7 @@ from langchain_ldai._runs.steps import (
 )
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
-from langchain_ldai._runs.trackers import (
-    AgentGraph,
-    GraphRunTracker,
-    result_of,
-    tool_key,
-)
+from langchain_ldai._runs.trackers import GraphRunTracker
 
 _log = logging.getLogger(__name__)
 

@@ -14,22 +14,19 @@ from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance
-from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
-from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
-from langchain_ldai._runs.totals import MetricTotals
-from langchain_ldai._runs.trackers import (
+from langchain_ldai._base.results import described, result_of
+from langchain_ldai._runs.config_sources import (
     NO_TRACKER,
     AiConfig,
     ConfigSource,
-    GraphRunTracker,
     ResumableAiConfig,
-    RunTracker,
-    as_run_tracker,
     check_sources,
     config_of,
-    described,
-    result_of,
 )
+from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
+from langchain_ldai._runs.totals import MetricTotals
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, as_run_tracker
 from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
