@@ -14,9 +14,6 @@ ROOTS: Final = 100_000
 STEPS: Final = 4 * ROOTS
 """How many steps of closed runs are remembered, each with its root."""
 
-STEPS_OF_RUN: Final = 50_000
-"""How many ended steps of an open run are remembered at most; half of them are forgotten at a time."""
-
 _FIRST_ROOM: Final = 64
 _FIRST_BUCKETS: Final = 16
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 from langchain_ldai._base.guard import Ids
-from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.observing import NO_TRACE, GatheredExchange, RunEnd, RunObserver, RunSpan, TraceIds
 from langchain_ldai._runs.outcome import RECORDED, Outcome, worst
 from langchain_ldai._runs.steps import Scope
@@ -57,21 +56,6 @@ class Stopwatch:
             total += max(0.0, end - max(start, reached))
             reached = max(reached, end)
         return total
-
-
-DurationMode = Literal["model", "run"]
-
-
-class Sealer(Protocol):
-    """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
-
-    def seal(self, token: str) -> str: ...
-    def unseal(self, sealed: str) -> str: ...
-
-
-def check_sealer(sealer: object) -> None:
-    """Raise `TypeError` if an object cannot seal tokens."""
-    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +136,8 @@ class MetricTotals:
             is_closed: Whether the run is closed, so that the duration and the tokens are final, too.
         """
         if self.outcome is None:
-            self.outcome = worst([visit.outcome for visit in self.visits if visit.counts()]) or outcome
+            ended = [visit.outcome for visit in self.visits if visit.outcome and visit.counts()]
+            self.outcome = worst(*ended) if ended else outcome
         values: dict[Slot, Value] = {}
         if is_closed:
             self.visits.clear()
