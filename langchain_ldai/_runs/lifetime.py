@@ -186,7 +186,8 @@ class RunTable:
         ended = [step for step in list(run.steps.values()) if not step.is_open and step.parent is not None]
         for step in ended[: len(ended) // 2]:
             step.parent = step.line()[-1]  # so that it keeps no other step in memory
-            del run.steps[step.key], self._steps[step.key]
+            run.steps.pop(step.key, None)  # at any line Python may collect, and so end, the run
+            self._steps.pop(step.key, None)
         run.most_steps = len(run.steps) + STEPS_OF_RUN // 2
 
     def _wait(self, run: Run, now: float) -> bool:

@@ -178,7 +178,7 @@ class RunRecorder:
         """Count a repeated attempt within a model call."""
         try:
             step = self._step_of(key_of(lc_run_id))
-            if step is not None and step.call is not None:
+            if step is not None and step.call is not None and step.is_open:
                 with self.table.lock:
                     step.scope.run.retried(step, step.call)
         except Exception as error:  # noqa: BLE001

@@ -1,6 +1,8 @@
 """What a model call used is read from wherever its model leaves it."""
 
+import sys
 from collections.abc import Mapping
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_ldai import TokenUsage
+from langchain_ldai import LdAiHandler, RunReport, TokenUsage
 from langchain_ldai._runs.usage import read_usage
 from tests.support.vectors import Case, cases, with_ids
 
@@ -93,3 +95,41 @@ def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dic
     usage = read_usage(result_of({"result": {"llm_output": llm_output, "generations": generations}}))
 
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)
+
+
+class Answer:
+    """A model's result of which one part cannot be read."""
+
+    def __init__(self, *, unreadable: str) -> None:
+        self._unreadable = unreadable
+        self._message = AIMessage("x", usage_metadata={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})
+
+    @property
+    def llm_output(self) -> dict[str, object]:
+        if self._unreadable == "model":
+            raise ValueError
+        return {"model_name": "small-1"}
+
+    @property
+    def generations(self) -> list[list[ChatGeneration]]:
+        if self._unreadable == "usage" and sys._getframe(1).f_code is read_usage.__code__:
+            raise ValueError
+        return [[ChatGeneration(message=self._message)]]
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "tokens", "models"),
+    [("model", TokenUsage(7, 3, 4), ()), ("usage", None, ("small-1",))],
+)
+def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
+    unreadable: str,
+    tokens: TokenUsage | None,
+    models: tuple[str, ...],
+    handler: LdAiHandler,
+    reports: list[RunReport],
+) -> None:
+    """Tokens are counted whatever the model's name is, and the other way round."""
+    handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), metadata={})
+    handler.on_llm_end(Answer(unreadable=unreadable), run_id=call)
+
+    assert [(report.summary.tokens, report.models) for report in reports] == [(tokens, models)]
