@@ -36,7 +36,8 @@ def test_every_span_names_the_conversation(
     assert found == [expected] * 4
 
 
-async def _later(metadata: object) -> str:
+async def later(metadata: object) -> str:
+    """Return a conversation once it is awaited."""
     return "c-1"
 
 
@@ -53,7 +54,7 @@ class Unnamed:
     "conversation",
     [
         lambda metadata: metadata["missing"],
-        lambda metadata: _later(metadata),
+        lambda metadata: later(metadata),
         lambda metadata: Unnamed(),
     ],
 )

@@ -15,6 +15,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.spans import Spans, _content
 from langchain_ldai.spans._run_spans import MAX_EARLY_TOOLS
 from langchain_ldai.testing import RecordingClient
+from tests.spans.test_conversations import later
 from tests.spans.test_nodes import start_node
 from tests.spans.test_outcomes import ANSWER, call_model, call_tool, open_run
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
@@ -379,7 +380,7 @@ WRONG = {
     "length type": ({"max_length": 1.5}, TypeError, "max_length is a whole number, not 1.5"),
     "empty conversation": ({"conversation": ""}, ValueError, "conversation is the id of a conversation"),
     "conversation": ({"conversation": 7}, TypeError, "conversation is a function, not 7"),
-    "async conversation": ({"conversation": _later}, TypeError, "conversation is a plain function"),
+    "async conversation": ({"conversation": later}, TypeError, "conversation is a plain function"),
     "provider": ({"tracer_provider": 7}, TypeError, "tracer_provider is an OpenTelemetry TracerProvider"),
 }
 
