@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._runs.metadata import RUN_ROOT_KEY
-from langchain_ldai._runs.observing import RunEnd, TraceIds
+from langchain_ldai._runs.observing import NO_TRACE, RunEnd
 from langchain_ldai._runs.served import Served, served_by
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class MarkedRun:
     __slots__ = ("_runs", "_served")
 
     lost: ClassVar = "A run could not be remembered, its spans are exported without its context"
-    trace: ClassVar = TraceIds()
+    trace: ClassVar = NO_TRACE
 
     def __init__(self, runs: MarkedRuns, served: Served) -> None:
         self._runs = runs

@@ -11,7 +11,9 @@ from time import monotonic
 from typing import Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
+from langchain_ldai._base.results import result_of
 from langchain_ldai._runs.call_results import CallReader
+from langchain_ldai._runs.config_sources import AgentGraph, tool_key
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
@@ -29,12 +31,7 @@ from langchain_ldai._runs.steps import (
 )
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
-from langchain_ldai._runs.trackers import (
-    AgentGraph,
-    GraphRunTracker,
-    result_of,
-    tool_key,
-)
+from langchain_ldai._runs.trackers import GraphRunTracker
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +180,7 @@ class RunRecorder:
         """Count a repeated attempt within a model call."""
         try:
             step = self._step_of(key_of(lc_run_id))
-            if step is not None and step.call is not None:
+            if step is not None and step.call is not None and step.is_open:
                 with self.table.lock:
                     step.scope.run.retried(step, step.call)
         except Exception as error:  # noqa: BLE001
@@ -201,8 +198,8 @@ class RunRecorder:
         return step.scope.totals if step is not None and step.scope.run.state is RunState.OPEN else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
-        """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
-        if self._trackers.config is None and self._step_of(key_of(lc_run_id)) is not None:
+        """Say once that the node of a step of an open run has no AI Config, if only nodes are tracked."""
+        if self._step_of(key_of(lc_run_id)) is not None:
             self._node_names.tell_of_unnamed(node)
 
     def tell_of_no_run(self) -> None:
@@ -253,7 +250,7 @@ class RunRecorder:
             with self.table.lock:
                 if self.table.recently_ended.covers(key, parent):
                     return None
-        totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
+        totals = self._trackers.totals_for(self._trackers.config, metadata, lc_run_id)
         sources, journey = self._trackers.nodes, None
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
@@ -304,7 +301,7 @@ class RunRecorder:
                 if node not in nodes.totals:
                     parent = run.totals.span if run.totals is not None else None
                     told = nodes.sources[node], metadata, run.lc_run_id, node, parent
-                    totals = self._trackers.tracker_for(*told)
+                    totals = self._trackers.totals_for(*told)
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._base.results import result_of
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
 from langchain_ldai._configs.types import LdAiJudgeConfig
-from langchain_ldai._runs.totals import Sealer, check_sealer
-from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, result_of
+from langchain_ldai._runs.tracker_factory import Sealer, check_sealer
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai._wire.ids import check_key
