@@ -46,9 +46,9 @@ class RecentIds:
         more = len(ids)
         while self._added + more > self._room:
             self._make_room(len(self._ids))
-        number = self._added
-        self._added = number + more  # first: at any later line Python may collect a run, whose ids are added, too
-        for number, known_by in enumerate(ids, number + 1):
+        before = self._added
+        self._added = before + more  # first: at any later line Python may collect a run, whose ids are added, too
+        for number, known_by in enumerate(ids, before + 1):
             place, bucket = (number - 1) % self._count, known_by % len(self._latest)
             self._ids[place] = known_by
             self._roots[place] = root

@@ -1,7 +1,8 @@
 """What a model call used is read from wherever its model leaves it."""
 
-import sys
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -97,32 +98,28 @@ def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dic
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)
 
 
-class Answer:
-    """A model's result of which one part cannot be read."""
+class Unreadable(dict[str, object]):
+    """What cannot be read."""
 
-    def __init__(self, *, unreadable: str) -> None:
-        self._unreadable = unreadable
-        self._message = AIMessage("x", usage_metadata={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})
+    def get(self, *args: object) -> NoReturn:
+        """Fail."""
+        raise ValueError
 
-    @property
-    def llm_output(self) -> dict[str, object]:
-        if self._unreadable == "model":
-            raise ValueError
-        return {"model_name": "small-1"}
 
-    @property
-    def generations(self) -> list[list[ChatGeneration]]:
-        if self._unreadable == "usage" and sys._getframe(1).f_code is read_usage.__code__:
-            raise ValueError
-        return [[ChatGeneration(message=self._message)]]
+COUNTS = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+NAME = {"model_name": "small-1"}
 
 
 @pytest.mark.parametrize(
-    ("unreadable", "tokens", "models"),
-    [("model", TokenUsage(7, 3, 4), ()), ("usage", None, ("small-1",))],
+    ("usage", "llm_output", "tokens", "models"),
+    [
+        pytest.param(COUNTS, Unreadable(NAME), TokenUsage(7, 3, 4), (), id="model"),
+        pytest.param(Unreadable(COUNTS), NAME, None, ("small-1",), id="usage"),
+    ],
 )
 def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
-    unreadable: str,
+    usage: dict[str, object],
+    llm_output: dict[str, object],
     tokens: TokenUsage | None,
     models: tuple[str, ...],
     handler: LdAiHandler,
@@ -130,6 +127,8 @@ def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
 ) -> None:
     """Tokens are counted whatever the model's name is, and the other way round."""
     handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), metadata={})
-    handler.on_llm_end(Answer(unreadable=unreadable), run_id=call)
+    message = SimpleNamespace(usage_metadata=usage, response_metadata={})
+    generation = SimpleNamespace(message=message, generation_info=None)
+    handler.on_llm_end(SimpleNamespace(llm_output=llm_output, generations=[[generation]]), run_id=call)
 
     assert [(report.summary.tokens, report.models) for report in reports] == [(tokens, models)]
