@@ -151,15 +151,17 @@ class RunRecorder:
             if step is None:
                 self.table.end_late(key)
                 return
-            if not step.is_plain and step.is_open:
-                totals = step.scope.totals
-                if step.call is not None or step.tool:
-                    result = self._reader.read(step, error, output)
-                if totals is not None:
-                    for observer in totals.observers:
-                        told = step, output, error, result
-                        self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
-            self.table.end(step, error, result)
+            try:
+                if not step.is_plain and step.is_open:
+                    totals = step.scope.totals
+                    if step.call is not None or step.tool:
+                        result = self._reader.read(step, error, output)
+                    if totals is not None:
+                        for observer in totals.observers:
+                            told = step, output, error, result
+                            self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
+            finally:  # an observer may raise what the guard does not catch, such as KeyboardInterrupt
+                self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
 
@@ -329,25 +331,36 @@ class RunRecorder:
         return (parent, key) if counts else (None, None)
 
     def _deliver(self, outbox: Outbox) -> None:
-        """Send what is final, and report the runs that are closed."""
-        for item in outbox:
-            if isinstance(item, Recording):
-                tracker = item.totals.tracker
-                self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
-                continue
-            _log.debug("a run closes: %s", item)
-            if item.nodes is not None:
-                graph_key, ended_early = (
-                    item.config_key if item.journey else None,
-                    item.outcome is not Outcome.SUCCESS,
-                )
-                self._node_names.tell_of_unseen(item.nodes, graph_key, ended_early=ended_early)
-            for totals in item.all_totals:
+        """Send what is final, and report the runs that are closed.
+
+        What the guard does not catch, such as `KeyboardInterrupt`, is raised once all that is left was delivered.
+        """
+        try:
+            while outbox:
+                item = outbox.popleft()
+                if isinstance(item, Recording):
+                    tracker = item.totals.tracker
+                    self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
+                else:
+                    self._close(item)
+        except BaseException:
+            self._deliver(outbox)
+            raise
+
+    def _close(self, run: Run) -> None:
+        """Tell those who observe a run that it is closed, and report it."""
+        _log.debug("a run closes: %s", run)
+        if run.nodes is not None:
+            graph_key, ended_early = run.config_key if run.journey else None, run.outcome is not Outcome.SUCCESS
+            self._node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
+        try:
+            for totals in run.all_totals:
                 for observer in totals.observers:
-                    end = totals.end(item.outcome, item.last_event)
+                    end = totals.end(run.outcome, run.last_event)
                     self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
-            if item.reports or self._on_run_end is not None:
-                self._guard.call("The report of a run could not be made", item.ids, self._report, item)
+        finally:
+            if run.reports or self._on_run_end is not None:
+                self._guard.call("The report of a run could not be made", run.ids, self._report, run)
 
     def _report(self, run: Run) -> None:
         report = run.report()

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import NoReturn
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai import LdAiHandler, RunReport, TokenUsage
@@ -98,28 +98,31 @@ def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dic
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)
 
 
-class Unreadable(dict[str, object]):
-    """What cannot be read."""
+class Answered:
+    """A model's message of which one part cannot be read."""
 
-    def get(self, *args: object) -> NoReturn:
-        """Fail."""
-        raise ValueError
+    def __init__(self, *, unreadable: str) -> None:
+        self._unreadable = unreadable
 
+    @property
+    def usage_metadata(self) -> UsageMetadata:
+        if self._unreadable == "usage":
+            raise ValueError
+        return UsageMetadata(input_tokens=3, output_tokens=4, total_tokens=7)
 
-COUNTS = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
-NAME = {"model_name": "small-1"}
+    @property
+    def response_metadata(self) -> dict[str, object]:
+        if self._unreadable == "model":
+            raise ValueError
+        return {"model_name": "small-1"}
 
 
 @pytest.mark.parametrize(
-    ("usage", "llm_output", "tokens", "models"),
-    [
-        pytest.param(COUNTS, Unreadable(NAME), TokenUsage(7, 3, 4), (), id="model"),
-        pytest.param(Unreadable(COUNTS), NAME, None, ("small-1",), id="usage"),
-    ],
+    ("unreadable", "tokens", "models"),
+    [("model", TokenUsage(7, 3, 4), ()), ("usage", None, ("small-1",))],
 )
 def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
-    usage: dict[str, object],
-    llm_output: dict[str, object],
+    unreadable: str,
     tokens: TokenUsage | None,
     models: tuple[str, ...],
     handler: LdAiHandler,
@@ -127,8 +130,7 @@ def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
 ) -> None:
     """Tokens are counted whatever the model's name is, and the other way round."""
     handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), metadata={})
-    message = SimpleNamespace(usage_metadata=usage, response_metadata={})
-    generation = SimpleNamespace(message=message, generation_info=None)
-    handler.on_llm_end(SimpleNamespace(llm_output=llm_output, generations=[[generation]]), run_id=call)
+    answer = SimpleNamespace(message=Answered(unreadable=unreadable))
+    handler.on_llm_end(SimpleNamespace(llm_output=None, generations=[[answer]]), run_id=call)
 
     assert [(report.summary.tokens, report.models) for report in reports] == [(tokens, models)]
