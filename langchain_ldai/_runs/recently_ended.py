@@ -101,8 +101,8 @@ class RecentlyEnded:
         else:
             self._roots.add([known_by], known_by)
 
-    def covers(self, key: object, parent: object) -> bool:
-        """Whether a step starts below the root of a closed run; then its children do, too."""
+    def take_late(self, key: object, parent: object) -> bool:
+        """Remember a step that starts below a closed run, and later its children; `False` for any other."""
         above = hash(parent)
         root = self._root_of.get(above, self._steps.root_of(above)) or above
         is_known = root in self._open or self._roots.root_of(root) is not None
