@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, cast
 
-from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._runs.model_names import same_model
-from langchain_ldai._runs.steps import ModelCall, Step, StepResult
+from langchain_ldai._runs.steps import DecisionCall, ModelCall, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals
 from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
 
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
-    from langchain_ldai._tracking.values import TokenUsage
-
 _log = logging.getLogger(__name__)
 
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
-_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
+_OTHER_MODEL: Final = (
+    "AI Config %r serves model %r, but %r is called: make the model with create_chat_model(config)"
+)
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
     "model, which is off by default where base_url or an HTTP client of one's own is set"
@@ -49,25 +49,27 @@ class CallReader:
         call, run, totals = step.call, step.scope.run, step.scope.totals
         ids = run.ids if totals is None else totals.ids
         if call is not None:
-            read = self._guard.call(_UNREADABLE, ids, self._usage_and_model, call, totals, error, output)
-            usage, model = read or (None, "")
-            if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
-                self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
-            return StepResult(usage, model)
+            return self._read_model_call(call, totals, ids, error, output)
         if run.journey is None:  # only an agent graph has handoffs
             return StepResult()
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, result)
         return StepResult(is_handoff=bool(hands_over))
 
-    def _usage_and_model(
-        self, call: ModelCall, totals: MetricTotals | None, error: BaseException | None, output: object
-    ) -> tuple[TokenUsage | None, str]:
-        if call.is_decision and error is None:
-            output = result_of_decision(output)
+    def _read_model_call(
+        self, call: ModelCall, totals: MetricTotals | None, ids: Ids, error: BaseException | None, output: object
+    ) -> StepResult:
+        guarded = self._guard.call  # each part by itself: one that cannot be read is no reason to lose the other
+        if isinstance(call, DecisionCall) and error is None:
+            output = guarded(_UNREADABLE, ids, result_of_decision, output)
         result = cast("LLMResult | None", output)
-        usage = read_usage(result) if result is not None else None
-        return usage, "" if totals is None else self._checked_model(totals, call, result)
+        usage = guarded(_UNREADABLE, ids, read_usage, result) if result is not None else None
+        if totals is None:
+            return StepResult(usage)
+        model = guarded(_UNREADABLE, ids, self._checked_model, totals, call, result)
+        if usage is None and error is None and call.streamed and call.provider in _OPENAI_STYLE:  # fact 87
+            self._guard.notices.once(_log, logging.WARNING, "stream_usage", _NO_USAGE)
+        return StepResult(usage, model or "")
 
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
         """Return the model that the result names; warn once where the AI Config serves another one.

@@ -17,12 +17,15 @@ from typing import Final
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.garbage import collect_garbage
 from langchain_ldai._base.timer import shared_timer
-from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
+from langchain_ldai._runs.recently_ended import RecentlyEnded
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Step, StepResult
 
 WAIT_SECONDS: Final = 5.0
 """How long a run whose root has ended waits for its model calls."""
+
+STEPS_OF_RUN: Final = 50_000
+"""How many steps an open run may have; then the older half of those that have ended is forgotten."""
 
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
@@ -183,7 +186,8 @@ class RunTable:
         ended = [step for step in list(run.steps.values()) if not step.is_open and step.parent is not None]
         for step in ended[: len(ended) // 2]:
             step.parent = step.line()[-1]  # so that it keeps no other step in memory
-            del run.steps[step.key], self._steps[step.key]
+            run.steps.pop(step.key, None)  # at any line Python may collect, and so end, the run
+            self._steps.pop(step.key, None)
         run.most_steps = len(run.steps) + STEPS_OF_RUN // 2
 
     def _wait(self, run: Run, now: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from math import inf
 from typing import Final
 
@@ -13,9 +13,6 @@ ROOTS: Final = 100_000
 
 STEPS: Final = 4 * ROOTS
 """How many steps of closed runs are remembered, each with its root."""
-
-STEPS_OF_RUN: Final = 50_000
-"""How many ended steps of an open run are remembered at most; half of them are forgotten at a time."""
 
 _FIRST_ROOM: Final = 64
 _FIRST_BUCKETS: Final = 16
@@ -44,17 +41,19 @@ class RecentIds:
         self._roots = array("q")
         self._before = array("q")
 
-    def add(self, ids: Collection[object], root: int) -> None:
-        """Remember ids, each with its root; where there are more than `count`, the oldest are forgotten."""
-        while self._added + len(ids) > self._room:
+    def add(self, ids: Sequence[int], root: int) -> None:
+        """Remember ids, by their hashes, each with its root; of more than `count` the oldest are forgotten."""
+        more = len(ids)
+        while self._added + more > self._room:
             self._make_room(len(self._ids))
-        for known_by in map(hash, ids):  # a pass is not cut in two where Python collects, and so ends, a run
-            place, bucket = self._added % self._count, known_by % len(self._latest)
-            self._added += 1
+        number = self._added
+        self._added = number + more  # first: at any later line Python may collect a run, whose ids are added, too
+        for number, known_by in enumerate(ids, number + 1):
+            place, bucket = (number - 1) % self._count, known_by % len(self._latest)
             self._ids[place] = known_by
             self._roots[place] = root
             self._before[place] = self._latest[bucket]
-            self._latest[bucket] = self._added
+            self._latest[bucket] = number
 
     def root_of(self, known_by: int) -> int | None:
         """Return the root of an id; `None` where the id is not known, or no longer."""
@@ -96,7 +95,7 @@ class RecentlyEnded:
     def add(self, root: object, ended_steps: Collection[object], open_steps: Collection[object]) -> None:
         """Remember a run that is closed, by the keys of its root and of its steps."""
         known_by = hash(root)
-        self._steps.add(ended_steps, known_by)
+        self._steps.add(list(map(hash, ended_steps)), known_by)
         if open_steps:
             self._keep(known_by, map(hash, open_steps))
         else:
@@ -136,7 +135,7 @@ class RecentlyEnded:
 
     def _let_go(self, root: int) -> None:
         steps = self._open.pop(root)
-        self._steps.add(steps, root)
+        self._steps.add(list(steps), root)
         for step in steps:
             self._root_of.pop(step, None)
         if self._roots.root_of(root) is None:  # each late step would take the place of another root

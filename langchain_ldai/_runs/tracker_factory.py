@@ -9,33 +9,32 @@ from dataclasses import dataclass, field
 from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Protocol, cast
 from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai._base.options import check_function
-from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
-from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
-from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
-from langchain_ldai._runs.trackers import (
+from langchain_ldai._base.options import check_function, check_instance
+from langchain_ldai._base.results import described, result_of
+from langchain_ldai._runs.config_sources import (
     NO_TRACKER,
     AiConfig,
     ConfigSource,
-    GraphRunTracker,
     ResumableAiConfig,
-    RunTracker,
-    as_run_tracker,
     check_sources,
     config_of,
-    described,
-    result_of,
 )
+from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
+from langchain_ldai._runs.totals import MetricTotals
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, as_run_tracker
 from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
 from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
+
+DurationMode = Literal["model", "run"]
 
 RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 """Where a run's id comes from: "new" for a new one, "root" for LangChain's id of the root, or a function."""
@@ -70,6 +69,18 @@ _UNFIT_ID: Final = (
     "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a UUID "
     "that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters"
 )
+
+
+class Sealer(Protocol):
+    """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
+
+    def seal(self, token: str) -> str: ...
+    def unseal(self, sealed: str) -> str: ...
+
+
+def check_sealer(sealer: object) -> None:
+    """Raise `TypeError` if an object cannot seal tokens."""
+    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -125,7 +136,7 @@ class TrackerFactory:
         check_sources(self.config, self.nodes, needed_for, self.guard)
         self.nodes = dict(self.nodes)
 
-    def tracker_for(
+    def totals_for(
         self,
         source: ConfigSource | None,
         metadata: Mapping[str, object],

@@ -14,7 +14,7 @@ from langchain_ldai._tracking.values import TokenUsage
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import Generation, LLMResult
+    from langchain_core.outputs import LLMResult
 
 # A row is the name of a count and the names of what its provider counts beside it rather than in it.
 _INPUT: Final = (
@@ -36,8 +36,8 @@ _OUTPUT: Final = (
     ("candidates_token_count", "thoughts_token_count"),
     ("eval_count",),
 )
-_BEYOND_64_BITS: Final = 2**63
 _TOTAL: Final = (("total_tokens",), ("totalTokens",), ("total_token_count",))
+_BEYOND_64_BITS: Final = 2**63
 
 _MODEL: Final = ("model_name", "model", "model_id")
 
@@ -56,8 +56,8 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     Args:
         result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
     """
-    for generation in chain.from_iterable(result.generations):
-        standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
+    for message in _messages(result):
+        standard = getattr(message, "usage_metadata", None)
         if standard and standard.get("total_cost") == 0:
             return None
         if standard and (usage := _standard(standard)) is not None:
@@ -67,12 +67,8 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
 
 def read_model(result: LLMResult) -> str:
     """Return the name of the model that answered, "" where its result does not say."""
-    sources = [result.llm_output or {}]
-    for generation in chain.from_iterable(result.generations):
-        message = getattr(generation, "message", None)
-        if message is not None:
-            sources.append(message.response_metadata)
-    for source in filter(None, sources):
+    told = [message.response_metadata for message in _messages(result)]
+    for source in filter(None, (result.llm_output, *told)):
         for name in _MODEL:
             if isinstance(model := source.get(name), str) and model:
                 return model
@@ -92,9 +88,11 @@ def _member(answer: object, name: str) -> object:
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
 
 
-def _message(generation: Generation) -> BaseMessage | None:
-    """Return the message that a chat model's generation has."""
-    return getattr(generation, "message", None)
+def _messages(result: LLMResult) -> Iterator[BaseMessage]:
+    """Yield the messages of a chat model's generations; those of another model have none."""
+    for generation in chain.from_iterable(result.generations):
+        if message := getattr(generation, "message", None):
+            yield message
 
 
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
@@ -105,14 +103,11 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
-    generations = list(chain.from_iterable(result.generations))
-    is_legacy = not any(_message(generation) for generation in generations)
-    if is_legacy and output.get("token_usage") == {}:
+    if output.get("token_usage") == {} and not any(_messages(result)):
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
-    for generation in generations:
-        if message := _message(generation):
-            yield from _within(message.response_metadata)
+    for generation in chain.from_iterable(result.generations):
+        yield from _within(getattr(getattr(generation, "message", None), "response_metadata", {}))
         yield from _within(generation.generation_info or {})
 
 

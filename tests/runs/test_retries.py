@@ -19,6 +19,20 @@ def test_retries_within_a_call_are_counted(handler: LdAiHandler, reports: list[R
     assert [report.retries for report in reports] == [2]
 
 
+def test_a_retry_that_comes_after_the_end_of_its_call_counts_nothing(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """As async it may, from a task of its own."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(NO_ANSWER, run_id=call)
+    handler.on_retry(None, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.retries for report in reports] == [0]
+
+
 @pytest.mark.parametrize(("task", "retries"), [("work:1", 0), ("", 1)], ids=["its task", "none"])
 def test_a_step_below_an_ended_root_is_a_retry_only_in_another_task(
     handler: LdAiHandler, reports: list[RunReport], task: str, retries: int

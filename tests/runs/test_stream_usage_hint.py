@@ -111,3 +111,11 @@ async def test_a_silent_stream_is_explained_once(
 
     assert len(caplog.records) == count
     assert all("stream_usage=True" in record.message for record in caplog.records)
+
+
+@each(STREAMED)
+async def test_a_stream_that_nothing_counts_gives_no_hint(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the handler's function leaves a run alone, none of its tokens are missing."""
+    await run(call, Chat(script=[WITHOUT_USAGE]), "Hi", {"callbacks": [LdAiHandler(lambda metadata: None)]})
+
+    assert hints(caplog) == []

@@ -1,14 +1,17 @@
 """What a model call used is read from wherever its model leaves it."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_ldai import TokenUsage
+from langchain_ldai import LdAiHandler, RunReport, TokenUsage
 from langchain_ldai._runs.usage import read_usage
 from tests.support.vectors import Case, cases, with_ids
 
@@ -93,3 +96,41 @@ def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dic
     usage = read_usage(result_of({"result": {"llm_output": llm_output, "generations": generations}}))
 
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)
+
+
+class Answered:
+    """A model's message of which one part cannot be read."""
+
+    def __init__(self, *, unreadable: str) -> None:
+        self._unreadable = unreadable
+
+    @property
+    def usage_metadata(self) -> UsageMetadata:
+        if self._unreadable == "usage":
+            raise ValueError
+        return UsageMetadata(input_tokens=3, output_tokens=4, total_tokens=7)
+
+    @property
+    def response_metadata(self) -> dict[str, object]:
+        if self._unreadable == "model":
+            raise ValueError
+        return {"model_name": "small-1"}
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "tokens", "models"),
+    [("model", TokenUsage(7, 3, 4), ()), ("usage", None, ("small-1",))],
+)
+def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
+    unreadable: str,
+    tokens: TokenUsage | None,
+    models: tuple[str, ...],
+    handler: LdAiHandler,
+    reports: list[RunReport],
+) -> None:
+    """Tokens are counted whatever the model's name is, and the other way round."""
+    handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), metadata={})
+    answer = SimpleNamespace(message=Answered(unreadable=unreadable))
+    handler.on_llm_end(SimpleNamespace(llm_output=None, generations=[[answer]]), run_id=call)
+
+    assert [(report.summary.tokens, report.models) for report in reports] == [(tokens, models)]
