@@ -15,7 +15,7 @@ from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunRep
 from langchain_ldai.testing import RecordingClient
 
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
-settings.register_profile("default", max_examples=50, deadline=None)
+settings.register_profile("default", max_examples=100, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 FLAG = {

@@ -29,7 +29,6 @@ from langchain_ldai._configs.sending import environment_of
 from langchain_ldai._configs.templates import (
     TellMissing,
     as_written,
-    check_context,
     check_variables,
     judge_renderer,
     no_renderer,
@@ -258,7 +257,7 @@ class AiClient:
             self._diagnosis.of_block_left_early()
 
     def _sender(self, context: Context) -> EventSender:
-        check_context(context)
+        _check_context(context)
         if context.key is None:  # which LaunchDarkly's client takes for valid
             self._diagnosis.of_missing_key()
         return EventSender(context, self._client_sender, self._claims)
@@ -337,6 +336,7 @@ class AiClient:
         graph_key: str = "",
     ) -> Evaluation[ConfigT]:
         check_key(key)
+        sender = self._sender(context)
         render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
@@ -344,7 +344,7 @@ class AiClient:
             given = f"the class {used.__name__}" if isinstance(used, type) else type(used).__name__
             raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {given}{remedy}")
         fallback = used.to_payload()
-        reader = PayloadReader(key, self._sender(context), render, graph_key)
+        reader = PayloadReader(key, sender, render, graph_key)
 
         def read(value: object) -> ConfigT:
             if isinstance(value, Mapping) and "_ldMeta" not in value:
@@ -354,6 +354,17 @@ class AiClient:
             return replace(config, raw=FrozenDict()) if payload is fallback else config
 
         return Evaluation(key, context, fallback, read, has_default=default is not None)
+
+
+def _check_context(context: Context) -> None:
+    """Raise `TypeError` where whom a metric is to be counted for is no context."""
+    if isinstance(context, Context):
+        return
+    if hasattr(context, "build"):
+        remedy = "call its build()"
+    else:
+        remedy = "use Context.from_dict(...)" if isinstance(context, dict) else "use Context.create(...)"
+    raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}: {remedy}")
 
 
 def _agent_requests(requests: Iterable[str | LdAiAgentConfigRequest]) -> list[LdAiAgentConfigRequest]:

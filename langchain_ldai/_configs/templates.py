@@ -27,17 +27,6 @@ _CONTEXT_NAMES: Final = {"ldctx", "ldContext"}
 """What templates call the context; LaunchDarkly's newer packages have the second name."""
 
 
-def check_context(context: Context) -> None:
-    """Raise `TypeError` where whom a metric is to be counted for is no context."""
-    if isinstance(context, Context):
-        return
-    if hasattr(context, "build"):
-        remedy = ": call its build()"
-    else:
-        remedy = ": use Context.from_dict(...)" if isinstance(context, dict) else ": use Context.create(...)"
-    raise TypeError(f"a context is an ldclient.Context, not {type(context).__name__}{remedy}")
-
-
 def check_variables(variables: Mapping[str, object] | None) -> None:
     """Raise `TypeError` unless variables are a dictionary or `None`."""
     if variables is not None and not isinstance(variables, Mapping):
@@ -71,10 +60,9 @@ def renderer(
             there. A section may ask for one that is not there.
 
     Raises:
-        TypeError: If the context is no context, or the variables are no dictionary.
+        TypeError: If the variables are no dictionary.
         ValueError: If a variable contains itself, or nests too deep to copy.
     """
-    check_context(context)
     check_variables(variables)
     try:
         scope = {name: _json_value(value) for name, value in (variables or {}).items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._runs.model_names import same_model
-from langchain_ldai._runs.steps import ModelCall, Step, StepResult
+from langchain_ldai._runs.steps import NOTHING_READ, DecisionCall, ModelCall, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals
 from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
 
@@ -18,7 +18,9 @@ _log = logging.getLogger(__name__)
 
 _UNREADABLE: Final = "What a model reports of its call could not be read, tokens or model name may be missing"
 _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff may count as a tool call"
-_OTHER_MODEL: Final = "AI Config %r serves model %r, but %r is called"
+_OTHER_MODEL: Final = (
+    "AI Config %r serves model %r, but %r is called: make the model with create_chat_model(config)"
+)
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
     "model, which is off by default where base_url or an HTTP client of one's own is set"
@@ -49,7 +51,7 @@ class CallReader:
         if call is not None:
             return self._read_model_call(call, totals, ids, error, output)
         if run.journey is None:  # only an agent graph has handoffs
-            return StepResult()
+            return NOTHING_READ
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, result)
         return StepResult(is_handoff=bool(hands_over))
@@ -58,7 +60,7 @@ class CallReader:
         self, call: ModelCall, totals: MetricTotals | None, ids: Ids, error: BaseException | None, output: object
     ) -> StepResult:
         guarded = self._guard.call  # each part by itself: one that cannot be read is no reason to lose the other
-        if call.is_decision and error is None:
+        if isinstance(call, DecisionCall) and error is None:
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
         result = cast("LLMResult | None", output)
         usage = guarded(_UNREADABLE, ids, read_usage, result) if result is not None else None

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._runs.config_sources import ConfigSource
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.named_nodes import NODE
 from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_span_maker
 from langchain_ldai._runs.recorder import Collector, RunRecorder, current_collectors
-from langchain_ldai._runs.totals import DurationMode, MetricTotals, RunReport, Sealer
-from langchain_ldai._runs.tracker_factory import RunIds, TrackerFactory
-from langchain_ldai._runs.trackers import ConfigSource, GraphRunTracker
+from langchain_ldai._runs.totals import MetricTotals, RunReport
+from langchain_ldai._runs.tracker_factory import DurationMode, RunIds, Sealer, TrackerFactory
+from langchain_ldai._runs.trackers import GraphRunTracker
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 
 if TYPE_CHECKING:

@@ -17,12 +17,15 @@ from typing import Final
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.garbage import collect_garbage
 from langchain_ldai._base.timer import shared_timer
-from langchain_ldai._runs.recently_ended import STEPS_OF_RUN, RecentlyEnded
+from langchain_ldai._runs.recently_ended import RecentlyEnded
 from langchain_ldai._runs.run import Outbox, Run, RunState
 from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Step, StepResult
 
 WAIT_SECONDS: Final = 5.0
 """How long a run whose root has ended waits for its model calls."""
+
+STEPS_OF_RUN: Final = 50_000
+"""How many steps an open run may have; then the older half of those that have ended is forgotten."""
 
 LOOK_SECONDS: Final = 1.0
 """The shortest time between two looks at every open run."""
@@ -81,7 +84,7 @@ class RunTable:
         key, run = step.key, step.scope.run
         with self.lock:
             if run.state is RunState.CLOSED:
-                self.recently_ended.covers(key, run.key)
+                self.recently_ended.take_late(key, run.key)
                 return False
             known = self._steps.get(key)
             if known is not None:

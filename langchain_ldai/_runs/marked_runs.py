@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._runs.metadata import RUN_ROOT_KEY
-from langchain_ldai._runs.observing import RunEnd, TraceIds
+from langchain_ldai._runs.observing import NO_TRACE, RunEnd
 from langchain_ldai._runs.served import Served, served_by
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class MarkedRun:
     __slots__ = ("_runs", "_served")
 
     lost: ClassVar = "A run could not be remembered, its spans are exported without its context"
-    trace: ClassVar = TraceIds()
+    trace: ClassVar = NO_TRACE
 
     def __init__(self, runs: MarkedRuns, served: Served) -> None:
         self._runs = runs
@@ -83,6 +83,7 @@ class MarkedRuns:
 
     def __init__(self) -> None:
         self._open: dict[str, Served] = {}
+        self._open_parts: Counter[str] = Counter()  # a run that goes on may be open several times at once
         self._ended: OrderedDict[str, tuple[float, Served]] = OrderedDict()
         self.reset_after_fork()
         register_fork_safe(self)
@@ -90,6 +91,7 @@ class MarkedRuns:
     def reset_after_fork(self) -> None:
         """Take a new lock, and count the open runs as ended: they end in the parent."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
+        self._open_parts.clear()
         for served in list(self._open.values()):
             self.ended(served)
 
@@ -100,13 +102,17 @@ class MarkedRuns:
         served = served_by(tracker)
         with self._lock:
             self._open[served.run_id] = served
+            self._open_parts[served.run_id] += 1
         return MarkedRun(self, served)
 
     def ended(self, served: Served) -> None:
-        """Note that a run has ended, and forget those that ended long ago or are too many."""
+        """Note that a run, or a part of one, has ended, and forget those that ended long ago or are too many."""
         now = time.monotonic()
         with self._lock:
-            self._open.pop(served.run_id, None)
+            self._open_parts[served.run_id] -= 1
+            if self._open_parts[served.run_id] <= 0:
+                del self._open_parts[served.run_id]
+                self._open.pop(served.run_id, None)
             self._ended.pop(served.run_id, None)
             self._ended[served.run_id] = now, served
             self._forget(now)

@@ -7,10 +7,11 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai._base.guard import Notices
-from langchain_ldai._runs.trackers import ConfigSource
+from langchain_ldai._runs.config_sources import ConfigSource
 
 if TYPE_CHECKING:
     from langchain_ldai._runs.totals import MetricTotals
@@ -62,7 +63,6 @@ class NodeNames:
     def __init__(self, given: Mapping[str, ConfigSource], notices: Notices, *, only_nodes: bool) -> None:
         self._given = given
         self._only_nodes = only_nodes
-        self._compared: tuple[list[str], list[str]] = [], []
         self._notices = notices
         self._seen: dict[str, None] = {}
 
@@ -71,17 +71,9 @@ class NodeNames:
         if len(self._seen) < _MAX_SEEN:
             self._seen[node] = None
 
-    def _misspelt(self, names: list[str], unnamed: list[str]) -> list[str]:
-        """Return those names that are like one that was seen and not given; none where nothing is new."""
-        compared = names, unnamed
-        if not unnamed or self._compared == compared:
-            return []
-        self._compared = compared
-        return [name for name in names if get_close_matches(name, unnamed)]
-
     def tell_of_unnamed(self, node: str) -> None:
-        """Say once that no name was given for a node."""
-        if node not in self._given:
+        """Say once that no name was given for a node, where nothing else is counted of it."""
+        if self._only_nodes and node not in self._given:
             names = ", ".join(map(repr, self._given))
             self._notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
 
@@ -94,23 +86,22 @@ class NodeNames:
         known = nodes.sources
         seen = [name for name in list(self._seen) if name in known or not name.startswith(_NOT_A_NODE)]
         unseen = [name for name in known if name not in seen]
-        has_unnamed = any(name not in known for name in seen)  # which may be the one that is meant
-        if graph_key is not None and not has_unnamed:
+        unnamed = tuple(name for name in seen if name not in known)  # one of them may be the one that is meant
+        if graph_key is not None and not unnamed:
             unseen = [name for name in unseen if name in self._given]  # a run need not visit every agent
         if ended_early:
-            unseen = self._misspelt(unseen, [name for name in seen if name not in known])
+            unseen = [name for name in unseen if _is_like_one_of(unnamed, name)]
         elif self._only_nodes and not self._seen:
             self._notices.once(_log, logging.WARNING, "no graph", _NO_GRAPH)
         if not seen or not unseen:
             return
         where = "nodes=" if graph_key is None else f"agent graph {graph_key!r}"
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
-        level = logging.WARNING if has_unnamed else logging.INFO
-        self._notices.once(
-            _log,
-            level,
-            ("unseen nodes", level, tuple(unseen) if ended_early else ()),
-            _UNSEEN_NODES,
-            where,
-            *names,
-        )
+        level = logging.WARNING if unnamed else logging.INFO
+        known_by = "unseen nodes", level, tuple(unseen) if ended_early else ()
+        self._notices.once(_log, level, known_by, _UNSEEN_NODES, where, *names)
+
+
+@lru_cache(maxsize=256)  # for of many runs that fail, each compares the same names
+def _is_like_one_of(names: tuple[str, ...], name: str) -> bool:
+    return bool(get_close_matches(name, names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent import futures
 from enum import StrEnum
 from types import FrameType, GeneratorType
@@ -39,9 +39,9 @@ _WORST_FIRST: Final = (
 )
 
 
-def worst(outcomes: Iterable[Outcome | None]) -> Outcome | None:
-    """Return the worst of the outcomes that are known, `None` where none is."""
-    return min(filter(None, outcomes), key=_WORST_FIRST.index, default=None)
+def worst(outcome: Outcome, *others: Outcome | None) -> Outcome:
+    """Return the worst of the outcomes that are known."""
+    return min(filter(None, (outcome, *others)), key=_WORST_FIRST.index)
 
 
 def classify(error: BaseException) -> Outcome:

@@ -11,7 +11,9 @@ from time import monotonic
 from typing import Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
+from langchain_ldai._base.results import result_of
 from langchain_ldai._runs.call_results import CallReader
+from langchain_ldai._runs.config_sources import AgentGraph, tool_key
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
@@ -29,12 +31,7 @@ from langchain_ldai._runs.steps import (
 )
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
-from langchain_ldai._runs.trackers import (
-    AgentGraph,
-    GraphRunTracker,
-    result_of,
-    tool_key,
-)
+from langchain_ldai._runs.trackers import GraphRunTracker
 
 _log = logging.getLogger(__name__)
 
@@ -154,15 +151,17 @@ class RunRecorder:
             if step is None:
                 self.table.end_late(key)
                 return
-            if not step.is_plain and step.is_open:
-                totals = step.scope.totals
-                if step.call is not None or step.tool:
-                    result = self._reader.read(step, error, output)
-                if totals is not None:
-                    for observer in totals.observers:
-                        told = step, output, error, result
-                        self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
-            self.table.end(step, error, result)
+            try:
+                if not step.is_plain and step.is_open:
+                    totals = step.scope.totals
+                    if step.call is not None or step.tool:
+                        result = self._reader.read(step, error, output)
+                    if totals is not None:
+                        for observer in totals.observers:
+                            told = step, output, error, result
+                            self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
+            finally:  # an observer may raise what the guard does not catch, such as KeyboardInterrupt
+                self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
             self._event_failed(failure, lc_run_id, "end")
 
@@ -199,8 +198,8 @@ class RunRecorder:
         return step.scope.totals if step is not None and step.scope.run.state is RunState.OPEN else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
-        """Say once that a node has no AI Config, if only nodes are tracked and it is none of them."""
-        if self._trackers.config is None and self._step_of(key_of(lc_run_id)) is not None:
+        """Say once that the node of a step of an open run has no AI Config, if only nodes are tracked."""
+        if self._step_of(key_of(lc_run_id)) is not None:
             self._node_names.tell_of_unnamed(node)
 
     def tell_of_no_run(self) -> None:
@@ -249,9 +248,9 @@ class RunRecorder:
             return None
         if parent is not None:
             with self.table.lock:
-                if self.table.recently_ended.covers(key, parent):
+                if self.table.recently_ended.take_late(key, parent):
                     return None
-        totals = self._trackers.tracker_for(self._trackers.config, metadata, lc_run_id)
+        totals = self._trackers.totals_for(self._trackers.config, metadata, lc_run_id)
         sources, journey = self._trackers.nodes, None
         if totals is not None and isinstance(totals.tracker, GraphRunTracker):
             graph = cast(AgentGraph, totals.config)
@@ -302,7 +301,7 @@ class RunRecorder:
                 if node not in nodes.totals:
                     parent = run.totals.span if run.totals is not None else None
                     told = nodes.sources[node], metadata, run.lc_run_id, node, parent
-                    totals = self._trackers.tracker_for(*told)
+                    totals = self._trackers.totals_for(*told)
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True
@@ -332,25 +331,36 @@ class RunRecorder:
         return (parent, key) if counts else (None, None)
 
     def _deliver(self, outbox: Outbox) -> None:
-        """Send what is final, and report the runs that are closed."""
-        for item in outbox:
-            if isinstance(item, Recording):
-                tracker = item.totals.tracker
-                self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
-                continue
-            _log.debug("a run closes: %s", item)
-            if item.nodes is not None:
-                graph_key, ended_early = (
-                    item.config_key if item.journey else None,
-                    item.outcome is not Outcome.SUCCESS,
-                )
-                self._node_names.tell_of_unseen(item.nodes, graph_key, ended_early=ended_early)
-            for totals in item.all_totals:
+        """Send what is final, and report the runs that are closed.
+
+        What the guard does not catch, such as `KeyboardInterrupt`, is raised once all that is left was delivered.
+        """
+        try:
+            while outbox:
+                item = outbox.popleft()
+                if isinstance(item, Recording):
+                    tracker = item.totals.tracker
+                    self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
+                else:
+                    self._close(item)
+        except BaseException:
+            self._deliver(outbox)
+            raise
+
+    def _close(self, run: Run) -> None:
+        """Tell those who observe a run that it is closed, and report it."""
+        _log.debug("a run closes: %s", run)
+        if run.nodes is not None:
+            graph_key, ended_early = run.config_key if run.journey else None, run.outcome is not Outcome.SUCCESS
+            self._node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
+        try:
+            for totals in run.all_totals:
                 for observer in totals.observers:
-                    end = totals.end(item.outcome, item.last_event)
+                    end = totals.end(run.outcome, run.last_event)
                     self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
-            if item.reports or self._on_run_end is not None:
-                self._guard.call("The report of a run could not be made", item.ids, self._report, item)
+        finally:
+            if run.reports or self._on_run_end is not None:
+                self._guard.call("The report of a run could not be made", run.ids, self._report, run)
 
     def _report(self, run: Run) -> None:
         report = run.report()

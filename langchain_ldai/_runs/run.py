@@ -232,7 +232,7 @@ class Run:
         if error is None and self.interrupts:
             self._decline_interrupts(step)
         if outcome is Outcome.INTERRUPTED:
-            step.scope.outcome = worst((step.scope.outcome, outcome))
+            step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
@@ -290,7 +290,7 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        visited = self.nodes.totals if self.nodes else {}
+        visited = self.nodes.totals.copy() if self.nodes else {}  # a node may still begin, and be too late
         nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
@@ -305,8 +305,8 @@ class Run:
 
     def _note(self, scope: Scope, outcome: Outcome) -> None:
         """Note how an attempt ended; what is worse stands."""
-        scope.outcome = outcome if scope.outcome is None else worst((scope.outcome, outcome))
-        if self.journey and scope.node and scope.is_visit and scope.counts() and scope.outcome:
+        scope.outcome = worst(outcome, scope.outcome)
+        if self.journey and scope.node and scope.is_visit and scope.counts():
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
     def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
@@ -363,7 +363,7 @@ class Run:
         for interrupt in self.interrupts:
             asking += [each for each in interrupt.scopes if each.outcome is Outcome.INTERRUPTED and each.counts()]
         if asking:
-            outcome = worst((outcome, Outcome.INTERRUPTED)) or outcome
+            outcome = worst(outcome, Outcome.INTERRUPTED)
         self.outcome = outcome
         for totals in self.all_totals:
             for visit in totals.visits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -125,12 +125,7 @@ class ModelCall:
         streamed: Whether a chunk has come.
         first_token: The seconds from its start to the first chunk that carried something; `None` before.
         outer: The decision model's call that it is in, `None` outside one.
-
-    Attributes:
-        is_decision: Whether the model is a decision model, which LangChain runs as a chain (fact 158).
     """
-
-    is_decision: ClassVar = False
 
     provider: str
     named: str
@@ -151,15 +146,13 @@ class ModelCall:
 
 @dataclass(slots=True, eq=False)
 class DecisionCall(ModelCall):
-    """What is known of a decision model's call, in which other model calls may be.
+    """What is known of a decision model's call; LangChain runs it as a chain, with other calls in it (fact 158).
 
     Args:
         is_told_by_parent: Whether the metadata that tells of a decision model may be its parent's, handed down:
             within a decision model's call, it is no model call then.
         used_within: What the calls in it have reported so far.
     """
-
-    is_decision: ClassVar = True
 
     is_told_by_parent: bool = False
     used_within: TokenUsage | None = None

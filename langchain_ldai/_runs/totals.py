@@ -4,74 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 from langchain_ldai._base.guard import Ids
-from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.observing import NO_TRACE, GatheredExchange, RunEnd, RunObserver, RunSpan, TraceIds
 from langchain_ldai._runs.outcome import RECORDED, Outcome, worst
 from langchain_ldai._runs.steps import Scope
+from langchain_ldai._runs.stopwatch import Stopwatch
 from langchain_ldai._runs.trackers import RunTracker
 from langchain_ldai._tracking.values import MetricSummary, Slot, TokenUsage, Value
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """Measures the time, in seconds, in which at least one interval is open.
-
-    `cut` counts open intervals up to now; the rest of one counts when it ends.
-    """
-
-    _running: int = 0
-    _since: float = 0.0
-    _total: float = 0.0
-    _cut_at: float | None = None
-    _late: list[tuple[float, float]] = field(init=False, default_factory=list)
-
-    def start(self, now: float) -> None:
-        """Begin an interval."""
-        if self._running == 0:
-            self._since = now
-        self._running += 1
-
-    def stop(self, started: float, now: float) -> None:
-        """End the interval that began at `started`."""
-        self._running -= 1
-        if self._cut_at is not None:
-            self._late.append((max(started, self._cut_at), now))
-        elif self._running == 0:
-            self._total += now - self._since
-
-    def cut(self, now: float) -> None:
-        """Count the open intervals up to now."""
-        if self._running and self._cut_at is None:
-            self._total += now - self._since
-        self._cut_at = now
-
-    def elapsed(self) -> float:
-        """Return the time measured, after a cut."""
-        if not self._late:
-            return self._total
-        total, reached = self._total, float("-inf")
-        for start, end in sorted(self._late):
-            total += max(0.0, end - max(start, reached))
-            reached = max(reached, end)
-        return total
-
-
-DurationMode = Literal["model", "run"]
-
-
-class Sealer(Protocol):
-    """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
-
-    def seal(self, token: str) -> str: ...
-    def unseal(self, sealed: str) -> str: ...
-
-
-def check_sealer(sealer: object) -> None:
-    """Raise `TypeError` if an object cannot seal tokens."""
-    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +93,8 @@ class MetricTotals:
             is_closed: Whether the run is closed, so that the duration and the tokens are final, too.
         """
         if self.outcome is None:
-            self.outcome = worst([visit.outcome for visit in self.visits if visit.counts()]) or outcome
+            ended = [visit.outcome for visit in self.visits if visit.outcome and visit.counts()]
+            self.outcome = worst(*ended) if ended else outcome
         values: dict[Slot, Value] = {}
         if is_closed:
             self.visits.clear()

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, Protocol, cast
 from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai._base.options import check_function
-from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
-from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
-from langchain_ldai._runs.totals import DurationMode, MetricTotals, Sealer, check_sealer
-from langchain_ldai._runs.trackers import (
+from langchain_ldai._base.options import check_function, check_instance
+from langchain_ldai._base.results import described, result_of
+from langchain_ldai._runs.config_sources import (
     NO_TRACKER,
     AiConfig,
     ConfigSource,
-    GraphRunTracker,
     ResumableAiConfig,
-    RunTracker,
-    as_run_tracker,
     check_sources,
     config_of,
-    described,
-    result_of,
 )
+from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
+from langchain_ldai._runs.totals import MetricTotals
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, as_run_tracker
 from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
@@ -37,14 +35,18 @@ from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
 
+DurationMode = Literal["model", "run"]
+
 RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 """Where a run's id comes from: "new" for a new one, "root" for LangChain's id of the root, or a function."""
 
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
 _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not counted"
 _MISSING_METADATA: Final = (
-    ' (the metadata holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the config of the call)'
+    ' (if it was looked up in the metadata, that holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the '
+    "config of the call)"
 )
+_UNSET_ENVIRONMENT: Final = " (the environment variable {key} is not set)"
 _UNSET_VARIABLE: Final = (
     " (the context variable {name!r} is not set where the run starts: set it before the call, in the same task or "
     "thread, or pass the value in the metadata of the call)"
@@ -70,6 +72,18 @@ _UNFIT_ID: Final = (
     "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a UUID "
     "that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters"
 )
+
+
+class Sealer(Protocol):
+    """What makes tokens safe to hand out, such as `langchain_ldai.sealing.TokenSealer`."""
+
+    def seal(self, token: str) -> str: ...
+    def unseal(self, sealed: str) -> str: ...
+
+
+def check_sealer(sealer: object) -> None:
+    """Raise `TypeError` if an object cannot seal tokens."""
+    check_instance("sealer", sealer, "has seal() and unseal(), as TokenSealer has", ("seal", "unseal"))
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -125,7 +139,7 @@ class TrackerFactory:
         check_sources(self.config, self.nodes, needed_for, self.guard)
         self.nodes = dict(self.nodes)
 
-    def tracker_for(
+    def totals_for(
         self,
         source: ConfigSource | None,
         metadata: Mapping[str, object],
@@ -290,10 +304,22 @@ def _remedy(error: Exception, metadata: Mapping[str, object]) -> str:
     if isinstance(error, AttributeError) and isinstance(error.obj, MappingProxyType) and _is_name(error.name):
         return _NO_ATTRIBUTE.format(name=error.name)
     key = cause if isinstance(error, KeyError) else None
-    if not _is_name(key) or key in metadata:
+    if not _is_name(key):
+        return ""
+    if _raised_in(error) == os.__name__:
+        return _UNSET_ENVIRONMENT.format(key=key)
+    if key in metadata:
         return ""
     names = [name for name in metadata if _is_name(name)]
     return _MISSING_METADATA.format(names=short_repr(names) if names else "nothing", key=key)
+
+
+def _raised_in(error: Exception) -> object:
+    """Return the name of the module that raised an error: of a dictionary's, the one that looked into it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return None if last is None else last.tb_frame.f_globals.get("__name__")
 
 
 def _is_name(key: object) -> bool:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 from langchain_ldai._tracking.values import TokenUsage
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import Generation, LLMResult
+    from langchain_core.outputs import LLMResult
 
 # A row is the name of a count and the names of what its provider counts beside it rather than in it.
 _INPUT: Final = (
@@ -36,8 +35,8 @@ _OUTPUT: Final = (
     ("candidates_token_count", "thoughts_token_count"),
     ("eval_count",),
 )
-_BEYOND_64_BITS: Final = 2**63
 _TOTAL: Final = (("total_tokens",), ("totalTokens",), ("total_token_count",))
+_BEYOND_64_BITS: Final = 2**63
 
 _MODEL: Final = ("model_name", "model", "model_id")
 
@@ -67,11 +66,9 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
 
 def read_model(result: LLMResult) -> str:
     """Return the name of the model that answered, "" where its result does not say."""
-    sources = [result.llm_output or {}]
+    sources = [result.llm_output]
     for generation in chain.from_iterable(result.generations):
-        message = getattr(generation, "message", None)
-        if message is not None:
-            sources.append(message.response_metadata)
+        sources.append(getattr(getattr(generation, "message", None), "response_metadata", None))
     for source in filter(None, sources):
         for name in _MODEL:
             if isinstance(model := source.get(name), str) and model:
@@ -92,11 +89,6 @@ def _member(answer: object, name: str) -> object:
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
 
 
-def _message(generation: Generation) -> BaseMessage | None:
-    """Return the message that a chat model's generation has."""
-    return getattr(generation, "message", None)
-
-
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
     used_input, used_output = read_count(counts.get("input_tokens")), read_count(counts.get("output_tokens"))
     total = read_count(counts.get("total_tokens")) or used_input + used_output
@@ -106,13 +98,11 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
     generations = list(chain.from_iterable(result.generations))
-    is_legacy = not any(_message(generation) for generation in generations)
-    if is_legacy and output.get("token_usage") == {}:
+    if output.get("token_usage") == {} and not any(hasattr(each, "message") for each in generations):
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
     for generation in generations:
-        if message := _message(generation):
-            yield from _within(message.response_metadata)
+        yield from _within(getattr(getattr(generation, "message", None), "response_metadata", {}))
         yield from _within(generation.generation_info or {})
 
 

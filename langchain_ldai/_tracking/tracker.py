@@ -29,7 +29,7 @@ from langchain_ldai._tracking.values import (
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import RunIdentity
-from langchain_ldai.errors import without_message
+from langchain_ldai.errors import WrongResultError, without_message
 
 _T = TypeVar("_T")
 Extractor = Callable[[_T], AiMetrics | None]
@@ -402,7 +402,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         try:
             metrics = extractor(result)
             if metrics is not None and not isinstance(metrics, AiMetrics):
-                raise TypeError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
+                raise WrongResultError(f"an extractor returns an AiMetrics or None, not {type(metrics).__name__}")
         except Exception as error:  # noqa: BLE001  # an extractor is the caller's code
             self._log.warning("the metrics extractor failed for run %s: %s", self.run_id, without_message(error))
             return None

@@ -15,7 +15,7 @@ from ldclient.config import Config
 
 from langchain_ldai.delivery._dead_letters import NAME, OLDER_NAME
 from langchain_ldai.delivery._inheritance import may_open
-from langchain_ldai.delivery._journal_file import JournalFile
+from langchain_ldai.delivery._journal_file import DAMAGED_SUFFIX, JournalFile
 from langchain_ldai.delivery._owners import FILE_SUFFIX, living_key_hashes
 from langchain_ldai.delivery._pipeline import Options, Pipeline
 
@@ -116,6 +116,10 @@ def _status(directory: Path) -> Iterator[str]:
             ledger = folder.name.partition("-")[2]
             yield f"waiting for a {ledger}: {_count(count, 'event')}; a process that has this ledger sends them"
     yield f"dead: {_count(sum(1 for _ in _dead(directory)), 'event')}"
+    damaged = len([*directory.glob(f"*{DAMAGED_SUFFIX}"), *directory.glob(f"claims-*/*{DAMAGED_SUFFIX}")])
+    if damaged:
+        files = _count(damaged, "file")
+        yield f"damaged: {files}, kept as *{DAMAGED_SUFFIX}; what could be read is sent all the same"
 
 
 def _foreign(directory: Path) -> list[str]:

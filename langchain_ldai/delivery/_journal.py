@@ -137,7 +137,7 @@ class Journal:
             file = self._roll(len(record))
             if file is None or not file.writer.write(record):
                 self.dropped += events
-                self._tell_dropped()
+                self._tell_dropped(len(record))
                 return False
         self.appended += 1
         self.spooled += events
@@ -200,11 +200,15 @@ class Journal:
         own = sum(file.size for file in files)
         return own + self.inherited.left_bytes + others + size > self._max_bytes
 
-    def _tell_dropped(self) -> None:
-        limit = f"{self.directory} holds {self._max_bytes:,} bytes, its max_bytes"
+    def _tell_dropped(self, size: int) -> None:
+        most = f"{self._max_bytes:,}"
         if self._is_disk_failing:
-            limit = f"{self.directory} takes no files, and the memory for events is full"
-        self._notices.each_minute(_log, logging.ERROR, "dropped", "Events are dropped: %s", limit)
+            key, limit = "disk", f"{self.directory} takes no files, and the memory for events is full"
+        elif HEAD_SIZE + size > self._file_bytes:
+            key, limit = "large", f"one takes {size:,} bytes of the {most} of {self.directory}, its max_bytes"
+        else:
+            key, limit = "full", f"{self.directory} holds {most} bytes, its max_bytes"
+        self._notices.each_minute(_log, logging.ERROR, ("dropped", key), "Events are dropped: %s", limit)
 
     def _tell_disk_fails(self, error: OSError) -> None:
         self._is_disk_failing = True

@@ -29,6 +29,9 @@ _IN_FLIGHT_AT: Final = 32
 RECORD_HEAD: Final = struct.Struct("<IIII")
 """Length and checksum of a record's body, the number of its events, and when it was written, in Unix seconds."""
 
+DAMAGED_SUFFIX: Final = ".corrupt"
+"""How the name of a file ends that is no journal's, or is damaged, and was set aside."""
+
 _CLOSED: Final = -1
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _POPULATE_WRITE: Final = 23
@@ -280,7 +283,7 @@ class JournalFile:
     def set_aside(self) -> Path:
         """Give the file another name, under which nobody sends it; return where it is now."""
         self.close()
-        aside = self.path.with_suffix(".corrupt")
+        aside = self.path.with_suffix(DAMAGED_SUFFIX)
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(aside)
         return aside

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from langchain_core.messages import BaseMessage
 
 from langchain_ldai._runs.outcome import Outcome
+from langchain_ldai._runs.steps import DecisionCall
 from langchain_ldai.judges._calls import text_of
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._trajectory import Trajectory, as_json
@@ -46,7 +47,7 @@ class ExchangeGatherer:
     def step_started(self, step: Step, told: Mapping[str, Any]) -> None:
         """See `RunObserver`; the question is that of the first model call. Decisions and handoffs are left out."""
         if step.call is not None:
-            if step.call.is_decision:
+            if isinstance(step.call, DecisionCall):
                 return
             if not self._questions:
                 self._questions.setdefault(None, _question_in(told.get("asked")))
@@ -62,7 +63,7 @@ class ExchangeGatherer:
                 self._trajectory.end(step.key, output if error is None else error)
         elif error is not None:
             return
-        elif step.call is not None and not step.call.is_decision:
+        elif step.call is not None and not isinstance(step.call, DecisionCall):
             self._answer = _answer_in(output)
         elif step.begins_visit and (found := _structured_in(output, is_all=not self._answer)) is not None:
             self._structured = as_json(found)

@@ -7,7 +7,7 @@ import atexit
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,11 +52,20 @@ class Lane:
         loop: The loop; `None` for threads.
         waiting: What no worker has taken yet.
         workers: How many workers there are.
+        at_work: How many jobs a worker has taken and not done, also one that was cancelled.
+        dropped: How many jobs no worker will take.
     """
 
     loop: asyncio.AbstractEventLoop | None
     waiting: deque[Job] = field(default_factory=deque)
     workers: int = 0
+    at_work: int = 0
+    dropped: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many jobs are not done; all of them are lost if no worker is left."""
+        return len(self.waiting) + self.at_work + self.dropped
 
 
 class JudgeQueue:
@@ -65,10 +74,10 @@ class JudgeQueue:
     Args:
         workers: How many jobs are at work at once, on the threads and on each event loop.
         max_waiting: How many jobs may wait.
-        tell_lost: Called with the reason where jobs will not be done.
+        tell_lost: Called with the reason, and how many they are, where jobs will not be done.
     """
 
-    def __init__(self, *, workers: int, max_waiting: int, tell_lost: Callable[[str], None]) -> None:
+    def __init__(self, *, workers: int, max_waiting: int, tell_lost: Callable[[str, int], None]) -> None:
         self._max_workers = workers
         self._max_waiting = max_waiting
         self._tell_lost = tell_lost
@@ -142,48 +151,63 @@ class JudgeQueue:
             self._give_up(lane, LOOP_ENDED, drops_all=True)
 
     def _work(self, lane: Lane) -> None:
-        while (job := self._next(lane)) is not None:
+        for job in self._jobs(lane):
             job.score()
 
     async def _work_async(self, lane: Lane) -> None:
-        while (job := self._next(lane)) is not None:
+        for job in self._jobs(lane):
             await job.score_async()
 
-    def _next(self, lane: Lane) -> Job | None:
-        """Return the next job of a lane; where there is none, the worker has ended."""
-        with self._changed:
-            if lane.waiting:
-                return lane.waiting.popleft()
-            self._worker_ended(lane)
-            return None
+    def _jobs(self, lane: Lane) -> Iterator[Job]:
+        """Yield the jobs of a lane; where there is none, the worker has ended."""
+        lost = 0
+        while True:
+            with self._changed:
+                if not lane.waiting:
+                    lost = self._worker_ended(lane)
+                    break
+                job = lane.waiting.popleft()
+                lane.at_work += 1
+            yield job
+            with self._changed:
+                lane.at_work -= 1
+        if lost:  # with other workers of the lane, whose tasks were cancelled
+            self._tell_lost(LOOP_ENDED, lost)
 
     def _give_up(self, lane: Lane, why: str, *, drops_all: bool = False) -> None:
         """Note that a worker was cancelled or could not be started; what no other worker will do is dropped."""
         with self._changed:
             if drops_all or lane.workers == 1:
+                lane.dropped += len(lane.waiting)
                 lane.waiting.clear()
-            self._worker_ended(lane)
-        self._tell_lost(why)
+            lost = self._worker_ended(lane)
+        if lost:
+            self._tell_lost(why, lost)
 
-    def _worker_ended(self, lane: Lane) -> None:
+    def _worker_ended(self, lane: Lane) -> int:
+        """Note that a worker has ended; return how many jobs are lost, if it was the last of the lane."""
         lane.workers -= 1
-        if lane.workers <= 0 and self._lanes.get(lane.loop) is lane:
-            del self._lanes[lane.loop]
         self._changed.notify_all()
+        if lane.workers > 0 or self._lanes.get(lane.loop) is not lane:
+            return 0
+        del self._lanes[lane.loop]
+        return lane.left
 
     def _drop_closed_loops(self) -> None:
         """Drop the jobs of event loops that were closed without ending their tasks."""
         with self._changed:
             closed = [loop for loop in self._lanes if loop is not None and loop.is_closed()]
-            for loop in closed:
-                del self._lanes[loop]
-        if closed:
-            self._tell_lost(LOOP_ENDED)
+            lost = sum(self._lanes.pop(loop).left for loop in closed)
+        if lost:
+            self._tell_lost(LOOP_ENDED, lost)
 
     def tell_at_exit(self) -> None:
         """Tell of the jobs that are lost with the process."""
-        if not self.flush(0):
-            self._tell_lost(PROCESS_ENDS)
+        self._drop_closed_loops()
+        with self._changed:
+            left = sum(lane.left for lane in self._lanes.values())
+        if left:
+            self._tell_lost(PROCESS_ENDS, left)
 
 
 _queues: Final[WeakSet[JudgeQueue]] = WeakSet()

@@ -63,7 +63,7 @@ class JudgeTask:
             read: object = json.loads(text)
         except (ValueError, RecursionError):
             raise ValueError("not a judge task: it is no JSON") from None
-        if not isinstance(read, dict) or read.get("v") != _VERSION:
+        if not isinstance(read, dict) or type(read.get("v")) is not int or read["v"] != _VERSION:
             raise ValueError(f"not a judge task of version {_VERSION}: was it written by a newer release?")
         missing = [part.name for part in fields(cls) if part.name not in read and part.default is MISSING]
         if missing:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._base.results import result_of
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
 from langchain_ldai._configs.types import LdAiJudgeConfig
-from langchain_ldai._runs.totals import Sealer, check_sealer
-from langchain_ldai._runs.trackers import RunTracker, result_of
+from langchain_ldai._runs.tracker_factory import Sealer, check_sealer
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai._wire.ids import check_key
@@ -39,10 +40,14 @@ _NO_CONTEXT: Final = (
     "AI Config %r has judges, but its runs are not judged, as its context cannot be read: give the handler an AI "
     "Config of LdAiClient"
 )
+_NO_JUDGES: Final = (
+    "AI Config %r has no judges, so its runs are not judged: attach some in LaunchDarkly. Of others without "
+    "judges, this is not told"
+)
 _NO_LOOP: Final = (
     "AI Config %r has judges, but a run of it is not judged: the client is asynchronous, and no event loop runs"
 )
-_LOST: Final = "Answers are not scored: %s"
+_LOST: Final = "Answers are not scored (scores that are lost: %d): %s"
 _FULL: Final = (
     "Judge %r is not asked: %s answers wait for judges already, or %s characters of questions and answers. More "
     "workers=, or defer=, would score them"
@@ -121,6 +126,7 @@ class Judges:
         self._sealer = sealer
         self._defer = defer
         self._spans = spans
+        self._has_seen_run = False
         self._guard = Guard()
         self._scorer = Scorer(client, model, dict(variables or {}), timeout, self._guard)
         self._queue = JudgeQueue(
@@ -240,6 +246,8 @@ class Judges:
         for judge in getattr(config, "judges", None) or _official_judges(config):
             if draw_of(run_id, judge.key) < judge.sampling_rate:
                 drawn.append(judge.key)
+        if not self._has_seen_run:
+            self._see_first_run(config, tracker)
         if not drawn:
             return None
         sender, key = tracker._sender, tracker.identity.config_key
@@ -256,6 +264,14 @@ class Judges:
         judges = tuple(drawn)
         submit = partial(self._submit, judges, own, loop, token)
         return ExchangeGatherer(judges, submit, has_trajectory=self._trajectory)
+
+    def _see_first_run(self, config: object, tracker: RunTracker) -> None:
+        """Tell where the AI Config of the first run has no judges; those of an agent graph are its agents'."""
+        if isinstance(tracker, GraphRunTracker):
+            return
+        self._has_seen_run = True
+        if not getattr(config, "judges", None) and not _official_judges(config):
+            _log.info(_NO_JUDGES, tracker.identity.config_key)
 
     def _submit(
         self,
@@ -298,8 +314,8 @@ class Judges:
         """Return what makes the spans of a judge's run, below the span that is current now."""
         return None if self._spans is None else self._spans.for_judge(exchange.trace)
 
-    def _tell_lost(self, why: str) -> None:
-        self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, why)
+    def _tell_lost(self, why: str, count: int) -> None:
+        self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, count, why)
 
     def _parts_of(self, task: JudgeTask, context: Context) -> tuple[LdAiConfigTracker, Exchange]:
         exchange = _exchange_of(task)

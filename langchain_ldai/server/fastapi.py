@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
-from langchain_ldai._runs.totals import Sealer
+from langchain_ldai._runs.tracker_factory import Sealer
 from langchain_ldai.server.feedback import OnFeedback, answered, check_path, feedback_taker
 from langchain_ldai.server.openapi import feedback_operation, schema_itself
 

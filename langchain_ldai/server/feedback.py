@@ -30,7 +30,7 @@ from starlette.types import Receive, Scope, Send
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
-from langchain_ldai._runs.totals import Sealer, check_sealer
+from langchain_ldai._runs.tracker_factory import Sealer, check_sealer
 from langchain_ldai._tracking.values import Feedback
 from langchain_ldai._wire.tokens import RunIdentity, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, WrongResultError

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
-from langchain_ldai._runs.totals import Sealer
+from langchain_ldai._runs.tracker_factory import Sealer
 from langchain_ldai.server.feedback import ContextFor, OnFeedback, answered, check_path, feedback_taker
 from langchain_ldai.server.openapi import feedback_openapi
 

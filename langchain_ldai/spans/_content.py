@@ -39,6 +39,23 @@ _REASONINGS: Final = {
 }
 _CALLS: Final = frozenset({"tool_call", "tool_use", "function_call"})
 
+# Types of content blocks that hold a file, and where one holds it: data of a tool's own may have such a type, too.
+_MEDIA: Final = frozenset(
+    {
+        "image",
+        "image_url",
+        "input_image",
+        "audio",
+        "input_audio",
+        "video",
+        "file",
+        "input_file",
+        "document",
+        "media",
+    }
+)
+_FILES: Final = frozenset({"base64", "data", "source", "image_url", "input_audio", "file", "file_data"})
+
 _Part = dict[str, Any]
 _Message = tuple[str, list[_Part]]
 
@@ -107,10 +124,13 @@ def tool_result_attributes(result: object, max_length: int) -> dict[str, str]:
     """Return what a tool gave back, for its span: a text as it is, a message's text, anything else as JSON.
 
     Args:
-        result: What it gave back.
+        result: What it gave back. A tool that is called without a call's id gives the content of a message.
         max_length: Characters of the attribute. A longer text is cut.
     """
-    text = _words(result.content) if isinstance(result, BaseMessage) else _text(result, max_length)
+    content = result.content if isinstance(result, BaseMessage) else result
+    blocks = content if isinstance(content, list) else [content]
+    is_content = content is not result or any(map(_is_file, blocks))
+    text = _words(content) if is_content else _text(result, max_length)
     return _attribute(names.TOOL_CALL_RESULT, cut(text, max_length))
 
 
@@ -215,6 +235,10 @@ def _kind(block: object) -> str:
         return type(block).__name__
     kind = block.get("type", "text" if "text" in block else None)
     return kind if isinstance(kind, str) else type(block).__name__
+
+
+def _is_file(block: object) -> bool:
+    return isinstance(block, Mapping) and _kind(block) in _MEDIA and not _FILES.isdisjoint(block)
 
 
 def _words(content: object) -> str:

@@ -37,6 +37,9 @@ _TOKEN: Final = re.compile(
 It begins with the key, so that the search is linear, whatever a user's text around it is.
 """
 
+_TOKEN_ELSEWHERE: Final = re.compile(rf"({RESUMPTION_TOKEN_KEY}[\s\S]{{0,24}}?)[\w.-]{{40,}}={{0,2}}", re.ASCII)
+"""The token close behind its key, however the two are written: in a URL, the arguments of a call, YAML or XML."""
+
 
 class Marks(NamedTuple):
     """What the `ldai_*` metadata of a step says, "" where it says nothing."""
@@ -93,7 +96,10 @@ def _cleaned(value: Any) -> Any:  # noqa: ANN401  each type that an attribute ma
 
 
 def text_without_token(text: str) -> str:
-    """Return a text without the entries of the token, and for each without one of the commas around it."""
+    """Return a text without the entries of the token, and for each without one of the commas around it.
+
+    In what is neither JSON nor a dictionary, the token itself leaves, and its key stays.
+    """
     if RESUMPTION_TOKEN_KEY not in text:
         return text
     kept, at = [], 0
@@ -102,4 +108,4 @@ def text_without_token(text: str) -> str:
         follows = before.endswith(",")
         kept.append(before.removesuffix(","))
         at = found.end() - len(found["after"] or "") if follows else found.end()
-    return "".join((*kept, text[at:]))
+    return _TOKEN_ELSEWHERE.sub(r"\1", "".join((*kept, text[at:])))

@@ -12,8 +12,9 @@ from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider,
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance
+from langchain_ldai._base.results import result_of
 from langchain_ldai._runs.observing import RunSpan, TraceIds
-from langchain_ldai._runs.trackers import RunTracker, result_of
+from langchain_ldai._runs.trackers import RunTracker
 from langchain_ldai.spans._judge_spans import JudgeSpans
 from langchain_ldai.spans._names import SCOPE
 from langchain_ldai.spans._run_spans import RootSpan

@@ -88,6 +88,17 @@ def test_status_tells_of_metrics_that_wait_for_their_ledger(
     )
 
 
+def test_status_tells_of_files_that_were_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody sends them, and nobody removes them."""
+    (tmp_path / "claims-Down").mkdir()
+    for name in ("a.1.corrupt", "claims-Down/b.1.corrupt"):
+        (tmp_path / name).write_text("rubbish")
+    assert run(tmp_path, "status") == 0
+
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line == "damaged: 2 files, kept as *.corrupt; what could be read is sent all the same"
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [

@@ -12,7 +12,7 @@ import pytest
 
 from langchain_ldai.delivery import _journal, _memory_file
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._journal_file import JournalFile
+from langchain_ldai.delivery._journal_file import RECORD_HEAD, JournalFile
 from langchain_ldai.delivery._memory_file import MAX_RECORDS
 from tests.delivery.journals import (
     KEY,
@@ -95,6 +95,20 @@ def test_more_than_the_limit_is_dropped_and_told(journal: Journal, caplog: pytes
 
     journal.append(b"later")
     assert take_all(journal) == [b"later"]
+
+
+def test_an_event_that_is_larger_than_the_limit_is_told_with_its_size(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The directory is not full, and others are taken."""
+    bodies = [b"1", b"2" * SMALL, b"3"]
+    write(journal, bodies)
+
+    assert take_all(journal) == [b"1", b"3"]
+    (record,) = caplog.records
+    assert (
+        f"one takes {SMALL + RECORD_HEAD.size:,} bytes of the {SMALL:,} of {journal.directory}" in record.message
+    )
 
 
 def test_the_limit_counts_the_files_of_all_processes(journal: Journal) -> None:

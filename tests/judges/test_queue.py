@@ -57,10 +57,12 @@ def work() -> Iterator[Work]:
     work.gate.set()
 
 
-def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[str] | None = None) -> JudgeQueue:
-    """Return a queue that notes why jobs are lost."""
+def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[tuple[str, int]] | None = None) -> JudgeQueue:
+    """Return a queue that notes why jobs are lost, and how many."""
     told = [] if lost is None else lost
-    return JudgeQueue(workers=workers, max_waiting=max_waiting, tell_lost=told.append)
+    return JudgeQueue(
+        workers=workers, max_waiting=max_waiting, tell_lost=lambda why, count: told.append((why, count))
+    )
 
 
 def threads() -> list[threading.Thread]:
@@ -124,13 +126,14 @@ def test_what_waits_is_bounded_in_its_length(work: Work) -> None:
 
 def test_what_is_lost_with_the_process_is_told(work: Work) -> None:
     """At exit, a queue that has work left says so, and one that has none says nothing."""
-    lost: list[str] = []
+    lost: list[tuple[str, int]] = []
     queue, idle = queue_of(lost=lost), queue_of(lost=lost)
-    queue.put(work.job(), None)
+    for _ in range(3):
+        queue.put(work.job(), None)
 
     tell_all_at_exit()
 
-    assert lost == [PROCESS_ENDS]
+    assert lost == [(PROCESS_ENDS, 3)]
     assert idle.flush(0)
 
 
@@ -156,7 +159,7 @@ def test_a_program_that_ends_without_a_flush_says_what_it_lost() -> None:
 
     assert ended.returncode == 0
     (line,) = ended.stderr.splitlines()
-    assert "the process ends before the judges have answered. Call flush(seconds)" in line
+    assert "(scores that are lost: 1): the process ends before the judges have answered. Call flush(sec" in line
 
 
 def test_a_flush_waits_no_longer_than_it_may(work: Work) -> None:
@@ -180,21 +183,22 @@ def test_a_flush_without_a_limit_waits_for_the_work(work: Work) -> None:
 
 def test_jobs_are_lost_where_no_thread_can_start(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process may have no thread to spare: that is told, and holds nobody who waits."""
-    lost: list[str] = []
+    lost: list[tuple[str, int]] = []
     queue = queue_of(lost=lost)
     monkeypatch.setattr(threading.Thread, "start", _refuse)
 
     assert queue.put(work.job(), None)
 
     assert queue.flush(10)
-    assert lost == [NO_THREAD]
+    assert lost == [(NO_THREAD, 1)]
 
 
 def test_jobs_wait_for_another_worker_where_no_further_one_can_start(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits is done by the worker that there is."""
-    queue = queue_of(workers=2)
+    """What waits is done by the worker that there is, and nothing is lost."""
+    lost: list[tuple[str, int]] = []
+    queue = queue_of(workers=2, lost=lost)
     queue.put(work.job(0), None)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", _refuse)
@@ -203,7 +207,7 @@ def test_jobs_wait_for_another_worker_where_no_further_one_can_start(
     work.gate.set()
 
     assert queue.flush(10)
-    assert work.done == [0, 1]
+    assert (work.done, lost) == ([0, 1], [])
 
 
 def _refuse(thread: threading.Thread) -> None:
@@ -234,10 +238,11 @@ async def test_a_flush_does_not_hold_the_loop_that_has_jobs(work: Work) -> None:
     assert queue.flush()
 
 
-def test_jobs_end_with_their_loop(work: Work) -> None:
-    """A loop that ends cancels its jobs: they are lost, and that is told."""
-    lost: list[str] = []
-    queue = queue_of(lost=lost)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_jobs_end_with_their_loop(workers: int, work: Work) -> None:
+    """A loop that ends cancels its jobs: they are lost, and that is told once for all of them."""
+    lost: list[tuple[str, int]] = []
+    queue = queue_of(workers, lost=lost)
 
     async def main() -> None:
         has_begun = asyncio.Event()
@@ -246,21 +251,21 @@ def test_jobs_end_with_their_loop(work: Work) -> None:
             has_begun.set()
             await asyncio.Event().wait()
 
-        queue.put(Job(lambda: None, hang, 1), asyncio.get_running_loop())
-        queue.put(work.job(), asyncio.get_running_loop())
+        for _ in range(3):
+            queue.put(Job(lambda: None, hang, 1), asyncio.get_running_loop())
         await has_begun.wait()
 
     asyncio.run(main())
 
     assert queue.flush(10)
-    assert (work.done, lost) == ([], [LOOP_ENDED])
+    assert (work.done, lost) == ([], [(LOOP_ENDED, 3)])
 
 
 @pytest.mark.parametrize("steps", [1, 2], ids=["before it began", "at work"])
 @pytest.mark.asyncio
 async def test_jobs_end_with_their_task(steps: int) -> None:
     """Who cancels the tasks of a loop that goes on has cancelled the jobs, and nobody waits for them."""
-    lost: list[str] = []
+    lost: list[tuple[str, int]] = []
     queue = queue_of(lost=lost)
     queue.put(Job(lambda: None, asyncio.Event().wait, 1), asyncio.get_running_loop())
     for _ in range(steps):
@@ -271,12 +276,30 @@ async def test_jobs_end_with_their_task(steps: int) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
     assert queue.flush(10)
-    assert lost == [LOOP_ENDED]
+    assert lost == [(LOOP_ENDED, 1)]
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_task_costs_only_its_own_job_and_those_that_wait() -> None:
+    """Another worker ends its job, and then it is told what was lost."""
+    lost: list[tuple[str, int]] = []
+    queue, gate, loop = queue_of(2, lost=lost), asyncio.Event(), asyncio.get_running_loop()
+    for _ in range(5):
+        queue.put(Job(lambda: None, gate.wait, 1), loop)
+    await asyncio.sleep(0)
+    task = min(asyncio.all_tasks() - {asyncio.current_task()}, key=asyncio.Task.get_name)
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    gate.set()
+
+    assert await asyncio.to_thread(queue.flush, 10)
+    assert lost == [(LOOP_ENDED, 4)]
 
 
 def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
     """A loop that was closed before, or before it came to its jobs, does none."""
-    lost: list[str] = []
+    lost: list[tuple[str, int]] = []
     queue = queue_of(lost=lost)
     late, closed = asyncio.new_event_loop(), asyncio.new_event_loop()
     closed.close()
@@ -287,7 +310,7 @@ def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
     queue.put(work.job(), closed)
 
     assert queue.flush(10)
-    assert (work.done, lost) == ([], [LOOP_ENDED, LOOP_ENDED])
+    assert (work.done, lost) == ([], [(LOOP_ENDED, 1), (LOOP_ENDED, 1)])
 
 
 def test_a_forked_process_starts_with_an_empty_queue(work: Work) -> None:

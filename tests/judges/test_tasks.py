@@ -54,6 +54,8 @@ NO_TASKS = {
     "too deep": "[" * 100_000,
     "no object": "[]",
     "a newer one": '{"v": 2, "token": "t", "judge": "j", "question": "", "answer": ""}',
+    "a truth": '{"v": true, "token": "t", "judge": "j", "question": "", "answer": ""}',
+    "a fraction": '{"v": 1.0, "token": "t", "judge": "j", "question": "", "answer": ""}',
     "no token": '{"v": 1, "judge": "j", "question": "", "answer": ""}',
 }
 

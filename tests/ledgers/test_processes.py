@@ -18,8 +18,8 @@ from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.support.chains import SUCCESS
 from tests.support.redis_server import DURABLE, RedisServer, running_redis
 
-RUNS: Final = int(os.environ.get("LEDGER_RUNS", "40"))
-PROCESSES: Final = 8 if RUNS > 40 else 3
+RUNS: Final = int(os.environ.get("LEDGER_RUNS", "200"))
+PROCESSES: Final = 8
 RACER: Final = Path(__file__).parent / "racer.py"
 FORKING_RACER: Final = Path(__file__).parent / "forking_racer.py"
 EVENTS: Final = {

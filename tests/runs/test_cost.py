@@ -1,7 +1,7 @@
-"""What the handler costs, counted and not timed: bytecodes, memory, and what they depend on (DESIGN, rule 7).
+"""What the handler costs, counted and not timed: bytecodes, memory, and what they depend on.
 
-A bound is some 15 % above what the dearest supported Python needs: whoever exceeds it has made every user's chain
-dearer, and lowers the figure again or raises the bound knowingly.
+A bound is at most 15 % above what the dearest supported Python needs: whoever exceeds it has made every user's
+chain dearer, and lowers the figure again or raises the bound knowingly.
 """
 
 import gc

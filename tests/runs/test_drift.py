@@ -28,7 +28,10 @@ def test_another_model_is_named_once(
 
     assert [report.models for report in reports] == [("large-2",)] * 2
     (record,) = caplog.records
-    assert record.message == "AI Config 'support-bot' serves model 'small-1', but 'large-2' is called"
+    assert record.message == (
+        "AI Config 'support-bot' serves model 'small-1', but 'large-2' is called: "
+        "make the model with create_chat_model(config)"
+    )
 
 
 def test_a_model_that_tells_its_name_at_the_end_is_known(handler: LdAiHandler, reports: list[RunReport]) -> None:

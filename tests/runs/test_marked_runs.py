@@ -198,10 +198,25 @@ def test_a_run_that_goes_on_is_remembered_from_its_last_end(
     assert runs.served("run-2") is None
 
 
+def test_a_run_is_known_until_the_last_of_its_open_parts_has_ended(
+    config: LdAiCompletionConfig, now: list[float]
+) -> None:
+    """Two parts may be open at once; the end of the first ends no other."""
+    runs = MarkedRuns()
+    first, second = begin(runs, config, "run-1", "run-1")
+
+    first()
+    now[0] += ENDED_SECONDS
+    assert runs.served("run-1") is not None
+    second()
+    now[0] += ENDED_SECONDS
+    assert runs.served("run-1") is None
+
+
 def test_a_forked_child_keeps_what_is_known(config: LdAiCompletionConfig, now: list[float]) -> None:
     """The runs that were open end in the parent: the child forgets them in time."""
     runs = MarkedRuns()
-    begin(runs, config, "run-1")
+    begin(runs, config, "run-1", "run-1")
 
     runs.reset_after_fork()
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_ldai._runs.totals import Stopwatch
+from langchain_ldai._runs.stopwatch import Stopwatch
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).map(sorted), max_size=8)
 

@@ -1,13 +1,14 @@
 """What a model call used is read from wherever its model leaves it."""
 
-import sys
 from collections.abc import Mapping
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai import LdAiHandler, RunReport, TokenUsage
@@ -97,24 +98,23 @@ def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dic
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)
 
 
-class Answer:
-    """A model's result of which one part cannot be read."""
+class Answered:
+    """A model's message of which one part cannot be read."""
 
     def __init__(self, *, unreadable: str) -> None:
         self._unreadable = unreadable
-        self._message = AIMessage("x", usage_metadata={"input_tokens": 3, "output_tokens": 4, "total_tokens": 7})
 
     @property
-    def llm_output(self) -> dict[str, object]:
+    def usage_metadata(self) -> UsageMetadata:
+        if self._unreadable == "usage":
+            raise ValueError
+        return UsageMetadata(input_tokens=3, output_tokens=4, total_tokens=7)
+
+    @property
+    def response_metadata(self) -> dict[str, object]:
         if self._unreadable == "model":
             raise ValueError
         return {"model_name": "small-1"}
-
-    @property
-    def generations(self) -> list[list[ChatGeneration]]:
-        if self._unreadable == "usage" and sys._getframe(1).f_code is read_usage.__code__:
-            raise ValueError
-        return [[ChatGeneration(message=self._message)]]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,7 @@ def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
 ) -> None:
     """Tokens are counted whatever the model's name is, and the other way round."""
     handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), metadata={})
-    handler.on_llm_end(Answer(unreadable=unreadable), run_id=call)
+    answer = SimpleNamespace(message=Answered(unreadable=unreadable))
+    handler.on_llm_end(SimpleNamespace(llm_output=None, generations=[[answer]]), run_id=call)
 
     assert [(report.summary.tokens, report.models) for report in reports] == [(tokens, models)]

@@ -329,6 +329,15 @@ RESULTS: dict[str, tuple[object, str | None]] = {
     "data": ({"q": ["x", 1]}, '{"q": ["x", 1]}'),
     "other script": ({"q": "größe"}, '{"q": "größe"}'),
     "no data": (object(), '"object"'),
+    "an image": ({"type": "image", "base64": "secret"}, "[image]"),
+    "a text and an image": (
+        [{"type": "text", "text": "see"}, {"type": "image", "source_type": "base64", "data": "secret"}],
+        "see\n[image]",
+    ),
+    "OpenAI's image": ([{"type": "image_url", "image_url": {"url": "data:secret"}}], "[image_url]"),
+    "OpenAI's file": (["see", {"type": "file", "file": {"file_data": "secret"}}], "see\n[file]"),
+    "Anthropic's document": ([{"type": "document", "source": {"type": "base64", "data": "secret"}}], "[document]"),
+    "names of files": ([{"type": "file", "name": "a.txt"}], '[{"type": "file", "name": "a.txt"}]'),
     "nothing": (None, None),
     "empty": ("", None),
 }
@@ -336,7 +345,7 @@ RESULTS: dict[str, tuple[object, str | None]] = {
 
 @pytest.mark.parametrize(("result", "expected"), RESULTS.values(), ids=RESULTS)
 def test_a_tools_result_is_a_text(result: object, expected: str | None) -> None:
-    """A text stays as it is, data becomes JSON, and what is nothing gives no attribute."""
+    """A text stays as it is, data becomes JSON, of a file its type is shown, and nothing gives no attribute."""
     assert tool_result_attributes(result, LENGTH).get("gen_ai.tool.call.result") == expected
 
 

@@ -1,14 +1,20 @@
 """The marks of a run on the spans of other packages, and the token that leaves them."""
 
 import json
+from html import escape
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_ldai._wire.tokens import RunIdentity, token_and_fields
+from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.spans._marks import Marks, read_marks, without_token
 
 TOKEN = "eyJydW5JZCI6InIifQ"
+SHORTEST_TOKEN, _ = token_and_fields(RunIdentity("r", "k", "", 1))
+SEALED_TOKEN = TokenSealer([TokenSealer.generate_key()]).seal(SHORTEST_TOKEN)
 METADATA = {
     "ldai_resumption_token": TOKEN,
     "ldai_run_id": "run-1",
@@ -133,6 +139,43 @@ def test_the_token_leaves_texts(text: str) -> None:
     assert "ldai_resumption_token" in text
     assert TOKEN[:10] not in str(kept)
     assert list(kept) == ["input", "inputs", "nested"]
+
+
+@pytest.mark.parametrize("token", [SHORTEST_TOKEN, SEALED_TOKEN], ids=["plain", "sealed"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda key, token: f"invoke({key}={token!r}, user='u')", id="an argument"),
+        pytest.param(lambda key, token: f"at=info {key}={token} user=u", id="a line of a log"),
+        pytest.param(lambda key, token: f"{key}: {token}\nuser: u", id="YAML"),
+        pytest.param(lambda key, token: f"/feedback?{urlencode({key: token})}&user=u", id="a URL"),
+        pytest.param(lambda key, token: repr([(key, token), ("user", "u")]), id="pairs"),
+        pytest.param(lambda key, token: repr({key.encode(): token.encode(), "user": "u"}), id="bytes"),
+        pytest.param(lambda key, token: escape(json.dumps({key: token, "user": "u"})), id="JSON in HTML"),
+        pytest.param(lambda key, token: f"<{key}>{token}</{key}><user>u</user>", id="XML"),
+    ],
+)
+def test_the_token_leaves_texts_of_other_forms(write, token: str) -> None:
+    """The key, and all that is around it, stays."""
+    text = write("ldai_resumption_token", token)
+
+    kept = without_token({"input": text})["input"]
+
+    assert token[:16] not in kept
+    assert kept == text.replace(token if token in text else token.rstrip("="), "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pass ldai_resumption_token as metadata, with resume=True",
+        "['ldai_resumption_token', 'ldai_run_id', 'ldai_variation_key']",
+        "ldai_resumption_token, ldai_run_id=6f4b2c1e-7b1d-4c7f-9a53-0c2d4d6c8e11",
+    ],
+)
+def test_a_text_that_names_the_key_alone_stays(text: str) -> None:
+    """It may tell of the token without having one."""
+    assert without_token({"input": text}) == {"input": text}
 
 
 @given(values)

@@ -15,6 +15,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.spans import Spans, _content
 from langchain_ldai.spans._run_spans import MAX_EARLY_TOOLS
 from langchain_ldai.testing import RecordingClient
+from tests.spans.test_conversations import later
 from tests.spans.test_nodes import start_node
 from tests.spans.test_outcomes import ANSWER, call_model, call_tool, open_run
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
@@ -118,84 +119,6 @@ def test_the_spans_have_ended_when_a_run_is_reported(
     chain().invoke(QUESTION, {"callbacks": [handler]})
 
     assert ended == [["invoke_agent", "invoke_agent/chat small-1"]]
-
-
-CONVERSATIONS = {
-    "thread": ({}, {"thread_id": "t-1", "session_id": "s-1"}, "t-1"),
-    "session": ({}, {"session_id": "s-1"}, "s-1"),
-    "number": ({}, {"thread_id": 7}, "7"),
-    "none": ({}, {}, None),
-    "text": ({"conversation": "c-1"}, {"thread_id": "t-1"}, "c-1"),
-    "function": ({"conversation": lambda metadata: metadata["chat"]}, {"chat": "c-2", "thread_id": "t-1"}, "c-2"),
-    "function to nothing": ({"conversation": lambda metadata: None}, {"thread_id": "t-1"}, None),
-}
-
-
-@pytest.mark.parametrize(("options", "metadata", "expected"), CONVERSATIONS.values(), ids=CONVERSATIONS)
-def test_every_span_names_the_conversation(
-    options: dict[str, object],
-    metadata: dict[str, object],
-    expected: str | None,
-    make_handler: Callable[..., LdAiHandler],
-    trace: Trace,
-) -> None:
-    """It is LangGraph's thread, or what the application says."""
-    handler = make_handler(spans=options)
-
-    agent().invoke(AGENT_INPUT, {"callbacks": [handler], "metadata": metadata})
-
-    found = [told(span)[1].get("gen_ai.conversation.id") for span in trace.spans]
-    assert found == [expected] * 4
-
-
-async def _later(metadata: object) -> str:
-    return "c-1"
-
-
-class Unnamed:
-    """What has no text, and is neither true nor false."""
-
-    def __str__(self) -> str:
-        raise ValueError("no text")
-
-    __bool__ = __str__
-
-
-@pytest.mark.parametrize(
-    "conversation",
-    [
-        lambda metadata: metadata["missing"],
-        lambda metadata: _later(metadata),
-        lambda metadata: Unnamed(),
-    ],
-)
-def test_a_conversation_that_cannot_be_told_costs_its_id_alone(
-    conversation: Callable[..., object],
-    make_handler: Callable[..., LdAiHandler],
-    trace: Trace,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """What the application's function raises is logged, once."""
-    handler = make_handler(spans={"conversation": conversation})
-
-    for _ in range(2):
-        chain().invoke(QUESTION, {"callbacks": [handler]})
-
-    assert len(trace.named("invoke_agent")) == 2
-    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
-        "The function given for conversation failed"
-    ]
-
-
-def test_metadata_without_a_text_costs_the_conversation_alone(
-    handler: LdAiHandler, trace: Trace, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What is no text names no conversation, and the spans are there."""
-    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"thread_id": Unnamed()}})
-
-    (root,) = trace.named("invoke_agent")
-    assert "gen_ai.conversation.id" not in told(root)[1]
-    assert "The conversation in the metadata is no text" in caplog.text
 
 
 def test_a_root_says_what_was_served(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
@@ -447,13 +370,17 @@ def test_a_provider_may_be_set_later(
     assert {span.instrumentation_scope.name for span in trace.spans} == {"langchain_ldai"}
 
 
+async def _later(metadata: object) -> str:
+    return "ticket-1"
+
+
 WRONG = {
     "capture_content": ({"capture_content": "yes"}, TypeError, "capture_content is True or False, not 'yes'"),
     "length": ({"max_length": 0}, ValueError, "max_length is at least 1, not 0"),
     "length type": ({"max_length": 1.5}, TypeError, "max_length is a whole number, not 1.5"),
     "empty conversation": ({"conversation": ""}, ValueError, "conversation is the id of a conversation"),
     "conversation": ({"conversation": 7}, TypeError, "conversation is a function, not 7"),
-    "async conversation": ({"conversation": _later}, TypeError, "conversation is a plain function"),
+    "async conversation": ({"conversation": later}, TypeError, "conversation is a plain function"),
     "provider": ({"tracer_provider": 7}, TypeError, "tracer_provider is an OpenTelemetry TracerProvider"),
 }
 

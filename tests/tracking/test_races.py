@@ -47,7 +47,7 @@ def fill_everything(run: LdAiConfigTracker, thread: int) -> None:
 
 @pytest.mark.parametrize(
     ("record", "rounds"),
-    [(record_everything, 1_000 if NIGHTLY else 50), (fill_everything, 1_000 if NIGHTLY else 50)],
+    [(record_everything, 1_000 if NIGHTLY else 200), (fill_everything, 1_000 if NIGHTLY else 200)],
     ids=["user-code", "user-code-and-handler"],
 )
 def test_no_slot_is_ever_recorded_twice(record, rounds, caplog):

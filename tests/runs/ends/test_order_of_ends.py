@@ -1,6 +1,7 @@
 """Ends that come twice, out of order, or while the handler works on another event."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
@@ -114,6 +115,56 @@ def test_a_visit_within_a_visit_is_beside_it(config: LdAiCompletionConfig, repor
         handler.on_chain_end({}, run_id=step)
 
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.ERROR]
+
+
+class SlowToReport:
+    """A tracker, and its AI Config, that does something else while its summary goes into the report."""
+
+    def __init__(self, tracker: object, meanwhile: Callable[[], object]) -> None:
+        self._tracker, self._meanwhile, self._is_recorded = tracker, meanwhile, False
+
+    def create_tracker(self) -> "SlowToReport":
+        """Return itself."""
+        return self
+
+    def track_duration(self, ms: int) -> None:
+        """Note that the summary is read for the report from now on."""
+        self._is_recorded = True
+
+    def __getattr__(self, name: str) -> object:
+        if name == "summary" and self._is_recorded:
+            self._meanwhile()
+        return getattr(self._tracker, name)
+
+
+def test_a_node_that_begins_while_its_run_is_reported_costs_no_report(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """The AI Config of a node may be known only after another thread has closed the run."""
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def late(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
+        is_asked.set()
+        may_answer.wait()
+        return config
+
+    def meanwhile() -> None:
+        may_answer.set()
+        editing.join()
+
+    writer = SlowToReport(config.create_tracker(), meanwhile)
+    handler = LdAiHandler(
+        None, nodes={"writer": lambda metadata: writer, "editor": late}, on_run_end=reports.append
+    )
+    root = start_chain(handler)
+    call_model(handler, start_chain(handler, root, langgraph_node="writer"))
+    editing = threading.Thread(target=lambda: start_chain(handler, root, langgraph_node="editor"))
+    editing.start()
+    is_asked.wait()
+
+    handler.close()
+
+    assert [list(report.nodes) for report in reports] == [["writer"]]
 
 
 class ReentrantId:

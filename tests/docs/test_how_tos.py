@@ -1,6 +1,7 @@
-"""A how-to page says what to install for the code that it shows."""
+"""A how-to page says what to install for the code that it shows, and shows whole programs."""
 
 import ast
+import builtins
 import re
 import sys
 from functools import cache
@@ -82,9 +83,50 @@ def is_there(module: str, packages: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("path", HOW_TOS.values(), ids=HOW_TOS)
-def test_what_a_page_installs_is_enough_for_its_code(path: Path) -> None:
-    """What a page imports comes with the package itself, or with what the page says to install."""
+def test_what_a_page_installs_before_a_block_is_enough_for_it(path: Path) -> None:
+    """What a block imports comes with the package itself, or with what the page said to install before it."""
     text = path.read_text("utf-8")
-    packages = installed(text)
+    blocks = re.finditer(r"^```python\n.*?^```", text, re.MULTILINE | re.DOTALL)
 
-    assert [module for module in sorted(imported(text)) if not is_there(module, packages)] == []
+    missing = {
+        module
+        for block in blocks
+        for module in imported(block[0])
+        if not is_there(module, installed(text[: block.start()]))
+    }
+
+    assert missing == set()
+
+
+def unbound(block: str) -> set[str]:
+    """Return the names that a block uses and neither it nor Python itself makes."""
+    used, made = set[str](), set(dir(builtins))
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, ast.alias):
+            made.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            made.add(node.name)
+    return used - made
+
+
+@pytest.mark.parametrize("path", HOW_TOS.values(), ids=HOW_TOS)
+def test_a_block_that_makes_an_application_is_a_whole_program(path: Path) -> None:
+    """Whoever saves such a block as `app.py` can start it: it imports all that it names."""
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+    assert [unbound(each) for each in blocks if "\napp = FastAPI(" in each and unbound(each)] == []
+
+
+@pytest.mark.parametrize("path", HOW_TOS.values(), ids=HOW_TOS)
+def test_a_page_closes_the_client_that_it_makes_where_the_reader_sees_it(path: Path) -> None:
+    """A program that is saved from a page sends its metrics: a client that is not closed loses them."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    plain = re.findall(
+        r"""^(\w+) = LDClient\(Config\(os\.environ\["LAUNCHDARKLY_SDK_KEY"\]\)\)$""", code, re.MULTILINE
+    )
+
+    assert [name for name in plain if f"{name}.close()" not in code] == []

@@ -1,0 +1,153 @@
+"""What a handler counts runs for: AI Configs, ours or the official package's, and functions to them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, Protocol, cast, runtime_checkable
+
+from ldclient import Context
+
+from langchain_ldai._base.guard import Guard, Ids
+from langchain_ldai._base.options import check_function, check_instance, is_async
+from langchain_ldai._base.results import described
+from langchain_ldai._runs.trackers import as_run_tracker
+from langchain_ldai.errors import WrongResultError
+
+
+@runtime_checkable
+class AiConfig(Protocol):
+    """An AI Config as a handler needs it: ours, or one of `launchdarkly-server-sdk-ai`."""
+
+    @property
+    def create_tracker(self) -> Callable[[], object]: ...
+
+
+@runtime_checkable
+class ResumableAiConfig(Protocol):
+    """An AI Config, or agent graph, of ours: its runs can be continued, and be given an id."""
+
+    def create_tracker(self, *, run_id: str | None = None) -> object: ...
+    def resume_tracker(self, token: str) -> object: ...
+
+
+class AgentGraph(Protocol):
+    """What a handler asks of an agent graph, ours or one that wraps it."""
+
+    @property
+    def nodes(self) -> Mapping[str, AiConfig]: ...
+    @property
+    def edges(self) -> Iterable[Any]: ...
+
+
+ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
+"""An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
+
+NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
+"""What the log says where an AI Config gives no tracker."""
+
+
+def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) -> None:
+    """Raise where a handler's sources cannot give what it needs.
+
+    Args:
+        config: The AI Config, or function, of the runs; `None` where there are only nodes.
+        nodes: Those of the nodes, by name.
+        needed_for: The option that needs AI Configs of ours, "" where none is set.
+        guard: Catches what the `create_tracker` of another package raises, as in a run.
+
+    Raises:
+        TypeError: If one is neither an AI Config nor a function, is not ours although it should be, or has
+            trackers that cannot record what a run records.
+    """
+    if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
+        raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
+    sources = {f"nodes[{node!r}]": source for node, source in nodes.items()}
+    if config is not None or not nodes:
+        sources = {"config": config, **sources}
+    for name, source in sources.items():
+        _check_source(name, source, needed_for)
+        _check_tracker(name, source, guard)
+
+
+def _check_source(name: str, source: object, needed_for: str) -> None:
+    expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
+    if isinstance(source, type):
+        raise TypeError(f"{expected}, not the class {source.__name__}")
+    if source is None:
+        raise TypeError(f"{expected}, not None; where only nodes are tracked, give nodes=")
+    if inspect.isawaitable(source):
+        raise TypeError(f"{expected}, not {described(source)}: await it first, and give its result")
+    if remedy := _remedy(source):
+        raise TypeError(f"{expected}, not {type(source).__name__}: {remedy}")
+    if isinstance(source, AiConfig):
+        check_instance(name, source, "is an AI Config with create_tracker()", ("create_tracker",))
+    elif is_async(source):
+        raise TypeError(
+            f"{expected}, not a coroutine function, which a callback cannot await: "
+            "await the AI Config before the call, and let a plain function return it"
+        )
+    elif not callable(source):
+        raise TypeError(f"{expected}, not {type(source).__name__}")
+    else:
+        check_function(name, source, "the metadata of the run")
+    if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+        raise TypeError(
+            f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
+            f"{name} is {type(source).__name__}"
+        )
+
+
+def _remedy(given: object) -> str:
+    """Return what to give in place of something that is easily taken for an AI Config; "" of anything else."""
+    if hasattr(given, "completion_config"):
+        return "give what its completion_config() or agent_config() returns"
+    if hasattr(given, "variation"):
+        return "give what LdAiClient(client).completion_config() returns"
+    if hasattr(given, "resumption_token"):
+        return "give the AI Config that made it"
+    if hasattr(given, "to_payload"):
+        return "a default goes to completion_config(key, context, default), which returns an AI Config"
+    if inspect.isawaitable(given):
+        return "await it before the call, and let the function return its result"
+    if isinstance(given, Mapping):
+        return "give one AI Config; those of nodes go into nodes={...}"
+    return "give what a client's completion_config() returns for that key" if isinstance(given, str) else ""
+
+
+def _check_tracker(name: str, source: object, guard: Guard) -> None:
+    """Raise `TypeError` if a run cannot use the trackers of an AI Config that is not ours."""
+    if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
+        return
+    tracker = guard.call(NO_TRACKER, Ids(), source.create_tracker)
+    if tracker is None:
+        return
+    try:
+        as_run_tracker(tracker)
+    except WrongResultError as error:
+        raise TypeError(f"{name} cannot be counted for: {error}") from None
+
+
+def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> AiConfig | None:
+    """Return the AI Config that a caller's function gives; an AI Config may be callable itself.
+
+    Raises:
+        WrongResultError: If the function returned something else.
+    """
+    config = source if hasattr(source, "create_tracker") else source(MappingProxyType(metadata))
+    if config is None or (hasattr(config, "create_tracker") and not hasattr(config, "completion_config")):
+        return cast("AiConfig | None", config)
+    found = "return ai.completion_config(key, context)" if isinstance(config, Context) else _remedy(config)
+    remedy = f": {found}" if found else ""
+    raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
+
+
+def tool_key(config: object, name: str) -> str:
+    """Return LaunchDarkly's key of a tool of an AI Config by the tool's name, or the name where it has none."""
+    tools = getattr(config, "tools", None)
+    for key, tool in tools.items() if isinstance(tools, Mapping) else ():
+        served = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)
+        if served == name and isinstance(key, str):
+            return key
+    return name
