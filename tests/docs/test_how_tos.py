@@ -1,4 +1,4 @@
-"""A how-to page says what to install for the code that it shows, and shows whole applications."""
+"""A how-to page says what to install for the code that it shows, and shows whole programs."""
 
 import ast
 import builtins
@@ -119,3 +119,14 @@ def test_a_block_that_makes_an_application_is_a_whole_program(path: Path) -> Non
     blocks = re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
     assert [unbound(each) for each in blocks if "\napp = FastAPI(" in each and unbound(each)] == []
+
+
+@pytest.mark.parametrize("path", HOW_TOS.values(), ids=HOW_TOS)
+def test_a_page_closes_the_client_that_it_makes_where_the_reader_sees_it(path: Path) -> None:
+    """A program that is saved from a page sends its metrics: a client that is not closed loses them."""
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    plain = re.findall(
+        r"""^(\w+) = LDClient\(Config\(os\.environ\["LAUNCHDARKLY_SDK_KEY"\]\)\)$""", code, re.MULTILINE
+    )
+
+    assert [name for name in plain if f"{name}.close()" not in code] == []
