@@ -102,6 +102,6 @@ class NodeNames:
         self._notices.once(_log, level, known_by, _UNSEEN_NODES, where, *names)
 
 
-@lru_cache(maxsize=256)  # for of many runs that fail, each compares the same names
+@lru_cache(maxsize=256)  # many runs that fail compare the same names
 def _is_like_one_of(names: tuple[str, ...], name: str) -> bool:
     return bool(get_close_matches(name, names))
