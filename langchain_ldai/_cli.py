@@ -137,7 +137,7 @@ def _show_progress(done: int, total: int, width: int = 40) -> None:
 
 
 def _dev(options: argparse.Namespace) -> None:
-    """Serve; a file is made only once nothing else can fail, so that a command that fails leaves none."""
+    """Serve; files are made only once nothing else can fail, so that a command that fails leaves none."""
     try:
         from langchain_ldai.dev.server import Address
     except ImportError as error:
@@ -152,9 +152,18 @@ def _dev(options: argparse.Namespace) -> None:
     path = options.configs or _CONFIGS
     is_new = options.configs is None and not path.exists()
     with _listening(address) as socket:
-        configs = None if is_new else _read(path)
-        with closing(_open(options.db, options.max_mb << 20)) as store:
-            _serve(configs or _example(path), store, address, socket)
+        configs = _example(path) if is_new else _read(path)
+        try:
+            store = _open(options.db, options.max_mb << 20)
+        except CommandError:
+            if is_new:
+                path.resolve().unlink()
+            raise
+        if is_new:
+            print(f"{path} did not exist: it now holds an example.", end=" ")
+            print("Edit it, and connected programs have the change.")
+        with closing(store):
+            _serve(configs, store, address, socket)
 
 
 def _listening(address: Address) -> socket.socket:
@@ -187,7 +196,6 @@ def _example(path: Path) -> ServedConfigs:
         path.write_text(EXAMPLE, "utf-8")
     except OSError as error:
         raise CommandError(str(error)) from None
-    print(f"{path} did not exist: it now holds an example. Edit it, and connected programs have the change.")
     return _read(path)
 
 
@@ -220,7 +228,8 @@ def _report(options: argparse.Namespace) -> None:
 
     if not options.db.exists():
         raise CommandError(f"there is no {options.db}; name the file of `langchain-ldai dev` with --db")
-    with closing(_open(options.db)) as store:
+    can_write = os.access(options.db, os.W_OK) and os.access(options.db.absolute().parent, os.W_OK)
+    with closing(_open(options.db, is_read_only=not can_write)) as store:
         try:
             print(report(store, options.format, Filter(options.config)), end="")
         except ImportError as error:
@@ -244,10 +253,10 @@ def _fetched_report(options: argparse.Namespace) -> str:
             raise CommandError(f"{options.url} does not answer: {error}") from None
 
 
-def _open(path: Path, max_bytes: int = 1 << 30) -> Store:
+def _open(path: Path, max_bytes: int = 1 << 30, *, is_read_only: bool = False) -> Store:
     from langchain_ldai.dev.store import Store, StoreError
 
     try:
-        return Store(path, max_bytes=max_bytes)
+        return Store(path, max_bytes=max_bytes, is_read_only=is_read_only)
     except StoreError as error:
         raise CommandError(str(error)) from None

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.forks import register_fork_safe
@@ -133,7 +133,7 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
     """Make each call, so that one that fails keeps no other back, and then raise what they raised.
 
     Raises:
-        ExceptionGroup: If several failed.
+        ExceptionGroup: If several failed; `Guard.caught` logs each of them.
     """
     failures = []
     for call in calls:
@@ -142,9 +142,4 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
         except Exception as error:  # noqa: BLE001
             failures.append(error)
     if failures:
-        raise one_of(failures)
-
-
-def one_of(failures: Sequence[Exception]) -> Exception:
-    """Return the exception to raise for several that were caught; `Guard.caught` logs each of them."""
-    return failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

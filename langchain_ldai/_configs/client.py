@@ -471,8 +471,8 @@ def _check_client(client: object, expected: str) -> None:
     given = f"the class {client.__name__}" if isinstance(client, type) else type(client).__name__
     has_methods = all(callable(getattr(client, name, None)) for name in ("variation", "track"))
     if isinstance(client, type) or not has_methods:
-        make = f"{expected}({'Config' if expected == 'LDClient' else 'AsyncConfig'}(sdk_key))"
-        remedy = f"LdAiClient({make})" if expected == "LDClient" else f"AsyncLdAiClient({make})"
+        kind = expected.removesuffix("LDClient")  # "" or "Async"
+        remedy = f"{kind}LdAiClient({expected}({kind}Config(sdk_key)))"
         raise TypeError(
             f"a client is an ldclient.{expected}, or has its variation() and track(), not {given}: {remedy}"
         )

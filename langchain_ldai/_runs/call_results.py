@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._runs.model_names import same_model
-from langchain_ldai._runs.steps import DecisionCall, ModelCall, Step, StepResult
+from langchain_ldai._runs.steps import NOTHING_READ, DecisionCall, ModelCall, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals
 from langchain_ldai._runs.usage import read_model, read_usage, result_of_decision
 
@@ -51,7 +51,7 @@ class CallReader:
         if call is not None:
             return self._read_model_call(call, totals, ids, error, output)
         if run.journey is None:  # only an agent graph has handoffs
-            return StepResult()
+            return NOTHING_READ
         result = output if error is None else error.args  # LangGraph raises a command to the graph above
         hands_over = self._guard.call(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, result)
         return StepResult(is_handoff=bool(hands_over))

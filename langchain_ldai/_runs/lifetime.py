@@ -84,7 +84,7 @@ class RunTable:
         key, run = step.key, step.scope.run
         with self.lock:
             if run.state is RunState.CLOSED:
-                self.recently_ended.covers(key, run.key)
+                self.recently_ended.take_late(key, run.key)
                 return False
             known = self._steps.get(key)
             if known is not None:

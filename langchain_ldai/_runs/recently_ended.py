@@ -46,9 +46,9 @@ class RecentIds:
         more = len(ids)
         while self._added + more > self._room:
             self._make_room(len(self._ids))
-        number = self._added
-        self._added = number + more  # first: at any later line Python may collect a run, whose ids are added, too
-        for number, known_by in enumerate(ids, number + 1):
+        before = self._added
+        self._added = before + more  # first: at any later line Python may collect a run, whose ids are added, too
+        for number, known_by in enumerate(ids, before + 1):
             place, bucket = (number - 1) % self._count, known_by % len(self._latest)
             self._ids[place] = known_by
             self._roots[place] = root
@@ -101,8 +101,8 @@ class RecentlyEnded:
         else:
             self._roots.add([known_by], known_by)
 
-    def covers(self, key: object, parent: object) -> bool:
-        """Whether a step starts below the root of a closed run; then its children do, too."""
+    def take_late(self, key: object, parent: object) -> bool:
+        """Remember a step that starts below a closed run, and later its children; `False` for any other."""
         above = hash(parent)
         root = self._root_of.get(above, self._steps.root_of(above)) or above
         is_known = root in self._open or self._roots.root_of(root) is not None

@@ -248,7 +248,7 @@ class RunRecorder:
             return None
         if parent is not None:
             with self.table.lock:
-                if self.table.recently_ended.covers(key, parent):
+                if self.table.recently_ended.take_late(key, parent):
                     return None
         totals = self._trackers.totals_for(self._trackers.config, metadata, lc_run_id)
         sources, journey = self._trackers.nodes, None

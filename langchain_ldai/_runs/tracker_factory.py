@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -42,8 +43,10 @@ RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
 _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not counted"
 _MISSING_METADATA: Final = (
-    ' (the metadata holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the config of the call)'
+    ' (if it was looked up in the metadata, that holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the '
+    "config of the call)"
 )
+_UNSET_ENVIRONMENT: Final = " (the environment variable {key} is not set)"
 _UNSET_VARIABLE: Final = (
     " (the context variable {name!r} is not set where the run starts: set it before the call, in the same task or "
     "thread, or pass the value in the metadata of the call)"
@@ -301,10 +304,22 @@ def _remedy(error: Exception, metadata: Mapping[str, object]) -> str:
     if isinstance(error, AttributeError) and isinstance(error.obj, MappingProxyType) and _is_name(error.name):
         return _NO_ATTRIBUTE.format(name=error.name)
     key = cause if isinstance(error, KeyError) else None
-    if not _is_name(key) or key in metadata:
+    if not _is_name(key):
+        return ""
+    if _raised_in(error) == os.__name__:
+        return _UNSET_ENVIRONMENT.format(key=key)
+    if key in metadata:
         return ""
     names = [name for name in metadata if _is_name(name)]
     return _MISSING_METADATA.format(names=short_repr(names) if names else "nothing", key=key)
+
+
+def _raised_in(error: Exception) -> object:
+    """Return the name of the module that raised an error: of a dictionary's, the one that looked into it."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return None if last is None else last.tb_frame.f_globals.get("__name__")
 
 
 def _is_name(key: object) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from langchain_ldai._tracking.values import TokenUsage
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import LLMResult
 
 # A row is the name of a count and the names of what its provider counts beside it rather than in it.
@@ -56,8 +55,8 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     Args:
         result: What `on_llm_end` got, or the partial result of a failed call from `on_llm_error`.
     """
-    for message in _messages(result):
-        standard = getattr(message, "usage_metadata", None)
+    for generation in chain.from_iterable(result.generations):
+        standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
         if standard and standard.get("total_cost") == 0:
             return None
         if standard and (usage := _standard(standard)) is not None:
@@ -67,8 +66,10 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
 
 def read_model(result: LLMResult) -> str:
     """Return the name of the model that answered, "" where its result does not say."""
-    told = [message.response_metadata for message in _messages(result)]
-    for source in filter(None, (result.llm_output, *told)):
+    sources = [result.llm_output]
+    for generation in chain.from_iterable(result.generations):
+        sources.append(getattr(getattr(generation, "message", None), "response_metadata", None))
+    for source in filter(None, sources):
         for name in _MODEL:
             if isinstance(model := source.get(name), str) and model:
                 return model
@@ -88,13 +89,6 @@ def _member(answer: object, name: str) -> object:
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
 
 
-def _messages(result: LLMResult) -> Iterator[BaseMessage]:
-    """Yield the messages of a chat model's generations; those of another model have none."""
-    for generation in chain.from_iterable(result.generations):
-        if message := getattr(generation, "message", None):
-            yield message
-
-
 def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
     used_input, used_output = read_count(counts.get("input_tokens")), read_count(counts.get("output_tokens"))
     total = read_count(counts.get("total_tokens")) or used_input + used_output
@@ -103,10 +97,11 @@ def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
 
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
     output = result.llm_output or {}
-    if output.get("token_usage") == {} and not any(_messages(result)):
+    generations = list(chain.from_iterable(result.generations))
+    if output.get("token_usage") == {} and not any(hasattr(each, "message") for each in generations):
         return  # a later prompt of a legacy `generate`, whose usage the first prompt has (fact 86)
     yield from _within(output)
-    for generation in chain.from_iterable(result.generations):
+    for generation in generations:
         yield from _within(getattr(getattr(generation, "message", None), "response_metadata", {}))
         yield from _within(generation.generation_info or {})
 

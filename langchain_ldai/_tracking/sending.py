@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_ldai._base.guard import Notices, one_of
+from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers._protocol import Claims, Ledger
 
@@ -43,14 +44,7 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    failures = []
-    for name, data, value in events:
-        try:
-            track(name, context, dict(data), value)
-        except Exception as error:  # noqa: BLE001  # whatever the client raises, the others are sent
-            failures.append(error)
-    if failures:
-        raise one_of(failures)
+    call_each([partial(track, name, context, dict(data), value) for name, data, value in events])
 
 
 class Environment(Protocol):

@@ -154,7 +154,10 @@ def resumption_token_of(track_data: Mapping[str, object]) -> str:
     """
     if not isinstance(track_data, Mapping):
         raise TypeError(f"track_data is a dictionary, not {type(track_data).__name__}")
-    return encode(_of_config(_identity(track_data)))
+    identity = _identity(track_data)
+    if not isinstance(identity, RunIdentity):
+        raise _invalid(f"its {CONFIG_KEY} is missing or empty")
+    return encode(identity)
 
 
 def decode_graph(token: str) -> GraphRunIdentity:
@@ -198,12 +201,6 @@ def is_token(text: str) -> bool:
     except InvalidResumptionTokenError:
         return False
     return True
-
-
-def _of_config(identity: RunIdentity | GraphRunIdentity) -> RunIdentity:
-    if not isinstance(identity, RunIdentity):
-        raise _invalid(f"its {CONFIG_KEY} is missing or empty")
-    return identity
 
 
 def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:

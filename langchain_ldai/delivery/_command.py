@@ -118,8 +118,8 @@ def _status(directory: Path) -> Iterator[str]:
     yield f"dead: {_count(sum(1 for _ in _dead(directory)), 'event')}"
     damaged = len([*directory.glob(f"*{DAMAGED_SUFFIX}"), *directory.glob(f"claims-*/*{DAMAGED_SUFFIX}")])
     if damaged:
-        count = _count(damaged, "file")
-        yield f"damaged: {count}, kept as *{DAMAGED_SUFFIX}; what could be read is sent all the same"
+        files = _count(damaged, "file")
+        yield f"damaged: {files}, kept as *{DAMAGED_SUFFIX}; what could be read is sent all the same"
 
 
 def _foreign(directory: Path) -> list[str]:

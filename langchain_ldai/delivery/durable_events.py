@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from reprlib import repr as short_repr
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Final, NoReturn, overload
 
 from ldclient import Context
 from ldclient.config import Config
+from ldclient.interfaces import EventProcessor
 
 from langchain_ldai._base.options import check_count, check_seconds
 from langchain_ldai._wire.events import Event
@@ -118,6 +119,15 @@ class DurableEvents:
         self._queue: EventQueue | None = None
         self._claims: list[JournaledClaims] = []
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
+
+    if not TYPE_CHECKING:  # for which any name would exist
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say that a client uses this as an event processor, which this makes."""
+            remedy = ""
+            if hasattr(EventProcessor, name):  # what the client was given has made this
+                remedy = ": event_processor_class takes DurableEvents(directory) itself, and no function to it"
+            raise AttributeError(f"DurableEvents has no attribute {name!r}{remedy}")
 
     @overload
     def __call__(self, config: Config) -> DurableEventProcessor: ...

@@ -154,15 +154,33 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         tally.write()
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def check(path: Path) -> None:
+    """Do what `prepare` does with a file that cannot be written: look whether it is one of this version.
+
+    Raises:
+        sqlite3.Error: If it cannot be opened, or is another program's or version's.
+    """
+    with closing(connect(path, is_read_only=True)) as connection:
+        if _version(connection) != _VERSION:
+            raise sqlite3.DatabaseError("it has no tables of this version, and cannot be written")
+
+
+def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
     """Return a connection to a file that is prepared; any thread may use it, one at a time.
+
+    Args:
+        path: The file.
+        is_read_only: Whether it is opened as one that nobody can write, and nothing is made beside it.
 
     Raises:
         sqlite3.Error: If the file cannot be opened.
     """
-    # Absolute, as SQLite takes ":memory:" for no file at all.
+    address = path.absolute().as_uri()  # SQLite takes ":memory:" for no file at all
+    if is_read_only:
+        has_log = path.resolve().with_name(f"{path.resolve().name}-wal").exists()
+        address += "?mode=ro" if has_log else "?mode=ro&immutable=1"
     connection = sqlite3.connect(
-        path.absolute(), timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
+        address, uri=True, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA cache_size = -65536")

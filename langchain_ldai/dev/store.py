@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +76,7 @@ class Store:
     Args:
         path: The file. The store makes it if it does not exist.
         max_bytes: How large the file may become; the oldest runs make room.
+        is_read_only: Whether the file can only be read, as on a read-only disk. Then it stays as it is.
 
     Raises:
         StoreError: If the file cannot be opened, or is another program's.
@@ -83,7 +85,7 @@ class Store:
         problem: Why the last batch could not be stored; "" if it was.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES, is_read_only: bool = False) -> None:
         self.path = path
         self.problem: str = ""
         self._max_bytes = max_bytes
@@ -91,14 +93,15 @@ class Store:
         self._readers = queue.SimpleQueue[sqlite3.Connection]()
         self._variations: dict[tuple[str, str], int] = {}
         try:
-            database.prepare(path)
-            self._writer = database.connect(path)
+            (database.check if is_read_only else database.prepare)(path)
+            connect = partial(database.connect, path, is_read_only=is_read_only)
+            self._writer = connect()
             self._file = path.absolute()
             self._identity = database.identity(self._file)
             self._log = database.Log(path, self._writer)
-            self._watcher = database.connect(path)
+            self._watcher = connect()
             for _ in range(READERS):
-                self._readers.put(database.connect(path))
+                self._readers.put(connect())
         except (OSError, sqlite3.Error) as error:
             remedy = _REMEDIES_TO_OPEN.get(_code(error), "name another file with --db")
             raise StoreError(f"{path} cannot be opened: {error}; {remedy}") from error
@@ -273,7 +276,7 @@ class Store:
             if run == payload == (None,):
                 return
             tally.count(0, run[0] or 0, -1)
-            tally.write()
             writer.execute("DELETE FROM runs WHERE id <= ?", run)
             writer.execute("DELETE FROM metrics WHERE run <= ?", run)
+            tally.write()
             writer.execute("DELETE FROM payloads WHERE rowid <= ?", payload)

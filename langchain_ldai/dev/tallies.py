@@ -46,6 +46,22 @@ _ADD_BAND: Final = (
     "INSERT INTO bands VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs"
 )
 _KEY: Final = "variation = ? AND length = ? AND period = ? AND outcome = ? AND measure = ?"
+_SUM_ANEW: Final = f"""
+UPDATE totals SET (total, squares) = (
+    SELECT total(value), total(value * value) FROM (
+        SELECT variation, started, outcome, 'tool_calls' AS measure, '' AS judge, tool_calls * 1.0 AS value
+        FROM runs
+        UNION ALL
+        SELECT variation, started, outcome, name, detail, value * 1.0 / count
+        FROM runs JOIN metrics ON metrics.run = runs.id WHERE scored
+    ) AS found
+    WHERE found.variation = totals.variation AND coalesce(found.outcome, 'none') = totals.outcome
+        AND found.started >= totals.period AND found.started < totals.period + totals.length
+        AND found.measure = totals.measure AND found.judge = totals.judge
+) WHERE {_KEY} AND judge = ? AND squares < ?"""  # noqa: S608
+_LARGE: Final = 2.0**16
+_SMALL_PART: Final = 2.0**-20
+"""Of numbers that differ by more than this, a sum does not keep the smaller ones when the larger one leaves."""
 
 _Key = tuple[str | float, ...]
 
@@ -67,6 +83,7 @@ class Tally:
         self._connection = connection
         self._totals: defaultdict[_Key, list[float]] = defaultdict(lambda: [0, 0, 0])
         self._bands: Counter[_Key] = Counter()
+        self._taken: defaultdict[_Key, float] = defaultdict(float)
 
     def count(self, first: int, last: int, sign: int = 1) -> None:
         """Count runs as they are in the file now; a run that changes is counted out before and in again after.
@@ -103,9 +120,15 @@ class Tally:
                 sums[0] += sign
                 sums[1] += sign * float(value)
                 sums[2] += sign * float(value) * value  # a whole number could be too large for the file
+                if sign < 0 and abs(value) > _LARGE and measure != "duration":  # whose squares nobody reads
+                    key = (*period, measure, judge)
+                    self._taken[key] = max(self._taken[key], float(value) * value)
 
     def write(self) -> None:
-        """Write what was counted, and leave no row of which no run is left."""
+        """Write what was counted, and leave no row of which no run is left.
+
+        Where a large value has left small ones behind, their sums were rounded away: they are summed up anew.
+        """
         write = self._connection.executemany
         write(_ADD_TOTAL, sorted((*key, *sums) for key, sums in self._totals.items() if any(sums)))
         write(_ADD_BAND, sorted((*key, runs) for key, runs in self._bands.items() if runs))
@@ -113,5 +136,7 @@ class Tally:
         write(f"DELETE FROM totals WHERE {_KEY} AND judge = ? AND runs = 0", fewer)  # noqa: S608
         fewer = [key for key, runs in self._bands.items() if runs < 0]
         write(f"DELETE FROM bands WHERE {_KEY} AND band = ? AND runs = 0", fewer)  # noqa: S608
+        write(_SUM_ANEW, [(*key, square * _SMALL_PART) for key, square in self._taken.items()])
         self._totals.clear()
         self._bands.clear()
+        self._taken.clear()

@@ -1,6 +1,7 @@
 """Each failure is logged with the option that failed and what it costs; each run's steps are logged at DEBUG."""
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable
@@ -113,7 +114,7 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
     "another name": (
         KeyError("user_id"),
         {"user": "Sandy", "a prompt": 1},
-        r"holds \['user'\]: pass \{\"metadata\"",
+        r"\(if it was looked up in the metadata, that holds \['user'\]: pass \{\"metadata\"",
     ),
     "no name": (
         KeyError("user_id"),
@@ -137,6 +138,19 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
     "attribute of another": (AttributeError(name="user", obj=5), {}, "^[^(]*: AttributeError$"),
     "other error": (ValueError("user_id"), {}, "^[^(]*: ValueError$"),
 }
+
+
+def test_an_environment_variable_that_is_not_set_is_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not looked for in the metadata, even where that has its name."""
+    monkeypatch.delenv("SUPPORT_BOT", raising=False)
+    handler = LdAiHandler(lambda metadata: os.environ["SUPPORT_BOT"])
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={"SUPPORT_BOT": "x"})
+
+    ((_, said),) = logged(caplog)
+    assert " (the environment variable SUPPORT_BOT is not set) " in said
 
 
 @pytest.mark.parametrize("option", ["config", "run_ids"])

@@ -9,7 +9,7 @@ from langchain_ldai import LdAiClient, LdAiCompletionConfigDefault, LdAiHandler,
 from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import Ledger, MemoryLedger
 from langchain_ldai.testing import RecordingClient
-from tests.delivery.clients import make_client
+from tests.delivery.clients import make_client, track
 from tests.delivery.loopback_events import EventsServer
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain
 
@@ -89,3 +89,15 @@ def test_a_delivery_of_another_client_is_refused(tmp_path: Path, server: EventsS
         pytest.raises(ValueError, match="event_processor_class=events"),
     ):
         LdAiClient(client, delivery=other)
+
+
+def test_a_function_in_the_place_of_the_instance_is_told(tmp_path: Path, server: EventsServer) -> None:
+    """The client takes what the function returns for an event processor, and fails at the first event."""
+    events = DurableEvents(tmp_path)
+    client = make_client(server, lambda config: events)
+
+    for call in (lambda: track(client, 1), client.close):
+        with pytest.raises(AttributeError, match=r"event_processor_class takes DurableEvents\(directory\) itself"):
+            call()
+    with pytest.raises(AttributeError, match=r"DurableEvents has no attribute 'flsh'$"):
+        events.flsh  # noqa: B018

@@ -1,6 +1,7 @@
 """The command `langchain-ldai`, as a person types it."""
 
 import builtins
+import errno
 import getpass
 import io
 import json
@@ -243,11 +244,12 @@ def test_an_address_that_is_not_here_is_named(here: Path, capsys: pytest.Capture
 
 
 def test_an_example_that_cannot_be_written_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the directory does not take the file, the message says so."""
+    """Where the directory does not take the file, the message says so, and no file of runs is made."""
     (here / "ai-configs.yaml").symlink_to(here / "missing" / "file")
 
     assert _cli.main(["dev", "--port", "0"]) == 2
     assert "No such file or directory" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["ai-configs.yaml"]
 
 
 def test_a_missing_extra_is_named(here: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -290,6 +292,29 @@ def test_the_report_has_three_forms(here: Path, capsys: pytest.CaptureFixture[st
         assert "<script" not in printed
     assert _cli.main(["report", "--format", kind, "--config", "nothing"]) == 0
     assert "brief" not in capsys.readouterr().out
+
+
+def test_the_report_reads_a_file_that_cannot_be_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a read-only disk, or where it is another user's: it stays as it is, and nothing is made beside it."""
+    fill(here / "langchain-ldai.db")
+    before = (here / "langchain-ldai.db").read_bytes()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(Path, "chmod", _refuse)
+    (here / "empty.db").touch()
+
+    assert _cli.main(["report"]) == 0
+    assert "friendly" in capsys.readouterr().out
+    assert _cli.main(["report", "--db", "empty.db"]) == 2
+    assert "it has no tables of this version, and cannot be written" in capsys.readouterr().err
+
+    assert (here / "langchain-ldai.db").read_bytes() == before
+    assert sorted(path.name for path in here.iterdir()) == ["empty.db", "langchain-ldai.db"]
+
+
+def _refuse(path: Path, mode: int) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
 
 def test_the_report_asks_a_running_server(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langchain_ldai._protocol.flags import Json
 from langchain_ldai._wire import events
 from langchain_ldai.dev.pictures import bars
 from langchain_ldai.dev.queries import Filter, Judge, judges, latest_runs
@@ -66,6 +67,26 @@ def test_what_is_kept_follows_the_runs(tmp_path: Path, max_bytes: int) -> None:
     for length in LENGTHS:
         assert_kept_is_right(store, length)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("large", "small"),
+    [
+        (event(ACCURACY, 1e9, run="large", judgeConfigKey="a"), event(ACCURACY, 0.5, judgeConfigKey="a")),
+        (event(events.TOOL_CALL, 1e9, run="large"), event(events.TOOL_CALL)),
+        (event(ACCURACY, -1e5, run="large", judgeConfigKey="a"), event(ACCURACY, 1e-3, judgeConfigKey="a")),
+    ],
+    ids=["score", "tool calls", "score of another scale"],
+)
+def test_a_large_value_that_leaves_takes_no_small_one_along(large: Json, small: Json, tmp_path: Path) -> None:
+    """A run whose outcome comes later is summed up elsewhere from then on; the others stay exact."""
+    with closing(Store(tmp_path / "runs.db")) as store:
+        store.accept(None, [large, small])
+
+        store.accept(None, [event(events.SUCCESS, run="large")])
+
+        for length in LENGTHS:
+            assert_kept_is_right(store, length)
 
 
 def test_a_file_of_the_version_before_is_upgraded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
