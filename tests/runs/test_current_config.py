@@ -318,6 +318,17 @@ async def test_a_node_that_a_function_leaves_alone_is_not_told(
     assert warnings_in(caplog) == []
 
 
+async def test_a_node_whose_run_has_ended_is_not_told(ai: LdAiClient, caplog: pytest.LogCaptureFixture) -> None:
+    """There nothing has an AI Config any more, whatever the names are."""
+    kept: list[RunnableConfig] = []
+    graph = StateGraph(MessagesState).add_node("writer", lambda state, config: kept.append(config))
+    handler = LdAiHandler(None, nodes={"writre": ai.completion_config("support-bot", USER)})
+    graph.add_edge(START, "writer").compile().invoke(AGENT_INPUT, {"callbacks": [handler]})
+
+    assert LdAiHandler.current_config(kept[0]) is None
+    assert warnings_in(caplog) == []
+
+
 async def test_there_is_none_outside_a_run(edited: Edited) -> None:
     """Nor where the function gave none, with a mere list of handlers, or once the run has ended, well or not."""
     seen: list[RunnableConfig] = []
