@@ -1,6 +1,6 @@
 """Spans can be exported whatever is said, and whatever models are called."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -8,8 +8,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from ldclient import Context
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
@@ -58,19 +57,15 @@ def test_half_of_a_pair_of_surrogates_costs_no_attribute(
     assert [text for text in (b"model?", b"reason?", b"tool?", b"call?") if text not in sent] == []
 
 
-class Interrupted(SpanExporter):
-    """An exporter that Ctrl+C interrupts while it sends a span of a name."""
+class Interrupted(SpanProcessor):
+    """A processor that Ctrl+C interrupts while it takes a span of a name."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if spans[0].name.startswith(self._name):
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name.startswith(self._name):
             raise KeyboardInterrupt
-        return SpanExportResult.SUCCESS
-
-    def shutdown(self) -> None:
-        """Nothing is open."""
 
 
 @pytest.mark.parametrize(("name", "outcome"), [("chat", Outcome.CANCELLED), ("invoke_agent", Outcome.SUCCESS)])
@@ -83,7 +78,7 @@ def test_an_interrupted_export_costs_no_metric_and_no_report(
     reports: list[RunReport],
 ) -> None:
     """Ctrl+C goes on to the application, once the run has been counted and reported."""
-    trace.provider.add_span_processor(SimpleSpanProcessor(Interrupted(name)))
+    trace.provider.add_span_processor(Interrupted(name))
     handler = make_handler()
 
     with pytest.raises(KeyboardInterrupt):
@@ -100,7 +95,7 @@ def test_an_interrupt_costs_no_other_run(
     make_handler: Callable[..., LdAiHandler], trace: Trace, reports: list[RunReport]
 ) -> None:
     """Of several runs that close together each is reported."""
-    trace.provider.add_span_processor(SimpleSpanProcessor(Interrupted("invoke_agent")))
+    trace.provider.add_span_processor(Interrupted("invoke_agent"))
     handler = make_handler()
     for root in (uuid4(), uuid4()):
         handler.on_chat_model_start({}, [[HumanMessage("Hi")]], run_id=root, metadata={})
