@@ -17,6 +17,8 @@ from langchain_ldai.testing import RecordingClient
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 RUNS, STARTS, CAP = (100_000, 1_000_000, 10_000) if NIGHTLY else (400, 3_000, 2_000)
 EMPTY = LLMResult(generations=[])
+ELSEWHERE = 4_096
+"""Bytes; the smallest object that each run could leave takes more than twice as many in 400 runs."""
 
 pytestmark = pytest.mark.no_cover  # other tests cover these lines: a trace of so many runs takes as long again
 
@@ -54,7 +56,7 @@ def play_run(handler: LdAiHandler, *, fails: bool) -> None:
 def test_completed_runs_leave_nothing(
     fails: bool, config: LdAiCompletionConfig, client: RecordingClient, traced: None
 ) -> None:
-    """After as many for a warm-up, 400 runs (100,000 in the nightly profile) leave less than a byte each."""
+    """After as many for a warm-up, 400 runs leave no object each, and 100,000 (nightly) about a byte at most."""
     handler = LdAiHandler(config)
 
     def play(count: int) -> int:
@@ -69,7 +71,8 @@ def test_completed_runs_leave_nothing(
     rounds = [play(RUNS) for _ in range(6)]
 
     growth = [later - earlier for earlier, later in pairwise(rounds)]
-    assert min(growth) < RUNS  # a leak grows in every round, a table's spare room in some
+    # A leak grows in every round, a table's spare room in some. A thread of an earlier test may allocate a little.
+    assert min(growth) < RUNS + ELSEWHERE
     assert handler.open_runs == 0
 
 
