@@ -274,7 +274,7 @@ async def test_of_several_handlers_the_first_that_counts_the_run_wins(edited: Ed
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was warned of, but for what a run says at its end of names that no node has had."""
-    of_names = "nodes=: "
+    of_names = "nodes=: no node of a LangGraph has been called"
     return [said for level, said in logged(caplog) if level == "WARNING" and not said.startswith(of_names)]
 
 
@@ -389,15 +389,18 @@ async def test_a_config_that_names_no_node_is_none_and_says_nothing(
 ) -> None:
     """A step that is in no node, or says so wrongly, gets `None` where only nodes are tracked."""
     seen: list[object] = []
+    said_by_the_question: list[str] = []
     handler = LdAiHandler(None, nodes={"writer": ai.completion_config("support-bot", USER)})
 
     def look(value: object, config: RunnableConfig) -> None:
         seen.append(LdAiHandler.current_config({**config, "metadata": metadata}))
+        said_by_the_question.extend(warnings_in(caplog))
 
     RunnableLambda(look).invoke(1, {"callbacks": [handler]})
 
-    assert seen == [None]
-    assert warnings_in(caplog) == []
+    assert (seen, said_by_the_question) == ([None], [])
+    (of_the_run,) = warnings_in(caplog)  # which was in no graph
+    assert of_the_run.startswith("nodes=: a run has had no node of a LangGraph")
 
 
 @pytest.mark.parametrize("ask", [LdAiHandler.current_config, LdAiHandler.current_tracker])
