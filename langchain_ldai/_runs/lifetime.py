@@ -94,7 +94,8 @@ class RunTable:
             step.started = run.last_event = now = monotonic()
             self._steps[key] = run.steps[key] = step
             if step.parent is None:
-                self._make_room(now)
+                if self._waiting or now >= self._next_look or len(self._open) >= self._max_open_runs:
+                    self._make_room(now)
                 self._open[run] = None
                 run.most_steps = STEPS_OF_RUN
             elif len(run.steps) > run.most_steps:
@@ -244,16 +245,15 @@ class RunTable:
             if not self._waiting:
                 shared_timer.cancel(self._wait_is_over)
                 atexit.unregister(self._close_waiting)
-        open_steps: list[object] = []
-        for key, step in list(run.steps.items()):
+        for key in list(run.steps):  # at any line Python may collect, and so end, the run
             self._steps.pop(key, None)
-            if step.is_open:
-                step.is_open = False
-                self.awaiting.pop(key, None)
-                open_steps.append(key)
-                del run.steps[key]
+        open_steps = run.open_steps()
+        for step in open_steps:
+            step.is_open = False
+            self.awaiting.pop(step.key, None)
+            del run.steps[step.key]
         run.steps.pop(run.key, None)
-        self.recently_ended.add(run.key, run.steps, open_steps)
+        self.recently_ended.add(run.key, run.steps, [step.key for step in open_steps])
         run.steps.clear()  # this and the next two refer to the run, and it would wait as garbage
         run.tasks.clear()
         run.interrupts.clear()

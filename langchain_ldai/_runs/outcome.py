@@ -30,18 +30,21 @@ class Outcome(StrEnum):
 RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
 """The outcomes that are recorded, and whether each is recorded as a success."""
 
-_WORST_FIRST: Final = (
-    Outcome.ERROR,
-    Outcome.INTERRUPTED,
-    Outcome.ABANDONED,
-    Outcome.CANCELLED,
-    Outcome.SUCCESS,
-)
+_BADNESS: Final = {
+    Outcome.SUCCESS: 0,
+    Outcome.CANCELLED: 1,
+    Outcome.ABANDONED: 2,
+    Outcome.INTERRUPTED: 3,
+    Outcome.ERROR: 4,
+}
 
 
 def worst(outcome: Outcome, *others: Outcome | None) -> Outcome:
     """Return the worst of the outcomes that are known."""
-    return min(filter(None, (outcome, *others)), key=_WORST_FIRST.index)
+    for other in others:
+        if other is not None and _BADNESS[other] > _BADNESS[outcome]:
+            outcome = other
+    return outcome
 
 
 def classify(error: BaseException) -> Outcome:

@@ -46,14 +46,15 @@ class RecentIds:
         more = len(ids)
         while self._added + more > self._room:
             self._make_room(len(self._ids))
-        before = self._added
-        self._added = before + more  # first: at any later line Python may collect a run, whose ids are added, too
-        for number, known_by in enumerate(ids, before + 1):
-            place, bucket = (number - 1) % self._count, known_by % len(self._latest)
-            self._ids[place] = known_by
-            self._roots[place] = root
-            self._before[place] = self._latest[bucket]
-            self._latest[bucket] = number
+        count, stored, roots, before, latest = self._count, self._ids, self._roots, self._before, self._latest
+        first = self._added
+        self._added = first + more  # first: at any later line Python may collect a run, whose ids are added, too
+        for number, known_by in enumerate(ids, first + 1):
+            place, bucket = (number - 1) % count, known_by % len(latest)
+            stored[place] = known_by
+            roots[place] = root
+            before[place] = latest[bucket]
+            latest[bucket] = number
 
     def root_of(self, known_by: int) -> int | None:
         """Return the root of an id; `None` where the id is not known, or no longer."""

@@ -141,7 +141,8 @@ class OnceTracker(Generic[IdentityT]):
             for slot, value in values.items():
                 if slot not in self._values:
                     due[slot] = self._values[slot] = value
-        table, sender, sent = events_of or self._events_of, self._sender, list[Event]()
+        table, sender = events_of or self._events_of, self._sender
+        sent: list[Event] = []
         for slot, value in due.items():
             events = table[slot](self._data, value)
             if sender.claims is None:
