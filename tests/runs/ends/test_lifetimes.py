@@ -369,7 +369,7 @@ def test_a_root_that_ended_some_time_ago_has_no_late_runs(
     """Other runs, and not time, make the handler forget a root; its id is then an unknown parent's (fact 112)."""
     now = 1000.0
     monkeypatch.setattr(table, "monotonic", lambda: now)
-    monkeypatch.setattr(left, "ROOTS", 2)
+    monkeypatch.setattr(left, "ROOTS", 4)
     handler = LdAiHandler(config, on_run_end=reports.append)
 
     def end(parent: UUID | None = None) -> UUID:
@@ -385,11 +385,11 @@ def test_a_root_that_ended_some_time_ago_has_no_late_runs(
         end(newer)
     end(older)
     assert len(reports) == 2
-    for _ in range(2):
+    for _ in range(5):
         end()
     end(older)
 
-    assert len(reports) == 5
+    assert len(reports) == 8
 
 
 def test_an_id_may_be_used_again_once_its_run_has_ended(handler: LdAiHandler, reports: list[RunReport]) -> None:

@@ -1,4 +1,4 @@
-"""What a handler remembers of closed runs: ids of any kind, and whatever Python collects meanwhile."""
+"""What a handler remembers of closed runs: ids of any kind, how many, and whatever Python collects meanwhile."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai._runs import lifetime
-from langchain_ldai._runs.recently_ended import RecentIds
+from langchain_ldai._runs.recently_ended import RecentKeys
 from langchain_ldai._runs.steps import Step
 from tests.support.events import call_model, start_chain
 
@@ -31,7 +31,7 @@ def test_below_a_root_with_an_id_of_any_kind_no_late_run_opens(
 class Interrupted(list[int]):
     """Ids; while they are added, Python collects, and so ends, another run."""
 
-    def __init__(self, ids: list[int], known: RecentIds, others: list[int]) -> None:
+    def __init__(self, ids: list[int], known: RecentKeys, others: list[int]) -> None:
         super().__init__(ids)
         self._known = known
         self._others = others
@@ -43,11 +43,24 @@ class Interrupted(list[int]):
             yield each
 
 
-@pytest.mark.parametrize("before", [0, 55, 60, 61, 62, 120, 124])
-@pytest.mark.parametrize("others", [1, 2, 3, 70])
+@pytest.mark.parametrize("count", [1, 3, 4, 1_000])
+def test_the_latest_keys_are_known_and_at_most_a_quarter_more(count: int) -> None:
+    """Whatever their number is, and however they come."""
+    known = RecentKeys(count)
+
+    for key in range(10 * count):
+        known.add([key], -1)
+
+    latest = [key for key in range(10 * count) if known.root_of(key) is not None]
+    assert latest == list(range(10 * count - len(latest), 10 * count))
+    assert count <= len(latest) <= count + -(-count // 4) + 3  # each of the four parts is rounded up
+
+
+@pytest.mark.parametrize("before", [0, 246, 247, 248, 249, 250, 499])
+@pytest.mark.parametrize("others", [1, 2, 3, 300])
 def test_a_run_that_ends_while_another_is_remembered_is_remembered_too(before: int, others: int) -> None:
     """However much room there is for both."""
-    known = RecentIds(1_000)
+    known = RecentKeys(1_000)
     known.add(list(range(10_000, 10_000 + before)), 3)
     ids, late = [1, 2, 3], list(range(100, 100 + others))
 
