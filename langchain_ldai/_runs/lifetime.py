@@ -86,13 +86,14 @@ class RunTable:
             if run.state is RunState.CLOSED:
                 self.recently_ended.take_late(key, run.key)
                 return False
-            known = self._steps.get(key)
-            if known is not None:
+            known = self._steps.setdefault(key, step)
+            if known is not step:
                 if self.note_repeat(known):
                     return False
                 known.scope.run.steps.pop(key)  # the id is used again
+                self._steps[key] = step
+            run.steps[key] = step
             step.started = run.last_event = now = monotonic()
-            self._steps[key] = run.steps[key] = step
             if step.parent is None:
                 if self._waiting or now >= self._next_look or len(self._open) >= self._max_open_runs:
                     self._make_room(now)
@@ -245,8 +246,9 @@ class RunTable:
             if not self._waiting:
                 shared_timer.cancel(self._wait_is_over)
                 atexit.unregister(self._close_waiting)
+        forget = self._steps.pop
         for key in list(run.steps):  # at any line Python may collect, and so end, the run
-            self._steps.pop(key, None)
+            forget(key, None)
         open_steps = run.open_steps()
         for step in open_steps:
             step.is_open = False

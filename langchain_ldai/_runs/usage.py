@@ -130,6 +130,6 @@ def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
 
 def read_count(value: object) -> int:
     """Return a count of tokens, 0 where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, (int, float))):
         return 0
     return int(value) if 0 < value < _BEYOND_64_BITS else 0

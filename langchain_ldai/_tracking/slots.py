@@ -141,14 +141,14 @@ class OnceTracker(Generic[IdentityT]):
             for slot, value in values.items():
                 if slot not in self._values:
                     due[slot] = self._values[slot] = value
-        table, sender = events_of or self._events_of, self._sender
+        table, sender, data = events_of or self._events_of, self._sender, self._data
+        claims = sender.claims
         sent: list[Event] = []
         for slot, value in due.items():
-            events = table[slot](self._data, value)
-            if sender.claims is None:
-                sent += events
+            if claims is None:
+                sent += table[slot](data, value)
             else:
-                self._claim(sender.claims, slot, events, answer)
+                self._claim(claims, slot, table[slot](data, value), answer)
         sent += further
         if sent:
             sender.client.send(sender.context, sent)
