@@ -184,12 +184,13 @@ class RunTable:
         return taken
 
     def _forget_oldest(self, run: Run) -> None:
-        """Forget the older half of the steps of a long run that have ended."""
+        """Forget the older half of the steps of a long run that have ended, and what is known of them alone."""
         ended = [step for step in list(run.steps.values()) if not step.is_open and step.parent is not None]
         for step in ended[: len(ended) // 2]:
             step.parent = step.line()[-1]  # so that it keeps no other step in memory
             run.steps.pop(step.key, None)  # at any line Python may collect, and so end, the run
             self._steps.pop(step.key, None)
+        run.forget_what_lost_its_step()
         run.most_steps = len(run.steps) + STEPS_OF_RUN // 2
 
     def _wait(self, run: Run, now: float) -> bool:

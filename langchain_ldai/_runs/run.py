@@ -259,6 +259,12 @@ class Run:
         if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
             scope.outcome = None
 
+    def forget_what_lost_its_step(self) -> None:
+        """Forget the tasks, the attempts and the interrupts whose steps have been forgotten."""
+        self.tasks = {task: scope for task, scope in list(self.tasks.items()) if scope.key in self.steps}
+        self.attempts = {attempt for attempt in list(self.attempts) if attempt[0] in self.steps}
+        self.interrupts = [each for each in self.interrupts if any(at.key in self.steps for at in each.scopes)]
+
     def abandon(self, now: float) -> None:
         """Close a run whose end never came, with what is known; one that has just been closed stays as it is."""
         if self.state is RunState.OPEN:

@@ -3,12 +3,13 @@
 import gc
 import os
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.outputs import LLMResult
+from langgraph.errors import GraphInterrupt
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler
 from langchain_ldai._runs import lifetime, recently_ended
@@ -100,25 +101,62 @@ def test_what_is_remembered_of_ended_runs_is_small(config: LdAiCompletionConfig,
     assert play(5_000) < 16_384 + 5_000 * 2 * 128
 
 
-def test_an_endless_run_keeps_its_latest_steps(
-    config: LdAiCompletionConfig, monkeypatch: pytest.MonkeyPatch, traced: None
-) -> None:
-    """A step that is forgotten stays in memory for none that is below it, however long the line becomes."""
-    monkeypatch.setattr(lifetime, "STEPS_OF_RUN", 100)
-    handler, line = LdAiHandler(config), [uuid4()]
-    handler.on_chain_start(None, {}, run_id=line[0], metadata={})
+def play_step(handler: LdAiHandler, parent: UUID) -> UUID:
+    """Play a step and return its id."""
+    handler.on_chain_start(None, {}, run_id=(step := uuid4()), parent_run_id=parent, metadata={})
+    handler.on_chain_end({}, run_id=step)
+    return step
 
-    def play(count: int) -> int:
+
+def play_task(handler: LdAiHandler, parent: UUID) -> UUID:
+    """Play a task of LangGraph's; return its parent's id."""
+    handler.on_chain_start(None, {}, run_id=(step := uuid4()), parent_run_id=parent, metadata=in_a_task())
+    handler.on_chain_end({}, run_id=step)
+    return parent
+
+
+def play_retry(handler: LdAiHandler, parent: UUID) -> UUID:
+    """Play a step that is attempted again; return its parent's id."""
+    retrying, tags = uuid4(), ["retry:attempt:2"]
+    handler.on_chain_start(None, {}, run_id=retrying, parent_run_id=parent, metadata={})
+    handler.on_chain_start(None, {}, run_id=(step := uuid4()), parent_run_id=retrying, metadata={}, tags=tags)
+    for each in (step, retrying):
+        handler.on_chain_end({}, run_id=each)
+    return parent
+
+
+def play_interrupt(handler: LdAiHandler, parent: UUID) -> UUID:
+    """Play a task that is interrupted, below a step that goes on; return its parent's id."""
+    handler.on_chain_start(None, {}, run_id=(step := uuid4()), parent_run_id=parent, metadata=in_a_task())
+    handler.on_chain_error(GraphInterrupt(), run_id=step)
+    return parent
+
+
+def in_a_task() -> dict[str, object]:
+    """Return what LangGraph says of the step that begins a task (fact 56)."""
+    return {"langgraph_node": "writer", "langgraph_checkpoint_ns": f"writer:{uuid4()}", "langgraph_step": 1}
+
+
+@pytest.mark.parametrize("play", [play_step, play_task, play_retry, play_interrupt])
+def test_an_endless_run_keeps_what_is_known_of_its_latest_steps(
+    play: Callable[[LdAiHandler, UUID], UUID],
+    config: LdAiCompletionConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    traced: None,
+) -> None:
+    """What is forgotten stays in memory for nothing that is below it or comes later, however long the run becomes."""
+    monkeypatch.setattr(lifetime, "STEPS_OF_RUN", 100)
+    handler, parents = LdAiHandler(config), [uuid4()]
+    handler.on_chain_start(None, {}, run_id=parents[0], metadata={})
+
+    def play_all(count: int) -> int:
         for _ in range(count):
-            step = uuid4()
-            handler.on_chain_start(None, {}, run_id=step, parent_run_id=line.pop(), metadata={})
-            handler.on_chain_end({}, run_id=step)
-            line.append(step)
+            parents.append(play(handler, parents.pop()))
         return allocated_bytes()
 
-    before = play(1_000)
+    before = play_all(1_000)
 
-    assert play(2_000) - before < 2_000 * 16
+    assert play_all(2_000) - before < 2_000 * 16
 
 
 def test_an_open_run_keeps_little_of_each_model_call_that_has_ended(
