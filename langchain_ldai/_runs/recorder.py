@@ -305,8 +305,11 @@ class RunRecorder:
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True
-                        if totals is not None:
+                        is_late = run.state is RunState.CLOSED
+                        if totals is not None and not is_late:
                             run.all_totals.append(totals)
+                    if totals is not None and is_late:
+                        self._tell_of_end(run, totals)
         return node, nodes.totals[node]
 
     def _hidden_parent(self) -> tuple[Step | None, object]:
@@ -355,12 +358,16 @@ class RunRecorder:
             self._node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
         try:
             for totals in run.all_totals:
-                for observer in totals.observers:
-                    end = totals.end(run.outcome, run.last_event)
-                    self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
+                self._tell_of_end(run, totals)
         finally:
             if run.reports or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", run.ids, self._report, run)
+
+    def _tell_of_end(self, run: Run, totals: MetricTotals) -> None:
+        """Tell those who observe a run, or a node of it, that the run is closed."""
+        for observer in totals.observers:
+            end = totals.end(run.outcome, run.last_event)
+            self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
 
     def _report(self, run: Run) -> None:
         report = run.report()

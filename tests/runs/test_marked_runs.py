@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from uuid import uuid4
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -235,3 +236,20 @@ def test_what_is_known_does_not_depend_on_metadata(client: RecordingClient, cont
     run_id = marks.seen[0][0]
     served = Served(run_id, "support-bot", FLAG["_ldMeta"]["variationKey"], 3, "", context, "env-1")
     assert handler._marked_runs.served(run_id) == served
+
+
+def test_a_node_that_begins_as_its_run_ends_is_no_open_run(config: LdAiCompletionConfig) -> None:
+    """The run may be closed while the node's AI Config is looked up; the node counts as ended then, too."""
+    root = uuid4()
+
+    def end_the_run(metadata: object) -> LdAiCompletionConfig:
+        handler.on_chain_end({}, run_id=root)
+        return config
+
+    handler = LdAiHandler(config, nodes={"late": end_the_run}, spans="mark")
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), parent_run_id=root, metadata={"langgraph_node": "late"})
+
+    assert len(handler._marked_runs._ended) == 2
+    assert not handler._marked_runs._open

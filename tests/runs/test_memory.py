@@ -144,7 +144,7 @@ def test_an_endless_run_keeps_what_is_known_of_its_latest_steps(
     monkeypatch: pytest.MonkeyPatch,
     traced: None,
 ) -> None:
-    """What is forgotten stays in memory for nothing that is below it or comes later, however long the run becomes."""
+    """What is forgotten stays in memory for nothing below it, however long the run becomes."""
     monkeypatch.setattr(lifetime, "STEPS_OF_RUN", 100)
     handler, parents = LdAiHandler(config), [uuid4()]
     handler.on_chain_start(None, {}, run_id=parents[0], metadata={})
