@@ -102,13 +102,7 @@ class LdAiClient(AiClient):
         _check_client(client, "LDClient")
         if is_async(client.variation):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        options = ClientOptions(
-            ledger=ledger,
-            on_ledger_error=on_ledger_error,
-            ledger_timeout=ledger_timeout,
-            delivery=delivery,
-            environment_id=environment_id,
-        )
+        options = ClientOptions(ledger, on_ledger_error, ledger_timeout, delivery, environment_id)
         super().__init__(client, client.track, partial(track_each, client.track), options)
         self._flags = client
 
@@ -325,13 +319,7 @@ class AsyncLdAiClient(AiClient):
         _check_client(client, "AsyncLDClient")
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
             raise TypeError(f"{type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
-        options = ClientOptions(
-            ledger=ledger,
-            on_ledger_error=on_ledger_error,
-            ledger_timeout=ledger_timeout,
-            delivery=delivery,
-            environment_id=environment_id,
-        )
+        options = ClientOptions(ledger, on_ledger_error, ledger_timeout, delivery, environment_id)
         self._events = LoopSink(client)
         super().__init__(client, self._events.track, self._events.send_all, options)
         self._flags = client

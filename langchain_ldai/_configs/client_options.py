@@ -23,7 +23,7 @@ LEDGER_TIMEOUT: Final = 60.0
 """For how many seconds a claim is attempted, where the caller does not say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ClientOptions:
     """What a caller gave beside the LaunchDarkly client; see `LdAiClient`."""
 

@@ -17,6 +17,7 @@ from langchain_ldai._configs.diagnosis import Diagnosis
 from langchain_ldai._configs.graph import LdAiAgentGraph, parse_graph
 from langchain_ldai._configs.payload import (
     ConfigDefault,
+    ConfigT,
     LdAiAgentConfigDefault,
     LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
@@ -38,7 +39,6 @@ from langchain_ldai._configs.types import (
     FrozenDict,
     LdAiAgentConfig,
     LdAiCompletionConfig,
-    LdAiConfig,
     LdAiJudgeConfig,
 )
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
@@ -50,7 +50,6 @@ from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
-ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
 Variables = Mapping[str, object] | None
 Track = Callable[[str, Context, object, float], None]
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from langchain_ldai._configs.fields import as_integer, as_text, object_in, objects_in, variation_key_in
+from langchain_ldai._configs.fields import as_text, object_in, objects_in, variation_key_in, version_in
 from langchain_ldai._configs.payload import Payload
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
@@ -142,7 +142,6 @@ def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:
         _log.error("agent graph %r is a %s, not an object; it is disabled", key, type(value).__name__)
         value = {}
     meta, targets = object_in(value, "_ldMeta"), _targets(object_in(value, "edges"))
-    version = as_integer(meta.get("version"))
     root = as_text(value.get("root"))
     edges = tuple(edge for group in targets.values() for edge in group)
     reached = _reached(root, edges)
@@ -153,7 +152,7 @@ def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:
         key=key,
         enabled=not fault,
         variation_key=variation_key_in(meta),
-        version=1 if version is None else version,
+        version=version_in(meta),
         root=root,
         nodes=FrozenDict(),
         edges=edges,

@@ -10,17 +10,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from reprlib import repr as short_repr
-from typing import ClassVar, Final, TypedDict, cast
+from typing import ClassVar, Final, TypeVar, cast
 
 from langchain_core.utils import mustache
 
 from langchain_ldai._configs.fields import (
-    as_integer,
     as_text,
     is_number,
     object_in,
     objects_in,
     variation_key_in,
+    version_in,
     whole_number,
 )
 from langchain_ldai._configs.types import (
@@ -28,6 +28,7 @@ from langchain_ldai._configs.types import (
     JudgeAttachment,
     LdAiAgentConfig,
     LdAiCompletionConfig,
+    LdAiConfig,
     LdAiJudgeConfig,
     Message,
     ModelConfig,
@@ -41,6 +42,8 @@ from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import model_data
 
 _log = logging.getLogger(__name__)
+
+ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
 
 Render = Callable[[str], str]
 """Fills in the tags of a message or of instructions."""
@@ -88,21 +91,6 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     return value
 
 
-class _Shared(TypedDict):
-    key: str
-    enabled: bool
-    variation_key: str
-    version: int
-    model: ModelConfig
-    provider: ProviderConfig
-    tools: Mapping[str, ToolConfig]
-    judges: tuple[JudgeAttachment, ...]
-    output_format: Mapping[str, object] | None
-    skills: tuple[tuple[str, int], ...]
-    raw: Payload
-    _parts: TrackerParts
-
-
 @dataclass(frozen=True, slots=True)
 class PayloadReader:
     """Reads payloads of one AI Config.
@@ -121,38 +109,35 @@ class PayloadReader:
 
     def completion(self, payload: Payload) -> LdAiCompletionConfig:
         """Return the completion config that a payload describes."""
-        messages = tuple(self._message(role, content) for role, content in _served_messages(payload))
-        return LdAiCompletionConfig(messages=messages, **self._shared(payload))
+        return self._config(LdAiCompletionConfig, payload, _served_messages(payload))
 
     def agent(self, payload: Payload) -> LdAiAgentConfig:
         """Return the agent config that a payload describes."""
         instructions = payload.get("instructions")
-        messages = (
-            self._message(role, content) for role, content in _served_messages(payload) if role != "system"
-        )
-        return LdAiAgentConfig(
+        return self._config(
+            LdAiAgentConfig,
+            payload,
+            [(role, content) for role, content in _served_messages(payload) if role != "system"],
             instructions=self.render(instructions) if isinstance(instructions, str) else None,
-            messages=tuple(messages),
-            **self._shared(payload),
         )
 
     def judge(self, payload: Payload) -> LdAiJudgeConfig:
         """Return the judge config that a payload describes, without messages of the older form."""
-        messages = (
-            self._message(role, content)
+        messages = [
+            (role, content)
             for role, content in _served_messages(payload)
             if role == "system" or not any(map(_has_placeholder, _texts(content)))
-        )
-        return LdAiJudgeConfig(
-            messages=tuple(messages),
-            evaluation_metric_key=_evaluation_metric_key(payload),
-            **self._shared(payload),
-        )
+        ]
+        metric_key = _evaluation_metric_key(payload)
+        return self._config(LdAiJudgeConfig, payload, messages, evaluation_metric_key=metric_key)
 
     def judge_prompt(self, payload: Payload) -> tuple[Message, ...]:
         """Return every message of a judge; where it has none, its instructions as a system message."""
         instructions = as_text(payload.get("instructions"))
         served = list(_served_messages(payload)) or ([("system", instructions)] if instructions else [])
+        return self._messages(served)
+
+    def _messages(self, served: Iterable[tuple[Role, _Content]]) -> tuple[Message, ...]:
         return tuple(self._message(role, content) for role, content in served)
 
     def _message(self, role: Role, content: _Content) -> Message:
@@ -164,35 +149,44 @@ class PayloadReader:
         ]
         return Message(role, "".join(_texts(blocks)), () if role == "system" else tuple(blocks))
 
-    def _shared(self, payload: Payload) -> _Shared:
+    def _config(
+        self,
+        make: Callable[..., ConfigT],
+        payload: Payload,
+        served: Iterable[tuple[Role, _Content]],
+        **own: object,
+    ) -> ConfigT:
+        """Return a config with what configs of every kind have, and with what its kind alone has."""
         meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
-        version, output = as_integer(meta.get("version")), payload.get("outputFormat")
         model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
+        output = payload.get("outputFormat")
         tracked_model = model_data(
             model_name,
             provider_name,
             key=as_text(meta.get("modelKey")),
             version=whole_number(meta.get("modelVersion")),
         )
-        return {
-            "key": self.key,
-            "enabled": meta.get("enabled") is True,
-            "variation_key": variation_key_in(meta),
-            "version": 1 if version is None else version,
-            "model": ModelConfig(
+        return make(
+            key=self.key,
+            enabled=meta.get("enabled") is True,
+            variation_key=variation_key_in(meta),
+            version=version_in(meta),
+            messages=self._messages(served),
+            model=ModelConfig(
                 model_name,
                 object_in(model, "parameters"),
                 object_in(model, "custom"),
                 as_text(model.get("region")),
             ),
-            "provider": ProviderConfig(provider_name),
-            "tools": _tools(payload),
-            "judges": _judges(payload),
-            "output_format": freeze_object(output) if isinstance(output, Mapping) else None,
-            "skills": _skills(payload),
-            "raw": freeze_object(payload),
-            "_parts": TrackerParts(self.sender, tracked_model, self.graph_key),
-        }
+            provider=ProviderConfig(provider_name),
+            tools=_tools(payload),
+            judges=_judges(payload),
+            output_format=freeze_object(output) if isinstance(output, Mapping) else None,
+            skills=_skills(payload),
+            raw=freeze_object(payload),
+            _parts=TrackerParts(self.sender, tracked_model, self.graph_key),
+            **own,
+        )
 
 
 def _served_messages(payload: Payload) -> Iterable[tuple[Role, _Content]]:

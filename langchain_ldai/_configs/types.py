@@ -212,6 +212,7 @@ class LdAiConfig:
         enabled: Whether LaunchDarkly wants it used; trackers work either way.
         variation_key: Key of the variation served, "" when unknown.
         version: Version of the variation.
+        messages: The messages, as the kind of the AI Config says.
         model: Which model to call.
         provider: Who serves the model.
         tools: Tools by key.
@@ -226,6 +227,7 @@ class LdAiConfig:
     enabled: bool
     variation_key: str
     version: int
+    messages: tuple[Message, ...]
     model: ModelConfig
     provider: ProviderConfig
     tools: Mapping[str, ToolConfig]
@@ -288,6 +290,18 @@ class LdAiConfig:
             )
         return LdAiConfigTracker(identity, self._parts.sender)
 
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the messages as LangChain's, ready for a model or a prompt template.
+
+        Example:
+            >>> from langchain_core.prompts import ChatPromptTemplate
+            >>> config = ai.completion_config("support-bot", context, variables={"product": "the kettle"})
+            >>> prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
+            >>> prompt.invoke({"question": "How do I switch it off?"}).messages[1].content
+            'How do I switch it off?'
+        """
+        return _to_langchain(self.messages)
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiCompletionConfig(LdAiConfig):
@@ -313,20 +327,6 @@ class LdAiCompletionConfig(LdAiConfig):
         (True, 'first', 3, 'gpt-4.1-mini', 'OpenAI')
     """
 
-    messages: tuple[Message, ...]
-
-    def to_messages(self) -> list[BaseMessage]:
-        """Return the messages as LangChain's, ready for a model or a prompt template.
-
-        Example:
-            >>> from langchain_core.prompts import ChatPromptTemplate
-            >>> config = ai.completion_config("support-bot", context, variables={"product": "the kettle"})
-            >>> prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
-            >>> prompt.invoke({"question": "How do I switch it off?"}).messages[1].content
-            'How do I switch it off?'
-        """
-        return _to_langchain(self.messages)
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiAgentConfig(LdAiConfig):
@@ -342,7 +342,6 @@ class LdAiAgentConfig(LdAiConfig):
     """
 
     instructions: str | None
-    messages: tuple[Message, ...]
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the instructions, where there are any, as a system message, and the messages after it.
@@ -368,12 +367,7 @@ class LdAiJudgeConfig(LdAiConfig):
         'relevance-score'
     """
 
-    messages: tuple[Message, ...]
     evaluation_metric_key: str | None
-
-    def to_messages(self) -> list[BaseMessage]:
-        """Return the messages as LangChain's, ready for a model or a prompt template."""
-        return _to_langchain(self.messages)
 
 
 def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
