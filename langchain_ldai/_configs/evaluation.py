@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Final, Generic, Self, TypeVar
@@ -16,6 +16,7 @@ from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
 from langchain_ldai._configs.diagnosis import Diagnosis
 from langchain_ldai._configs.graph import LdAiAgentGraph, parse_graph
 from langchain_ldai._configs.payload import (
+    JUDGE_PLACEHOLDERS,
     ConfigDefault,
     ConfigT,
     LdAiAgentConfigDefault,
@@ -27,14 +28,7 @@ from langchain_ldai._configs.payload import (
     usable,
 )
 from langchain_ldai._configs.sending import environment_of
-from langchain_ldai._configs.templates import (
-    TellMissing,
-    as_written,
-    check_variables,
-    judge_renderer,
-    no_renderer,
-    renderer,
-)
+from langchain_ldai._configs.templates import as_written, check_variables, renderer
 from langchain_ldai._configs.types import (
     FrozenDict,
     LdAiAgentConfig,
@@ -64,17 +58,19 @@ class ConfigKind(Generic[ConfigT]):
         default: The class of its defaults.
         read: Reads a payload of this kind.
         usage_event: The event that counts how often it is asked for.
-        renderer: Makes the function that fills in the tags.
+        placeholders: What stays in its texts, by name (spec section 2, rule 16).
+        is_template: Whether the tags of its texts stay as they are.
     """
 
     default: type[ConfigDefault]
     read: Callable[[PayloadReader, Payload], ConfigT]
     usage_event: str
-    renderer: Callable[[str, Context, Variables, TellMissing], Render] = renderer
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    is_template: bool = False
 
     def template(self, usage_event: str) -> ConfigKind[ConfigT]:
         """Return the kind whose tags stay as they are."""
-        return replace(self, usage_event=usage_event, renderer=no_renderer)
+        return replace(self, usage_event=usage_event, is_template=True)
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
@@ -86,7 +82,7 @@ AGENT: Final[ConfigKind[LdAiAgentConfig]] = ConfigKind(
 )
 AGENT_TEMPLATE: Final = AGENT.template(events.USAGE_AGENT_CONFIG_TEMPLATE)
 JUDGE: Final[ConfigKind[LdAiJudgeConfig]] = ConfigKind(
-    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, judge_renderer
+    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, JUDGE_PLACEHOLDERS
 )
 JUDGE_TEMPLATE: Final = JUDGE.template(events.USAGE_JUDGE_CONFIG_TEMPLATE)
 
@@ -322,7 +318,7 @@ class AiClient:
 
     def _judge_render(self, key: str, context: Context, variables: Variables) -> Render:
         """Return a function that fills in a judge's tags and says which variables are missing."""
-        return renderer(key, context, variables, self._diagnosis.of_missing_variable)
+        return renderer(key, context, variables, self._diagnosis.of_missing_variable, {})
 
     def _evaluation(
         self,
@@ -336,7 +332,9 @@ class AiClient:
     ) -> Evaluation[ConfigT]:
         check_key(key)
         sender = self._sender(context)
-        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
+        render: Render = as_written
+        if not kind.is_template:
+            render = renderer(key, context, variables, self._diagnosis.of_missing_variable, kind.placeholders)
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
             remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""

@@ -28,7 +28,7 @@ def shown(
         return PayloadReader("acc", config._parts.sender, render).judge_prompt(payload)
 
     def make_render(more):
-        return renderer("acc", context, {**(variables or {}), **more}, lambda key, name: None)
+        return renderer("acc", context, {**(variables or {}), **more}, lambda key, name: None, {})
 
     return messages_for(exchange, prompt, make_render, is_structured=is_structured)
 
