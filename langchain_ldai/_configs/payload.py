@@ -253,12 +253,13 @@ def _tool(key: str, entry: Payload) -> ToolConfig:
 
 
 def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
-    judges = [
-        JudgeAttachment(key, float(rate))
-        for entry in objects_in(object_in(payload, "judgeConfiguration"), "judges")
-        if (key := as_text(entry.get("key"))) and is_number(rate := entry.get("samplingRate"))
-    ]
-    return tuple({judge.key: judge for judge in reversed(judges)}.values())[::-1]
+    """Return the judges; of several entries with one key the first counts."""
+    judges: dict[str, JudgeAttachment] = {}
+    for entry in objects_in(object_in(payload, "judgeConfiguration"), "judges"):
+        key, rate = as_text(entry.get("key")), entry.get("samplingRate")
+        if key and is_number(rate):
+            judges.setdefault(key, JudgeAttachment(key, float(rate)))
+    return tuple(judges.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,16 +122,16 @@ class PendingBatches:
 
     def take_oldest(self, now: float) -> tuple[Batch | None, float | None]:
         """Take out the batch to claim now; else return the seconds until one may be claimed, `None` for none."""
-        failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
-        is_fresh = bool(self._untried) and (failed is None or self.is_down or failed.not_before > now)
-        if failed is None and not is_fresh:
+        batch = failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
+        if failed is None or self.is_down or failed.not_before > now:
+            batch = next(iter(self._untried.values()), failed)
+        if batch is None:
             return None, None
-        not_before = self._not_before if self.is_down else 0.0
-        if failed is not None and not is_fresh:
-            not_before = max(not_before, failed.not_before)
+        not_before = max(batch.not_before, self._not_before if self.is_down else 0.0)
         if not_before > now:
             return None, not_before - now
-        if failed is None or is_fresh:
-            return self._untried.popitem(last=False)[1], None
-        self._failed.remove(failed)
-        return failed, None
+        if batch is failed:
+            self._failed.remove(batch)
+        else:
+            self._untried.popitem(last=False)
+        return batch, None
