@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
@@ -48,7 +48,6 @@ class ClaimQueue:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._seconds_after = _backoff()
         self._guard = Guard()
         self.reset_after_fork()
         register_fork_safe(self)
@@ -66,7 +65,7 @@ class ClaimQueue:
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
         self._in_call: Batch | None = None
-        self._pending = PendingBatches(self._seconds_after)
+        self._pending = PendingBatches()
         self._given_up = GivenUp()
 
     def put(self, policy: ClaimPolicy, claim: Claim) -> None:
@@ -88,14 +87,13 @@ class ClaimQueue:
             Whether no claim is left.
         """
         with self._changed:
-            self._changed.wait_for(self._is_idle, timeout)
-            is_done = not (self._keeper_lock.locked() or self._has_work())
+            self._changed.wait_for(lambda: not self._ensure_worker() or self._is_done(), timeout)
+            is_done = self._is_done()
         self._given_up.log()
         return is_done
 
-    def _is_idle(self) -> bool:
-        can_work = self._ensure_worker()
-        return not can_work or not (self._keeper_lock.locked() or self._has_work())
+    def _is_done(self) -> bool:
+        return not (self._keeper_lock.locked() or self._has_work())
 
     def _has_work(self) -> bool:
         return not self._inbox.empty() or bool(self._pending or self._in_call)
@@ -286,21 +284,6 @@ class ClaimQueue:
                 unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: the ledger {reason}")
                 unavailable.__cause__ = batch.failure
                 claim.answer.set_exception(unavailable)
-
-
-def _backoff() -> Callable[[int], float]:
-    """Return the function from a number of failures to the seconds until the next attempt."""
-    # Imported here: only who has a ledger needs it. Not later: a process that ends imports nothing any more.
-    from tenacity import RetryCallState, Retrying, wait_random_exponential
-
-    wait = wait_random_exponential(multiplier=0.1, max=1.0)
-    state = RetryCallState(Retrying(), None, (), {})
-
-    def seconds_after(failures: int) -> float:
-        state.attempt_number = failures
-        return float(wait(state))
-
-    return seconds_after
 
 
 def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
