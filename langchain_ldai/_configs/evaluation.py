@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import version
 from typing import Final, Generic, Self, TypeVar
 from weakref import WeakSet
 
@@ -41,6 +39,7 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.ids import check_key
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
+from langchain_ldai._wire.version import __version__
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
@@ -132,12 +131,6 @@ GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
 """An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
 
-@cache
-def _own_version() -> str:
-    """Return the package's version; to read its metadata takes a millisecond."""
-    return version("langchain-ldai")
-
-
 class AiClient:
     """What both clients do around the evaluation of a flag.
 
@@ -164,7 +157,7 @@ class AiClient:
         self._claims = self._claims_of(options)
         info = {
             "aiSdkName": "langchain-ldai",
-            "aiSdkVersion": _own_version(),
+            "aiSdkVersion": __version__,
             "aiSdkLanguage": "python",
         }
         track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
