@@ -66,7 +66,7 @@ _ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant
 _SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
-_MODES: Final = frozenset({"completion", "agent", "judge"})
+_MODES: Final = ("completion", "agent", "judge")
 _FALLBACK: Final = "the default is used, or without one a disabled AI Config"
 
 
@@ -85,7 +85,7 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     served_mode = object_in(value, "_ldMeta").get("mode")
     served = "completion" if served_mode in _COMPLETION else served_mode
     if served != mode:
-        remedy = f"ask for it with {served}_config(); " if isinstance(served, str) and served in _MODES else ""
+        remedy = f"ask for it with {served}_config(); " if served in _MODES else ""
         _log.warning("AI Config %r is of mode %r, not %r; %s%s", key, served, mode, remedy, _FALLBACK)
         return fallback
     return value
@@ -216,11 +216,9 @@ def _has_placeholder(template: str) -> bool:
 
 def _evaluation_metric_key(payload: Payload) -> str | None:
     """Return the key of the metric that takes a judge's score; older payloads have a list of keys."""
-    key = as_text(payload.get("evaluationMetricKey"))
     older = payload.get("evaluationMetricKeys")
-    if not key.strip() and isinstance(older, list):
-        key = next((text for item in older if (text := as_text(item)).strip()), "")
-    return key.strip() or None
+    keys = [payload.get("evaluationMetricKey"), *(older if isinstance(older, list) else ())]
+    return next((key for item in keys if (key := as_text(item).strip())), None)
 
 
 def _skills(payload: Payload) -> tuple[tuple[str, int], ...]:
