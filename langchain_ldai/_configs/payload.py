@@ -35,11 +35,11 @@ from langchain_ldai._configs.types import (
     ProviderConfig,
     Role,
     ToolConfig,
-    TrackerParts,
     freeze_object,
 )
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import model_data
+from langchain_ldai._wire.events import field_name
 
 _log = logging.getLogger(__name__)
 
@@ -184,7 +184,9 @@ class PayloadReader:
             output_format=freeze_object(output) if isinstance(output, Mapping) else None,
             skills=_skills(payload),
             raw=freeze_object(payload),
-            _parts=TrackerParts(self.sender, tracked_model, self.graph_key),
+            _sender=self.sender,
+            _tracked_model=tracked_model,
+            _graph_key=self.graph_key,
             **own,
         )
 
@@ -276,7 +278,7 @@ class ConfigDefault:
 
     def to_payload(self) -> dict[str, object]:
         """Return the default in the form in which a flag serves an AI Config."""
-        payload = {_payload_name(part.name): _payload_value(getattr(self, part.name)) for part in fields(self)}
+        payload = {field_name(part.name): _payload_value(getattr(self, part.name)) for part in fields(self)}
         payload["_ldMeta"] = {"enabled": bool(payload.pop("enabled")), "mode": self.mode}
         if "judges" in payload:
             payload["judgeConfiguration"] = {"judges": payload.pop("judges")}
@@ -417,12 +419,6 @@ def _are(values: object, collection: type, kind: type) -> bool:
     return all(isinstance(item, kind) for item in cast(Iterable[object], items))
 
 
-def _payload_name(name: str) -> str:
-    """Return what a payload calls a part: LaunchDarkly writes `outputFormat` for `output_format`."""
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
 def _payload_value(value: object) -> object:
     """Return a part of a default as a payload has it."""
     if isinstance(value, Mapping):
@@ -436,5 +432,5 @@ def _payload_item(value: object) -> object:
     if isinstance(value, Message):
         return {"role": value.role, "content": list(value.blocks) or value.content}
     if isinstance(value, (ModelConfig, ProviderConfig, ToolConfig, JudgeAttachment)):
-        return {_payload_name(part.name): getattr(value, part.name) for part in fields(value)}
+        return {field_name(part.name): getattr(value, part.name) for part in fields(value)}
     return value

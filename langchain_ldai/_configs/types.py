@@ -188,21 +188,6 @@ class JudgeAttachment:
     sampling_rate: float
 
 
-@dataclass(frozen=True, slots=True)
-class TrackerParts:
-    """What an AI Config's trackers need beside what the AI Config shows.
-
-    Args:
-        sender: Sends their events.
-        model: What the events say of the model.
-        graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
-    """
-
-    sender: EventSender
-    model: Mapping[str, object]
-    graph_key: str
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiConfig:
     """What every AI Config has. A client makes it; it is read-only at every depth.
@@ -235,7 +220,10 @@ class LdAiConfig:
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
     raw: Mapping[str, object]
-    _parts: TrackerParts = field(compare=False)
+    # What its trackers need beside that: who sends their events, what these say of the model, and the agent graph.
+    _sender: EventSender = field(compare=False)
+    _tracked_model: Mapping[str, object] = field(compare=False)
+    _graph_key: str = field(compare=False)
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (
@@ -262,10 +250,9 @@ class LdAiConfig:
             >>> client.metrics(tracker.run_id)
             {'$ld:ai:duration:total': [250]}
         """
-        parts = self._parts
         known = new_run_id() if run_id is None else checked_run_id(run_id)
-        identity = RunIdentity(known, self.key, self.variation_key, self.version, parts.graph_key)
-        return LdAiConfigTracker(identity, parts.sender, parts.model)
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, self._graph_key)
+        return LdAiConfigTracker(identity, self._sender, self._tracked_model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -288,7 +275,7 @@ class LdAiConfig:
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return LdAiConfigTracker(identity, self._parts.sender)
+        return LdAiConfigTracker(identity, self._sender)
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the messages as LangChain's, ready for a model or a prompt template.
