@@ -8,8 +8,7 @@ from typing import Final
 
 from langchain_ldai._base.options import check_instance, check_seconds
 from langchain_ldai._tracking.sending import EventDelivery, SendAll
-from langchain_ldai.ledgers._batches import ClaimPolicy
-from langchain_ldai.ledgers._claim_queue import QueuedClaims
+from langchain_ldai.ledgers._claim_queue import QueuedClaims, queues
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError, check_ledger
 
 _log = logging.getLogger(__name__)
@@ -82,4 +81,4 @@ class ClientOptions:
         if self.delivery is not None:
             return self.delivery.claims_with(self.ledger)
         timeout = LEDGER_TIMEOUT if self.ledger_timeout is None else self.ledger_timeout
-        return QueuedClaims(self.ledger, ClaimPolicy(send, self.on_ledger_error or "drop", timeout))
+        return QueuedClaims(send, self.on_ledger_error or "drop", timeout, queues.of(self.ledger))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ldclient import Context
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ClaimPolicy:
     """What a client wants done with its claims.
 

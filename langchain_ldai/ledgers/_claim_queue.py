@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
@@ -301,30 +302,31 @@ def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collectio
     return found
 
 
-class QueuedClaims:
-    """Puts one client's claims into the ledger's queue, which all clients of the ledger share.
+@dataclass(frozen=True, eq=False)
+class QueuedClaims(ClaimPolicy):
+    """Puts one client's claims into the ledger's queue; it exists while a claim of its waits there.
 
     Args:
-        ledger: Where slots are claimed.
-        policy: What the client wants done with its claims.
+        send: Sends events.
+        on_error: What becomes of a metric that the ledger could not claim in time.
+        timeout: Seconds for which a claim is attempted.
+        queue: The ledger's queue, which all clients of the ledger share.
     """
 
-    def __init__(self, ledger: Ledger, policy: ClaimPolicy) -> None:
-        self._queue = _queues.of(ledger)
-        self._policy = policy
+    queue: ClaimQueue
 
     @property
     def ledger(self) -> Ledger:
         """See `Claims.ledger`."""
-        return self._queue.ledger
+        return self.queue.ledger
 
     def submit(self, claim: Claim) -> None:
         """See `Claims.submit`; a thread of the queue sends the events."""
-        self._queue.put(self._policy, claim)
+        self.queue.put(self, claim)
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `Claims.wait`."""
-        return self._queue.wait(timeout)
+        return self.queue.wait(timeout)
 
 
 class _Queues:
@@ -348,4 +350,4 @@ class _Queues:
             return queue
 
 
-_queues: Final = _Queues()
+queues: Final = _Queues()
