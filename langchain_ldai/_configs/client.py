@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections.abc import Iterable
 from functools import partial
-from types import TracebackType
 from typing import Final, Protocol, Self
 
 from ldclient import Context
@@ -269,10 +268,8 @@ class LdAiClient(AiClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._left(self.close(LEAVING_SECONDS))
+    def __exit__(self, *error: object) -> None:
+        self._tell_if_left_early(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
@@ -449,10 +446,8 @@ class AsyncLdAiClient(AiClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._left(await self.close(LEAVING_SECONDS))
+    async def __aexit__(self, *error: object) -> None:
+        self._tell_if_left_early(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""An evaluation but for its one question to LaunchDarkly, which a client asks, awaited or not."""
+"""What both clients do around an evaluation; each asks LaunchDarkly itself, one of them in an `await`."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class AiClient:
         """
         return LdAiGraphTracker(decode_graph(token), self._sender(context))
 
-    def _left(self, is_done: bool) -> None:
+    def _tell_if_left_early(self, is_done: bool) -> None:
         if not is_done and self._options.delivery is None:  # which keeps the claims for the next process
             self._diagnosis.of_block_left_early()
 
