@@ -10,7 +10,7 @@ from typing import Final, Protocol, Self
 
 from ldclient import Context
 
-from langchain_ldai._base.options import is_async
+from langchain_ldai._base.options import given_as, is_async
 from langchain_ldai._configs.client_options import ClientOptions
 from langchain_ldai._configs.evaluation import (
     AGENT,
@@ -451,7 +451,7 @@ class AsyncLdAiClient(AiClient):
 
 
 def _check_client(client: object, expected: str) -> None:
-    given = f"the class {client.__name__}" if isinstance(client, type) else type(client).__name__
+    given = given_as(client)
     has_methods = all(callable(getattr(client, name, None)) for name in ("variation", "track"))
     if isinstance(client, type) or not has_methods:
         kind = expected.removesuffix("LDClient")  # "" or "Async"

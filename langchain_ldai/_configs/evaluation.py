@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from ldclient import Context
 
+from langchain_ldai._base.options import given_as
 from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
 from langchain_ldai._configs.diagnosis import Diagnosis
 from langchain_ldai._configs.graph import LdAiAgentGraph, parse_graph
@@ -294,9 +295,7 @@ class AiClient:
 
         return Evaluation(key, context, {}, read, "agent graph")
 
-    def _attached_judge(
-        self, key: str, context: Context, graph_key: str = ""
-    ) -> Evaluation[LdAiJudgeConfig | None]:
+    def _attached_judge(self, key: str, context: Context, graph_key: str) -> Evaluation[LdAiJudgeConfig | None]:
         """Return the evaluation of a judge that is attached to an AI Config, its tags as they are.
 
         It may be of any mode, and is `None` where LaunchDarkly serves no object. No usage is counted.
@@ -331,8 +330,7 @@ class AiClient:
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
             remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""
-            given = f"the class {used.__name__}" if isinstance(used, type) else type(used).__name__
-            raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {given}{remedy}")
+            raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {given_as(used)}{remedy}")
         fallback = used.to_payload()
         reader = PayloadReader(key, sender, render, graph_key)
 
