@@ -42,7 +42,7 @@ accept accepts_key begin_part changes check_client claims_with close_for_fork fl
 reset_after_fork send_all take_fault take_missing to_payload use
 """
 """What the package's rooms call of each other."""
-PRIVATE = ("_parts", "_send", "identity: ")
+PRIVATE = ("_send", "identity: ")
 """What only the package passes to a class that a client makes."""
 
 

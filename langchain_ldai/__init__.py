@@ -80,6 +80,7 @@ _ROOMS: Final = {
     "_runs.totals": "RunReport",
     "_tracking.tracker": "LdAiConfigTracker",
     "_wire.tokens": "resumption_token_of",
+    "_wire.version": "__version__",
 }
 _ROOM_OF: Final = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
@@ -88,15 +89,12 @@ if not TYPE_CHECKING:  # for which any name would exist
 
     def __getattr__(name: str) -> object:
         """Import what a name needs once it is used, so that nobody waits for what is not."""
-        if name == "__version__":
-            value: object = import_module("importlib.metadata").version("langchain-ldai")
-        elif name in _ROOM_OF:
-            value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
-        else:
+        if name not in _ROOM_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
         globals()[name] = value
         return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *_ROOM_OF})

@@ -6,13 +6,13 @@ import copy
 import logging
 import re
 from collections.abc import Collection, Mapping
-from functools import lru_cache
 from inspect import isawaitable
 from reprlib import repr as short_repr
 from typing import Any, Final, Protocol, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
 
+from langchain_ldai._base.guard import Notices
 from langchain_ldai._configs.fields import as_text, object_in
 
 try:
@@ -24,8 +24,11 @@ __all__ = ["create_chat_model"]
 
 _log = logging.getLogger(__name__)
 
-_NOT_COUNTED: Final = (
-    ": current_config() returned None: this run is not counted (see the log), or no name in nodes= is this node's"
+_notices: Final = Notices()
+
+_LEFT_OUT: Final = (
+    "AI Config %r serves parameters that are not known to be harmless, and are left out: %s. "
+    "Where you trust whoever may edit the flag with them, name them in create_chat_model(..., allow=[...])"
 )
 
 
@@ -73,11 +76,8 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         ('ChatOpenAI', 'gpt-4.1-mini')
     """
     if not isinstance(config, AiConfig):
-        remedy = ": await it first" if isawaitable(config) else "" if config is not None else _NOT_COUNTED
-        if isinstance(config, str):
-            remedy = ": give what a client's completion_config() returns for that key"
-        given = type(config).__name__
-        raise TypeError(f"config is an AI Config (it has key, model and provider), not {given}{remedy}")
+        given = type(config).__name__ + _remedy(config)
+        raise TypeError(f"config is an AI Config (it has key, model and provider), not {given}")
     if isinstance(allow, str):
         raise TypeError(f"allow is a list of names of parameters, not one text: [{allow!r}]")
     model, provider = _model_and_provider(config, overrides)
@@ -103,6 +103,18 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
         error.add_note(f"while making the chat model of AI Config {config.key!r}")
         raise
     return made
+
+
+def _remedy(given: object) -> str:
+    """Return what to do about something that was given in the place of an AI Config."""
+    if given is None:
+        return (
+            ": current_config() returned None: this run is not counted (see the log), or no name in nodes= is "
+            "this node's"
+        )
+    if isinstance(given, str):
+        return ": give what a client's completion_config() returns for that key"
+    return ": await it first" if isawaitable(given) else ""
 
 
 def _model_and_provider(config: AiConfig, overrides: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -134,7 +146,7 @@ def _model_and_provider(config: AiConfig, overrides: Mapping[str, Any]) -> tuple
 
 def _family_of_arn(config: AiConfig, model: str) -> dict[str, str]:
     """Return whose model is behind an ARN, which Bedrock's chat model cannot see there."""
-    family = _model_family(_name(config.provider))
+    family = _folded(_name(config.provider).partition(":")[2])  # such as "anthropic" of `Bedrock:Anthropic`
     return {"provider": family} if family and model.startswith("arn:") else {}
 
 
@@ -148,22 +160,12 @@ def _parameters(config: AiConfig, allow: Collection[str]) -> dict[str, Any]:
     served = object_in(
         to_dict() if to_dict else {"parameters": getattr(config.model, "parameters", None)}, "parameters"
     )
-    passed_on = {name: value for name, value in served.items() if _is_harmless(name) or name in allow}
-    left_out = tuple(name for name in served if name not in passed_on and not _is_left_to_the_caller(name))
+    passed_on = {name: value for name, value in served.items() if _folded(name) in _COMMON_NAMES or name in allow}
+    left_out = [name for name in served if name not in passed_on and _folded(name) not in _FOLDED_LEFT]
     if left_out:
-        _tell_what_is_left_out(config.key, left_out)
+        said = config.key, ", ".join(map(repr, left_out))
+        _notices.once(_log, logging.WARNING, said, _LEFT_OUT, *said)
     return copy.deepcopy({name: value for name, value in passed_on.items() if value is not None})
-
-
-@lru_cache(maxsize=1_000)
-def _tell_what_is_left_out(key: str, names: tuple[str, ...]) -> None:
-    """Log which parameters of an AI Config are left out, once for the same ones."""
-    _log.warning(
-        "AI Config %r serves parameters that are not known to be harmless, and are left out: %s. "
-        "Where you trust whoever may edit the flag with them, name them in create_chat_model(..., allow=[...])",
-        key,
-        ", ".join(map(repr, names)),
-    )
 
 
 _LANGCHAIN_PROVIDERS: Final = """
@@ -239,10 +241,10 @@ def _folded(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-_PARAMETERS: Final = {_folded(name): _SYNONYMS.get(name, name) for name in _HARMLESS.split()}
+_COMMON_NAMES: Final = {_folded(name): _SYNONYMS.get(name, name) for name in _HARMLESS.split()}
 """What most of LangChain's chat models call the harmless parameters, by their folded names."""
 
-_LANGCHAINS_OWN: Final = frozenset(_PARAMETERS.values())
+_LANGCHAINS_OWN: Final = frozenset(_COMMON_NAMES.values())
 _FOLDED_LEFT: Final = frozenset(map(_folded, _LEFT_TO_THE_CALLER.split()))
 _PROVIDERS: Final = {**{_folded(name): name for name in LANGCHAIN_PROVIDERS}, **_OTHER_NAMES}
 
@@ -251,21 +253,6 @@ def langchain_provider(served: str) -> str | None:
     """Return LangChain's name of the provider that an AI Config names, `None` where it is not known."""
     provider = _PROVIDERS.get(_folded(served.partition(":")[0]))
     return provider if provider == "bedrock_converse" or ":" not in served else None
-
-
-def _model_family(served: str) -> str:
-    """Return whose models a provider serves, "anthropic" for `Bedrock:Anthropic`; "" where it does not say."""
-    return _folded(served.partition(":")[2])
-
-
-def _is_harmless(parameter: str) -> bool:
-    """Whether a parameter, by whichever spelling, can neither redirect traffic, nor set a key, nor run code."""
-    return _folded(parameter) in _PARAMETERS
-
-
-def _is_left_to_the_caller(parameter: str) -> bool:
-    """Whether a parameter, by whichever spelling, is about what a caller does with a model."""
-    return _folded(parameter) in _FOLDED_LEFT
 
 
 def _model_in_region(model: str, region: str, provider: str | None) -> str:
@@ -285,18 +272,13 @@ def _langchain_parameters(parameters: Mapping[str, Any], provider: str | None, s
     own = _PARAMETERS_OF.get((provider or "").lower(), {})
     spellings: dict[str, list[str]] = {}
     for spelling in parameters:
-        common = _PARAMETERS.get(_folded(spelling), spelling)
+        common = _COMMON_NAMES.get(_folded(spelling), spelling)
         spellings.setdefault(own.get(common, common), []).insert(0, spelling)
     found = {}
     for name, spelled in spellings.items():
         chosen = name if name in parameters else max(spelled, key=_LANGCHAINS_OWN.__contains__)
         found[name] = parameters[chosen]
         if len(spelled) > 1:
-            _tell_what_counts(source, chosen, tuple(spelled))
+            said = source, " and ".join(map(repr, spelled)), chosen
+            _notices.once(_log, logging.WARNING, said, "%s names one parameter %s: only %r counts", *said)
     return found
-
-
-@lru_cache(maxsize=1_000)
-def _tell_what_counts(source: str, chosen: str, spellings: tuple[str, ...]) -> None:
-    """Log which of several spellings of one parameter counts, once for the same ones."""
-    _log.warning("%s names one parameter %s: only %r counts", source, " and ".join(map(repr, spellings)), chosen)

@@ -106,11 +106,9 @@ class TokenSealer:
             )
         try:
             # Fernet alone would skip the characters that are not Base64.
-            plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "").decode("utf-8")
+            plain = self._fernet.decrypt(token if _BASE64.fullmatch(token) else "").decode("utf-8", "replace")
         except InvalidToken:
             raise _invalid("it was changed after it was sealed; hand it on as it is") from None
-        except UnicodeDecodeError:
-            plain = ""
         sealed_at = self._fernet.extract_timestamp(token)
         if self._ttl is not None and sealed_at + self._ttl < time.time():
             raise _invalid("it has expired; ttl= says when")

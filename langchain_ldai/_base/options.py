@@ -84,6 +84,11 @@ def check_instance(name: str, value: object, expected: str, methods: tuple[str, 
             raise TypeError(f"{name} {expected}; {method}() of {type(value).__name__} would never be awaited")
 
 
+def given_as(value: object) -> str:
+    """Return what was given in the place of something else: the type of a value, or which class."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
 def takes_one(function: Callable[..., object]) -> bool:
     """Return whether a function can be called with one argument, as far as that can be told."""
     try:

@@ -6,12 +6,11 @@ import asyncio
 import inspect
 from collections.abc import Iterable
 from functools import partial
-from types import TracebackType
 from typing import Final, Protocol, Self
 
 from ldclient import Context
 
-from langchain_ldai._base.options import is_async
+from langchain_ldai._base.options import given_as, is_async
 from langchain_ldai._configs.client_options import ClientOptions
 from langchain_ldai._configs.evaluation import (
     AGENT,
@@ -102,13 +101,7 @@ class LdAiClient(AiClient):
         _check_client(client, "LDClient")
         if is_async(client.variation):
             raise TypeError(f"{type(client).__name__} is asynchronous: use AsyncLdAiClient")
-        options = ClientOptions(
-            ledger=ledger,
-            on_ledger_error=on_ledger_error,
-            ledger_timeout=ledger_timeout,
-            delivery=delivery,
-            environment_id=environment_id,
-        )
+        options = ClientOptions(ledger, on_ledger_error, ledger_timeout, delivery, environment_id)
         super().__init__(client, client.track, partial(track_each, client.track), options)
         self._flags = client
 
@@ -275,10 +268,8 @@ class LdAiClient(AiClient):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._left(self.close(LEAVING_SECONDS))
+    def __exit__(self, *error: object) -> None:
+        self._tell_if_left_early(self.close(LEAVING_SECONDS))
 
 
 class AsyncLdAiClient(AiClient):
@@ -325,13 +316,7 @@ class AsyncLdAiClient(AiClient):
         _check_client(client, "AsyncLDClient")
         if not is_async(client.variation) and not is_async(inspect.unwrap(client.variation)):
             raise TypeError(f"{type(client).__name__} is synchronous: use LdAiClient, or give an AsyncLDClient")
-        options = ClientOptions(
-            ledger=ledger,
-            on_ledger_error=on_ledger_error,
-            ledger_timeout=ledger_timeout,
-            delivery=delivery,
-            environment_id=environment_id,
-        )
+        options = ClientOptions(ledger, on_ledger_error, ledger_timeout, delivery, environment_id)
         self._events = LoopSink(client)
         super().__init__(client, self._events.track, self._events.send_all, options)
         self._flags = client
@@ -461,14 +446,12 @@ class AsyncLdAiClient(AiClient):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._left(await self.close(LEAVING_SECONDS))
+    async def __aexit__(self, *error: object) -> None:
+        self._tell_if_left_early(await self.close(LEAVING_SECONDS))
 
 
 def _check_client(client: object, expected: str) -> None:
-    given = f"the class {client.__name__}" if isinstance(client, type) else type(client).__name__
+    given = given_as(client)
     has_methods = all(callable(getattr(client, name, None)) for name in ("variation", "track"))
     if isinstance(client, type) or not has_methods:
         kind = expected.removesuffix("LDClient")  # "" or "Async"

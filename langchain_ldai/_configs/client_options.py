@@ -8,8 +8,7 @@ from typing import Final
 
 from langchain_ldai._base.options import check_instance, check_seconds
 from langchain_ldai._tracking.sending import EventDelivery, SendAll
-from langchain_ldai.ledgers._batches import ClaimPolicy
-from langchain_ldai.ledgers._claim_queue import QueuedClaims
+from langchain_ldai.ledgers._claim_queue import QueuedClaims, queues
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError, check_ledger
 
 _log = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ LEDGER_TIMEOUT: Final = 60.0
 """For how many seconds a claim is attempted, where the caller does not say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ClientOptions:
     """What a caller gave beside the LaunchDarkly client; see `LdAiClient`."""
 
@@ -82,4 +81,4 @@ class ClientOptions:
         if self.delivery is not None:
             return self.delivery.claims_with(self.ledger)
         timeout = LEDGER_TIMEOUT if self.ledger_timeout is None else self.ledger_timeout
-        return QueuedClaims(self.ledger, ClaimPolicy(send, self.on_ledger_error or "drop", timeout))
+        return QueuedClaims(send, self.on_ledger_error or "drop", timeout, queues.of(self.ledger))

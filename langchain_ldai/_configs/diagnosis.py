@@ -64,20 +64,16 @@ class Diagnosis:
         self._client: Any = client
         self.notices = Notices()
 
-    @property
-    def can_see_state(self) -> bool:
-        """Whether the client tells its state; a stand-in may not."""
-        return hasattr(self._client, "data_source_status_provider")
-
     def ask_whether_initialized(self) -> object:
         """Return what the client says, an asynchronous one in an awaitable; `True` if it says nothing."""
         asked = getattr(self._client, "is_initialized", None)
         return True if asked is None else asked()
 
     def of_event(self, data: Mapping[str, object]) -> None:
-        """Look, as an event is sent, whether the client takes it."""
+        """Look, as an event is sent, whether the client takes it; a stand-in may not say."""
         key = data.get(events.CONFIG_KEY) or data.get(events.GRAPH_KEY)
-        state = getattr(getattr(self._client.data_source_status_provider, "status", None), "state", None)
+        provider = getattr(self._client, "data_source_status_provider", None)
+        state = getattr(getattr(provider, "status", None), "state", None)
         if state is DataSourceState.OFF:
             self._tell("closed", logging.WARNING, _CLOSED, key)
         elif state is DataSourceState.INITIALIZING:

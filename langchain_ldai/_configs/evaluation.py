@@ -1,22 +1,23 @@
-"""An evaluation but for its one question to LaunchDarkly, which a client asks, awaited or not."""
+"""What both clients do around an evaluation; each asks LaunchDarkly itself, one of them in an `await`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Self, TypeVar
 from weakref import WeakSet
 
 from ldclient import Context
 
+from langchain_ldai._base.options import given_as
 from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
 from langchain_ldai._configs.diagnosis import Diagnosis
 from langchain_ldai._configs.graph import LdAiAgentGraph, parse_graph
 from langchain_ldai._configs.payload import (
+    JUDGE_PLACEHOLDERS,
     ConfigDefault,
+    ConfigT,
     LdAiAgentConfigDefault,
     LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
@@ -26,19 +27,11 @@ from langchain_ldai._configs.payload import (
     usable,
 )
 from langchain_ldai._configs.sending import environment_of
-from langchain_ldai._configs.templates import (
-    TellMissing,
-    as_written,
-    check_variables,
-    judge_renderer,
-    no_renderer,
-    renderer,
-)
+from langchain_ldai._configs.templates import as_written, check_variables, renderer
 from langchain_ldai._configs.types import (
     FrozenDict,
     LdAiAgentConfig,
     LdAiCompletionConfig,
-    LdAiConfig,
     LdAiJudgeConfig,
 )
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
@@ -47,10 +40,10 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire import events
 from langchain_ldai._wire.ids import check_key
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
+from langchain_ldai._wire.version import __version__
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
-ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
 Variables = Mapping[str, object] | None
 Track = Callable[[str, Context, object, float], None]
 
@@ -65,17 +58,19 @@ class ConfigKind(Generic[ConfigT]):
         default: The class of its defaults.
         read: Reads a payload of this kind.
         usage_event: The event that counts how often it is asked for.
-        renderer: Makes the function that fills in the tags.
+        placeholders: What stays in its texts, by name (spec section 2, rule 16).
+        is_template: Whether the tags of its texts stay as they are.
     """
 
     default: type[ConfigDefault]
     read: Callable[[PayloadReader, Payload], ConfigT]
     usage_event: str
-    renderer: Callable[[str, Context, Variables, TellMissing], Render] = renderer
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+    is_template: bool = False
 
     def template(self, usage_event: str) -> ConfigKind[ConfigT]:
         """Return the kind whose tags stay as they are."""
-        return replace(self, usage_event=usage_event, renderer=no_renderer)
+        return replace(self, usage_event=usage_event, is_template=True)
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
@@ -87,7 +82,7 @@ AGENT: Final[ConfigKind[LdAiAgentConfig]] = ConfigKind(
 )
 AGENT_TEMPLATE: Final = AGENT.template(events.USAGE_AGENT_CONFIG_TEMPLATE)
 JUDGE: Final[ConfigKind[LdAiJudgeConfig]] = ConfigKind(
-    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, judge_renderer
+    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, JUDGE_PLACEHOLDERS
 )
 JUDGE_TEMPLATE: Final = JUDGE.template(events.USAGE_JUDGE_CONFIG_TEMPLATE)
 
@@ -137,12 +132,6 @@ GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
 """An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
 
-@cache
-def _own_version() -> str:
-    """Return the package's version; to read its metadata takes a millisecond."""
-    return version("langchain-ldai")
-
-
 class AiClient:
     """What both clients do around the evaluation of a flag.
 
@@ -161,7 +150,7 @@ class AiClient:
         self._diagnosis = Diagnosis(client)
         self._client_sender = ClientSender(
             send_all=send_all if options.delivery is None else options.delivery.send_all,
-            look=self._diagnosis.of_event if self._diagnosis.can_see_state else None,
+            look=self._diagnosis.of_event,
             environment=environment_of(client, options.environment_id),
             notices=self._diagnosis.notices,
         )
@@ -169,7 +158,7 @@ class AiClient:
         self._claims = self._claims_of(options)
         info = {
             "aiSdkName": "langchain-ldai",
-            "aiSdkVersion": _own_version(),
+            "aiSdkVersion": __version__,
             "aiSdkLanguage": "python",
         }
         track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
@@ -252,7 +241,7 @@ class AiClient:
         """
         return LdAiGraphTracker(decode_graph(token), self._sender(context))
 
-    def _left(self, is_done: bool) -> None:
+    def _tell_if_left_early(self, is_done: bool) -> None:
         if not is_done and self._options.delivery is None:  # which keeps the claims for the next process
             self._diagnosis.of_block_left_early()
 
@@ -306,9 +295,7 @@ class AiClient:
 
         return Evaluation(key, context, {}, read, "agent graph")
 
-    def _attached_judge(
-        self, key: str, context: Context, graph_key: str = ""
-    ) -> Evaluation[LdAiJudgeConfig | None]:
+    def _attached_judge(self, key: str, context: Context, graph_key: str) -> Evaluation[LdAiJudgeConfig | None]:
         """Return the evaluation of a judge that is attached to an AI Config, its tags as they are.
 
         It may be of any mode, and is `None` where LaunchDarkly serves no object. No usage is counted.
@@ -323,7 +310,7 @@ class AiClient:
 
     def _judge_render(self, key: str, context: Context, variables: Variables) -> Render:
         """Return a function that fills in a judge's tags and says which variables are missing."""
-        return renderer(key, context, variables, self._diagnosis.of_missing_variable)
+        return renderer(key, context, variables, self._diagnosis.of_missing_variable, {})
 
     def _evaluation(
         self,
@@ -337,12 +324,13 @@ class AiClient:
     ) -> Evaluation[ConfigT]:
         check_key(key)
         sender = self._sender(context)
-        render = kind.renderer(key, context, variables, self._diagnosis.of_missing_variable)
+        render: Render = as_written
+        if not kind.is_template:
+            render = renderer(key, context, variables, self._diagnosis.of_missing_variable, kind.placeholders)
         used = kind.default() if default is None else default
         if not isinstance(used, kind.default):
             remedy = "; variables go in variables={...}" if isinstance(used, Mapping) else ""
-            given = f"the class {used.__name__}" if isinstance(used, type) else type(used).__name__
-            raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {given}{remedy}")
+            raise TypeError(f"the default of {key!r} is a {kind.default.__name__}, not {given_as(used)}{remedy}")
         fallback = used.to_payload()
         reader = PayloadReader(key, sender, render, graph_key)
 

@@ -35,9 +35,10 @@ def variation_key_in(meta: Mapping[str, object]) -> str:
     return "" if utf8_fault(key) else key
 
 
-def as_integer(value: object) -> int | None:
-    """Return a number of at most 64 bits as an integer, `None` for anything else."""
-    return int(value) if is_number(value) else None
+def version_in(meta: Mapping[str, object]) -> int:
+    """Return a variation's version as an integer; 1 where there is none of at most 64 bits."""
+    version = meta.get("version")
+    return int(version) if is_number(version) else 1
 
 
 def whole_number(value: object) -> int | None:

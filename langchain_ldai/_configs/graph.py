@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from langchain_ldai._configs.fields import as_integer, as_text, object_in, objects_in, variation_key_in
+from langchain_ldai._configs.fields import as_text, object_in, objects_in, variation_key_in, version_in
 from langchain_ldai._configs.payload import Payload
 from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
@@ -91,7 +91,15 @@ class LdAiAgentGraph:
 
     def reachable(self) -> tuple[str, ...]:
         """Return the keys of the nodes that a run can come to: the root first, near nodes before far ones."""
-        return _reached(self.root, self.edges)
+        targets: dict[str, list[str]] = {}
+        for edge in self.edges:
+            targets.setdefault(edge.source, []).append(edge.target)
+        found, seen = ([self.root], {self.root}) if self.root else ([], set())
+        for key in found:  # the loop appends to it
+            new = [target for target in dict.fromkeys(targets.get(key, ())) if target not in seen]
+            found.extend(new)
+            seen.update(new)
+        return tuple(found)
 
     def create_tracker(self, *, run_id: str | None = None) -> LdAiGraphTracker:
         """Return the tracker of a new run, also when the graph is disabled.
@@ -142,23 +150,20 @@ def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:
         _log.error("agent graph %r is a %s, not an object; it is disabled", key, type(value).__name__)
         value = {}
     meta, targets = object_in(value, "_ldMeta"), _targets(object_in(value, "edges"))
-    version = as_integer(meta.get("version"))
-    root = as_text(value.get("root"))
-    edges = tuple(edge for group in targets.values() for edge in group)
-    reached = _reached(root, edges)
-    fault = _fault(meta, reached, targets.keys() - set(reached))
-    if fault:
-        _log.debug("agent graph %r is disabled: %s", key, fault)
-    return LdAiAgentGraph(
+    graph = LdAiAgentGraph(
         key=key,
-        enabled=not fault,
+        enabled=True,
         variation_key=variation_key_in(meta),
-        version=1 if version is None else version,
-        root=root,
+        version=version_in(meta),
+        root=as_text(value.get("root")),
         nodes=FrozenDict(),
-        edges=edges,
+        edges=tuple(edge for group in targets.values() for edge in group),
         _sender=sender,
     )
+    fault = _fault(meta, graph.reachable(), targets)
+    if fault:
+        _log.debug("agent graph %r is disabled: %s", key, fault)
+    return replace(graph, enabled=not fault)
 
 
 def with_nodes(graph: LdAiAgentGraph, configs: Mapping[str, LdAiAgentConfig]) -> LdAiAgentGraph:
@@ -167,18 +172,6 @@ def with_nodes(graph: LdAiAgentGraph, configs: Mapping[str, LdAiAgentConfig]) ->
     if fault:
         _log.debug("agent graph %r is disabled: the agent configs of %s are not enabled", graph.key, fault)
     return replace(graph, nodes=FrozenDict(configs), enabled=graph.enabled and not fault)
-
-
-def _reached(root: str, edges: Iterable[GraphEdge]) -> tuple[str, ...]:
-    targets: dict[str, list[str]] = {}
-    for edge in edges:
-        targets.setdefault(edge.source, []).append(edge.target)
-    found, seen = ([root], {root}) if root else ([], set())
-    for key in found:  # the loop appends to it
-        new = [target for target in dict.fromkeys(targets.get(key, ())) if target not in seen]
-        found.extend(new)
-        seen.update(new)
-    return tuple(found)
 
 
 def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
@@ -194,13 +187,13 @@ def _targets(edges: Payload) -> dict[str, list[GraphEdge]]:
     }
 
 
-def _fault(meta: Payload, reached: Sequence[str], unreached: Iterable[str]) -> str:
+def _fault(meta: Payload, reached: Sequence[str], sources: Iterable[str]) -> str:
     # An absent `enabled` counts as true, other than in an AI Config (spec section 7).
     if meta.get("enabled") is False:
         return "LaunchDarkly serves it so"
     if not reached:
         return "it has no root"
-    if names := sorted(unreached):
+    if names := sorted({*sources} - {*reached}):
         return f"no way leads from its root to {names}"
     names = [key for key in reached if text_fault(key)]
     return f"LaunchDarkly has no keys such as {names}" if names else ""

@@ -10,17 +10,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from reprlib import repr as short_repr
-from typing import ClassVar, Final, TypedDict, cast
+from typing import ClassVar, Final, TypeVar, cast
 
 from langchain_core.utils import mustache
 
 from langchain_ldai._configs.fields import (
-    as_integer,
     as_text,
     is_number,
     object_in,
     objects_in,
     variation_key_in,
+    version_in,
     whole_number,
 )
 from langchain_ldai._configs.types import (
@@ -28,19 +28,22 @@ from langchain_ldai._configs.types import (
     JudgeAttachment,
     LdAiAgentConfig,
     LdAiCompletionConfig,
+    LdAiConfig,
     LdAiJudgeConfig,
     Message,
     ModelConfig,
     ProviderConfig,
     Role,
     ToolConfig,
-    TrackerParts,
     freeze_object,
 )
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import model_data
+from langchain_ldai._wire.events import field_name
 
 _log = logging.getLogger(__name__)
+
+ConfigT = TypeVar("ConfigT", bound=LdAiConfig)
 
 Render = Callable[[str], str]
 """Fills in the tags of a message or of instructions."""
@@ -63,7 +66,7 @@ _ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant
 _SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
-_MODES: Final = frozenset({"completion", "agent", "judge"})
+_MODES: Final = ("completion", "agent", "judge")
 _FALLBACK: Final = "the default is used, or without one a disabled AI Config"
 
 
@@ -82,25 +85,10 @@ def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     served_mode = object_in(value, "_ldMeta").get("mode")
     served = "completion" if served_mode in _COMPLETION else served_mode
     if served != mode:
-        remedy = f"ask for it with {served}_config(); " if isinstance(served, str) and served in _MODES else ""
+        remedy = f"ask for it with {served}_config(); " if served in _MODES else ""
         _log.warning("AI Config %r is of mode %r, not %r; %s%s", key, served, mode, remedy, _FALLBACK)
         return fallback
     return value
-
-
-class _Shared(TypedDict):
-    key: str
-    enabled: bool
-    variation_key: str
-    version: int
-    model: ModelConfig
-    provider: ProviderConfig
-    tools: Mapping[str, ToolConfig]
-    judges: tuple[JudgeAttachment, ...]
-    output_format: Mapping[str, object] | None
-    skills: tuple[tuple[str, int], ...]
-    raw: Payload
-    _parts: TrackerParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,38 +109,35 @@ class PayloadReader:
 
     def completion(self, payload: Payload) -> LdAiCompletionConfig:
         """Return the completion config that a payload describes."""
-        messages = tuple(self._message(role, content) for role, content in _served_messages(payload))
-        return LdAiCompletionConfig(messages=messages, **self._shared(payload))
+        return self._config(LdAiCompletionConfig, payload, _served_messages(payload))
 
     def agent(self, payload: Payload) -> LdAiAgentConfig:
         """Return the agent config that a payload describes."""
         instructions = payload.get("instructions")
-        messages = (
-            self._message(role, content) for role, content in _served_messages(payload) if role != "system"
-        )
-        return LdAiAgentConfig(
+        return self._config(
+            LdAiAgentConfig,
+            payload,
+            [(role, content) for role, content in _served_messages(payload) if role != "system"],
             instructions=self.render(instructions) if isinstance(instructions, str) else None,
-            messages=tuple(messages),
-            **self._shared(payload),
         )
 
     def judge(self, payload: Payload) -> LdAiJudgeConfig:
         """Return the judge config that a payload describes, without messages of the older form."""
-        messages = (
-            self._message(role, content)
+        messages = [
+            (role, content)
             for role, content in _served_messages(payload)
             if role == "system" or not any(map(_has_placeholder, _texts(content)))
-        )
-        return LdAiJudgeConfig(
-            messages=tuple(messages),
-            evaluation_metric_key=_evaluation_metric_key(payload),
-            **self._shared(payload),
-        )
+        ]
+        metric_key = _evaluation_metric_key(payload)
+        return self._config(LdAiJudgeConfig, payload, messages, evaluation_metric_key=metric_key)
 
     def judge_prompt(self, payload: Payload) -> tuple[Message, ...]:
         """Return every message of a judge; where it has none, its instructions as a system message."""
         instructions = as_text(payload.get("instructions"))
         served = list(_served_messages(payload)) or ([("system", instructions)] if instructions else [])
+        return self._messages(served)
+
+    def _messages(self, served: Iterable[tuple[Role, _Content]]) -> tuple[Message, ...]:
         return tuple(self._message(role, content) for role, content in served)
 
     def _message(self, role: Role, content: _Content) -> Message:
@@ -164,35 +149,46 @@ class PayloadReader:
         ]
         return Message(role, "".join(_texts(blocks)), () if role == "system" else tuple(blocks))
 
-    def _shared(self, payload: Payload) -> _Shared:
+    def _config(
+        self,
+        make: Callable[..., ConfigT],
+        payload: Payload,
+        served: Iterable[tuple[Role, _Content]],
+        **own: object,
+    ) -> ConfigT:
+        """Return a config with what configs of every kind have, and with what its kind alone has."""
         meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
-        version, output = as_integer(meta.get("version")), payload.get("outputFormat")
         model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
+        output = payload.get("outputFormat")
         tracked_model = model_data(
             model_name,
             provider_name,
             key=as_text(meta.get("modelKey")),
             version=whole_number(meta.get("modelVersion")),
         )
-        return {
-            "key": self.key,
-            "enabled": meta.get("enabled") is True,
-            "variation_key": variation_key_in(meta),
-            "version": 1 if version is None else version,
-            "model": ModelConfig(
+        return make(
+            key=self.key,
+            enabled=meta.get("enabled") is True,
+            variation_key=variation_key_in(meta),
+            version=version_in(meta),
+            messages=self._messages(served),
+            model=ModelConfig(
                 model_name,
                 object_in(model, "parameters"),
                 object_in(model, "custom"),
                 as_text(model.get("region")),
             ),
-            "provider": ProviderConfig(provider_name),
-            "tools": _tools(payload),
-            "judges": _judges(payload),
-            "output_format": freeze_object(output) if isinstance(output, Mapping) else None,
-            "skills": _skills(payload),
-            "raw": freeze_object(payload),
-            "_parts": TrackerParts(self.sender, tracked_model, self.graph_key),
-        }
+            provider=ProviderConfig(provider_name),
+            tools=_tools(payload),
+            judges=_judges(payload),
+            output_format=freeze_object(output) if isinstance(output, Mapping) else None,
+            skills=_skills(payload),
+            raw=freeze_object(payload),
+            _sender=self.sender,
+            _tracked_model=tracked_model,
+            _graph_key=self.graph_key,
+            **own,
+        )
 
 
 def _served_messages(payload: Payload) -> Iterable[tuple[Role, _Content]]:
@@ -222,11 +218,9 @@ def _has_placeholder(template: str) -> bool:
 
 def _evaluation_metric_key(payload: Payload) -> str | None:
     """Return the key of the metric that takes a judge's score; older payloads have a list of keys."""
-    key = as_text(payload.get("evaluationMetricKey"))
     older = payload.get("evaluationMetricKeys")
-    if not key.strip() and isinstance(older, list):
-        key = next((text for item in older if (text := as_text(item)).strip()), "")
-    return key.strip() or None
+    keys = [payload.get("evaluationMetricKey"), *(older if isinstance(older, list) else ())]
+    return next((key for item in keys if (key := as_text(item).strip())), None)
 
 
 def _skills(payload: Payload) -> tuple[tuple[str, int], ...]:
@@ -259,12 +253,13 @@ def _tool(key: str, entry: Payload) -> ToolConfig:
 
 
 def _judges(payload: Payload) -> tuple[JudgeAttachment, ...]:
-    judges = [
-        JudgeAttachment(key, float(rate))
-        for entry in objects_in(object_in(payload, "judgeConfiguration"), "judges")
-        if (key := as_text(entry.get("key"))) and is_number(rate := entry.get("samplingRate"))
-    ]
-    return tuple({judge.key: judge for judge in reversed(judges)}.values())[::-1]
+    """Return the judges; of several entries with one key the first counts."""
+    judges: dict[str, JudgeAttachment] = {}
+    for entry in objects_in(object_in(payload, "judgeConfiguration"), "judges"):
+        key, rate = as_text(entry.get("key")), entry.get("samplingRate")
+        if key and is_number(rate):
+            judges.setdefault(key, JudgeAttachment(key, float(rate)))
+    return tuple(judges.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +278,7 @@ class ConfigDefault:
 
     def to_payload(self) -> dict[str, object]:
         """Return the default in the form in which a flag serves an AI Config."""
-        payload = {_payload_name(part.name): _payload_value(getattr(self, part.name)) for part in fields(self)}
+        payload = {field_name(part.name): _payload_value(getattr(self, part.name)) for part in fields(self)}
         payload["_ldMeta"] = {"enabled": bool(payload.pop("enabled")), "mode": self.mode}
         if "judges" in payload:
             payload["judgeConfiguration"] = {"judges": payload.pop("judges")}
@@ -424,12 +419,6 @@ def _are(values: object, collection: type, kind: type) -> bool:
     return all(isinstance(item, kind) for item in cast(Iterable[object], items))
 
 
-def _payload_name(name: str) -> str:
-    """Return what a payload calls a part: LaunchDarkly writes `outputFormat` for `output_format`."""
-    first, *others = name.split("_")
-    return first + "".join(map(str.capitalize, others))
-
-
 def _payload_value(value: object) -> object:
     """Return a part of a default as a payload has it."""
     if isinstance(value, Mapping):
@@ -443,5 +432,5 @@ def _payload_item(value: object) -> object:
     if isinstance(value, Message):
         return {"role": value.role, "content": list(value.blocks) or value.content}
     if isinstance(value, (ModelConfig, ProviderConfig, ToolConfig, JudgeAttachment)):
-        return {_payload_name(part.name): getattr(value, part.name) for part in fields(value)}
+        return {field_name(part.name): getattr(value, part.name) for part in fields(value)}
     return value

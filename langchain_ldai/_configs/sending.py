@@ -121,8 +121,8 @@ def environment_of(client: object, environment_id: str | None) -> EnvironmentHoo
         client: The client; it gets a hook where nothing else says the id.
         environment_id: The id, where the caller gave one.
     """
-    known = environment_id or os.environ.get("LD_ENVIRONMENT_ID")
-    environment = EnvironmentHook(known or "")
+    known = environment_id or os.environ.get("LD_ENVIRONMENT_ID", "")
+    environment = EnvironmentHook(known)
     add_hook = getattr(client, "add_hook", None)
     if known or add_hook is None:
         return environment

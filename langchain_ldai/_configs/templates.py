@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from langchain_core.utils import mustache
 from ldclient import Context
 
-from langchain_ldai._configs.payload import JUDGE_PLACEHOLDERS, Render
+from langchain_ldai._configs.payload import Render
 
 _log = logging.getLogger(__name__)
 
@@ -38,15 +38,12 @@ def as_written(text: str) -> str:
     return text
 
 
-def no_renderer(
-    key: str, context: Context, variables: Mapping[str, object] | None, tell_missing: TellMissing
-) -> Render:
-    """Return, for the `..._template` calls, the function that fills in nothing; see `renderer`."""
-    return as_written
-
-
 def renderer(
-    key: str, context: Context, variables: Mapping[str, object] | None, tell_missing: TellMissing
+    key: str,
+    context: Context,
+    variables: Mapping[str, object] | None,
+    tell_missing: TellMissing,
+    placeholders: Mapping[str, str],
 ) -> Render:
     """Return a function that fills in a text's tags.
 
@@ -58,14 +55,18 @@ def renderer(
         variables: The caller's values by name. The context replaces one of its own name, with a warning.
         tell_missing: Called with the AI Config's key and the name of a variable that a text shows and that is not
             there. A section may ask for one that is not there.
+        placeholders: What stays in a text, by name. Each replaces a variable of its own name, with a warning.
 
     Raises:
         TypeError: If the variables are no dictionary.
         ValueError: If a variable contains itself, or nests too deep to copy.
     """
     check_variables(variables)
+    given = variables or {}
+    for name in placeholders.keys() & given.keys():
+        _log.warning("AI Config %r: the variable %r is reserved in a judge's messages; ignored", key, name)
     try:
-        scope = {name: _json_value(value) for name, value in (variables or {}).items()}
+        scope = {name: _json_value(value) for name, value in {**given, **placeholders}.items()}
     except RecursionError:
         raise ValueError(f"a variable for AI Config {key!r} contains itself, or nests too deep") from None
     for name in scope.keys() & _CONTEXT_NAMES:
@@ -82,16 +83,6 @@ def renderer(
             return text
 
     return render
-
-
-def judge_renderer(
-    key: str, context: Context, variables: Mapping[str, object] | None, tell_missing: TellMissing
-) -> Render:
-    """Return a function that fills in a judge's texts but its reserved placeholders (spec section 2, rule 16)."""
-    check_variables(variables)
-    for name in JUDGE_PLACEHOLDERS.keys() & (variables or {}).keys():
-        _log.warning("AI Config %r: the variable %r is reserved in a judge's messages; ignored", key, name)
-    return renderer(key, context, {**(variables or {}), **JUDGE_PLACEHOLDERS}, tell_missing)
 
 
 def _context_value(context: Context) -> dict[str, object]:

@@ -188,21 +188,6 @@ class JudgeAttachment:
     sampling_rate: float
 
 
-@dataclass(frozen=True, slots=True)
-class TrackerParts:
-    """What an AI Config's trackers need beside what the AI Config shows.
-
-    Args:
-        sender: Sends their events.
-        model: What the events say of the model.
-        graph_key: Key of the agent graph that the AI Config is a node of, "" outside one.
-    """
-
-    sender: EventSender
-    model: Mapping[str, object]
-    graph_key: str
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiConfig:
     """What every AI Config has. A client makes it; it is read-only at every depth.
@@ -212,6 +197,7 @@ class LdAiConfig:
         enabled: Whether LaunchDarkly wants it used; trackers work either way.
         variation_key: Key of the variation served, "" when unknown.
         version: Version of the variation.
+        messages: The messages, as the kind of the AI Config says.
         model: Which model to call.
         provider: Who serves the model.
         tools: Tools by key.
@@ -226,6 +212,7 @@ class LdAiConfig:
     enabled: bool
     variation_key: str
     version: int
+    messages: tuple[Message, ...]
     model: ModelConfig
     provider: ProviderConfig
     tools: Mapping[str, ToolConfig]
@@ -233,7 +220,10 @@ class LdAiConfig:
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
     raw: Mapping[str, object]
-    _parts: TrackerParts = field(compare=False)
+    # What its trackers need beside that: who sends their events, what these say of the model, and the agent graph.
+    _sender: EventSender = field(compare=False)
+    _tracked_model: Mapping[str, object] = field(compare=False)
+    _graph_key: str = field(compare=False)
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (
@@ -260,10 +250,9 @@ class LdAiConfig:
             >>> client.metrics(tracker.run_id)
             {'$ld:ai:duration:total': [250]}
         """
-        parts = self._parts
         known = new_run_id() if run_id is None else checked_run_id(run_id)
-        identity = RunIdentity(known, self.key, self.variation_key, self.version, parts.graph_key)
-        return LdAiConfigTracker(identity, parts.sender, parts.model)
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, self._graph_key)
+        return LdAiConfigTracker(identity, self._sender, self._tracked_model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -286,7 +275,19 @@ class LdAiConfig:
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return LdAiConfigTracker(identity, self._parts.sender)
+        return LdAiConfigTracker(identity, self._sender)
+
+    def to_messages(self) -> list[BaseMessage]:
+        """Return the messages as LangChain's, ready for a model or a prompt template.
+
+        Example:
+            >>> from langchain_core.prompts import ChatPromptTemplate
+            >>> config = ai.completion_config("support-bot", context, variables={"product": "the kettle"})
+            >>> prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
+            >>> prompt.invoke({"question": "How do I switch it off?"}).messages[1].content
+            'How do I switch it off?'
+        """
+        return _to_langchain(self.messages)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -313,20 +314,6 @@ class LdAiCompletionConfig(LdAiConfig):
         (True, 'first', 3, 'gpt-4.1-mini', 'OpenAI')
     """
 
-    messages: tuple[Message, ...]
-
-    def to_messages(self) -> list[BaseMessage]:
-        """Return the messages as LangChain's, ready for a model or a prompt template.
-
-        Example:
-            >>> from langchain_core.prompts import ChatPromptTemplate
-            >>> config = ai.completion_config("support-bot", context, variables={"product": "the kettle"})
-            >>> prompt = ChatPromptTemplate.from_messages([*config.to_messages(), ("user", "{question}")])
-            >>> prompt.invoke({"question": "How do I switch it off?"}).messages[1].content
-            'How do I switch it off?'
-        """
-        return _to_langchain(self.messages)
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LdAiAgentConfig(LdAiConfig):
@@ -342,7 +329,6 @@ class LdAiAgentConfig(LdAiConfig):
     """
 
     instructions: str | None
-    messages: tuple[Message, ...]
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the instructions, where there are any, as a system message, and the messages after it.
@@ -368,12 +354,7 @@ class LdAiJudgeConfig(LdAiConfig):
         'relevance-score'
     """
 
-    messages: tuple[Message, ...]
     evaluation_metric_key: str | None
-
-    def to_messages(self) -> list[BaseMessage]:
-        """Return the messages as LangChain's, ready for a model or a prompt template."""
-        return _to_langchain(self.messages)
 
 
 def _to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:

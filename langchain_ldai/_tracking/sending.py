@@ -64,20 +64,20 @@ class ClientSender:
 
     Args:
         send_all: Takes the events that are due together.
-        look: Looks at an event's data and says in the log if the client takes no events; `None` where it cannot.
+        look: Looks at an event's data and says in the log if the client takes no events.
         environment: Where the events come from.
         notices: What the log has been told of the client.
     """
 
     send_all: SendAll
-    look: Callable[[Mapping[str, object]], None] | None
+    look: Callable[[Mapping[str, object]], object]
     environment: Environment
     notices: Notices
 
     def send(self, context: Context, events: Sequence[Event]) -> None:
         """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
         is_safe = self.send_all(context, events)
-        if not is_safe and self.look is not None:
+        if not is_safe:
             self.look(events[0][1])
 
 

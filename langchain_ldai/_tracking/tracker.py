@@ -420,9 +420,9 @@ def _check_plain(name: str, value: object, remedy: str) -> None:
         raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
 
 
-def _check_extractor(extractor: object) -> None:
+def _check_extractor(extractor: Callable[..., object]) -> None:
     _check_plain("the extractor", extractor, "an extractor is never awaited")
-    if callable(extractor) and not takes_one(extractor):
+    if not takes_one(extractor):
         raise TypeError(
             "the extractor is called with one argument, the operation's result, which "
             f"{short_repr(extractor)} does not take: the extractor comes first, then the operation"

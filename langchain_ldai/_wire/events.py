@@ -57,3 +57,9 @@ INDEX: Final = "index"
 SOURCE_KEY: Final = "sourceKey"
 TARGET_KEY: Final = "targetKey"
 REDIRECTED_TARGET: Final = "redirectedTarget"
+
+
+def field_name(attribute: str) -> str:
+    """Return what LaunchDarkly calls a field that is an attribute here: `variationKey` for `variation_key`."""
+    first, *others = attribute.split("_")
+    return first + "".join(map(str.capitalize, others))

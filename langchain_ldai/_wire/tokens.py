@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn
 
-from langchain_ldai._wire.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION
+from langchain_ldai._wire.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION, field_name
 from langchain_ldai._wire.ids import run_id_fault, text_fault, utf8_fault
 from langchain_ldai.errors import InvalidResumptionTokenError
 
@@ -23,13 +23,6 @@ MAX_TOKEN_LENGTH: Final = 16_384
 MAX_VERSION: Final = 2**63 - 1
 """The greatest version that is read; the least is its negative."""
 
-_FIELDS: Final = {
-    "run_id": RUN_ID,
-    "config_key": CONFIG_KEY,
-    "variation_key": VARIATION_KEY,
-    "version": VERSION,
-    "graph_key": GRAPH_KEY,
-}
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 _AROUND: Final = " \t\r\n\"'"
@@ -109,7 +102,9 @@ def _after_run_id(names: tuple[str, ...], values: tuple[str | int, ...]) -> tupl
     """Return the fields after the run's id, and their JSON; cached, as all runs of an AI Config share them."""
     _, key, *_ = names
     fields = {
-        _FIELDS[name]: value for name, value in zip(names[1:], values, strict=True) if value != "" or name == key
+        field_name(name): value
+        for name, value in zip(names[1:], values, strict=True)
+        if value != "" or name == key
     }
     return fields, json.dumps(fields, separators=(",", ":"))[1:]
 

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from random import uniform
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ldclient import Context
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ClaimPolicy:
     """What a client wants done with its claims.
 
@@ -53,13 +54,9 @@ class PendingBatches:
 
     If a run's call fails, that run waits for its next attempt and other runs go on. If the calls of different runs
     fail one after the other, the ledger is down, and all runs wait.
-
-    Args:
-        seconds_after: Returns how long to wait after so many failures.
     """
 
-    def __init__(self, seconds_after: Callable[[int], float]) -> None:
-        self._seconds_after = seconds_after
+    def __init__(self) -> None:
         self._untried: OrderedDict[tuple[str, ClaimPolicy], Batch] = OrderedDict()
         self._failed: list[Batch] = []
         self._failed_runs_in_a_row = 0
@@ -91,10 +88,10 @@ class PendingBatches:
         self._failed.append(batch)
         batch.failure = failure
         batch.attempts += 1
-        batch.not_before = now + self._seconds_after(batch.attempts)
+        batch.not_before = now + _seconds_after(batch.attempts)
         if batch.attempts == 1:
             self._failed_runs_in_a_row += 1
-            self._not_before = now + self._seconds_after(self._failed_runs_in_a_row)
+            self._not_before = now + _seconds_after(self._failed_runs_in_a_row)
 
     def take_late(self, now: float, *, is_over: bool) -> list[Batch]:
         """Take out the batches whose time is over.
@@ -122,16 +119,21 @@ class PendingBatches:
 
     def take_oldest(self, now: float) -> tuple[Batch | None, float | None]:
         """Take out the batch to claim now; else return the seconds until one may be claimed, `None` for none."""
-        failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
-        is_fresh = bool(self._untried) and (failed is None or self.is_down or failed.not_before > now)
-        if failed is None and not is_fresh:
+        batch = failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
+        if failed is None or self.is_down or failed.not_before > now:
+            batch = next(iter(self._untried.values()), failed)
+        if batch is None:
             return None, None
-        not_before = self._not_before if self.is_down else 0.0
-        if failed is not None and not is_fresh:
-            not_before = max(not_before, failed.not_before)
+        not_before = max(batch.not_before, self._not_before if self.is_down else 0.0)
         if not_before > now:
             return None, not_before - now
-        if failed is None or is_fresh:
-            return self._untried.popitem(last=False)[1], None
-        self._failed.remove(failed)
-        return failed, None
+        if batch is failed:
+            self._failed.remove(batch)
+        else:
+            self._untried.popitem(last=False)
+        return batch, None
+
+
+def _seconds_after(failures: int) -> float:
+    """Return how long to wait after failures in a row: a random part of a time that doubles up to a second."""
+    return uniform(0.0, min(1.0, 0.05 * 2 ** min(failures, 5)))  # noqa: S311  it is no secret

@@ -11,7 +11,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
@@ -48,7 +49,6 @@ class ClaimQueue:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._seconds_after = _backoff()
         self._guard = Guard()
         self.reset_after_fork()
         register_fork_safe(self)
@@ -66,7 +66,7 @@ class ClaimQueue:
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
         self._in_call: Batch | None = None
-        self._pending = PendingBatches(self._seconds_after)
+        self._pending = PendingBatches()
         self._given_up = GivenUp()
 
     def put(self, policy: ClaimPolicy, claim: Claim) -> None:
@@ -88,14 +88,13 @@ class ClaimQueue:
             Whether no claim is left.
         """
         with self._changed:
-            self._changed.wait_for(self._is_idle, timeout)
-            is_done = not (self._keeper_lock.locked() or self._has_work())
+            self._changed.wait_for(lambda: not self._ensure_worker() or self._is_done(), timeout)
+            is_done = self._is_done()
         self._given_up.log()
         return is_done
 
-    def _is_idle(self) -> bool:
-        can_work = self._ensure_worker()
-        return not can_work or not (self._keeper_lock.locked() or self._has_work())
+    def _is_done(self) -> bool:
+        return not (self._keeper_lock.locked() or self._has_work())
 
     def _has_work(self) -> bool:
         return not self._inbox.empty() or bool(self._pending or self._in_call)
@@ -288,21 +287,6 @@ class ClaimQueue:
                 claim.answer.set_exception(unavailable)
 
 
-def _backoff() -> Callable[[int], float]:
-    """Return the function from a number of failures to the seconds until the next attempt."""
-    # Imported here: only who has a ledger needs it. Not later: a process that ends imports nothing any more.
-    from tenacity import RetryCallState, Retrying, wait_random_exponential
-
-    wait = wait_random_exponential(multiplier=0.1, max=1.0)
-    state = RetryCallState(Retrying(), None, (), {})
-
-    def seconds_after(failures: int) -> float:
-        state.attempt_number = failures
-        return float(wait(state))
-
-    return seconds_after
-
-
 def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
     """Return which slots a ledger granted.
 
@@ -318,30 +302,31 @@ def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collectio
     return found
 
 
-class QueuedClaims:
-    """Puts one client's claims into the ledger's queue, which all clients of the ledger share.
+@dataclass(frozen=True, eq=False)
+class QueuedClaims(ClaimPolicy):
+    """Puts one client's claims into the ledger's queue; it exists while a claim of its waits there.
 
     Args:
-        ledger: Where slots are claimed.
-        policy: What the client wants done with its claims.
+        send: Sends events.
+        on_error: What becomes of a metric that the ledger could not claim in time.
+        timeout: Seconds for which a claim is attempted.
+        queue: The ledger's queue, which all clients of the ledger share.
     """
 
-    def __init__(self, ledger: Ledger, policy: ClaimPolicy) -> None:
-        self._queue = _queues.of(ledger)
-        self._policy = policy
+    queue: ClaimQueue
 
     @property
     def ledger(self) -> Ledger:
         """See `Claims.ledger`."""
-        return self._queue.ledger
+        return self.queue.ledger
 
     def submit(self, claim: Claim) -> None:
         """See `Claims.submit`; a thread of the queue sends the events."""
-        self._queue.put(self._policy, claim)
+        self.queue.put(self, claim)
 
     def wait(self, timeout: float | None = None) -> bool:
         """See `Claims.wait`."""
-        return self._queue.wait(timeout)
+        return self.queue.wait(timeout)
 
 
 class _Queues:
@@ -365,4 +350,4 @@ class _Queues:
             return queue
 
 
-_queues: Final = _Queues()
+queues: Final = _Queues()

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from langchain_ldai._base.options import check_function
+from langchain_ldai._base.options import check_function, given_as
 from langchain_ldai._wire.events import Event
 
 if TYPE_CHECKING:
@@ -100,6 +100,5 @@ def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
 def check_ledger(ledger: object) -> None:
     """Raise `TypeError` if an object is no ledger."""
     if not isinstance(ledger, Ledger) or isinstance(ledger, type):
-        given = f"the class {ledger.__name__}" if isinstance(ledger, type) else type(ledger).__name__
-        raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given}")
+        raise TypeError(f"a ledger is an object with claim(run, slots, claimant), not {given_as(ledger)}")
     check_function("the ledger's claim", ledger.claim)

@@ -132,7 +132,7 @@ class SqliteLedger(PausesForForks):
         self._connection: sqlite3.Connection | None = None
         super().__init__()
         try:
-            self._claim_in_time("", (), "")  # raises if the file cannot be opened or written to
+            SqliteLedger.claim(self, "", (), "")  # raises if the file cannot be opened or written to
         finally:
             self.use(self.close_for_fork)  # a fork of which Python is not told finds nothing open
 
@@ -154,14 +154,6 @@ class SqliteLedger(PausesForForks):
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""
-        return self._claim_in_time(run, slots, claimant)
-
-    def close(self) -> None:
-        """Close the file for good. A later claim raises `sqlite3.ProgrammingError`."""
-        self._is_closed = True
-        self.use(self.close_for_fork)
-
-    def _claim_in_time(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         try:
             return self._attempts(self.use, self._claim, run, slots, claimant)
         except sqlite3.Error as error:
@@ -172,6 +164,11 @@ class SqliteLedger(PausesForForks):
                 error.args = (f"{error}: {remedy}",)
             error.add_note(f"The ledger's file is {self._path}")
             raise
+
+    def close(self) -> None:
+        """Close the file for good. A later claim raises `sqlite3.ProgrammingError`."""
+        self._is_closed = True
+        self.use(self.close_for_fork)
 
     def _claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         now = time.time()

@@ -272,18 +272,16 @@ def test_clients_over_one_ledger_call_it_one_at_a_time(client: RecordingClient, 
 
 
 def test_closing_a_client_waits_for_a_copy_over_another_ledger(client: RecordingClient, context: Context) -> None:
-    """A feedback route of a client without a ledger has one of its own, whose claims are the client's."""
+    """A feedback route has a ledger of its own, whose claims are the client's, also once the route is gone."""
     ai = LdAiClient(client)
-    copy = ai.with_ledger(NotesOverlap())
-    tracker = copy.create_tracker(
-        ai.completion_config("support-bot", context).create_tracker().resumption_token, context
-    )
+    run = ai.completion_config("support-bot", context).create_tracker()
+    ledger = NotesOverlap()
 
-    recorded = tracker.record_feedback(Feedback.POSITIVE)
+    recorded = ai.with_ledger(ledger).create_tracker(run.resumption_token, context).record_feedback("positive")
 
     assert ai.close(10)
     assert recorded.done()
-    assert client.metrics(tracker.run_id) == {POSITIVE: [1]}
+    assert client.metrics(run.run_id) == {POSITIVE: [1]}
 
 
 def test_what_was_sent_without_a_claim_is_not_sent_again(client: RecordingClient, context: Context) -> None:

@@ -172,7 +172,7 @@ def test_a_claim_that_comes_as_the_threads_end_is_made(
     late = [other.track_success]
 
     def is_ending() -> bool:
-        has_worker = claim_queue._queues.of(ledger)._worker is not None
+        has_worker = claim_queue.queues.of(ledger)._worker is not None
         if threading.current_thread() is not threading.main_thread() and not has_worker and late:
             late.pop()()
         return False

@@ -35,7 +35,7 @@ def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> Eve
     """Return a sender, without a ledger, of a client that gives each event to a function."""
     client = ClientSender(
         send_all=partial(track_each, lambda name, context, data, value: take(name, data, value)),
-        look=None,
+        look=lambda data: None,
         environment=EnvironmentHook(""),
         notices=Notices(),
     )

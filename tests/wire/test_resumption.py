@@ -325,7 +325,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "trace id": ("0af7651916cd43dd8448eb211c80319c", "the id of a run; give the run's resumption_token"),
     "bytes": (TOKEN.encode(), "not bytes: give token.decode()"),
     "track data": ({"runId": "run-1"}, "not dict: resumption_token_of() makes one of track data"),
-    "graph": (GRAPH_TOKEN, "of an agent graph, .*; give it to create_graph_tracker()"),
+    "graph": (GRAPH_TOKEN, "as its configKey is missing or empty; give it to create_graph_tracker()"),
 }
 
 
@@ -336,11 +336,3 @@ def test_what_is_no_token_is_told_with_what_to_give(given: object, remedy: str) 
 
     with pytest.raises((TypeError, InvalidResumptionTokenError), match=remedy.replace("()", r"\(\)")):
         client.create_tracker(given, Context.create("user-1"))
-
-
-def test_a_token_of_a_config_is_none_of_a_graph() -> None:
-    """The message names the method that takes it."""
-    client = LdAiClient(RecordingClient())
-
-    with pytest.raises(InvalidResumptionTokenError, match=r"; give it to create_tracker\(\)$"):
-        client.create_graph_tracker(TOKEN, Context.create("user-1"))
