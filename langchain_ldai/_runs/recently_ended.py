@@ -16,7 +16,7 @@ _PARTS: Final = 4
 
 
 class RecentKeys:
-    """Remembers the latest keys, and the root of each: at least so many, and at most a quarter more.
+    """Remembers the latest keys, and the root of each: at least so many, and up to about a quarter more.
 
     Args:
         count: How many keys.
