@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import RefusedBatchError, read_batch, too_large
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
 from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
 from langchain_ldai.dev.served_configs import ServedConfigs
@@ -30,19 +30,6 @@ BODY_SECONDS: Final = 30.0
 """How long a client may take to send a batch."""
 
 STREAM_HEARTBEAT_SECONDS: Final = 15.0
-
-
-class _RefusedError(Exception):
-    """A batch is not taken.
-
-    Args:
-        status: The HTTP status.
-        reason: Why.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class SdkRoutes:
@@ -92,18 +79,13 @@ class SdkRoutes:
             await asyncio.to_thread(self._accept, body, encoding, payload_id)
         except ClientDisconnect:
             return Response(status_code=400)
-        except _RefusedError as refused:
+        except RefusedBatchError as refused:
             _log.warning("a batch of events was refused: %s", refused)
             return PlainTextResponse(str(refused), refused.status)
         return Response(status_code=202)
 
     def _accept(self, body: bytes, encoding: str | None, payload_id: str | None) -> None:
-        try:
-            self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
-        except MalformedBatchError as error:
-            raise _RefusedError(400, str(error)) from None
-        except BatchTooLargeError as error:
-            raise _RefusedError(413, str(error)) from None
+        self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
 
 
 async def _body(request: Request) -> bytes:
@@ -119,9 +101,9 @@ async def _body(request: Request) -> bytes:
                 elif size > MAX_READ_BYTES:
                     break
     except TimeoutError:
-        raise _RefusedError(408, f"the batch took more than {BODY_SECONDS:g} s to arrive") from None
+        raise RefusedBatchError(408, f"the batch took more than {BODY_SECONDS:g} s to arrive") from None
     if size > MAX_BATCH_BYTES:
-        raise _RefusedError(413, f"the batch has more than {MAX_BATCH_BYTES:,} bytes; send smaller batches")
+        raise too_large(MAX_BATCH_BYTES)
     if media_type != "application/json":
-        raise _RefusedError(415, f"the content type is {media_type[:99]!r}; send application/json")
+        raise RefusedBatchError(415, f"the content type is {media_type[:99]!r}; send application/json")
     return bytes(body)

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final, Protocol
 
-from langchain_ldai._protocol.batches import MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import RefusedBatchError, read_batch
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, ENVIRONMENT_HEADER, PAYLOAD_ID_HEADER, POLL, STREAM
 from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame
@@ -120,8 +120,8 @@ class Handler(BaseHTTPRequestHandler):
         if self._path == BULK:
             try:
                 batch = read_batch(body, self.headers.get("Content-Encoding"))
-            except MalformedBatchError:
-                return 400
+            except RefusedBatchError as refused:
+                return refused.status
             self.server.service.accept(self.headers.get(PAYLOAD_ID_HEADER), batch)
         return 202 if self._path in (BULK, DIAGNOSTIC) else 404
 
