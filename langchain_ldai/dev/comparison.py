@@ -69,7 +69,7 @@ class Measure:
         unit: How its values are written.
         good: 1 where more is better, -1 where less is, 0 where neither is.
         value: Its value for a variation.
-        compare: How much the second variation exceeds the first; `None` where no interval is known.
+        compare: How much the second variation exceeds the first; without it no interval is known, as of a tail.
     """
 
     key: str

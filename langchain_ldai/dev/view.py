@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -35,19 +35,12 @@ def comparison(variations: Sequence[Variation]) -> Markup:
     """Return the variations side by side: a table, distributions and courses over time."""
     if not variations:
         return element("p", "No run matches the filter.", class_="quiet")
-    header = element(
-        "tr",
-        element("th", "Measure", scope="col"),
-        *(
-            element(
-                "th",
-                series < pictures.SERIES and element("span", class_=f"swatch series-{series}"),
-                _named(name),
-                scope="col",
-            )
-            for series, name in enumerate(variation.name for variation in variations)
-        ),
-    )
+    names = [
+        together(
+            series < pictures.SERIES and element("span", class_=f"swatch series-{series}"), _named(variation.name)
+        )
+        for series, variation in enumerate(variations)
+    ]
     rows = [
         element(
             "tr",
@@ -57,13 +50,19 @@ def comparison(variations: Sequence[Variation]) -> Markup:
         )
         for row in compare(variations)
     ]
-    table = element("table", element("thead", header), element("tbody", *rows), class_="comparison")
     return together(
-        element("div", table, class_="wide", tabindex=0, role="region", aria_label="Variations side by side"),
+        _table("Variations side by side", ["Measure", *names], rows, class_="comparison"),
         element("p", METHODS, class_="quiet"),
         _distributions(variations),
         _courses(variations),
     )
+
+
+def _table(label: str, columns: Iterable[str], rows: Iterable[Markup], **attributes: str) -> Markup:
+    """Return a table that scrolls by itself where the page is too narrow for it."""
+    header = element("tr", *(element("th", column, scope="col") for column in columns))
+    table = element("table", element("thead", header), element("tbody", *rows), **attributes)
+    return element("div", table, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
 def _cell(measure: Measure, cell: Cell) -> Markup:
@@ -118,9 +117,7 @@ def run_list(runs: Sequence[Run]) -> Markup:
     """Return the list of runs."""
     if not runs:
         return element("p", "No run matches the filter.", class_="quiet")
-    header = element("tr", *(element("th", name, scope="col") for name in _COLUMNS))
-    table = element("table", element("thead", header), element("tbody", *map(_row, runs)), class_="runs")
-    return element("div", table, class_="wide", tabindex=0, role="region", aria_label="Latest runs")
+    return _table("Latest runs", _COLUMNS, map(_row, runs), class_="runs")
 
 
 def _row(run: Run) -> Markup:
@@ -128,7 +125,7 @@ def _row(run: Run) -> Markup:
         when(run.started),
         run.config,
         _named(run.variation),
-        element("span", outcome_of(run), class_=f"outcome {run.outcome or 'none'}"),
+        element("span", OUTCOMES[run.outcome or "none"], class_=f"outcome {run.outcome or 'none'}"),
         MILLISECONDS.write(run.duration),
         MILLISECONDS.write(run.first_token),
         NUMBER.write(run.tokens),
@@ -177,7 +174,7 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
         "Agent graph": run.graph,
         "Model": run.model,
         "Context": run.context,
-        "Outcome": outcome_of(run),
+        "Outcome": OUTCOMES[run.outcome or "none"],
         "Scores": scores_of(run),
         "Tokens": f"{NUMBER.write(run.tokens_in)} in, {NUMBER.write(run.tokens_out)} out",
         "Resumption token": token_of(run),
@@ -193,12 +190,8 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
         )
         for metric in metrics
     ]
-    header = element("tr", *(element("th", name, scope="col") for name in ("Recorded", "Metric", "Value")))
-    table = element("table", element("thead", header), element("tbody", *rows))
-    metrics_region = element(
-        "div", table, class_="wide", tabindex=0, role="region", aria_label="Metrics of the run"
-    )
-    return together(pictures.timeline(run, metrics), element("dl", *listed), metrics_region)
+    table = _table("Metrics of the run", ("Recorded", "Metric", "Value"), rows)
+    return together(pictures.timeline(run, metrics), element("dl", *listed), table)
 
 
 def token_of(run: Run) -> str:
@@ -214,11 +207,6 @@ def scores_of(run: Run) -> str:
     """Return what judges gave a run, "" where none did."""
     names = judge_names(judge for judge, _ in run.scores)
     return ", ".join(f"{names[judge]} {SCORE.write(score)}" for judge, score in run.scores)
-
-
-def outcome_of(run: Run) -> str:
-    """Return a run's outcome in words."""
-    return OUTCOMES[run.outcome or "none"]
 
 
 def when(at_ms: int) -> str:
