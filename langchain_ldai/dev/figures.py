@@ -26,8 +26,7 @@ class Step(NamedTuple):
 
     start: int
     runs: int
-    successes: int
-    ended: int
+    success: Share
     duration: float | None
 
 
@@ -223,7 +222,7 @@ def _listed(numbers: Iterable[int]) -> str:
 def _step(start: int, sums: Mapping[Judge, _Sums]) -> Step:
     runs, durations = sums.get(_RUNS, _NOTHING), sums.get(_DURATIONS, _NOTHING)
     mean = durations.total / durations.runs if durations.runs else None
-    return Step(start, runs.runs, runs.successes, runs.ended, mean)
+    return Step(start, runs.runs, Share(runs.successes, runs.ended), mean)
 
 
 def _variation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,18 +17,30 @@ from langchain_ldai.dev.comparison import (
     SCORE,
     Cell,
     Measure,
+    Unit,
     compare,
     judge_names,
 )
-from langchain_ldai.dev.figures import Variation
+from langchain_ldai.dev.figures import Step, Variation
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run
+from langchain_ldai.dev.statistics import Distribution
 
 _COLUMNS: Final = (
     *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),
     *("Scores", "Feedback", "Timeline"),
 )
 _FEEDBACK: Final = {1: "positive", -1: "negative"}
+_DISTRIBUTIONS: Final[tuple[tuple[str, str, Unit, Callable[[Variation], Distribution]], ...]] = (
+    ("Duration", "Durations", MILLISECONDS, lambda v: v.duration),
+    ("Time to first token", "Times to first token", MILLISECONDS, lambda v: v.first_token),
+    ("Tokens", "Tokens", NUMBER, lambda v: v.tokens),
+)
+_COURSES: Final[tuple[tuple[str, Unit, Callable[[Step], float | None]], ...]] = (
+    ("Runs", NUMBER, lambda step: step.runs),
+    ("Success rate", PERCENT, lambda step: step.success.value),
+    ("Mean duration", MILLISECONDS, lambda step: step.duration),
+)
 
 
 def comparison(variations: Sequence[Variation]) -> Markup:
@@ -77,32 +89,16 @@ def _cell(measure: Measure, cell: Cell) -> Markup:
 
 def _distributions(variations: Sequence[Variation]) -> Markup:
     drawn = [
-        ("Duration", pictures.distributions(variations, lambda v: v.duration, "Durations", MILLISECONDS)),
-        (
-            "Time to first token",
-            pictures.distributions(variations, lambda v: v.first_token, "Times to first token", MILLISECONDS),
-        ),
-        ("Tokens", pictures.distributions(variations, lambda v: v.tokens, "Tokens", NUMBER)),
+        (caption, pictures.distributions(variations, of, title, unit))
+        for caption, title, unit, of in _DISTRIBUTIONS
     ]
     return _figures("Distributions", drawn)
 
 
 def _courses(variations: Sequence[Variation]) -> Markup:
     drawn = [
-        ("Runs", pictures.over_time(variations, lambda step: step.runs, "Runs over time", NUMBER)),
-        (
-            "Success rate",
-            pictures.over_time(
-                variations,
-                lambda step: step.successes / step.ended if step.ended else None,
-                "Success rate over time",
-                PERCENT,
-            ),
-        ),
-        (
-            "Mean duration",
-            pictures.over_time(variations, lambda step: step.duration, "Mean duration over time", MILLISECONDS),
-        ),
+        (caption, pictures.over_time(variations, value, f"{caption} over time", unit))
+        for caption, unit, value in _COURSES
     ]
     starts = [step.start for variation in variations for step in variation.over_time]
     return _figures(f"Over time, from {when(min(starts))} to {when(max(starts))}", drawn)
@@ -121,7 +117,7 @@ def run_list(runs: Sequence[Run]) -> Markup:
 
 
 def _row(run: Run) -> Markup:
-    texts = (
+    cells = (
         when(run.started),
         run.config,
         _named(run.variation),
@@ -132,17 +128,10 @@ def _row(run: Run) -> Markup:
         run.context,
         element("code", run.run_id[:8], title=run.run_id),
         scores_of(run),
+        feedback_of(run),
+        _button(run, "Open", "open", "Timeline of"),
     )
-    timeline = element(
-        "button",
-        "Open",
-        type="button",
-        id=f"open-{run.id}",
-        data_run=run.id,
-        aria_label=f"Timeline of {run.run_id}",
-    )
-    cells = (element("td", text) for text in texts)
-    return element("tr", *cells, element("td", feedback_of(run)), element("td", timeline), data_run_id=run.run_id)
+    return element("tr", *(element("td", cell) for cell in cells), data_run_id=run.run_id)
 
 
 def feedback_of(run: Run) -> Markup:
@@ -151,18 +140,15 @@ def feedback_of(run: Run) -> Markup:
         return element("span", _FEEDBACK[run.feedback], class_=f"feedback {_FEEDBACK[run.feedback]}")
     return together(
         *(
-            element(
-                "button",
-                sign,
-                type="button",
-                id=f"{kind}-{run.id}",
-                data_feedback=kind,
-                data_run=run.id,
-                aria_label=f"{kind} feedback on {run.run_id}",
-            )
+            _button(run, sign, kind, f"{kind} feedback on", data_feedback=kind)
             for sign, kind in (("+1", "positive"), ("-1", "negative"))
         )
     )
+
+
+def _button(run: Run, text: str, kind: str, label: str, **attributes: str) -> Markup:
+    named = {"id": f"{kind}-{run.id}", "aria_label": f"{label} {run.run_id}"}
+    return element("button", text, type="button", **named, data_run=run.id, **attributes)
 
 
 def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:

@@ -25,7 +25,7 @@ def variation(name: str, durations: Sequence[float] = (), steps: Sequence[Step] 
 
 def step(number: int, mean: float | None) -> Step:
     """Return a second in which the mean duration was this."""
-    return Step(NOON + number * 1000, 1, 1, 1, mean)
+    return Step(NOON + number * 1000, 1, Share(1, 1), mean)
 
 
 def durations(variations: Sequence[Variation]) -> str:
