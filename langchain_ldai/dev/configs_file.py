@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -92,7 +90,7 @@ def _payload(mode: str, name: str, variation: Section, judges: list[str]) -> Jso
     if "parameters" in variation:
         if "model" not in named:
             variation.fail("are for a model; name it with `model:`", "parameters")
-        named["model"]["parameters"] = _json(variation.section("parameters"))
+        named["model"]["parameters"] = variation.section("parameters").fields
     payload: Json = {"_ldMeta": meta, **named}
     if "instructions" in variation:
         payload["instructions"] = variation.text("instructions")
@@ -114,20 +112,6 @@ def _judges(shares: Section, judges: list[str]) -> list[Json]:
             known = f"there are {', '.join(judges)}" if judges else "there are none"
             shares.fail(f"is no AI Config of the file with `mode: judge`; {known}", key)
     return [{"key": key, "samplingRate": _percent(shares, key) / 100} for key in shares]
-
-
-def _json(section: Section) -> Mapping[str, object]:
-    """Return a section as it is, if JSON can hold it."""
-    _check_finite(section, section.fields)
-    return section.fields
-
-
-def _check_finite(section: Section, value: object, *path: str | int) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        section.fail("is no number that JSON can hold", *path)
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, child in children:
-        _check_finite(section, child, *path, step)
 
 
 def _messages(variation: Section) -> list[Json]:
@@ -155,7 +139,7 @@ def _tools(variation: Section) -> dict[str, Json]:
         if "description" in tool:
             tools[name]["description"] = tool.text("description")
         if "parameters" in tool:
-            tools[name]["parameters"] = _json(tool.section("parameters"))
+            tools[name]["parameters"] = tool.section("parameters").fields
     return tools
 
 
@@ -173,7 +157,7 @@ def _rule(rule: Section, number: int, names: list[str], kind: str) -> Json:
     kind = rule.text("context", kind)
     clauses = [
         clause(attribute, value if isinstance(value, list) else [value], kind)
-        for attribute, value in _json(rule.section("when")).items()
+        for attribute, value in rule.section("when").fields.items()
     ]
     return {"id": f"rule-{number}", "clauses": clauses, **_served(rule, names, kind)}
 

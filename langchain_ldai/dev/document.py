@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,8 +57,7 @@ class Section:
         """
         path = (*self._path, *below)
         line = next(self._lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self._lines)
-        field = ".".join(map(str, path))
-        raise ConfigsFileError(f"{self._file}, line {line}: {field + ' ' if field else 'the file '}{problem}")
+        raise ConfigsFileError(f"{self._file}, line {line}: {_dotted(path) or 'the file'} {problem}")
 
     def section(self, field: str) -> Section:
         """Return a field that is a mapping."""
@@ -101,6 +101,10 @@ class Section:
         if not isinstance(value, list):
             self.fail(f"is {shown(value)}; write a list, each entry as `- entry`", field)
         return value
+
+
+def _dotted(path: FieldPath) -> str:
+    return ".".join(map(str, path))
 
 
 def shown(value: object) -> str:
@@ -170,6 +174,8 @@ class _Reader:
             value: object = yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError):
             self._fail(node, f"{text!r} is no value; put it in quotes")
+        if isinstance(value, float) and not math.isfinite(value):
+            self._fail(node, f"{_dotted(path)} is no number that JSON can hold")
         return value if isinstance(value, bool | int | float | str | None) else text
 
     def _entries(self, node: yaml.MappingNode, path: FieldPath) -> Iterator[tuple[str, yaml.Node]]:
@@ -178,7 +184,7 @@ class _Reader:
                 self._fail(key_node, "the name of a field must be a text")
             key = self._text(key_node)
             if (*path, key) in self.lines:
-                self._fail(key_node, f"{'.'.join(map(str, (*path, key)))} is there twice")
+                self._fail(key_node, f"{_dotted((*path, key))} is there twice")
             self.lines[(*path, key)] = key_node.start_mark.line + 1
             yield key, child
 
