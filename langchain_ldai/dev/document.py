@@ -10,6 +10,8 @@ from typing import Final, NoReturn, cast
 
 import yaml
 
+from langchain_ldai.dev.errors import DevError
+
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 50
 MAX_FIELDS: Final = 100_000
@@ -20,7 +22,7 @@ _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 FieldPath = tuple[str | int, ...]
 
 
-class ConfigsFileError(ValueError):
+class ConfigsFileError(DevError):
     """The file cannot be served; the message names the line, the field and the remedy."""
 
 

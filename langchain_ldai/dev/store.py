@@ -16,6 +16,7 @@ from typing import Any, Final
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai.dev import database
 from langchain_ldai.dev.arrivals import ADDED, Arrival, MetricRow, arrivals
+from langchain_ldai.dev.errors import DevError
 from langchain_ldai.dev.tallies import Tally
 
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def _code(error: Exception) -> int:
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-class StoreError(Exception):
+class StoreError(DevError):
     """The file cannot be used; the message says why and what to do."""
 
 

@@ -25,6 +25,7 @@ from ldclient.config import Config
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai._wire import events
 from langchain_ldai.dev import sdk_routes, server
+from langchain_ldai.dev.errors import DevError
 from langchain_ldai.dev.queries import Filter, Run, latest_runs
 from tests.dev.conftest import Desk, running
 from tests.dev.sending import event, full_disk, simulated
@@ -276,9 +277,9 @@ def test_many_clients_lose_nothing(desk: Desk) -> None:
 
 def test_a_host_beyond_loopback_needs_a_token() -> None:
     """The address is refused at construction, with the remedy; loopback has many names."""
-    with pytest.raises(ValueError, match=r"others can reach 0\.0\.0\.0, so --host 0\.0\.0\.0 needs --token"):
+    with pytest.raises(DevError, match=r"others can reach 0\.0\.0\.0, so --host 0\.0\.0\.0 needs --token"):
         server.Address("0.0.0.0")
-    with pytest.raises(ValueError, match="needs --token"):
+    with pytest.raises(DevError, match="needs --token"):
         server.Address("desk.example")
     assert server.Address("0.0.0.0", token="secret").token == "secret"
     assert [server.Address(host).port for host in ("localhost", "127.0.0.2", "::1")] == [8030] * 3
