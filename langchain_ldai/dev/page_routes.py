@@ -36,7 +36,7 @@ from langchain_ldai.dev.tallies import MINUTE
 
 PAGE_HEARTBEAT_SECONDS: Final = 15.0
 
-_FEEDBACK: Final = {"positive": (events.FEEDBACK_POSITIVE, 1), "negative": (events.FEEDBACK_NEGATIVE, -1)}
+_FEEDBACK: Final = {"positive": events.FEEDBACK_POSITIVE, "negative": events.FEEDBACK_NEGATIVE}
 _LISTED_RUNS: Final = 50
 _LONGEST_FORM: Final = 10_000
 _MOST_DIGITS: Final = 18
@@ -125,12 +125,11 @@ class PageRoutes:
 
     async def _feedback(self, request: Request) -> Response:
         try:
-            kind = json.loads(await _start_of_body(request))["kind"]
-            name, value = _FEEDBACK[kind]
+            name = _FEEDBACK[json.loads(await _start_of_body(request))["kind"]]
         except (ValueError, TypeError, KeyError, RecursionError):
             return PlainTextResponse('send {"kind": "positive"} or {"kind": "negative"}', 400)
         try:
-            first = await asyncio.to_thread(self._store.add_feedback, _number(request), name, value)
+            first = await asyncio.to_thread(self._store.add_feedback, _number(request), name)
         except KeyError:
             return PlainTextResponse("there is no such run", 404)
         return Response(status_code=202) if first else PlainTextResponse("the run has feedback already", 409)

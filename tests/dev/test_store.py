@@ -320,11 +320,11 @@ def test_feedback_counts_once(store: Store) -> None:
     store.accept(None, [event(events.SUCCESS), event(events.FEEDBACK_NEGATIVE, run="run-2")])
     rated, unrated = latest_runs(store, Filter(), 2)
 
-    assert store.add_feedback(unrated.id, events.FEEDBACK_POSITIVE, 1)
-    assert not store.add_feedback(unrated.id, events.FEEDBACK_NEGATIVE, -1)
-    assert not store.add_feedback(rated.id, events.FEEDBACK_POSITIVE, 1)
+    assert store.add_feedback(unrated.id, events.FEEDBACK_POSITIVE)
+    assert not store.add_feedback(unrated.id, events.FEEDBACK_NEGATIVE)
+    assert not store.add_feedback(rated.id, events.FEEDBACK_POSITIVE)
     with pytest.raises(KeyError):
-        store.add_feedback(99, events.FEEDBACK_POSITIVE, 1)
+        store.add_feedback(99, events.FEEDBACK_POSITIVE)
     assert [run.feedback for run in latest_runs(store, Filter(), 2)] == [-1, 1]
 
 
