@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -67,8 +68,8 @@ class PageRoutes:
             Route("/runs/{number}", self._run),
             Route("/runs/{number}/feedback", self._feedback, methods=["POST"]),
             Route("/news", self._news),
-            Route("/runs.csv", self._csv),
-            Route("/runs.json", self._json),
+            Route("/runs.csv", partial(self._export, exports.as_csv, "text/csv")),
+            Route("/runs.json", partial(self._export, exports.as_json_lines, "application/json")),
             Route("/comparison.json", self._comparison),
             Route("/report", self._report),
             Mount("/static", StaticFiles(directory=STATIC)),
@@ -95,7 +96,8 @@ class PageRoutes:
         wanted = _filter(request)
         shown = await asyncio.to_thread(self._shown, wanted, request.query_params.get("compare_to", ""))
         if not shown["configs"]:
-            shown["empty"] = self._lines(str(request.base_url).rstrip("/"))
+            url = str(request.base_url).rstrip("/")
+            shown["empty"] = lines_to_add(url, self._configs.modes, needs_token=bool(self._token))
         return JSONResponse({**shown, "problem": self._configs.problem or self._store.problem})
 
     def _shown(self, wanted: Filter, compare_to: str) -> dict[str, object]:
@@ -113,9 +115,6 @@ class PageRoutes:
             "figures": view.comparison(compared),
             "runs": view.run_list(queries.latest_runs(self._store, wanted, _LISTED_RUNS)),
         }
-
-    def _lines(self, url: str) -> str:
-        return lines_to_add(url, self._configs.modes, needs_token=bool(self._token))
 
     async def _run(self, request: Request) -> Response:
         found = await asyncio.to_thread(queries.run_with_metrics, self._store, _number(request))
@@ -141,17 +140,13 @@ class PageRoutes:
         async for news in self.subscribers.news(b"start"):
             yield b": still here\n\n" if news is None else b"data: %s\n\n" % news
 
-    async def _csv(self, request: Request) -> Response:
-        return await self._export(request, exports.as_csv, "text/csv", "runs.csv")
-
-    async def _json(self, request: Request) -> Response:
-        return await self._export(request, exports.as_json_lines, "application/json", "runs.json")
-
-    async def _export(self, request: Request, written: exports.Form, media_type: str, name: str) -> Response:
+    async def _export(self, written: exports.Form, media_type: str, request: Request) -> Response:
         wanted = _filter(request)
         judges = comparison.judge_names(await asyncio.to_thread(queries.judges, self._store, wanted))
         lines = written(queries.all_runs(self._store, wanted), judges)
-        return StreamingResponse(exports.in_blocks(lines), media_type=media_type, headers=_file(name))
+        return StreamingResponse(
+            exports.in_blocks(lines), media_type=media_type, headers=_file(request.url.path[1:])
+        )
 
     async def _comparison(self, request: Request) -> Response:
         wanted, compare_to = _filter(request), request.query_params.get("compare_to", "")
