@@ -35,8 +35,6 @@ from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
 from langchain_ldai.dev.tallies import MINUTE
 
-PAGE_HEARTBEAT_SECONDS: Final = 15.0
-
 _FEEDBACK: Final = {"positive": events.FEEDBACK_POSITIVE, "negative": events.FEEDBACK_NEGATIVE}
 _LISTED_RUNS: Final = 50
 _LONGEST_FORM: Final = 10_000
@@ -53,7 +51,7 @@ class PageRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
-        self.subscribers: Subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
+        self.subscribers: Subscribers = Subscribers(latest_only=True)
         self._configs = configs
         self._store = store
         self._token = token

@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from langchain_ldai._protocol.batches import RefusedBatchError, read_batch, too_large
+from langchain_ldai._protocol.flags import Change
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
-from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
+from langchain_ldai._protocol.stream import HEARTBEAT, frame, put
 from langchain_ldai.dev.served_configs import ServedConfigs
 from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
@@ -29,8 +30,6 @@ MAX_READ_BYTES: Final = 8 * MAX_BATCH_BYTES
 BODY_SECONDS: Final = 30.0
 """How long a client may take to send a batch."""
 
-STREAM_HEARTBEAT_SECONDS: Final = 15.0
-
 
 class SdkRoutes:
     """Serves flags to SDKs and stores the events they send.
@@ -41,7 +40,7 @@ class SdkRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store) -> None:
-        self.streams: Subscribers = Subscribers(STREAM_HEARTBEAT_SECONDS)
+        self.streams: Subscribers = Subscribers()
         self._configs = configs
         self._store = store
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
+
+HEARTBEAT_SECONDS: Final = 15.0
 
 
 class Subscribers:
     """Gives each piece of news to everyone who waits, in one event loop.
 
     Args:
-        heartbeat: Seconds without news after which `None` is given.
         latest_only: Whether one piece of news that waits is enough, as each says the same.
     """
 
-    def __init__(self, heartbeat: float, *, latest_only: bool = False) -> None:
-        self._heartbeat = heartbeat
+    def __init__(self, *, latest_only: bool = False) -> None:
         self._latest_only = latest_only
         self._queues: set[asyncio.Queue[bytes]] = set()
         self._closed = False
@@ -33,14 +34,17 @@ class Subscribers:
             queue.put_nowait(b"")
 
     async def news(self, first: bytes) -> AsyncIterator[bytes | None]:
-        """Yield the first piece of news, then each that comes, until `close` is called."""
+        """Yield the first piece of news, then each that comes, until `close` is called.
+
+        Where none comes for `HEARTBEAT_SECONDS`, `None` shows that the connection lives.
+        """
         queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._queues.add(queue)
         try:
             yield first
             while not self._closed or queue.qsize():
                 try:
-                    news = await asyncio.wait_for(queue.get(), self._heartbeat)
+                    news = await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
                 except TimeoutError:
                     yield None
                     continue

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final, Protocol
 
 from langchain_ldai._protocol.batches import RefusedBatchError, read_batch
-from langchain_ldai._protocol.flags import Json
+from langchain_ldai._protocol.flags import Change, Json
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, ENVIRONMENT_HEADER, PAYLOAD_ID_HEADER, POLL, STREAM
-from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame
+from langchain_ldai._protocol.stream import HEARTBEAT, frame
 
 _log = logging.getLogger(__name__)
 

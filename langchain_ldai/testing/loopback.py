@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai._protocol.flags import FlagData, Json
+from langchain_ldai._protocol.flags import Change, FlagData, Json
 from langchain_ldai._protocol.paths import BULK, PATHS
-from langchain_ldai._protocol.stream import Change, delete, patch, put
+from langchain_ldai._protocol.stream import put
 from langchain_ldai.testing.endpoints import LOSE_RESPONSE, Server
 from langchain_ldai.testing.recording import RecordedEvent, metrics_of
 
@@ -141,7 +141,7 @@ class LoopbackLaunchDarkly:
             ValueError: If the value holds NaN or an infinity.
         """
         with self._changed:
-            self._push(patch(self._data.set(key, value)))
+            self._push(self._data.set(key, value))
 
     def delete_flag(self, key: str) -> None:
         """Serve nothing for this flag from now on.
@@ -150,7 +150,7 @@ class LoopbackLaunchDarkly:
             KeyError: If there is no such flag.
         """
         with self._changed:
-            self._push(delete(key, self._data.delete(key)))
+            self._push(self._data.delete(key))
 
     def drop_streams(self) -> None:
         """End every open stream, as a load balancer would."""

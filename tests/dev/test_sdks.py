@@ -24,7 +24,7 @@ from ldclient.config import Config
 
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai._wire import events
-from langchain_ldai.dev import sdk_routes, server
+from langchain_ldai.dev import sdk_routes, server, subscribers
 from langchain_ldai.dev.errors import DevError
 from langchain_ldai.dev.queries import Filter, Run, latest_runs
 from tests.dev.conftest import Desk, running
@@ -245,7 +245,7 @@ def test_a_batch_sent_twice_counts_once(desk: Desk) -> None:
 
 def test_a_stream_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing changes, comments are sent."""
-    monkeypatch.setattr(sdk_routes, "STREAM_HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(subscribers, "HEARTBEAT_SECONDS", 0.01)
     with running(tmp_path) as desk, connection(desk) as stream:
         stream.sendall(b" " * 98 + b"]" + b"GET /all HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         received = b""
