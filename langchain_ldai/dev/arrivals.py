@@ -125,7 +125,7 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
             continue
         run = found.get((run_id, config))
         if run is None:
-            run = found[run_id, config] = _arrival((run_id, config), event, data, at_ms)
+            run = found[run_id, config] = _arrival(run_id, config, event, data, at_ms)
         run.add(_row(name, data), value, at_ms)
     return list(found.values())
 
@@ -144,9 +144,10 @@ def _time_of(event: Json, now_ms: int) -> int:
     return now_ms if at is None or not _EARLIEST_MS <= at <= now_ms else int(at)
 
 
-def _arrival(key: tuple[str, str], event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
+def _arrival(run_id: str, config: str, event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
     return Arrival(
-        *key,
+        run_id,
+        config,
         text(data.get(events.VARIATION_KEY)),
         int(number(data.get(events.VERSION)) or 0),
         text(data.get(events.GRAPH_KEY)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from langchain_ldai.dev.store import Select, Store
@@ -14,8 +13,7 @@ MOST_SHOWN: Final = 20
 """How many variations people are shown side by side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """Which runs to look at.
 
     Args:
@@ -29,6 +27,16 @@ class Filter:
     variation: str = ""
     outcome: str = ""
     since: int = 0
+
+    @property
+    def condition(self) -> str:
+        """The condition for runs but for the variation, in SQL; its parameters are named as the fields."""
+        parts = ["1"]
+        if self.since:
+            parts.append("started >= :since")
+        if self.outcome:
+            parts.append("outcome IS NULL" if self.outcome == "none" else "outcome = :outcome")
+        return " AND ".join(parts)
 
 
 class Judge(NamedTuple):
@@ -86,19 +94,6 @@ _RUN_COLUMNS: Final = ", ".join(
 )
 
 
-def condition(wanted: Filter) -> tuple[str, dict[str, object]]:
-    """Return a filter's condition for runs but for the variation, in SQL, and its values."""
-    parts: list[str] = ["1"]
-    values: dict[str, object] = {"config": wanted.config, "variation": wanted.variation}
-    if wanted.since:
-        parts.append("started >= :since")
-        values["since"] = wanted.since
-    if wanted.outcome:
-        parts.append("outcome IS NULL" if wanted.outcome == "none" else "outcome = :outcome")
-        values["outcome"] = wanted.outcome
-    return " AND ".join(parts), values
-
-
 def newest_config(store: Store) -> str:
     """Return the key of the AI Config that has the latest run, "" if there are no runs."""
     return next((run.config for run in latest_runs(store, Filter(), 1)), "")
@@ -112,7 +107,7 @@ def configs(store: Store) -> list[str]:
 def names(select: Select, wanted: Filter) -> dict[int, str]:
     """Return the keys of the variations that the filter lets through in order, by their number in the file."""
     query = f"SELECT id, name FROM variations WHERE {_NAMED} ORDER BY config, name"  # noqa: S608
-    return dict(select(query, condition(wanted)[1]))
+    return dict(select(query, wanted._asdict()))
 
 
 def variations_of(store: Store, config: str) -> list[str]:
@@ -122,8 +117,8 @@ def variations_of(store: Store, config: str) -> list[str]:
 
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
     """Return the runs that started last, the newest first."""
-    where, values = condition(wanted)
-    latest = f"FROM runs WHERE variation = variations.id AND {where} ORDER BY started DESC LIMIT"
+    values = wanted._asdict()
+    latest = f"FROM runs WHERE variation = variations.id AND {wanted.condition} ORDER BY started DESC LIMIT"
     # What is in none of the variations that ran last cannot be among the last runs.
     ran_last = f"SELECT id FROM variations WHERE {_NAMED} ORDER BY (SELECT started {latest} 1) DESC LIMIT {limit}"  # noqa: S608
     with store.reading() as select:
@@ -132,16 +127,17 @@ def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
         found = [row for number in numbers for row in select(query, {**values, "id": number})]
         newest = [int(number) for _, number in sorted(found, reverse=True)[:limit]]
         runs = {run.id: run for run in _runs(select, newest)}
-    return [runs[number] for number in newest if number in runs]
+    return [runs[number] for number in newest]
 
 
 def all_runs(store: Store, wanted: Filter) -> Iterator[Run]:
     """Yield every run that the filter lets through, in the order of their arrival."""
-    where, values = condition(wanted)
     # The plus has SQLite go on from the last run, instead of looking for each variation's.
-    query = f"SELECT id FROM runs WHERE id > :after AND +{_LET_THROUGH} AND {where} ORDER BY id LIMIT 500"  # noqa: S608
+    query = (
+        f"SELECT id FROM runs WHERE id > :after AND +{_LET_THROUGH} AND {wanted.condition} ORDER BY id LIMIT 500"  # noqa: S608
+    )
     after = 0
-    while found := [int(number) for (number,) in store.select(query, {**values, "after": after})]:
+    while found := [int(number) for (number,) in store.select(query, {**wanted._asdict(), "after": after})]:
         yield from _runs(store.select, found)
         after = found[-1]
 
@@ -150,7 +146,7 @@ def judges(store: Store, wanted: Filter) -> list[Judge]:
     """Return what has scored runs of those variations that the filter lets through."""
     scored = f"{_LET_THROUGH} AND length = {EVER} AND (judge <> '' OR measure NOT IN {MEASURES})"
     query = f"SELECT DISTINCT judge, measure FROM totals WHERE {scored} ORDER BY 1, 2"  # noqa: S608
-    return [Judge(*row) for row in store.select(query, condition(wanted)[1])]
+    return [Judge(*row) for row in store.select(query, wanted._asdict())]
 
 
 def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | None:

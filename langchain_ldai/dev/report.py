@@ -28,14 +28,14 @@ def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
         kind: One of `KINDS`.
         wanted: Which runs to look at.
     """
+    for_programs = kind == "json"
     compared = {}
     for key in queries.configs(store):
         if wanted.config in ("", key):
-            for_programs = kind == "json"
-            most = None if for_programs else queries.MOST_SHOWN
-            found = figures(store, Filter(key, since=wanted.since), most)
-            compared[key if for_programs else queries.heading(store, key)] = found
-    return KINDS[kind]({key: found for key, found in compared.items() if found})
+            found = figures(store, Filter(key, since=wanted.since), None if for_programs else queries.MOST_SHOWN)
+            if found:
+                compared[key if for_programs else queries.heading(store, key)] = found
+    return KINDS[kind](compared)
 
 
 def _as_text(figures: Figures) -> str:
