@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
@@ -51,7 +50,7 @@ class PageRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
-        self.subscribers: Subscribers = Subscribers(latest_only=True)
+        self.subscribers: Subscribers = Subscribers(b": still here\n\n", latest_only=True)
         self._configs = configs
         self._store = store
         self._token = token
@@ -72,6 +71,10 @@ class PageRoutes:
             Route("/report", self._report),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
+
+    def tell(self, news: str) -> None:
+        """Tell open pages what there is to look at again."""
+        self.subscribers.publish(f"data: {news}\n\n".encode())
 
     async def _page(self, request: Request) -> Response:
         return FileResponse(STATIC / "page.html")
@@ -132,11 +135,7 @@ class PageRoutes:
         return Response(status_code=202) if first else PlainTextResponse("the run has feedback already", 409)
 
     async def _news(self, request: Request) -> Response:
-        return StreamingResponse(self._frames(), media_type="text/event-stream")
-
-    async def _frames(self) -> AsyncIterator[bytes]:
-        async for news in self.subscribers.news(b"start"):
-            yield b": still here\n\n" if news is None else b"data: %s\n\n" % news
+        return StreamingResponse(self.subscribers.news(b"data: start\n\n"), media_type="text/event-stream")
 
     async def _export(self, written: exports.Form, media_type: str, request: Request) -> Response:
         wanted = _filter(request)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -40,7 +39,7 @@ class SdkRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store) -> None:
-        self.streams: Subscribers = Subscribers()
+        self.streams: Subscribers = Subscribers(HEARTBEAT)
         self._configs = configs
         self._store = store
 
@@ -59,11 +58,8 @@ class SdkRoutes:
             self.streams.publish(frame(change))
 
     async def _stream(self, request: Request) -> Response:
-        return StreamingResponse(self._frames(), media_type="text/event-stream")
-
-    async def _frames(self) -> AsyncIterator[bytes]:
-        async for news in self.streams.news(frame(put(self._configs.snapshot()))):
-            yield HEARTBEAT if news is None else news
+        everything = frame(put(self._configs.snapshot()))
+        return StreamingResponse(self.streams.news(everything), media_type="text/event-stream")
 
     async def _poll(self, request: Request) -> Response:
         return JSONResponse(self._configs.snapshot())

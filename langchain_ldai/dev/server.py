@@ -120,7 +120,7 @@ class DevServer(uvicorn.Server):
             before = self._configs.problem
             self.sdks.tell(await asyncio.to_thread(self._configs.changes))
             if self._configs.problem != before:
-                self.page.subscribers.publish(b"configs")
+                self.page.tell("configs")
 
     async def _follow_runs(self) -> None:
         """Tell pages of new runs, also of those that another server stores, and of runs that are lost."""
@@ -129,7 +129,7 @@ class DevServer(uvicorn.Server):
             with suppress(StoreError):  # pages that ask get the error, too
                 now = await asyncio.to_thread(self._store.version), self._store.problem
                 if seen not in (None, now):
-                    self.page.subscribers.publish(b"runs")
+                    self.page.tell("runs")
                 seen = now
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 

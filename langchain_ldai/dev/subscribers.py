@@ -13,10 +13,12 @@ class Subscribers:
     """Gives each piece of news to everyone who waits, in one event loop.
 
     Args:
+        heartbeat: What is given where no news comes for `HEARTBEAT_SECONDS`, to show that the connection lives.
         latest_only: Whether one piece of news that waits is enough, as each says the same.
     """
 
-    def __init__(self, *, latest_only: bool = False) -> None:
+    def __init__(self, heartbeat: bytes, *, latest_only: bool = False) -> None:
+        self._heartbeat = heartbeat
         self._latest_only = latest_only
         self._queues: set[asyncio.Queue[bytes]] = set()
         self._closed = False
@@ -33,11 +35,8 @@ class Subscribers:
         for queue in self._queues:
             queue.put_nowait(b"")
 
-    async def news(self, first: bytes) -> AsyncIterator[bytes | None]:
-        """Yield the first piece of news, then each that comes, until `close` is called.
-
-        Where none comes for `HEARTBEAT_SECONDS`, `None` shows that the connection lives.
-        """
+    async def news(self, first: bytes) -> AsyncIterator[bytes]:
+        """Yield the first piece of news, then each that comes, until `close` is called."""
         queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._queues.add(queue)
         try:
@@ -46,8 +45,7 @@ class Subscribers:
                 try:
                     news = await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
                 except TimeoutError:
-                    yield None
-                    continue
+                    news = self._heartbeat
                 if not news:
                     return
                 yield news

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -26,10 +26,6 @@ from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run
 from langchain_ldai.dev.statistics import Distribution
 
-_COLUMNS: Final = (
-    *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),
-    *("Scores", "Feedback", "Timeline"),
-)
 _FEEDBACK: Final = {1: "positive", -1: "negative"}
 _DISTRIBUTIONS: Final[tuple[tuple[str, str, Unit, Callable[[Variation], Distribution]], ...]] = (
     ("Duration", "Durations", MILLISECONDS, lambda v: v.duration),
@@ -113,25 +109,11 @@ def run_list(runs: Sequence[Run]) -> Markup:
     """Return the list of runs."""
     if not runs:
         return element("p", "No run matches the filter.", class_="quiet")
-    return _table("Latest runs", _COLUMNS, map(_row, runs), class_="runs")
-
-
-def _row(run: Run) -> Markup:
-    cells = (
-        when(run.started),
-        run.config,
-        _named(run.variation),
-        element("span", OUTCOMES[run.outcome or "none"], class_=f"outcome {run.outcome or 'none'}"),
-        MILLISECONDS.write(run.duration),
-        MILLISECONDS.write(run.first_token),
-        NUMBER.write(run.tokens),
-        run.context,
-        element("code", run.run_id[:8], title=run.run_id),
-        scores_of(run),
-        feedback_of(run),
-        _button(run, "Open", "open", "Timeline of"),
-    )
-    return element("tr", *(element("td", cell) for cell in cells), data_run_id=run.run_id)
+    rows = [
+        element("tr", *(element("td", cell(run)) for cell in _COLUMNS.values()), data_run_id=run.run_id)
+        for run in runs
+    ]
+    return _table("Latest runs", _COLUMNS, rows, class_="runs")
 
 
 def feedback_of(run: Run) -> Markup:
@@ -202,3 +184,22 @@ def when(at_ms: int) -> str:
 
 def _named(variation: str) -> str:
     return variation or "no variation"
+
+
+_COLUMNS: Final[Mapping[str, Callable[[Run], str]]] = {
+    "Started": lambda run: when(run.started),
+    "AI Config": lambda run: run.config,
+    "Variation": lambda run: _named(run.variation),
+    "Outcome": lambda run: element(
+        "span", OUTCOMES[run.outcome or "none"], class_=f"outcome {run.outcome or 'none'}"
+    ),
+    "Duration": lambda run: MILLISECONDS.write(run.duration),
+    "First token": lambda run: MILLISECONDS.write(run.first_token),
+    "Tokens": lambda run: NUMBER.write(run.tokens),
+    "Context": lambda run: run.context,
+    "runId": lambda run: element("code", run.run_id[:8], title=run.run_id),
+    "Scores": scores_of,
+    "Feedback": feedback_of,
+    "Timeline": lambda run: _button(run, "Open", "open", "Timeline of"),
+}
+"""What the list shows of a run, by the column's heading."""

@@ -262,7 +262,7 @@ def test_a_server_that_stops_lets_everyone_go(tmp_path: Path) -> None:
 async def test_news_that_waits_is_not_repeated() -> None:
     """Who is slow is told once that there are runs, and a list of changes is told in full."""
     for latest_only, expected in ((True, [b"start", b"news"]), (False, [b"start", b"news", b"news"])):
-        pages = Subscribers(latest_only=latest_only)
+        pages = Subscribers(b"alive", latest_only=latest_only)
         received = pages.news(b"start")
         heard = [await anext(received)]
         pages.publish(b"news")
