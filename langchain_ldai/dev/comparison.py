@@ -166,25 +166,17 @@ class Cell:
         return "better" if self.difference.difference * measure.good > 0 else "worse"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measure for all variations."""
-
-    measure: Measure
-    cells: tuple[Cell, ...]
-
-
-def compare(variations: Sequence[Variation]) -> list[Row]:
-    """Return every measure for every variation, each compared with the first."""
+def compare(variations: Sequence[Variation]) -> list[tuple[Measure, list[Cell]]]:
+    """Return every measure with its cell for every variation, each compared with the first."""
     judges = judge_names(judge for variation in variations for judge in variation.scores)
     scores = [measure for judge in judges.items() for measure in _measures_of_scores(*judge)]
     return [
-        Row(
+        (
             measure,
-            tuple(
+            [
                 Cell(measure.value(variation), measure.compare(variations[0], variation) if number else None)
                 for number, variation in enumerate(variations)
-            ),
+            ],
         )
         for measure in (*MEASURES, *scores)
     ]
@@ -193,11 +185,11 @@ def compare(variations: Sequence[Variation]) -> list[Row]:
 def as_json(variations: Sequence[Variation]) -> list[dict[str, object]]:
     """Return the comparison for programs: one entry a variation."""
     entries: list[dict[str, object]] = [{"variation": variation.name} for variation in variations]
-    for row in compare(variations):
-        for entry, cell in zip(entries, row.cells, strict=True):
-            entry[row.measure.key] = cell.value
+    for measure, cells in compare(variations):
+        for entry, cell in zip(entries, cells, strict=True):
+            entry[measure.key] = cell.value
             if cell.difference is not None:
-                entry[f"{row.measure.key}_difference"] = {
+                entry[f"{measure.key}_difference"] = {
                     "value": cell.difference.difference,
                     "low": cell.difference.low,
                     "high": cell.difference.high,
@@ -209,13 +201,11 @@ def as_text(variations: Sequence[Variation]) -> str:
     """Return the comparison as a table for a terminal."""
     header = ["", *(variation.name or "(no variation)" for variation in variations)]
     lines = [header]
-    for row in compare(variations):
-        lines.append([row.measure.label, *(row.measure.unit.write(cell.value) for cell in row.cells)])
-        if any(cell.difference for cell in row.cells):
-            differences = (
-                row.measure.unit.write_difference(cell.difference) if cell.difference else "" for cell in row.cells
-            )
-            lines.append(["", *differences])
+    for measure, cells in compare(variations):
+        lines.append([measure.label, *(measure.unit.write(cell.value) for cell in cells)])
+        if any(cell.difference for cell in cells):
+            written = measure.unit.write_difference
+            lines.append(["", *(written(cell.difference) if cell.difference else "" for cell in cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

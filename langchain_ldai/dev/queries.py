@@ -81,7 +81,6 @@ class Metric(NamedTuple):
     name: str
     detail: str
     value: float
-    times: int
     at: int
 
 
@@ -151,7 +150,7 @@ def judges(store: Store, wanted: Filter) -> list[Judge]:
 
 def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | None:
     """Return a run and its metrics in the order in which they were recorded; `None` if there is no such run."""
-    query = "SELECT name, detail, value, count, at FROM metrics WHERE run = :run ORDER BY at, name, detail"
+    query = "SELECT name, detail, value, at FROM metrics WHERE run = :run ORDER BY at, name, detail"
     with store.reading() as select:
         runs = _runs(select, [number])
         metrics = [Metric(*row) for row in select(query, {"run": number})]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple
 
 _Z: Final = NormalDist().inv_cdf(0.975)
 _LARGE: Final = 1000
@@ -107,8 +107,7 @@ def compare_medians(first: Distribution, second: Distribution) -> Interval | Non
     return Interval(difference, difference - margin, difference + margin)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """How many of how many."""
 
     hits: int

@@ -52,11 +52,11 @@ def comparison(variations: Sequence[Variation]) -> Markup:
     rows = [
         element(
             "tr",
-            element("th", row.measure.label, scope="row"),
-            *(_cell(row.measure, cell) for cell in row.cells),
-            id=f"measure-{row.measure.key}",
+            element("th", measure.label, scope="row"),
+            *(_cell(measure, cell) for cell in cells),
+            id=f"measure-{measure.key}",
         )
-        for row in compare(variations)
+        for measure, cells in compare(variations)
     ]
     return together(
         _table("Variations side by side", ["Measure", *names], rows, class_="comparison"),
