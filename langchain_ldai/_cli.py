@@ -105,6 +105,7 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     from langchain_ldai.dev.configs_file import EXAMPLE
+    from langchain_ldai.dev.queries import Filter
     from langchain_ldai.dev.report import report
     from langchain_ldai.dev.simulation import simulated_runs
     from langchain_ldai.dev.store import Store
@@ -116,7 +117,7 @@ def _demo(options: argparse.Namespace) -> None:
                 store.accept(None, events)
                 _show_progress(number, options.runs)
             print(f"{options.runs} simulated runs, to show how two variations of an AI Config are compared\n")
-            print(report(store, "text"), end="")
+            print(report(store, "text", Filter()), end="")
         if not options.once and sys.stdin.isatty() and _says_yes("Open the page with these runs? [Y/n] "):
             configs.write_text(EXAMPLE, "utf-8")
             main(["dev", "--port", "0", "--db", str(database), "--configs", str(configs)])
@@ -129,12 +130,11 @@ def _says_yes(question: str) -> bool:
         return False
 
 
-def _show_progress(done: int, total: int, width: int = 40) -> None:
+def _show_progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
-        filled = width * done // total
+        bar = "#" * (40 * done // total)
         end = "\n" if done == total else ""
-        bar = f"\r[{'#' * filled}{' ' * (width - filled)}] {done} of {total} simulated runs"
-        print(bar, end=end, file=sys.stderr, flush=True)
+        print(f"\r[{bar:40}] {done} of {total} simulated runs", end=end, file=sys.stderr, flush=True)
 
 
 def _dev(options: argparse.Namespace) -> None:

@@ -125,12 +125,13 @@ def _messages(variation: Section) -> list[Json]:
 
 
 def _tools(variation: Section) -> dict[str, Json]:
+    tools: dict[str, Json] = {}
     if isinstance(variation.fields["tools"], list):
         for number, name in enumerate(variation.items("tools")):
             if not isinstance(name, str):
                 variation.fail(f"is {shown(name)}; write the tool's name", "tools", number)
-        return {str(name): _tool(str(name)) for name in variation.items("tools")}
-    tools: dict[str, Json] = {}
+            tools[name] = _tool(name)
+        return tools
     section = variation.section("tools")
     for name in section:
         tool = section.section(name)

@@ -81,7 +81,7 @@ _RUNS_AT_ONCE: Final = 10_000
 
 
 def code_of(error: BaseException) -> int:
-    """Return SQLite's code of an error, without what it says beyond that; 0 for another error."""
+    """Return SQLite's primary code of an error; 0 for an error of another kind."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from langchain_ldai.dev.queries import Filter, Judge, names
+from langchain_ldai.dev.queries import Filter, Judge, listed, names
 from langchain_ldai.dev.statistics import Counts, Distribution, Share
 from langchain_ldai.dev.store import Select, Store
 from langchain_ldai.dev.tallies import BANDED, EVER, LENGTHS, MEASURES, SECOND
@@ -156,7 +156,7 @@ class _Question:
     def _of_few(self, numbers: Sequence[int]) -> dict[int, dict[str, Distribution]]:
         values = {number: {name: Counter[float]() for name in BANDED} for number in numbers}
         columns, where = ", ".join(BANDED), self.wanted.condition
-        query = f"SELECT variation, {columns} FROM runs WHERE variation IN ({_listed(numbers)}) AND {where}"  # noqa: S608
+        query = f"SELECT variation, {columns} FROM runs WHERE variation IN ({listed(numbers)}) AND {where}"  # noqa: S608
         for number, *row in self.select(query, self.wanted._asdict()):
             for name, value in zip(BANDED, row, strict=True):
                 if value is not None:
@@ -196,7 +196,7 @@ class _Question:
     def _kept(self, table: str, numbers: Iterable[int], lengths: Sequence[int]) -> str:
         """Return a query for the rows that together hold each run once that the filter lets through."""
         outcome = "outcome = :outcome" if self.wanted.outcome else "1"
-        rows = f"SELECT * FROM {table} WHERE variation IN ({_listed(numbers)}) AND {outcome}"  # noqa: S608
+        rows = f"SELECT * FROM {table} WHERE variation IN ({listed(numbers)}) AND {outcome}"  # noqa: S608
         return " UNION ALL ".join(
             f"{rows} AND length = {length} AND period >= {start} AND period < {end}"
             for length, start, end in _ranges(self.wanted.since, lengths)
@@ -210,10 +210,6 @@ class _Question:
         given = self.wanted._asdict()
         ends = [end for number in numbers for end in self.select(query, {**given, "id": number})[0] if end]
         return min(ends, default=0), max(ends, default=0)
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 def _step(start: int, sums: Mapping[Judge, _Sums]) -> Step:

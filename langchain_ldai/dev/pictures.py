@@ -108,7 +108,7 @@ def distributions(
 
 
 def _round(greatest: float, parts: int) -> float:
-    """Return the smallest round number, so that so many of it reach beyond a value."""
+    """Return the smallest round number that, times so many parts, is greater than a value."""
     zeros = math.floor(math.log10(max(greatest / parts, sys.float_info.min)))
     return next(number for digit in (1, 2, 5, 10) if (number := digit * 10.0**zeros) * parts > greatest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from langchain_ldai.dev.store import Select, Store
@@ -103,8 +103,13 @@ def configs(store: Store) -> list[str]:
     return [str(key) for (key,) in store.select("SELECT DISTINCT config FROM variations ORDER BY config", {})]
 
 
+def listed(numbers: Iterable[int]) -> str:
+    """Return numbers as a list in SQL."""
+    return ", ".join(map(str, numbers))
+
+
 def names(select: Select, wanted: Filter) -> dict[int, str]:
-    """Return the keys of the variations that the filter lets through in order, by their number in the file."""
+    """Return the key of each variation that the filter lets through, by its number in the file, in order."""
     query = f"SELECT id, name FROM variations WHERE {_NAMED} ORDER BY config, name"  # noqa: S608
     return dict(select(query, wanted._asdict()))
 
@@ -158,13 +163,14 @@ def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | No
 
 
 def _runs(select: Select, numbers: Sequence[int]) -> list[Run]:
-    listed = ", ".join(map(str, numbers))
     query = (
         f"SELECT {_RUN_COLUMNS} FROM runs JOIN variations ON variations.id = runs.variation"  # noqa: S608
-        f" WHERE runs.id IN ({listed}) ORDER BY runs.id"
+        f" WHERE runs.id IN ({listed(numbers)}) ORDER BY runs.id"
     )
     scores: dict[int, list[tuple[Judge, float]]] = {}
-    scored = f"SELECT run, detail, name, value * 1.0 / count FROM metrics WHERE run IN ({listed}) AND scored"  # noqa: S608
+    scored = (
+        f"SELECT run, detail, name, value * 1.0 / count FROM metrics WHERE run IN ({listed(numbers)}) AND scored"  # noqa: S608
+    )
     for run, key, metric, score in select(scored, {}):
         scores.setdefault(run, []).append((Judge(key, metric), score))
     runs = (Run(*row) for row in select(query, {}))

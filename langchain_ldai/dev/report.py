@@ -17,10 +17,8 @@ from langchain_ldai.dev.store import Store
 Figures = Mapping[str, list[Variation]]
 """The variations of each AI Config."""
 
-_EVERYTHING: Final = Filter()
 
-
-def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
+def report(store: Store, kind: str, wanted: Filter) -> str:
     """Return the comparison of every AI Config's variations, or of those of one AI Config.
 
     Args:

@@ -34,7 +34,7 @@ class Interval:
 
 
 class Distribution:
-    """Values, each with how often it occurs, of which only those are looked at that matter.
+    """Values in bands; only those bands are read value by value in which a figure lies.
 
     Args:
         bands: Where each band of values starts, in ascending order, with how many values are in it.

@@ -121,10 +121,8 @@ def feedback_of(run: Run) -> Markup:
     if run.feedback is not None:
         return element("span", _FEEDBACK[run.feedback], class_=f"feedback {_FEEDBACK[run.feedback]}")
     return together(
-        *(
-            _button(run, sign, kind, f"{kind} feedback on", data_feedback=kind)
-            for sign, kind in (("+1", "positive"), ("-1", "negative"))
-        )
+        _button(run, "+1", "positive", "positive feedback on", data_feedback="positive"),
+        _button(run, "-1", "negative", "negative feedback on", data_feedback="negative"),
     )
 
 
