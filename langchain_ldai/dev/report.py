@@ -31,9 +31,8 @@ def report(store: Store, kind: str, wanted: Filter) -> str:
     for key in queries.configs(store):
         if wanted.config in ("", key):
             found = figures(store, Filter(key, since=wanted.since), None if for_programs else queries.MOST_SHOWN)
-            if found:
-                compared[key if for_programs else queries.heading(store, key)] = found
-    return KINDS[kind](compared)
+            compared[key if for_programs else queries.heading(store, key)] = found
+    return KINDS[kind]({key: found for key, found in compared.items() if found})
 
 
 def _as_text(figures: Figures) -> str:
