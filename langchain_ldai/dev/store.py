@@ -31,7 +31,7 @@ _SECONDS_TO_MAKE_ROOM: Final = 1.0
 """How long a batch deletes old runs, or twice as long as it took itself, so that no flood outgrows it."""
 
 _REMEMBERED_PAYLOADS: Final = 100_000
-_FIRST: Final = ("outcome", "feedback", "first_token")
+_FIRST: Final = tuple(dict.fromkeys(column for column, _ in TAKEN_ONCE.values()))
 _SUMS: Final = tuple(dict.fromkeys(ADDED.values()))
 _COLUMNS: Final = (*_FIRST, *_SUMS)
 _RUN: Final = f"""
