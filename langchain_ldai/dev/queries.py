@@ -122,12 +122,13 @@ def variations_of(store: Store, config: str) -> list[str]:
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
     """Return the runs that started last, the newest first."""
     values = wanted._asdict()
-    latest = f"FROM runs WHERE variation = variations.id AND {wanted.condition} ORDER BY started DESC LIMIT"
+    latest = f"AND {wanted.condition} ORDER BY started DESC LIMIT"
+    started_last = f"SELECT started FROM runs WHERE variation = variations.id {latest} 1"  # noqa: S608
     # What is in none of the variations that ran last cannot be among the last runs.
-    ran_last = f"SELECT id FROM variations WHERE {_NAMED} ORDER BY (SELECT started {latest} 1) DESC LIMIT {limit}"  # noqa: S608
+    ran_last = f"SELECT id FROM variations WHERE {_NAMED} ORDER BY ({started_last}) DESC LIMIT {limit}"  # noqa: S608
+    query = f"SELECT started, id FROM runs WHERE variation = :id {latest} {limit}"  # noqa: S608
     with store.reading() as select:
         numbers = [number for (number,) in select(ran_last, values)]
-        query = f"SELECT started, runs.id {latest} {limit}".replace("variations.id", ":id")
         found = [row for number in numbers for row in select(query, {**values, "id": number})]
         newest = [int(number) for _, number in sorted(found, reverse=True)[:limit]]
         runs = {run.id: run for run in _runs(select, newest)}
