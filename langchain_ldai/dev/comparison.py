@@ -101,7 +101,7 @@ def _mean(key: str, label: str, unit: Unit, of: Callable[[Variation], Counts]) -
     return Measure(key, label, unit, 0, lambda v: of(v).mean, compare)
 
 
-MEASURES: Final = (
+_MEASURES: Final = (
     Measure("runs", "Runs", NUMBER, 0, lambda v: v.runs),
     _share("success_rate", "Success rate", lambda v: v.success),
     _median("duration_median", "Duration, median", MILLISECONDS, lambda v: v.duration),
@@ -178,7 +178,7 @@ def compare(variations: Sequence[Variation]) -> list[tuple[Measure, list[Cell]]]
                 for number, variation in enumerate(variations)
             ],
         )
-        for measure in (*MEASURES, *scores)
+        for measure in (*_MEASURES, *scores)
     ]
 
 

@@ -200,7 +200,7 @@ def _log_of(path: Path) -> Path:
     return path.resolve().with_name(f"{path.resolve().name}-wal")
 
 
-class Log:
+class WriteAheadLog:
     """The log that SQLite keeps beside the file.
 
     SQLite starts it anew once nobody reads in it. While one reader always begins before another ends, as those of

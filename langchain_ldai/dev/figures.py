@@ -123,7 +123,7 @@ class _Question:
     def sums(self, numbers: Iterable[int]) -> dict[int, dict[Judge, _Sums]]:
         """Return what is summed up of each variation that has runs."""
         found: dict[int, dict[Judge, _Sums]] = {}
-        for number, metric, judge, *sums in self._sums("variation, measure, judge", numbers, LENGTHS[1:]):
+        for number, metric, judge, *sums in self._totals("variation, measure, judge", numbers, LENGTHS[1:]):
             found.setdefault(number, {})[Judge(judge, metric)] = _Sums(*sums)
         return found
 
@@ -135,7 +135,7 @@ class _Question:
         step = -(-(last + 1 - first) // (STEPS * length)) * length
         groups = f"variation, (period - {first}) / {step}, measure, judge"
         found: dict[tuple[int, int], dict[Judge, _Sums]] = defaultdict(dict)
-        for number, place, metric, judge, *sums in self._sums(
+        for number, place, metric, judge, *sums in self._totals(
             groups, numbers, LENGTHS[: LENGTHS.index(length) + 1]
         ):
             found[number, place][Judge(judge, metric)] = _Sums(*sums)
@@ -189,7 +189,7 @@ class _Question:
         )
         return self.select(query, {**self.wanted._asdict(), "id": number, "start": start, "end": end})
 
-    def _sums(self, groups: str, numbers: Iterable[int], lengths: Sequence[int]) -> list[tuple[Any, ...]]:
+    def _totals(self, groups: str, numbers: Iterable[int], lengths: Sequence[int]) -> list[tuple[Any, ...]]:
         query = _SUMS.format(groups=groups, rows=self._kept("totals", numbers, lengths))
         return self.select(query, self.wanted._asdict())
 

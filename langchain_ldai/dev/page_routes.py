@@ -50,7 +50,7 @@ class PageRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
-        self.subscribers: Subscribers = Subscribers(b": still here\n\n", latest_only=True)
+        self.streams: Subscribers = Subscribers(b": still here\n\n", latest_only=True)
         self._configs = configs
         self._store = store
         self._token = token
@@ -74,7 +74,7 @@ class PageRoutes:
 
     def tell(self, news: str) -> None:
         """Tell open pages what there is to look at again."""
-        self.subscribers.publish(f"data: {news}\n\n".encode())
+        self.streams.publish(f"data: {news}\n\n".encode())
 
     async def _page(self, request: Request) -> Response:
         return FileResponse(STATIC / "page.html")
@@ -135,7 +135,7 @@ class PageRoutes:
         return Response(status_code=202) if first else PlainTextResponse("the run has feedback already", 409)
 
     async def _news(self, request: Request) -> Response:
-        return StreamingResponse(self.subscribers.news(b"data: start\n\n"), media_type="text/event-stream")
+        return StreamingResponse(self.streams.news(b"data: start\n\n"), media_type="text/event-stream")
 
     async def _export(self, written: exports.Form, media_type: str, request: Request) -> Response:
         wanted = _filter(request)

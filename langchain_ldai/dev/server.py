@@ -111,7 +111,7 @@ class DevServer(uvicorn.Server):
         for follower in self._followers:
             follower.cancel()
         self.sdks.streams.close()
-        self.page.subscribers.close()
+        self.page.streams.close()
         await super().shutdown(sockets)
 
     async def _follow_file(self) -> None:
@@ -127,7 +127,7 @@ class DevServer(uvicorn.Server):
         seen: tuple[int, str] | None = None
         while True:
             with suppress(StoreError):  # pages that ask get the error, too
-                now = await asyncio.to_thread(self._store.version), self._store.problem
+                now = await asyncio.to_thread(self._store.data_version), self._store.problem
                 if seen not in (None, now):
                     self.page.tell("runs")
                 seen = now

@@ -95,7 +95,7 @@ class Store:
             self._writer = connect()
             self._file = path.absolute()
             self._identity = database.identity(self._file)
-            self._log = database.Log(path, self._writer)
+            self._write_ahead = database.WriteAheadLog(path, self._writer)
             self._watcher = connect()
             for _ in range(READERS):
                 self._readers.put(connect())
@@ -186,7 +186,7 @@ class Store:
         finally:
             self._readers.put(reader)
 
-    def version(self) -> int:
+    def data_version(self) -> int:
         """Return a number that is another one after the file has changed, whichever process changed it.
 
         Raises:
@@ -212,7 +212,7 @@ class Store:
                     tally.write()
                     self._writer.execute("COMMIT")
                     self.problem = ""
-                    self._log.shorten()
+                    self._write_ahead.shorten()
                 except BaseException:
                     self._variations.clear()  # some may be among what is undone
                     if self._writer.in_transaction:

@@ -115,7 +115,7 @@ def test_a_saved_file_reaches_connected_sdks(desk: Desk, monkeypatch: pytest.Mon
         assert heard.wait(10)
         assert client.variation("support-bot", USER, None)["model"]["name"] == "gpt-4.1"
 
-        news = desk.server.page.subscribers
+        news = desk.server.page.streams
         told = threading.Event()
         monkeypatch.setattr(news, "publish", lambda message: told.set())
         desk.file.write_text("support-bot: 3\n", "utf-8")

@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs.db")
     store.close()
 
-    for ask in (lambda: configs(store), store.version, lambda: store.accept(None, [event(events.SUCCESS)])):
+    for ask in (lambda: configs(store), store.data_version, lambda: store.accept(None, [event(events.SUCCESS)])):
         with pytest.raises(StoreError, match=re.escape(str(store.path))):
             ask()
 
