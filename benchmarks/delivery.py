@@ -11,11 +11,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from ldclient import Context, LDClient
+from ldclient import AsyncLDClient, Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai.delivery import DurableEvents
@@ -59,7 +60,19 @@ class Server(BaseHTTPRequestHandler):
         pass
 
 
-def track_each(client: LDClient) -> None:
+@contextmanager
+def taking_events() -> Iterator[str]:
+    """Run a server that takes events, and give its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def track_each(client: LDClient | AsyncLDClient) -> None:
     """Hand a run's events over one by one."""
     for name, data, value in EVENTS:
         client.track(name, USER, data, value)
@@ -96,11 +109,7 @@ def compute(is_over: threading.Event) -> None:
 
 def main(rounds: int = ROUNDS) -> str:
     """Return the tables."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    lines: list[str] = []
-    with tempfile.TemporaryDirectory() as directory:
+    with taking_events() as url, tempfile.TemporaryDirectory() as directory:
         events = DurableEvents(directory)
         plain = LDClient(Config("sdk-plain", events_uri=url, use_ldd=True), start_wait=0)
         durable = LDClient(
@@ -114,15 +123,13 @@ def main(rounds: int = ROUNDS) -> str:
             "one event, DurableEvents' track": lambda: durable.track("one", USER, DATA, 1),
         }
         gc.collect()
-        lines += rows("quiet", measure(ways, rounds))
+        lines = rows("quiet", measure(ways, rounds))
         is_over = threading.Event()
         threading.Thread(target=compute, args=(is_over,), daemon=True).start()
         lines += ["", *rows("beside a busy thread", measure(ways, rounds // 5))]
         is_over.set()
         durable.close()
         plain.close()
-    server.shutdown()
-    server.server_close()
     return "\n".join(lines)
 
 

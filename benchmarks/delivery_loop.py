@@ -12,18 +12,16 @@ import math
 import multiprocessing
 import sys
 import tempfile
-import threading
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from typing import Final
 
 from ldclient import AsyncLDClient
 from ldclient.async_config import AsyncConfig
 from ldclient.interfaces import AsyncEventProcessor
 
-from benchmarks.delivery import EVENTS, USER, Server
+from benchmarks.delivery import taking_events, track_each
 from langchain_ldai.delivery import DurableEvents
 
 ROUNDS: Final = 20
@@ -85,8 +83,7 @@ async def slice_of(client: AsyncLDClient) -> Slice:
                 await client.flush()
             is_flushed = True
         elif now >= next_run:
-            for name, data, value in EVENTS:
-                client.track(name, USER, data, value)
+            track_each(client)
             next_run += 1 / RUNS_A_SECOND
         due, computed = time.monotonic() + 0.001, time.process_time()
         await asyncio.sleep(0.001)
@@ -148,12 +145,8 @@ def table(found: dict[str, list[Slice]]) -> list[str]:
 
 def main(rounds: int = ROUNDS) -> str:
     """Return the table."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.apply(in_this_process, (f"http://127.0.0.1:{server.server_port}", rounds))
-    server.shutdown()
-    server.server_close()
+    with taking_events() as url, multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.apply(in_this_process, (url, rounds))
     title = (
         f"turns of an event loop over {LATE_SECONDS * 1000:.0f} ms late, in {rounds} slices of {SLICE_SECONDS} s "
         f"each with {RUNS_A_SECOND} runs a second; and those in which the process itself computed for so long"

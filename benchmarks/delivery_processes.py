@@ -9,15 +9,13 @@ import multiprocessing
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from http.server import ThreadingHTTPServer
 from typing import Final
 
 from ldclient import LDClient
 from ldclient.config import Config
 
-from benchmarks.delivery import EVENTS, USER, Server, track_each
+from benchmarks.delivery import EVENTS, USER, taking_events, track_each
 from langchain_ldai.delivery import DurableEvents
 
 RUNS: Final = 3_000
@@ -54,15 +52,11 @@ def in_a_process(way: str, url: str) -> float:
 
 def main() -> str:
     """Return the table."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
     cpu: dict[str, list[float]] = {"nothing": [], "the SDK's track": [], "DurableEvents, at once": []}
-    for _ in range(TURNS):
-        for name, times in cpu.items():
-            times.append(in_a_process(name, url))
-    server.shutdown()
-    server.server_close()
+    with taking_events() as url:
+        for _ in range(TURNS):
+            for name, times in cpu.items():
+                times.append(in_a_process(name, url))
     lines = [
         "CPU of a run's six events until they have arrived, us, and of the pauses alone (median of processes)"
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import getpass
 import logging
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai.delivery._command import main as delivery
+from langchain_ldai.dev.errors import DevError
 
 if TYPE_CHECKING:
     import socket
@@ -34,10 +34,6 @@ TOKEN_VARIABLE: Final = "LANGCHAIN_LDAI_TOKEN"
 _DATABASE: Final = Path("langchain-ldai.db")
 _CONFIGS: Final = Path("ai-configs.yaml")
 _FORMATS: Final = ("text", "html", "json")
-
-
-class CommandError(Exception):
-    """The command cannot do what it was asked; the message says why and what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,12 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         options.run(options)
-    except CommandError as error:
-        print(f"langchain-ldai: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
-    return 0
+    except ImportError as error:
+        problem = f'{error}; run: pip install "langchain-ldai[local]"'
+    except DevError as error:
+        problem = str(error)
+    else:
+        return 0
+    print(f"langchain-ldai: {problem}", file=sys.stderr)
+    return 2
 
 
 def _add_demo(commands: Commands) -> None:
@@ -105,17 +105,19 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     from langchain_ldai.dev.configs_file import EXAMPLE
+    from langchain_ldai.dev.queries import Filter
     from langchain_ldai.dev.report import report
     from langchain_ldai.dev.simulation import simulated_runs
+    from langchain_ldai.dev.store import Store
 
     with tempfile.TemporaryDirectory() as directory:
         database, configs = Path(directory) / "demo.db", Path(directory) / _CONFIGS
-        with closing(_open(database)) as store:
+        with closing(Store(database)) as store:
             for number, events in enumerate(simulated_runs(options.runs, int(time.time() * 1000)), 1):
                 store.accept(None, events)
                 _show_progress(number, options.runs)
             print(f"{options.runs} simulated runs, to show how two variations of an AI Config are compared\n")
-            print(report(store, "text"), end="")
+            print(report(store, "text", Filter()), end="")
         if not options.once and sys.stdin.isatty() and _says_yes("Open the page with these runs? [Y/n] "):
             configs.write_text(EXAMPLE, "utf-8")
             main(["dev", "--port", "0", "--db", str(database), "--configs", str(configs)])
@@ -128,34 +130,31 @@ def _says_yes(question: str) -> bool:
         return False
 
 
-def _show_progress(done: int, total: int, width: int = 40) -> None:
+def _show_progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
-        filled = width * done // total
+        bar = "#" * (40 * done // total)
         end = "\n" if done == total else ""
-        bar = f"\r[{'#' * filled}{' ' * (width - filled)}] {done} of {total} simulated runs"
-        print(bar, end=end, file=sys.stderr, flush=True)
+        print(f"\r[{bar:40}] {done} of {total} simulated runs", end=end, file=sys.stderr, flush=True)
 
 
 def _dev(options: argparse.Namespace) -> None:
     """Serve; files are made only once nothing else can fail, so that a command that fails leaves none."""
-    try:
-        from langchain_ldai.dev.server import Address
-    except ImportError as error:
-        raise _missing(error) from None
+    from langchain_ldai.dev.served_configs import ServedConfigs
+    from langchain_ldai.dev.server import Address, listen
+    from langchain_ldai.dev.store import Store
 
     if options.max_mb < 1:
-        raise CommandError(f"--max-mb is {options.max_mb}; give at least 1")
-    try:
-        address = Address(options.host, options.port, options.token)
-    except ValueError as error:
-        raise CommandError(str(error)) from None
+        raise DevError(f"--max-mb is {options.max_mb}; give at least 1")
+    address = Address(options.host, options.port, options.token)
     path = options.configs or _CONFIGS
     is_new = options.configs is None and not path.exists()
-    with _listening(address) as socket:
-        configs = _example(path) if is_new else _read(path)
+    with listen(address) as socket:
+        if is_new:
+            _write_example(path)
+        configs = ServedConfigs(path)
         try:
-            store = _open(options.db, options.max_mb << 20)
-        except CommandError:
+            store = Store(options.db, max_bytes=options.max_mb << 20)
+        except DevError:
             if is_new:
                 path.resolve().unlink()
             raise
@@ -166,42 +165,13 @@ def _dev(options: argparse.Namespace) -> None:
             _serve(configs, store, address, socket)
 
 
-def _listening(address: Address) -> socket.socket:
-    """Return a socket that listens."""
-    from langchain_ldai.dev.server import listen
-
-    try:
-        return listen(address)
-    except OSError as error:
-        reason = "another program listens there" if error.errno == errno.EADDRINUSE else error
-        remedy = "choose another with --host or --port; --port 0 takes a free one"
-        raise CommandError(f"cannot listen on {address.host}:{address.port}: {reason}; {remedy}") from None
-
-
-def _read(path: Path) -> ServedConfigs:
-    from langchain_ldai.dev.document import ConfigsFileError
-    from langchain_ldai.dev.served_configs import ServedConfigs
-
-    try:
-        return ServedConfigs(path)
-    except ConfigsFileError as error:
-        raise CommandError(str(error)) from None
-
-
-def _example(path: Path) -> ServedConfigs:
-    """Write the example where there is no file yet, and read it."""
+def _write_example(path: Path) -> None:
     from langchain_ldai.dev.configs_file import EXAMPLE
 
     try:
         path.write_text(EXAMPLE, "utf-8")
     except OSError as error:
-        raise CommandError(str(error)) from None
-    return _read(path)
-
-
-def _missing(error: ImportError) -> CommandError:
-    """Return the error for a package that did not come along."""
-    return CommandError(f'{error}; run: pip install "langchain-ldai[local]"')
+        raise DevError(str(error)) from None
 
 
 def _serve(configs: ServedConfigs, store: Store, address: Address, socket: socket.socket) -> None:
@@ -225,15 +195,13 @@ def _report(options: argparse.Namespace) -> None:
         return
     from langchain_ldai.dev.queries import Filter
     from langchain_ldai.dev.report import report
+    from langchain_ldai.dev.store import Store
 
     if not options.db.exists():
-        raise CommandError(f"there is no {options.db}; name the file of `langchain-ldai dev` with --db")
+        raise DevError(f"there is no {options.db}; name the file of `langchain-ldai dev` with --db")
     can_write = os.access(options.db, os.W_OK) and os.access(options.db.absolute().parent, os.W_OK)
-    with closing(_open(options.db, is_read_only=not can_write)) as store:
-        try:
-            print(report(store, options.format, Filter(options.config)), end="")
-        except ImportError as error:
-            raise _missing(error) from None
+    with closing(Store(options.db, is_read_only=not can_write)) as store:
+        print(report(store, options.format, Filter(options.config)), end="")
 
 
 def _fetched_report(options: argparse.Namespace) -> str:
@@ -247,16 +215,7 @@ def _fetched_report(options: argparse.Namespace) -> str:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code != 401 or not sys.stdin.isatty():
-                raise CommandError(f"{options.url} answers {error.code}; does it need --token?") from None
+                raise DevError(f"{options.url} answers {error.code}; does it need --token?") from None
             token = getpass.getpass("Token: ")
         except (OSError, ValueError) as error:
-            raise CommandError(f"{options.url} does not answer: {error}") from None
-
-
-def _open(path: Path, max_bytes: int = 1 << 30, *, is_read_only: bool = False) -> Store:
-    from langchain_ldai.dev.store import Store, StoreError
-
-    try:
-        return Store(path, max_bytes=max_bytes, is_read_only=is_read_only)
-    except StoreError as error:
-        raise CommandError(str(error)) from None
+            raise DevError(f"{options.url} does not answer: {error}") from None

@@ -11,12 +11,17 @@ _GZIP: Final = 31
 """What zlib calls a gzip header with the largest window."""
 
 
-class MalformedBatchError(ValueError):
-    """The body holds no list of events; the message says why."""
+class RefusedBatchError(ValueError):
+    """The events of a request are not taken.
 
+    Args:
+        status: The HTTP status of the answer.
+        reason: Why, for the sender.
+    """
 
-class BatchTooLargeError(ValueError):
-    """The unpacked body is larger than the limit."""
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 def read_batch(body: bytes, encoding: str | None, max_bytes: int = 0) -> list[Json]:
@@ -28,19 +33,23 @@ def read_batch(body: bytes, encoding: str | None, max_bytes: int = 0) -> list[Js
         max_bytes: The most bytes to unpack; 0 for no limit.
 
     Raises:
-        MalformedBatchError: If the body does not hold a list of events.
-        BatchTooLargeError: If there are more than `max_bytes` bytes.
+        RefusedBatchError: If the body does not hold a list of events, or more than `max_bytes` bytes.
     """
     plain = _unpacked(body, max_bytes) if encoding == "gzip" else body
     if max_bytes and len(plain) > max_bytes:
-        raise BatchTooLargeError(f"the batch has more than {max_bytes:,} bytes; send smaller batches")
+        raise too_large(max_bytes)
     try:
         batch = json.loads(plain)
     except (ValueError, RecursionError) as error:
-        raise MalformedBatchError(f"the body is not JSON: {error}") from None
+        raise RefusedBatchError(400, f"the body is not JSON: {error}") from None
     if not isinstance(batch, list) or not all(isinstance(event, dict) for event in batch):
-        raise MalformedBatchError("the body is not a JSON list of events")
+        raise RefusedBatchError(400, "the body is not a JSON list of events")
     return batch
+
+
+def too_large(max_bytes: int) -> RefusedBatchError:
+    """Return the refusal of a batch of more than so many bytes."""
+    return RefusedBatchError(413, f"the batch has more than {max_bytes:,} bytes; send smaller batches")
 
 
 def _unpacked(body: bytes, max_bytes: int) -> bytes:
@@ -48,9 +57,9 @@ def _unpacked(body: bytes, max_bytes: int) -> bytes:
     try:
         plain = unpacker.decompress(body, max_bytes + 1 if max_bytes else 0)
     except zlib.error as error:
-        raise MalformedBatchError(f"the body is not gzip: {error}") from None
+        raise RefusedBatchError(400, f"the body is not gzip: {error}") from None
     if not unpacker.eof and not unpacker.unconsumed_tail:
-        raise MalformedBatchError("the gzip body is cut off")
+        raise RefusedBatchError(400, "the gzip body is cut off")
     return plain
 
 

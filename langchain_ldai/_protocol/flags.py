@@ -7,6 +7,9 @@ from typing import Final
 
 Json = dict[str, object]
 
+Change = tuple[str, Json]
+"""What an SDK is told over its stream of flags: the name of the event, and its data."""
+
 WHOLE: Final = 100_000
 """The sum of a rollout's weights: LaunchDarkly counts in thousandths of a percent."""
 
@@ -52,7 +55,8 @@ def flag_of(
 class FlagData:
     """Flags and segments by key.
 
-    A flag's version only grows, also over its deletion: a client ignores a change that has no newer version.
+    A flag's version only grows, also over its deletion: a client ignores a change that has no newer version. What
+    changes a flag returns what connected clients are to be told.
 
     Args:
         values: What to serve to every context, by flag key.
@@ -87,24 +91,24 @@ class FlagData:
             data._segments[key] = {"key": key, "version": 1, **segment}
         return data
 
-    def set(self, key: str, value: object) -> Json:
-        """Serve a copy of this value to every context, and return the new flag; raises as the class does."""
+    def set(self, key: str, value: object) -> Change:
+        """Serve a copy of this value to every context; raises as the class does."""
         return self.set_flag(flag_of(key, [json.loads(json.dumps(value, allow_nan=False))]))
 
-    def set_flag(self, flag: Json) -> Json:
-        """Serve a flag, and return it with its new version."""
+    def set_flag(self, flag: Json) -> Change:
+        """Serve a flag."""
         key = str(flag["key"])
-        versioned = self._flags[key] = {**flag, "version": self._next_version(key)}
-        return versioned
+        self._flags[key] = {**flag, "version": self._next_version(key)}
+        return "patch", {"path": f"/flags/{key}", "data": self._flags[key]}
 
-    def delete(self, key: str) -> int:
-        """Serve nothing for this flag, and return the version of its deletion.
+    def delete(self, key: str) -> Change:
+        """Serve nothing for this flag.
 
         Raises:
             KeyError: If there is no such flag.
         """
         del self._flags[key]
-        return self._next_version(key)
+        return "delete", {"path": f"/flags/{key}", "version": self._next_version(key)}
 
     def snapshot(self) -> Json:
         """Return everything, as an SDK asks for it."""

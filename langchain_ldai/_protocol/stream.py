@@ -3,10 +3,7 @@
 import json
 from typing import Final
 
-from langchain_ldai._protocol.flags import Json
-
-Change = tuple[str, Json]
-"""The name of a stream's event, and its data."""
+from langchain_ldai._protocol.flags import Change, Json
 
 HEARTBEAT: Final = b":\n"
 """A comment. It shows that the stream lives where no flag changes."""
@@ -15,16 +12,6 @@ HEARTBEAT: Final = b":\n"
 def put(snapshot: Json) -> Change:
     """Return the change that replaces everything a client knows."""
     return "put", {"path": "/", "data": snapshot}
-
-
-def patch(flag: Json) -> Change:
-    """Return the change that adds or replaces one flag."""
-    return "patch", {"path": f"/flags/{flag['key']}", "data": flag}
-
-
-def delete(key: str, version: int) -> Change:
-    """Return the change that removes one flag."""
-    return "delete", {"path": f"/flags/{key}", "version": version}
 
 
 def frame(change: Change) -> bytes:

@@ -21,21 +21,22 @@ ADDED: Final = {
 }
 """The columns whose values add up, by event: each part of a resumed run sends its own."""
 
-TAKEN_ONCE: Final[Mapping[str, tuple[str, str | int]]] = {
+TAKEN_ONCE: Final[Mapping[str, tuple[str, str | int | None]]] = {
     events.SUCCESS: ("outcome", "success"),
     events.GRAPH_INVOCATION_SUCCESS: ("outcome", "success"),
     events.ERROR: ("outcome", "error"),
     events.GRAPH_INVOCATION_FAILURE: ("outcome", "error"),
     events.FEEDBACK_POSITIVE: ("feedback", 1),
     events.FEEDBACK_NEGATIVE: ("feedback", -1),
+    events.TIME_TO_FIRST_TOKEN: ("first_token", None),
 }
-"""The columns whose first value stands, and that value, by event."""
+"""The columns whose first value stands, and that value, by event; `None` stands for the event's own."""
 
 NO_RUN_ID: Final = "no runId"
 """How the id begins that a run gets here where its SDK sends none."""
 
 _SCORES: Final = "$ld:ai:judge:"
-_RUN_METRICS: Final = frozenset({*ADDED, *TAKEN_ONCE, events.TIME_TO_FIRST_TOKEN})
+_RUN_METRICS: Final = frozenset({*ADDED, *TAKEN_ONCE})
 _LONGEST_NAME: Final = 300
 _GREATEST: Final = 2**53
 _EARLIEST_MS: Final = 1_388_534_400_000  # 2014, when there was no LaunchDarkly
@@ -85,19 +86,16 @@ class Arrival:
         """Add one metric."""
         self.first_ms = min(self.first_ms, at_ms)
         self.last_ms = max(self.last_ms, at_ms)
-        name = row.name
         total, count, _ = self.metrics.get(row, (0.0, 0, 0))
         self.metrics[row] = total + value, count + 1, at_ms
-        if name in ADDED:
-            column = ADDED[name]
+        if row.name in ADDED:
+            column = ADDED[row.name]
             added: float = self.columns.get(column, 0) + value  # type: ignore[operator]
             # SQLite takes no whole number beyond 64 bits.
             self.columns[column] = added if added < _GREATEST else float(added)
-        elif name in TAKEN_ONCE:
-            column, taken = TAKEN_ONCE[name]
-            self.columns.setdefault(column, taken)
-        elif name == events.TIME_TO_FIRST_TOKEN:
-            self.columns.setdefault("first_token", value)
+        elif row.name in TAKEN_ONCE:
+            column, taken = TAKEN_ONCE[row.name]
+            self.columns.setdefault(column, value if taken is None else taken)
 
 
 def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
@@ -125,7 +123,7 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
             continue
         run = found.get((run_id, config))
         if run is None:
-            run = found[run_id, config] = _arrival((run_id, config), event, data, at_ms)
+            run = found[run_id, config] = _arrival(run_id, config, event, data, at_ms)
         run.add(_row(name, data), value, at_ms)
     return list(found.values())
 
@@ -144,9 +142,10 @@ def _time_of(event: Json, now_ms: int) -> int:
     return now_ms if at is None or not _EARLIEST_MS <= at <= now_ms else int(at)
 
 
-def _arrival(key: tuple[str, str], event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
+def _arrival(run_id: str, config: str, event: Json, data: Mapping[str, object], at_ms: int) -> Arrival:
     return Arrival(
-        *key,
+        run_id,
+        config,
         text(data.get(events.VARIATION_KEY)),
         int(number(data.get(events.VERSION)) or 0),
         text(data.get(events.GRAPH_KEY)),

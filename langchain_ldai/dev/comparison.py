@@ -13,6 +13,7 @@ from langchain_ldai.dev.statistics import (
     Counts,
     Distribution,
     Interval,
+    Share,
     compare_means,
     compare_medians,
     compare_shares,
@@ -66,84 +67,57 @@ class Measure:
         key: Its name for programs.
         label: Its name for people.
         unit: How its values are written.
-        value: Its value for a variation.
-        compare: How much the second variation exceeds the first; `None` where no interval is known.
         good: 1 where more is better, -1 where less is, 0 where neither is.
+        value: Its value for a variation.
+        compare: How much the second variation exceeds the first; without it no interval is known, as of a tail.
     """
 
     key: str
     label: str
     unit: Unit
-    value: Callable[[Variation], float | None]
-    compare: Callable[[Variation, Variation], Interval | None]
     good: int
+    value: Callable[[Variation], float | None]
+    compare: Callable[[Variation, Variation], Interval | None] = lambda first, second: None
 
 
-def _of_medians(pick: Callable[[Variation], Distribution]) -> Callable[[Variation, Variation], Interval | None]:
-    return lambda first, second: compare_medians(pick(first), pick(second))
+def _share(key: str, label: str, of: Callable[[Variation], Share]) -> Measure:
+    def compare(first: Variation, second: Variation) -> Interval | None:
+        return compare_shares(of(first), of(second))
+
+    return Measure(key, label, PERCENT, 1, lambda v: of(v).value, compare)
 
 
-def _unknown(first: Variation, second: Variation) -> None:
-    """Give no interval: the tail of a distribution holds too few values for one."""
+def _median(key: str, label: str, unit: Unit, of: Callable[[Variation], Distribution]) -> Measure:
+    def compare(first: Variation, second: Variation) -> Interval | None:
+        return compare_medians(of(first), of(second))
+
+    return Measure(key, label, unit, -1, lambda v: of(v).median, compare)
 
 
-MEASURES: Final = (
-    Measure("runs", "Runs", NUMBER, lambda v: v.runs, _unknown, 0),
-    Measure(
-        "success_rate",
-        "Success rate",
-        PERCENT,
-        lambda v: v.success.value,
-        lambda first, second: compare_shares(first.success, second.success),
-        1,
-    ),
-    Measure(
-        "duration_median",
-        "Duration, median",
-        MILLISECONDS,
-        lambda v: v.duration.median,
-        _of_medians(lambda v: v.duration),
-        -1,
-    ),
-    Measure(
-        "duration_p95", "Duration, 95th percentile", MILLISECONDS, lambda v: v.duration.percentile_95, _unknown, -1
-    ),
-    Measure(
-        "first_token_median",
-        "Time to first token, median",
-        MILLISECONDS,
-        lambda v: v.first_token.median,
-        _of_medians(lambda v: v.first_token),
-        -1,
-    ),
+def _mean(key: str, label: str, unit: Unit, of: Callable[[Variation], Counts]) -> Measure:
+    def compare(first: Variation, second: Variation) -> Interval | None:
+        return compare_means(of(first), of(second))
+
+    return Measure(key, label, unit, 0, lambda v: of(v).mean, compare)
+
+
+_MEASURES: Final = (
+    Measure("runs", "Runs", NUMBER, 0, lambda v: v.runs),
+    _share("success_rate", "Success rate", lambda v: v.success),
+    _median("duration_median", "Duration, median", MILLISECONDS, lambda v: v.duration),
+    Measure("duration_p95", "Duration, 95th percentile", MILLISECONDS, -1, lambda v: v.duration.percentile_95),
+    _median("first_token_median", "Time to first token, median", MILLISECONDS, lambda v: v.first_token),
     Measure(
         "first_token_p95",
         "Time to first token, 95th percentile",
         MILLISECONDS,
-        lambda v: v.first_token.percentile_95,
-        _unknown,
         -1,
+        lambda v: v.first_token.percentile_95,
     ),
-    Measure(
-        "tokens_median", "Tokens, median", NUMBER, lambda v: v.tokens.median, _of_medians(lambda v: v.tokens), -1
-    ),
-    Measure(
-        "positive_feedback",
-        "Positive feedback",
-        PERCENT,
-        lambda v: v.feedback.value,
-        lambda first, second: compare_shares(first.feedback, second.feedback),
-        1,
-    ),
-    Measure("feedback", "Runs with feedback", NUMBER, lambda v: v.feedback.of, _unknown, 0),
-    Measure(
-        "tool_calls",
-        "Tool calls in a run, mean",
-        PER_RUN,
-        lambda v: v.tool_calls.mean,
-        lambda first, second: compare_means(first.tool_calls, second.tool_calls),
-        0,
-    ),
+    _median("tokens_median", "Tokens, median", NUMBER, lambda v: v.tokens),
+    _share("positive_feedback", "Positive feedback", lambda v: v.feedback),
+    Measure("feedback", "Runs with feedback", NUMBER, 0, lambda v: v.feedback.of),
+    _mean("tool_calls", "Tool calls in a run, mean", PER_RUN, lambda v: v.tool_calls),
 )
 
 _NO_SCORES: Final = Counts(0, 0.0, 0.0)
@@ -166,15 +140,8 @@ def _measures_of_scores(judge: Judge, name: str) -> tuple[Measure, Measure]:
         return variation.scores.get(judge, _NO_SCORES)
 
     return (
-        Measure(
-            f"score:{name}",
-            f"Score by {name}, mean",
-            SCORE,
-            lambda v: scores(v).mean,
-            lambda first, second: compare_means(scores(first), scores(second)),
-            0,
-        ),
-        Measure(f"scored:{name}", f"Runs scored by {name}", NUMBER, lambda v: scores(v).count, _unknown, 0),
+        _mean(f"score:{name}", f"Score by {name}, mean", SCORE, scores),
+        Measure(f"scored:{name}", f"Runs scored by {name}", NUMBER, 0, lambda v: scores(v).count),
     )
 
 
@@ -187,9 +154,8 @@ METHODS: Final = (
 
 @dataclass(frozen=True)
 class Cell:
-    """The value of a measure for one variation."""
+    """The value of a measure for one variation, and how much it exceeds the first one's."""
 
-    variation: str
     value: float | None
     difference: Interval | None
 
@@ -200,42 +166,30 @@ class Cell:
         return "better" if self.difference.difference * measure.good > 0 else "worse"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measure for all variations."""
-
-    measure: Measure
-    cells: tuple[Cell, ...]
-
-
-def compare(variations: Sequence[Variation]) -> list[Row]:
-    """Return every measure for every variation, each compared with the first."""
+def compare(variations: Sequence[Variation]) -> list[tuple[Measure, list[Cell]]]:
+    """Return every measure with its cell for every variation, each compared with the first."""
     judges = judge_names(judge for variation in variations for judge in variation.scores)
     scores = [measure for judge in judges.items() for measure in _measures_of_scores(*judge)]
     return [
-        Row(
+        (
             measure,
-            tuple(
-                Cell(
-                    variation.name,
-                    measure.value(variation),
-                    measure.compare(variations[0], variation) if number else None,
-                )
+            [
+                Cell(measure.value(variation), measure.compare(variations[0], variation) if number else None)
                 for number, variation in enumerate(variations)
-            ),
+            ],
         )
-        for measure in (*MEASURES, *scores)
+        for measure in (*_MEASURES, *scores)
     ]
 
 
 def as_json(variations: Sequence[Variation]) -> list[dict[str, object]]:
     """Return the comparison for programs: one entry a variation."""
     entries: list[dict[str, object]] = [{"variation": variation.name} for variation in variations]
-    for row in compare(variations):
-        for entry, cell in zip(entries, row.cells, strict=True):
-            entry[row.measure.key] = cell.value
+    for measure, cells in compare(variations):
+        for entry, cell in zip(entries, cells, strict=True):
+            entry[measure.key] = cell.value
             if cell.difference is not None:
-                entry[f"{row.measure.key}_difference"] = {
+                entry[f"{measure.key}_difference"] = {
                     "value": cell.difference.difference,
                     "low": cell.difference.low,
                     "high": cell.difference.high,
@@ -247,13 +201,11 @@ def as_text(variations: Sequence[Variation]) -> str:
     """Return the comparison as a table for a terminal."""
     header = ["", *(variation.name or "(no variation)" for variation in variations)]
     lines = [header]
-    for row in compare(variations):
-        lines.append([row.measure.label, *(row.measure.unit.write(cell.value) for cell in row.cells)])
-        if any(cell.difference for cell in row.cells):
-            differences = (
-                row.measure.unit.write_difference(cell.difference) if cell.difference else "" for cell in row.cells
-            )
-            lines.append(["", *differences])
+    for measure, cells in compare(variations):
+        lines.append([measure.label, *(measure.unit.write(cell.value) for cell in cells)])
+        if any(cell.difference for cell in cells):
+            written = measure.unit.write_difference
+            lines.append(["", *(written(cell.difference) if cell.difference else "" for cell in cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -66,7 +64,7 @@ def mode_of(flag: Json) -> str:
 
 def _flag(key: str, config: Section, judges: list[str]) -> Json:
     config.allow("mode", "variations", "serve", "rules", "context")
-    mode = config.text("mode") if "mode" in config else "completion"
+    mode = config.text("mode", "completion")
     if mode not in MODES:
         config.fail(f"is {mode!r}; there are {', '.join(MODES)}", "mode")
     if not config.fields.get("variations"):
@@ -74,13 +72,9 @@ def _flag(key: str, config: Section, judges: list[str]) -> Json:
     variations = config.section("variations")
     names = list(variations)
     payloads = [_payload(mode, name, variations.section(name), judges) for name in names]
-    kind = config.text("context") if "context" in config else "user"
+    kind = config.text("context", "user")
     fallthrough = _served(config, names, kind) if "serve" in config else None
-    rules = (
-        [_rule(config, number, names, kind) for number in range(len(config.items("rules")))]
-        if ("rules" in config)
-        else []
-    )
+    rules = [_rule(rule, number, names, kind) for number, rule in enumerate(config.sections("rules"))]
     return flag_of(key, payloads, fallthrough, rules)
 
 
@@ -88,29 +82,25 @@ def _payload(mode: str, name: str, variation: Section, judges: list[str]) -> Jso
     prompt = "instructions" if mode == "agent" else "messages"
     scoring = "metric" if mode == "judge" else "judges"
     variation.allow("enabled", "version", "model", "provider", "parameters", prompt, "tools", scoring)
-    enabled = variation.flag("enabled") if "enabled" in variation else True
-    version = variation.whole("version") if "version" in variation else 1
-    payload: Json = {
-        "_ldMeta": {"enabled": enabled, "variationKey": name, "version": version, "mode": mode},
+    enabled, version = variation.flag("enabled", True), variation.whole("version", 1)
+    meta = {"enabled": enabled, "variationKey": name, "version": version, "mode": mode}
+    named: dict[str, Json] = {
+        field: {"name": variation.text(field)} for field in ("model", "provider") if field in variation
     }
-    if "model" in variation:
-        payload["model"] = {"name": variation.text("model")}
     if "parameters" in variation:
-        if "model" not in variation:
+        if "model" not in named:
             variation.fail("are for a model; name it with `model:`", "parameters")
-        payload["model"] = {
-            "name": variation.text("model"),
-            "parameters": _json(variation.section("parameters")),
-        }
-    if "provider" in variation:
-        payload["provider"] = {"name": variation.text("provider")}
-    if prompt in variation:
-        payload[prompt] = variation.text(prompt) if mode == "agent" else _messages(variation)
+        named["model"]["parameters"] = variation.section("parameters").fields
+    payload: Json = {"_ldMeta": meta, **named}
+    if "instructions" in variation:
+        payload["instructions"] = variation.text("instructions")
+    if "messages" in variation:
+        payload["messages"] = _messages(variation)
     if "tools" in variation:
         payload["tools"] = _tools(variation)
-    if scoring in variation and scoring == "metric":
+    if "metric" in variation:
         payload["evaluationMetricKey"] = variation.text("metric")
-    elif scoring in variation:
+    if "judges" in variation:
         payload["judgeConfiguration"] = {"judges": _judges(variation.section("judges"), judges)}
     return payload
 
@@ -124,38 +114,24 @@ def _judges(shares: Section, judges: list[str]) -> list[Json]:
     return [{"key": key, "samplingRate": _percent(shares, key) / 100} for key in shares]
 
 
-def _json(section: Section) -> Mapping[str, object]:
-    """Return a section as it is, if JSON can hold it."""
-    _check_finite(section, section.fields)
-    return section.fields
-
-
-def _check_finite(section: Section, value: object, *path: str | int) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        section.fail("is no number that JSON can hold", *path)
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, child in children:
-        _check_finite(section, child, *path, step)
-
-
 def _messages(variation: Section) -> list[Json]:
     messages: list[Json] = []
-    for number in range(len(variation.items("messages"))):
-        message = variation.section("messages", number)
+    for message in variation.sections("messages"):
         message.allow(*ROLES)
         if len(message.fields) != 1:
-            variation.fail("needs one role, as in `- system: You help.`", "messages", number)
+            message.fail("needs one role, as in `- system: You help.`")
         messages.extend({"role": role, "content": message.text(role)} for role in message)
     return messages
 
 
 def _tools(variation: Section) -> dict[str, Json]:
+    tools: dict[str, Json] = {}
     if isinstance(variation.fields["tools"], list):
         for number, name in enumerate(variation.items("tools")):
             if not isinstance(name, str):
                 variation.fail(f"is {shown(name)}; write the tool's name", "tools", number)
-        return {str(name): _tool(str(name)) for name in variation.items("tools")}
-    tools: dict[str, Json] = {}
+            tools[name] = _tool(name)
+        return tools
     section = variation.section("tools")
     for name in section:
         tool = section.section(name)
@@ -164,7 +140,7 @@ def _tools(variation: Section) -> dict[str, Json]:
         if "description" in tool:
             tools[name]["description"] = tool.text("description")
         if "parameters" in tool:
-            tools[name]["parameters"] = _json(tool.section("parameters"))
+            tools[name]["parameters"] = tool.section("parameters").fields
     return tools
 
 
@@ -173,19 +149,16 @@ def _tool(name: str) -> Json:
     return {"name": name, "type": "function", "parameters": {}}
 
 
-def _rule(config: Section, number: int, names: list[str], kind: str) -> Json:
-    rule = config.section("rules", number)
+def _rule(rule: Section, number: int, names: list[str], kind: str) -> Json:
     rule.allow("context", "when", "serve")
     if not rule.fields.get("when"):
-        config.fail("has no condition; add one, as in `when: {plan: pro}`", "rules", number)
+        rule.fail("has no condition; add one, as in `when: {plan: pro}`")
     if "serve" not in rule:
-        config.fail("serves nothing; add `serve:` with a variation", "rules", number)
-    kind = rule.text("context") if "context" in rule else kind
-    when = rule.section("when")
-    _json(when)
+        rule.fail("serves nothing; add `serve:` with a variation")
+    kind = rule.text("context", kind)
     clauses = [
         clause(attribute, value if isinstance(value, list) else [value], kind)
-        for attribute, value in when.fields.items()
+        for attribute, value in rule.section("when").fields.items()
     ]
     return {"id": f"rule-{number}", "clauses": clauses, **_served(rule, names, kind)}
 

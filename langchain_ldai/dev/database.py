@@ -80,13 +80,14 @@ _MILLISECONDS_FOR_READERS: Final = 1000
 _RUNS_AT_ONCE: Final = 10_000
 
 
-def _is_locked(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+def code_of(error: BaseException) -> int:
+    """Return SQLite's primary code of an error; 0 for an error of another kind."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 # SQLite itself does not wait for the lock that the change to write-ahead logging needs.
 @retry(
-    retry=retry_if_exception(_is_locked),
+    retry=retry_if_exception(lambda error: code_of(error) == sqlite3.SQLITE_BUSY),
     stop=stop_after_delay(_SECONDS_TO_WAIT),
     wait=wait_random(0.01, 0.1),
     reraise=True,
@@ -177,8 +178,7 @@ def connect(path: Path, *, is_read_only: bool = False) -> sqlite3.Connection:
     """
     address = path.absolute().as_uri()  # SQLite takes ":memory:" for no file at all
     if is_read_only:
-        has_log = path.resolve().with_name(f"{path.resolve().name}-wal").exists()
-        address += "?mode=ro" if has_log else "?mode=ro&immutable=1"
+        address += "?mode=ro" if _log_of(path).exists() else "?mode=ro&immutable=1"
     connection = sqlite3.connect(
         address, uri=True, timeout=_SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
     )
@@ -196,7 +196,11 @@ def identity(path: Path) -> object:
     return found.st_dev, found.st_ino
 
 
-class Log:
+def _log_of(path: Path) -> Path:
+    return path.resolve().with_name(f"{path.resolve().name}-wal")
+
+
+class WriteAheadLog:
     """The log that SQLite keeps beside the file.
 
     SQLite starts it anew once nobody reads in it. While one reader always begins before another ends, as those of
@@ -208,7 +212,7 @@ class Log:
     """
 
     def __init__(self, path: Path, writer: sqlite3.Connection) -> None:
-        self._path = path.resolve().with_name(f"{path.resolve().name}-wal")
+        self._path = _log_of(path)
         self._writer = writer
         self._longest = _LONGEST_LOG
 
@@ -228,8 +232,7 @@ class Log:
 
 def used_bytes(connection: sqlite3.Connection) -> int:
     """Return how many bytes of the file hold something."""
-    used: list[int] = []
-    for name in ("page_count", "freelist_count", "page_size"):
-        ((value,),) = connection.execute(f"PRAGMA {name}").fetchall()
-        used.append(value)
-    return (used[0] - used[1]) * used[2]
+    pages = "SELECT (page_count - freelist_count) * page_size"
+    query = f"{pages} FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ((used,),) = connection.execute(query).fetchall()
+    return int(used)

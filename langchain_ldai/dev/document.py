@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NoReturn, cast
 
 import yaml
+
+from langchain_ldai.dev.errors import DevError
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 50
@@ -19,7 +22,7 @@ _HALF_CHARACTER: Final = re.compile("[\ud800-\udfff]")
 FieldPath = tuple[str | int, ...]
 
 
-class ConfigsFileError(ValueError):
+class ConfigsFileError(DevError):
     """The file cannot be served; the message names the line, the field and the remedy."""
 
 
@@ -56,15 +59,16 @@ class Section:
         """
         path = (*self._path, *below)
         line = next(self._lines[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self._lines)
-        field = ".".join(map(str, path))
-        raise ConfigsFileError(f"{self._file}, line {line}: {field + ' ' if field else 'the file '}{problem}")
+        raise ConfigsFileError(f"{self._file}, line {line}: {_dotted(path) or 'the file'} {problem}")
 
-    def section(self, *below: str | int) -> Section:
-        """Return the section at a path below this one."""
-        value: object = self.fields
-        for step in below:
-            value = value[step]  # type: ignore[index]
-        return Section(self._file, value, (*self._path, *below), self._lines)
+    def section(self, field: str) -> Section:
+        """Return a field that is a mapping."""
+        return Section(self._file, self.fields[field], (*self._path, field), self._lines)
+
+    def sections(self, field: str) -> Iterator[Section]:
+        """Yield the mappings of a field that is a list of them; where it is absent, none."""
+        for number, value in enumerate(self.items(field)):
+            yield Section(self._file, value, (*self._path, field, number), self._lines)
 
     def allow(self, *fields: str) -> None:
         """Refuse any field that is none of these."""
@@ -72,33 +76,37 @@ class Section:
             if field not in fields:
                 self.fail(f"is no field; there are {', '.join(fields)}", field)
 
-    def text(self, field: str) -> str:
-        """Return a field that is text and not empty."""
-        value = self.fields[field]
+    def text(self, field: str, default: str = "") -> str:
+        """Return a field that is text and not empty; where it is absent, the default."""
+        value = self.fields.get(field, default)
         if not isinstance(value, str) or not value.strip():
             self.fail(f"is {shown(value)}; write a text, in quotes if need be", field)
         return value
 
-    def whole(self, field: str) -> int:
-        """Return a field that is a whole number from 0 up."""
-        value = self.fields[field]
+    def whole(self, field: str, default: int) -> int:
+        """Return a field that is a whole number from 0 up; where it is absent, the default."""
+        value = self.fields.get(field, default)
         if type(value) is not int or value < 0:
             self.fail(f"is {shown(value)}; write a whole number from 0 up", field)
         return value
 
-    def flag(self, field: str) -> bool:
-        """Return a field that is true or false."""
-        value = self.fields[field]
+    def flag(self, field: str, default: bool) -> bool:
+        """Return a field that is true or false; where it is absent, the default."""
+        value = self.fields.get(field, default)
         if not isinstance(value, bool):
             self.fail(f"is {shown(value)}; write true or false", field)
         return value
 
     def items(self, field: str) -> list[object]:
-        """Return a field that is a list."""
-        value = self.fields[field]
+        """Return a field that is a list; where it is absent, an empty one."""
+        value = self.fields.get(field, [])
         if not isinstance(value, list):
             self.fail(f"is {shown(value)}; write a list, each entry as `- entry`", field)
         return value
+
+
+def _dotted(path: FieldPath) -> str:
+    return ".".join(map(str, path))
 
 
 def shown(value: object) -> str:
@@ -134,45 +142,55 @@ def read_document(path: Path) -> Section:
         ) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigsFileError(f"{path.name}: the file is not YAML or JSON: {error}") from None
-    lines: dict[FieldPath, int] = {(): 1}
-    value = None if root is None else _value(path.name, root, (), lines)
-    return Section(path.name, value, (), lines)
+    reader = _Reader(path.name)
+    value = None if root is None else reader.value(root, ())
+    return Section(path.name, value, (), reader.lines)
 
 
-def _value(file: str, node: yaml.Node, path: FieldPath, lines: dict[FieldPath, int]) -> object:
-    line = node.start_mark.line + 1
-    lines.setdefault(path, line)
-    if len(path) > MAX_DEPTH or len(lines) > MAX_FIELDS:
-        problem = f"more than {MAX_FIELDS:,} fields, or fields nested more than {MAX_DEPTH} deep"
-        raise ConfigsFileError(f"{file}, line {line}: the file has {problem}")
-    if isinstance(node, yaml.MappingNode):
-        return {key: _value(file, child, (*path, key), lines) for key, child in _entries(file, node, path, lines)}
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(file, child, (*path, index), lines) for index, child in enumerate(node.value)]
-    if _HALF_CHARACTER.search(node.value):
-        raise ConfigsFileError(f"{file}, line {line}: {node.value!r} holds half a character; write all of it")
-    try:
-        value: object = yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigsFileError(f"{file}, line {line}: {node.value!r} is no value; put it in quotes") from None
-    return value if isinstance(value, bool | int | float | str | None) else node.value
+class _Reader:
+    """Reads the values of a file, and notes their lines.
 
+    Args:
+        file: Name of the file, for messages.
+    """
 
-def _entries(
-    file: str, node: yaml.MappingNode, path: FieldPath, lines: dict[FieldPath, int]
-) -> Iterator[tuple[str, yaml.Node]]:
-    seen: set[str] = set()
-    for key_node, child in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode) or not key_node.value.strip():
-            raise ConfigsFileError(f"{file}, line {line}: the name of a field must be a text")
-        if _HALF_CHARACTER.search(key_node.value):
-            raise ConfigsFileError(
-                f"{file}, line {line}: {key_node.value!r} holds half a character; write all of it"
-            )
-        key = key_node.value
-        if key in seen:
-            raise ConfigsFileError(f"{file}, line {line}: {'.'.join(map(str, (*path, key)))} is there twice")
-        seen.add(key)
-        lines[(*path, key)] = line
-        yield key, child
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self.lines: dict[FieldPath, int] = {(): 1}
+
+    def _fail(self, node: yaml.Node, problem: str) -> NoReturn:
+        raise ConfigsFileError(f"{self._file}, line {node.start_mark.line + 1}: {problem}") from None
+
+    def value(self, node: yaml.Node, path: FieldPath) -> object:
+        """Return the value of the node at a path."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if len(path) > MAX_DEPTH or len(self.lines) > MAX_FIELDS:
+            problem = f"more than {MAX_FIELDS:,} fields, or fields nested more than {MAX_DEPTH} deep"
+            self._fail(node, f"the file has {problem}")
+        if isinstance(node, yaml.MappingNode):
+            return {key: self.value(child, (*path, key)) for key, child in self._entries(node, path)}
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(child, (*path, index)) for index, child in enumerate(node.value)]
+        text = self._text(node)
+        try:
+            value: object = yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            self._fail(node, f"{text!r} is no value; put it in quotes")
+        if isinstance(value, float) and not math.isfinite(value):
+            self._fail(node, f"{_dotted(path)} is no number that JSON can hold")
+        return value if isinstance(value, bool | int | float | str | None) else text
+
+    def _entries(self, node: yaml.MappingNode, path: FieldPath) -> Iterator[tuple[str, yaml.Node]]:
+        for key_node, child in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or not key_node.value.strip():
+                self._fail(key_node, "the name of a field must be a text")
+            key = self._text(key_node)
+            if (*path, key) in self.lines:
+                self._fail(key_node, f"{_dotted((*path, key))} is there twice")
+            self.lines[(*path, key)] = key_node.start_mark.line + 1
+            yield key, child
+
+    def _text(self, node: yaml.Node) -> str:
+        if _HALF_CHARACTER.search(node.value):
+            self._fail(node, f"{node.value!r} holds half a character; write all of it")
+        return str(node.value)

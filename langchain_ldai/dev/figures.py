@@ -9,7 +9,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from langchain_ldai.dev.queries import Filter, Judge, condition, names
+from langchain_ldai.dev.queries import Filter, Judge, listed, names
 from langchain_ldai.dev.statistics import Counts, Distribution, Share
 from langchain_ldai.dev.store import Select, Store
 from langchain_ldai.dev.tallies import BANDED, EVER, LENGTHS, MEASURES, SECOND
@@ -26,8 +26,7 @@ class Step(NamedTuple):
 
     start: int
     runs: int
-    successes: int
-    ended: int
+    success: Share
     duration: float | None
 
 
@@ -117,14 +116,14 @@ class _Question:
         rows = self._kept("totals", named, LENGTHS[1:])
         query = f"""SELECT variation FROM ({rows}) WHERE measure = 'run' AND judge = ''
             GROUP BY variation ORDER BY sum(runs) DESC, variation LIMIT {most}"""  # noqa: S608
-        found = [number for (number,) in self.select(query, {"outcome": self.wanted.outcome})]
+        found = [number for (number,) in self.select(query, self.wanted._asdict())]
         further = [number for number, name in named.items() if name == chosen and number not in found]
         return [*found[: most - len(further)], *further]
 
     def sums(self, numbers: Iterable[int]) -> dict[int, dict[Judge, _Sums]]:
         """Return what is summed up of each variation that has runs."""
         found: dict[int, dict[Judge, _Sums]] = {}
-        for number, metric, judge, *sums in self._sums("variation, measure, judge", numbers, LENGTHS[1:]):
+        for number, metric, judge, *sums in self._totals("variation, measure, judge", numbers, LENGTHS[1:]):
             found.setdefault(number, {})[Judge(judge, metric)] = _Sums(*sums)
         return found
 
@@ -136,7 +135,7 @@ class _Question:
         step = -(-(last + 1 - first) // (STEPS * length)) * length
         groups = f"variation, (period - {first}) / {step}, measure, judge"
         found: dict[tuple[int, int], dict[Judge, _Sums]] = defaultdict(dict)
-        for number, place, metric, judge, *sums in self._sums(
+        for number, place, metric, judge, *sums in self._totals(
             groups, numbers, LENGTHS[: LENGTHS.index(length) + 1]
         ):
             found[number, place][Judge(judge, metric)] = _Sums(*sums)
@@ -156,11 +155,9 @@ class _Question:
 
     def _of_few(self, numbers: Sequence[int]) -> dict[int, dict[str, Distribution]]:
         values = {number: {name: Counter[float]() for name in BANDED} for number in numbers}
-        where, given = condition(self.wanted)
-        query = (
-            f"SELECT variation, {', '.join(BANDED)} FROM runs WHERE variation IN ({_listed(numbers)}) AND {where}"  # noqa: S608
-        )
-        for number, *row in self.select(query, given):
+        columns, where = ", ".join(BANDED), self.wanted.condition
+        query = f"SELECT variation, {columns} FROM runs WHERE variation IN ({listed(numbers)}) AND {where}"  # noqa: S608
+        for number, *row in self.select(query, self.wanted._asdict()):
             for name, value in zip(BANDED, row, strict=True):
                 if value is not None:
                     values[number][name][value] += 1
@@ -174,7 +171,7 @@ class _Question:
         groups = "variation, measure, band"
         query = f"SELECT {groups}, sum(runs) FROM ({rows}) GROUP BY {groups} ORDER BY {groups}"  # noqa: S608
         bands: dict[tuple[int, str], list[tuple[float, int]]] = defaultdict(list)
-        for number, name, *band in self.select(query, {"outcome": self.wanted.outcome}):
+        for number, name, *band in self.select(query, self.wanted._asdict()):
             bands[number, name].append((band[0], band[1]))
         return {
             number: {
@@ -186,21 +183,20 @@ class _Question:
 
     def _values(self, number: int, column: str, start: float, end: float) -> list[tuple[Any, ...]]:
         """Return each value from a start up to an end, with how often it occurs."""
-        where, given = condition(self.wanted)
         query = (
             f"SELECT {column}, count(*) FROM runs WHERE variation = :id AND {column} >= :start AND {column} < :end"  # noqa: S608
-            f" AND {where} GROUP BY {column}"
+            f" AND {self.wanted.condition} GROUP BY {column}"
         )
-        return self.select(query, {**given, "id": number, "start": start, "end": end})
+        return self.select(query, {**self.wanted._asdict(), "id": number, "start": start, "end": end})
 
-    def _sums(self, groups: str, numbers: Iterable[int], lengths: Sequence[int]) -> list[tuple[Any, ...]]:
+    def _totals(self, groups: str, numbers: Iterable[int], lengths: Sequence[int]) -> list[tuple[Any, ...]]:
         query = _SUMS.format(groups=groups, rows=self._kept("totals", numbers, lengths))
-        return self.select(query, {"outcome": self.wanted.outcome})
+        return self.select(query, self.wanted._asdict())
 
     def _kept(self, table: str, numbers: Iterable[int], lengths: Sequence[int]) -> str:
         """Return a query for the rows that together hold each run once that the filter lets through."""
         outcome = "outcome = :outcome" if self.wanted.outcome else "1"
-        rows = f"SELECT * FROM {table} WHERE variation IN ({_listed(numbers)}) AND {outcome}"  # noqa: S608
+        rows = f"SELECT * FROM {table} WHERE variation IN ({listed(numbers)}) AND {outcome}"  # noqa: S608
         return " UNION ALL ".join(
             f"{rows} AND length = {length} AND period >= {start} AND period < {end}"
             for length, start, end in _ranges(self.wanted.since, lengths)
@@ -211,19 +207,15 @@ class _Question:
         # One question each: SQLite looks an end up in the index only where nothing else is asked.
         of_variation = "(started) FROM runs WHERE variation = :id AND started >= :since"
         query = f"SELECT (SELECT min{of_variation}), (SELECT max{of_variation})"
-        given = {"since": self.wanted.since}
+        given = self.wanted._asdict()
         ends = [end for number in numbers for end in self.select(query, {**given, "id": number})[0] if end]
         return min(ends, default=0), max(ends, default=0)
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 def _step(start: int, sums: Mapping[Judge, _Sums]) -> Step:
     runs, durations = sums.get(_RUNS, _NOTHING), sums.get(_DURATIONS, _NOTHING)
     mean = durations.total / durations.runs if durations.runs else None
-    return Step(start, runs.runs, runs.successes, runs.ended, mean)
+    return Step(start, runs.runs, Share(runs.successes, runs.ended), mean)
 
 
 def _variation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -34,9 +34,7 @@ from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
 from langchain_ldai.dev.tallies import MINUTE
 
-PAGE_HEARTBEAT_SECONDS: Final = 15.0
-
-_FEEDBACK: Final = {"positive": (events.FEEDBACK_POSITIVE, 1), "negative": (events.FEEDBACK_NEGATIVE, -1)}
+_FEEDBACK: Final = {"positive": events.FEEDBACK_POSITIVE, "negative": events.FEEDBACK_NEGATIVE}
 _LISTED_RUNS: Final = 50
 _LONGEST_FORM: Final = 10_000
 _MOST_DIGITS: Final = 18
@@ -52,7 +50,7 @@ class PageRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store, token: str) -> None:
-        self.subscribers: Subscribers = Subscribers(PAGE_HEARTBEAT_SECONDS, latest_only=True)
+        self.streams: Subscribers = Subscribers(b": still here\n\n", latest_only=True)
         self._configs = configs
         self._store = store
         self._token = token
@@ -67,12 +65,16 @@ class PageRoutes:
             Route("/runs/{number}", self._run),
             Route("/runs/{number}/feedback", self._feedback, methods=["POST"]),
             Route("/news", self._news),
-            Route("/runs.csv", self._csv),
-            Route("/runs.json", self._json),
+            Route("/runs.csv", partial(self._export, exports.as_csv, "text/csv")),
+            Route("/runs.json", partial(self._export, exports.as_json_lines, "application/json")),
             Route("/comparison.json", self._comparison),
             Route("/report", self._report),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
+
+    def tell(self, news: str) -> None:
+        """Tell open pages what there is to look at again."""
+        self.streams.publish(f"data: {news}\n\n".encode())
 
     async def _page(self, request: Request) -> Response:
         return FileResponse(STATIC / "page.html")
@@ -95,7 +97,8 @@ class PageRoutes:
         wanted = _filter(request)
         shown = await asyncio.to_thread(self._shown, wanted, request.query_params.get("compare_to", ""))
         if not shown["configs"]:
-            shown["empty"] = self._lines(str(request.base_url).rstrip("/"))
+            url = str(request.base_url).rstrip("/")
+            shown["empty"] = lines_to_add(url, self._configs.modes, needs_token=bool(self._token))
         return JSONResponse({**shown, "problem": self._configs.problem or self._store.problem})
 
     def _shown(self, wanted: Filter, compare_to: str) -> dict[str, object]:
@@ -114,9 +117,6 @@ class PageRoutes:
             "runs": view.run_list(queries.latest_runs(self._store, wanted, _LISTED_RUNS)),
         }
 
-    def _lines(self, url: str) -> str:
-        return lines_to_add(url, self._configs.modes, needs_token=bool(self._token))
-
     async def _run(self, request: Request) -> Response:
         found = await asyncio.to_thread(queries.run_with_metrics, self._store, _number(request))
         if found is None:
@@ -125,34 +125,25 @@ class PageRoutes:
 
     async def _feedback(self, request: Request) -> Response:
         try:
-            kind = json.loads(await _start_of_body(request))["kind"]
-            name, value = _FEEDBACK[kind]
+            name = _FEEDBACK[json.loads(await _start_of_body(request))["kind"]]
         except (ValueError, TypeError, KeyError, RecursionError):
             return PlainTextResponse('send {"kind": "positive"} or {"kind": "negative"}', 400)
         try:
-            first = await asyncio.to_thread(self._store.add_feedback, _number(request), name, value)
+            first = await asyncio.to_thread(self._store.add_feedback, _number(request), name)
         except KeyError:
             return PlainTextResponse("there is no such run", 404)
         return Response(status_code=202) if first else PlainTextResponse("the run has feedback already", 409)
 
     async def _news(self, request: Request) -> Response:
-        return StreamingResponse(self._frames(), media_type="text/event-stream")
+        return StreamingResponse(self.streams.news(b"data: start\n\n"), media_type="text/event-stream")
 
-    async def _frames(self) -> AsyncIterator[bytes]:
-        async for news in self.subscribers.news(b"start"):
-            yield b": still here\n\n" if news is None else b"data: %s\n\n" % news
-
-    async def _csv(self, request: Request) -> Response:
-        return await self._export(request, exports.as_csv, "text/csv", "runs.csv")
-
-    async def _json(self, request: Request) -> Response:
-        return await self._export(request, exports.as_json_lines, "application/json", "runs.json")
-
-    async def _export(self, request: Request, written: exports.Form, media_type: str, name: str) -> Response:
+    async def _export(self, written: exports.Form, media_type: str, request: Request) -> Response:
         wanted = _filter(request)
         judges = comparison.judge_names(await asyncio.to_thread(queries.judges, self._store, wanted))
         lines = written(queries.all_runs(self._store, wanted), judges)
-        return StreamingResponse(exports.in_blocks(lines), media_type=media_type, headers=_file(name))
+        return StreamingResponse(
+            exports.in_blocks(lines), media_type=media_type, headers=_file(request.url.path[1:])
+        )
 
     async def _comparison(self, request: Request) -> Response:
         wanted, compare_to = _filter(request), request.query_params.get("compare_to", "")

@@ -108,7 +108,7 @@ def distributions(
 
 
 def _round(greatest: float, parts: int) -> float:
-    """Return the smallest round number, so that so many of it reach beyond a value."""
+    """Return the smallest round number that, times so many parts, is greater than a value."""
     zeros = math.floor(math.log10(max(greatest / parts, sys.float_info.min)))
     return next(number for digit in (1, 2, 5, 10) if (number := digit * 10.0**zeros) * parts > greatest)
 
@@ -182,13 +182,12 @@ def _ticks(unit: Unit) -> _Written:
 def timeline(run: Run, metrics: Sequence[Metric]) -> Markup:
     """Return a run from its start to its end, with its first token and its tool calls."""
     start, end = start_and_end(run, metrics)
-    marks = [
-        (run.first_token, "first token")
-        if metric.name == events.TIME_TO_FIRST_TOKEN and run.first_token is not None
-        else (metric.at - start, metric.detail or "tool")
-        for metric in metrics
-        if metric.name in (events.TIME_TO_FIRST_TOKEN, events.TOOL_CALL)
-    ]
+    marks: list[tuple[float, str]] = []
+    for metric in metrics:
+        if metric.name == events.TOOL_CALL:
+            marks.append((metric.at - start, metric.detail or "tool"))
+        elif metric.name == events.TIME_TO_FIRST_TOKEN:
+            marks.append((run.first_token or 0, "first token"))
     shown = [(at, short(label)) for at, label in marks if 0 <= at <= end - start][:_MOST_MARKS]
     labels = ["run", *(label for _, label in shown)]
     points: _Points = [(0, 0), (end - start, 0)]

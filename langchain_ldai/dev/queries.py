@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from langchain_ldai.dev.store import Select, Store
@@ -14,8 +13,7 @@ MOST_SHOWN: Final = 20
 """How many variations people are shown side by side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """Which runs to look at.
 
     Args:
@@ -29,6 +27,16 @@ class Filter:
     variation: str = ""
     outcome: str = ""
     since: int = 0
+
+    @property
+    def condition(self) -> str:
+        """The condition for runs but for the variation, in SQL; its parameters are named as the fields."""
+        parts = ["1"]
+        if self.since:
+            parts.append("started >= :since")
+        if self.outcome:
+            parts.append("outcome IS NULL" if self.outcome == "none" else "outcome = :outcome")
+        return " AND ".join(parts)
 
 
 class Judge(NamedTuple):
@@ -73,7 +81,6 @@ class Metric(NamedTuple):
     name: str
     detail: str
     value: float
-    times: int
     at: int
 
 
@@ -86,19 +93,6 @@ _RUN_COLUMNS: Final = ", ".join(
 )
 
 
-def condition(wanted: Filter) -> tuple[str, dict[str, object]]:
-    """Return a filter's condition for runs but for the variation, in SQL, and its values."""
-    parts: list[str] = ["1"]
-    values: dict[str, object] = {"config": wanted.config, "variation": wanted.variation}
-    if wanted.since:
-        parts.append("started >= :since")
-        values["since"] = wanted.since
-    if wanted.outcome:
-        parts.append("outcome IS NULL" if wanted.outcome == "none" else "outcome = :outcome")
-        values["outcome"] = wanted.outcome
-    return " AND ".join(parts), values
-
-
 def newest_config(store: Store) -> str:
     """Return the key of the AI Config that has the latest run, "" if there are no runs."""
     return next((run.config for run in latest_runs(store, Filter(), 1)), "")
@@ -109,10 +103,15 @@ def configs(store: Store) -> list[str]:
     return [str(key) for (key,) in store.select("SELECT DISTINCT config FROM variations ORDER BY config", {})]
 
 
+def listed(numbers: Iterable[int]) -> str:
+    """Return numbers as a list in SQL."""
+    return ", ".join(map(str, numbers))
+
+
 def names(select: Select, wanted: Filter) -> dict[int, str]:
-    """Return the keys of the variations that the filter lets through in order, by their number in the file."""
+    """Return the key of each variation that the filter lets through, by its number in the file, in order."""
     query = f"SELECT id, name FROM variations WHERE {_NAMED} ORDER BY config, name"  # noqa: S608
-    return dict(select(query, condition(wanted)[1]))
+    return dict(select(query, wanted._asdict()))
 
 
 def variations_of(store: Store, config: str) -> list[str]:
@@ -122,26 +121,28 @@ def variations_of(store: Store, config: str) -> list[str]:
 
 def latest_runs(store: Store, wanted: Filter, limit: int) -> list[Run]:
     """Return the runs that started last, the newest first."""
-    where, values = condition(wanted)
-    latest = f"FROM runs WHERE variation = variations.id AND {where} ORDER BY started DESC LIMIT"
+    values = wanted._asdict()
+    latest = f"AND {wanted.condition} ORDER BY started DESC LIMIT"
+    started_last = f"SELECT started FROM runs WHERE variation = variations.id {latest} 1"  # noqa: S608
     # What is in none of the variations that ran last cannot be among the last runs.
-    ran_last = f"SELECT id FROM variations WHERE {_NAMED} ORDER BY (SELECT started {latest} 1) DESC LIMIT {limit}"  # noqa: S608
+    ran_last = f"SELECT id FROM variations WHERE {_NAMED} ORDER BY ({started_last}) DESC LIMIT {limit}"  # noqa: S608
+    query = f"SELECT started, id FROM runs WHERE variation = :id {latest} {limit}"  # noqa: S608
     with store.reading() as select:
         numbers = [number for (number,) in select(ran_last, values)]
-        query = f"SELECT started, runs.id {latest} {limit}".replace("variations.id", ":id")
         found = [row for number in numbers for row in select(query, {**values, "id": number})]
         newest = [int(number) for _, number in sorted(found, reverse=True)[:limit]]
         runs = {run.id: run for run in _runs(select, newest)}
-    return [runs[number] for number in newest if number in runs]
+    return [runs[number] for number in newest]
 
 
 def all_runs(store: Store, wanted: Filter) -> Iterator[Run]:
     """Yield every run that the filter lets through, in the order of their arrival."""
-    where, values = condition(wanted)
     # The plus has SQLite go on from the last run, instead of looking for each variation's.
-    query = f"SELECT id FROM runs WHERE id > :after AND +{_LET_THROUGH} AND {where} ORDER BY id LIMIT 500"  # noqa: S608
+    query = (
+        f"SELECT id FROM runs WHERE id > :after AND +{_LET_THROUGH} AND {wanted.condition} ORDER BY id LIMIT 500"  # noqa: S608
+    )
     after = 0
-    while found := [int(number) for (number,) in store.select(query, {**values, "after": after})]:
+    while found := [int(number) for (number,) in store.select(query, {**wanted._asdict(), "after": after})]:
         yield from _runs(store.select, found)
         after = found[-1]
 
@@ -150,12 +151,12 @@ def judges(store: Store, wanted: Filter) -> list[Judge]:
     """Return what has scored runs of those variations that the filter lets through."""
     scored = f"{_LET_THROUGH} AND length = {EVER} AND (judge <> '' OR measure NOT IN {MEASURES})"
     query = f"SELECT DISTINCT judge, measure FROM totals WHERE {scored} ORDER BY 1, 2"  # noqa: S608
-    return [Judge(*row) for row in store.select(query, condition(wanted)[1])]
+    return [Judge(*row) for row in store.select(query, wanted._asdict())]
 
 
 def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | None:
     """Return a run and its metrics in the order in which they were recorded; `None` if there is no such run."""
-    query = "SELECT name, detail, value, count, at FROM metrics WHERE run = :run ORDER BY at, name, detail"
+    query = "SELECT name, detail, value, at FROM metrics WHERE run = :run ORDER BY at, name, detail"
     with store.reading() as select:
         runs = _runs(select, [number])
         metrics = [Metric(*row) for row in select(query, {"run": number})]
@@ -163,13 +164,14 @@ def run_with_metrics(store: Store, number: int) -> tuple[Run, list[Metric]] | No
 
 
 def _runs(select: Select, numbers: Sequence[int]) -> list[Run]:
-    listed = ", ".join(map(str, numbers))
     query = (
         f"SELECT {_RUN_COLUMNS} FROM runs JOIN variations ON variations.id = runs.variation"  # noqa: S608
-        f" WHERE runs.id IN ({listed}) ORDER BY runs.id"
+        f" WHERE runs.id IN ({listed(numbers)}) ORDER BY runs.id"
     )
     scores: dict[int, list[tuple[Judge, float]]] = {}
-    scored = f"SELECT run, detail, name, value * 1.0 / count FROM metrics WHERE run IN ({listed}) AND scored"  # noqa: S608
+    scored = (
+        f"SELECT run, detail, name, value * 1.0 / count FROM metrics WHERE run IN ({listed(numbers)}) AND scored"  # noqa: S608
+    )
     for run, key, metric, score in select(scored, {}):
         scores.setdefault(run, []).append((Judge(key, metric), score))
     runs = (Run(*row) for row in select(query, {}))

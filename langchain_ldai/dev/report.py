@@ -17,10 +17,8 @@ from langchain_ldai.dev.store import Store
 Figures = Mapping[str, list[Variation]]
 """The variations of each AI Config."""
 
-_EVERYTHING: Final = Filter()
 
-
-def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
+def report(store: Store, kind: str, wanted: Filter) -> str:
     """Return the comparison of every AI Config's variations, or of those of one AI Config.
 
     Args:
@@ -28,12 +26,11 @@ def report(store: Store, kind: str, wanted: Filter = _EVERYTHING) -> str:
         kind: One of `KINDS`.
         wanted: Which runs to look at.
     """
+    for_programs = kind == "json"
     compared = {}
     for key in queries.configs(store):
         if wanted.config in ("", key):
-            for_programs = kind == "json"
-            most = None if for_programs else queries.MOST_SHOWN
-            found = figures(store, Filter(key, since=wanted.since), most)
+            found = figures(store, Filter(key, since=wanted.since), None if for_programs else queries.MOST_SHOWN)
             compared[key if for_programs else queries.heading(store, key)] = found
     return KINDS[kind]({key: found for key, found in compared.items() if found})
 

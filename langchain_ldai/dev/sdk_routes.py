@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import RefusedBatchError, read_batch, too_large
+from langchain_ldai._protocol.flags import Change
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, PAYLOAD_ID_HEADER, POLL, STREAM
-from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame, put
+from langchain_ldai._protocol.stream import HEARTBEAT, frame, put
 from langchain_ldai.dev.served_configs import ServedConfigs
 from langchain_ldai.dev.store import Store
 from langchain_ldai.dev.subscribers import Subscribers
@@ -29,21 +29,6 @@ MAX_READ_BYTES: Final = 8 * MAX_BATCH_BYTES
 BODY_SECONDS: Final = 30.0
 """How long a client may take to send a batch."""
 
-STREAM_HEARTBEAT_SECONDS: Final = 15.0
-
-
-class _RefusedError(Exception):
-    """A batch is not taken.
-
-    Args:
-        status: The HTTP status.
-        reason: Why.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
 
 class SdkRoutes:
     """Serves flags to SDKs and stores the events they send.
@@ -54,7 +39,7 @@ class SdkRoutes:
     """
 
     def __init__(self, configs: ServedConfigs, store: Store) -> None:
-        self.streams: Subscribers = Subscribers(STREAM_HEARTBEAT_SECONDS)
+        self.streams: Subscribers = Subscribers(HEARTBEAT)
         self._configs = configs
         self._store = store
 
@@ -73,11 +58,8 @@ class SdkRoutes:
             self.streams.publish(frame(change))
 
     async def _stream(self, request: Request) -> Response:
-        return StreamingResponse(self._frames(), media_type="text/event-stream")
-
-    async def _frames(self) -> AsyncIterator[bytes]:
-        async for news in self.streams.news(frame(put(self._configs.snapshot()))):
-            yield HEARTBEAT if news is None else news
+        everything = frame(put(self._configs.snapshot()))
+        return StreamingResponse(self.streams.news(everything), media_type="text/event-stream")
 
     async def _poll(self, request: Request) -> Response:
         return JSONResponse(self._configs.snapshot())
@@ -92,18 +74,13 @@ class SdkRoutes:
             await asyncio.to_thread(self._accept, body, encoding, payload_id)
         except ClientDisconnect:
             return Response(status_code=400)
-        except _RefusedError as refused:
+        except RefusedBatchError as refused:
             _log.warning("a batch of events was refused: %s", refused)
             return PlainTextResponse(str(refused), refused.status)
         return Response(status_code=202)
 
     def _accept(self, body: bytes, encoding: str | None, payload_id: str | None) -> None:
-        try:
-            self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
-        except MalformedBatchError as error:
-            raise _RefusedError(400, str(error)) from None
-        except BatchTooLargeError as error:
-            raise _RefusedError(413, str(error)) from None
+        self._store.accept(payload_id, read_batch(body, encoding, MAX_BATCH_BYTES))
 
 
 async def _body(request: Request) -> bytes:
@@ -119,9 +96,9 @@ async def _body(request: Request) -> bytes:
                 elif size > MAX_READ_BYTES:
                     break
     except TimeoutError:
-        raise _RefusedError(408, f"the batch took more than {BODY_SECONDS:g} s to arrive") from None
+        raise RefusedBatchError(408, f"the batch took more than {BODY_SECONDS:g} s to arrive") from None
     if size > MAX_BATCH_BYTES:
-        raise _RefusedError(413, f"the batch has more than {MAX_BATCH_BYTES:,} bytes; send smaller batches")
+        raise too_large(MAX_BATCH_BYTES)
     if media_type != "application/json":
-        raise _RefusedError(415, f"the content type is {media_type[:99]!r}; send application/json")
+        raise RefusedBatchError(415, f"the content type is {media_type[:99]!r}; send application/json")
     return bytes(body)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from langchain_ldai._protocol.flags import FlagData, Json
-from langchain_ldai._protocol.stream import Change, delete, patch
+from langchain_ldai._protocol.flags import Change, FlagData, Json
 from langchain_ldai.dev.configs_file import mode_of, read_configs
 from langchain_ldai.dev.document import ConfigsFileError
 
@@ -61,8 +60,8 @@ class ServedConfigs:
         return changes
 
     def _replace(self, flags: dict[str, Json]) -> list[Change]:
-        gone = [delete(key, self._data.delete(key)) for key in self._flags if key not in flags]
-        changed = [patch(self._data.set_flag(flag)) for key, flag in flags.items() if self._flags.get(key) != flag]
+        gone = [self._data.delete(key) for key in self._flags if key not in flags]
+        changed = [self._data.set_flag(flag) for key, flag in flags.items() if self._flags.get(key) != flag]
         self._flags = flags
         return gone + changed
 

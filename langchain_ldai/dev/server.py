@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from langchain_ldai.dev.access import Guard, is_loopback
+from langchain_ldai.dev.errors import DevError
 from langchain_ldai.dev.page_routes import PageRoutes
 from langchain_ldai.dev.sdk_routes import SdkRoutes
 from langchain_ldai.dev.served_configs import ServedConfigs
@@ -37,7 +39,7 @@ class Address:
         token: What SDKs and browsers must send; it may be "" on loopback.
 
     Raises:
-        ValueError: If there is no such port, or the host is beyond loopback and there is no token.
+        DevError: If there is no such port, or the host is beyond loopback and there is no token.
     """
 
     host: str = "127.0.0.1"
@@ -46,9 +48,9 @@ class Address:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= _HIGHEST_PORT:
-            raise ValueError(f"there is no port {self.port}; choose one up to {_HIGHEST_PORT} with --port")
+            raise DevError(f"there is no port {self.port}; choose one up to {_HIGHEST_PORT} with --port")
         if not self.token and not is_loopback(self.host):
-            raise ValueError(f"others can reach {self.host}, so --host {self.host} needs --token with a secret")
+            raise DevError(f"others can reach {self.host}, so --host {self.host} needs --token with a secret")
 
     @property
     def shown_host(self) -> str:
@@ -60,10 +62,15 @@ def listen(address: Address) -> socket.socket:
     """Return a socket that listens at an address.
 
     Raises:
-        OSError: If that cannot be, for example because another program listens there.
+        DevError: If that cannot be, for example because another program listens there.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    return socket.create_server((address.host, address.port), family=family, backlog=128)
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=128)
+    except OSError as error:
+        reason = "another program listens there" if error.errno == errno.EADDRINUSE else error
+        remedy = "choose another with --host or --port; --port 0 takes a free one"
+        raise DevError(f"cannot listen on {address.host}:{address.port}: {reason}; {remedy}") from None
 
 
 class DevServer(uvicorn.Server):
@@ -104,7 +111,7 @@ class DevServer(uvicorn.Server):
         for follower in self._followers:
             follower.cancel()
         self.sdks.streams.close()
-        self.page.subscribers.close()
+        self.page.streams.close()
         await super().shutdown(sockets)
 
     async def _follow_file(self) -> None:
@@ -113,16 +120,16 @@ class DevServer(uvicorn.Server):
             before = self._configs.problem
             self.sdks.tell(await asyncio.to_thread(self._configs.changes))
             if self._configs.problem != before:
-                self.page.subscribers.publish(b"configs")
+                self.page.tell("configs")
 
     async def _follow_runs(self) -> None:
         """Tell pages of new runs, also of those that another server stores, and of runs that are lost."""
         seen: tuple[int, str] | None = None
         while True:
             with suppress(StoreError):  # pages that ask get the error, too
-                now = await asyncio.to_thread(self._store.version), self._store.problem
+                now = await asyncio.to_thread(self._store.data_version), self._store.problem
                 if seen not in (None, now):
-                    self.page.subscribers.publish(b"runs")
+                    self.page.tell("runs")
                 seen = now
             await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 

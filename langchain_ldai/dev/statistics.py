@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import NormalDist
-from typing import Final
+from typing import Final, NamedTuple
 
 _Z: Final = NormalDist().inv_cdf(0.975)
 _LARGE: Final = 1000
@@ -34,7 +34,7 @@ class Interval:
 
 
 class Distribution:
-    """Values, each with how often it occurs, of which only those are looked at that matter.
+    """Values in bands; only those bands are read value by value in which a figure lies.
 
     Args:
         bands: Where each band of values starts, in ascending order, with how many values are in it.
@@ -107,8 +107,7 @@ def compare_medians(first: Distribution, second: Distribution) -> Interval | Non
     return Interval(difference, difference - margin, difference + margin)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """How many of how many."""
 
     hits: int

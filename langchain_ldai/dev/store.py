@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from langchain_ldai._protocol.flags import Json
 from langchain_ldai.dev import database
-from langchain_ldai.dev.arrivals import ADDED, Arrival, MetricRow, arrivals
+from langchain_ldai.dev.arrivals import ADDED, TAKEN_ONCE, Arrival, MetricRow, arrivals
+from langchain_ldai.dev.errors import DevError
 from langchain_ldai.dev.tallies import Tally
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _SECONDS_TO_MAKE_ROOM: Final = 1.0
 """How long a batch deletes old runs, or twice as long as it took itself, so that no flood outgrows it."""
 
 _REMEMBERED_PAYLOADS: Final = 100_000
-_FIRST: Final = ("outcome", "feedback", "first_token")
+_FIRST: Final = tuple(dict.fromkeys(column for column, _ in TAKEN_ONCE.values()))
 _SUMS: Final = tuple(dict.fromkeys(ADDED.values()))
 _COLUMNS: Final = (*_FIRST, *_SUMS)
 _RUN: Final = f"""
@@ -62,11 +63,7 @@ _REMEDIES_TO_OPEN: Final = {
 }
 
 
-def _code(error: Exception) -> int:
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-class StoreError(Exception):
+class StoreError(DevError):
     """The file cannot be used; the message says why and what to do."""
 
 
@@ -98,12 +95,12 @@ class Store:
             self._writer = connect()
             self._file = path.absolute()
             self._identity = database.identity(self._file)
-            self._log = database.Log(path, self._writer)
+            self._write_ahead = database.WriteAheadLog(path, self._writer)
             self._watcher = connect()
             for _ in range(READERS):
                 self._readers.put(connect())
         except (OSError, sqlite3.Error) as error:
-            remedy = _REMEDIES_TO_OPEN.get(_code(error), "name another file with --db")
+            remedy = _REMEDIES_TO_OPEN.get(database.code_of(error), "name another file with --db")
             raise StoreError(f"{path} cannot be opened: {error}; {remedy}") from error
 
     def close(self) -> None:
@@ -126,40 +123,40 @@ class Store:
             StoreError: If the batch cannot be stored; then nothing of it is.
         """
         found = arrivals(batch, int(time.time() * 1000))
-        with self._transaction() as (writer, tally):
-            if payload_id and not self._is_new(writer, payload_id):
+        with self._transaction() as tally:
+            if payload_id and not self._is_new(payload_id):
                 return 0
             began = time.monotonic()
             for arrival in found:
-                self._add(writer, tally, arrival)
+                self._add(arrival, tally)
             now = time.monotonic()
-            self._make_room(writer, tally, now + max(_SECONDS_TO_MAKE_ROOM, 2 * (now - began)))
+            self._make_room(tally, now + max(_SECONDS_TO_MAKE_ROOM, 2 * (now - began)))
         return len(found)
 
-    def add_feedback(self, run: int, name: str, feedback: int) -> bool:
+    def add_feedback(self, run: int, name: str) -> bool:
         """Record feedback on a run, and return whether it is the run's first.
 
         Args:
             run: Number of the run in this file.
-            name: Name of the event.
-            feedback: 1 for positive, -1 for negative.
+            name: Name of the event, which says whether the feedback is positive.
 
         Raises:
             KeyError: If there is no such run.
             StoreError: If the feedback cannot be stored.
         """
+        _, feedback = TAKEN_ONCE[name]
         now = int(time.time() * 1000)
-        with self._transaction() as (writer, tally):
-            found = writer.execute("SELECT feedback FROM runs WHERE id = ?", (run,)).fetchone()
+        with self._transaction() as tally:
+            found = self._writer.execute("SELECT feedback FROM runs WHERE id = ?", (run,)).fetchone()
             if found is None:
                 raise KeyError(run)
             if found[0] is not None:
                 return False
             tally.count(run, run, -1)
-            writer.execute(
+            self._writer.execute(
                 "UPDATE runs SET feedback = ?, ended = max(ended, ?) WHERE id = ?", (feedback, now, run)
             )
-            writer.execute(_METRIC, (run, *MetricRow(name, "", scored=False), 1, 1, now))
+            self._writer.execute(_METRIC, (run, *MetricRow(name, "", scored=False), 1, 1, now))
             tally.count(run, run)
         return True
 
@@ -189,7 +186,7 @@ class Store:
         finally:
             self._readers.put(reader)
 
-    def version(self) -> int:
+    def data_version(self) -> int:
         """Return a number that is another one after the file has changed, whichever process changed it.
 
         Raises:
@@ -202,7 +199,8 @@ class Store:
         return int(version)
 
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[sqlite3.Connection, Tally]]:
+    def _transaction(self) -> Iterator[Tally]:
+        """Let the block write, and give it what counts the runs; on an error nothing of it stays."""
         with self._writing:
             try:
                 if database.identity(self._file) != self._identity:
@@ -210,11 +208,11 @@ class Store:
                 self._writer.execute("BEGIN IMMEDIATE")
                 try:
                     tally = Tally(self._writer)
-                    yield self._writer, tally
+                    yield tally
                     tally.write()
                     self._writer.execute("COMMIT")
                     self.problem = ""
-                    self._log.shorten()
+                    self._write_ahead.shorten()
                 except BaseException:
                     self._variations.clear()  # some may be among what is undone
                     if self._writer.in_transaction:
@@ -225,49 +223,49 @@ class Store:
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         """Return the error of a batch that cannot be stored; the first of several alike is logged."""
-        remedy = _REMEDIES.get(_code(error))
+        remedy = _REMEDIES.get(database.code_of(error))
         problem = "; ".join(filter(None, (f"{self.path}: {error}", remedy, "nothing of the batch was stored")))
         if problem != self.problem:
             _log.error("%s", problem)
         self.problem = problem
         return StoreError(problem)
 
-    def _is_new(self, writer: sqlite3.Connection, payload_id: str) -> bool:
-        added = writer.execute("INSERT OR IGNORE INTO payloads VALUES (?)", (payload_id,))
+    def _is_new(self, payload_id: str) -> bool:
+        added = self._writer.execute("INSERT OR IGNORE INTO payloads VALUES (?)", (payload_id,))
         if not added.rowcount:
             return False
         oldest = (added.lastrowid or 0) - _REMEMBERED_PAYLOADS
-        writer.execute("DELETE FROM payloads WHERE rowid <= ?", (oldest,))
+        self._writer.execute("DELETE FROM payloads WHERE rowid <= ?", (oldest,))
         return True
 
-    def _add(self, writer: sqlite3.Connection, tally: Tally, arrival: Arrival) -> None:
+    def _add(self, arrival: Arrival, tally: Tally) -> None:
+        writer = self._writer
         described = (arrival.version, arrival.graph, arrival.model, arrival.context)
         columns = (arrival.columns.get(name) for name in _COLUMNS)
-        variation = self._variation(writer, arrival.config, arrival.variation)
-        key = arrival.run_id, variation
+        key = arrival.run_id, self._variation(arrival.config, arrival.variation)
         for (run,) in writer.execute("SELECT id FROM runs WHERE run_id = ? AND variation = ?", key).fetchall():
             tally.count(run, run, -1)
         row = (*key, *described, arrival.first_ms, arrival.last_ms, *columns)
         ((run,),) = writer.execute(_RUN, row).fetchall()
-        writer.executemany(_METRIC, [(run, *row, *values) for row, values in arrival.metrics.items()])
+        writer.executemany(_METRIC, [(run, *metric, *values) for metric, values in arrival.metrics.items()])
         tally.count(run, run)
 
-    def _variation(self, writer: sqlite3.Connection, config: str, name: str) -> int:
+    def _variation(self, config: str, name: str) -> int:
         key = config, name
         if key not in self._variations:
-            writer.execute("INSERT OR IGNORE INTO variations (config, name) VALUES (?, ?)", key)
+            self._writer.execute("INSERT OR IGNORE INTO variations (config, name) VALUES (?, ?)", key)
             query = "SELECT id FROM variations WHERE config = ? AND name = ?"
-            ((self._variations[key],),) = writer.execute(query, key).fetchall()
+            ((self._variations[key],),) = self._writer.execute(query, key).fetchall()
         return self._variations[key]
 
-    def _make_room(self, writer: sqlite3.Connection, tally: Tally, until: float) -> None:
+    def _make_room(self, tally: Tally, until: float) -> None:
         """Delete the oldest runs, and the oldest batches' ids, while the file is larger than it may be.
 
         Args:
-            writer: The file, in a transaction.
             tally: What counts the runs out.
             until: When to leave the rest to the batches that follow: an SDK waits for the answer.
         """
+        writer = self._writer
         while database.used_bytes(writer) > self._max_bytes and time.monotonic() < until:
             run, payload = (
                 writer.execute(f"SELECT min({key}) + (max({key}) - min({key})) / 100 FROM {table}").fetchone()  # noqa: S608

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
+
+HEARTBEAT_SECONDS: Final = 15.0
 
 
 class Subscribers:
     """Gives each piece of news to everyone who waits, in one event loop.
 
     Args:
-        heartbeat: Seconds without news after which `None` is given.
+        heartbeat: What is given where no news comes for `HEARTBEAT_SECONDS`, to show that the connection lives.
         latest_only: Whether one piece of news that waits is enough, as each says the same.
     """
 
-    def __init__(self, heartbeat: float, *, latest_only: bool = False) -> None:
+    def __init__(self, heartbeat: bytes, *, latest_only: bool = False) -> None:
         self._heartbeat = heartbeat
         self._latest_only = latest_only
         self._queues: set[asyncio.Queue[bytes]] = set()
@@ -32,7 +35,7 @@ class Subscribers:
         for queue in self._queues:
             queue.put_nowait(b"")
 
-    async def news(self, first: bytes) -> AsyncIterator[bytes | None]:
+    async def news(self, first: bytes) -> AsyncIterator[bytes]:
         """Yield the first piece of news, then each that comes, until `close` is called."""
         queue: asyncio.Queue[bytes] = asyncio.Queue()
         self._queues.add(queue)
@@ -40,10 +43,9 @@ class Subscribers:
             yield first
             while not self._closed or queue.qsize():
                 try:
-                    news = await asyncio.wait_for(queue.get(), self._heartbeat)
+                    news = await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
                 except TimeoutError:
-                    yield None
-                    continue
+                    news = self._heartbeat
                 if not news:
                     return
                 yield news

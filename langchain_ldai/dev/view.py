@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -17,53 +17,60 @@ from langchain_ldai.dev.comparison import (
     SCORE,
     Cell,
     Measure,
+    Unit,
     compare,
     judge_names,
 )
-from langchain_ldai.dev.figures import Variation
+from langchain_ldai.dev.figures import Step, Variation
 from langchain_ldai.dev.markup import Markup, element, together
 from langchain_ldai.dev.queries import OUTCOMES, Metric, Run
+from langchain_ldai.dev.statistics import Distribution
 
-_COLUMNS: Final = (
-    *("Started", "AI Config", "Variation", "Outcome", "Duration", "First token", "Tokens", "Context", "runId"),
-    *("Scores", "Feedback", "Timeline"),
-)
 _FEEDBACK: Final = {1: "positive", -1: "negative"}
+_DISTRIBUTIONS: Final[tuple[tuple[str, str, Unit, Callable[[Variation], Distribution]], ...]] = (
+    ("Duration", "Durations", MILLISECONDS, lambda v: v.duration),
+    ("Time to first token", "Times to first token", MILLISECONDS, lambda v: v.first_token),
+    ("Tokens", "Tokens", NUMBER, lambda v: v.tokens),
+)
+_COURSES: Final[tuple[tuple[str, Unit, Callable[[Step], float | None]], ...]] = (
+    ("Runs", NUMBER, lambda step: step.runs),
+    ("Success rate", PERCENT, lambda step: step.success.value),
+    ("Mean duration", MILLISECONDS, lambda step: step.duration),
+)
 
 
 def comparison(variations: Sequence[Variation]) -> Markup:
     """Return the variations side by side: a table, distributions and courses over time."""
     if not variations:
         return element("p", "No run matches the filter.", class_="quiet")
-    header = element(
-        "tr",
-        element("th", "Measure", scope="col"),
-        *(
-            element(
-                "th",
-                series < pictures.SERIES and element("span", class_=f"swatch series-{series}"),
-                _named(name),
-                scope="col",
-            )
-            for series, name in enumerate(variation.name for variation in variations)
-        ),
-    )
+    names = [
+        together(
+            series < pictures.SERIES and element("span", class_=f"swatch series-{series}"), _named(variation.name)
+        )
+        for series, variation in enumerate(variations)
+    ]
     rows = [
         element(
             "tr",
-            element("th", row.measure.label, scope="row"),
-            *(_cell(row.measure, cell) for cell in row.cells),
-            id=f"measure-{row.measure.key}",
+            element("th", measure.label, scope="row"),
+            *(_cell(measure, cell) for cell in cells),
+            id=f"measure-{measure.key}",
         )
-        for row in compare(variations)
+        for measure, cells in compare(variations)
     ]
-    table = element("table", element("thead", header), element("tbody", *rows), class_="comparison")
     return together(
-        element("div", table, class_="wide", tabindex=0, role="region", aria_label="Variations side by side"),
+        _table("Variations side by side", ["Measure", *names], rows, class_="comparison"),
         element("p", METHODS, class_="quiet"),
         _distributions(variations),
         _courses(variations),
     )
+
+
+def _table(label: str, columns: Iterable[str], rows: Iterable[Markup], **attributes: str) -> Markup:
+    """Return a table that scrolls by itself where the page is too narrow for it."""
+    header = element("tr", *(element("th", column, scope="col") for column in columns))
+    table = element("table", element("thead", header), element("tbody", *rows), **attributes)
+    return element("div", table, class_="wide", tabindex=0, role="region", aria_label=label)
 
 
 def _cell(measure: Measure, cell: Cell) -> Markup:
@@ -78,32 +85,16 @@ def _cell(measure: Measure, cell: Cell) -> Markup:
 
 def _distributions(variations: Sequence[Variation]) -> Markup:
     drawn = [
-        ("Duration", pictures.distributions(variations, lambda v: v.duration, "Durations", MILLISECONDS)),
-        (
-            "Time to first token",
-            pictures.distributions(variations, lambda v: v.first_token, "Times to first token", MILLISECONDS),
-        ),
-        ("Tokens", pictures.distributions(variations, lambda v: v.tokens, "Tokens", NUMBER)),
+        (caption, pictures.distributions(variations, of, title, unit))
+        for caption, title, unit, of in _DISTRIBUTIONS
     ]
     return _figures("Distributions", drawn)
 
 
 def _courses(variations: Sequence[Variation]) -> Markup:
     drawn = [
-        ("Runs", pictures.over_time(variations, lambda step: step.runs, "Runs over time", NUMBER)),
-        (
-            "Success rate",
-            pictures.over_time(
-                variations,
-                lambda step: step.successes / step.ended if step.ended else None,
-                "Success rate over time",
-                PERCENT,
-            ),
-        ),
-        (
-            "Mean duration",
-            pictures.over_time(variations, lambda step: step.duration, "Mean duration over time", MILLISECONDS),
-        ),
+        (caption, pictures.over_time(variations, value, f"{caption} over time", unit))
+        for caption, unit, value in _COURSES
     ]
     starts = [step.start for variation in variations for step in variation.over_time]
     return _figures(f"Over time, from {when(min(starts))} to {when(max(starts))}", drawn)
@@ -118,34 +109,11 @@ def run_list(runs: Sequence[Run]) -> Markup:
     """Return the list of runs."""
     if not runs:
         return element("p", "No run matches the filter.", class_="quiet")
-    header = element("tr", *(element("th", name, scope="col") for name in _COLUMNS))
-    table = element("table", element("thead", header), element("tbody", *map(_row, runs)), class_="runs")
-    return element("div", table, class_="wide", tabindex=0, role="region", aria_label="Latest runs")
-
-
-def _row(run: Run) -> Markup:
-    texts = (
-        when(run.started),
-        run.config,
-        _named(run.variation),
-        element("span", outcome_of(run), class_=f"outcome {run.outcome or 'none'}"),
-        MILLISECONDS.write(run.duration),
-        MILLISECONDS.write(run.first_token),
-        NUMBER.write(run.tokens),
-        run.context,
-        element("code", run.run_id[:8], title=run.run_id),
-        scores_of(run),
-    )
-    timeline = element(
-        "button",
-        "Open",
-        type="button",
-        id=f"open-{run.id}",
-        data_run=run.id,
-        aria_label=f"Timeline of {run.run_id}",
-    )
-    cells = (element("td", text) for text in texts)
-    return element("tr", *cells, element("td", feedback_of(run)), element("td", timeline), data_run_id=run.run_id)
+    rows = [
+        element("tr", *(element("td", cell(run)) for cell in _COLUMNS.values()), data_run_id=run.run_id)
+        for run in runs
+    ]
+    return _table("Latest runs", _COLUMNS, rows, class_="runs")
 
 
 def feedback_of(run: Run) -> Markup:
@@ -153,19 +121,14 @@ def feedback_of(run: Run) -> Markup:
     if run.feedback is not None:
         return element("span", _FEEDBACK[run.feedback], class_=f"feedback {_FEEDBACK[run.feedback]}")
     return together(
-        *(
-            element(
-                "button",
-                sign,
-                type="button",
-                id=f"{kind}-{run.id}",
-                data_feedback=kind,
-                data_run=run.id,
-                aria_label=f"{kind} feedback on {run.run_id}",
-            )
-            for sign, kind in (("+1", "positive"), ("-1", "negative"))
-        )
+        _button(run, "+1", "positive", "positive feedback on", data_feedback="positive"),
+        _button(run, "-1", "negative", "negative feedback on", data_feedback="negative"),
     )
+
+
+def _button(run: Run, text: str, kind: str, label: str, **attributes: str) -> Markup:
+    named = {"id": f"{kind}-{run.id}", "aria_label": f"{label} {run.run_id}"}
+    return element("button", text, type="button", **named, data_run=run.id, **attributes)
 
 
 def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
@@ -177,7 +140,7 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
         "Agent graph": run.graph,
         "Model": run.model,
         "Context": run.context,
-        "Outcome": outcome_of(run),
+        "Outcome": OUTCOMES[run.outcome or "none"],
         "Scores": scores_of(run),
         "Tokens": f"{NUMBER.write(run.tokens_in)} in, {NUMBER.write(run.tokens_out)} out",
         "Resumption token": token_of(run),
@@ -193,12 +156,8 @@ def run_details(run: Run, metrics: Sequence[Metric]) -> Markup:
         )
         for metric in metrics
     ]
-    header = element("tr", *(element("th", name, scope="col") for name in ("Recorded", "Metric", "Value")))
-    table = element("table", element("thead", header), element("tbody", *rows))
-    metrics_region = element(
-        "div", table, class_="wide", tabindex=0, role="region", aria_label="Metrics of the run"
-    )
-    return together(pictures.timeline(run, metrics), element("dl", *listed), metrics_region)
+    table = _table("Metrics of the run", ("Recorded", "Metric", "Value"), rows)
+    return together(pictures.timeline(run, metrics), element("dl", *listed), table)
 
 
 def token_of(run: Run) -> str:
@@ -216,11 +175,6 @@ def scores_of(run: Run) -> str:
     return ", ".join(f"{names[judge]} {SCORE.write(score)}" for judge, score in run.scores)
 
 
-def outcome_of(run: Run) -> str:
-    """Return a run's outcome in words."""
-    return OUTCOMES[run.outcome or "none"]
-
-
 def when(at_ms: int) -> str:
     """Return a time as people here write it."""
     return datetime.fromtimestamp(at_ms / 1000).strftime("%Y-%m-%d %H:%M:%S")
@@ -228,3 +182,22 @@ def when(at_ms: int) -> str:
 
 def _named(variation: str) -> str:
     return variation or "no variation"
+
+
+_COLUMNS: Final[Mapping[str, Callable[[Run], str]]] = {
+    "Started": lambda run: when(run.started),
+    "AI Config": lambda run: run.config,
+    "Variation": lambda run: _named(run.variation),
+    "Outcome": lambda run: element(
+        "span", OUTCOMES[run.outcome or "none"], class_=f"outcome {run.outcome or 'none'}"
+    ),
+    "Duration": lambda run: MILLISECONDS.write(run.duration),
+    "First token": lambda run: MILLISECONDS.write(run.first_token),
+    "Tokens": lambda run: NUMBER.write(run.tokens),
+    "Context": lambda run: run.context,
+    "runId": lambda run: element("code", run.run_id[:8], title=run.run_id),
+    "Scores": scores_of,
+    "Feedback": feedback_of,
+    "Timeline": lambda run: _button(run, "Open", "open", "Timeline of"),
+}
+"""What the list shows of a run, by the column's heading."""

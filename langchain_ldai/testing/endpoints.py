@@ -7,15 +7,15 @@ import struct
 import sys
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Final, Protocol
 
-from langchain_ldai._protocol.batches import MalformedBatchError, read_batch
-from langchain_ldai._protocol.flags import Json
+from langchain_ldai._protocol.batches import RefusedBatchError, read_batch
+from langchain_ldai._protocol.flags import Change, Json
 from langchain_ldai._protocol.paths import BULK, DIAGNOSTIC, ENVIRONMENT_HEADER, PAYLOAD_ID_HEADER, POLL, STREAM
-from langchain_ldai._protocol.stream import HEARTBEAT, Change, frame
+from langchain_ldai._protocol.stream import HEARTBEAT, frame
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,11 @@ class Server(ThreadingHTTPServer):
         self.service = service
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._requests: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        self._thread.start()
 
     def get_request(self) -> tuple[socket.socket, object]:
         """Accept a connection, and remember it while it lasts."""
@@ -70,7 +75,7 @@ class Server(ThreadingHTTPServer):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
         self.server_close()
-        for thread in list(self._requests):
+        for thread in (*self._requests, self._thread):
             thread.join()
 
 
@@ -120,17 +125,20 @@ class Handler(BaseHTTPRequestHandler):
         if self._path == BULK:
             try:
                 batch = read_batch(body, self.headers.get("Content-Encoding"))
-            except MalformedBatchError:
-                return 400
+            except RefusedBatchError as refused:
+                return refused.status
             self.server.service.accept(self.headers.get(PAYLOAD_ID_HEADER), batch)
         return 202 if self._path in (BULK, DIAGNOSTIC) else 404
 
     def _answer(self, status: int, body: bytes = b"") -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
+        self._begin(status, {"Content-Length": str(len(body))})
         self.wfile.write(body)
+
+    def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Connection": "close"}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _reset(self) -> None:
         self.close_connection = True
@@ -138,14 +146,10 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def _stream(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("Connection", "close")
-        if self.server.service.environment_id is not None:
-            self.send_header(ENVIRONMENT_HEADER, self.server.service.environment_id)
-        self.end_headers()
-        with closing(self.server.service.changes()) as changes:
+        service = self.server.service
+        told = {} if service.environment_id is None else {ENVIRONMENT_HEADER: service.environment_id}
+        self._begin(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked", **told})
+        with closing(service.changes()) as changes:
             for change in changes:
                 self._chunk(HEARTBEAT if change is None else frame(change))
         self._chunk(b"")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai._protocol.flags import FlagData, Json
+from langchain_ldai._protocol.flags import Change, FlagData, Json
 from langchain_ldai._protocol.paths import BULK, PATHS
-from langchain_ldai._protocol.stream import Change, delete, patch, put
+from langchain_ldai._protocol.stream import put
 from langchain_ldai.testing.endpoints import LOSE_RESPONSE, Server
 from langchain_ldai.testing.recording import RecordedEvent, metrics_of
 
@@ -70,7 +70,7 @@ class LoopbackLaunchDarkly:
         self._faults: dict[str, list[int]] = defaultdict(list)
         self._streams: set[_Queue] = set()
         self._changed = threading.Condition()
-        self._running: tuple[Server, threading.Thread] | None = None
+        self._server: Server | None = None
 
     @classmethod
     def from_file(cls, path: str | Path, *, sdk_key: str | None = None, port: int = 0) -> "LoopbackLaunchDarkly":
@@ -89,26 +89,23 @@ class LoopbackLaunchDarkly:
         return service
 
     def __enter__(self) -> "LoopbackLaunchDarkly":
-        server = Server(self, self._port)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        self._running = server, thread
-        thread.start()
+        self._server = Server(self, self._port)
+        self._server.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        server, thread = self._started()
+        server = self._started()
         with self._changed:
-            self._running = None
+            self._server = None
             self.drop_streams()
         server.stop()
-        thread.join()
 
-    def _started(self) -> tuple[Server, threading.Thread]:
-        if self._running is None:
+    def _started(self) -> Server:
+        if self._server is None:
             raise RuntimeError("it listens only within its `with` block")
-        return self._running
+        return self._server
 
     @property
     def url(self) -> str:
@@ -117,7 +114,7 @@ class LoopbackLaunchDarkly:
         Raises:
             RuntimeError: If it is read outside the `with` block.
         """
-        return f"http://127.0.0.1:{self._started()[0].server_port}"
+        return f"http://127.0.0.1:{self._started().server_port}"
 
     def config(self, sdk_key: str = SDK_KEY, **options: object) -> Config:
         """Return a configuration for `LDClient`; options are those of `ldclient.config.Config`."""
@@ -141,7 +138,7 @@ class LoopbackLaunchDarkly:
             ValueError: If the value holds NaN or an infinity.
         """
         with self._changed:
-            self._push(patch(self._data.set(key, value)))
+            self._push(self._data.set(key, value))
 
     def delete_flag(self, key: str) -> None:
         """Serve nothing for this flag from now on.
@@ -150,7 +147,7 @@ class LoopbackLaunchDarkly:
             KeyError: If there is no such flag.
         """
         with self._changed:
-            self._push(delete(key, self._data.delete(key)))
+            self._push(self._data.delete(key))
 
     def drop_streams(self) -> None:
         """End every open stream, as a load balancer would."""
@@ -248,7 +245,7 @@ class LoopbackLaunchDarkly:
         stream = _Queue()
         with self._changed:
             stream.put(put(self.flag_data()))
-            if self._running is None:
+            if self._server is None:
                 stream.put(None)
             self._streams.add(stream)
         try:

@@ -313,6 +313,21 @@ def test_the_report_reads_a_file_that_cannot_be_written(
     assert sorted(path.name for path in here.iterdir()) == ["empty.db", "langchain-ldai.db"]
 
 
+def test_a_file_that_is_damaged_is_told_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the report finds it only while it reads the runs."""
+    fill(here / "langchain-ldai.db")
+    with (here / "langchain-ldai.db").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(4096)
+        file.write(b"x" * (size - 4096))
+
+    assert _cli.main(["report"]) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("langchain-ldai: langchain-ldai.db cannot be read: ")
+    assert error.count("\n") == 1
+
+
 def _refuse(path: Path, mode: int) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 

@@ -209,14 +209,14 @@ def test_a_judges_scores_are_compared(store: Store) -> None:
         store.accept(None, [*batch, event("kindness", 4, **{**data, "judgeConfigKey": "kind"})])
     first, second = figures(store, Filter("judged"))
 
-    rows = {row.measure.label: row for row in compare([first, second])}
+    rows = {measure.label: (measure, cells) for measure, cells in compare([first, second])}
 
-    mean = rows[f"Score by accuracy {ACCURACY}, mean"]
-    assert [cell.value for cell in mean.cells] == pytest.approx([0.51, 0.81], abs=0.001)
-    assert mean.cells[1].difference is not None
-    assert (mean.cells[1].difference.shows, mean.cells[1].verdict(mean.measure)) == (True, "")
-    assert [cell.value for cell in rows["Score by accuracy strictness, mean"].cells] == [0.5, 0.5]
-    assert [cell.value for cell in rows["Runs scored by kind"].cells] == [100, 100]
+    mean, cells = rows[f"Score by accuracy {ACCURACY}, mean"]
+    assert [cell.value for cell in cells] == pytest.approx([0.51, 0.81], abs=0.001)
+    assert cells[1].difference is not None
+    assert (cells[1].difference.shows, cells[1].verdict(mean)) == (True, "")
+    assert [cell.value for cell in rows["Score by accuracy strictness, mean"][1]] == [0.5, 0.5]
+    assert [cell.value for cell in rows["Runs scored by kind"][1]] == [100, 100]
     assert "Score by kind, mean" in as_text([first, second])
 
 
@@ -287,7 +287,7 @@ def test_a_difference_shows_and_noise_is_called_noise(store: Store) -> None:
     tokens = next(number for number, line in enumerate(lines) if line.startswith("Tokens, median"))
     assert lines[tokens + 1].endswith("+0 (+0 to +0), may be noise")
     assert "- " in lines[lines.index(next(line for line in lines if line.startswith("Time to first token")))]
-    verdicts = {row.measure.key: row.cells[1].verdict(row.measure) for row in compare([fast, slow])}
+    verdicts = {measure.key: cells[1].verdict(measure) for measure, cells in compare([fast, slow])}
     assert (verdicts["duration_median"], verdicts["tokens_median"], verdicts["runs"]) == ("worse", "", "")
-    verdicts = {row.measure.key: row.cells[1].verdict(row.measure) for row in compare([slow, fast])}
+    verdicts = {measure.key: cells[1].verdict(measure) for measure, cells in compare([slow, fast])}
     assert verdicts["duration_median"] == "better"

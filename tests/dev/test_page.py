@@ -16,7 +16,7 @@ from ldclient import Context
 
 from langchain_ldai import InvalidResumptionTokenError, LdAiClient
 from langchain_ldai._wire import events
-from langchain_ldai.dev import page_routes
+from langchain_ldai.dev import subscribers
 from langchain_ldai.dev.queries import Filter, latest_runs
 from langchain_ldai.dev.store import Store, StoreError
 from langchain_ldai.dev.subscribers import Subscribers
@@ -231,7 +231,7 @@ def test_feedback_that_cannot_be_stored_is_told(desk: Desk, monkeypatch: pytest.
 
 def test_news_of_runs_comes_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever listens is told of new runs, also of another server's, and else that the server lives."""
-    monkeypatch.setattr(page_routes, "PAGE_HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(subscribers, "HEARTBEAT_SECONDS", 0.01)
     with running(tmp_path) as desk, urllib.request.urlopen(f"{desk.url}/news", timeout=30) as news:
         assert news.readline() == b"data: start\n"
         while news.readline() != b": still here\n":
@@ -262,15 +262,15 @@ def test_a_server_that_stops_lets_everyone_go(tmp_path: Path) -> None:
 async def test_news_that_waits_is_not_repeated() -> None:
     """Who is slow is told once that there are runs, and a list of changes is told in full."""
     for latest_only, expected in ((True, [b"start", b"news"]), (False, [b"start", b"news", b"news"])):
-        subscribers = Subscribers(30, latest_only=latest_only)
-        received = subscribers.news(b"start")
+        pages = Subscribers(b"alive", latest_only=latest_only)
+        received = pages.news(b"start")
         heard = [await anext(received)]
-        subscribers.publish(b"news")
-        subscribers.publish(b"news")
-        subscribers.close()
+        pages.publish(b"news")
+        pages.publish(b"news")
+        pages.close()
 
         assert heard + [news async for news in received] == expected
-        assert [news async for news in subscribers.news(b"late")] == [b"late"]
+        assert [news async for news in pages.news(b"late")] == [b"late"]
 
 
 def test_runs_are_exported(desk: Desk) -> None:

@@ -25,7 +25,7 @@ def variation(name: str, durations: Sequence[float] = (), steps: Sequence[Step] 
 
 def step(number: int, mean: float | None) -> Step:
     """Return a second in which the mean duration was this."""
-    return Step(NOON + number * 1000, 1, 1, 1, mean)
+    return Step(NOON + number * 1000, 1, Share(1, 1), mean)
 
 
 def durations(variations: Sequence[Variation]) -> str:
@@ -46,7 +46,7 @@ def run(length: int, first_token: float | None = None) -> Run:
 
 def tool_call(name: str, after: int) -> Metric:
     """Return the metric of a tool's call."""
-    return Metric(events.TOOL_CALL, name, 1, 1, NOON + after)
+    return Metric(events.TOOL_CALL, name, 1, NOON + after)
 
 
 def lines(picture: str) -> dict[str, str]:
@@ -148,12 +148,12 @@ def test_numbers_have_their_unit_once() -> None:
 def test_a_timeline_tells_what_happened_when() -> None:
     """Each tool has a line of its own; what lies outside the run, such as late feedback, is not on it."""
     metrics = [
-        Metric(events.TIME_TO_FIRST_TOKEN, "", 120, 1, NOON + 120),
+        Metric(events.TIME_TO_FIRST_TOKEN, "", 120, NOON + 120),
         tool_call("search", 500),
         tool_call("", 600),
         tool_call("late", 5000),
-        Metric(events.DURATION, "", 1000, 1, NOON + 1000),
-        Metric(events.FEEDBACK_POSITIVE, "", 1, 1, NOON + 9000),
+        Metric(events.DURATION, "", 1000, NOON + 1000),
+        Metric(events.FEEDBACK_POSITIVE, "", 1, NOON + 9000),
     ]
 
     picture = pictures.timeline(run(1000, 120), metrics)

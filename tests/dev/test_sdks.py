@@ -24,7 +24,8 @@ from ldclient.config import Config
 
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai._wire import events
-from langchain_ldai.dev import sdk_routes, server
+from langchain_ldai.dev import sdk_routes, server, subscribers
+from langchain_ldai.dev.errors import DevError
 from langchain_ldai.dev.queries import Filter, Run, latest_runs
 from tests.dev.conftest import Desk, running
 from tests.dev.sending import event, full_disk, simulated
@@ -114,7 +115,7 @@ def test_a_saved_file_reaches_connected_sdks(desk: Desk, monkeypatch: pytest.Mon
         assert heard.wait(10)
         assert client.variation("support-bot", USER, None)["model"]["name"] == "gpt-4.1"
 
-        news = desk.server.page.subscribers
+        news = desk.server.page.streams
         told = threading.Event()
         monkeypatch.setattr(news, "publish", lambda message: told.set())
         desk.file.write_text("support-bot: 3\n", "utf-8")
@@ -244,7 +245,7 @@ def test_a_batch_sent_twice_counts_once(desk: Desk) -> None:
 
 def test_a_stream_shows_that_it_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing changes, comments are sent."""
-    monkeypatch.setattr(sdk_routes, "STREAM_HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(subscribers, "HEARTBEAT_SECONDS", 0.01)
     with running(tmp_path) as desk, connection(desk) as stream:
         stream.sendall(b" " * 98 + b"]" + b"GET /all HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         received = b""
@@ -276,9 +277,9 @@ def test_many_clients_lose_nothing(desk: Desk) -> None:
 
 def test_a_host_beyond_loopback_needs_a_token() -> None:
     """The address is refused at construction, with the remedy; loopback has many names."""
-    with pytest.raises(ValueError, match=r"others can reach 0\.0\.0\.0, so --host 0\.0\.0\.0 needs --token"):
+    with pytest.raises(DevError, match=r"others can reach 0\.0\.0\.0, so --host 0\.0\.0\.0 needs --token"):
         server.Address("0.0.0.0")
-    with pytest.raises(ValueError, match="needs --token"):
+    with pytest.raises(DevError, match="needs --token"):
         server.Address("desk.example")
     assert server.Address("0.0.0.0", token="secret").token == "secret"
     assert [server.Address(host).port for host in ("localhost", "127.0.0.2", "::1")] == [8030] * 3

@@ -56,13 +56,13 @@ def test_a_run_has_one_row_a_metric(store: Store) -> None:
     assert (run.context, run.started, run.ended) == ("user-1", NOON, NOON + 5)
     found = run_with_metrics(store, run.id)
     assert found is not None
-    assert [(metric.name, metric.detail, metric.value, metric.times) for metric in found[1]] == [
-        (events.ERROR, "", 1, 1),
-        (events.SUCCESS, "", 1, 1),
-        (events.TIME_TO_FIRST_TOKEN, "", 16, 2),
-        (events.TOOL_CALL, "look_up", 1, 1),
-        (events.TOOL_CALL, "search", 2, 2),
-        (events.DURATION, "", 150, 2),
+    assert [(metric.name, metric.detail, metric.value) for metric in found[1]] == [
+        (events.ERROR, "", 1),
+        (events.SUCCESS, "", 1),
+        (events.TIME_TO_FIRST_TOKEN, "", 16),
+        (events.TOOL_CALL, "look_up", 1),
+        (events.TOOL_CALL, "search", 2),
+        (events.DURATION, "", 150),
     ]
     assert run_with_metrics(store, 99) is None
 
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     store = Store(tmp_path / "runs.db")
     store.close()
 
-    for ask in (lambda: configs(store), store.version, lambda: store.accept(None, [event(events.SUCCESS)])):
+    for ask in (lambda: configs(store), store.data_version, lambda: store.accept(None, [event(events.SUCCESS)])):
         with pytest.raises(StoreError, match=re.escape(str(store.path))):
             ask()
 
@@ -320,11 +320,11 @@ def test_feedback_counts_once(store: Store) -> None:
     store.accept(None, [event(events.SUCCESS), event(events.FEEDBACK_NEGATIVE, run="run-2")])
     rated, unrated = latest_runs(store, Filter(), 2)
 
-    assert store.add_feedback(unrated.id, events.FEEDBACK_POSITIVE, 1)
-    assert not store.add_feedback(unrated.id, events.FEEDBACK_NEGATIVE, -1)
-    assert not store.add_feedback(rated.id, events.FEEDBACK_POSITIVE, 1)
+    assert store.add_feedback(unrated.id, events.FEEDBACK_POSITIVE)
+    assert not store.add_feedback(unrated.id, events.FEEDBACK_NEGATIVE)
+    assert not store.add_feedback(rated.id, events.FEEDBACK_POSITIVE)
     with pytest.raises(KeyError):
-        store.add_feedback(99, events.FEEDBACK_POSITIVE, 1)
+        store.add_feedback(99, events.FEEDBACK_POSITIVE)
     assert [run.feedback for run in latest_runs(store, Filter(), 2)] == [-1, 1]
 
 

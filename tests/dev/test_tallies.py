@@ -60,7 +60,7 @@ def test_what_is_kept_follows_the_runs(tmp_path: Path, max_bytes: int) -> None:
     for run in simulated(250):
         for metric in random.Random(len(run)).sample(run, len(run)):
             store.accept(None, [metric])
-    rated = [store.add_feedback(run.id, events.FEEDBACK_POSITIVE, 1) for run in latest_runs(store, Filter(), 40)]
+    rated = [store.add_feedback(run.id, events.FEEDBACK_POSITIVE) for run in latest_runs(store, Filter(), 40)]
 
     assert set(rated) == {True, False}
     assert (len(latest_runs(store, Filter(), 250)) == 250) == (max_bytes > 300_000)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from langchain_ldai._protocol.batches import BatchTooLargeError, MalformedBatchError, read_batch
+from langchain_ldai._protocol.batches import RefusedBatchError, read_batch
 
 BATCH = [{"kind": "custom", "key": "clicked"}]
 PLAIN = json.dumps(BATCH).encode()
@@ -34,7 +34,7 @@ def test_a_batch_up_to_the_limit_is_read(body: bytes, encoding: str | None, limi
 )
 def test_what_is_no_batch_says_why(body: bytes, encoding: str | None, message: str) -> None:
     """Each kind of broken body raises one error, whose message says what is wrong."""
-    with pytest.raises(MalformedBatchError, match=message):
+    with pytest.raises(RefusedBatchError, match=message):
         read_batch(body, encoding)
 
 
@@ -43,5 +43,5 @@ def test_what_is_no_batch_says_why(body: bytes, encoding: str | None, message: s
 )
 def test_a_batch_beyond_the_limit_is_refused(body: bytes, encoding: str | None) -> None:
     """The limit holds for what a packed body unpacks to."""
-    with pytest.raises(BatchTooLargeError, match="more than 10 bytes"):
+    with pytest.raises(RefusedBatchError, match="more than 10 bytes"):
         read_batch(body, encoding, 10)
