@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
 from langchain_ldai.delivery._dead_letters import DeadLetters
-from langchain_ldai.delivery._http import Answer
+from langchain_ldai.delivery._http import Answer, EventsEndpoint
 from langchain_ldai.delivery._journal_file import Batch
 
 _log = logging.getLogger(__name__)
@@ -44,14 +44,6 @@ class Outcome(Enum):
     SETTLED = "accepted, or dead"
     REFUSED = "one of its events is bad, or it is too large: nothing of it was accepted"
     KEPT = "not accepted yet"
-
-
-class Endpoint(Protocol):
-    """Where batches go."""
-
-    def post(self, payload_id: str, records: Sequence[bytes]) -> Answer:
-        """Send a batch once, and say what came of it."""
-        ...
 
 
 class Pace(Protocol):
@@ -89,7 +81,7 @@ class Courier:
     """
 
     def __init__(
-        self, endpoint: Endpoint, dead_letters: DeadLetters, pace: Pace, keep: Callable[[bytes, int], None]
+        self, endpoint: EventsEndpoint, dead_letters: DeadLetters, pace: Pace, keep: Callable[[bytes, int], None]
     ) -> None:
         self._endpoint = endpoint
         self._dead_letters = dead_letters

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ldclient import Context
 from ldclient.impl.events.event_context_formatter import EventContextFormatter
@@ -15,6 +15,7 @@ from ldclient.impl.events.event_context_formatter import EventContextFormatter
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
     from ldclient.config import Config
+    from ldclient.impl.events.types import EventInputCustom
 
 _T = TypeVar("_T")
 
@@ -24,21 +25,6 @@ RENEWALS: Final = 10
 The SDK makes an index event of each context it is shown, and another after its `context_keys_flush_interval`.
 It is shown a context whenever we make its text. So an index event is at most a tenth of the interval late.
 """
-
-
-class CustomEvent(Protocol):
-    """What `LDClient.track` gives to an event processor."""
-
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def context(self) -> Context: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def data(self) -> object: ...
-    @property
-    def metric_value(self) -> object: ...
 
 
 class EventEncoder:
@@ -63,7 +49,7 @@ class EventEncoder:
         self._renewal_seconds = config.context_keys_flush_interval / RENEWALS
         self._forget_contexts()
 
-    def encode(self, event: CustomEvent) -> bytes:
+    def encode(self, event: EventInputCustom) -> bytes:
         """Return an event as JSON.
 
         Raises:
