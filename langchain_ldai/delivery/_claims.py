@@ -59,7 +59,7 @@ class ClaimPipeline(Pipeline):
         config: The client's configuration.
         options: How events are kept and sent; what needs a claim is sent by this process in any case.
         ledger: Where slots are claimed.
-        keep: Keeps events that need no claim any more.
+        keep: Keeps what is left of a granted metric that was refused: it needs no claim any more.
     """
 
     def __init__(
@@ -70,16 +70,13 @@ class ClaimPipeline(Pipeline):
         keep: Callable[[bytes, int], object],
     ) -> None:
         self._ledger = ledger
-        self._keep_claimed = keep
-        super().__init__(config, options, f"claims-{type(ledger).__name__}")
-        self.sender.start()
+        super().__init__(config, options, f"claims-{type(ledger).__name__}", keep)
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and no claims yet."""
         super().reset_after_fork()
         self._claimants = Claimants()
-        self._claiming = ClaimingCourier(self._ledger, self.courier, self.sender)
-        self.sender.courier = self._claiming
+        self.sender.courier = self._claiming = ClaimingCourier(self._ledger, self.courier, self.sender)
 
     def append_claim(self, claim: Claim, events: bytes, count: int) -> None:
         """Keep a metric, and have its slot claimed soon.
@@ -99,9 +96,6 @@ class ClaimPipeline(Pipeline):
     def wait(self, timeout: float | None) -> bool:
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
         return self._claiming.wait(timeout)
-
-    def _keep(self, record: bytes, events: int) -> None:
-        self._keep_claimed(record, events)
 
 
 class Claimants:

@@ -143,8 +143,6 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
     """Send what waits; return 0 if all was sent that no living process sends."""
     config = Config(key) if events_uri is None else Config(key, events_uri=events_uri)
     pipeline = Pipeline(config, Options(directory, _MAX_BYTES, sync=None, send=True))
-    pipeline.sender.courier = pipeline.courier
-    pipeline.sender.start()
     is_over = threading.Event()
     progress = threading.Thread(target=_show_progress, args=(pipeline, directory, is_over), daemon=True)
     progress.start()

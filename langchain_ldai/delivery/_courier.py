@@ -81,7 +81,7 @@ class Courier:
     """
 
     def __init__(
-        self, endpoint: EventsEndpoint, dead_letters: DeadLetters, pace: Pace, keep: Callable[[bytes, int], None]
+        self, endpoint: EventsEndpoint, dead_letters: DeadLetters, pace: Pace, keep: Callable[[bytes, int], object]
     ) -> None:
         self._endpoint = endpoint
         self._dead_letters = dead_letters

@@ -37,17 +37,15 @@ class EventQueue(Pipeline):
     """
 
     def __init__(self, config: Config | AsyncConfig, options: Options) -> None:
-        super().__init__(config, options)
         self.encoder = EventEncoder(config)
         self.is_stopped = False
         self._claims: dict[int, ClaimPipeline] = {}
-        self.sender.start()
+        super().__init__(config, options)
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and count from the beginning."""
         super().reset_after_fork()
         self._claims_lock = threading.RLock()  # a thread of the parent may hold the old one
-        self.sender.courier = self.courier if self._options.send else None
 
     @property
     def last_date(self) -> float | None:

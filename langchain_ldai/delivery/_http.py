@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import ldclient.impl.http
 import urllib3
+from ldclient.config import Config
 from ldclient.impl.http import HTTPFactory
 from ldclient.version import VERSION
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
 
 EVENT_SCHEMA: Final = "4"
 
@@ -58,13 +58,12 @@ class EventsEndpoint:
 
     Args:
         config: The client's configuration: address, SDK key, wrapper, application, compression, and HTTP options.
-        user_agent: How the client names itself, without its version.
     """
 
-    def __init__(self, config: Config | AsyncConfig, user_agent: str) -> None:
+    def __init__(self, config: Config | AsyncConfig) -> None:
         self._uri = config.events_uri
         self._compresses = config.enable_event_compression
-        self._headers = _headers(config, user_agent)
+        self._headers = _headers(config)
         self._timeout = urllib3.Timeout(connect=config.http.connect_timeout, read=config.http.read_timeout)
         self._pool = HTTPFactory({}, config.http).create_pool_manager(1, self._uri)
         if config.http.cert_file:  # of the SDK's clients, only the asynchronous one shows it
@@ -159,7 +158,8 @@ class _Watch:
             held.shutdown(socket.SHUT_RDWR)
 
 
-def _headers(config: Config | AsyncConfig, user_agent: str) -> dict[str, str]:
+def _headers(config: Config | AsyncConfig) -> dict[str, str]:
+    user_agent = SYNC_USER_AGENT if isinstance(config, Config) else ASYNC_USER_AGENT
     headers = {
         "Authorization": config.sdk_key or "",
         "User-Agent": f"{user_agent}/{VERSION}",

@@ -24,7 +24,7 @@ NOON_SECONDS = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC).timestam
 
 def endpoint(url, **options):
     """The endpoint of a client whose events go to this address."""
-    return EventsEndpoint(Config("sdk-key", events_uri=url, **options), "PythonClient")
+    return EventsEndpoint(Config("sdk-key", events_uri=url, **options))
 
 
 def headers_with(**options):
