@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID, uuid5
-
-from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer, EventsEndpoint
@@ -62,6 +62,7 @@ class _Attempt(NamedTuple):
     """What came of posting a batch, and whether that is the last word."""
 
     answer: Answer
+    is_accepted: bool
     is_final: bool
 
 
@@ -90,23 +91,13 @@ class Courier:
         self.delivered = self.retried = 0
         self.last_date: float | None = None
         self._is_stopped = False
-        self._at_least = 0.0
-        self._backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
-        self._retrying = Retrying(
-            retry=retry_if_result(lambda attempt: not attempt.is_final),
-            wait=self._seconds_to_wait,
-            stop=self._has_no_time,
-            sleep=self._sleep,
-            before_sleep=self._count_retry,
-            retry_error_callback=lambda state: state.outcome.result(),  # type: ignore[union-attr]
-        )
 
     def deliver(self, batch: Batch) -> Outcome:
         """Send a batch until that is done, or the pace allows no more waiting."""
-        attempt: _Attempt = self._retrying(self._attempt, batch)
+        attempt = self._retried(partial(self._attempt, batch))
         if not attempt.is_final:
             return Outcome.KEPT
-        if attempt.answer.status not in _REFUSED:
+        if attempt.is_accepted:
             self.delivered += batch.events
             return Outcome.SETTLED
         if len(batch.records) > 1:
@@ -118,24 +109,39 @@ class Courier:
         """Do nothing; the sender need not call this again."""
         return math.inf
 
+    def _retried(self, attempt: Callable[[], _Attempt]) -> _Attempt:
+        """Attempt something until that is final, or the pace allows no more waiting; return the last attempt."""
+        attempts = 0
+        while True:
+            found = attempt()
+            attempts += 1
+            asked = _asked_wait(found.answer)
+            if found.is_final or not self._pace.may_wait(asked or 0.0):
+                return found
+            self._count_retry(found.answer, attempts)
+            seconds = _backoff(attempts) if asked is None else asked
+            is_told = found.answer.retry_after is not None
+            self._pace.pause(seconds, seconds if is_told else min(seconds, HURRY_SECONDS))
+
     def _attempt(self, batch: Batch) -> _Attempt:
         bodies = [record.body for record in batch.records]
-        answer = self._post(batch.payload_id, bodies)
-        if answer.status in _REFUSED and len(bodies) == 1:
+        attempt = self._post(batch.payload_id, bodies)
+        if attempt.answer.status in _REFUSED and len(bodies) == 1:
             is_young = time.time() - batch.records[0].written_at < DOUBT_SECONDS
-            if is_young and not _is_accepted(self._post(uuid5(batch.payload_id, "empty"), [])):
-                return _Attempt(answer, is_final=False)  # not this event: everything is refused
-            answer = self._post(batch.payload_id, bodies)
-        return _Attempt(answer, _is_accepted(answer) or answer.status in _REFUSED)
+            if is_young and not self._post(uuid5(batch.payload_id, "empty"), []).is_accepted:
+                return attempt._replace(is_final=False)  # not this event: everything is refused
+            attempt = self._post(batch.payload_id, bodies)
+        return attempt
 
-    def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> Answer:
+    def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> _Attempt:
         answer = self._endpoint.post(str(payload_id), bodies)
         if answer.date is not None:
             self.last_date = answer.date
-        if self._is_stopped and _is_accepted(answer):
+        is_accepted = 200 <= answer.status < 300
+        if self._is_stopped and is_accepted:
             self._is_stopped = False
             _log.info("LaunchDarkly takes events again")
-        return answer
+        return _Attempt(answer, is_accepted, is_accepted or answer.status in _REFUSED)
 
     def _split(self, payload_id: UUID, body: bytes, answer: Answer) -> None:
         """Send the events of a record that was refused, but for those that are bad."""
@@ -147,41 +153,21 @@ class Courier:
         while ranges:
             first, end = ranges.pop()
             part = ",".join(events[first:end]).encode()
-            attempt = self._retrying(self._attempt_part, uuid5(payload_id, f"{first}-{end}"), part)
+            attempt = self._retried(partial(self._post, uuid5(payload_id, f"{first}-{end}"), [part]))
             if not attempt.is_final:
                 self._keep(",".join(events[first:]).encode(), len(events) - first)
                 return
-            if attempt.answer.status not in _REFUSED:
+            if attempt.is_accepted:
                 self.delivered += end - first
             elif end - first == 1:
                 self._dead_letters.add(events[first], attempt.answer.reason)
             else:
                 ranges += _halves(first, end)
 
-    def _attempt_part(self, payload_id: UUID, part: bytes) -> _Attempt:
-        answer = self._post(payload_id, [part])
-        return _Attempt(answer, _is_accepted(answer) or answer.status in _REFUSED)
-
-    # What follows, tenacity calls.
-
-    def _seconds_to_wait(self, state: RetryCallState) -> float:
-        answer = _answer_of(state)
-        asked = _asked_wait(answer)
-        seconds = float(self._backoff(state)) if asked is None else asked
-        self._at_least = min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds
-        return seconds
-
-    def _has_no_time(self, state: RetryCallState) -> bool:
-        return not self._pace.may_wait(_asked_wait(_answer_of(state)) or 0.0)
-
-    def _sleep(self, seconds: float) -> None:
-        self._pace.pause(seconds, self._at_least)
-
-    def _count_retry(self, state: RetryCallState) -> None:
+    def _count_retry(self, answer: Answer, attempts: int) -> None:
         self.retried += 1
-        answer = _answer_of(state)
         is_unauthorized = answer.status in _UNAUTHORIZED
-        if self._is_stopped or (state.attempt_number < 2 and not is_unauthorized):
+        if self._is_stopped or (attempts < 2 and not is_unauthorized):
             return
         self._is_stopped = True
         what = "refuses the SDK key" if is_unauthorized else "takes no events at the moment"
@@ -191,11 +177,6 @@ class Courier:
         )
 
 
-def _answer_of(state: RetryCallState) -> Answer:
-    attempt: _Attempt = state.outcome.result()  # type: ignore[union-attr]
-    return attempt.answer
-
-
 def _asked_wait(answer: Answer) -> float | None:
     """Return how long to wait, in seconds, where the answer says it."""
     if answer.retry_after is not None:
@@ -203,11 +184,12 @@ def _asked_wait(answer: Answer) -> float | None:
     return UNAUTHORIZED_SECONDS if answer.status in _UNAUTHORIZED else None
 
 
+def _backoff(attempts: int) -> float:
+    """Return how long to wait, in seconds, after so many attempts: at random, and longer each time."""
+    return random.uniform(0, min(MAX_BACKOFF_SECONDS, 0.5 * 2 ** min(attempts - 1, 10)))  # noqa: S311
+
+
 def _halves(first: int, end: int) -> list[tuple[int, int]]:
     """Return the second and the first half of a range, of which the first is to be taken out first."""
     middle = (first + end) // 2
     return [(middle, end), (first, middle)]
-
-
-def _is_accepted(answer: Answer) -> bool:
-    return 200 <= answer.status < 300

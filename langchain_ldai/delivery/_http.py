@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 EVENT_SCHEMA: Final = "4"
 
-LONGEST_RETRY_AFTER: Final = 3_600.0
-"""The most seconds that a service is believed when it says how long to wait."""
-
 TIMEOUTS: Final = 4
 """After how many times both of the client's time-outs a request is given up, whatever arrives of its answer."""
 
@@ -194,11 +191,10 @@ def _reason_of(error: BaseException) -> str:
 
 
 def _retry_after(text: str, now: float) -> float | None:
-    seconds = float(text) if text.isascii() and text.isdigit() else None
-    if seconds is None:
-        date = _seconds_of(text)
-        seconds = None if date is None else max(0.0, date - now)
-    return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER)
+    if text.isascii() and text.isdigit():
+        return float(text)
+    date = _seconds_of(text)
+    return None if date is None else max(0.0, date - now)
 
 
 def _seconds_of(date: str) -> float | None:
