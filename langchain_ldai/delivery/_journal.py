@@ -225,7 +225,6 @@ class Journal:
     def _open(self) -> None:
         """Make the first file, so that no caller waits for it."""
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for key_hash in living_key_hashes(self.directory):
                 if key_hash and key_hash != self._key_hash:
                     raise ValueError(
@@ -405,7 +404,7 @@ class Journal:
     def sync(self) -> None:
         """Wait until what was appended is on the disk."""
         for file in self._files.copy():
-            if not file.is_synced:
+            if isinstance(file, OwnFile) and not file.is_synced:
                 file.sync()
 
     def complete(self) -> None:

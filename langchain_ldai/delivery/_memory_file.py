@@ -94,13 +94,5 @@ class MemoryFile:
     def close(self) -> None:
         """Do nothing."""
 
-    @property
-    def is_synced(self) -> bool:
-        """Whether all of it is on the disk, as far as it can be."""
-        return True
-
-    def sync(self) -> None:
-        """Do nothing."""
-
     def remove(self) -> None:
         """Do nothing."""

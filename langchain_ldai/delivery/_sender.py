@@ -98,12 +98,9 @@ class Sender:
     def start(self) -> None:
         """Start the thread, unless it is alive."""
         with self._start_lock:
-            if not self._is_alive():
+            if self._thread is None or not self._thread.is_alive():  # not alive if an interrupt has hit its start
                 self._start_thread()
             self.is_started = self._thread is not None
-
-    def _is_alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()  # not if an interrupt has hit its start
 
     def _start_thread(self) -> None:
         self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
