@@ -104,5 +104,5 @@ def _name_of(tool: object) -> str:
         return ""
     function = tool.get("function")
     name = (function if isinstance(function, Mapping) else tool).get("name")
-    is_own = isinstance(name, str) and tool.get("type", "function") in ("function", "custom", None)
+    is_own = tool.get("type") in ("function", "custom", None)
     return name if is_own and isinstance(name, str) and not name.startswith(HANDOFF) else ""
