@@ -78,8 +78,8 @@ class ClaimPipeline(Pipeline):
         self._claimants = Claimants()
         self.sender.courier = self._claiming = ClaimingCourier(self._ledger, self.courier, self.sender)
 
-    def append_claim(self, claim: Claim, events: bytes, count: int) -> None:
-        """Keep a metric, and have its slot claimed soon.
+    def append_claim(self, claim: Claim, events: bytes, count: int) -> bool:
+        """Keep a metric, and have its slot claimed soon; return `False` if there was no room for it.
 
         Args:
             claim: The claim.
@@ -87,11 +87,11 @@ class ClaimPipeline(Pipeline):
             count: How many they are.
         """
         key = ClaimKey(claim.run, claim.slot, self._claimants.name_for(claim.run, claim.slot))
-        if self.append(_as_body(key, events), count):
+        is_kept = self.append(_as_body(key, events), count)
+        if is_kept:
             self._claiming.expect(key, claim.answer)
             self.sender.wake()
-        else:
-            claim.set_answer(False)
+        return is_kept
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""

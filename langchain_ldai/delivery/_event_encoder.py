@@ -33,16 +33,13 @@ class EventEncoder:
     Args:
         config: The client's configuration: which attributes are private, how many contexts to remember, and for
             how long.
-        on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
 
     Attributes:
-        on_new_context: As above; it may be replaced.
+        on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
     """
 
-    def __init__(
-        self, config: Config | AsyncConfig, on_new_context: Callable[[Context], None] = lambda context: None
-    ) -> None:
-        self.on_new_context = on_new_context
+    def __init__(self, config: Config | AsyncConfig) -> None:
+        self.on_new_context: Callable[[Context], None] = lambda context: None
         formatter = EventContextFormatter(config.all_attributes_private, config.private_attributes)
         self._redact = formatter.format_context_redact_anonymous
         self._capacity = config.context_keys_capacity

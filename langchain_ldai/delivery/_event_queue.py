@@ -61,13 +61,14 @@ class EventQueue(Pipeline):
         if count:
             self.append(record, count)
 
-    def append_claim(self, claim: Claim, ledger: Ledger) -> None:
-        """Keep a metric until the ledger has answered its claim, and send it if that is granted."""
+    def append_claim(self, claim: Claim, ledger: Ledger) -> bool:
+        """Keep a metric until the ledger has answered its claim, and send it if that is granted.
+
+        Returns:
+            `False` if there was no room for it, or none of its events is JSON.
+        """
         record, count = self._encode_each(claim.context, claim.events)
-        if count:
-            self.claims_in(ledger).append_claim(claim, record, count)
-        else:
-            claim.set_answer(False)
+        return count > 0 and self.claims_in(ledger).append_claim(claim, record, count)
 
     def claims_in(self, ledger: Ledger) -> ClaimPipeline:
         """Return what keeps the metrics that need a claim in a ledger."""

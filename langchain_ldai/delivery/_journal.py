@@ -42,6 +42,8 @@ RENEW_SECONDS: Final = 3_600.0
 _FOREIGN: Final = (
     "%s holds events in files that this process may not open, as another user's: it will not send them"
 )
+_UNREADABLE: Final = "A file of events in %s cannot be read, and is tried again later: %s"
+_IN_MEMORY: Final = "%s takes no files, so events are kept in memory and die with the process: %s"
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
 
 
@@ -213,14 +215,8 @@ class Journal:
     def _tell_disk_fails(self, error: OSError) -> None:
         self._is_disk_failing = True
         self._retry_disk_at = time.monotonic() + RETRY_DISK_SECONDS
-        self._notices.each_minute(
-            _log,
-            logging.ERROR,
-            "memory",
-            "%s takes no files, so events are kept in memory and die with the process: %s",
-            self.directory,
-            error.strerror or type(error).__name__,
-        )
+        told = error.strerror or type(error).__name__
+        self._notices.each_minute(_log, logging.ERROR, "memory", _IN_MEMORY, self.directory, told)
 
     def _open(self) -> None:
         """Make the first file, so that no caller waits for it."""
@@ -368,14 +364,8 @@ class Journal:
 
     def leave_oldest(self, error: OSError) -> None:
         """Leave the file that `oldest` returned, which a dead process left, to a later look: it cannot be read."""
-        self._notices.each_minute(
-            _log,
-            logging.ERROR,
-            "unreadable",
-            "A file of events in %s cannot be read, and is tried again later: %s",
-            self.directory,
-            error.strerror or type(error).__name__,
-        )
+        told = error.strerror or type(error).__name__
+        self._notices.each_minute(_log, logging.ERROR, "unreadable", _UNREADABLE, self.directory, told)
         self.inherited.leave_oldest()
 
     def set_aside_oldest(self, damage: DamagedFileError) -> None:

@@ -43,10 +43,9 @@ class JournaledClaims:
     def submit(self, claim: Claim) -> None:
         """Take a claim. This returns at once, and never raises."""
         queue = self._find_queue()
-        if queue is None:  # the client is offline, or sends no events
+        # Without a queue, the client is offline, or sends no events.
+        if queue is None or not queue.append_claim(claim, self.ledger):
             claim.set_answer(False)
-        else:
-            queue.append_claim(claim, self.ledger)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
