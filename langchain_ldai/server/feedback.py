@@ -35,11 +35,7 @@ from langchain_ldai._tracking.values import Feedback
 from langchain_ldai._wire.tokens import RunIdentity, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, WrongResultError
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.server.openapi import (
-    ERRORS,
-    MAX_BODY_BYTES,
-    FeedbackRequest,
-)
+from langchain_ldai.server.openapi import ERRORS, MAX_BODY_BYTES, FeedbackRequest
 
 _log = logging.getLogger(__name__)
 _A = TypeVar("_A")
@@ -175,7 +171,7 @@ class FeedbackTaker:
     limiter: _Limiter
     on_feedback: OnFeedback | None
     boundary: Guard = field(default_factory=Guard)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # an event loop holds its tasks weakly
+    tasks: set[asyncio.Task[object]] = field(default_factory=set)  # an event loop holds its tasks weakly
 
     async def take(self, request: Request, context_for: ContextFor) -> Response:
         """Record a request's feedback, and return the answer.
@@ -234,7 +230,7 @@ class FeedbackTaker:
         """Pass feedback on in a task of its own, which goes on even if the answer cannot be sent."""
         if self.on_feedback is None:
             return None
-        task = self._start_task(feedback.run_id, _call(self.on_feedback, feedback))
+        task = self._start_task(feedback.run_id, partial(_call, self.on_feedback, feedback))
         return BackgroundTask(asyncio.wait, [task])
 
     def _pass_on_late(
@@ -260,7 +256,7 @@ class FeedbackTaker:
     ) -> None:
         result = on_feedback(feedback)
         if inspect.isawaitable(result) and loop.is_running():
-            loop.call_soon_threadsafe(self._start_task, feedback.run_id, result)
+            loop.call_soon_threadsafe(self._start_task, feedback.run_id, lambda: result)
         elif inspect.iscoroutine(result):
             result.close()
             _log.error(
@@ -269,10 +265,8 @@ class FeedbackTaker:
                 feedback.run_id,
             )
 
-    def _start_task(self, run_id: str, passing_on: Awaitable[object]) -> asyncio.Task[None]:
-        task = asyncio.create_task(
-            self.boundary.call_async(_ON_FEEDBACK_FAILED, run_id, _await_on_feedback, passing_on)
-        )
+    def _start_task(self, run_id: str, pass_on: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
+        task = asyncio.create_task(self.boundary.call_async(_ON_FEEDBACK_FAILED, run_id, pass_on))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -296,10 +290,6 @@ async def _context_or_refusal(context_for: ContextFor, request: Request) -> Cont
 
 class _InvalidTokenError(HTTPException):
     """The token is refused; that the user is not logged in has another code."""
-
-
-async def _await_on_feedback(passing_on: Awaitable[object]) -> None:
-    await passing_on
 
 
 async def _call(function: Callable[[_A], _T | Awaitable[_T]], argument: _A) -> _T:
