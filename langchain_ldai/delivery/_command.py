@@ -53,11 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"{directory} is no directory")
     if not os.access(directory, os.R_OK | os.X_OK):
         parser.error(f"{directory} cannot be read by this user")
-    if options.action == "status":
-        _write(_status(directory))
-        return 0
-    if options.action == "dead":
-        _write(_dead(directory))
+    if report := {"status": _status, "dead": _dead}.get(options.action):
+        _write(report(directory))
         return 0
     if not os.access(directory, os.W_OK):
         parser.error(f"{directory} cannot be written by this user")

@@ -15,6 +15,7 @@ from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._claims import ClaimPipeline
 from langchain_ldai.delivery._event_encoder import EventEncoder
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
+from langchain_ldai.delivery._sender import Sender
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
@@ -85,18 +86,17 @@ class EventQueue(Pipeline):
 
     def request_flush(self) -> None:
         """Have all events sent soon."""
-        for pipeline in self._claims.copy().values():
-            pipeline.request_flush()
-        super().request_flush()
+        for sender in self._senders():
+            sender.request_flush()
 
     def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
         """Send what was appended so far; see `Sender.flush`."""
         latest = math.inf if timeout is None else time.monotonic() + timeout
         self.request_flush()
-        is_done = super().flush(timeout, is_given_up)
-        for pipeline in self._claims.copy().values():
+        is_done = True
+        for sender in self._senders():
             left = None if timeout is None else max(0.0, latest - time.monotonic())
-            is_done = pipeline.flush(left, is_given_up) and is_done
+            is_done = sender.flush(left, is_given_up) and is_done
         return is_done
 
     def stop(self) -> bool:
@@ -108,6 +108,9 @@ class EventQueue(Pipeline):
     def stats(self) -> DeliveryStats:
         """Return what has become of the events so far."""
         return sum((pipeline.stats() for pipeline in self._claims.copy().values()), super().stats())
+
+    def _senders(self) -> list[Sender]:
+        return [self.sender, *(pipeline.sender for pipeline in self._claims.copy().values())]
 
     def _encode_each(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
         """Return a record of those events that are JSON, and how many they are; refuse the others."""

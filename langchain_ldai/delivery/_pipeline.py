@@ -130,14 +130,6 @@ class Pipeline:
             self.sender.start()
         return is_kept
 
-    def request_flush(self) -> None:
-        """Have everything sent soon."""
-        self.sender.request_flush()
-
-    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
-        """Send what was appended so far; see `Sender.flush`."""
-        return self.sender.flush(timeout, is_given_up)
-
     def stop(self) -> bool:
         """Send what can be sent, leave the rest to other processes, and end the thread until the next event.
 
