@@ -20,7 +20,7 @@ from langchain_ldai.judges._calls import (
     MAX_LEFT_BEHIND,
     CallsLeftBehind,
     JudgeCall,
-    TookTooLongError,
+    NoScoreError,
     structured,
     verdict_in,
 )
@@ -42,24 +42,9 @@ _NO_PROMPT: Final = "no prompt: its AI Config has neither messages nor instructi
 _HANGING: Final = "%s calls that took too long still go on: set a time-out on the judges' models"
 NO_ANSWER: Final = "no answer: the run's last model call gave no text"
 _REFUSED: Final = "its answer is refused"
-_LATE: Final = "it did not answer within %s seconds and was cancelled"
 _NO_SCORE: Final = "Judge %r gives run %s no score, and the like is not told again: %s"
 _NOT_SHOWN: Final = "A judge's span could not be ended, and does not show the score"
 _FAILED: Final = "Judge {key!r} could not be asked, or its model failed: a run gets no score of it"
-
-
-class NoScoreError(Exception):
-    """Why a judge gives a run no score.
-
-    Args:
-        reason: What the log says.
-        level: How loud it says that.
-    """
-
-    def __init__(self, reason: str, level: int = logging.WARNING) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.level = level
 
 
 class Scoring(NamedTuple):
@@ -182,8 +167,6 @@ class Scorer:
 
     def tell(self, error: Exception, judge_key: str, run_id: str) -> None:
         """Log once for each judge why it gives no score."""
-        if isinstance(error, TookTooLongError):
-            error = NoScoreError(_LATE % self._timeout)
         if isinstance(error, NoScoreError):
             known_by = (judge_key, error.reason)
             self._guard.notices.once(_log, error.level, known_by, _NO_SCORE, judge_key, run_id, error.reason)

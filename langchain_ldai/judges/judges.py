@@ -22,11 +22,12 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai._wire.ids import check_key
 from langchain_ldai._wire.tokens import is_token
+from langchain_ldai.judges._calls import NoScoreError
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue
 from langchain_ldai.judges._sampling import draw_of
-from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer, Scoring
+from langchain_ldai.judges._scoring import NO_ANSWER, Scorer, Scoring
 from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, check_spans, trace_ids
 from langchain_ldai.judges.judge_task import JudgeTask
 
