@@ -54,7 +54,7 @@ class Pace(Protocol):
         ...
 
     def pause(self, seconds: float, at_least: float) -> None:
-        """Wait; less than `seconds`, but at least so long, if somebody is in a hurry."""
+        """Wait for `seconds`, or only for `at_least` while somebody is in a hurry."""
         ...
 
 

@@ -316,7 +316,7 @@ class JournalFile:
         return parse(data)
 
     def _check_end(self, written: int) -> None:
-        """Raise `DamagedFileError` if more follows the last sound record than one that was not finished."""
+        """Raise `DamagedFileError` if what follows the last sound record is more than one unfinished record."""
         is_damaged = self._acknowledged < written
         rest = b"" if self.is_own else self._read(self._acknowledged, self._length())
         if len(rest) > RECORD_HEAD.size:

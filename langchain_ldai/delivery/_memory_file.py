@@ -61,12 +61,11 @@ class MemoryFile:
     def next_batch(self, max_bytes: int) -> Batch | None:
         """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none."""
         if self._batch is None and self._records:
-            records = [self._records[0]]
-            size = len(records[0].body)
-            for index in range(1, len(self._records)):
-                record = self._records[index]
+            records: list[Record] = []
+            size = 0
+            for record in self.waiting():
                 size += len(record.body)
-                if size > max_bytes:
+                if records and size > max_bytes:
                     break
                 records.append(record)
             self._batch = self._make_batch(records)

@@ -186,7 +186,7 @@ class Sender:
         return time.monotonic() + seconds < self._ends_at
 
     def pause(self, seconds: float, at_least: float) -> None:
-        """Wait; less than `seconds`, but at least so long, if somebody waits for a flush or for the end."""
+        """Wait for `seconds`, or only for `at_least` while somebody waits for a flush or for the end."""
         started = time.monotonic()
         while True:
             self._keep_up()
@@ -273,7 +273,7 @@ class Sender:
         return True
 
     def _send_all(self, courier: Delivers, target: int) -> bool:
-        """Send so many of the records appended so far; what is appended meanwhile is left to the next time.
+        """Send until `target` of this process's records are settled; leave later ones to the next time.
 
         Else this might never end, as records may come in faster than batches are answered.
         """

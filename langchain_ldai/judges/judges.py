@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
-from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._base.options import check_count, check_function, check_instance, check_seconds
 from langchain_ldai._base.results import result_of
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
@@ -28,7 +28,7 @@ from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue
 from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.judges._scoring import NO_ANSWER, Scorer, Scoring
-from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, check_spans, trace_ids
+from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, trace_ids
 from langchain_ldai.judges.judge_task import JudgeTask
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class Judges:
             raise TypeError(f"trajectory is True or False, not {short_repr(trajectory)}")
         check_seconds("timeout", timeout)
         check_function("defer", defer, "the task")
-        check_spans(spans)
+        if spans is not None:
+            check_instance("spans", spans, "is a langchain_ldai.spans.Spans", ("for_judge",))
         if sealer is not None:
             check_sealer(sealer)
         self._client = client
