@@ -42,6 +42,7 @@ RENEW_SECONDS: Final = 3_600.0
 _FOREIGN: Final = (
     "%s holds events in files that this process may not open, as another user's: it will not send them"
 )
+_SET_ASIDE: Final = "%s: %s. The file is kept as %s; %d records of it are sent all the same"
 _UNREADABLE: Final = "A file of events in %s cannot be read, and is tried again later: %s"
 _IN_MEMORY: Final = "%s takes no files, so events are kept in memory and die with the process: %s"
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
@@ -376,13 +377,7 @@ class Journal:
             records = list(file.waiting())
             if file is self._current:
                 self.complete()
-        _log.error(
-            "%s: %s. The file is kept as %s; %d records of it are sent all the same",
-            file.path,
-            damage,
-            file.set_aside(),
-            len(records),
-        )
+        _log.error(_SET_ASIDE, file.path, damage, file.set_aside(), len(records))
         self._append_again(records)
 
     def _append_again(self, records: Iterable[Record]) -> None:

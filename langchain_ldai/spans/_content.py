@@ -59,7 +59,7 @@ _MEDIA: Final = frozenset(
 _FILES: Final = frozenset({"base64", "data", "source", "image_url", "input_audio", "file", "file_data"})
 
 _Part = dict[str, Any]
-_Message = tuple[str, list[_Part]]
+_Message = dict[str, Any]
 
 
 def prompt_attributes(asked: object, max_length: int) -> dict[str, str]:
@@ -72,12 +72,12 @@ def prompt_attributes(asked: object, max_length: int) -> dict[str, str]:
     """
     first = next(iter(_items(asked)), None)
     messages = [(_role(each), each) for each in ([first] if isinstance(first, str) else _items(first))]
-    system = [part for role, each in messages if role == "system" for part in _message(each)[1]]
+    system = [part for role, each in messages if role == "system" for part in _message(each)["parts"]]
     latest = [_message(each) for each in [each for role, each in messages if role != "system"][-MAX_MESSAGES:]]
     return {
         **_attribute(names.SYSTEM_INSTRUCTIONS, json_list(system, max_length)),
-        **_attribute(names.INPUT_MESSAGES, json_list(map(_object, latest[::-1]), max_length, is_reversed=True)),
-        **_numbered(names.PROMPT, [("system", system), *latest] if system else latest, max_length),
+        **_attribute(names.INPUT_MESSAGES, json_list(latest[::-1], max_length, is_reversed=True)),
+        **_numbered(names.PROMPT, [_said("system", system), *latest] if system else latest, max_length),
     }
 
 
@@ -105,7 +105,7 @@ def answer_attributes(result: object, max_length: int) -> dict[str, str]:
         for each, _ in zip(generations, range(MAX_CHOICES), strict=False)
     ]
     return {
-        **_attribute(names.OUTPUT_MESSAGES, json_list(map(_object, answers), max_length)),
+        **_attribute(names.OUTPUT_MESSAGES, json_list(answers, max_length)),
         **_numbered(names.COMPLETION, answers, max_length),
     }
 
@@ -147,15 +147,14 @@ def _attribute(name: str, text: str) -> dict[str, str]:
 def _numbered(prefix: str, messages: Iterable[_Message], max_length: int) -> dict[str, str]:
     """Return the role and the words of each message as attributes of its own."""
     attributes = {}
-    for index, (role, parts) in enumerate(messages):
-        lines = (_line(part, max_length) for part in parts)
-        attributes[f"{prefix}.{index}.role"] = role
+    for index, message in enumerate(messages):
+        lines = (_line(part, max_length) for part in message["parts"])
+        attributes[f"{prefix}.{index}.role"] = message["role"]
         attributes[f"{prefix}.{index}.content"] = cut("\n".join(filter(None, lines)), max_length)
     return attributes
 
 
-def _object(message: _Message) -> dict[str, object]:
-    role, parts = message
+def _said(role: str, parts: list[_Part]) -> _Message:
     return {"role": role, "parts": parts}
 
 
@@ -171,12 +170,12 @@ def _line(part: _Part, max_length: int) -> str:
 def _message(given: object, role: str = "user") -> _Message:
     """Return the role and the parts of a message, or of a text in its place."""
     if not isinstance(given, BaseMessage):
-        return role, [_part(given)]
+        return _said(role, [_part(given)])
     role = _role(given)
     if role == "tool":
         call_id, result = getattr(given, "tool_call_id", None), _words(given.content)
-        return role, [_known("tool_call_response", id=call_id, result=result)]
-    return role, list(_parts(given))
+        return _said(role, [_known("tool_call_response", id=call_id, result=result)])
+    return _said(role, list(_parts(given)))
 
 
 def _role(given: object) -> str:
