@@ -12,15 +12,16 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 from langchain_ldai._base.guard import Guard
-from langchain_ldai.delivery._courier import Courier, Outcome, Pace
+from langchain_ldai.delivery._courier import Courier, Keep
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._pipeline import Options, Pipeline
+from langchain_ldai.delivery._sender import Outcome, Sender
 from langchain_ldai.ledgers._claim_queue import checked_grant
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
@@ -59,16 +60,10 @@ class ClaimPipeline(Pipeline):
         config: The client's configuration.
         options: How events are kept and sent; what needs a claim is sent by this process in any case.
         ledger: Where slots are claimed.
-        keep: Keeps what is left of a granted metric that was refused: it needs no claim any more.
+        keep: Takes the events of a refused record that were not tried yet: they need no claim any more.
     """
 
-    def __init__(
-        self,
-        config: Config | AsyncConfig,
-        options: Options,
-        ledger: Ledger,
-        keep: Callable[[bytes, int], object],
-    ) -> None:
+    def __init__(self, config: Config | AsyncConfig, options: Options, ledger: Ledger, keep: Keep) -> None:
         self._ledger = ledger
         super().__init__(config, options, f"claims-{type(ledger).__name__}", keep)
 
@@ -127,13 +122,13 @@ class ClaimingCourier:
     Args:
         ledger: Where slots are claimed.
         courier: Delivers what is granted.
-        pace: How long to wait for the ledger.
+        sender: Says how long to wait for the ledger.
     """
 
-    def __init__(self, ledger: Ledger, courier: Courier, pace: Pace) -> None:
+    def __init__(self, ledger: Ledger, courier: Courier, sender: Sender) -> None:
         self._ledger = ledger
         self._courier = courier
-        self._pace = pace
+        self._sender = sender
         self._guard = Guard()
         self._expected: deque[tuple[ClaimKey, Future[bool] | None]] = deque()
         self._answers: OrderedDict[ClaimKey, bool] = OrderedDict()
@@ -193,9 +188,9 @@ class ClaimingCourier:
         answers = {key: self._answers[key] for key, _ in metrics if key in self._answers}
         for keys in _by_run(key for key, _ in metrics if key not in answers):
             while (found := self._ask(keys)) is None:
-                if not self._pace.may_wait(RETRY_SECONDS):
+                if not self._sender.may_wait(RETRY_SECONDS):
                     return Outcome.KEPT
-                self._pace.pause(RETRY_SECONDS, RETRY_SECONDS)
+                self._sender.pause(RETRY_SECONDS, RETRY_SECONDS)
             answers.update(found)
         granted = [events for key, events in metrics if answers[key]]
         outcome = self._courier.deliver(batch._replace(records=granted)) if granted else Outcome.SETTLED

@@ -8,14 +8,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from enum import Enum
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer, EventsEndpoint
 from langchain_ldai.delivery._journal_file import Batch
+from langchain_ldai.delivery._sender import Outcome, Sender
 
 _log = logging.getLogger(__name__)
 
@@ -34,28 +34,11 @@ HURRY_SECONDS: Final = 0.5
 DOUBT_SECONDS: Final = 600.0
 """How old an event must be before it is taken for a bad one, where the service refuses everything."""
 
+Keep = Callable[[bytes, int], object]
+"""Puts events into a journal: JSON joined by commas, and their number."""
+
 _UNAUTHORIZED: Final = (401, 403)
 _REFUSED: Final = (400, 413)
-
-
-class Outcome(Enum):
-    """What came of a batch."""
-
-    SETTLED = "accepted, or dead"
-    REFUSED = "one of its events is bad, or it is too large: nothing of it was accepted"
-    KEPT = "not accepted yet"
-
-
-class Pace(Protocol):
-    """How long the courier may wait."""
-
-    def may_wait(self, seconds: float) -> bool:
-        """Return whether there is time to wait at least so long."""
-        ...
-
-    def pause(self, seconds: float, at_least: float) -> None:
-        """Wait for `seconds`, or only for `at_least` while somebody is in a hurry."""
-        ...
 
 
 class _Attempt(NamedTuple):
@@ -72,8 +55,8 @@ class Courier:
     Args:
         endpoint: Where batches go.
         dead_letters: Where events go that LaunchDarkly refuses.
-        pace: How long to wait.
-        keep: Puts events into the journal again: JSON joined by commas, and their number.
+        sender: Says how long to wait.
+        keep: Takes the events of a refused record that were not tried yet.
 
     Attributes:
         delivered: How many events LaunchDarkly has accepted.
@@ -81,19 +64,17 @@ class Courier:
         last_date: LaunchDarkly's clock at its last answer, in seconds since 1970.
     """
 
-    def __init__(
-        self, endpoint: EventsEndpoint, dead_letters: DeadLetters, pace: Pace, keep: Callable[[bytes, int], object]
-    ) -> None:
+    def __init__(self, endpoint: EventsEndpoint, dead_letters: DeadLetters, sender: Sender, keep: Keep) -> None:
         self._endpoint = endpoint
         self._dead_letters = dead_letters
-        self._pace = pace
+        self._sender = sender
         self._keep = keep
         self.delivered = self.retried = 0
         self.last_date: float | None = None
         self._is_stopped = False
 
     def deliver(self, batch: Batch) -> Outcome:
-        """Send a batch until that is done, or the pace allows no more waiting."""
+        """Send a batch until that is done, or the sender may wait no more."""
         attempt = self._retried(partial(self._attempt, batch))
         if not attempt.is_final:
             return Outcome.KEPT
@@ -110,18 +91,18 @@ class Courier:
         return math.inf
 
     def _retried(self, attempt: Callable[[], _Attempt]) -> _Attempt:
-        """Attempt something until that is final, or the pace allows no more waiting; return the last attempt."""
+        """Attempt something until that is final, or the sender may wait no more; return the last attempt."""
         attempts = 0
         while True:
             found = attempt()
             attempts += 1
             asked = _asked_wait(found.answer)
-            if found.is_final or not self._pace.may_wait(asked or 0.0):
+            if found.is_final or not self._sender.may_wait(asked or 0.0):
                 return found
             self._count_retry(found.answer, attempts)
             seconds = _backoff(attempts) if asked is None else asked
             is_told = found.answer.retry_after is not None
-            self._pace.pause(seconds, seconds if is_told else min(seconds, HURRY_SECONDS))
+            self._sender.pause(seconds, seconds if is_told else min(seconds, HURRY_SECONDS))
 
     def _attempt(self, batch: Batch) -> _Attempt:
         bodies = [record.body for record in batch.records]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_ldai._base.forks import register_fork_safe
-from langchain_ldai.delivery._courier import Courier
+from langchain_ldai.delivery._courier import Courier, Keep
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import EventsEndpoint
 from langchain_ldai.delivery._journal import Journal
@@ -78,7 +77,7 @@ class Pipeline:
         config: The client's configuration.
         options: How events are kept and sent.
         folder: The folder of the directory in which they lie; "" for the directory itself.
-        keep: Keeps what is left of a record that was refused; by default `append`.
+        keep: Takes the events of a refused record that were not tried yet; by default `append`.
 
     Attributes:
         courier: Brings batches to LaunchDarkly.
@@ -90,11 +89,7 @@ class Pipeline:
     """
 
     def __init__(
-        self,
-        config: Config | AsyncConfig,
-        options: Options,
-        folder: str = "",
-        keep: Callable[[bytes, int], object] | None = None,
+        self, config: Config | AsyncConfig, options: Options, folder: str = "", keep: Keep | None = None
     ) -> None:
         key_hash = sha256((config.sdk_key or "").encode()).hexdigest()
         self._config = config

@@ -9,12 +9,12 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch, DamagedFileError, JournalFile
 from langchain_ldai.delivery._memory_file import MemoryFile
@@ -38,6 +38,14 @@ _AFTER_ERROR_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 0.5
 _NOT_SYNCED: Final = "Events could not be brought to the disk; a crash of the machine would lose them"
 _KEPT: Final = "Events cannot be sent now, and wait"
+
+
+class Outcome(Enum):
+    """What came of a batch."""
+
+    SETTLED = "accepted, or dead"
+    REFUSED = "one of its events is bad, or it is too large: nothing of it was accepted"
+    KEPT = "not accepted yet"
 
 
 class Delivers(Protocol):
