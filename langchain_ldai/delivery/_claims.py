@@ -14,20 +14,17 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai.delivery._courier import Courier, Keep
+from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._pipeline import Options, Pipeline
 from langchain_ldai.delivery._sender import Outcome, Sender
 from langchain_ldai.ledgers._claim_queue import checked_grant
 from langchain_ldai.ledgers._protocol import Claim, Ledger
-
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
 
 RETRY_SECONDS: Final = 0.5
 """How long to wait after the ledger has failed."""
@@ -63,7 +60,7 @@ class ClaimPipeline(Pipeline):
         keep: Takes the events of a refused record that were not tried yet: they need no claim any more.
     """
 
-    def __init__(self, config: Config | AsyncConfig, options: Options, ledger: Ledger, keep: Keep) -> None:
+    def __init__(self, config: ClientConfig, options: Options, ledger: Ledger, keep: Keep) -> None:
         self._ledger = ledger
         super().__init__(config, options, f"claims-{type(ledger).__name__}", keep)
 

@@ -6,20 +6,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from ldclient import Context
-from ldclient.config import Config
 
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._claims import ClaimPipeline
 from langchain_ldai.delivery._event_encoder import EventEncoder
+from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
 from langchain_ldai.delivery._sender import Sender
 from langchain_ldai.ledgers._protocol import Claim, Ledger
-
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
 
 
 class EventQueue(Pipeline):
@@ -37,7 +33,7 @@ class EventQueue(Pipeline):
         ValueError: If a living process sends the directory's events with another SDK key.
     """
 
-    def __init__(self, config: Config | AsyncConfig, options: Options) -> None:
+    def __init__(self, config: ClientConfig, options: Options) -> None:
         self.encoder = EventEncoder(config)
         self.is_stopped = False
         self._claims: dict[int, ClaimPipeline] = {}

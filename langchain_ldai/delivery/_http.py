@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import responses
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import ldclient.impl.http
 import urllib3
@@ -22,6 +22,9 @@ from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
+
+ClientConfig: TypeAlias = "Config | AsyncConfig"
+"""The configuration of a LaunchDarkly client, synchronous or not."""
 
 EVENT_SCHEMA: Final = "4"
 
@@ -57,7 +60,7 @@ class EventsEndpoint:
         config: The client's configuration: address, SDK key, wrapper, application, compression, and HTTP options.
     """
 
-    def __init__(self, config: Config | AsyncConfig) -> None:
+    def __init__(self, config: ClientConfig) -> None:
         self._uri = config.events_uri
         self._compresses = config.enable_event_compression
         self._headers = _headers(config)
@@ -155,7 +158,7 @@ class _Watch:
             held.shutdown(socket.SHUT_RDWR)
 
 
-def _headers(config: Config | AsyncConfig) -> dict[str, str]:
+def _headers(config: ClientConfig) -> dict[str, str]:
     user_agent = SYNC_USER_AGENT if isinstance(config, Config) else ASYNC_USER_AGENT
     headers = {
         "Authorization": config.sdk_key or "",

@@ -6,18 +6,13 @@ import time
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai.delivery._courier import Courier, Keep
 from langchain_ldai.delivery._dead_letters import DeadLetters
-from langchain_ldai.delivery._http import EventsEndpoint
+from langchain_ldai.delivery._http import ClientConfig, EventsEndpoint
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._sender import Sender
-
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
 
 
 @dataclass(frozen=True)
@@ -88,9 +83,7 @@ class Pipeline:
         ValueError: If a living process sends the files with another SDK key.
     """
 
-    def __init__(
-        self, config: Config | AsyncConfig, options: Options, folder: str = "", keep: Keep | None = None
-    ) -> None:
+    def __init__(self, config: ClientConfig, options: Options, folder: str = "", keep: Keep | None = None) -> None:
         key_hash = sha256((config.sdk_key or "").encode()).hexdigest()
         self._config = config
         self._options = options
