@@ -7,15 +7,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from ldclient import Context
 from ldclient.impl.events.event_context_formatter import EventContextFormatter
+from ldclient.impl.events.types import EventInputCustom
 
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
-    from ldclient.impl.events.types import EventInputCustom
+from langchain_ldai.delivery._http import ClientConfig
 
 _T = TypeVar("_T")
 
@@ -38,7 +36,7 @@ class EventEncoder:
         on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
     """
 
-    def __init__(self, config: Config | AsyncConfig) -> None:
+    def __init__(self, config: ClientConfig) -> None:
         self.on_new_context: Callable[[Context], None] = lambda context: None
         formatter = EventContextFormatter(config.all_attributes_private, config.private_attributes)
         self._redact = formatter.format_context_redact_anonymous

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from langchain_core.messages import BaseMessage
 
+from langchain_ldai._runs.observing import RunEnd
 from langchain_ldai._runs.outcome import Outcome
-from langchain_ldai._runs.steps import DecisionCall
+from langchain_ldai._runs.steps import DecisionCall, Step, StepResult
 from langchain_ldai.judges._calls import text_of
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._trajectory import Trajectory, as_json
-
-if TYPE_CHECKING:
-    from langchain_ldai._runs.observing import RunEnd
-    from langchain_ldai._runs.steps import Step, StepResult
 
 _ROLES: Final = {"human": "user", "ai": "assistant"}
 

@@ -7,9 +7,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
 
 from langchain_ldai._base.guard import Guard
+from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.evaluation import Evaluation
 from langchain_ldai._configs.payload import PayloadReader, Render
 from langchain_ldai._configs.types import LdAiJudgeConfig
@@ -25,13 +29,7 @@ from langchain_ldai.judges._calls import (
     verdict_in,
 )
 from langchain_ldai.judges._prompts import Exchange, messages_for
-
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable
-
-    from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
-    from langchain_ldai.judges._spans import JudgeSpans
+from langchain_ldai.judges._spans import JudgeSpans
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from reprlib import repr as short_repr
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from langchain_core.runnables import Runnable
+from ldclient import Context
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
@@ -30,10 +33,6 @@ from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.judges._scoring import NO_ANSWER, Scorer, Scoring
 from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, trace_ids
 from langchain_ldai.judges.judge_task import JudgeTask
-
-if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
-    from ldclient import Context
 
 _log = logging.getLogger(__name__)
 
