@@ -75,7 +75,7 @@ class Courier:
 
     def deliver(self, batch: Batch) -> Outcome:
         """Send a batch until that is done, or the sender may wait no more."""
-        attempt = self._retried(partial(self._attempt, batch))
+        attempt = self._try_until_final(partial(self._attempt, batch))
         if not attempt.is_final:
             return Outcome.KEPT
         if attempt.is_accepted:
@@ -90,7 +90,7 @@ class Courier:
         """Do nothing; the sender need not call this again."""
         return math.inf
 
-    def _retried(self, attempt: Callable[[], _Attempt]) -> _Attempt:
+    def _try_until_final(self, attempt: Callable[[], _Attempt]) -> _Attempt:
         """Attempt something until that is final, or the sender may wait no more; return the last attempt."""
         attempts = 0
         while True:
@@ -134,7 +134,7 @@ class Courier:
         while ranges:
             first, end = ranges.pop()
             part = ",".join(events[first:end]).encode()
-            attempt = self._retried(partial(self._post, uuid5(payload_id, f"{first}-{end}"), [part]))
+            attempt = self._try_until_final(partial(self._post, uuid5(payload_id, f"{first}-{end}"), [part]))
             if not attempt.is_final:
                 self._keep(",".join(events[first:]).encode(), len(events) - first)
                 return

@@ -272,7 +272,7 @@ class Journal:
             spare.complete()
             spare.remove()
         elif isinstance(current, MemoryFile):
-            current.end()
+            current.complete()  # the next record goes into the spare file
 
     def keep_in_place(self) -> None:
         """Keep the files from those who remove old ones, and put back what they remove all the same.

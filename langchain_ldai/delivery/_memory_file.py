@@ -20,7 +20,7 @@ class MemoryFile:
     """A file and its writer in one. What it holds dies with the process.
 
     Attributes:
-        is_complete: Whether no more records will be written.
+        is_complete: Whether it takes no more records.
     """
 
     is_own = True
@@ -29,7 +29,6 @@ class MemoryFile:
 
     def __init__(self) -> None:
         self.is_complete = False
-        self._is_ended = False
         self._id = uuid4()
         self._acknowledged = 0
         self._records: deque[Record] = deque()
@@ -41,18 +40,14 @@ class MemoryFile:
         """The file itself."""
         return self
 
-    def end(self) -> None:
-        """Take no more records: the disk takes files again."""
-        self._is_ended = True
-
     def complete(self) -> None:
-        """Write no more, so that the sender may forget the file."""
+        """Take no more records: the disk takes files again, or nothing more is appended."""
         self.is_complete = True
 
     def write(self, record: bytes) -> bool:
         """Append a record; return `False` if there is no room for it."""
         waiting_bytes = self._written_bytes - self._acknowledged_bytes
-        if self._is_ended or len(self._records) >= MAX_RECORDS or waiting_bytes + len(record) > MAX_BYTES:
+        if self.is_complete or len(self._records) >= MAX_RECORDS or waiting_bytes + len(record) > MAX_BYTES:
             return False
         self._records += parse(record)[0]
         self._written_bytes += len(record)
