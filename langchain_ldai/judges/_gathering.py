@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 from langchain_core.messages import BaseMessage
@@ -90,14 +90,8 @@ def _question_in(asked: object) -> str:
     messages = [each for each in prompt if isinstance(each, BaseMessage) and each.type != "system"]
     if [each.type for each in messages] == ["human"]:
         return text_of(messages[0])
-    return "\n".join(_lines_of(messages))
-
-
-def _lines_of(messages: Iterable[BaseMessage]) -> Iterable[str]:
-    for message in messages:
-        text = text_of(message)
-        if text:
-            yield f"{_ROLES.get(message.type, message.type)}: {text}"
+    said = [(_ROLES.get(each.type, each.type), text_of(each)) for each in messages]
+    return "\n".join(f"{role}: {text}" for role, text in said if text)
 
 
 def _structured_in(output: object, *, is_all: bool) -> object:
