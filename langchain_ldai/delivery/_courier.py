@@ -8,8 +8,9 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID, uuid5
 
 from langchain_ldai.delivery._dead_letters import DeadLetters
@@ -38,15 +39,6 @@ Keep = Callable[[bytes, int], object]
 """Puts events into a journal: JSON joined by commas, and their number."""
 
 _UNAUTHORIZED: Final = (401, 403)
-_REFUSED: Final = (400, 413)
-
-
-class _Attempt(NamedTuple):
-    """What came of posting a batch, and whether that is the last word."""
-
-    answer: Answer
-    is_accepted: bool
-    is_final: bool
 
 
 class Courier:
@@ -75,54 +67,53 @@ class Courier:
 
     def deliver(self, batch: Batch) -> Outcome:
         """Send a batch until that is done, or the sender may wait no more."""
-        attempt = self._try_until_final(partial(self._attempt, batch))
-        if not attempt.is_final:
-            return Outcome.KEPT
-        if attempt.is_accepted:
+        answer = self._until_final(partial(self._answer_to, batch))
+        if answer.is_accepted:
             self.delivered += batch.events
             return Outcome.SETTLED
+        if not answer.is_refused:
+            return Outcome.KEPT
         if len(batch.records) > 1:
             return Outcome.REFUSED
-        self._split(batch.payload_id, batch.records[0].body, attempt.answer)
+        self._split(batch.payload_id, batch.records[0].body, answer)
         return Outcome.SETTLED
 
     def keep_up(self) -> float:
         """Do nothing; the sender need not call this again."""
         return math.inf
 
-    def _try_until_final(self, attempt: Callable[[], _Attempt]) -> _Attempt:
-        """Attempt something until that is final, or the sender may wait no more; return the last attempt."""
+    def _until_final(self, attempt: Callable[[], Answer]) -> Answer:
+        """Attempt something until it is accepted or refused, or the sender may wait no more; return the answer."""
         attempts = 0
         while True:
-            found = attempt()
+            answer = attempt()
             attempts += 1
-            asked = _asked_wait(found.answer)
-            if found.is_final or not self._sender.may_wait(asked or 0.0):
-                return found
-            self._count_retry(found.answer, attempts)
+            asked = _asked_wait(answer)
+            if answer.is_accepted or answer.is_refused or not self._sender.may_wait(asked or 0.0):
+                return answer
+            self._count_retry(answer, attempts)
             seconds = _backoff(attempts) if asked is None else asked
-            is_told = found.answer.retry_after is not None
-            self._sender.pause(seconds, seconds if is_told else min(seconds, HURRY_SECONDS))
+            at_least = min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds
+            self._sender.pause(seconds, at_least)
 
-    def _attempt(self, batch: Batch) -> _Attempt:
+    def _answer_to(self, batch: Batch) -> Answer:
         bodies = [record.body for record in batch.records]
-        attempt = self._post(batch.payload_id, bodies)
-        if attempt.answer.status in _REFUSED and len(bodies) == 1:
+        answer = self._post(batch.payload_id, bodies)
+        if answer.is_refused and len(bodies) == 1:
             is_young = time.time() - batch.records[0].written_at < DOUBT_SECONDS
             if is_young and not self._post(uuid5(batch.payload_id, "empty"), []).is_accepted:
-                return attempt._replace(is_final=False)  # not this event: everything is refused
-            attempt = self._post(batch.payload_id, bodies)
-        return attempt
+                return replace(answer, status=0)  # as good as none: not this event, but everything is refused
+            answer = self._post(batch.payload_id, bodies)
+        return answer
 
-    def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> _Attempt:
+    def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> Answer:
         answer = self._endpoint.post(str(payload_id), bodies)
         if answer.date is not None:
             self.last_date = answer.date
-        is_accepted = 200 <= answer.status < 300
-        if self._is_stopped and is_accepted:
+        if self._is_stopped and answer.is_accepted:
             self._is_stopped = False
             _log.info("LaunchDarkly takes events again")
-        return _Attempt(answer, is_accepted, is_accepted or answer.status in _REFUSED)
+        return answer
 
     def _split(self, payload_id: UUID, body: bytes, answer: Answer) -> None:
         """Send the events of a record that was refused, but for those that are bad."""
@@ -134,14 +125,14 @@ class Courier:
         while ranges:
             first, end = ranges.pop()
             part = ",".join(events[first:end]).encode()
-            attempt = self._try_until_final(partial(self._post, uuid5(payload_id, f"{first}-{end}"), [part]))
-            if not attempt.is_final:
+            answer = self._until_final(partial(self._post, uuid5(payload_id, f"{first}-{end}"), [part]))
+            if answer.is_accepted:
+                self.delivered += end - first
+            elif not answer.is_refused:
                 self._keep(",".join(events[first:]).encode(), len(events) - first)
                 return
-            if attempt.is_accepted:
-                self.delivered += end - first
             elif end - first == 1:
-                self._dead_letters.add(events[first], attempt.answer.reason)
+                self._dead_letters.add(events[first], answer.reason)
             else:
                 ranges += _halves(first, end)
 

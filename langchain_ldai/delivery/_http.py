@@ -52,6 +52,16 @@ class Answer:
     date: float | None
     reason: str
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the service has the batch now."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the service will never take the batch as it is."""
+        return self.status in (400, 413)
+
 
 class EventsEndpoint:
     """Where a client's events go. It keeps a connection open; a forked process needs an endpoint of its own.

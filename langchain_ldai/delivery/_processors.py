@@ -135,7 +135,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         """Keep an event; when this returns, the death of the process does not lose it."""
         if _is_plain(event):
             _write(event, self._journal)
-        elif not self._is_stopped:
+        else:
             self._on_loop(self._sdk.send_event, event)
 
     def flush(self) -> None:
