@@ -217,13 +217,7 @@ class _JournalConnection:
         self._journal = journal
 
     def request(
-        self,
-        method: str,
-        uri: str,
-        *,
-        body: bytes | str | None = None,
-        data: bytes | str | None = None,
-        **options: object,
+        self, *where: object, body: bytes | str | None = None, data: bytes | str | None = None, **options: object
     ) -> _Accepted:
         """Put a batch into the journal; the pool calls it `body`, the session `data`."""
         batch = body or data or b""
