@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid5
+
+from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer, EventsEndpoint
@@ -39,6 +40,7 @@ Keep = Callable[[bytes, int], object]
 """Puts events into a journal: JSON joined by commas, and their number."""
 
 _UNAUTHORIZED: Final = (401, 403)
+_BACKOFF: Final = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
 
 
 class Courier:
@@ -84,17 +86,21 @@ class Courier:
 
     def _until_final(self, attempt: Callable[[], Answer]) -> Answer:
         """Attempt something until it is accepted or refused, or the sender may wait no more; return the answer."""
-        attempts = 0
-        while True:
-            answer = attempt()
-            attempts += 1
-            asked = _asked_wait(answer)
-            if answer.is_accepted or answer.is_refused or not self._sender.may_wait(asked or 0.0):
-                return answer
-            self._count_retry(answer, attempts)
-            seconds = _backoff(attempts) if asked is None else asked
-            at_least = min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds
-            self._sender.pause(seconds, at_least)
+        retrying = Retrying(
+            retry=retry_if_result(lambda answer: not (answer.is_accepted or answer.is_refused)),
+            stop=lambda state: not self._sender.may_wait(_asked_wait(_answer_in(state)) or 0.0),
+            wait=_seconds_to_wait,
+            before_sleep=self._wait_for_retry,
+            sleep=lambda seconds: None,  # `_wait_for_retry` has waited
+            retry_error_callback=_answer_in,
+        )
+        answer: Answer = retrying(attempt)
+        return answer
+
+    def _wait_for_retry(self, state: RetryCallState) -> None:
+        answer, seconds = _answer_in(state), state.next_action.sleep  # type: ignore[union-attr]
+        self._count_retry(answer, state.attempt_number)
+        self._sender.pause(seconds, min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds)
 
     def _answer_to(self, batch: Batch) -> Answer:
         bodies = [record.body for record in batch.records]
@@ -156,9 +162,14 @@ def _asked_wait(answer: Answer) -> float | None:
     return UNAUTHORIZED_SECONDS if answer.status in _UNAUTHORIZED else None
 
 
-def _backoff(attempts: int) -> float:
-    """Return how long to wait, in seconds, after so many attempts: at random, and longer each time."""
-    return random.uniform(0, min(MAX_BACKOFF_SECONDS, 0.5 * 2 ** min(attempts - 1, 10)))  # noqa: S311
+def _answer_in(state: RetryCallState) -> Answer:
+    answer: Answer = state.outcome.result()  # type: ignore[union-attr]  # there is one after an attempt
+    return answer
+
+
+def _seconds_to_wait(state: RetryCallState) -> float:
+    asked = _asked_wait(_answer_in(state))
+    return float(_BACKOFF(state)) if asked is None else asked
 
 
 def _halves(first: int, end: int) -> list[tuple[int, int]]:
