@@ -12,21 +12,19 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from langchain_ldai._base.guard import Guard
-from langchain_ldai.delivery._courier import Courier, Outcome, Pace
+from langchain_ldai.delivery._courier import Courier, Keep
+from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._pipeline import Options, Pipeline
+from langchain_ldai.delivery._sender import Outcome, Sender
 from langchain_ldai.ledgers._claim_queue import checked_grant
 from langchain_ldai.ledgers._protocol import Claim, Ledger
-
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
 
 RETRY_SECONDS: Final = 0.5
 """How long to wait after the ledger has failed."""
@@ -59,30 +57,21 @@ class ClaimPipeline(Pipeline):
         config: The client's configuration.
         options: How events are kept and sent; what needs a claim is sent by this process in any case.
         ledger: Where slots are claimed.
-        keep: Keeps events that need no claim any more.
+        keep: Takes the events of a refused record that were not tried yet: they need no claim any more.
     """
 
-    def __init__(
-        self,
-        config: Config | AsyncConfig,
-        options: Options,
-        ledger: Ledger,
-        keep: Callable[[bytes, int], object],
-    ) -> None:
+    def __init__(self, config: ClientConfig, options: Options, ledger: Ledger, keep: Keep) -> None:
         self._ledger = ledger
-        self._keep_claimed = keep
-        super().__init__(config, options, f"claims-{type(ledger).__name__}")
-        self.sender.start()
+        super().__init__(config, options, f"claims-{type(ledger).__name__}", keep)
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and no claims yet."""
         super().reset_after_fork()
         self._claimants = Claimants()
-        self._claiming = ClaimingCourier(self._ledger, self.courier, self.sender)
-        self.sender.courier = self._claiming
+        self.sender.courier = self._claiming = ClaimingCourier(self._ledger, self.courier, self.sender)
 
-    def append_claim(self, claim: Claim, events: bytes, count: int) -> None:
-        """Keep a metric, and have its slot claimed soon.
+    def append_claim(self, claim: Claim, events: bytes, count: int) -> bool:
+        """Keep a metric, and have its slot claimed soon; return `False` if there was no room for it.
 
         Args:
             claim: The claim.
@@ -90,18 +79,15 @@ class ClaimPipeline(Pipeline):
             count: How many they are.
         """
         key = ClaimKey(claim.run, claim.slot, self._claimants.name_for(claim.run, claim.slot))
-        if self.append(_as_body(key, events), count):
+        is_kept = self.append(_as_body(key, events), count)
+        if is_kept:
             self._claiming.expect(key, claim.answer)
             self.sender.wake()
-        else:
-            claim.set_answer(False)
+        return is_kept
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
         return self._claiming.wait(timeout)
-
-    def _keep(self, record: bytes, events: int) -> None:
-        self._keep_claimed(record, events)
 
 
 class Claimants:
@@ -133,13 +119,13 @@ class ClaimingCourier:
     Args:
         ledger: Where slots are claimed.
         courier: Delivers what is granted.
-        pace: How long to wait for the ledger.
+        sender: Says how long to wait for the ledger.
     """
 
-    def __init__(self, ledger: Ledger, courier: Courier, pace: Pace) -> None:
+    def __init__(self, ledger: Ledger, courier: Courier, sender: Sender) -> None:
         self._ledger = ledger
         self._courier = courier
-        self._pace = pace
+        self._sender = sender
         self._guard = Guard()
         self._expected: deque[tuple[ClaimKey, Future[bool] | None]] = deque()
         self._answers: OrderedDict[ClaimKey, bool] = OrderedDict()
@@ -199,9 +185,9 @@ class ClaimingCourier:
         answers = {key: self._answers[key] for key, _ in metrics if key in self._answers}
         for keys in _by_run(key for key, _ in metrics if key not in answers):
             while (found := self._ask(keys)) is None:
-                if not self._pace.may_wait(RETRY_SECONDS):
+                if not self._sender.may_wait(RETRY_SECONDS):
                     return Outcome.KEPT
-                self._pace.pause(RETRY_SECONDS, RETRY_SECONDS)
+                self._sender.pause(RETRY_SECONDS, RETRY_SECONDS)
             answers.update(found)
         granted = [events for key, events in metrics if answers[key]]
         outcome = self._courier.deliver(batch._replace(records=granted)) if granted else Outcome.SETTLED

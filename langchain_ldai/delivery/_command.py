@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -52,11 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"{directory} is no directory")
     if not os.access(directory, os.R_OK | os.X_OK):
         parser.error(f"{directory} cannot be read by this user")
-    if options.action == "status":
-        _write(_status(directory))
-        return 0
-    if options.action == "dead":
-        _write(_dead(directory))
+    if report := {"status": _status, "dead": _dead}.get(options.action):
+        _write(report(directory))
         return 0
     if not os.access(directory, os.W_OK):
         parser.error(f"{directory} cannot be written by this user")
@@ -124,11 +122,8 @@ def _status(directory: Path) -> Iterator[str]:
 
 def _foreign(directory: Path) -> list[str]:
     count = sum(not may_open(path) for path in directory.glob(f"*{FILE_SUFFIX}"))
-    return (
-        [f"of another user: {_count(count, 'file')}, whose events are not counted here, and not sent"]
-        if count
-        else []
-    )
+    told = f"of another user: {_count(count, 'file')}, whose events are not counted here, and not sent"
+    return [told] if count else []
 
 
 def _dead(directory: Path) -> Iterator[str]:
@@ -143,24 +138,17 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
     """Send what waits; return 0 if all was sent that no living process sends."""
     config = Config(key) if events_uri is None else Config(key, events_uri=events_uri)
     pipeline = Pipeline(config, Options(directory, _MAX_BYTES, sync=None, send=True))
-    pipeline.sender.courier = pipeline.courier
-    pipeline.sender.start()
     is_over = threading.Event()
     progress = threading.Thread(target=_show_progress, args=(pipeline, directory, is_over), daemon=True)
     progress.start()
-    try:
+    with suppress(KeyboardInterrupt):
         if is_endless:
             threading.Event().wait()
-    except KeyboardInterrupt:
-        pass
     is_empty = False
-    try:
+    with suppress(KeyboardInterrupt):  # of one who does not want to wait: the next process sends what is left
         is_empty = pipeline.stop()
-    except KeyboardInterrupt:  # of one who does not want to wait: the next process sends what is left
-        pass
-    finally:
-        is_over.set()
-        progress.join()
+    is_over.set()
+    progress.join()
     stats = pipeline.stats()
     _write([f"sent {_count(stats.delivered, 'event')}" + (f", {stats.dead:,} dead" if stats.dead else "")])
     foreign = _foreign(directory)

@@ -7,15 +7,17 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Final
 from uuid import UUID, uuid5
 
 from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_exponential
 
 from langchain_ldai.delivery._dead_letters import DeadLetters
-from langchain_ldai.delivery._http import Answer
+from langchain_ldai.delivery._http import Answer, EventsEndpoint
 from langchain_ldai.delivery._journal_file import Batch
+from langchain_ldai.delivery._sender import Outcome, Sender
 
 _log = logging.getLogger(__name__)
 
@@ -34,43 +36,11 @@ HURRY_SECONDS: Final = 0.5
 DOUBT_SECONDS: Final = 600.0
 """How old an event must be before it is taken for a bad one, where the service refuses everything."""
 
+Keep = Callable[[bytes, int], object]
+"""Puts events into a journal: JSON joined by commas, and their number."""
+
 _UNAUTHORIZED: Final = (401, 403)
-_REFUSED: Final = (400, 413)
-
-
-class Outcome(Enum):
-    """What came of a batch."""
-
-    SETTLED = "accepted, or dead"
-    REFUSED = "one of its events is bad, or it is too large: nothing of it was accepted"
-    KEPT = "not accepted yet"
-
-
-class Endpoint(Protocol):
-    """Where batches go."""
-
-    def post(self, payload_id: str, records: Sequence[bytes]) -> Answer:
-        """Send a batch once, and say what came of it."""
-        ...
-
-
-class Pace(Protocol):
-    """How long the courier may wait."""
-
-    def may_wait(self, seconds: float) -> bool:
-        """Return whether there is time to wait at least so long."""
-        ...
-
-    def pause(self, seconds: float, at_least: float) -> None:
-        """Wait; less than `seconds`, but at least so long, if somebody is in a hurry."""
-        ...
-
-
-class _Attempt(NamedTuple):
-    """What came of posting a batch, and whether that is the last word."""
-
-    answer: Answer
-    is_final: bool
+_BACKOFF: Final = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
 
 
 class Courier:
@@ -79,8 +49,8 @@ class Courier:
     Args:
         endpoint: Where batches go.
         dead_letters: Where events go that LaunchDarkly refuses.
-        pace: How long to wait.
-        keep: Puts events into the journal again: JSON joined by commas, and their number.
+        sender: Says how long to wait.
+        keep: Takes the events of a refused record that were not tried yet.
 
     Attributes:
         delivered: How many events LaunchDarkly has accepted.
@@ -88,59 +58,65 @@ class Courier:
         last_date: LaunchDarkly's clock at its last answer, in seconds since 1970.
     """
 
-    def __init__(
-        self, endpoint: Endpoint, dead_letters: DeadLetters, pace: Pace, keep: Callable[[bytes, int], None]
-    ) -> None:
+    def __init__(self, endpoint: EventsEndpoint, dead_letters: DeadLetters, sender: Sender, keep: Keep) -> None:
         self._endpoint = endpoint
         self._dead_letters = dead_letters
-        self._pace = pace
+        self._sender = sender
         self._keep = keep
         self.delivered = self.retried = 0
         self.last_date: float | None = None
         self._is_stopped = False
-        self._at_least = 0.0
-        self._backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
-        self._retrying = Retrying(
-            retry=retry_if_result(lambda attempt: not attempt.is_final),
-            wait=self._seconds_to_wait,
-            stop=self._has_no_time,
-            sleep=self._sleep,
-            before_sleep=self._count_retry,
-            retry_error_callback=lambda state: state.outcome.result(),  # type: ignore[union-attr]
-        )
 
     def deliver(self, batch: Batch) -> Outcome:
-        """Send a batch until that is done, or the pace allows no more waiting."""
-        attempt: _Attempt = self._retrying(self._attempt, batch)
-        if not attempt.is_final:
-            return Outcome.KEPT
-        if attempt.answer.status not in _REFUSED:
+        """Send a batch until that is done, or the sender may wait no more."""
+        answer = self._until_final(partial(self._answer_to, batch))
+        if answer.is_accepted:
             self.delivered += batch.events
             return Outcome.SETTLED
+        if not answer.is_refused:
+            return Outcome.KEPT
         if len(batch.records) > 1:
             return Outcome.REFUSED
-        self._split(batch.payload_id, batch.records[0].body, attempt.answer)
+        self._split(batch.payload_id, batch.records[0].body, answer)
         return Outcome.SETTLED
 
     def keep_up(self) -> float:
         """Do nothing; the sender need not call this again."""
         return math.inf
 
-    def _attempt(self, batch: Batch) -> _Attempt:
+    def _until_final(self, attempt: Callable[[], Answer]) -> Answer:
+        """Attempt something until it is accepted or refused, or the sender may wait no more; return the answer."""
+        retrying = Retrying(
+            retry=retry_if_result(lambda answer: not (answer.is_accepted or answer.is_refused)),
+            stop=lambda state: not self._sender.may_wait(_asked_wait(_answer_in(state)) or 0.0),
+            wait=_seconds_to_wait,
+            before_sleep=self._wait_for_retry,
+            sleep=lambda seconds: None,  # `_wait_for_retry` has waited
+            retry_error_callback=_answer_in,
+        )
+        answer: Answer = retrying(attempt)
+        return answer
+
+    def _wait_for_retry(self, state: RetryCallState) -> None:
+        answer, seconds = _answer_in(state), state.next_action.sleep  # type: ignore[union-attr]
+        self._count_retry(answer, state.attempt_number)
+        self._sender.pause(seconds, min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds)
+
+    def _answer_to(self, batch: Batch) -> Answer:
         bodies = [record.body for record in batch.records]
         answer = self._post(batch.payload_id, bodies)
-        if answer.status in _REFUSED and len(bodies) == 1:
+        if answer.is_refused and len(bodies) == 1:
             is_young = time.time() - batch.records[0].written_at < DOUBT_SECONDS
-            if is_young and not _is_accepted(self._post(uuid5(batch.payload_id, "empty"), [])):
-                return _Attempt(answer, is_final=False)  # not this event: everything is refused
+            if is_young and not self._post(uuid5(batch.payload_id, "empty"), []).is_accepted:
+                return replace(answer, status=0)  # as good as none: not this event, but everything is refused
             answer = self._post(batch.payload_id, bodies)
-        return _Attempt(answer, _is_accepted(answer) or answer.status in _REFUSED)
+        return answer
 
     def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> Answer:
         answer = self._endpoint.post(str(payload_id), bodies)
         if answer.date is not None:
             self.last_date = answer.date
-        if self._is_stopped and _is_accepted(answer):
+        if self._is_stopped and answer.is_accepted:
             self._is_stopped = False
             _log.info("LaunchDarkly takes events again")
         return answer
@@ -155,41 +131,21 @@ class Courier:
         while ranges:
             first, end = ranges.pop()
             part = ",".join(events[first:end]).encode()
-            attempt = self._retrying(self._attempt_part, uuid5(payload_id, f"{first}-{end}"), part)
-            if not attempt.is_final:
+            answer = self._until_final(partial(self._post, uuid5(payload_id, f"{first}-{end}"), [part]))
+            if answer.is_accepted:
+                self.delivered += end - first
+            elif not answer.is_refused:
                 self._keep(",".join(events[first:]).encode(), len(events) - first)
                 return
-            if attempt.answer.status not in _REFUSED:
-                self.delivered += end - first
             elif end - first == 1:
-                self._dead_letters.add(events[first], attempt.answer.reason)
+                self._dead_letters.add(events[first], answer.reason)
             else:
                 ranges += _halves(first, end)
 
-    def _attempt_part(self, payload_id: UUID, part: bytes) -> _Attempt:
-        answer = self._post(payload_id, [part])
-        return _Attempt(answer, _is_accepted(answer) or answer.status in _REFUSED)
-
-    # What follows, tenacity calls.
-
-    def _seconds_to_wait(self, state: RetryCallState) -> float:
-        answer = _answer_of(state)
-        asked = _asked_wait(answer)
-        seconds = float(self._backoff(state)) if asked is None else asked
-        self._at_least = min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds
-        return seconds
-
-    def _has_no_time(self, state: RetryCallState) -> bool:
-        return not self._pace.may_wait(_asked_wait(_answer_of(state)) or 0.0)
-
-    def _sleep(self, seconds: float) -> None:
-        self._pace.pause(seconds, self._at_least)
-
-    def _count_retry(self, state: RetryCallState) -> None:
+    def _count_retry(self, answer: Answer, attempts: int) -> None:
         self.retried += 1
-        answer = _answer_of(state)
         is_unauthorized = answer.status in _UNAUTHORIZED
-        if self._is_stopped or (state.attempt_number < 2 and not is_unauthorized):
+        if self._is_stopped or (attempts < 2 and not is_unauthorized):
             return
         self._is_stopped = True
         what = "refuses the SDK key" if is_unauthorized else "takes no events at the moment"
@@ -199,11 +155,6 @@ class Courier:
         )
 
 
-def _answer_of(state: RetryCallState) -> Answer:
-    attempt: _Attempt = state.outcome.result()  # type: ignore[union-attr]
-    return attempt.answer
-
-
 def _asked_wait(answer: Answer) -> float | None:
     """Return how long to wait, in seconds, where the answer says it."""
     if answer.retry_after is not None:
@@ -211,11 +162,17 @@ def _asked_wait(answer: Answer) -> float | None:
     return UNAUTHORIZED_SECONDS if answer.status in _UNAUTHORIZED else None
 
 
+def _answer_in(state: RetryCallState) -> Answer:
+    answer: Answer = state.outcome.result()  # type: ignore[union-attr]  # there is one after an attempt
+    return answer
+
+
+def _seconds_to_wait(state: RetryCallState) -> float:
+    asked = _asked_wait(_answer_in(state))
+    return float(_BACKOFF(state)) if asked is None else asked
+
+
 def _halves(first: int, end: int) -> list[tuple[int, int]]:
     """Return the second and the first half of a range, of which the first is to be taken out first."""
     middle = (first + end) // 2
     return [(middle, end), (first, middle)]
-
-
-def _is_accepted(answer: Answer) -> bool:
-    return 200 <= answer.status < 300

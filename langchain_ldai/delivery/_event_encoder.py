@@ -7,14 +7,13 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from ldclient import Context
 from ldclient.impl.events.event_context_formatter import EventContextFormatter
+from ldclient.impl.events.types import EventInputCustom
 
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
+from langchain_ldai.delivery._http import ClientConfig
 
 _T = TypeVar("_T")
 
@@ -26,44 +25,26 @@ It is shown a context whenever we make its text. So an index event is at most a 
 """
 
 
-class CustomEvent(Protocol):
-    """What `LDClient.track` gives to an event processor."""
-
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def context(self) -> Context: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def data(self) -> object: ...
-    @property
-    def metric_value(self) -> object: ...
-
-
 class EventEncoder:
     """Turns custom events into the JSON that LaunchDarkly takes. Threads may share it.
 
     Args:
         config: The client's configuration: which attributes are private, how many contexts to remember, and for
             how long.
-        on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
 
     Attributes:
-        on_new_context: As above; it may be replaced.
+        on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
     """
 
-    def __init__(
-        self, config: Config | AsyncConfig, on_new_context: Callable[[Context], None] = lambda context: None
-    ) -> None:
-        self.on_new_context = on_new_context
+    def __init__(self, config: ClientConfig) -> None:
+        self.on_new_context: Callable[[Context], None] = lambda context: None
         formatter = EventContextFormatter(config.all_attributes_private, config.private_attributes)
         self._redact = formatter.format_context_redact_anonymous
         self._capacity = config.context_keys_capacity
         self._renewal_seconds = config.context_keys_flush_interval / RENEWALS
         self._forget_contexts()
 
-    def encode(self, event: CustomEvent) -> bytes:
+    def encode(self, event: EventInputCustom) -> bytes:
         """Return an event as JSON.
 
         Raises:

@@ -6,19 +6,16 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from ldclient import Context
-from ldclient.config import Config
 
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._claims import ClaimPipeline
 from langchain_ldai.delivery._event_encoder import EventEncoder
+from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
+from langchain_ldai.delivery._sender import Sender
 from langchain_ldai.ledgers._protocol import Claim, Ledger
-
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
 
 
 class EventQueue(Pipeline):
@@ -36,18 +33,16 @@ class EventQueue(Pipeline):
         ValueError: If a living process sends the directory's events with another SDK key.
     """
 
-    def __init__(self, config: Config | AsyncConfig, options: Options) -> None:
-        super().__init__(config, options)
+    def __init__(self, config: ClientConfig, options: Options) -> None:
         self.encoder = EventEncoder(config)
         self.is_stopped = False
         self._claims: dict[int, ClaimPipeline] = {}
-        self.sender.start()
+        super().__init__(config, options)
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and count from the beginning."""
         super().reset_after_fork()
         self._claims_lock = threading.RLock()  # a thread of the parent may hold the old one
-        self.sender.courier = self.courier if self._options.send else None
 
     @property
     def last_date(self) -> float | None:
@@ -63,13 +58,14 @@ class EventQueue(Pipeline):
         if count:
             self.append(record, count)
 
-    def append_claim(self, claim: Claim, ledger: Ledger) -> None:
-        """Keep a metric until the ledger has answered its claim, and send it if that is granted."""
+    def append_claim(self, claim: Claim, ledger: Ledger) -> bool:
+        """Keep a metric until the ledger has answered its claim, and send it if that is granted.
+
+        Returns:
+            `False` if there was no room for it, or none of its events is JSON.
+        """
         record, count = self._encode_each(claim.context, claim.events)
-        if count:
-            self.claims_in(ledger).append_claim(claim, record, count)
-        else:
-            claim.set_answer(False)
+        return count > 0 and self.claims_in(ledger).append_claim(claim, record, count)
 
     def claims_in(self, ledger: Ledger) -> ClaimPipeline:
         """Return what keeps the metrics that need a claim in a ledger."""
@@ -86,18 +82,17 @@ class EventQueue(Pipeline):
 
     def request_flush(self) -> None:
         """Have all events sent soon."""
-        for pipeline in self._claims.copy().values():
-            pipeline.request_flush()
-        super().request_flush()
+        for sender in self._senders():
+            sender.request_flush()
 
     def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
         """Send what was appended so far; see `Sender.flush`."""
         latest = math.inf if timeout is None else time.monotonic() + timeout
         self.request_flush()
-        is_done = super().flush(timeout, is_given_up)
-        for pipeline in self._claims.copy().values():
+        is_done = True
+        for sender in self._senders():
             left = None if timeout is None else max(0.0, latest - time.monotonic())
-            is_done = pipeline.flush(left, is_given_up) and is_done
+            is_done = sender.flush(left, is_given_up) and is_done
         return is_done
 
     def stop(self) -> bool:
@@ -109,6 +104,9 @@ class EventQueue(Pipeline):
     def stats(self) -> DeliveryStats:
         """Return what has become of the events so far."""
         return sum((pipeline.stats() for pipeline in self._claims.copy().values()), super().stats())
+
+    def _senders(self) -> list[Sender]:
+        return [self.sender, *(pipeline.sender for pipeline in self._claims.copy().values())]
 
     def _encode_each(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
         """Return a record of those events that are JSON, and how many they are; refuse the others."""

@@ -11,22 +11,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import responses
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import ldclient.impl.http
 import urllib3
+from ldclient.config import Config
 from ldclient.impl.http import HTTPFactory
 from ldclient.version import VERSION
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
-    from ldclient.config import Config
+
+ClientConfig: TypeAlias = "Config | AsyncConfig"
+"""The configuration of a LaunchDarkly client, synchronous or not."""
 
 EVENT_SCHEMA: Final = "4"
-
-LONGEST_RETRY_AFTER: Final = 3_600.0
-"""The most seconds that a service is believed when it says how long to wait."""
 
 TIMEOUTS: Final = 4
 """After how many times both of the client's time-outs a request is given up, whatever arrives of its answer."""
@@ -52,19 +52,28 @@ class Answer:
     date: float | None
     reason: str
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the service has the batch now."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the service will never take the batch as it is."""
+        return self.status in (400, 413)
+
 
 class EventsEndpoint:
     """Where a client's events go. It keeps a connection open; a forked process needs an endpoint of its own.
 
     Args:
         config: The client's configuration: address, SDK key, wrapper, application, compression, and HTTP options.
-        user_agent: How the client names itself, without its version.
     """
 
-    def __init__(self, config: Config | AsyncConfig, user_agent: str) -> None:
+    def __init__(self, config: ClientConfig) -> None:
         self._uri = config.events_uri
         self._compresses = config.enable_event_compression
-        self._headers = _headers(config, user_agent)
+        self._headers = _headers(config)
         self._timeout = urllib3.Timeout(connect=config.http.connect_timeout, read=config.http.read_timeout)
         self._pool = HTTPFactory({}, config.http).create_pool_manager(1, self._uri)
         if config.http.cert_file:  # of the SDK's clients, only the asynchronous one shows it
@@ -159,7 +168,8 @@ class _Watch:
             held.shutdown(socket.SHUT_RDWR)
 
 
-def _headers(config: Config | AsyncConfig, user_agent: str) -> dict[str, str]:
+def _headers(config: ClientConfig) -> dict[str, str]:
+    user_agent = SYNC_USER_AGENT if isinstance(config, Config) else ASYNC_USER_AGENT
     headers = {
         "Authorization": config.sdk_key or "",
         "User-Agent": f"{user_agent}/{VERSION}",
@@ -194,11 +204,10 @@ def _reason_of(error: BaseException) -> str:
 
 
 def _retry_after(text: str, now: float) -> float | None:
-    seconds = float(text) if text.isascii() and text.isdigit() else None
-    if seconds is None:
-        date = _seconds_of(text)
-        seconds = None if date is None else max(0.0, date - now)
-    return None if seconds is None else min(seconds, LONGEST_RETRY_AFTER)
+    if text.isascii() and text.isdigit():
+        return float(text)
+    date = _seconds_of(text)
+    return None if date is None else max(0.0, date - now)
 
 
 def _seconds_of(date: str) -> float | None:

@@ -61,8 +61,8 @@ class Inheritance:
 
         Args:
             mine: The names of owners whose files are this process's.
-            room: How many bytes need no closer look: whether a process lives is seen by taking its lock, which
-                keeps others from it for a moment.
+            room: How many bytes are free. Only if the files take more, this looks which of the processes are dead:
+                it takes the lock of each, which keeps others from it for a moment.
         """
         sizes = {
             name: sum(_size_of(path) for path in paths)
@@ -137,10 +137,7 @@ class Inheritance:
 
     def leave_oldest(self) -> None:
         """Leave the files of the oldest process to a later look, of this process or another."""
-        owner, files = self._left.pop(0)
-        for file in files:
-            file.close()
-        owner.release()
+        self._close_oldest().release()
 
     def release(self) -> None:
         """Leave the files to others."""
@@ -150,12 +147,15 @@ class Inheritance:
 
     def close(self) -> None:
         """Leave the files to the parent process, which has them open too."""
-        self._more = deque()
-        left, self._left = self._left, []
-        for owner, files in left:
-            for file in files:
-                file.close()
-            owner.close()
+        self._more.clear()
+        while self._left:
+            self._close_oldest().close()
+
+    def _close_oldest(self) -> Owner:
+        owner, files = self._left.pop(0)
+        for file in files:
+            file.close()
+        return owner
 
 
 def may_open(path: Path) -> bool:

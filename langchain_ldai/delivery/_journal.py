@@ -42,6 +42,9 @@ RENEW_SECONDS: Final = 3_600.0
 _FOREIGN: Final = (
     "%s holds events in files that this process may not open, as another user's: it will not send them"
 )
+_SET_ASIDE: Final = "%s: %s. The file is kept as %s; %d records of it are sent all the same"
+_UNREADABLE: Final = "A file of events in %s cannot be read, and is tried again later: %s"
+_IN_MEMORY: Final = "%s takes no files, so events are kept in memory and die with the process: %s"
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
 
 
@@ -213,19 +216,12 @@ class Journal:
     def _tell_disk_fails(self, error: OSError) -> None:
         self._is_disk_failing = True
         self._retry_disk_at = time.monotonic() + RETRY_DISK_SECONDS
-        self._notices.each_minute(
-            _log,
-            logging.ERROR,
-            "memory",
-            "%s takes no files, so events are kept in memory and die with the process: %s",
-            self.directory,
-            error.strerror or type(error).__name__,
-        )
+        told = error.strerror or type(error).__name__
+        self._notices.each_minute(_log, logging.ERROR, "memory", _IN_MEMORY, self.directory, told)
 
     def _open(self) -> None:
         """Make the first file, so that no caller waits for it."""
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             for key_hash in living_key_hashes(self.directory):
                 if key_hash and key_hash != self._key_hash:
                     raise ValueError(
@@ -276,7 +272,7 @@ class Journal:
             spare.complete()
             spare.remove()
         elif isinstance(current, MemoryFile):
-            current.end()
+            current.complete()  # the next record goes into the spare file
 
     def keep_in_place(self) -> None:
         """Keep the files from those who remove old ones, and put back what they remove all the same.
@@ -369,14 +365,8 @@ class Journal:
 
     def leave_oldest(self, error: OSError) -> None:
         """Leave the file that `oldest` returned, which a dead process left, to a later look: it cannot be read."""
-        self._notices.each_minute(
-            _log,
-            logging.ERROR,
-            "unreadable",
-            "A file of events in %s cannot be read, and is tried again later: %s",
-            self.directory,
-            error.strerror or type(error).__name__,
-        )
+        told = error.strerror or type(error).__name__
+        self._notices.each_minute(_log, logging.ERROR, "unreadable", _UNREADABLE, self.directory, told)
         self.inherited.leave_oldest()
 
     def set_aside_oldest(self, damage: DamagedFileError) -> None:
@@ -387,13 +377,7 @@ class Journal:
             records = list(file.waiting())
             if file is self._current:
                 self.complete()
-        _log.error(
-            "%s: %s. The file is kept as %s; %d records of it are sent all the same",
-            file.path,
-            damage,
-            file.set_aside(),
-            len(records),
-        )
+        _log.error(_SET_ASIDE, file.path, damage, file.set_aside(), len(records))
         self._append_again(records)
 
     def _append_again(self, records: Iterable[Record]) -> None:
@@ -405,7 +389,7 @@ class Journal:
     def sync(self) -> None:
         """Wait until what was appended is on the disk."""
         for file in self._files.copy():
-            if not file.is_synced:
+            if isinstance(file, OwnFile) and not file.is_synced:
                 file.sync()
 
     def complete(self) -> None:

@@ -316,7 +316,7 @@ class JournalFile:
         return parse(data)
 
     def _check_end(self, written: int) -> None:
-        """Raise `DamagedFileError` if more follows the last sound record than one that was not finished."""
+        """Raise `DamagedFileError` if what follows the last sound record is more than one unfinished record."""
         is_damaged = self._acknowledged < written
         rest = b"" if self.is_own else self._read(self._acknowledged, self._length())
         if len(rest) > RECORD_HEAD.size:
@@ -413,9 +413,8 @@ def parse(data: bytes, position: int = 0) -> tuple[list[Record], int]:
     while position + RECORD_HEAD.size <= len(data):
         length, checksum, events, written_at = RECORD_HEAD.unpack_from(data, position)
         start = position + RECORD_HEAD.size
-        if (
-            not 0 < length <= len(data) - start
-        ):  # before the body is copied: many a place is tried in a damaged file
+        # Before the body is copied: many a place is tried in a damaged file.
+        if not 0 < length <= len(data) - start:
             break
         body = data[start : start + length]
         if crc32(body) != checksum:

@@ -20,7 +20,7 @@ class MemoryFile:
     """A file and its writer in one. What it holds dies with the process.
 
     Attributes:
-        is_complete: Whether no more records will be written.
+        is_complete: Whether it takes no more records.
     """
 
     is_own = True
@@ -29,7 +29,6 @@ class MemoryFile:
 
     def __init__(self) -> None:
         self.is_complete = False
-        self._is_ended = False
         self._id = uuid4()
         self._acknowledged = 0
         self._records: deque[Record] = deque()
@@ -41,18 +40,14 @@ class MemoryFile:
         """The file itself."""
         return self
 
-    def end(self) -> None:
-        """Take no more records: the disk takes files again."""
-        self._is_ended = True
-
     def complete(self) -> None:
-        """Write no more, so that the sender may forget the file."""
+        """Take no more records: the disk takes files again, or nothing more is appended."""
         self.is_complete = True
 
     def write(self, record: bytes) -> bool:
         """Append a record; return `False` if there is no room for it."""
         waiting_bytes = self._written_bytes - self._acknowledged_bytes
-        if self._is_ended or len(self._records) >= MAX_RECORDS or waiting_bytes + len(record) > MAX_BYTES:
+        if self.is_complete or len(self._records) >= MAX_RECORDS or waiting_bytes + len(record) > MAX_BYTES:
             return False
         self._records += parse(record)[0]
         self._written_bytes += len(record)
@@ -61,12 +56,11 @@ class MemoryFile:
     def next_batch(self, max_bytes: int) -> Batch | None:
         """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none."""
         if self._batch is None and self._records:
-            records = [self._records[0]]
-            size = len(records[0].body)
-            for index in range(1, len(self._records)):
-                record = self._records[index]
+            records: list[Record] = []
+            size = 0
+            for record in self.waiting():
                 size += len(record.body)
-                if size > max_bytes:
+                if records and size > max_bytes:
                     break
                 records.append(record)
             self._batch = self._make_batch(records)
@@ -92,14 +86,6 @@ class MemoryFile:
         return iter(list(self._records))
 
     def close(self) -> None:
-        """Do nothing."""
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether all of it is on the disk, as far as it can be."""
-        return True
-
-    def sync(self) -> None:
         """Do nothing."""
 
     def remove(self) -> None:

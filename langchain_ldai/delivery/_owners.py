@@ -54,9 +54,8 @@ class Owner:
             path = directory / f"{name}{SUFFIX}"
             try:
                 descriptor = locks.take(path)
-            except (
-                OSError
-            ):  # a file system without locks: it is tried again and again, and must leave nothing behind
+            except OSError:
+                # A file system without locks: it is tried again and again, and must leave nothing behind.
                 path.unlink(missing_ok=True)
                 raise
             if descriptor is not None:
@@ -114,12 +113,6 @@ class Owner:
             self.release()
 
 
-def owner_names(directory: Path) -> list[str]:
-    """Return the names of a directory's owners, oldest first. Files of other programs have none."""
-    paths = (*directory.glob(f"*{SUFFIX}"), *directory.glob(f"*{FILE_SUFFIX}"))
-    return sorted({owner_name_of(path.name) for path in paths} - {""})
-
-
 def owner_name_of(file_name: str) -> str:
     """Return whose file it is, or lock; "" if it is another program's."""
     name = file_name.partition(".")[0]
@@ -128,11 +121,10 @@ def owner_name_of(file_name: str) -> str:
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
     """Return the hash of the SDK key of each owner in the directory whose process lives; "" for one just made."""
-    for name in owner_names(directory):
-        path = directory / f"{name}{SUFFIX}"
-        if not path.is_file():
+    for path in directory.glob(f"*{SUFFIX}"):
+        if not _NAME.fullmatch(path.stem) or not path.is_file():  # another program's, or just removed
             continue
-        owner = Owner.inherit(directory, name)
+        owner = Owner.inherit(directory, path.stem)
         if owner is not None:
             owner.release()
         else:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from ldclient.config import Config
 
 from langchain_ldai._base.forks import register_fork_safe
-from langchain_ldai.delivery._courier import Courier
+from langchain_ldai.delivery._courier import Courier, Keep
 from langchain_ldai.delivery._dead_letters import DeadLetters
-from langchain_ldai.delivery._http import ASYNC_USER_AGENT, SYNC_USER_AGENT, EventsEndpoint
+from langchain_ldai.delivery._http import ClientConfig, EventsEndpoint
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._sender import Sender
-
-if TYPE_CHECKING:
-    from ldclient.async_config import AsyncConfig
 
 
 @dataclass(frozen=True)
@@ -79,6 +72,7 @@ class Pipeline:
         config: The client's configuration.
         options: How events are kept and sent.
         folder: The folder of the directory in which they lie; "" for the directory itself.
+        keep: Takes the events of a refused record that were not tried yet; by default `append`.
 
     Attributes:
         courier: Brings batches to LaunchDarkly.
@@ -89,23 +83,25 @@ class Pipeline:
         ValueError: If a living process sends the files with another SDK key.
     """
 
-    def __init__(self, config: Config | AsyncConfig, options: Options, folder: str = "") -> None:
+    def __init__(self, config: ClientConfig, options: Options, folder: str = "", keep: Keep | None = None) -> None:
         key_hash = sha256((config.sdk_key or "").encode()).hexdigest()
         self._config = config
         self._options = options
+        self._keep = keep or self.append
         self._journal = Journal(
             options.directory / folder, key_hash, options.max_bytes, lambda: self.sender.wake()
         )
         self.sender = Sender(self._journal, config.flush_interval, options.sync)
         self.reset_after_fork()
         register_fork_safe(self)
+        self.sender.start()
 
     def reset_after_fork(self) -> None:
         """Have a connection of its own, and count from the beginning."""
-        user_agent = SYNC_USER_AGENT if isinstance(self._config, Config) else ASYNC_USER_AGENT
-        self._endpoint = EventsEndpoint(self._config, user_agent)
+        self._endpoint = EventsEndpoint(self._config)
         self.dead_letters = DeadLetters(self._options.directory)
         self.courier = Courier(self._endpoint, self.dead_letters, self.sender, self._keep)
+        self.sender.courier = self.courier if self._options.send else None
 
     def append(self, record: bytes, events: int = 1) -> bool:
         """Keep a record: once this returns, the end of the process does not lose it.
@@ -121,14 +117,6 @@ class Pipeline:
         if not self.sender.is_started:
             self.sender.start()
         return is_kept
-
-    def request_flush(self) -> None:
-        """Have everything sent soon."""
-        self.sender.request_flush()
-
-    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = lambda: False) -> bool:
-        """Send what was appended so far; see `Sender.flush`."""
-        return self.sender.flush(timeout, is_given_up)
 
     def stop(self) -> bool:
         """Send what can be sent, leave the rest to other processes, and end the thread until the next event.
@@ -151,6 +139,3 @@ class Pipeline:
             dropped=self._journal.dropped,
             oldest_seconds=None if written_at is None else max(0.0, time.time() - written_at),
         )
-
-    def _keep(self, record: bytes, events: int) -> None:
-        self.append(record, events)

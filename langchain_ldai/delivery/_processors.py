@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from ldclient import Context, interfaces
 from ldclient.impl.events.event_processor import DefaultEventProcessor
@@ -20,7 +20,7 @@ from ldclient.interfaces import EventProcessor
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.loops import running_loop
-from langchain_ldai.delivery._event_encoder import EventEncoder
+from langchain_ldai.delivery._event_queue import EventQueue
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
@@ -29,36 +29,6 @@ if TYPE_CHECKING:
     from ldclient.interfaces import AsyncEventProcessor
 else:  # 9.17 brought it, with the asynchronous client
     AsyncEventProcessor = getattr(interfaces, "AsyncEventProcessor", object)
-
-
-class JournalQueue(Protocol):
-    """Where events wait until LaunchDarkly has them, and what sends them. Any thread may call it."""
-
-    @property
-    def encoder(self) -> EventEncoder:
-        """What turns the client's custom events into records."""
-
-    @property
-    def last_date(self) -> float | None:
-        """LaunchDarkly's clock at its last answer, in seconds since 1970."""
-
-    def append(self, record: bytes, events: int = 1) -> object:
-        """Keep events, as JSON with commas between them; also after `stop`."""
-
-    def refuse(self, key: str, reason: str) -> None:
-        """Note that the event of this key cannot be sent, and why."""
-
-    def request_flush(self) -> None:
-        """Have all events sent soon."""
-
-    def flush(self, timeout: float | None, is_given_up: Callable[[], bool] = ...) -> bool:
-        """Have all events sent now; return whether they were accepted within `timeout` seconds.
-
-        It returns soon after `is_given_up` says so.
-        """
-
-    def stop(self) -> object:
-        """Send what can be sent, and end the threads."""
 
 
 class DurableEventProcessor(EventProcessor):
@@ -72,7 +42,7 @@ class DurableEventProcessor(EventProcessor):
         journal: Where the events go.
     """
 
-    def __init__(self, config: Config, journal: JournalQueue) -> None:
+    def __init__(self, config: Config, journal: EventQueue) -> None:
         self._config = config
         self._journal = journal
         self._is_stopped = False
@@ -147,7 +117,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         journal: Where the events go.
     """
 
-    def __init__(self, config: AsyncConfig, journal: JournalQueue) -> None:
+    def __init__(self, config: AsyncConfig, journal: EventQueue) -> None:
         from ldclient.impl.events.async_event_processor import DefaultAsyncEventProcessor  # needs aiohttp
 
         self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -165,7 +135,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         """Keep an event; when this returns, the death of the process does not lose it."""
         if _is_plain(event):
             _write(event, self._journal)
-        elif not self._is_stopped:
+        else:
             self._on_loop(self._sdk.send_event, event)
 
     def flush(self) -> None:
@@ -224,7 +194,7 @@ def _is_plain(event: EventInput) -> TypeGuard[EventInputCustom]:
     return type(event) is EventInputCustom and event.sampling_ratio is None
 
 
-def _write(event: EventInputCustom, journal: JournalQueue) -> None:
+def _write(event: EventInputCustom, journal: EventQueue) -> None:
     try:
         record = journal.encoder.encode(event)
     except (TypeError, ValueError) as error:
@@ -243,17 +213,11 @@ def _index_only(context: Context) -> EventInputCustom:
 class _JournalConnection:
     """Stands in for the SDK's connection pool and `aiohttp` session: it accepts each batch into the journal."""
 
-    def __init__(self, journal: JournalQueue) -> None:
+    def __init__(self, journal: EventQueue) -> None:
         self._journal = journal
 
     def request(
-        self,
-        method: str,
-        uri: str,
-        *,
-        body: bytes | str | None = None,
-        data: bytes | str | None = None,
-        **options: object,
+        self, *where: object, body: bytes | str | None = None, data: bytes | str | None = None, **options: object
     ) -> _Accepted:
         """Put a batch into the journal; the pool calls it `body`, the session `data`."""
         batch = body or data or b""

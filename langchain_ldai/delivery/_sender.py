@@ -9,12 +9,12 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch, DamagedFileError, JournalFile
 from langchain_ldai.delivery._memory_file import MemoryFile
@@ -38,6 +38,14 @@ _AFTER_ERROR_SECONDS: Final = 1.0
 _GRACE_SECONDS: Final = 0.5
 _NOT_SYNCED: Final = "Events could not be brought to the disk; a crash of the machine would lose them"
 _KEPT: Final = "Events cannot be sent now, and wait"
+
+
+class Outcome(Enum):
+    """What came of a batch."""
+
+    SETTLED = "accepted, or dead"
+    REFUSED = "one of its events is bad, or it is too large: nothing of it was accepted"
+    KEPT = "not accepted yet"
 
 
 class Delivers(Protocol):
@@ -98,12 +106,9 @@ class Sender:
     def start(self) -> None:
         """Start the thread, unless it is alive."""
         with self._start_lock:
-            if not self._is_alive():
+            if self._thread is None or not self._thread.is_alive():  # not alive if an interrupt has hit its start
                 self._start_thread()
             self.is_started = self._thread is not None
-
-    def _is_alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()  # not if an interrupt has hit its start
 
     def _start_thread(self) -> None:
         self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
@@ -189,7 +194,7 @@ class Sender:
         return time.monotonic() + seconds < self._ends_at
 
     def pause(self, seconds: float, at_least: float) -> None:
-        """Wait; less than `seconds`, but at least so long, if somebody waits for a flush or for the end."""
+        """Wait for `seconds`, or only for `at_least` while somebody waits for a flush or for the end."""
         started = time.monotonic()
         while True:
             self._keep_up()
@@ -276,7 +281,7 @@ class Sender:
         return True
 
     def _send_all(self, courier: Delivers, target: int) -> bool:
-        """Send so many of the records appended so far; what is appended meanwhile is left to the next time.
+        """Send until `target` of this process's records are settled; leave later ones to the next time.
 
         Else this might never end, as records may come in faster than batches are answered.
         """

@@ -15,6 +15,7 @@ from ldclient.interfaces import EventProcessor
 from langchain_ldai._base.options import check_count, check_seconds
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
+from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._pipeline import DeliveryStats, Options
 from langchain_ldai.delivery._processors import AsyncDurableEventProcessor, DurableEventProcessor, flush_in_thread
 from langchain_ldai.ledgers._protocol import Claim, Ledger
@@ -43,10 +44,9 @@ class JournaledClaims:
     def submit(self, claim: Claim) -> None:
         """Take a claim. This returns at once, and never raises."""
         queue = self._find_queue()
-        if queue is None:  # the client is offline, or sends no events
+        # Without a queue, the client is offline, or sends no events.
+        if queue is None or not queue.append_claim(claim, self.ledger):
             claim.set_answer(False)
-        else:
-            queue.append_claim(claim, self.ledger)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
@@ -115,7 +115,7 @@ class DurableEvents:
         if not isinstance(send, bool):
             raise TypeError(f"send is True or False, not {send!r}")
         self._options = Options(Path(directory).absolute(), max_bytes, sync, send)
-        self._config: Config | AsyncConfig | None = None
+        self._config: ClientConfig | None = None
         self._queue: EventQueue | None = None
         self._claims: list[JournaledClaims] = []
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
@@ -133,7 +133,7 @@ class DurableEvents:
     def __call__(self, config: Config) -> DurableEventProcessor: ...
     @overload
     def __call__(self, config: AsyncConfig) -> AsyncDurableEventProcessor: ...
-    def __call__(self, config: Config | AsyncConfig) -> DurableEventProcessor | AsyncDurableEventProcessor:
+    def __call__(self, config: ClientConfig) -> DurableEventProcessor | AsyncDurableEventProcessor:
         """Return the event processor of a client; LaunchDarkly's client calls this.
 
         Raises:

@@ -54,9 +54,8 @@ def read_object(answer: object) -> Verdict | str:
     if not 0 <= score <= 1:
         return OUT_OF_RANGE
     reasoning = answer.get("reasoning", answer.get("reason", ""))
-    return Verdict(
-        abs(float(score)), reasoning if isinstance(reasoning, str) else ""
-    )  # JSON knows a zero below zero
+    # JSON knows a zero below zero.
+    return Verdict(abs(float(score)), reasoning if isinstance(reasoning, str) else "")
 
 
 def _candidates(text: str) -> list[str]:

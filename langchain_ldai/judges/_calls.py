@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -26,6 +27,8 @@ JUDGE_THREAD: Final = "langchain_ldai-judge"
 MAX_LEFT_BEHIND: Final = 10
 """How many calls that took too long may go on, each on a thread of its own."""
 
+_LATE: Final = "it did not answer within %s seconds and was cancelled"
+
 _T = TypeVar("_T")
 
 _SCHEMA: Final = {
@@ -41,8 +44,18 @@ _SCHEMA: Final = {
 }
 
 
-class TookTooLongError(Exception):
-    """A judge's model did not answer in time."""
+class NoScoreError(Exception):
+    """Why a judge gives a run no score.
+
+    Args:
+        reason: What the log says.
+        level: How loud it says that.
+    """
+
+    def __init__(self, reason: str, level: int = logging.WARNING) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.level = level
 
 
 def structured(model: Any) -> Runnable[Any, Any] | None:  # noqa: ANN401  of whatever the caller's function returned
@@ -137,20 +150,20 @@ class JudgeCall:
         """Return what the model answers.
 
         Raises:
-            TookTooLongError: If that takes too long. The thread that waits for the model is left behind.
+            NoScoreError: If that takes too long. The thread that waits for the model is left behind.
         """
         answered = _on_thread(self._answer, self._make_context())
         wait([answered], self._timeout)
         if not answered.done():
             self._left_behind.add(answered)
             self._give_up()
-            raise TookTooLongError
+            raise NoScoreError(_LATE % self._timeout)
         return answered.result()
 
     def _answer(self) -> object:
         model, messages = self._prepare()
         if self._is_given_up:
-            raise TookTooLongError
+            raise NoScoreError(_LATE % self._timeout)
         return model.invoke(list(messages), self._options())
 
     async def ainvoke(self) -> object:
@@ -167,7 +180,7 @@ class JudgeCall:
             if not prepared.done():
                 self._left_behind.add(prepared)
             self._give_up()
-            raise TookTooLongError from None
+            raise NoScoreError(_LATE % self._timeout) from None
 
     async def _answer_async(self, model: Runnable[Any, Any], messages: Sequence[BaseMessage]) -> object:
         asked = _awaited(model.ainvoke(list(messages), self._options()))

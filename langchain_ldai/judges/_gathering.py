@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
 
 from langchain_core.messages import BaseMessage
 
+from langchain_ldai._runs.observing import RunEnd
 from langchain_ldai._runs.outcome import Outcome
-from langchain_ldai._runs.steps import DecisionCall
+from langchain_ldai._runs.steps import DecisionCall, Step, StepResult
 from langchain_ldai.judges._calls import text_of
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._trajectory import Trajectory, as_json
-
-if TYPE_CHECKING:
-    from langchain_ldai._runs.observing import RunEnd
-    from langchain_ldai._runs.steps import Step, StepResult
 
 _ROLES: Final = {"human": "user", "ai": "assistant"}
 
@@ -93,14 +90,8 @@ def _question_in(asked: object) -> str:
     messages = [each for each in prompt if isinstance(each, BaseMessage) and each.type != "system"]
     if [each.type for each in messages] == ["human"]:
         return text_of(messages[0])
-    return "\n".join(_lines_of(messages))
-
-
-def _lines_of(messages: Iterable[BaseMessage]) -> Iterable[str]:
-    for message in messages:
-        text = text_of(message)
-        if text:
-            yield f"{_ROLES.get(message.type, message.type)}: {text}"
+    said = [(_ROLES.get(each.type, each.type), text_of(each)) for each in messages]
+    return "\n".join(f"{role}: {text}" for role, text in said if text)
 
 
 def _structured_in(output: object, *, is_all: bool) -> object:

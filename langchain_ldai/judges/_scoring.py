@@ -7,9 +7,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable
 
 from langchain_ldai._base.guard import Guard
+from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.evaluation import Evaluation
 from langchain_ldai._configs.payload import PayloadReader, Render
 from langchain_ldai._configs.types import LdAiJudgeConfig
@@ -20,18 +24,12 @@ from langchain_ldai.judges._calls import (
     MAX_LEFT_BEHIND,
     CallsLeftBehind,
     JudgeCall,
-    TookTooLongError,
+    NoScoreError,
     structured,
     verdict_in,
 )
 from langchain_ldai.judges._prompts import Exchange, messages_for
-
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable
-
-    from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
-    from langchain_ldai.judges._spans import JudgeSpans
+from langchain_ldai.judges._spans import JudgeSpans
 
 _log = logging.getLogger(__name__)
 
@@ -42,24 +40,25 @@ _NO_PROMPT: Final = "no prompt: its AI Config has neither messages nor instructi
 _HANGING: Final = "%s calls that took too long still go on: set a time-out on the judges' models"
 NO_ANSWER: Final = "no answer: the run's last model call gave no text"
 _REFUSED: Final = "its answer is refused"
-_LATE: Final = "it did not answer within %s seconds and was cancelled"
 _NO_SCORE: Final = "Judge %r gives run %s no score, and the like is not told again: %s"
 _NOT_SHOWN: Final = "A judge's span could not be ended, and does not show the score"
 _FAILED: Final = "Judge {key!r} could not be asked, or its model failed: a run gets no score of it"
 
 
-class NoScoreError(Exception):
-    """Why a judge gives a run no score.
+class Scoring(NamedTuple):
+    """One exchange that one judge is to score.
 
     Args:
-        reason: What the log says.
-        level: How loud it says that.
+        judge_key: Key of the judge's AI Config.
+        tracker: The tracker of the judged run, which counts the score.
+        exchange: What is to be scored.
+        spans: Makes the spans of the judge's run, `None` for no spans.
     """
 
-    def __init__(self, reason: str, level: int = logging.WARNING) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.level = level
+    judge_key: str
+    tracker: LdAiConfigTracker
+    exchange: Exchange
+    spans: JudgeSpans | None
 
 
 class Scorer:
@@ -88,64 +87,44 @@ class Scorer:
         self._guard = guard
         self._left_behind = CallsLeftBehind()
 
-    def score(
-        self,
-        judge_key: str,
-        tracker: LdAiConfigTracker,
-        exchange: Exchange,
-        spans: JudgeSpans | None,
-    ) -> JudgeResult | None:
-        """Return the score that a judge gives, and count it for the tracker's run; `None` if there is none."""
+    def score(self, scoring: Scoring) -> JudgeResult | None:
+        """Return the score that a judge gives, and count it for the judged run; `None` if there is none."""
         result = None
         try:
-            config: Any = self._client._evaluate(self._evaluation(judge_key, tracker))
-            call = self._call(judge_key, config, tracker, exchange, spans)
-            result = _count(call.config, tracker, verdict_in(call.invoke()))
+            config: Any = self._client._evaluate(self._evaluation(scoring))
+            call = self._call(scoring, config)
+            result = _count(call.config, scoring.tracker, verdict_in(call.invoke()))
         except Exception as error:  # noqa: BLE001
-            self.tell(error, judge_key, tracker.run_id)
+            self.tell(error, scoring.judge_key, scoring.tracker.run_id)
         finally:
-            self._show(spans, result, tracker)
+            self._show(scoring, result)
         return result
 
-    async def score_async(
-        self,
-        judge_key: str,
-        tracker: LdAiConfigTracker,
-        exchange: Exchange,
-        spans: JudgeSpans | None,
-    ) -> JudgeResult | None:
+    async def score_async(self, scoring: Scoring) -> JudgeResult | None:
         """Do what `score` does, with a client of either kind."""
         result = None
         try:
-            served: Any = self._client._evaluate(self._evaluation(judge_key, tracker))
-            config = await served if inspect.isawaitable(served) else served
-            call = self._call(judge_key, config, tracker, exchange, spans)
-            result = _count(call.config, tracker, verdict_in(await call.ainvoke()))
+            served: Any = self._client._evaluate(self._evaluation(scoring))
+            call = self._call(scoring, await served if inspect.isawaitable(served) else served)
+            result = _count(call.config, scoring.tracker, verdict_in(await call.ainvoke()))
         except Exception as error:  # noqa: BLE001
-            self.tell(error, judge_key, tracker.run_id)
+            self.tell(error, scoring.judge_key, scoring.tracker.run_id)
         finally:
-            self._show(spans, result, tracker)
+            self._show(scoring, result)
         return result
 
-    def _show(self, spans: JudgeSpans | None, result: JudgeResult | None, tracker: LdAiConfigTracker) -> None:
+    def _show(self, scoring: Scoring, result: JudgeResult | None) -> None:
         """Let the judge's root span end, with the score if there is one."""
-        if spans is not None:
-            self._guard.call(_NOT_SHOWN, tracker.run_id, spans.scored, result)
+        if scoring.spans is not None:
+            self._guard.call(_NOT_SHOWN, scoring.tracker.run_id, scoring.spans.scored, result)
 
-    def _call(
-        self,
-        judge_key: str,
-        config: LdAiJudgeConfig | None,
-        tracker: LdAiConfigTracker,
-        exchange: Exchange,
-        spans: JudgeSpans | None,
-    ) -> JudgeCall:
+    def _call(self, scoring: Scoring, config: LdAiJudgeConfig | None) -> JudgeCall:
         """Return the call of a judge's model.
 
         Raises:
             NoScoreError: If the judge is not to be asked.
         """
-        if not exchange.answer:
+        if not scoring.exchange.answer:
             raise NoScoreError(NO_ANSWER)
         if config is None:
             raise NoScoreError(_NO_OBJECT)
@@ -155,18 +134,16 @@ class Scorer:
             raise NoScoreError(_NO_METRIC)
         if self._left_behind.are_too_many:
             raise NoScoreError(_HANGING % MAX_LEFT_BEHIND)
-        prepare = partial(self._prepare, judge_key, config, tracker, exchange)
-        return JudgeCall(config, prepare, self._timeout, self._left_behind, spans)
+        prepare = partial(self._prepare, scoring, config)
+        return JudgeCall(config, prepare, self._timeout, self._left_behind, scoring.spans)
 
-    def _prepare(
-        self, judge_key: str, config: LdAiJudgeConfig, tracker: LdAiConfigTracker, exchange: Exchange
-    ) -> tuple[Runnable[Any, Any], list[BaseMessage]]:
+    def _prepare(self, scoring: Scoring, config: LdAiJudgeConfig) -> tuple[Runnable[Any, Any], list[BaseMessage]]:
         """Return a judge's model, and what it is shown.
 
         Raises:
             NoScoreError: If the judge has no prompt.
         """
-        sender = tracker._sender
+        judge_key, sender = scoring.judge_key, scoring.tracker._sender
         model: Any = self._model(replace(config, judges=()))
         asking = structured(model)
 
@@ -176,19 +153,18 @@ class Scorer:
         def make_render(more: Mapping[str, object]) -> Render:
             return self._client._judge_render(judge_key, sender.context, {**self._variables, **more})
 
-        messages = messages_for(exchange, prompt, make_render, is_structured=asking is not None)
+        messages = messages_for(scoring.exchange, prompt, make_render, is_structured=asking is not None)
         if not messages:
             raise NoScoreError(_NO_PROMPT)
         return asking or model, replace(config, messages=messages).to_messages()
 
-    def _evaluation(self, judge_key: str, tracker: LdAiConfigTracker) -> Evaluation[LdAiJudgeConfig | None]:
+    def _evaluation(self, scoring: Scoring) -> Evaluation[LdAiJudgeConfig | None]:
         """Return the evaluation of a judge for the context, and in the agent graph, of a run."""
-        return self._client._attached_judge(judge_key, tracker._sender.context, tracker.identity.graph_key)
+        tracker = scoring.tracker
+        return self._client._attached_judge(scoring.judge_key, tracker._sender.context, tracker.identity.graph_key)
 
     def tell(self, error: Exception, judge_key: str, run_id: str) -> None:
         """Log once for each judge why it gives no score."""
-        if isinstance(error, TookTooLongError):
-            error = NoScoreError(_LATE % self._timeout)
         if isinstance(error, NoScoreError):
             known_by = (judge_key, error.reason)
             self._guard.notices.once(_log, error.level, known_by, _NO_SCORE, judge_key, run_id, error.reason)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextvars import Context
 from typing import Final, Protocol
 
-from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.observing import NO_TRACE, RunSpans, TraceIds
 from langchain_ldai._tracking.values import JudgeResult
 
@@ -30,12 +29,6 @@ class SpansForJudges(Protocol):
     def for_judge(self, judged: TraceIds) -> JudgeSpans:
         """Return what makes the spans of a judge's run, below the span that is current now."""
         ...
-
-
-def check_spans(spans: object) -> None:
-    """Raise `TypeError` if an object cannot make spans of judges."""
-    if spans is not None:
-        check_instance("spans", spans, "is a langchain_ldai.spans.Spans", ("for_judge",))
 
 
 def trace_ids(trace_id: str | None, span_id: str | None) -> TraceIds:

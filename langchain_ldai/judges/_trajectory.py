@@ -73,7 +73,7 @@ class Trajectory:
 
 
 def as_json(value: object) -> str:
-    """Return a value as JSON, compact and with its keys sorted; what JSON lacks as text, if need be all of it."""
+    """Return a value as compact JSON with its keys sorted; what JSON lacks becomes text, if need be the whole."""
     try:
         return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
     except (TypeError, ValueError):  # keys that are no texts, or that cannot be sorted; or it holds itself
@@ -104,5 +104,5 @@ def _name_of(tool: object) -> str:
         return ""
     function = tool.get("function")
     name = (function if isinstance(function, Mapping) else tool).get("name")
-    is_own = isinstance(name, str) and tool.get("type", "function") in ("function", "custom", None)
+    is_own = tool.get("type") in ("function", "custom", None)
     return name if is_own and isinstance(name, str) and not name.startswith(HANDOFF) else ""

@@ -7,11 +7,14 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from reprlib import repr as short_repr
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from langchain_core.runnables import Runnable
+from ldclient import Context
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
-from langchain_ldai._base.options import check_count, check_function, check_seconds
+from langchain_ldai._base.options import check_count, check_function, check_instance, check_seconds
 from langchain_ldai._base.results import result_of
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
@@ -22,17 +25,14 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai._wire.ids import check_key
 from langchain_ldai._wire.tokens import is_token
+from langchain_ldai.judges._calls import NoScoreError
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._queue import MAX_CHARACTERS, Job, JudgeQueue
 from langchain_ldai.judges._sampling import draw_of
-from langchain_ldai.judges._scoring import NO_ANSWER, NoScoreError, Scorer
-from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, check_spans, trace_ids
+from langchain_ldai.judges._scoring import NO_ANSWER, Scorer, Scoring
+from langchain_ldai.judges._spans import JudgeSpans, SpansForJudges, trace_ids
 from langchain_ldai.judges.judge_task import JudgeTask
-
-if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
-    from ldclient import Context
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +117,8 @@ class Judges:
             raise TypeError(f"trajectory is True or False, not {short_repr(trajectory)}")
         check_seconds("timeout", timeout)
         check_function("defer", defer, "the task")
-        check_spans(spans)
+        if spans is not None:
+            check_instance("spans", spans, "is a langchain_ldai.spans.Spans", ("for_judge",))
         if sealer is not None:
             check_sealer(sealer)
         self._client = client
@@ -171,11 +172,9 @@ class Judges:
             ValueError: If LaunchDarkly can have no such key, or `trace_id` or `span_id` is none or is missing.
             InvalidResumptionTokenError: If the token cannot be read.
         """
-        if isinstance(self._client, AsyncLdAiClient):
-            raise TypeError("the client is asynchronous: await evaluate_async(...) instead")
+        self._check_is_synchronous("evaluate_async")
         exchange = Exchange(question, answer, trajectory, trace_ids(trace_id, span_id))
-        tracker, spans = self._tracker_of(judge_key, token, context), self._spans_for(exchange)
-        return self._scorer.score(judge_key, tracker, exchange, spans)
+        return self._scorer.score(self._scoring(judge_key, token, context, exchange))
 
     async def evaluate_async(
         self,
@@ -191,8 +190,7 @@ class Judges:
     ) -> JudgeResult | None:
         """Do what `evaluate` does, with a synchronous or an asynchronous client."""
         exchange = Exchange(question, answer, trajectory, trace_ids(trace_id, span_id))
-        tracker, spans = self._tracker_of(judge_key, token, context), self._spans_for(exchange)
-        return await self._scorer.score_async(judge_key, tracker, exchange, spans)
+        return await self._scorer.score_async(self._scoring(judge_key, token, context, exchange))
 
     def evaluate_task(self, task: JudgeTask, context: Context) -> JudgeResult | None:
         """Do what `evaluate` does, for a task that `defer` was given.
@@ -202,17 +200,16 @@ class Judges:
             context: Whom the run was for.
 
         Raises:
-            TypeError: If it is no task, or the context is none.
+            TypeError: If it is no task, the context is none, or the client is asynchronous.
             ValueError: If LaunchDarkly can have no such judge, or the ids of the trace are none.
             InvalidResumptionTokenError: If its token is none, or is sealed otherwise than here.
         """
-        tracker, exchange = self._parts_of(task, context)
-        return self._scorer.score(task.judge, tracker, exchange, self._spans_for(exchange))
+        self._check_is_synchronous("evaluate_task_async")
+        return self._scorer.score(self._scoring_of(task, context))
 
     async def evaluate_task_async(self, task: JudgeTask, context: Context) -> JudgeResult | None:
         """Do what `evaluate_task` does, with a synchronous or an asynchronous client."""
-        tracker, exchange = self._parts_of(task, context)
-        return await self._scorer.score_async(task.judge, tracker, exchange, self._spans_for(exchange))
+        return await self._scorer.score_async(self._scoring_of(task, context))
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the judges have scored every answer that waits.
@@ -243,11 +240,12 @@ class Judges:
             What gathers the exchange for them; `None` where no judge was drawn.
         """
         run_id, drawn = tracker.identity.run_id, []
-        for judge in getattr(config, "judges", None) or _official_judges(config):
+        attached = getattr(config, "judges", None) or _official_judges(config)
+        for judge in attached:
             if draw_of(run_id, judge.key) < judge.sampling_rate:
                 drawn.append(judge.key)
         if not self._has_seen_run:
-            self._see_first_run(config, tracker)
+            self._see_first_run(attached, tracker)
         if not drawn:
             return None
         sender, key = tracker._sender, tracker.identity.config_key
@@ -265,12 +263,12 @@ class Judges:
         submit = partial(self._submit, judges, own, loop, token)
         return ExchangeGatherer(judges, submit, has_trajectory=self._trajectory)
 
-    def _see_first_run(self, config: object, tracker: RunTracker) -> None:
+    def _see_first_run(self, attached: Iterable[Any], tracker: RunTracker) -> None:
         """Tell where the AI Config of the first run has no judges; those of an agent graph are its agents'."""
         if isinstance(tracker, GraphRunTracker):
             return
         self._has_seen_run = True
-        if not getattr(config, "judges", None) and not _official_judges(config):
+        if not attached:
             _log.info(_NO_JUDGES, tracker.identity.config_key)
 
     def _submit(
@@ -288,12 +286,9 @@ class Judges:
             elif self._defer is not None:
                 self._guard.call(_NOT_DEFERRED, tracker.run_id, self._hand_out, self._defer, key, token, exchange)
             else:
-                asked = key, tracker, exchange, self._spans_for(exchange)
-                job = Job(
-                    partial(self._scorer.score, *asked),
-                    partial(self._scorer.score_async, *asked),
-                    exchange.characters,
-                )
+                scoring = Scoring(key, tracker, exchange, self._spans_for(exchange))
+                score, score_async = self._scorer.score, self._scorer.score_async
+                job = Job(partial(score, scoring), partial(score_async, scoring), exchange.characters)
                 if not self._queue.put(job, loop):
                     told = _log, logging.WARNING, ("full", key), _FULL
                     self._guard.notices.each_minute(*told, key, self._max_waiting, MAX_CHARACTERS)
@@ -317,26 +312,21 @@ class Judges:
     def _tell_lost(self, why: str, count: int) -> None:
         self._guard.notices.each_minute(_log, logging.WARNING, ("lost", why), _LOST, count, why)
 
-    def _parts_of(self, task: JudgeTask, context: Context) -> tuple[LdAiConfigTracker, Exchange]:
-        exchange = _exchange_of(task)
-        return self._tracker_of(task.judge, task.token, context), exchange
+    def _check_is_synchronous(self, instead: str) -> None:
+        if isinstance(self._client, AsyncLdAiClient):
+            raise TypeError(f"the client is asynchronous: await {instead}(...) instead")
 
-    def _tracker_of(self, judge_key: str, token: str, context: Context) -> LdAiConfigTracker:
+    def _scoring_of(self, task: JudgeTask, context: Context) -> Scoring:
+        if not isinstance(task, JudgeTask):
+            raise TypeError(f"task is a JudgeTask, not {type(task).__name__}: JudgeTask.from_json reads one")
+        exchange = Exchange(task.question, task.answer, task.trajectory, trace_ids(task.trace_id, task.span_id))
+        return self._scoring(task.judge, task.token, context, exchange)
+
+    def _scoring(self, judge_key: str, token: str, context: Context, exchange: Exchange) -> Scoring:
         check_key(judge_key)
         plain = token if self._sealer is None else self._sealer.unseal(token)
-        return self._client.create_tracker(plain, context)
-
-
-def _exchange_of(task: JudgeTask) -> Exchange:
-    """Return what a task asks to score.
-
-    Raises:
-        TypeError: If it is no task.
-        ValueError: If the ids of its trace are none.
-    """
-    if not isinstance(task, JudgeTask):
-        raise TypeError(f"task is a JudgeTask, not {type(task).__name__}: JudgeTask.from_json reads one")
-    return Exchange(task.question, task.answer, task.trajectory, trace_ids(task.trace_id, task.span_id))
+        tracker = self._client.create_tracker(plain, context)
+        return Scoring(judge_key, tracker, exchange, self._spans_for(exchange))
 
 
 def _official_judges(config: object) -> Iterable[Any]:

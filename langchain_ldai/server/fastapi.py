@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.tracker_factory import Sealer
-from langchain_ldai.server.feedback import OnFeedback, answered, check_path, feedback_taker
+from langchain_ldai.server.feedback import FeedbackTaker, OnFeedback, answered, check_path
 from langchain_ldai.server.openapi import feedback_operation, schema_itself
 
 try:
@@ -72,7 +72,7 @@ def feedback_router(
     check_path(path)
     if not isinstance(context, params.Depends):
         raise TypeError(f"context is Depends(...) of a function to a Context, not {type(context).__name__}")
-    feedback = feedback_taker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
+    feedback = FeedbackTaker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
 
     async def take(request: Request, context: Annotated[Context, context]) -> Response:
         async def context_for(request: Request) -> Context:

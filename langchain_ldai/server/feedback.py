@@ -35,11 +35,7 @@ from langchain_ldai._tracking.values import Feedback
 from langchain_ldai._wire.tokens import RunIdentity, decode
 from langchain_ldai.errors import InvalidResumptionTokenError, LedgerUnavailableError, WrongResultError
 from langchain_ldai.ledgers import MemoryLedger
-from langchain_ldai.server.openapi import (
-    ERRORS,
-    MAX_BODY_BYTES,
-    FeedbackRequest,
-)
+from langchain_ldai.server.openapi import ERRORS, MAX_BODY_BYTES, FeedbackRequest
 
 _log = logging.getLogger(__name__)
 _A = TypeVar("_A")
@@ -95,33 +91,6 @@ def check_path(path: str) -> None:
         raise ValueError(f"path begins with a slash, as in '/feedback', not {path!r}")
 
 
-def feedback_taker(
-    ai: LdAiClient | AsyncLdAiClient,
-    sealer: Sealer,
-    *,
-    limit: str,
-    limit_storage: Storage | None,
-    on_feedback: OnFeedback | None,
-) -> "FeedbackTaker":
-    """Return what takes the feedback of requests, for the routes of a framework.
-
-    Raises:
-        TypeError: If an option is of another type.
-        ValueError: If `limit` cannot be read.
-    """
-    if hasattr(ai, "unseal"):
-        raise TypeError(f"ai is a client, not {type(ai).__name__}: the client comes first, then the sealer")
-    check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
-    check_sealer(sealer)
-    if not (limit_storage is None or isinstance(limit_storage, Storage)):
-        raise TypeError(f"limit_storage is one of limits.aio.storage, not {type(limit_storage).__name__}")
-    if not (on_feedback is None or callable(on_feedback)):
-        raise TypeError(f"on_feedback is a function of FeedbackReceived, not {type(on_feedback).__name__}")
-    ledger = MemoryLedger() if ai.ledger is None else ai.ledger
-    recording = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
-    return FeedbackTaker(recording, sealer, _Limiter(limit, limit_storage or MemoryStorage()), on_feedback)
-
-
 async def answered(
     boundary: Guard, answer: Callable[[Request], Awaitable[Response]], request: Request
 ) -> Response:
@@ -157,25 +126,48 @@ class _Limiter:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
 class FeedbackTaker:
     """Takes the feedback of requests, whichever framework they come through.
 
     Args:
         ai: Records it, through a ledger.
         sealer: Unseals the tokens.
-        limiter: Counts the requests of each run.
+        limit: How many requests a run gets, as `limits` writes it.
+        limit_storage: Where they are counted; `None` for this process.
         on_feedback: Hears of what was recorded.
+
+    Attributes:
         boundary: Catches what the application's own code raises.
-        tasks: Calls of `on_feedback` that are at work.
+
+    Raises:
+        TypeError: If an option is of another type.
+        ValueError: If `limit` cannot be read.
     """
 
-    ai: LdAiClient | AsyncLdAiClient
-    sealer: Sealer
-    limiter: _Limiter
-    on_feedback: OnFeedback | None
-    boundary: Guard = field(default_factory=Guard)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)  # an event loop holds its tasks weakly
+    def __init__(
+        self,
+        ai: LdAiClient | AsyncLdAiClient,
+        sealer: Sealer,
+        *,
+        limit: str,
+        limit_storage: Storage | None,
+        on_feedback: OnFeedback | None,
+    ) -> None:
+        if hasattr(ai, "unseal"):
+            raise TypeError(f"ai is a client, not {type(ai).__name__}: the client comes first, then the sealer")
+        check_instance("ai", ai, "is an LdAiClient, or an AsyncLdAiClient", ("with_ledger", "create_tracker"))
+        check_sealer(sealer)
+        if not (limit_storage is None or isinstance(limit_storage, Storage)):
+            raise TypeError(f"limit_storage is one of limits.aio.storage, not {type(limit_storage).__name__}")
+        if not (on_feedback is None or callable(on_feedback)):
+            raise TypeError(f"on_feedback is a function of FeedbackReceived, not {type(on_feedback).__name__}")
+        ledger = MemoryLedger() if ai.ledger is None else ai.ledger
+        self._ai = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
+        self._sealer = sealer
+        self._limiter = _Limiter(limit, limit_storage or MemoryStorage())
+        self._on_feedback = on_feedback
+        self._tasks: set[asyncio.Task[object]] = set()  # an event loop holds its tasks weakly
+        self.boundary = Guard()
 
     async def take(self, request: Request, context_for: ContextFor) -> Response:
         """Record a request's feedback, and return the answer.
@@ -193,7 +185,7 @@ class FeedbackTaker:
 
     def _unsealed(self, sealed: str) -> RunIdentity:
         try:
-            token = self.sealer.unseal(sealed)
+            token = self._sealer.unseal(sealed)
         except InvalidResumptionTokenError as error:
             _log.info("feedback is refused: %s", error)
             raise _InvalidTokenError(401, "The token is not valid, or no longer") from None
@@ -211,14 +203,14 @@ class FeedbackTaker:
         raise context or _failed()
 
     async def _keep_limit(self, run_id: str) -> None:
-        seconds = await self.boundary.call_async(_STORAGE_FAILED, run_id, self.limiter.count, run_id)
+        seconds = await self.boundary.call_async(_STORAGE_FAILED, run_id, self._limiter.count, run_id)
         if seconds is None:
             raise _unavailable()
         if seconds:
             raise HTTPException(429, "Too many requests for this run", {"Retry-After": str(seconds)})
 
     async def _record(self, run: RunIdentity, feedback: FeedbackReceived) -> None:
-        recording = self.ai._tracker_of(run, feedback.context).record_feedback(feedback.kind)
+        recording = self._ai._tracker_of(run, feedback.context).record_feedback(feedback.kind)
         try:
             is_recorded = await asyncio.wait_for(asyncio.wrap_future(recording), LEDGER_SECONDS)
         except (LedgerUnavailableError, TimeoutError, asyncio.CancelledError) as error:
@@ -232,24 +224,19 @@ class FeedbackTaker:
 
     def _passing_on(self, feedback: FeedbackReceived) -> BackgroundTask | None:
         """Pass feedback on in a task of its own, which goes on even if the answer cannot be sent."""
-        if self.on_feedback is None:
+        if self._on_feedback is None:
             return None
-        task = self._start_task(feedback.run_id, _call(self.on_feedback, feedback))
+        task = self._start_task(feedback.run_id, partial(_call, self._on_feedback, feedback))
         return BackgroundTask(asyncio.wait, [task])
 
     def _pass_on_late(
         self, feedback: FeedbackReceived, loop: asyncio.AbstractEventLoop, recording: Future[bool]
     ) -> None:
         """Pass feedback on that was recorded after its request had been answered; called in any thread."""
-        if self.on_feedback is None or recording.cancelled() or recording.exception() or not recording.result():
+        if self._on_feedback is None or recording.cancelled() or recording.exception() or not recording.result():
             return
-        call = partial(
-            self.boundary.call,
-            _ON_FEEDBACK_FAILED,
-            feedback.run_id,
-            partial(self._call_on_feedback, self.on_feedback, feedback, loop),
-        )
-        thread = threading.Thread(target=call)
+        call = self._call_on_feedback, self._on_feedback, feedback, loop
+        thread = threading.Thread(target=self.boundary.call, args=(_ON_FEEDBACK_FAILED, feedback.run_id, *call))
         try:
             thread.start()
         except RuntimeError:  # the interpreter is ending and starts no more threads
@@ -260,7 +247,7 @@ class FeedbackTaker:
     ) -> None:
         result = on_feedback(feedback)
         if inspect.isawaitable(result) and loop.is_running():
-            loop.call_soon_threadsafe(self._start_task, feedback.run_id, result)
+            loop.call_soon_threadsafe(self._start_task, feedback.run_id, lambda: result)
         elif inspect.iscoroutine(result):
             result.close()
             _log.error(
@@ -269,12 +256,10 @@ class FeedbackTaker:
                 feedback.run_id,
             )
 
-    def _start_task(self, run_id: str, passing_on: Awaitable[object]) -> asyncio.Task[None]:
-        task = asyncio.create_task(
-            self.boundary.call_async(_ON_FEEDBACK_FAILED, run_id, _await_on_feedback, passing_on)
-        )
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+    def _start_task(self, run_id: str, pass_on: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
+        task = asyncio.create_task(self.boundary.call_async(_ON_FEEDBACK_FAILED, run_id, pass_on))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
 
@@ -296,10 +281,6 @@ async def _context_or_refusal(context_for: ContextFor, request: Request) -> Cont
 
 class _InvalidTokenError(HTTPException):
     """The token is refused; that the user is not logged in has another code."""
-
-
-async def _await_on_feedback(passing_on: Awaitable[object]) -> None:
-    await passing_on
 
 
 async def _call(function: Callable[[_A], _T | Awaitable[_T]], argument: _A) -> _T:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.tracker_factory import Sealer
-from langchain_ldai.server.feedback import ContextFor, OnFeedback, answered, check_path, feedback_taker
+from langchain_ldai.server.feedback import ContextFor, FeedbackTaker, OnFeedback, answered, check_path
 from langchain_ldai.server.openapi import feedback_openapi
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
@@ -87,7 +87,7 @@ def feedback_routes(
     if not callable(context_for):
         raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
     _check_origins(allow_origins)
-    feedback = feedback_taker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
+    feedback = FeedbackTaker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
     document = feedback_openapi(path)
 
     async def take(request: Request) -> Response:

@@ -22,13 +22,15 @@ MAX_CHOICES: Final = 8
 """How many of a model's choices a span shows."""
 
 _ROLES: Final = {
-    "human": "user",
     "ai": "assistant",
+    "assistant": "assistant",
     "model": "assistant",
+    "system": "system",
     "developer": "system",
+    "tool": "tool",
     "function": "tool",
 }
-_KNOWN_ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
+"""The roles of messages by what they are called; any other is the user's."""
 
 # Types of content blocks, and where a block of each type holds its words.
 _TEXTS: Final = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -57,7 +59,7 @@ _MEDIA: Final = frozenset(
 _FILES: Final = frozenset({"base64", "data", "source", "image_url", "input_audio", "file", "file_data"})
 
 _Part = dict[str, Any]
-_Message = tuple[str, list[_Part]]
+_Message = dict[str, Any]
 
 
 def prompt_attributes(asked: object, max_length: int) -> dict[str, str]:
@@ -70,12 +72,12 @@ def prompt_attributes(asked: object, max_length: int) -> dict[str, str]:
     """
     first = next(iter(_items(asked)), None)
     messages = [(_role(each), each) for each in ([first] if isinstance(first, str) else _items(first))]
-    system = [part for role, each in messages if role == "system" for part in _message(each)[1]]
+    system = [part for role, each in messages if role == "system" for part in _message(each)["parts"]]
     latest = [_message(each) for each in [each for role, each in messages if role != "system"][-MAX_MESSAGES:]]
     return {
         **_attribute(names.SYSTEM_INSTRUCTIONS, json_list(system, max_length)),
-        **_attribute(names.INPUT_MESSAGES, json_list(map(_object, latest[::-1]), max_length, is_reversed=True)),
-        **_numbered(names.PROMPT, [("system", system), *latest] if system else latest, max_length),
+        **_attribute(names.INPUT_MESSAGES, json_list(latest[::-1], max_length, is_reversed=True)),
+        **_numbered(names.PROMPT, [_said("system", system), *latest] if system else latest, max_length),
     }
 
 
@@ -103,7 +105,7 @@ def answer_attributes(result: object, max_length: int) -> dict[str, str]:
         for each, _ in zip(generations, range(MAX_CHOICES), strict=False)
     ]
     return {
-        **_attribute(names.OUTPUT_MESSAGES, json_list(map(_object, answers), max_length)),
+        **_attribute(names.OUTPUT_MESSAGES, json_list(answers, max_length)),
         **_numbered(names.COMPLETION, answers, max_length),
     }
 
@@ -128,8 +130,7 @@ def tool_result_attributes(result: object, max_length: int) -> dict[str, str]:
         max_length: Characters of the attribute. A longer text is cut.
     """
     content = result.content if isinstance(result, BaseMessage) else result
-    blocks = content if isinstance(content, list) else [content]
-    is_content = content is not result or any(map(_is_file, blocks))
+    is_content = content is not result or any(map(_is_file, _blocks(content)))
     text = _words(content) if is_content else _text(result, max_length)
     return _attribute(names.TOOL_CALL_RESULT, cut(text, max_length))
 
@@ -146,15 +147,14 @@ def _attribute(name: str, text: str) -> dict[str, str]:
 def _numbered(prefix: str, messages: Iterable[_Message], max_length: int) -> dict[str, str]:
     """Return the role and the words of each message as attributes of its own."""
     attributes = {}
-    for index, (role, parts) in enumerate(messages):
-        lines = (_line(part, max_length) for part in parts)
-        attributes[f"{prefix}.{index}.role"] = role
+    for index, message in enumerate(messages):
+        lines = (_line(part, max_length) for part in message["parts"])
+        attributes[f"{prefix}.{index}.role"] = message["role"]
         attributes[f"{prefix}.{index}.content"] = cut("\n".join(filter(None, lines)), max_length)
     return attributes
 
 
-def _object(message: _Message) -> dict[str, object]:
-    role, parts = message
+def _said(role: str, parts: list[_Part]) -> _Message:
     return {"role": role, "parts": parts}
 
 
@@ -170,13 +170,12 @@ def _line(part: _Part, max_length: int) -> str:
 def _message(given: object, role: str = "user") -> _Message:
     """Return the role and the parts of a message, or of a text in its place."""
     if not isinstance(given, BaseMessage):
-        return role, [_part(given)]
+        return _said(role, [_part(given)])
     role = _role(given)
     if role == "tool":
-        call_id = getattr(given, "tool_call_id", None)
-        told = {} if call_id is None else {"id": call_id}
-        return role, [{"type": "tool_call_response", **told, "result": _words(given.content)}]
-    return role, list(_parts(given))
+        call_id, result = getattr(given, "tool_call_id", None), _words(given.content)
+        return _said(role, [_known("tool_call_response", id=call_id, result=result)])
+    return _said(role, list(_parts(given)))
 
 
 def _role(given: object) -> str:
@@ -185,8 +184,7 @@ def _role(given: object) -> str:
         return "user"
     kind = given.type.removesuffix("MessageChunk").lower()
     named = str(getattr(given, "role", kind)) if kind == "chat" else kind
-    role = _ROLES.get(named, named)
-    return role if role in _KNOWN_ROLES else "user"
+    return _ROLES.get(named, "user")
 
 
 def _parts(message: BaseMessage) -> Iterator[_Part]:
@@ -197,8 +195,7 @@ def _parts(message: BaseMessage) -> Iterator[_Part]:
     calls = [*getattr(message, "tool_calls", ()), *getattr(message, "invalid_tool_calls", ())]
     if not calls and isinstance(more.get("function_call"), Mapping):
         calls = [more["function_call"]]
-    content = message.content
-    for block in content if isinstance(content, list) else [content]:
+    for block in _blocks(message.content):
         part = _part(block)
         is_repeated = bool(calls) and part["type"] == "tool_call"  # by a provider, within the content
         if not is_repeated and part.get("content") != "":
@@ -243,8 +240,11 @@ def _is_file(block: object) -> bool:
 
 def _words(content: object) -> str:
     """Return the text in a message's content, or in what is told of a block: of an image only its type."""
-    blocks = content if isinstance(content, list) else [content]
-    return "\n".join(filter(None, map(_words_of_block, blocks)))
+    return "\n".join(filter(None, map(_words_of_block, _blocks(content))))
+
+
+def _blocks(content: object) -> list[Any]:
+    return content if isinstance(content, list) else [content]
 
 
 def _words_of_block(block: object) -> str:
@@ -256,25 +256,23 @@ def _words_of_block(block: object) -> str:
 
 def _call(call: Mapping[str, Any]) -> _Part:
     """Return a call of a tool as LangChain tells it, or as a provider's block of content does."""
-    told = {
-        "id": _first(call, "call_id", "id"),
-        "name": call.get("name"),
-        "arguments": _first(call, "args", "input", "arguments"),
-    }
-    return {"type": "tool_call", **{name: value for name, value in told.items() if value is not None}}
+    arguments = _first(call, "args", "input", "arguments")
+    return _known("tool_call", id=_first(call, "call_id", "id"), name=call.get("name"), arguments=arguments)
 
 
-def _definition(tool: object) -> dict[str, object]:
+def _definition(tool: object) -> _Part:
     """Return a tool that a model was offered, from OpenAI's or Anthropic's form; any other by its type."""
     kind = "function" if isinstance(tool, Mapping) and "type" not in tool else _kind(tool)
     described = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if not isinstance(described, Mapping):
         return {"type": kind}
-    told = {
-        "name": described.get("name"),
-        "description": described.get("description"),
-        "parameters": _first(described, "parameters", "input_schema"),
-    }
+    name, description = described.get("name"), described.get("description")
+    parameters = _first(described, "parameters", "input_schema")
+    return _known(kind, name=name, description=description, parameters=parameters)
+
+
+def _known(kind: str, **told: object) -> _Part:
+    """Return what is known of something of a kind: what is told of it as `None` is left out."""
     return {"type": kind, **{name: value for name, value in told.items() if value is not None}}
 
 

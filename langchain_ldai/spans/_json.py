@@ -27,7 +27,7 @@ def to_json(value: object, max_length: int) -> str:
     """Return a value as JSON, in which everything that JSON lacks is the name of its type.
 
     Args:
-        value: Anything. Of what is longer than `max_length` only so much is looked at as is longer, too.
+        value: Anything. Of a long value, not much more is read than is wanted.
         max_length: How many characters of the JSON are wanted.
     """
     beyond = max_length + 1

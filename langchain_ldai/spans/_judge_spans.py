@@ -6,7 +6,7 @@ import contextvars
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.context import Context, attach
 from opentelemetry.trace import (
@@ -18,15 +18,13 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from langchain_ldai._runs.observing import RunEnd, RunSpan, TraceIds
+from langchain_ldai._runs.trackers import RunTracker
+from langchain_ldai._tracking.values import JudgeResult
 from langchain_ldai.spans import _names
+from langchain_ldai.spans._ends import Attributes
 from langchain_ldai.spans._json import cut
 from langchain_ldai.spans._run_spans import RootSpan
-
-if TYPE_CHECKING:
-    from langchain_ldai._runs.observing import RunEnd, RunSpan, TraceIds
-    from langchain_ldai._runs.trackers import RunTracker
-    from langchain_ldai._tracking.values import JudgeResult
-    from langchain_ldai.spans._ends import Attributes
 
 
 class JudgeSpans:

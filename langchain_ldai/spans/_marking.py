@@ -59,12 +59,8 @@ class MarkingExporter(SpanExporter):
     """
 
     def __init__(self, exporter: SpanExporter, *handlers: LdAiHandler, keep_token: bool = False) -> None:
-        check_instance(
-            "exporter",
-            exporter,
-            "has export(), shutdown() and force_flush()",
-            ("export", "shutdown", "force_flush"),
-        )
+        methods = ("export", "shutdown", "force_flush")
+        check_instance("exporter", exporter, "has export(), shutdown() and force_flush()", methods)
         if not isinstance(keep_token, bool):
             raise TypeError(f"keep_token is True or False, not {short_repr(keep_token)}")
         if not handlers:

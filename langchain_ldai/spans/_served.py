@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+from ldclient import Context
+
+from langchain_ldai._runs.served import Served
 from langchain_ldai.spans import _names
 from langchain_ldai.spans._json import sendable
-
-if TYPE_CHECKING:
-    from ldclient import Context
-
-    from langchain_ldai._runs.served import Served
 
 
 def run_attributes(served: Served) -> dict[str, str]:

@@ -5,10 +5,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch
-from langchain_ldai.delivery._sender import Sender
+from langchain_ldai.delivery._sender import Outcome, Sender
 
 SMALL = 64 << 10
 

@@ -180,7 +180,7 @@ class MemoryJournal:
         is_stopped: Whether it was stopped.
     """
 
-    def __init__(self, config: object, user_agent: str) -> None:
+    def __init__(self, config: object) -> None:
         self.encoder = EventEncoder(config)
         self.last_date: float | None = None
         self.records: list[bytes] = []
@@ -188,7 +188,7 @@ class MemoryJournal:
         self.flushes_requested = 0
         self.is_stopped = False
         self._changed = threading.Condition()
-        self._endpoint = EventsEndpoint(config, user_agent)
+        self._endpoint = EventsEndpoint(config)
 
     def append(self, record: bytes, events: int = 1) -> None:
         """Keep a record."""

@@ -12,11 +12,12 @@ from uuid import UUID
 import pytest
 
 from langchain_ldai.delivery import _dead_letters
-from langchain_ldai.delivery._courier import DOUBT_SECONDS, Courier, Outcome
+from langchain_ldai.delivery._courier import DOUBT_SECONDS, Courier
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._owners import locks
+from langchain_ldai.delivery._sender import Outcome
 
 ID = UUID(int=1)
 
@@ -50,18 +51,18 @@ class ScriptedService:
 
 
 class Clock:
-    """A pace whose time passes only while it waits."""
+    """A sender whose time passes only while it waits."""
 
     def __init__(self, seconds: float = math.inf) -> None:
         self.left = seconds
         self.pauses: list[tuple[float, float]] = []
 
     def may_wait(self, seconds: float) -> bool:
-        """See `Pace.may_wait`."""
+        """See `Sender.may_wait`."""
         return seconds < self.left
 
     def pause(self, seconds: float, at_least: float) -> None:
-        """See `Pace.pause`."""
+        """See `Sender.pause`."""
         self.pauses.append((seconds, at_least))
         self.left -= max(seconds, 0.01)
 

@@ -151,7 +151,8 @@ def test_private_attributes_are_redacted(options, redacted):
 def test_a_context_is_shown_when_its_text_is_made():
     """A context is shown once while its text is kept; an equal one that is another object is shown too."""
     shown = []
-    encoder = EventEncoder(Config("sdk-key"), shown.append)
+    encoder = EventEncoder(Config("sdk-key"))
+    encoder.on_new_context = shown.append
     twin = Context.builder("user-1").name("Sandy").build()
 
     for context in (USER, USER, twin, USER, twin):
@@ -168,7 +169,8 @@ def test_a_context_is_shown_when_its_text_is_made():
 def test_texts_of_contexts_are_bounded(capacity, times_shown):
     """As many contexts are remembered as the SDK remembers; one that was forgotten is shown again."""
     shown = []
-    encoder = EventEncoder(Config("sdk-key", context_keys_capacity=capacity), shown.append)
+    encoder = EventEncoder(Config("sdk-key", context_keys_capacity=capacity))
+    encoder.on_new_context = shown.append
 
     encoder.encode(custom())
     for number in range(2):
@@ -194,7 +196,8 @@ def test_a_context_is_shown_again_as_the_sdk_indexes_it_again(monkeypatch):
     now = [1_000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     shown = []
-    encoder = EventEncoder(Config("sdk-key", context_keys_flush_interval=300), shown.append)
+    encoder = EventEncoder(Config("sdk-key", context_keys_flush_interval=300))
+    encoder.on_new_context = shown.append
 
     for seconds in (0, 29.5, 1, 29.5, 1):
         now[0] += seconds

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import ipaddress
+import math
 import socket
 import threading
 from http.client import responses
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ldclient.config import Config, HTTPConfig
 from ldclient.version import VERSION
 
-from langchain_ldai.delivery._http import LONGEST_RETRY_AFTER, Answer, EventsEndpoint
+from langchain_ldai.delivery._http import Answer, EventsEndpoint
 from tests.delivery.loopback_events import DRIPPING_BODY, DRIPPING_HEADERS, NO_ANSWER, EventsServer, Reply
 
 NOON = "Sat, 28 Nov 2026 12:00:00 GMT"
@@ -24,7 +25,7 @@ NOON_SECONDS = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC).timestam
 
 def endpoint(url, **options):
     """The endpoint of a client whose events go to this address."""
-    return EventsEndpoint(Config("sdk-key", events_uri=url, **options), "PythonClient")
+    return EventsEndpoint(Config("sdk-key", events_uri=url, **options))
 
 
 def headers_with(**options):
@@ -152,7 +153,7 @@ def test_a_status_is_told(status, reason):
         pytest.param({"Retry-After": "0"}, 0.0, None, id="no seconds"),
         pytest.param({"Retry-After": "-7"}, None, None, id="seconds below 0"),
         pytest.param({"Retry-After": "nan"}, None, None, id="rubbish"),
-        pytest.param({"Retry-After": "9" * 400}, LONGEST_RETRY_AFTER, None, id="for ever"),
+        pytest.param({"Retry-After": "9" * 400}, math.inf, None, id="for ever"),
         pytest.param(
             {"Retry-After": "Sat, 28 Nov 2026 12:00:09 GMT", "Date": NOON}, 9.0, NOON_SECONDS, id="until a date"
         ),

@@ -15,11 +15,11 @@ from ldclient.config import Config
 
 from langchain_ldai.delivery import DurableEvents, _claims, _courier
 from langchain_ldai.delivery._claims import Claimants, ClaimingCourier, ClaimKey
-from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._owners import Owner
 from langchain_ldai.delivery._pipeline import Options
+from langchain_ldai.delivery._sender import Outcome
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
@@ -298,7 +298,7 @@ def test_of_many_claims_only_those_are_made_early_that_somebody_waits_for(monkey
     """While a ledger is down for long, the others wait in the journal alone; they are made at the delivery."""
     monkeypatch.setattr(_claims, "MAX_EXPECTED", 1)
     ledger, courier, answer = Noting(), Taking(), Future()
-    claiming = ClaimingCourier(ledger, courier, pace=None)
+    claiming = ClaimingCourier(ledger, courier, sender=None)
     keys = [ClaimKey(f"run-{n}", "success", "me") for n in range(4)]
     for key, waiting in zip(keys, [None, None, None, answer], strict=True):
         claiming.expect(key, waiting)
@@ -318,7 +318,7 @@ def test_of_many_claims_only_those_are_made_early_that_somebody_waits_for(monkey
 
 def test_a_claim_that_waits_is_small() -> None:
     """Its events are in the journal, and not in memory, too."""
-    claiming = ClaimingCourier(Down(), Taking(), pace=None)
+    claiming = ClaimingCourier(Down(), Taking(), sender=None)
 
     def expect(count: int) -> None:
         for n in range(count):
@@ -415,7 +415,7 @@ def test_what_is_remembered_has_a_limit(
 def test_the_answer_for_a_metric_that_was_delivered_is_forgotten() -> None:
     """It would take the place of one that is needed; nobody asks for it again but a batch that comes once more."""
     ledger = Noting()
-    claiming = ClaimingCourier(ledger, Taking(), pace=None)
+    claiming = ClaimingCourier(ledger, Taking(), sender=None)
     key = ClaimKey("run-1", "success", "me")
     claiming.expect(key, None)
     claiming.keep_up()

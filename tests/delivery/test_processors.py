@@ -44,7 +44,7 @@ class SyncClient:
 
     def __init__(self, url):
         config = Config("sdk-key", events_uri=url, flush_interval=1_000)
-        self.journal = MemoryJournal(config, "PythonClient")
+        self.journal = MemoryJournal(config)
         self.processor = DurableEventProcessor(config, self.journal)
 
     @classmethod
@@ -63,7 +63,7 @@ class AsyncClient:
 
     def __init__(self, url):
         config = AsyncConfig("sdk-key", events_uri=url, flush_interval=1_000)
-        self.journal = MemoryJournal(config, "PythonAsyncClient")
+        self.journal = MemoryJournal(config)
         self.processor = AsyncDurableEventProcessor(config, self.journal)
 
     @classmethod
@@ -366,7 +366,7 @@ from ldclient.config import Config
 from tests.delivery.test_processors import DurableEventProcessor, MemoryJournal, evaluated, kinds, tracked
 
 config = Config("sdk-key", flush_interval=1_000)
-journal = MemoryJournal(config, "PythonClient")
+journal = MemoryJournal(config)
 atexit.register(lambda: print(sorted(kinds(journal))))  # runs after what is registered later
 processor = DurableEventProcessor(config, journal)
 processor.send_event(tracked("clicked"))

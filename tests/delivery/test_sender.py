@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from langchain_ldai.delivery import _sender
-from langchain_ldai.delivery._courier import Outcome
 from langchain_ldai.delivery._journal_file import Batch, MappedWriter, OwnFile
+from langchain_ldai.delivery._sender import Outcome
 from tests.delivery.journals import NOBODYS, break_disk, files_in, numbered, write
 from tests.delivery.lines import Line, Scripted
 

@@ -104,6 +104,14 @@ def test_tasks_are_evaluated_with_an_asynchronous_client() -> None:
     assert client.metrics(judged.reports[0].run_id)[METRIC] == [0.8]
 
 
+def test_an_asynchronous_client_needs_the_awaited_way() -> None:
+    """The error names it."""
+    judges = Judges(AsyncLdAiClient(AsyncRecordingClient(flags_with())), model=lambda config: JudgeModel())
+
+    with pytest.raises(TypeError, match=r"asynchronous: await evaluate_task_async\(\.\.\.\) instead"):
+        judges.evaluate_task(TASK, USER)
+
+
 def test_a_task_is_sealed_where_tokens_are() -> None:
     """With a sealer, the task's token is sealed, and a plain one is refused."""
     tasks: list[JudgeTask] = []
