@@ -239,13 +239,12 @@ class Judges:
         Returns:
             What gathers the exchange for them; `None` where no judge was drawn.
         """
-        run_id, drawn = tracker.identity.run_id, []
-        attached = getattr(config, "judges", None) or _official_judges(config)
-        for judge in attached:
-            if draw_of(run_id, judge.key) < judge.sampling_rate:
+        drawn = []
+        for judge in getattr(config, "judges", None) or _official_judges(config):
+            if draw_of(tracker.identity.run_id, judge.key) < judge.sampling_rate:
                 drawn.append(judge.key)
         if not self._has_seen_run:
-            self._see_first_run(attached, tracker)
+            self._see_first_run(config, tracker)
         if not drawn:
             return None
         sender, key = tracker._sender, tracker.identity.config_key
@@ -263,12 +262,12 @@ class Judges:
         submit = partial(self._submit, judges, own, loop, token)
         return ExchangeGatherer(judges, submit, has_trajectory=self._trajectory)
 
-    def _see_first_run(self, attached: Iterable[Any], tracker: RunTracker) -> None:
+    def _see_first_run(self, config: object, tracker: RunTracker) -> None:
         """Tell where the AI Config of the first run has no judges; those of an agent graph are its agents'."""
         if isinstance(tracker, GraphRunTracker):
             return
         self._has_seen_run = True
-        if not attached:
+        if not getattr(config, "judges", None) and not _official_judges(config):
             _log.info(_NO_JUDGES, tracker.identity.config_key)
 
     def _submit(
