@@ -227,6 +227,17 @@ def name_of_tool(told: Mapping[str, Any]) -> str:
     return str((told["serialized"] or {}).get("name") or told.get("name") or "unknown")
 
 
+def arguments_of_tool(told: Mapping[str, Any]) -> object:
+    """Return what a tool is given, or else the text of it, from what LangChain tells of the call."""
+    given: object = told.get("inputs")
+    return told.get("asked") if given is None else given
+
+
+def tools_offered(told: Mapping[str, Any]) -> object:
+    """Return the tools that a model is offered, from what LangChain tells of its call."""
+    return (told.get("invocation_params") or {}).get("tools")
+
+
 class StepResult(NamedTuple):
     """What was read from the result of a step.
 

@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 
 from langchain_ldai._runs.observing import RunEnd
 from langchain_ldai._runs.outcome import Outcome
-from langchain_ldai._runs.steps import DecisionCall, Step, StepResult
+from langchain_ldai._runs.steps import DecisionCall, Step, StepResult, tools_offered
 from langchain_ldai.judges._calls import text_of
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._trajectory import Trajectory, as_json
@@ -49,7 +49,7 @@ class ExchangeGatherer:
             if not self._questions:
                 self._questions.setdefault(None, _question_in(told.get("asked")))
             if self._trajectory is not None:
-                self._trajectory.offer((told.get("invocation_params") or {}).get("tools"))
+                self._trajectory.offer(tools_offered(told))
         elif step.tool and self._trajectory is not None:
             self._trajectory.call(step.key, step.tool, told)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from langchain_ldai._runs.steps import HANDOFF
+from langchain_ldai._runs.steps import HANDOFF, arguments_of_tool
 
 MAX_CALLS: Final = 50
 MAX_CHARACTERS: Final = 2_000
@@ -50,8 +50,7 @@ class Trajectory:
         if len(self._calls) >= MAX_CALLS:
             self._omitted[key] = None
             return
-        given = told.get("inputs")
-        self._calls[key] = ToolCall(name, _cut(as_json(told.get("asked") if given is None else given)))
+        self._calls[key] = ToolCall(name, _cut(as_json(arguments_of_tool(told))))
 
     def end(self, key: object, result: object) -> None:
         """Take what a tool gave back, or raised."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from langchain_core.messages import BaseMessage
 
+from langchain_ldai._runs.steps import arguments_of_tool, tools_offered
 from langchain_ldai.spans import _names as names
 from langchain_ldai.spans._json import cut, json_list, to_json
 
@@ -85,10 +86,10 @@ def tools_attributes(told: Mapping[str, Any], max_length: int) -> dict[str, str]
     """Return which tools a model was offered, for its span.
 
     Args:
-        told: What else LangChain gives when a model starts: `invocation_params` has the tools.
+        told: What else LangChain gives when a model starts.
         max_length: Characters of the attribute. Tools beyond that are left out.
     """
-    offered = _items((told.get("invocation_params") or {}).get("tools"))
+    offered = _items(tools_offered(told))
     return _attribute(names.TOOL_DEFINITIONS, json_list(map(_definition, offered), max_length))
 
 
@@ -114,11 +115,10 @@ def arguments_attributes(told: Mapping[str, Any], max_length: int) -> dict[str, 
     """Return what a tool was given, for its span: a text as it is, anything else as JSON.
 
     Args:
-        told: What LangChain gives when a tool starts: `inputs`, or else `asked`, its input as text.
+        told: What LangChain gives when a tool starts.
         max_length: Characters of the attribute. A longer text is cut.
     """
-    given = told.get("inputs")
-    text = _text(told.get("asked") if given is None else given, max_length)
+    text = _text(arguments_of_tool(told), max_length)
     return _attribute(names.TOOL_CALL_ARGUMENTS, cut(text, max_length))
 
 
