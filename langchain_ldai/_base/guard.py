@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from typing import Final, NamedTuple, TypeVar, TypeVarTuple
+from typing import Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai.errors import without_message
@@ -141,10 +141,10 @@ def call_each(calls: Iterable[Callable[[], object]]) -> None:
             call()
         except Exception as error:  # noqa: BLE001
             failures.append(error)
-    raise_together(failures)
-
-
-def raise_together(failures: Sequence[Exception]) -> None:
-    """Raise what failed, several failures as an `ExceptionGroup`; without one do nothing."""
     if failures:
-        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)
+        raise_together(failures)
+
+
+def raise_together(failures: Sequence[Exception]) -> NoReturn:
+    """Raise what failed, several failures as an `ExceptionGroup`."""
+    raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

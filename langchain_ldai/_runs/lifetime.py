@@ -247,16 +247,16 @@ class RunTable:
             if not self._waiting:
                 shared_timer.cancel(self._wait_is_over)
                 atexit.unregister(self._close_waiting)
-        forget = self._steps.pop
-        for key in list(run.steps):  # at any line Python may collect, and so end, the run
-            forget(key, None)
-        open_steps = run.open_steps()
-        for step in open_steps:
-            step.is_open = False
-            self.awaiting.pop(step.key, None)
-            del run.steps[step.key]
+        open_steps: list[object] = []
+        for key, step in list(run.steps.items()):
+            self._steps.pop(key, None)
+            if step.is_open:
+                step.is_open = False
+                self.awaiting.pop(key, None)
+                open_steps.append(key)
+                del run.steps[key]
         run.steps.pop(run.key, None)
-        self.recently_ended.add(run.key, run.steps, [step.key for step in open_steps])
+        self.recently_ended.add(run.key, run.steps, open_steps)
         run.steps.clear()  # this and the next two refer to the run, and it would wait as garbage
         run.tasks.clear()
         run.interrupts.clear()

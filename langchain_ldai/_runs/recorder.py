@@ -358,7 +358,8 @@ class RunRecorder:
             self._node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
         try:
             for totals in run.all_totals:
-                self._tell_of_end(run, totals)
+                if totals.observers:
+                    self._tell_of_end(run, totals)
         finally:
             if run.reports or self._on_run_end is not None:
                 self._guard.call("The report of a run could not be made", run.ids, self._report, run)

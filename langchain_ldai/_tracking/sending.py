@@ -49,7 +49,8 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
             track(name, context, dict(data), value)
         except Exception as error:  # noqa: BLE001
             failures.append(error)
-    raise_together(failures)
+    if failures:
+        raise_together(failures)
 
 
 class Environment(Protocol):
