@@ -3,7 +3,7 @@
 import gc
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import certifi
@@ -24,6 +24,8 @@ FLAG = {
     "provider": {"name": "acme"},
     "messages": [{"role": "system", "content": "You help {{ldctx.name}}."}],
 }
+
+Track = Callable[..., LdAiHandler]
 
 
 @pytest.fixture
@@ -60,6 +62,25 @@ def reports() -> list[RunReport]:
 def handler(config: LdAiCompletionConfig, reports: list[RunReport]) -> LdAiHandler:
     """A handler that reports to `reports`."""
     return LdAiHandler(config, on_run_end=reports.append)
+
+
+@pytest.fixture
+def track(
+    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> Iterator[Track]:
+    """Make handlers that report to `reports`; after the test, none has an open run or has logged anything."""
+    made: list[LdAiHandler] = []
+
+    def make(source: object = config, **options: object) -> LdAiHandler:
+        made.append(LdAiHandler(source, on_run_end=reports.append, **options))
+        return made[-1]
+
+    yield make
+    for handler in made:
+        assert handler.flush()
+        assert handler.open_runs == 0
+    entries = [entry for phase in ("setup", "call") for entry in caplog.get_records(phase)]
+    assert [entry.message for entry in entries if entry.name.startswith("langchain_")] == []
 
 
 @pytest.fixture(autouse=True)

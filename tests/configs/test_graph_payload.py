@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from langchain_ldai import GraphEdge
 from langchain_ldai._wire.tokens import decode_graph
-from tests.support.graphs import graph_of, serve_graph
+from tests.support.agent_graphs import graph_of, serve_graph
 
 LOG: Final = "langchain_ldai._configs.graph"
 

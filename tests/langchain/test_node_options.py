@@ -1,7 +1,7 @@
 """What `nodes={...}` may be given, and what user code and tracers see inside a named node; facts 16, 56, 64."""
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -9,10 +9,10 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, State, Track, calls, graph, says, speaks, thread, tracking
+from tests.conftest import FLAG, Track
 from tests.support.calls import INVOKED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOOL_CALL, agent, chain, counts, create_agent
+from tests.support.graphs import NOTHING, State, calls, graph, says, speaks, thread
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,14 +24,6 @@ MODEL_NODE = "model" if create_agent.__module__.startswith("langchain.") else "a
 def client() -> RecordingClient:
     """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
     return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @pytest.fixture

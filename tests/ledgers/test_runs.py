@@ -11,7 +11,6 @@ from langchain_ldai import Feedback, LdAiClient, LdAiHandler, RunReport, TokenUs
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, graph, says
 from tests.ledgers.fakes import Held
 from tests.support.chains import (
     AGENT_INPUT,
@@ -26,6 +25,7 @@ from tests.support.chains import (
     chain,
     counts,
 )
+from tests.support.graphs import NOTHING, graph, says
 
 TOKEN = "ldai_resumption_token"
 POSITIVE = "$ld:ai:feedback:user:positive"

@@ -13,9 +13,9 @@ from ldclient import Context
 
 from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import has_node_options
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
+from tests.support.graphs import has_node_options
 from tests.support.models import ScriptedChat
 
 PREFIX = "$ld:ai:graph:"

@@ -1,6 +1,6 @@
 """A run goes on across a LangGraph interrupt, also in another process; facts 16, 25 and 60 to 63."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, Track, asks, calls, graph, in_parallel, says, thread, tracking
+from tests.conftest import FLAG, Track
 from tests.support.calls import INVOKED, STREAMED, run
 from tests.support.chains import DURATION, SUCCESS
+from tests.support.graphs import NOTHING, asks, calls, graph, in_parallel, says, thread
 from tests.test_docs import run_recipe
 
 pytestmark = pytest.mark.asyncio
@@ -31,14 +31,6 @@ ANSWER = Command(resume="yes")
 def client() -> RecordingClient:
     """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
     return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.spans.test_outcomes import ANSWER
+from tests.support.agent_graphs import agent as agent_flag
 from tests.support.chains import QUESTION, chain
-from tests.support.graphs import agent as agent_flag
 from tests.support.models import ScriptedChat
 from tests.support.nodes import graph
 from tests.support.traces import Trace, told

@@ -9,8 +9,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.types import interrupt
 
-from tests.langchain.graphs import NOTHING, asks, graph
 from tests.support.chains import AGENT_INPUT, TOOL_CALL, create_agent
+from tests.support.graphs import NOTHING, asks, graph
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 

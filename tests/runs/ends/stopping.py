@@ -9,8 +9,8 @@ import pytest
 from langchain_core.runnables import Runnable, RunnableParallel
 
 from langchain_ldai import LdAiHandler, RunReport
-from tests.langchain.graphs import NOTHING, NeverOpens, graph, says
 from tests.support.chains import chain
+from tests.support.graphs import NOTHING, NeverOpens, graph, says
 
 PATIENCE_SECONDS: Final = 30
 """How long a test waits at most for what is bound to happen."""

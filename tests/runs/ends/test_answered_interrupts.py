@@ -1,6 +1,6 @@
 """An interrupt that is answered within its run neither interrupts nor repeats anything (fact 60)."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pytest
@@ -9,24 +9,22 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import LdAiClient, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import (
+from tests.conftest import FLAG, Track
+from tests.runs.ends.asking import ASKING
+from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, chain, counts, create_agent
+from tests.support.graphs import (
     NOTHING,
     RETRIED,
     State,
-    Track,
     asks,
     graph,
     in_parallel,
     speaks,
     thread,
-    tracking,
 )
-from tests.runs.ends.asking import ASKING
-from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, chain, counts, create_agent
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
@@ -40,14 +38,6 @@ asking = pytest.mark.parametrize(("build", "value"), [shape[:2] for shape in ASK
 def client() -> RecordingClient:
     """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
     return RecordingClient(dict.fromkeys(("support-bot", "asks"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def answers(paused: Runnable, value: object, *, times: int = 1) -> Callable[[object], object]:

@@ -18,11 +18,12 @@ from langchain_core.runnables import (
     RunnablePick,
 )
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
-from tests.langchain.graphs import NOTHING, State, Track, graph, says, tracking
+from langchain_ldai import Outcome, RunReport
+from tests.conftest import Track
 from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
+from tests.support.graphs import NOTHING, State, graph, says
 from tests.support.models import HELLO, ScriptedChat
 
 GREETING: Final = HELLO[1:]
@@ -55,17 +56,6 @@ def may_go_on() -> Generator[threading.Event]:
     yield event
     event.set()
     kept.clear()
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig,
-    reports: list[RunReport],
-    caplog: pytest.LogCaptureFixture,
-    may_go_on: threading.Event,
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def first_word(may_go_on: threading.Event) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import threading
-from collections.abc import Generator
 from concurrent import futures
 from typing import Final
 from uuid import uuid4
@@ -11,9 +10,9 @@ from uuid import uuid4
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, NeverOpens, Track, calls, graph, says, tracking
+from tests.conftest import Track
 from tests.runs.ends.stopping import (
     PATIENCE_SECONDS,
     SHAPES,
@@ -27,15 +26,8 @@ from tests.runs.ends.stopping import (
 from tests.support.calls import INVOKED, STREAMED, Call, each
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.events import ANSWER
+from tests.support.graphs import NOTHING, NeverOpens, calls, graph, says
 from tests.support.models import ScriptedChat
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 async def consume(runnable: Runnable, config: RunnableConfig) -> list[object]:

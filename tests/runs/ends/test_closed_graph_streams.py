@@ -1,7 +1,6 @@
 """Streams of graphs, and HTTP responses, that nobody reads to the end; steps out of time (facts 70, 73 to 77)."""
 
 import asyncio
-from collections.abc import Generator
 from typing import Final
 
 import pytest
@@ -9,24 +8,17 @@ from langchain_core.runnables import Runnable
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, NeverOpens, Track, graph, says, tracking
+from tests.conftest import Track
 from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, wait_until_closed
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, TOKENS, chain, counts
+from tests.support.graphs import NOTHING, NeverOpens, graph, says
 from tests.support.models import HELLO, ScriptedChat
 
 GREETING: Final = HELLO[1:]
 """An answer that begins with a token."""
 MODES: Final = ["messages", "updates"]
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def greets(gate: asyncio.Event | None = None) -> ScriptedChat:

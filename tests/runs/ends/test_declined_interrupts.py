@@ -1,6 +1,6 @@
 """Interrupts that a step catches and goes on without: they stopped nothing (fact 58)."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pytest
@@ -10,12 +10,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt
 from langgraph.func import entrypoint, task
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import LdAiClient, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, State, Track, asks, graph, in_parallel, speaks, thread, tracking
+from tests.conftest import FLAG, Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, SUCCESS, counts, create_agent
+from tests.support.graphs import NOTHING, State, asks, graph, in_parallel, speaks, thread
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
@@ -27,14 +27,6 @@ OWN: Final[State] = {"said": ["an answer of its own"]}
 def client() -> RecordingClient:
     """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
     return RecordingClient(dict.fromkeys(("support-bot", "work"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def declines(inner: Runnable) -> Callable[[State], object]:

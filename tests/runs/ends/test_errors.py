@@ -1,7 +1,7 @@
 """Failures that end a run, or only a part of it, or come twice: facts 51 to 54, and 93 and 117 with them."""
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import pytest
@@ -10,11 +10,12 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.output_parsers import JsonOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NeverOpens, Track, calls, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, PROMPT, QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.graphs import NeverOpens, calls
 from tests.support.models import HELLO, ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
@@ -32,14 +33,6 @@ GENERATE: Final[dict[str, Batch]] = {
     "generate": lambda model, prompts, handler: model.generate(prompts, callbacks=[handler]),
     "agenerate": lambda model, prompts, handler: model.agenerate(prompts, callbacks=[handler]),
 }
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def outcomes(reports: Sequence[RunReport]) -> list[tuple[Outcome, int, object]]:

@@ -1,7 +1,7 @@
 """A graph that stops to ask is neither a success nor a failure; facts 58 to 60."""
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -10,9 +10,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt, NodeInterrupt
 from langgraph.types import Command, interrupt
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, State, Track, asks, calls, graph, in_parallel, speaks, thread, tracking
+from tests.conftest import Track
 from tests.runs.ends.asking import ASKING
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import (
@@ -25,17 +25,10 @@ from tests.support.chains import (
     counts,
     create_agent,
 )
+from tests.support.graphs import NOTHING, State, asks, calls, graph, in_parallel, speaks, thread
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @tool

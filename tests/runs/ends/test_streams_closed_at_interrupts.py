@@ -1,7 +1,7 @@
 """The reader closes a stream where a run stops to ask: the run is interrupted (facts 58, 73, 75 and 78)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 
 import pytest
@@ -10,11 +10,11 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, State, Track, asks, graph, in_parallel, says, thread, tracking
+from tests.conftest import FLAG, Track
 from tests.runs.ends.asking import ASKING
 from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.chains import QUESTION, TOKENS, chain, counts
+from tests.support.graphs import NOTHING, State, asks, graph, in_parallel, says, thread
 from tests.support.observe import needs_v3
 
 MODES: Final = ["values", "updates", "messages", "debug", "custom", ["updates", "messages"]]
@@ -27,14 +27,6 @@ Build = Callable[[], Runnable]
 def client() -> RecordingClient:
     """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
     return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @pytest.fixture
