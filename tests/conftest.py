@@ -36,8 +36,8 @@ def context() -> Context:
 
 @pytest.fixture
 def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves the AI Config `support-bot`."""
-    return RecordingClient({"support-bot": FLAG})
+    """A stand-in for `LDClient` that serves the AI Config `support-bot`, and the same for two nodes of a graph."""
+    return RecordingClient(dict.fromkeys(("support-bot", "writer", "critic"), FLAG))
 
 
 @pytest.fixture
@@ -50,6 +50,18 @@ def ai(client: RecordingClient) -> LdAiClient:
 def config(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
     """The AI Config `support-bot`."""
     return ai.completion_config("support-bot", context)
+
+
+@pytest.fixture
+def writer(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
+    """The AI Config of a node."""
+    return ai.completion_config("writer", context)
+
+
+@pytest.fixture
+def critic(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
+    """The AI Config of another node."""
+    return ai.completion_config("critic", context)
 
 
 @pytest.fixture

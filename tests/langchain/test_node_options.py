@@ -7,9 +7,9 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG, Track
+from tests.conftest import Track
 from tests.support.calls import INVOKED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOOL_CALL, agent, chain, counts, create_agent
 from tests.support.graphs import NOTHING, State, calls, graph, says, speaks, thread
@@ -18,18 +18,6 @@ pytestmark = pytest.mark.asyncio
 
 MODEL_NODE = "model" if create_agent.__module__.startswith("langchain.") else "agent"
 """What an agent calls the node of its model."""
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
-    return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def writer(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of a node."""
-    return ai.completion_config("writer", context)
 
 
 class Tracer(BaseCallbackHandler):

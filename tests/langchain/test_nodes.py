@@ -9,9 +9,9 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG, Track
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, ERROR, QUESTION, SUCCESS, TOKENS, agent, chain, counts
 from tests.support.graphs import (
@@ -31,24 +31,6 @@ from tests.support.models import HELLO, ScriptedChat
 pytestmark = pytest.mark.asyncio
 
 FLAKY = ConnectionError("flaky")
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and two for nodes."""
-    return RecordingClient(dict.fromkeys(("support-bot", "writer", "critic"), FLAG))
-
-
-@pytest.fixture
-def writer(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of a node."""
-    return ai.completion_config("writer", context)
-
-
-@pytest.fixture
-def critic(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of another node."""
-    return ai.completion_config("critic", context)
 
 
 def runs_an_agent(state: State) -> State:

@@ -10,7 +10,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG, Track
+from tests.conftest import Track
 from tests.runs.ends.asking import ASKING
 from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.chains import QUESTION, TOKENS, chain, counts
@@ -21,18 +21,6 @@ MODES: Final = ["values", "updates", "messages", "debug", "custom", ["updates", 
 modes = pytest.mark.parametrize("mode", MODES, ids=str)
 asking = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)
 Build = Callable[[], Runnable]
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
-    return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def writer(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of a node."""
-    return ai.completion_config("writer", context)
 
 
 def has_asked(item: object) -> bool:
