@@ -5,7 +5,6 @@ import inspect
 import threading
 from concurrent import futures
 from typing import Final
-from uuid import uuid4
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
@@ -25,7 +24,7 @@ from tests.runs.ends.stopping import (
 )
 from tests.support.calls import INVOKED, STREAMED, Call, each
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.events import ANSWER
+from tests.support.events import call_model, start_chain
 from tests.support.graphs import NOTHING, NeverOpens, calls, graph, says
 from tests.support.models import ScriptedChat
 
@@ -300,10 +299,8 @@ def test_either_cancelled_error_is_a_cancellation(
     error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
+    root = start_chain(handler)
+    call_model(handler, root)
     handler.on_chain_error(error(), run_id=root)
 
     assert [report.outcome for report in reports] == [Outcome.CANCELLED]

@@ -1,7 +1,6 @@
 """What a process does as it ends, when it can start no thread any more: at once what else would wait."""
 
 import threading
-from uuid import uuid4
 
 import pytest
 from ldclient import Context
@@ -12,6 +11,7 @@ from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Unreliable
 from tests.support.chains import SUCCESS
+from tests.support.events import start_call, start_chain
 
 
 @pytest.fixture
@@ -26,9 +26,8 @@ def test_a_run_that_ends_with_the_process_waits_for_nothing(
     handler: LdAiHandler, reports: list[RunReport], ending: None
 ) -> None:
     """Nobody could close it later, so it is closed with what is known."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    root = start_chain(handler)
+    start_call(handler, root)
     handler.on_chain_end({}, run_id=root)
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID, uuid4
 
 import pytest
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
@@ -18,19 +18,14 @@ from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.cost import no_garbage_collection
-from tests.support.events import ANSWER
+from tests.support.events import ANSWER, NO_ANSWER, call_model, start_call, start_chain
 from tests.support.models import ScriptedChat
 
-EMPTY = LLMResult(generations=[])
 
-
-def start_chain_and_call(handler: LdAiHandler, *, parent: UUID | None = None) -> tuple[UUID, UUID]:
-    """Begin a chain and a model call in it, as LangChain would; return both ids."""
-    root, call = parent or uuid4(), uuid4()
-    if parent is None:
-        handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    return root, call
+def open_run(handler: LdAiHandler) -> tuple[UUID, UUID]:
+    """Start a chain and a model call in it; return both ids."""
+    root = start_chain(handler)
+    return root, start_call(handler, root)
 
 
 def waiting_threads() -> list[threading.Thread]:
@@ -83,9 +78,9 @@ def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
     """After the wait a timer closes each run in its turn, and then the timer's thread ends."""
     ended: queue.Queue[RunReport] = queue.Queue()
     handler = LdAiHandler(config, on_run_end=ended.put)
-    first, _ = start_chain_and_call(handler)
+    first, _ = open_run(handler)
     handler.on_chain_end({}, run_id=first)
-    second, _ = start_chain_and_call(handler)
+    second, _ = open_run(handler)
     threading.Event().wait(0.2)
     handler.on_chain_end({}, run_id=second)
 
@@ -100,9 +95,9 @@ def test_the_oldest_run_gives_way_to_one_too_many(
 ) -> None:
     """At `max_open_runs` the handler closes the oldest run as abandoned and ignores its later events."""
     handler = LdAiHandler(config, on_run_end=reports.append, max_open_runs=2)
-    (oldest, call), *_ = [start_chain_and_call(handler) for _ in range(3)]
+    (oldest, call), *_ = [open_run(handler) for _ in range(3)]
 
-    handler.on_llm_end(EMPTY, run_id=call)
+    handler.on_llm_end(NO_ANSWER, run_id=call)
     handler.on_chain_end({}, run_id=oldest)
 
     (report,) = reports
@@ -118,16 +113,16 @@ def test_a_silent_run_is_given_up_when_another_opens(
     now = 1000.0
     monkeypatch.setattr(table, "monotonic", lambda: now)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    silent, _ = start_chain_and_call(handler)
-    busy, call = start_chain_and_call(handler)
+    silent, _ = open_run(handler)
+    busy, call = open_run(handler)
     now += 9.0
     if event == "start":
-        start_chain_and_call(handler, parent=busy)
+        start_call(handler, busy)
     else:
-        handler.on_llm_end(EMPTY, run_id=call)
+        handler.on_llm_end(NO_ANSWER, run_id=call)
     now += 9.0
 
-    start_chain_and_call(handler)
+    open_run(handler)
 
     assert [report.root_run_id for report in reports] == [silent]
 
@@ -139,9 +134,9 @@ def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
     now = 1000.0
     monkeypatch.setattr(table, "monotonic", lambda: now)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    silent, _ = start_chain_and_call(handler)
+    silent, _ = open_run(handler)
     now += 15.0
-    start_chain_and_call(handler)
+    open_run(handler)
     del reports[:]
 
     handler.flush()
@@ -270,7 +265,7 @@ def test_a_flush_does_not_count_as_silence(
     monkeypatch.setattr(table, "monotonic", lambda: now)
     monkeypatch.setattr(gc, "collect", collect)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
-    start_chain_and_call(handler)
+    open_run(handler)
 
     assert handler.flush()
 
@@ -283,7 +278,7 @@ def test_a_close_tells_every_open_run(
     """At the end of a process `close` sends what is known of each run, as abandoned, and ignores later events."""
     stream = chain().stream(QUESTION, {"callbacks": [handler]})
     next(stream)
-    waiting, _ = start_chain_and_call(handler)
+    waiting, _ = open_run(handler)
     handler.on_chain_end({}, run_id=waiting)
 
     assert handler.close()
@@ -321,20 +316,18 @@ def test_a_model_call_below_a_run_that_has_just_ended_opens_no_run(
     error: Exception | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """Branches and tasks of an ended run may still call models, at any depth: no call opens a run (fact 76)."""
-    root, call = start_chain_and_call(handler)
-    handler.on_llm_end(EMPTY, run_id=call)
+    root, call = open_run(handler)
+    handler.on_llm_end(NO_ANSWER, run_id=call)
     if error:
         handler.on_chain_error(error, run_id=root)
     else:
         handler.on_chain_end({}, run_id=root)
     sent = client.events
 
-    below = uuid4()
-    handler.on_chain_start(None, {}, run_id=below, parent_run_id=root, metadata={})
-    _, late = start_chain_and_call(handler, parent=below)
+    late = start_call(handler, start_chain(handler, root))
     handler.on_llm_new_token("x", run_id=late)
     handler.on_tool_start({"name": "search"}, "", run_id=uuid4(), parent_run_id=late, metadata={})
-    handler.on_llm_end(EMPTY, run_id=late)
+    handler.on_llm_end(NO_ANSWER, run_id=late)
 
     assert (len(reports), client.events) == (1, sent)
 
@@ -351,12 +344,11 @@ def test_one_root_seen_twice_at_the_same_time_is_one_run(
         return config
 
     handler = LdAiHandler(config_for, on_run_end=reports.append)
-    root, call = uuid4(), uuid4()
+    root = uuid4()
     again.append(root)
 
     handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    handler.on_llm_end(EMPTY, run_id=call)
+    call_model(handler, root)
     handler.on_chain_end({}, run_id=root)
 
     assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.SUCCESS, 1)]
@@ -373,8 +365,8 @@ def test_a_root_that_ended_some_time_ago_has_no_late_runs(
     handler = LdAiHandler(config, on_run_end=reports.append)
 
     def end(parent: UUID | None = None) -> UUID:
-        root, call = start_chain_and_call(handler, parent=parent)
-        handler.on_llm_end(EMPTY, run_id=call)
+        root = parent or start_chain(handler)
+        call_model(handler, root)
         if parent is None:
             handler.on_chain_end({}, run_id=root)
         return root
@@ -400,7 +392,7 @@ def test_an_id_may_be_used_again_once_its_run_has_ended(handler: LdAiHandler, re
         if error:
             handler.on_llm_error(error, run_id=reused)
         else:
-            handler.on_llm_end(EMPTY, run_id=reused)
+            handler.on_llm_end(NO_ANSWER, run_id=reused)
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS, Outcome.ERROR, Outcome.SUCCESS]
     assert len({report.run_id for report in reports}) == 3
@@ -422,7 +414,7 @@ def test_events_of_unknown_runs_are_ignored(handler: LdAiHandler, caplog: pytest
     unknown = uuid4()
     handler.on_llm_new_token("x", run_id=unknown)
     handler.on_stream_event({"event": "message-start"}, run_id=unknown)
-    handler.on_llm_end(EMPTY, run_id=unknown)
+    handler.on_llm_end(NO_ANSWER, run_id=unknown)
     handler.on_llm_error(ValueError(), run_id=unknown)
     handler.on_tool_end("", run_id=unknown)
     handler.on_tool_error(ValueError(), run_id=unknown)
@@ -442,7 +434,7 @@ def test_a_tool_called_before_the_model_waits_for_it(
     handler.on_tool_start(None, "", run_id=uuid4(), parent_run_id=root, name="search", metadata=None)
     assert not [event for event in client.events if event.name == "$ld:ai:tool_call"]
 
-    start_chain_and_call(handler, parent=root)
+    start_call(handler, root)
 
     (event,) = [event for event in client.events if event.name == "$ld:ai:tool_call"]
     assert event.data["toolKey"] == "search"
@@ -452,13 +444,12 @@ def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
     config: LdAiCompletionConfig, client: RecordingClient
 ) -> None:
     """A node's function may flush the handler, and so close the run while a step of it starts."""
-    root = uuid4()
     handler = LdAiHandler(config, nodes={"late": lambda metadata: handler.flush() and config})
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    root = start_chain(handler)
     handler.on_chain_error(ValueError(), run_id=root)
     sent = client.events
 
-    handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={"langgraph_node": "late"})
+    start_call(handler, root, langgraph_node="late")
 
     assert (handler.open_runs, client.events) == (0, sent)
 
