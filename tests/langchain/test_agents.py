@@ -15,7 +15,7 @@ from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, ERROR, SUCCESS, TOOL_CALL, counts, create_agent
 from tests.support.graphs import NOTHING, calls, graph
-from tests.support.models import HELLO, ScriptedChat, Turn, tool_call
+from tests.support.models import FLAKY, HELLO, ScriptedChat, Turn, tool_call
 
 try:
     from langchain.agents import middleware
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.asyncio
 TOOL_ERRORS_END_AGENTS = create_agent.__module__.startswith("langchain.")
 """Whether the root raises what a tool raised: in `create_agent` it does, in `create_react_agent` not (fact 66)."""
 
-FLAKY = ConnectionError("flaky")
 
 has_middleware = pytest.mark.skipif(middleware is None, reason="LangChain 0.3 has no middleware")
 

@@ -26,11 +26,9 @@ from tests.support.graphs import (
     speaks,
     thread,
 )
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.models import FLAKY, HELLO, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
-
-FLAKY = ConnectionError("flaky")
 
 
 def runs_an_agent(state: State) -> State:

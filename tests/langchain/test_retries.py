@@ -16,11 +16,10 @@ from tests.conftest import Track
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import ERROR, FIRST_TOKEN, PROMPT, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.graphs import calls
-from tests.support.models import HELLO, ScriptedChat, ScriptedLLM
+from tests.support.models import FLAKY, HELLO, ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
 
-FLAKY: Final = ConnectionError("flaky")
 DOWN: Final = TimeoutError("down")
 TWICE: Final = {"stop_after_attempt": 2, "wait_exponential_jitter": False}
 

@@ -11,30 +11,16 @@ from starlette.responses import StreamingResponse
 from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import Track
-from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, wait_until_closed
+from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, greets, is_cancelled, wait_until_closed
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, TOKENS, chain, counts
 from tests.support.graphs import NOTHING, NeverOpens, graph, says
-from tests.support.models import HELLO, ScriptedChat
 
-GREETING: Final = HELLO[1:]
-"""An answer that begins with a token."""
 MODES: Final = ["messages", "updates"]
-
-
-def greets(gate: asyncio.Event | None = None) -> ScriptedChat:
-    """Return a model of which each chunk carries something but the last."""
-    return ScriptedChat(script=[GREETING], gate=gate)
 
 
 def two_nodes(second: Runnable | None = None) -> Runnable:
     """Return a graph of two nodes, one after the other."""
     return graph({"one": says(greets()), "two": says(second or greets())})
-
-
-def is_cancelled(report: RunReport, model_calls: int) -> bool:
-    """Whether a run was cancelled after so many model calls, none of which failed."""
-    figures = (report.outcome, report.model_calls, report.failed_model_calls)
-    return figures == (Outcome.CANCELLED, model_calls, 0)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -15,15 +15,13 @@ from tests.conftest import Track
 from tests.runs.ends.stopping import STREAMING, CallsHeldUp, Shape, wait_until_closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.events import call_model, start_stream, stream_first_token
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.models import GREETING, ScriptedChat
 
 INPUT_FIRST: Final = [
     AIMessageChunk("Hello", usage_metadata={"input_tokens": 10, "output_tokens": 0, "total_tokens": 10}),
     AIMessageChunk("", usage_metadata={"input_tokens": 0, "output_tokens": 3, "total_tokens": 3}),
 ]
 """An answer that tells of its input first and of its output last, as Anthropic's do."""
-GREETING: Final = HELLO[1:]
-"""An answer that begins with a token."""
 INPUT: Final = {"$ld:ai:tokens:total": [10], "$ld:ai:tokens:input": [10]}
 
 SEQUENCES: Final = {name: STREAMING[name] for name in ("chain", "retried")}

@@ -16,11 +16,10 @@ from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, PROMPT, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.graphs import NeverOpens, calls
-from tests.support.models import HELLO, ScriptedChat, ScriptedLLM
+from tests.support.models import FLAKY, HELLO, ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
 
-FLAKY: Final = ConnectionError("flaky")
 ASKED: Final[list[list[BaseMessage]]] = [[HumanMessage("One?")], [HumanMessage("Two?")]]
 
 Batch = Callable[..., object]

@@ -27,14 +27,12 @@ from tests.support.graphs import (
     speaks,
     thread,
 )
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.models import FLAKY, HELLO, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
 
 LONG_ENOUGH = 0.3
 """Seconds in which a node surely begins its model call; the least a timeout can be."""
-
-FLAKY = ConnectionError("flaky")
 
 
 async def hangs(state: State) -> State:

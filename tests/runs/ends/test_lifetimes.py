@@ -4,22 +4,22 @@ import asyncio
 import gc
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID, uuid4
 
 import pytest
-from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai._runs import lifetime as table
 from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
+from tests.runs.ends.stopping import Slow
 from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.cost import no_garbage_collection
 from tests.support.events import ANSWER, NO_ANSWER, call_model, start_call, start_chain
-from tests.support.models import ScriptedChat
+from tests.support.graphs import NeverOpens
+from tests.support.models import GREETING, ScriptedChat
 
 
 def open_run(handler: LdAiHandler) -> tuple[UUID, UUID]:
@@ -55,9 +55,9 @@ async def test_a_cancelled_chain_is_closed_by_a_flush(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """A cancelled call never ends (fact 69): `flush` sends what is known, with neither success nor error."""
-    model = ScriptedChat(gate=asyncio.Event())
-    task = asyncio.create_task(chain(model).ainvoke(QUESTION, {"callbacks": [handler]}))
-    await asyncio.sleep(0.05)
+    gate = NeverOpens()
+    task = asyncio.create_task(chain(ScriptedChat(gate=gate)).ainvoke(QUESTION, {"callbacks": [handler]}))
+    await gate.reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -73,20 +73,21 @@ async def test_a_cancelled_chain_is_closed_by_a_flush(
 
 
 def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
-    config: LdAiCompletionConfig,
+    config: LdAiCompletionConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the wait a timer closes each run in its turn, and then the timer's thread ends."""
     ended: queue.Queue[RunReport] = queue.Queue()
     handler = LdAiHandler(config, on_run_end=ended.put)
-    first, _ = open_run(handler)
-    handler.on_chain_end({}, run_id=first)
-    second, _ = open_run(handler)
-    threading.Event().wait(0.2)
-    handler.on_chain_end({}, run_id=second)
+    roots = []
+    for seconds in (0.1, 0.3):
+        monkeypatch.setattr(table, "WAIT_SECONDS", seconds)
+        root, _ = open_run(handler)
+        roots.append(root)
+        handler.on_chain_end({}, run_id=root)
 
     reports = [ended.get(timeout=20) for _ in range(2)]
 
-    assert [report.root_run_id for report in reports] == [first, second]
+    assert [report.root_run_id for report in reports] == roots
     assert waiting_threads() == []
 
 
@@ -163,18 +164,6 @@ def idle() -> Iterator[None]:
         yield
 
 
-class Slow(ScriptedChat):
-    """A model that goes on only once it may."""
-
-    may_go_on: threading.Event
-
-    def _stream(self, *args: object, **kwargs: object) -> Iterator[ChatGenerationChunk]:
-        for position, chunk in enumerate(super()._stream(*args, **kwargs)):
-            if position > 1:
-                self.may_go_on.wait(20)
-            yield chunk
-
-
 @pytest.mark.parametrize("end", [LdAiHandler.flush, LdAiHandler.close], ids=["flush", "close"])
 @pytest.mark.parametrize("timeout", [None, 20], ids=["no-limit", "limit"])
 @pytest.mark.parametrize("shape", [chain, ScriptedChat], ids=["chain", "model"])
@@ -204,17 +193,14 @@ def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
 ) -> None:
     """LangChain reads the model to its end (fact 72); both keep to `timeout` and report the run all the same."""
     may_go_on = threading.Event()
-    Response(chain(Slow(may_go_on=may_go_on)).stream(QUESTION, {"callbacks": [handler]}))
-    began = time.monotonic()
+    Response(chain(Slow(script=[GREETING], may_go_on=may_go_on)).stream(QUESTION, {"callbacks": [handler]}))
 
     assert end(handler, 0.2) is is_done
 
-    assert time.monotonic() - began < 10
+    (collector,) = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-collect"]
     assert len(reports) == 1
     may_go_on.set()
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-collect":
-            thread.join()
+    collector.join()
     assert handler.flush(20)
 
 
@@ -455,30 +441,30 @@ def test_a_step_whose_run_is_given_up_as_it_starts_is_ignored(
 
 
 def test_what_an_evicted_run_did_meanwhile_counts(
-    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
+    config: LdAiCompletionConfig,
+    client: RecordingClient,
+    reports: list[RunReport],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The handler looks the new run's AI Config up before it closes the oldest run."""
-    root, call = uuid4(), uuid4()
-
-    def other_thread() -> None:
-        handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=root, metadata={})
-        time.sleep(0.02)
+    now = 1000.0
+    monkeypatch.setattr(table, "monotonic", lambda: now)
 
     def choose(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
+        nonlocal now
         if "slow" in metadata:
-            thread = threading.Thread(target=other_thread)
+            thread = threading.Thread(target=start_call, args=(handler, root))
             thread.start()
             thread.join()
+            now += 0.25
         return config
 
     handler = LdAiHandler(choose, on_run_end=reports.append, max_open_runs=1)
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    time.sleep(0.02)
+    root, call = open_run(handler)
+    now += 0.25
     handler.on_llm_end(ANSWER, run_id=call)
 
-    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={"slow": True})
+    start_chain(handler, slow=True)
 
     assert [report.outcome for report in reports] == [Outcome.ABANDONED]
-    assert client.metrics(reports[0].run_id)[DURATION][0] >= 40
-    assert TOKENS.items() <= client.metrics(reports[0].run_id).items()
+    assert client.metrics(reports[0].run_id) == {DURATION: [500], **TOKENS}
