@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 
-from langchain_ldai.ledgers import Ledger, SqliteLedger
+from langchain_ldai.ledgers import Ledger
+from tests.ledgers.places import ledger_at
 
 CLAIMS_A_CHILD = 30
 PATIENCE_SECONDS = 120
@@ -35,15 +36,6 @@ def claim_in_child(ledger: Ledger, slots: list[tuple[str, str]]) -> int:
         finally:
             os._exit(code)
     return os.waitpid(process, 0)[1]
-
-
-def ledger_at(where: str) -> Ledger:
-    """Return the ledger at a URL or path; only who needs redis-py takes the time to import it."""
-    if not where.startswith("redis:"):
-        return SqliteLedger(where)
-    from langchain_ldai.ledgers.redis import RedisLedger
-
-    return RedisLedger.from_url(where)
 
 
 def main(where: str) -> int:

@@ -9,16 +9,7 @@ from ldclient import Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai import Feedback, LdAiClient, TokenUsage
-from langchain_ldai.ledgers import Ledger, SqliteLedger
-
-
-def ledger_at(where: str) -> Ledger:
-    """Return the ledger at a URL or path; only who needs redis-py takes the time to import it."""
-    if not where.startswith("redis:"):
-        return SqliteLedger(where)
-    from langchain_ldai.ledgers.redis import RedisLedger
-
-    return RedisLedger.from_url(where)
+from tests.ledgers.places import ledger_at
 
 
 def main(where: str, launchdarkly: str) -> None:

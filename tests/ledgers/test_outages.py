@@ -239,18 +239,3 @@ def test_where_no_thread_can_be_started_claims_wait_for_the_next(
 
     assert ai.close()
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-
-
-def test_a_claim_at_exit_is_made_at_once(
-    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once every thread that keeps the process has ended, the claim is made where it is handed in."""
-    over = threading.Thread()
-    monkeypatch.setattr(threading, "main_thread", lambda: over)
-    monkeypatch.setattr(threading, "enumerate", lambda: [over])
-    ai = LdAiClient(client, ledger=MemoryLedger())
-    tracker = ai.completion_config("support-bot", context).create_tracker()
-
-    tracker.track_success()
-
-    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}

@@ -302,13 +302,13 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing": (
         lambda folder: None,
         "missing/ledger.db",
-        "directory .*/missing does not exist, make it first",
+        "unable to open .*directory .*/missing does not exist, make it first",
     ),
     "is-folder": (lambda folder: (folder / "made").mkdir(), "made", "it must be a file"),
     "text": (
         lambda folder: (folder / "a.txt").write_text("no " * 999),
         "a.txt",
-        "give the ledger a file of its own",
+        "not a database: give the ledger a file of its own",
     ),
 }
 
