@@ -39,12 +39,6 @@ class Asking:
         return self.judges.evaluate(*given, **EXCHANGE)
 
 
-@pytest.fixture(params=[False, True], ids=["sync", "async"])
-def is_async(request: pytest.FixtureRequest) -> bool:
-    """Whether the client is asynchronous."""
-    return request.param
-
-
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """A gate that is opened after the test, and the threads that wait for it have ended then."""

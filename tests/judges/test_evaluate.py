@@ -71,12 +71,6 @@ class Scene:
         return metrics
 
 
-@pytest.fixture(params=[False, True], ids=["sync", "async"])
-def is_async(request: pytest.FixtureRequest) -> bool:
-    """Whether the client is asynchronous."""
-    return request.param
-
-
 def test_a_score_counts_for_the_judged_run_and_its_costs_for_the_judge(is_async: bool) -> None:
     """The score carries the judged run's data and the judge's key; what the judge used is the judge's."""
     scene = Scene(flags_with(), is_async=is_async)

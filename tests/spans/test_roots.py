@@ -370,10 +370,6 @@ def test_a_provider_may_be_set_later(
     assert {span.instrumentation_scope.name for span in trace.spans} == {"langchain_ldai"}
 
 
-async def _later(metadata: object) -> str:
-    return "ticket-1"
-
-
 WRONG = {
     "capture_content": ({"capture_content": "yes"}, TypeError, "capture_content is True or False, not 'yes'"),
     "length": ({"max_length": 0}, ValueError, "max_length is at least 1, not 0"),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import pytest
 from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -49,3 +50,4 @@ ASKING: Final[Mapping[str, tuple[Callable[[], Runnable], object, Mapping[str, li
     "functional-api": (asking_workflow, NOTHING, {}),
 }
 """How each is built, what it is given, and the tools that it calls."""
+asking: Final = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)

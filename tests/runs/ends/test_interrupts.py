@@ -13,7 +13,7 @@ from langgraph.types import Command, interrupt
 from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import Track
-from tests.runs.ends.asking import ASKING
+from tests.runs.ends.asking import asking
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import (
     AGENT_INPUT,
@@ -35,9 +35,6 @@ pytestmark = pytest.mark.asyncio
 def lookup() -> str:
     """Look something up."""
     return "found"
-
-
-asking = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)
 
 
 @asking

@@ -11,7 +11,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import Track
-from tests.runs.ends.asking import ASKING
+from tests.runs.ends.asking import asking
 from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.chains import QUESTION, TOKENS, chain, counts
 from tests.support.graphs import NOTHING, State, asks, graph, in_parallel, says, thread
@@ -19,7 +19,6 @@ from tests.support.observe import needs_v3
 
 MODES: Final = ["values", "updates", "messages", "debug", "custom", ["updates", "messages"]]
 modes = pytest.mark.parametrize("mode", MODES, ids=str)
-asking = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)
 Build = Callable[[], Runnable]
 
 
