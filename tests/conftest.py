@@ -16,7 +16,10 @@ from langchain_ldai.testing import RecordingClient
 
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.register_profile("default", max_examples=100, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+NIGHTLY = PROFILE == "nightly"
+"""Whether tests that are of a size take the larger one."""
 
 FLAG = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},

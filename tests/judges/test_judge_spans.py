@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider
 
-from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient, LdAiHandler, RunReport
+from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient, LdAiHandler
 from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.spans import Spans
@@ -139,7 +139,7 @@ def test_without_a_current_span_a_judges_root_is_alone(recorded: Recorded) -> No
 
 
 @pytest.mark.asyncio
-async def test_an_asynchronous_judge_has_the_same_trace(recorded: Recorded, reports: list[RunReport]) -> None:
+async def test_an_asynchronous_judge_has_the_same_trace(recorded: Recorded) -> None:
     """A task of the event loop asks it, below the span that was current where the run ended."""
     ai = AsyncLdAiClient(AsyncRecordingClient(flags_with()))
     judges = Judges(ai, model=lambda config: JudgeModel(), spans=recorded.spans())

@@ -166,7 +166,7 @@ async def test_a_named_node_without_a_model_call_has_no_report(
 
 @pytest.mark.parametrize("named", [MODEL_NODE, "tools"])
 async def test_tools_count_where_they_run_although_the_model_runs_elsewhere(
-    named: str, track: Track, writer, client: RecordingClient, reports: list[RunReport]
+    named: str, track: Track, writer, client: RecordingClient
 ) -> None:
     """Tools wait for the run's first model call, not for one in their own node (facts 55, 56)."""
     agent().invoke(AGENT_INPUT, {"callbacks": [track(nodes={named: writer})]})

@@ -10,13 +10,15 @@ from ldclient.config import Config
 
 from langchain_ldai import Feedback, LdAiClient, TokenUsage
 from tests.ledgers.places import ledger_at
+from tests.support.serving import addresses
 
 
 def main(where: str, launchdarkly: str) -> None:
     """Record success, tokens and feedback on every run."""
     ledger = ledger_at(where)
-    addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), launchdarkly)
-    client = LDClient(Config("sdk-racer", **addresses, diagnostic_opt_out=True, events_max_pending=100_000))
+    client = LDClient(
+        Config("sdk-racer", **addresses(launchdarkly), diagnostic_opt_out=True, events_max_pending=100_000)
+    )
     ai = LdAiClient(client, ledger=ledger, ledger_timeout=600)
     context = Context.create("user-1")
     print("ready", flush=True)  # noqa: T201

@@ -14,9 +14,7 @@ from langchain_ldai.ledgers import MemoryLedger, _given_up
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Hangs, Unreliable, join_threads
-from tests.support.chains import DURATION, SUCCESS
-
-POSITIVE = "$ld:ai:feedback:user:positive"
+from tests.support.chains import DURATION, POSITIVE, SUCCESS
 
 
 class FailsForSome(MemoryLedger):

@@ -111,9 +111,7 @@ def test_connections_that_others_use_are_left_alone(moving: Moving) -> None:
             assert others.get_message(timeout=10)["data"] == b"here"
 
 
-def test_a_cluster_is_asked_again_over_new_connections(
-    servers: tuple[RedisServer, RedisServer], tmp_path: Path
-) -> None:
+def test_a_cluster_is_asked_again_over_new_connections(tmp_path: Path) -> None:
     """A node that could not claim may be another one now; here it is the same, with room again."""
     with running_redis(tmp_path, "--cluster-enabled", "yes") as node, redis.Redis.from_url(node.url) as client:
         client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))

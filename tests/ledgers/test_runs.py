@@ -17,6 +17,7 @@ from tests.support.chains import (
     DURATION,
     ERROR,
     FIRST_TOKEN,
+    POSITIVE,
     QUESTION,
     SUCCESS,
     TOKENS,
@@ -26,9 +27,8 @@ from tests.support.chains import (
     counts,
 )
 from tests.support.graphs import NOTHING, graph, says
+from tests.support.observe import TOKEN
 
-TOKEN = "ldai_resumption_token"
-POSITIVE = "$ld:ai:feedback:user:positive"
 Process = Callable[[], LdAiClient]
 
 

@@ -282,7 +282,7 @@ def test_each_user_may_have_another_graph(
     assert list(reports[0].nodes) == ["triage"]
 
 
-def test_only_in_an_agents_node_is_there_a_current_tracker(handler: LdAiHandler, graph: LdAiAgentGraph) -> None:
+def test_only_in_an_agents_node_is_there_a_current_tracker(handler: LdAiHandler) -> None:
     """A tool that records on the current tracker gets a node's, and never the graph's, which has other metrics."""
     found = []
 

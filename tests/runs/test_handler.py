@@ -92,7 +92,7 @@ async def test_an_agents_model_calls_are_one_run(
 
 
 async def test_every_event_of_a_run_has_the_runs_data(
-    handler: LdAiHandler, client: RecordingClient, config: LdAiCompletionConfig, reports: list[RunReport]
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """All events of a run have its run id, the AI Config's keys and the evaluation's context (spec section 4)."""
     chain().invoke(QUESTION, {"callbacks": [handler]})

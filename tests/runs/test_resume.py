@@ -18,11 +18,11 @@ from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, run
 from tests.support.chains import DURATION, SUCCESS
 from tests.support.graphs import NOTHING, asks, calls, graph, in_parallel, says, thread
+from tests.support.observe import TOKEN
 from tests.test_docs import run_recipe
 
 pytestmark = pytest.mark.asyncio
 
-TOKEN = "ldai_resumption_token"
 CALLS = {**INVOKED, **STREAMED}
 ANSWER = Command(resume="yes")
 

@@ -269,7 +269,7 @@ def test_a_processor_that_fails_costs_spans_alone(
 
 
 def test_a_processor_that_fails_at_an_end_keeps_no_other_span_open(
-    make_handler: Callable[..., LdAiHandler], reports: list[RunReport], caplog: pytest.LogCaptureFixture
+    make_handler: Callable[..., LdAiHandler], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The others end all the same."""
 

@@ -2,23 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
 
 import pytest
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient
 from langchain_ldai.testing import AsyncRecordingClient, RecordedEvent, RecordingClient
-
-
-class AnyClient(Protocol):
-    """A client of either kind over a recording one."""
-
-    ai: LdAiClient | AsyncLdAiClient
-
-    def __call__(self, method: str, *args: object, **options: object) -> object: ...
-
-    @property
-    def events(self) -> list[RecordedEvent]: ...
 
 
 class SyncClient:

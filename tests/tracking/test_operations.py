@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 
 from langchain_ldai import AiMetrics, LdAiConfigTracker, TokenUsage
+from tests.support.sent import USAGE
 
 PROMPT = "the customer's secret prompt"
-USAGE = TokenUsage(total=30, input=10, output=20)
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -71,7 +71,7 @@ def test_an_extracted_duration_of_0_stands(sent, metrics_of):
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, RuntimeError])
-def test_an_operation_that_is_cut_short_is_an_error(tracker, sent, metrics_of, error):
+def test_an_operation_that_is_cut_short_is_an_error(sent, metrics_of, error):
     """A cancellation, too, is recorded as duration and error, and goes on."""
     raised = error()
 
@@ -234,13 +234,13 @@ def test_an_operation_is_a_function(sent, tracker):
     assert sent.events == []
 
 
-def test_an_awaitable_object_is_awaited(sent, tracker):
+def test_an_awaitable_object_is_awaited(tracker):
     """A plain function may return any awaitable to the form that awaits."""
     assert asyncio.run(tracker.track_metrics_of_async(succeeded, lambda: coroutine_function())) == "answer"
     assert tracker.summary.success is True
 
 
-def test_an_operation_of_a_run_that_has_metrics_adds_the_others(sent, tracker, metrics_of, caplog):
+def test_an_operation_of_a_run_that_has_metrics_adds_the_others(tracker, metrics_of, caplog):
     """One warning names the metrics that are dropped; the first values stand."""
     tracker.track_success()
     tracker.track_duration(1)

@@ -7,10 +7,7 @@ import pytest
 
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, TokenUsage
 from langchain_ldai._wire.tokens import RunIdentity
-from tests.support.sent import sender_to
-
-USAGE = TokenUsage(total=30, input=10, output=20)
-TRACKER_LOG = "langchain_ldai._tracking.tracker"
+from tests.support.sent import USAGE, sender_to
 
 
 @pytest.mark.parametrize("part", ["total", "input", "output"])

@@ -276,7 +276,7 @@ async def test_tokens_that_come_after_the_wait_are_dropped(
 
 @pytest.mark.asyncio
 async def test_a_call_that_starts_after_its_run_has_failed_is_no_run(
-    track: Track, client: RecordingClient, reports: list[RunReport]
+    track: Track, reports: list[RunReport]
 ) -> None:
     """What a failed run's other branch still begins counts for nothing (facts 76, 117)."""
     failed = asyncio.Event()
@@ -296,7 +296,7 @@ async def test_a_call_that_starts_after_its_run_has_failed_is_no_run(
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, futures.CancelledError])
 def test_either_cancelled_error_is_a_cancellation(
-    error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+    error: type[BaseException], handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
     root = start_chain(handler)

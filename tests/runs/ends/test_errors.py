@@ -132,9 +132,7 @@ async def test_a_batch_of_no_sequence_ends_each_element_for_itself(
     assert outcomes(reports) == [(Outcome.ERROR, 1, None), (Outcome.SUCCESS, 0, calls(1))]
 
 
-async def test_tokens_that_come_after_a_batch_has_failed_count(
-    track: Track, client: RecordingClient, reports: list[RunReport]
-) -> None:
+async def test_tokens_that_come_after_a_batch_has_failed_count(track: Track, reports: list[RunReport]) -> None:
     """`abatch` fails every root at once and leaves other calls running; their ends still count (facts 51, 117)."""
     gate, handler = NeverOpens(), track()
     models = iter([ScriptedChat(gate=gate), ScriptedChat(script=[FLAKY], gate=gate.reached)])

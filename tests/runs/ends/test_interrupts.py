@@ -205,9 +205,7 @@ async def test_an_interrupt_that_the_node_swallows_is_none(track: Track, reports
     assert [report.outcome for report in reports] == [Outcome.SUCCESS, Outcome.INTERRUPTED]
 
 
-async def test_a_human_in_the_loop_of_an_agent_interrupts_its_run(
-    track: Track, client: RecordingClient, reports: list[RunReport]
-) -> None:
+async def test_a_human_in_the_loop_of_an_agent_interrupts_its_run(track: Track, reports: list[RunReport]) -> None:
     """The middleware asks before the tool runs: no tool call until it is approved (fact 58)."""
     middleware = pytest.importorskip("langchain.agents.middleware", reason="LangChain 0.3 has no middleware")
     model = ScriptedChat(script=[tool_call("lookup"), HELLO])

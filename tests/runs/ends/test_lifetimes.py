@@ -411,9 +411,7 @@ def test_events_of_unknown_runs_are_ignored(handler: LdAiHandler, caplog: pytest
     assert caplog.records == []
 
 
-def test_a_tool_called_before_the_model_waits_for_it(
-    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
-) -> None:
+def test_a_tool_called_before_the_model_waits_for_it(handler: LdAiHandler, client: RecordingClient) -> None:
     """A tool call is recorded once the run turns out to be an AI run."""
     root = uuid4()
     handler.on_chain_start(None, {}, run_id=root, metadata=None)

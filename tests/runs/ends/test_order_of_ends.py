@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Mapping
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
-from langchain_ldai.testing import RecordingClient
 from tests.support.events import ANSWER, call_model, start_call, start_chain
 
 
@@ -207,9 +206,7 @@ def test_a_run_that_ends_while_others_are_closed_is_closed_once(
     assert sorted(report.outcome for report in reports) == [Outcome.ABANDONED, Outcome.SUCCESS]
 
 
-def test_a_step_may_take_the_id_of_its_ended_root(
-    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
-) -> None:
+def test_a_step_may_take_the_id_of_its_ended_root(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """Below a step that is open, a step may reuse the root's id: its end does not end the root again."""
     root = start_chain(handler)
     step = start_call(handler, root)
