@@ -2,7 +2,6 @@
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
+from tests.support.threads import join_threads
 
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.register_profile("default", max_examples=100, deadline=None)
@@ -102,10 +102,7 @@ def track(
 def no_thread_is_left() -> Iterator[None]:
     """Once its work is done, no thread of the ledger's is there."""
     yield
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-claims":
-            thread.join(10)
-            assert not thread.is_alive()
+    join_threads("claims")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,6 +17,7 @@ from langchain_ldai._base import forks
 from tests.support.chains import QUESTION, chain
 from tests.support.events import start_call, start_chain
 from tests.support.programs import run_program
+from tests.support.threads import start_no_thread
 
 PROGRAM = """
 import os, signal, sys, threading, time
@@ -251,12 +252,8 @@ def test_where_no_thread_can_be_started_a_run_waits_for_nothing(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is closed at once with what is known, and the next one waits again."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(threading.Thread, "start", start_no_thread)
         end_run_of_an_open_call(handler)
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 

@@ -23,10 +23,10 @@ from tests.judges.judge_models import (
     StructuredModel,
     flags_with,
     judge_flag,
-    wait_for_judges,
 )
 from tests.support.chains import DURATION, ERROR, SUCCESS, TOKENS
 from tests.support.read_log import logged
+from tests.support.threads import join_threads
 from tests.support.vectors import Case, cases, with_ids
 
 USER = Context.create("user-1")
@@ -236,7 +236,7 @@ def test_a_judge_that_takes_too_long_is_cancelled(
     assert scene.evaluate(model) is None
 
     gate.set()
-    wait_for_judges()
+    join_threads("judge")
     assert scene.scores() == []
     assert scene.judging() == {}
     assert "within 60.0 seconds" in caplog.text

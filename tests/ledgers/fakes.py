@@ -76,11 +76,3 @@ class Hangs(MemoryLedger):
         if len(self.threads) <= self.hanging:
             self.let_go.wait(60)
         return super().claim(run, slots, claimant)
-
-
-def join_threads(*names: str) -> None:
-    """Wait until the threads of these names, `claims` or `ledger`, have ended."""
-    for thread in threading.enumerate():
-        if thread.name.removeprefix("langchain_ldai-") in names:
-            thread.join(10)
-            assert not thread.is_alive()

@@ -13,8 +13,9 @@ from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger, _given_up
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Hangs, Unreliable, join_threads
+from tests.ledgers.fakes import Hangs, Unreliable
 from tests.support.chains import DURATION, POSITIVE, SUCCESS
+from tests.support.threads import join_threads
 
 
 class FailsForSome(MemoryLedger):

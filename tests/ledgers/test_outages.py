@@ -16,6 +16,7 @@ from tests.conftest import FLAG
 from tests.ledgers.fakes import LosesItsAnswer, Unreliable
 from tests.support.chains import DURATION, SUCCESS
 from tests.support.programs import run_program
+from tests.support.threads import start_no_thread
 
 
 def test_claims_wait_while_the_ledger_is_down(
@@ -226,14 +227,10 @@ def test_where_no_thread_can_be_started_claims_wait_for_the_next(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is raised into the chain and nothing is lost: whoever comes or closes next tries again."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     ai = LdAiClient(client, ledger=MemoryLedger())
     tracker = ai.completion_config("support-bot", context).create_tracker()
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(threading.Thread, "start", start_no_thread)
         tracker.track_success()
         assert not ai.close()
 

@@ -13,9 +13,10 @@ from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Hangs, Unreliable, join_threads
+from tests.ledgers.fakes import Hangs, Unreliable
 from tests.support.chains import SUCCESS
 from tests.support.programs import run_program
+from tests.support.threads import join_threads, start_no_thread
 
 AT_THE_END = """
 import sys, threading, time
@@ -111,13 +112,9 @@ def be_last_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start no thread, as Python 3.12 does once the main thread has ended, whatever other threads there are."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
     over = threading.Thread()
     monkeypatch.setattr(threading, "main_thread", lambda: over)
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", start_no_thread)
 
 
 @pytest.mark.parametrize("end", [be_last_thread, refuse_threads])

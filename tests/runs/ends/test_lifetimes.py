@@ -20,6 +20,7 @@ from tests.support.cost import no_garbage_collection
 from tests.support.events import ANSWER, NO_ANSWER, call_model, start_call, start_chain
 from tests.support.graphs import NeverOpens
 from tests.support.models import GREETING, ScriptedChat
+from tests.support.threads import start_no_thread, threads_named
 
 
 def open_run(handler: LdAiHandler) -> tuple[UUID, UUID]:
@@ -30,10 +31,9 @@ def open_run(handler: LdAiHandler) -> tuple[UUID, UUID]:
 
 def waiting_threads() -> list[threading.Thread]:
     """Return the timer's threads, but for one that is about to end."""
-    waiting = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-wait"]
-    for thread in waiting:
+    for thread in threads_named("wait"):
         thread.join(0.5)
-    return [thread for thread in waiting if thread.is_alive()]
+    return threads_named("wait")
 
 
 def test_a_sync_stream_closed_early_is_cancelled_and_its_late_tokens_count(
@@ -197,7 +197,7 @@ def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
 
     assert end(handler, 0.2) is is_done
 
-    (collector,) = [thread for thread in threading.enumerate() if thread.name == "langchain_ldai-collect"]
+    (collector,) = threads_named("collect")
     assert len(reports) == 1
     may_go_on.set()
     collector.join()
@@ -208,12 +208,8 @@ def test_where_python_starts_no_thread_any_more_nothing_is_collected(
     idle: None, handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Collecting a stream could hold the process up: `flush` leaves it alone, and `close` reports its run."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
     Response(chain().stream(QUESTION, {"callbacks": [handler]}))
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", start_no_thread)
 
     assert not handler.flush(20)
     assert reports == []
