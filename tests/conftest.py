@@ -11,6 +11,7 @@ from hypothesis import settings
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai._runs import lifetime
 from langchain_ldai.testing import RecordingClient
 from tests.support.threads import join_threads
 
@@ -96,6 +97,14 @@ def track(
         assert handler.open_runs == 0
     entries = [entry for phase in ("setup", "call") for entry in caplog.get_records(phase)]
     assert [entry.message for entry in entries if entry.name.startswith("langchain_")] == []
+
+
+@pytest.fixture
+def take_seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give what lets so many seconds pass for the runs of handlers; by themselves none do."""
+    passed = [1000.0]
+    monkeypatch.setattr(lifetime, "monotonic", lambda: sum(passed))
+    return passed.append
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-import time
+from collections.abc import Callable
 
 import pytest
 from langchain_core.retrievers import BaseRetriever
@@ -120,17 +120,16 @@ async def test_a_run_without_a_model_call_is_no_ai_run(
 
 
 async def test_duration_covers_model_calls_or_the_whole_run(
-    config: LdAiCompletionConfig, reports: list[RunReport]
+    config: LdAiCompletionConfig, reports: list[RunReport], take_seconds: Callable[[float], None]
 ) -> None:
     """With duration="run" the time outside of model calls counts; with "model" it does not."""
     modes = ("model", "run")
     handlers = [LdAiHandler(config, on_run_end=reports.append, duration=mode) for mode in modes]
-    pause = RunnableLambda(lambda value: time.sleep(0.05) or value)
+    pause = RunnableLambda(lambda value: take_seconds(0.25) or value)
 
     (pause | chain()).invoke(QUESTION, {"callbacks": handlers})
 
-    of_models, of_run = (report.summary.duration_ms for report in reports)
-    assert of_run - of_models >= 49
+    assert [report.summary.duration_ms for report in reports] == [0, 250]
 
 
 async def test_a_failing_callback_of_the_user_is_logged_once_and_harms_nothing(

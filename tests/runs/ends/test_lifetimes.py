@@ -108,20 +108,18 @@ def test_the_oldest_run_gives_way_to_one_too_many(
 
 @pytest.mark.parametrize("event", ["start", "end"])
 def test_a_silent_run_is_given_up_when_another_opens(
-    event: str, config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+    event: str, config: LdAiCompletionConfig, reports: list[RunReport], take_seconds: Callable[[float], None]
 ) -> None:
     """The handler abandons a run that had neither a start nor an end for `run_timeout`, and no other."""
-    now = 1000.0
-    monkeypatch.setattr(table, "monotonic", lambda: now)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
     silent, _ = open_run(handler)
     busy, call = open_run(handler)
-    now += 9.0
+    take_seconds(9.0)
     if event == "start":
         start_call(handler, busy)
     else:
         handler.on_llm_end(NO_ANSWER, run_id=call)
-    now += 9.0
+    take_seconds(9.0)
 
     open_run(handler)
 
@@ -129,20 +127,18 @@ def test_a_silent_run_is_given_up_when_another_opens(
 
 
 def test_a_flush_gives_up_silent_runs_and_leaves_the_others(
-    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+    config: LdAiCompletionConfig, reports: list[RunReport], take_seconds: Callable[[float], None]
 ) -> None:
     """`flush` closes no run that is still at work."""
-    now = 1000.0
-    monkeypatch.setattr(table, "monotonic", lambda: now)
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
     silent, _ = open_run(handler)
-    now += 15.0
+    take_seconds(15.0)
     open_run(handler)
     del reports[:]
 
     handler.flush()
     assert reports == []
-    now += 15.0
+    take_seconds(15.0)
     handler.flush()
 
     assert len(reports) == 1
@@ -235,17 +231,13 @@ def test_a_flush_closes_no_run_that_is_at_work(
 
 
 def test_a_flush_does_not_count_as_silence(
-    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+    config: LdAiCompletionConfig,
+    reports: list[RunReport],
+    monkeypatch: pytest.MonkeyPatch,
+    take_seconds: Callable[[float], None],
 ) -> None:
     """`flush` measures a run's silence at its call: the time that collecting takes does not count."""
-    now = 1000.0
-
-    def collect() -> None:
-        nonlocal now
-        now += 20.0
-
-    monkeypatch.setattr(table, "monotonic", lambda: now)
-    monkeypatch.setattr(gc, "collect", collect)
+    monkeypatch.setattr(gc, "collect", lambda: take_seconds(20.0))
     handler = LdAiHandler(config, on_run_end=reports.append, run_timeout=10.0)
     open_run(handler)
 
@@ -338,11 +330,12 @@ def test_one_root_seen_twice_at_the_same_time_is_one_run(
 
 
 def test_a_root_that_ended_some_time_ago_has_no_late_runs(
-    config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+    config: LdAiCompletionConfig,
+    reports: list[RunReport],
+    monkeypatch: pytest.MonkeyPatch,
+    take_seconds: Callable[[float], None],
 ) -> None:
     """Other runs, and not time, make the handler forget a root; its id is then an unknown parent's (fact 112)."""
-    now = 1000.0
-    monkeypatch.setattr(table, "monotonic", lambda: now)
     monkeypatch.setattr(left, "ROOTS", 2)
     handler = LdAiHandler(config, on_run_end=reports.append)
 
@@ -354,7 +347,7 @@ def test_a_root_that_ended_some_time_ago_has_no_late_runs(
         return root
 
     older, newer = end(), end()
-    now += 100_000.0
+    take_seconds(100_000.0)
     for _ in range(3):
         end(newer)
     end(older)
@@ -438,24 +431,21 @@ def test_what_an_evicted_run_did_meanwhile_counts(
     config: LdAiCompletionConfig,
     client: RecordingClient,
     reports: list[RunReport],
-    monkeypatch: pytest.MonkeyPatch,
+    take_seconds: Callable[[float], None],
 ) -> None:
     """The handler looks the new run's AI Config up before it closes the oldest run."""
-    now = 1000.0
-    monkeypatch.setattr(table, "monotonic", lambda: now)
 
     def choose(metadata: Mapping[str, object]) -> LdAiCompletionConfig:
-        nonlocal now
         if "slow" in metadata:
             thread = threading.Thread(target=start_call, args=(handler, root))
             thread.start()
             thread.join()
-            now += 0.25
+            take_seconds(0.25)
         return config
 
     handler = LdAiHandler(choose, on_run_end=reports.append, max_open_runs=1)
     root, call = open_run(handler)
-    now += 0.25
+    take_seconds(0.25)
     handler.on_llm_end(ANSWER, run_id=call)
 
     start_chain(handler, slow=True)
