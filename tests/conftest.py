@@ -137,6 +137,13 @@ def nothing_older_is_collected() -> Iterator[None]:
     _leave_out_of_collections()
 
 
+@pytest.fixture(scope="module")
+def unfrozen() -> Iterator[None]:
+    """After a file that freezes the garbage of its runs, all of it may be collected again."""
+    yield
+    gc.unfreeze()
+
+
 def _leave_out_of_collections() -> None:
     gc.collect()
     gc.freeze()

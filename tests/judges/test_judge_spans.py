@@ -18,8 +18,7 @@ from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.spans import Spans
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.judges.judge_models import GOOD, JudgeModel, flags_with, judge_flag, judged_flag
-from tests.judges.test_judged_nodes import graph_of
-from tests.judges.test_judged_runs import Judged
+from tests.judges.judged import Judged, graph_of
 from tests.support.chains import QUESTION, chain
 from tests.support.events import ANSWER, start_call, start_chain
 from tests.support.models import ScriptedChat

@@ -16,10 +16,9 @@ from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import QUESTION, chain
-from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
+from tests.support.cost import ForgetfulClient, bytecodes, no_garbage_collection, peak_bytes
 from tests.support.events import start_call, start_chain, stream_first_token
 
 TOKEN_BYTECODES = 6
@@ -30,13 +29,6 @@ TASK_BYTECODES = 680
 RUN_BYTECODES = 4_600
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
-
-
-class ForgetfulClient(RecordingClient):
-    """Serves flags and forgets events."""
-
-    def track(self, *event: object) -> None:
-        """Forget the event."""
 
 
 class Idle(BaseCallbackHandler):
