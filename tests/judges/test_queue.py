@@ -93,7 +93,7 @@ def test_no_more_jobs_are_at_work_than_workers(work: Work) -> None:
     assert (work.most_at_work, len(work.done)) == (2, 5)
 
 
-def test_a_full_queuestart_no_threads_the_newest_job(work: Work) -> None:
+def test_a_full_queue_refuses_the_newest_job(work: Work) -> None:
     """As many jobs may wait as was said, beside those at work."""
     queue = queue_of(max_waiting=2)
     queue.put(work.job(0), None)
