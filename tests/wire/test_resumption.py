@@ -21,6 +21,7 @@ from langchain_ldai._wire.tokens import (
     token_and_fields,
 )
 from langchain_ldai.testing import RecordingClient
+from tests.support.json_values import json_values
 from tests.support.vectors import Case, cases, encode_token, token_of, unused, with_ids
 
 VALID = cases("resumption_tokens", "valid")
@@ -43,11 +44,6 @@ identities = st.builds(
     variation_key=st.just("") | legal_keys,
     version=st.integers(-(2**63) + 1, 2**63 - 1),
     graph_key=st.just("") | legal_keys,
-)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
 )
 TRACK_DATA = {"runId": "run-1", "configKey": "chat", "variationKey": "v", "version": 3, "graphKey": "desk"}
 parts_of_a_token = st.sets(st.sampled_from(list(TRACK_DATA))).map(
