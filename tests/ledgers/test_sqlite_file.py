@@ -312,6 +312,7 @@ def test_a_file_that_is_of_no_use_is_refused_at_construction(
         SqliteLedger(of_nobody / name)
 
     assert raised.value.__notes__ == [f"The ledger's file is {of_nobody / name}"]
+    assert isinstance(raised.value, sqlite3.OperationalError) is (name != "a.txt")
 
 
 @pytest.mark.parametrize("busy_timeout", [-1, float("nan"), "10"])
