@@ -2,8 +2,7 @@
 
 import gc
 import os
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import certifi
@@ -12,11 +11,16 @@ from hypothesis import settings
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai._runs import lifetime
 from langchain_ldai.testing import RecordingClient
+from tests.support.threads import join_threads
 
 settings.register_profile("nightly", max_examples=10_000, deadline=None)
 settings.register_profile("default", max_examples=100, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
+settings.load_profile(PROFILE)
+NIGHTLY = PROFILE == "nightly"
+"""Whether tests that are of a size take the larger one."""
 
 FLAG = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},
@@ -24,6 +28,8 @@ FLAG = {
     "provider": {"name": "acme"},
     "messages": [{"role": "system", "content": "You help {{ldctx.name}}."}],
 }
+
+Track = Callable[..., LdAiHandler]
 
 
 @pytest.fixture
@@ -34,8 +40,8 @@ def context() -> Context:
 
 @pytest.fixture
 def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves the AI Config `support-bot`."""
-    return RecordingClient({"support-bot": FLAG})
+    """A stand-in for `LDClient` that serves the AI Config `support-bot`, and the same for two nodes of a graph."""
+    return RecordingClient(dict.fromkeys(("support-bot", "writer", "critic"), FLAG))
 
 
 @pytest.fixture
@@ -51,6 +57,18 @@ def config(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
 
 
 @pytest.fixture
+def writer(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
+    """The AI Config of a node."""
+    return ai.completion_config("writer", context)
+
+
+@pytest.fixture
+def critic(ai: LdAiClient, context: Context) -> LdAiCompletionConfig:
+    """The AI Config of another node."""
+    return ai.completion_config("critic", context)
+
+
+@pytest.fixture
 def reports() -> list[RunReport]:
     """The reports of the runs of `handler`, as they end."""
     return []
@@ -62,14 +80,38 @@ def handler(config: LdAiCompletionConfig, reports: list[RunReport]) -> LdAiHandl
     return LdAiHandler(config, on_run_end=reports.append)
 
 
+@pytest.fixture
+def track(
+    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> Iterator[Track]:
+    """Make handlers that report to `reports`; after the test, none has an open run or has logged anything."""
+    made: list[LdAiHandler] = []
+
+    def make(source: object = config, **options: object) -> LdAiHandler:
+        made.append(LdAiHandler(source, on_run_end=reports.append, **options))
+        return made[-1]
+
+    yield make
+    for handler in made:
+        assert handler.flush()
+        assert handler.open_runs == 0
+    entries = [entry for phase in ("setup", "call") for entry in caplog.get_records(phase)]
+    assert [entry.message for entry in entries if entry.name.startswith("langchain_")] == []
+
+
+@pytest.fixture
+def take_seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give what lets so many seconds pass for the runs of handlers; by themselves none do."""
+    passed = [1000.0]
+    monkeypatch.setattr(lifetime, "monotonic", lambda: sum(passed))
+    return passed.append
+
+
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     """Once its work is done, no thread of the ledger's is there."""
     yield
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-claims":
-            thread.join(10)
-            assert not thread.is_alive()
+    join_threads("claims")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -93,6 +135,13 @@ def nothing_older_is_collected() -> Iterator[None]:
     """Leave out also what the tests of a file have imported, such as a provider's package."""
     yield
     _leave_out_of_collections()
+
+
+@pytest.fixture(scope="module")
+def unfrozen() -> Iterator[None]:
+    """After a file that freezes the garbage of its runs, all of it may be collected again."""
+    yield
+    gc.unfreeze()
 
 
 def _leave_out_of_collections() -> None:

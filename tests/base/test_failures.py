@@ -16,7 +16,7 @@ from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcom
 from langchain_ldai._base.guard import MAX_NOTICES, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
-from tests.support.events import ANSWER
+from tests.support.events import ANSWER, start_call, start_chain
 from tests.support.read_log import logged, run_nodes
 
 ON = {"_ldMeta": {"enabled": True}}
@@ -319,9 +319,8 @@ def test_an_event_that_makes_no_sense_is_logged_once(
         def items(self):
             raise OSError
 
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    root = start_chain(handler)
+    call = start_call(handler, root)
 
     for _ in range(2):
         handler.on_chain_start(None, {}, run_id=[], metadata={})

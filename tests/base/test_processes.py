@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from uuid import uuid4
 
 import pytest
 from langchain_core.outputs import LLMResult
@@ -16,11 +15,12 @@ from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai._base import exit as process_exit
 from langchain_ldai._base import forks
 from tests.support.chains import QUESTION, chain
+from tests.support.events import start_call, start_chain
 from tests.support.programs import run_program
+from tests.support.threads import start_no_thread
 
 PROGRAM = """
 import os, signal, sys, threading, time
-from uuid import uuid4
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -28,6 +28,7 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.ledgers import MemoryLedger
+from tests.support.events import start_call, start_chain
 
 class Client:
     def variation(self, key, context, default):
@@ -46,14 +47,13 @@ handler = LdAiHandler(config, on_run_end=say)
 model = GenericFakeChatModel(messages=iter([AIMessage("Hello there")] * 10**6))
 
 def cancelled():
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    root = start_chain(handler)
+    call = start_call(handler, root)
     handler.on_chain_end({}, run_id=root)
     return call
 
 def opened():
-    handler.on_chat_model_start({}, [[]], run_id=uuid4(), metadata={})
+    start_call(handler)
 """
 
 
@@ -228,9 +228,8 @@ def test_a_fork_waits_for_users_and_not_for_ever() -> None:
 
 def end_run_of_an_open_call(handler: LdAiHandler) -> None:
     """End a run whose model call goes on."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    root = start_chain(handler)
+    start_call(handler, root)
     handler.on_chain_end({}, run_id=root)
 
 
@@ -253,12 +252,8 @@ def test_where_no_thread_can_be_started_a_run_waits_for_nothing(
     handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is closed at once with what is known, and the next one waits again."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(threading.Thread, "start", start_no_thread)
         end_run_of_an_open_call(handler)
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
@@ -302,10 +297,9 @@ def test_nothing_is_collected_once_the_block_is_left(handler: LdAiHandler) -> No
 
 def test_a_model_call_that_ends_while_another_thread_waits_is_counted(handler: LdAiHandler) -> None:
     """Waiting costs the call nothing: its end closes the run."""
-    root, call = uuid4(), uuid4()
     with handler.collect_runs() as runs:
-        handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+        root = start_chain(handler)
+    call = start_call(handler, root)
     handler.on_chain_end({}, run_id=root)
     assert runs == []
 

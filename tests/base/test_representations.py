@@ -8,7 +8,7 @@ from ldclient import Context
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig, LdAiHandler
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
-from tests.support.graphs import graph_of, serve_graph
+from tests.support.agent_graphs import graph_of, serve_graph
 
 
 def config_for(metadata: Mapping[str, object]) -> None:

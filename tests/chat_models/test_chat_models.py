@@ -26,18 +26,6 @@ BEDROCK_ARN = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abc"
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every provider a key from the environment, as an application would."""
-    for name in ("OPENAI", "AZURE_OPENAI", "ANTHROPIC", "GOOGLE", "MISTRAL", "GROQ"):
-        monkeypatch.setenv(f"{name}_API_KEY", KEY)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "http://127.0.0.1")
-    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
-
-
 def flag(model: str, provider: str, *, mode: str = "completion", **parameters: Any) -> dict[str, Any]:
     """Return what LaunchDarkly serves for an AI Config."""
     return {

@@ -34,18 +34,6 @@ MODELS: Final = {
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every provider a key from the environment, as an application would."""
-    for name in ("OPENAI", "AZURE_OPENAI", "ANTHROPIC", "GOOGLE", "MISTRAL", "GROQ"):
-        monkeypatch.setenv(f"{name}_API_KEY", "no-key")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "no-key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "no-key")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "http://127.0.0.1")
-    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
-
-
 def make_configs(
     provider: str,
     parameters: dict[str, Any] | None = None,

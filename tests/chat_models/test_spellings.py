@@ -35,13 +35,6 @@ SPELLINGS: Final[dict[str, Callable[[str], str]]] = {
 KNOWN: Final = tuple(chat_models._HARMLESS.split())
 
 
-@pytest.fixture(autouse=True)
-def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the providers keys from the environment, as an application would."""
-    for name in ("OPENAI", "ANTHROPIC"):
-        monkeypatch.setenv(f"{name}_API_KEY", "no-key")
-
-
 @pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
 @pytest.mark.parametrize("provider", ["OpenAI", "Ollama", "Mistral"])
 def test_every_known_parameter_has_one_name(

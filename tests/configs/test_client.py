@@ -23,7 +23,7 @@ from langchain_ldai import (
     ProviderConfig,
     ToolConfig,
 )
-from tests.support.call_both_clients import both_clients
+from tests.support.call_both_clients import DEFAULTS, both_clients
 from tests.support.vectors import (
     NUMBERS_BY_OTHER_WRITERS,
     Case,
@@ -38,11 +38,6 @@ CASES: Final = cases("config_eval")
 SEQUENCES: Final = [case for case in cases("tracker_sequences") if case["target"] == "client"]
 CONTEXT: Final = Context.create("user-1")
 
-DEFAULTS: Final = {
-    "completion_config": LdAiCompletionConfigDefault,
-    "agent_config": LdAiAgentConfigDefault,
-    "judge_config": LdAiJudgeConfigDefault,
-}
 NO_MODEL: Final = {"name": "", "parameters": None, "custom": None}
 
 

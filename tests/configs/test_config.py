@@ -13,9 +13,7 @@ from ldclient import Context
 
 from langchain_ldai import (
     JudgeAttachment,
-    LdAiAgentConfigDefault,
     LdAiClient,
-    LdAiCompletionConfigDefault,
     LdAiJudgeConfigDefault,
     Message,
     ModelConfig,
@@ -23,7 +21,7 @@ from langchain_ldai import (
     ToolConfig,
 )
 from langchain_ldai.testing import RecordingClient
-from tests.support.call_both_clients import both_clients
+from tests.support.call_both_clients import DEFAULTS, both_clients
 
 CONTEXT = Context.create("user-1")
 META = {"enabled": True, "variationKey": "v1", "version": 2}
@@ -208,13 +206,6 @@ def test_instructions_become_a_system_message(instructions, expected):
     flag = {"_ldMeta": {**META, "mode": "agent"}, "instructions": instructions}
 
     assert serve(flag, "agent_config").to_messages() == expected
-
-
-DEFAULTS = {
-    "completion_config": LdAiCompletionConfigDefault,
-    "agent_config": LdAiAgentConfigDefault,
-    "judge_config": LdAiJudgeConfigDefault,
-}
 
 
 @both_clients

@@ -11,8 +11,8 @@ from ldclient import Context
 from langchain_ldai import GraphEdge, InvalidResumptionTokenError, LdAiClient
 from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import RecordingClient
+from tests.support.agent_graphs import CONTEXT, agent, graph_of, serve_graph
 from tests.support.call_both_clients import both_clients
-from tests.support.graphs import CONTEXT, agent, graph_of, serve_graph
 from tests.support.vectors import graph_flag
 
 LOG: Final = "langchain_ldai._configs.graph"

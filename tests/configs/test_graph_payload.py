@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from langchain_ldai import GraphEdge
 from langchain_ldai._wire.tokens import decode_graph
-from tests.support.graphs import graph_of, serve_graph
+from tests.support.agent_graphs import graph_of, serve_graph
+from tests.support.json_values import json_values
 
 LOG: Final = "langchain_ldai._configs.graph"
 
@@ -102,11 +103,6 @@ def test_a_version_is_always_an_integer(meta, version):
     assert decode_graph(graph.create_tracker().resumption_token).version == version
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 keys = st.sampled_from("abcd") | json_values
 edge_like = st.fixed_dictionaries({}, optional={"key": keys, "handoff": json_values}) | json_values
 edges_like = st.dictionaries(st.sampled_from("abcd"), st.lists(edge_like, max_size=3) | json_values) | json_values

@@ -11,16 +11,12 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiCompletionConfigDefault, Message, ModelConfig
 from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import RecordingClient
+from tests.support.json_values import json_values
 
 CONTEXT = Context.create("user-1")
 METHODS = {"completion": "completion_config", "agent": "agent_config", "judge": "judge_config"}
 LOG = "langchain_ldai._configs.payload"
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
 names = ["_ldMeta", "model", "provider", "messages", "instructions", "tools", "judgeConfiguration"]
 names += ["evaluationMetricKey", "evaluationMetricKeys", "enabled", "version", "variationKey", "modelKey", "name"]
 names += ["modelVersion", "parameters", "custom", "judges", "key", "samplingRate", "role", "content"]

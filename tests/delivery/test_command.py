@@ -22,7 +22,7 @@ from tests.delivery.clients import arrived, make_client, track
 from tests.delivery.journals import files_in
 from tests.delivery.loopback_events import EventsServer, Reply
 from tests.delivery.test_journaled_claims import make_claim, submit
-from tests.ledgers.fakes import Down
+from tests.ledgers.fakes import Unreliable
 
 KEY = "sdk-key"
 
@@ -80,18 +80,19 @@ def test_status_tells_of_metrics_that_wait_for_their_ledger(
     events = DurableEvents(tmp_path)
     with make_client(server, events):
         events.claims_with(MemoryLedger())
-        submit(events, Down(), make_claim(1))
+        submit(events, Unreliable(), make_claim(1))
         run(tmp_path, "status")
 
-    assert "processes at work: 1\nwaiting for a Down: 1 event; a process that has this ledger sends them\n" in (
-        capsys.readouterr().out
+    assert (
+        "processes at work: 1\nwaiting for a Unreliable: 1 event; a process that has this ledger sends them\n"
+        in (capsys.readouterr().out)
     )
 
 
 def test_status_tells_of_files_that_were_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody sends them, and nobody removes them."""
-    (tmp_path / "claims-Down").mkdir()
-    for name in ("a.1.corrupt", "claims-Down/b.1.corrupt"):
+    (tmp_path / "claims-Unreliable").mkdir()
+    for name in ("a.1.corrupt", "claims-Unreliable/b.1.corrupt"):
         (tmp_path / name).write_text("rubbish")
     assert run(tmp_path, "status") == 0
 

@@ -260,23 +260,15 @@ def test_no_password_is_told():
     assert answer == Answer(0, None, None, "ProxyError: Connection refused")
 
 
-def test_a_certificate_of_ones_own_is_trusted(certificate):
-    """A service is trusted by the configuration's certificates, and no client certificate is shown."""
+@pytest.mark.parametrize("shown", ["none", "shown"])
+def test_the_configurations_certificates_count(certificate, shown):
+    """A service is trusted by them; a client certificate is shown to one that asks for it, if there is one."""
+    options = HTTPConfig(ca_certs=certificate, cert_file=certificate if shown == "shown" else None)
     with EventsServer(certificate) as server:
-        answer = endpoint(server.url, http=HTTPConfig(ca_certs=certificate)).post("batch-1", [b"{}"])
-
-    assert answer.status == 202
-    assert server.requests[0].headers["client-certificate"] == "none"
-
-
-def test_a_client_certificate_is_shown(certificate):
-    """The configuration's client certificate goes to a service that asks for it."""
-    with EventsServer(certificate) as server:
-        options = HTTPConfig(ca_certs=certificate, cert_file=certificate)
         answer = endpoint(server.url, http=options).post("batch-1", [b"{}"])
 
     assert answer.status == 202
-    assert server.requests[0].headers["client-certificate"] == "shown"
+    assert server.requests[0].headers["client-certificate"] == shown
 
 
 def test_a_stranger_is_not_trusted(certificate):

@@ -25,7 +25,7 @@ from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
 from tests.delivery.journals import files_in, run_child
 from tests.delivery.loopback_events import EventsServer, Reply
-from tests.ledgers.fakes import Down
+from tests.ledgers.fakes import Unreliable
 from tests.support.cost import peak_bytes
 
 USER = Context.create("user-1")
@@ -186,7 +186,7 @@ def test_a_ledger_that_is_down_keeps_metrics_waiting(
     tmp_path: Path, server: EventsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However long that takes. They are claimed once it is back, also by the next process."""
-    ledger = Down()
+    ledger = Unreliable()
     claims = [make_claim(1), make_claim(2, run="run-2")]
     events = DurableEvents(tmp_path)
     with make_client(server, events):
@@ -196,7 +196,7 @@ def test_a_ledger_that_is_down_keeps_metrics_waiting(
     assert arrived(server) == []
     assert "The ledger has not answered; metrics wait for it" in caplog.text
 
-    ledger.up = True
+    ledger.up.set()
     next_events = DurableEvents(tmp_path)
     with make_client(server, next_events):
         submit(next_events, ledger, make_claim(3, run="run-3"))
@@ -207,7 +207,7 @@ def test_a_ledger_that_is_down_keeps_metrics_waiting(
 
 def test_a_ledger_that_comes_back_is_asked_again(tmp_path: Path, server: EventsServer) -> None:
     """In the same process, and in order."""
-    ledger = Down()
+    ledger = Unreliable()
     events = DurableEvents(tmp_path)
     claims = [make_claim(1), make_claim(2, run="run-2")]
     with make_client(server, events):
@@ -215,7 +215,7 @@ def test_a_ledger_that_comes_back_is_asked_again(tmp_path: Path, server: EventsS
         for claim in claims:
             claiming.submit(claim)
         assert not claiming.wait(0.05)
-        ledger.up = True
+        ledger.up.set()
         assert claiming.wait(10)
         assert events.flush(10)
 
@@ -318,7 +318,7 @@ def test_of_many_claims_only_those_are_made_early_that_somebody_waits_for(monkey
 
 def test_a_claim_that_waits_is_small() -> None:
     """Its events are in the journal, and not in memory, too."""
-    claiming = ClaimingCourier(Down(), Taking(), sender=None)
+    claiming = ClaimingCourier(Unreliable(), Taking(), sender=None)
 
     def expect(count: int) -> None:
         for n in range(count):

@@ -140,9 +140,7 @@ def test_an_owner_without_files_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_its_owner_removes_meanwhile_has_no_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_its_owner_removes_meanwhile_has_no_size(tmp_path: Path) -> None:
     """The owner lives, and has just sent it."""
     owner = Owner.create(tmp_path, KEY)
     (tmp_path / f"{owner.name}.1.events").symlink_to(tmp_path / "gone")

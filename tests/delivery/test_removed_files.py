@@ -77,7 +77,7 @@ def test_what_an_heir_has_taken_meanwhile_is_left_to_it(journal: Journal) -> Non
     heir.release()
 
 
-def test_a_disk_that_takes_no_file_back_loses_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_no_file_back_loses_nothing(journal: Journal) -> None:
     """What is still mapped is sent by the process that lives."""
     journal.append(b"1")
     shutil.rmtree(journal.directory)
@@ -90,7 +90,7 @@ def test_a_disk_that_takes_no_file_back_loses_nothing(journal: Journal, monkeypa
     assert take_all(journal) == [b"1"]
 
 
-def test_half_a_file_does_not_pass_for_the_whole(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_file_does_not_pass_for_the_whole(journal: Journal) -> None:
     """A disk that becomes full leaves no part of the file: it is put back at the next look."""
     write(journal, numbered(10, 1000))
     (file,) = journal.directory.glob("*.events")

@@ -14,11 +14,7 @@ from langchain_ldai.delivery._journal_file import Batch, MappedWriter, OwnFile
 from langchain_ldai.delivery._sender import Outcome
 from tests.delivery.journals import NOBODYS, break_disk, files_in, numbered, write
 from tests.delivery.lines import Line, Scripted
-
-
-def raise_no_thread(thread: threading.Thread) -> None:
-    """Stand in for `Thread.start` in a process that has no thread to spare."""
-    raise RuntimeError("can't start new thread")
+from tests.support.threads import start_no_thread
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +175,7 @@ def test_an_interrupted_flush_leaves_nobody_in_a_hurry(tmp_path: Path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", raise_no_thread)
+        patch.setattr(threading.Thread, "start", start_no_thread)
         with pytest.raises(KeyboardInterrupt):
             line.sender.flush(10, interrupt)
     line.sender.pause(0.01, 0.0)
@@ -295,7 +291,7 @@ def test_without_a_thread_to_spare_events_wait(tmp_path: Path, monkeypatch: pyte
     courier = Scripted()
     line = Line(tmp_path, courier)
     line.journal.append(b"1")
-    monkeypatch.setattr(threading.Thread, "start", raise_no_thread)
+    monkeypatch.setattr(threading.Thread, "start", start_no_thread)
     assert not line.sender.flush(None)
     assert not line.sender.is_started
     line.sender.stop()
@@ -314,7 +310,7 @@ def test_without_a_thread_one_caller_of_stop_sends(tmp_path: Path, monkeypatch: 
     courier = Scripted(stop_too)
     line = Line(tmp_path, courier)
     line.journal.append(b"1")
-    monkeypatch.setattr(threading.Thread, "start", raise_no_thread)
+    monkeypatch.setattr(threading.Thread, "start", start_no_thread)
 
     assert line.sender.stop()
     assert answers == [False]

@@ -19,7 +19,6 @@ from tests.deployments.servers import ROOT, free_port, running
 from tests.support.chains import DURATION, FIRST_TOKEN, SUCCESS
 
 KEY: Final = TokenSealer.generate_key()
-POSITIVE: Final = "$ld:ai:feedback:user:positive"
 ANSWERED: Final = [DURATION, SUCCESS, *(f"$ld:ai:tokens:{part}" for part in ("total", "input", "output"))]
 LEFT: Final = [DURATION, FIRST_TOKEN]
 

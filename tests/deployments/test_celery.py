@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.celery_worker import Deployment, deployed
+from tests.support.chains import POSITIVE, SUCCESS
 
-SUCCESS, POSITIVE = "$ld:ai:generation:success", "$ld:ai:feedback:user:positive"
 ASKED_FOR = "$ld:ai:usage:completion-config"
 
 

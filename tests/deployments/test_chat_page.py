@@ -14,9 +14,8 @@ import pytest
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.deployments.servers import ROOT, free_port, running
+from tests.support.chains import POSITIVE, SUCCESS
 from tests.support.leaving_out import leave_out
-
-POSITIVE, SUCCESS = "$ld:ai:feedback:user:positive", "$ld:ai:generation:success"
 
 
 @pytest.fixture

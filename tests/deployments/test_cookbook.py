@@ -13,9 +13,9 @@ import pytest
 
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.deployments.servers import ROOT
+from tests.support.chains import SUCCESS
 
 COOKBOOK = ROOT / "cookbook"
-SUCCESS = "$ld:ai:generation:success"
 PLATFORM = """
 import json, sys
 from serverless_function import respond

@@ -14,7 +14,6 @@ from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.deployments.langserve_calls import (
     ANSWERED,
     LEFT,
-    POSITIVE,
     body_of,
     client,
     leave_early,
@@ -23,7 +22,7 @@ from tests.deployments.langserve_calls import (
     serving,
 )
 from tests.deployments.servers import ROOT
-from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, SUCCESS
+from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, POSITIVE, SUCCESS
 
 pytestmark = pytest.mark.asyncio
 

@@ -14,7 +14,6 @@ from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.deployments.langserve_calls import (
     ANSWERED,
     LEFT,
-    POSITIVE,
     Sent,
     ask,
     client,
@@ -23,7 +22,7 @@ from tests.deployments.langserve_calls import (
     serving,
 )
 from tests.deployments.servers import ROOT
-from tests.support.chains import FIRST_TOKEN
+from tests.support.chains import FIRST_TOKEN, POSITIVE
 
 REQUESTS: Final = int(os.environ.get("LANGSERVE_REQUESTS", "100"))
 AT_ONCE: Final = 24

@@ -21,11 +21,11 @@ from rq import Queue
 from langchain_ldai import LdAiClient
 from langchain_ldai.testing import LoopbackLaunchDarkly, RecordingClient
 from tests.deployments.servers import ROOT
-from tests.support.chains import DURATION, SUCCESS
+from tests.support.chains import DURATION, POSITIVE, SUCCESS
 from tests.support.redis_server import RedisServer, running_redis
 
 RECIPES = ROOT / "cookbook"
-SCORE, POSITIVE = "$ld:ai:judge:relevance", "$ld:ai:feedback:user:positive"
+SCORE = "$ld:ai:judge:relevance"
 
 
 @pytest.fixture

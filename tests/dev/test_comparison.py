@@ -6,7 +6,6 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -82,13 +81,11 @@ def test_figures_are_those_of_the_raw_events(
         assert {key: entry[key] for key in wanted} == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("outcome", ["", "success", "error", "none"])
-def test_bands_and_runs_have_the_same_figures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
-) -> None:
-    """Over days, for values of every size, down to the bars of the distributions."""
+@pytest.fixture(scope="module")
+def of_days(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with runs of some days, which have values of every size."""
     chance = random.Random(17)
-    store = Store(tmp_path / "runs.db")
+    store = Store(tmp_path_factory.mktemp("of-days") / "runs.db")
     for number in range(1500):
         data = {"run": f"run-{number}", "at": NOON + chance.randrange(5 * DAY)}
         batch = [
@@ -96,14 +93,22 @@ def test_bands_and_runs_have_the_same_figures(
             event(events.TOKENS_TOTAL, 7, **data),
         ]
         store.accept(None, [*batch, *(event(name, **data) for name in chance.choice(OUTCOMES))])
+    yield store
+    store.close()
 
+
+@pytest.mark.parametrize("outcome", ["", "success", "error", "none"])
+def test_bands_and_runs_have_the_same_figures(
+    of_days: Store, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """Down to the bars of the distributions."""
     for minutes in (0, 1, 59, 61, 60 * 25, 60 * 24 * 3 + 7):
         since = minutes and NOON - NOON % MINUTE + minutes * MINUTE
         wanted = Filter("support-bot", outcome=outcome, since=since)
         answers = []
         for few in (10_000, 0):
             monkeypatch.setattr(dev_figures, "_FEW", few)
-            (found,) = figures(store, wanted, 20)
+            (found,) = figures(of_days, wanted, 20)
             duration = found.duration
             bars = [duration.below(width * 10**zeros) for zeros in range(2, 6) for width in (1, 2, 5)]
             answers.append(
@@ -111,9 +116,8 @@ def test_bands_and_runs_have_the_same_figures(
             )
         assert answers[0] == answers[1]
         assert (
-            sum(step.runs for step in found.over_time) == found.runs == len(latest_runs(store, wanted, 2000)) > 0
+            sum(step.runs for step in found.over_time) == found.runs == len(latest_runs(of_days, wanted, 2000)) > 0
         )
-    store.close()
 
 
 @pytest.fixture

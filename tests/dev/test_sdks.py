@@ -32,6 +32,7 @@ from tests.dev.sending import event, full_disk, simulated
 from tests.faults.cases.disks import mounted
 from tests.support.chains import QUESTION, chain
 from tests.support.leaving_out import leave_out
+from tests.support.serving import addresses
 
 HERE = Path(__file__).parent
 USER = Context.builder("user-1").name("Sandy").set("plan", "enterprise").build()
@@ -39,7 +40,7 @@ USER = Context.builder("user-1").name("Sandy").set("plan", "enterprise").build()
 
 def config(desk: Desk, **options: object) -> Config:
     """Return the configuration of an SDK as the page's lines make it."""
-    return Config("sdk-dev", **dict.fromkeys(("base_uri", "stream_uri", "events_uri"), desk.url), **options)
+    return Config("sdk-dev", **addresses(desk.url), **options)
 
 
 def the_run(desk: Desk) -> Run:
@@ -80,8 +81,7 @@ def test_the_official_ai_sdk_is_served_and_its_run_shows(desk: Desk) -> None:
 @pytest.mark.asyncio
 async def test_the_asynchronous_sdk_is_served(desk: Desk) -> None:
     """`AsyncLDClient` gets the flag, and its event arrives."""
-    addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), desk.url)
-    async with AsyncLDClient(AsyncConfig("sdk-dev", diagnostic_opt_out=True, **addresses)) as client:
+    async with AsyncLDClient(AsyncConfig("sdk-dev", diagnostic_opt_out=True, **addresses(desk.url))) as client:
         await client.start()
         served = await client.variation("support-bot", USER, None)
         client.track(events.SUCCESS, USER, {"runId": "run-1", "configKey": "support-bot"}, 1)

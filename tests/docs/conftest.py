@@ -10,6 +10,7 @@ from ldclient.config import Config
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.docs.provider import openai
+from tests.support.serving import addresses
 
 
 def served(mode: str, variation: str, **parts: object) -> dict[str, object]:
@@ -31,9 +32,8 @@ FLAGS = {
 def launchdarkly(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackLaunchDarkly]:
     """A LaunchDarkly on loopback, which a client made from nothing but an SDK key finds."""
     with LoopbackLaunchDarkly(FLAGS) as server:
-        addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), server.url)
         for config in (Config, AsyncConfig):
-            init = functools.partialmethod(config.__init__, diagnostic_opt_out=True, **addresses)
+            init = functools.partialmethod(config.__init__, diagnostic_opt_out=True, **addresses(server.url))
             monkeypatch.setattr(config, "__init__", init)
         monkeypatch.setenv("LAUNCHDARKLY_SDK_KEY", "sdk-of-the-docs")
         monkeypatch.setenv("TOKEN_KEYS", TokenSealer.generate_key())

@@ -18,6 +18,7 @@ from langchain_ldai.delivery import DurableEvents
 from tests.faults.launchdarkly import CONFIG_KEY
 from tests.faults.progress import ProgressFile
 from tests.support.models import USAGE_CHUNK, ScriptedChat
+from tests.support.serving import addresses
 
 SDK_KEY: Final = "sdk-faults"
 CONTEXT: Final = Context.create("user-1")
@@ -93,11 +94,10 @@ class Client:
         timeouts = (
             {} if target.timeout is None else {"connect_timeout": target.timeout, "read_timeout": target.timeout}
         )
-        addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), target.url)
         self.ld = LDClient(
             Config(
                 SDK_KEY,
-                **addresses,
+                **addresses(target.url),
                 **durable,
                 flush_interval=target.flush_interval,
                 events_max_pending=target.max_pending,

@@ -11,7 +11,6 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import ConfigDict, Field
 
-from langchain_ldai.judges._calls import JUDGE_THREAD
 from tests.support.models import USAGE
 
 METRIC: Final = "$ld:ai:judge:accuracy"
@@ -91,10 +90,3 @@ def flags_with(judge: object = None, **rates: float) -> Mapping[str, object]:
     """Return the flags of `support-bot`, which has a judge `accuracy`, as a rule for each run."""
     judge = judge_flag() if judge is None else judge
     return {"support-bot": judged_flag(**(rates or {"accuracy": 1.0})), "accuracy": judge}
-
-
-def wait_for_judges() -> None:
-    """Wait until no thread of a judge is left."""
-    for thread in threading.enumerate():
-        if thread.name == JUDGE_THREAD:
-            thread.join(10)

@@ -19,6 +19,7 @@ from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.ledgers import SqliteLedger
 from tests.judges.judge_models import JudgeModel
 from tests.support.chains import QUESTION, chain
+from tests.support.serving import addresses
 
 
 def append_to(path: Path, task: JudgeTask) -> None:
@@ -30,8 +31,7 @@ def append_to(path: Path, task: JudgeTask) -> None:
 def main(url: str, directory: str, first: int, count: int, killed_after: int, queue: str = "") -> None:
     """Make the runs, each under an id that follows from its number, and wait for their judges."""
     events = DurableEvents(Path(directory) / "events")
-    addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), url)
-    config = Config("sdk-key", **addresses, event_processor_class=events, diagnostic_opt_out=True)
+    config = Config("sdk-key", **addresses(url), event_processor_class=events, diagnostic_opt_out=True)
     ledger = SqliteLedger(Path(directory) / "claims.db")
     with LDClient(config) as ld, LdAiClient(ld, ledger=ledger, delivery=events) as ai:
         config = ai.completion_config("support-bot", Context.create("user-1"))

@@ -13,8 +13,9 @@ from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._calls import JUDGE_THREAD, MAX_LEFT_BEHIND, CallsLeftBehind
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
-from tests.judges.judge_models import JudgeModel, flags_with, wait_for_judges
+from tests.judges.judge_models import JudgeModel, flags_with
 from tests.support.read_log import logged
+from tests.support.threads import join_threads
 
 USER = Context.create("user-1")
 EXCHANGE = {"question": "How?", "answer": "Hold the button"}
@@ -39,19 +40,13 @@ class Asking:
         return self.judges.evaluate(*given, **EXCHANGE)
 
 
-@pytest.fixture(params=[False, True], ids=["sync", "async"])
-def is_async(request: pytest.FixtureRequest) -> bool:
-    """Whether the client is asynchronous."""
-    return request.param
-
-
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """A gate that is opened after the test, and the threads that wait for it have ended then."""
     gate = threading.Event()
     yield gate
     gate.set()
-    wait_for_judges()
+    join_threads("judge")
 
 
 def test_a_judges_model_is_made_on_a_thread(is_async: bool) -> None:
@@ -80,7 +75,7 @@ def test_a_model_that_is_made_too_late_is_not_asked(
     assert Asking(make, is_async=is_async, timeout=0.01).ask() is None
 
     gate.set()
-    wait_for_judges()
+    join_threads("judge")
     assert model.shown == []
     assert "within 0.01 seconds" in caplog.text
 
@@ -90,7 +85,7 @@ def test_a_model_that_hangs_is_asked_no_more(
 ) -> None:
     """Each call that hangs keeps a thread: after ten, no judge is asked, and the log says what helps."""
     asking = Asking(lambda config: gate.wait(10) and JudgeModel(), is_async=is_async, timeout=0.01)
-    wait_for_judges()
+    join_threads("judge")
 
     results = [asking.ask() for _ in range(MAX_LEFT_BEHIND + 3)]
 

@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import RunnableLambda
 
-from tests.judges.test_judged_runs import Judged, exchange
+from tests.judges.judged import Judged, exchange
 from tests.support.chains import QUESTION, chain
 from tests.support.models import ScriptedChat
 

@@ -23,10 +23,10 @@ from tests.judges.judge_models import (
     StructuredModel,
     flags_with,
     judge_flag,
-    wait_for_judges,
 )
 from tests.support.chains import DURATION, ERROR, SUCCESS, TOKENS
 from tests.support.read_log import logged
+from tests.support.threads import join_threads
 from tests.support.vectors import Case, cases, with_ids
 
 USER = Context.create("user-1")
@@ -69,12 +69,6 @@ class Scene:
         metrics = self.client.metrics(run_id)
         assert len(metrics.pop(DURATION)) == 1
         return metrics
-
-
-@pytest.fixture(params=[False, True], ids=["sync", "async"])
-def is_async(request: pytest.FixtureRequest) -> bool:
-    """Whether the client is asynchronous."""
-    return request.param
 
 
 def test_a_score_counts_for_the_judged_run_and_its_costs_for_the_judge(is_async: bool) -> None:
@@ -242,7 +236,7 @@ def test_a_judge_that_takes_too_long_is_cancelled(
     assert scene.evaluate(model) is None
 
     gate.set()
-    wait_for_judges()
+    join_threads("judge")
     assert scene.scores() == []
     assert scene.judging() == {}
     assert "within 60.0 seconds" in caplog.text

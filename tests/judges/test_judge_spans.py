@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from ldclient import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -14,16 +12,16 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider
 
-from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient, LdAiHandler, RunReport
+from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient, LdAiHandler
 from langchain_ldai._runs.observing import NO_TRACE
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.spans import Spans
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.judges.judge_models import GOOD, JudgeModel, flags_with, judge_flag, judged_flag
-from tests.judges.test_judged_nodes import graph_of
-from tests.judges.test_judged_runs import Judged
+from tests.judges.judged import Judged, graph_of
 from tests.support.chains import QUESTION, chain
-from tests.support.models import USAGE, ScriptedChat
+from tests.support.events import ANSWER, start_call, start_chain
+from tests.support.models import ScriptedChat
 
 USER = Context.create("user-1")
 SCORE = {"gen_ai.evaluation.name": "accuracy", "gen_ai.evaluation.score.value": 0.8}
@@ -140,7 +138,7 @@ def test_without_a_current_span_a_judges_root_is_alone(recorded: Recorded) -> No
 
 
 @pytest.mark.asyncio
-async def test_an_asynchronous_judge_has_the_same_trace(recorded: Recorded, reports: list[RunReport]) -> None:
+async def test_an_asynchronous_judge_has_the_same_trace(recorded: Recorded) -> None:
     """A task of the event loop asks it, below the span that was current where the run ended."""
     ai = AsyncLdAiClient(AsyncRecordingClient(flags_with()))
     judges = Judges(ai, model=lambda config: JudgeModel(), spans=recorded.spans())
@@ -310,11 +308,10 @@ def test_what_makes_no_spans_of_judges_is_refused(ai: LdAiClient) -> None:
 def open_judge(spans: Spans) -> tuple[LdAiHandler, Callable[[JudgeResult | None], None], UUID, UUID]:
     """Open a judge's run with a model call, and return its handler, what takes the score, and the ids of both."""
     config = LdAiClient(RecordingClient(flags_with())).judge_config("accuracy", USER)
-    judge, root, call = spans.for_judge(NO_TRACE), uuid4(), uuid4()
+    judge = spans.for_judge(NO_TRACE)
     handler = LdAiHandler(config, spans=judge)
-    handler.on_chain_start({}, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    return handler, judge.scored, root, call
+    root = start_chain(handler)
+    return handler, judge.scored, root, start_call(handler, root)
 
 
 def test_a_score_may_come_before_the_run_is_closed(recorded: Recorded) -> None:
@@ -325,8 +322,7 @@ def test_a_score_may_come_before_the_run_is_closed(recorded: Recorded) -> None:
     scored(JudgeResult("m", 0.8, "accuracy"))
 
     assert recorded.named("invoke_agent") == []
-    message = AIMessage("", usage_metadata=USAGE)
-    handler.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=call)
+    handler.on_llm_end(ANSWER, run_id=call)
     assert evaluation(recorded.root_of("accuracy")) == SCORE
 
 

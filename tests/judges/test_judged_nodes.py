@@ -1,8 +1,5 @@
 """Named nodes and agent graphs: each node's own judges score what the node was asked and what it answered."""
 
-import operator
-from typing import Annotated, TypedDict
-
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable
@@ -13,16 +10,10 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.judges import Judges
 from langchain_ldai.testing import RecordingClient
 from tests.judges.judge_models import METRIC, JudgeModel, flags_with, judge_flag, judged_flag
-from tests.support.chains import chain
+from tests.judges.judged import graph_of
 from tests.support.models import ScriptedChat
 
 USER = Context.create("user-1")
-
-
-class State(TypedDict):
-    """What the nodes pass on."""
-
-    seen: Annotated[list[str], operator.add]
 
 
 class Talk(MessagesState):
@@ -34,22 +25,6 @@ class Talk(MessagesState):
 def says(text: str) -> ScriptedChat:
     """Return a model that gives this answer."""
     return ScriptedChat(script=[[AIMessageChunk(text)]])
-
-
-def graph_of(nodes: dict[str, list[Runnable]]) -> Runnable:
-    """Return a graph whose nodes call these models one after the other."""
-    builder, before = StateGraph(State), START
-    for name, models in nodes.items():
-
-        def node(state: State, config, models=models, name=name) -> State:
-            for number, model in enumerate(models):
-                chain(model).invoke({"question": f"{name} {number}?"}, config)
-            return {"seen": [name]}
-
-        builder.add_node(name, node)
-        builder.add_edge(before, name)
-        before = name
-    return builder.compile()
 
 
 @pytest.fixture

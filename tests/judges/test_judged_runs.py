@@ -3,20 +3,21 @@
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 from ldclient import Context
 from pydantic import BaseModel
 
-from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiClient, LdAiHandler, Outcome
 from langchain_ldai._runs.trackers import OtherTracker
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.testing import RecordingClient
 from tests.judges.judge_models import GOOD, METRIC, JudgeModel, flags_with, judge_flag, judged_flag
+from tests.judges.judged import Judged, exchange
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, agent, chain
 from tests.support.models import ScriptedChat, ScriptedLLM, Turn
@@ -24,48 +25,6 @@ from tests.support.read_log import logged
 from tests.support.vectors import Case, cases
 
 USER = Context.create("user-1")
-
-
-class Judged:
-    """A handler of `support-bot`, whose runs are judged by `accuracy`, and what comes of it."""
-
-    def __init__(
-        self,
-        flags: Mapping[str, object] | None = None,
-        *,
-        model: JudgeModel | None = None,
-        options: Mapping[str, object] | None = None,
-        **judging: object,
-    ) -> None:
-        self.client = RecordingClient(flags or flags_with())
-        self.ai = LdAiClient(self.client)
-        self.model = model or JudgeModel()
-        self.judges = Judges(self.ai, model=lambda config: self.model, **judging)
-        self.reports: list[RunReport] = []
-        config = self.ai.completion_config("support-bot", USER)
-        self.handler = LdAiHandler(config, judges=self.judges, on_run_end=self.reports.append, **(options or {}))
-
-    def invoke(self, subject: Runnable, value: object = QUESTION) -> object:
-        """Run something to its end, and wait for its judges."""
-        try:
-            return subject.invoke(value, {"callbacks": [self.handler]})
-        finally:
-            assert self.handler.flush(10)
-
-    @property
-    def scores(self) -> list[tuple[str, float]]:
-        """The scores that were sent, each with the run it counts for."""
-        return [(event.data["runId"], event.value) for event in self.client.events if event.name == METRIC]
-
-    @property
-    def shown(self) -> list[str]:
-        """What the judges were shown at last, of each exchange."""
-        return [str(messages[-1].content).partition("\n\nAnswer with")[0] for messages in self.model.shown]
-
-
-def exchange(question: str, answer: str) -> str:
-    """Return how a judge is shown an exchange."""
-    return f"MESSAGE HISTORY:\n{question}\n\nRESPONSE TO EVALUATE:\n{answer}"
 
 
 @each(INVOKED | STREAMED)

@@ -17,10 +17,10 @@ from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.testing import LoopbackLaunchDarkly
+from tests.conftest import NIGHTLY
 from tests.judges.judge_models import METRIC, JudgeModel, flags_with
 
 ROOT = Path(__file__).parent.parent.parent
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 PROCESSES, RUNS = (8, 125) if NIGHTLY else (3, 20)
 RATE = 0.1 if NIGHTLY else 0.4
 KILLED_AFTER = [RUNS // 2 if number % 2 else 0 for number in range(PROCESSES)]

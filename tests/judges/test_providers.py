@@ -24,10 +24,11 @@ from langchain_ldai.judges._gathering import ExchangeGatherer
 from langchain_ldai.judges._prompts import Exchange
 from langchain_ldai.judges._sampling import draw_of
 from langchain_ldai.testing import RecordingClient
-from tests.judges.judge_models import GOOD, METRIC, flags_with, wait_for_judges
+from tests.judges.judge_models import GOOD, METRIC, flags_with
 from tests.providers.models import anthropic, openai
 from tests.providers.server import WIRE, Answer, body, events, serving
 from tests.support.chains import SUCCESS, TOKENS, create_agent, search
+from tests.support.threads import join_threads
 
 USER = Context.create("user-1")
 VERDICT = json.loads(GOOD)
@@ -186,7 +187,7 @@ def test_a_drawn_run_gets_the_score_of_its_exchange_which_then_is_gone(shape: st
     scores = {event.data["runId"]: event.value for event in client.events if event.name == METRIC}
     assert scores == {run: int(run[-1]) / 10 for run in DRAWN}
     assert len(weak.answers) == len(RUNS) * len(answers)
-    wait_for_judges()
+    join_threads("judge")
     gc.collect()
     assert {each() for each in (*questions, *weak.answers)} == {None}
     assert [each for each in exchanges() if all(each is not other for other in before)] == []

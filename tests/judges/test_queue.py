@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from langchain_ldai.judges._calls import JUDGE_THREAD
 from langchain_ldai.judges._queue import (
     LOOP_ENDED,
     MAX_CHARACTERS,
@@ -17,6 +16,7 @@ from langchain_ldai.judges._queue import (
     tell_all_at_exit,
 )
 from tests.support.programs import run_program
+from tests.support.threads import start_no_thread, threads_named
 
 
 class Work:
@@ -65,23 +65,18 @@ def queue_of(workers: int = 1, max_waiting: int = 100, lost: list[tuple[str, int
     )
 
 
-def threads() -> list[threading.Thread]:
-    """Return the threads in which judges work."""
-    return [thread for thread in threading.enumerate() if thread.name == JUDGE_THREAD]
-
-
 def test_a_worker_exists_while_there_is_work(work: Work) -> None:
     """Jobs are done in their order on one thread, which ends after the last."""
     queue = queue_of()
     for number in range(5):
         assert queue.put(work.job(number), None)
-    (thread,) = threads()
+    (thread,) = threads_named("judge")
 
     work.gate.set()
 
     assert queue.flush(10)
     thread.join(10)
-    assert (work.done, threads()) == ([0, 1, 2, 3, 4], [])
+    assert (work.done, threads_named("judge")) == ([0, 1, 2, 3, 4], [])
 
 
 def test_no_more_jobs_are_at_work_than_workers(work: Work) -> None:
@@ -185,7 +180,7 @@ def test_jobs_are_lost_where_no_thread_can_start(work: Work, monkeypatch: pytest
     """The process may have no thread to spare: that is told, and holds nobody who waits."""
     lost: list[tuple[str, int]] = []
     queue = queue_of(lost=lost)
-    monkeypatch.setattr(threading.Thread, "start", _refuse)
+    monkeypatch.setattr(threading.Thread, "start", start_no_thread)
 
     assert queue.put(work.job(), None)
 
@@ -201,7 +196,7 @@ def test_jobs_wait_for_another_worker_where_no_further_one_can_start(
     queue = queue_of(workers=2, lost=lost)
     queue.put(work.job(0), None)
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", _refuse)
+        patch.setattr(threading.Thread, "start", start_no_thread)
         queue.put(work.job(1), None)
 
     work.gate.set()
@@ -210,19 +205,15 @@ def test_jobs_wait_for_another_worker_where_no_further_one_can_start(
     assert (work.done, lost) == ([0, 1], [])
 
 
-def _refuse(thread: threading.Thread) -> None:
-    raise RuntimeError("can't start new thread")
-
-
 @pytest.mark.asyncio
 async def test_an_event_loop_does_its_jobs_in_tasks(work: Work) -> None:
     """A job of a loop is done on the loop, without a thread."""
-    queue, before = queue_of(), threads()
+    queue, before = queue_of(), threads_named("judge")
 
     queue.put(work.job(1), asyncio.get_running_loop())
     queue.put(work.job(2), asyncio.get_running_loop())
 
-    assert threads() == before
+    assert threads_named("judge") == before
     assert await asyncio.to_thread(queue.flush, 10)
     assert work.done == [1, 2]
 

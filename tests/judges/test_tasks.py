@@ -13,7 +13,7 @@ from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.judges.judge_models import METRIC, JudgeModel, flags_with, judge_flag
-from tests.judges.test_judged_runs import Judged
+from tests.judges.judged import Judged
 from tests.support.chains import chain
 from tests.support.models import ScriptedChat
 from tests.support.read_log import logged

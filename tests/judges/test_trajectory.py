@@ -8,7 +8,7 @@ from langchain_ldai import LdAiClient
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._trajectory import MAX_CALLS, MAX_CHARACTERS, Trajectory
 from langchain_ldai.testing import RecordingClient
-from tests.judges.test_judged_runs import Judged
+from tests.judges.judged import Judged
 from tests.support.chains import AGENT_INPUT, agent, chain
 
 

@@ -1,6 +1,6 @@
 """An agent is a graph with a loop of model and tools; facts 56 and 66 to 68."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from langchain_core.runnables import Runnable
@@ -9,12 +9,13 @@ from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, Track, calls, graph, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, ERROR, SUCCESS, TOOL_CALL, counts, create_agent
-from tests.support.models import HELLO, ScriptedChat, Turn, tool_call
+from tests.support.graphs import NOTHING, calls, graph
+from tests.support.models import FLAKY, HELLO, ScriptedChat, Turn, tool_call
 
 try:
     from langchain.agents import middleware
@@ -26,17 +27,8 @@ pytestmark = pytest.mark.asyncio
 TOOL_ERRORS_END_AGENTS = create_agent.__module__.startswith("langchain.")
 """Whether the root raises what a tool raised: in `create_agent` it does, in `create_react_agent` not (fact 66)."""
 
-FLAKY = ConnectionError("flaky")
 
 has_middleware = pytest.mark.skipif(middleware is None, reason="LangChain 0.3 has no middleware")
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @tool

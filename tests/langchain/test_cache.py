@@ -1,6 +1,6 @@
 """Answers from a cache: facts 79 to 83. The cache is the model's own field, so that no other test sees it."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -8,11 +8,12 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport, TokenUsage
+from langchain_ldai import Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import Track, calls, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.graphs import calls
 from tests.support.models import ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
@@ -21,14 +22,6 @@ Wrap = Callable[[Runnable], Runnable]
 
 ONCE: Final = TokenUsage(9, 7, 2)
 """What a scripted legacy LLM uses for one prompt."""
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @pytest.fixture

@@ -20,10 +20,9 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, run
 from tests.support.chains import DURATION, FIRST_TOKEN, chain, create_agent, search
 from tests.support.models import tool_call
-from tests.support.observe import LetterCountingChat, check_nothing_is_left, summarize
+from tests.support.observe import LetterCountingChat, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 THREADS = 64
 TASKS = 1_000

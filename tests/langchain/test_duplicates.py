@@ -14,10 +14,9 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, agent, chain, counts
 from tests.support.models import ScriptedChat
-from tests.support.observe import check_nothing_is_left, summarize
+from tests.support.observe import summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 TWICE = {
     "listed-twice": lambda runnable, handler: (runnable, [handler, handler]),

@@ -12,10 +12,9 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import STREAMED, Call, each, run
 from tests.support.chains import FIRST_TOKEN, chain
 from tests.support.models import USAGE_CHUNK, ScriptedChat, ScriptedLLM
-from tests.support.observe import check_nothing_is_left, count_first_tokens, needs_v3
+from tests.support.observe import count_first_tokens, needs_v3
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 CARRYING = {

@@ -1,6 +1,6 @@
 """A graph is one run, whatever its shape; facts 55 to 57, 59, 61, 64, 65 and what LangGraph 1.2 adds to them."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from langchain_core.runnables import Runnable
@@ -12,19 +12,12 @@ from langgraph.types import CachePolicy, Command, Send
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, State, Track, calls, graph, says, speaks, thread, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import FIRST_TOKEN, QUESTION, SUCCESS, chain, counts
+from tests.support.graphs import NOTHING, State, calls, graph, says, speaks, thread
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def parallel() -> Runnable:

@@ -17,10 +17,9 @@ from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.observe import SilentClient, check_nothing_is_left, summarize
+from tests.support.observe import SilentClient, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 not_tracing = partial(tracing_context, enabled=False)
 
 

@@ -20,10 +20,9 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat, ScriptedLLM
-from tests.support.observe import COPIES_CONFIGURABLE, TOKEN, EventLog, SilentClient, check_nothing_is_left
+from tests.support.observe import COPIES_CONFIGURABLE, TOKEN, EventLog, SilentClient
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 KEYS = {TOKEN, "ldai_run_id", "ldai_config_key", "ldai_variation_key"}
 SERVED = LdAiCompletionConfigDefault(enabled=True)

@@ -1,6 +1,6 @@
 """What happens in a named node, at any depth, is counted for that node's AI Config; facts 55 and 56."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from langchain_core.runnables import Runnable
@@ -9,14 +9,15 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import (
+from tests.conftest import Track
+from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import AGENT_INPUT, ERROR, QUESTION, SUCCESS, TOKENS, agent, chain, counts
+from tests.support.graphs import (
     NOTHING,
     RETRIED,
     State,
-    Track,
     asks,
     calls,
     graph,
@@ -24,41 +25,10 @@ from tests.langchain.graphs import (
     says,
     speaks,
     thread,
-    tracking,
 )
-from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import AGENT_INPUT, ERROR, QUESTION, SUCCESS, TOKENS, agent, chain, counts
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.models import FLAKY, HELLO, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
-
-FLAKY = ConnectionError("flaky")
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and two for nodes."""
-    return RecordingClient(dict.fromkeys(("support-bot", "writer", "critic"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
-
-
-@pytest.fixture
-def writer(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of a node."""
-    return ai.completion_config("writer", context)
-
-
-@pytest.fixture
-def critic(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of another node."""
-    return ai.completion_config("critic", context)
 
 
 def runs_an_agent(state: State) -> State:

@@ -12,10 +12,9 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, TOKENS, agent, chain, counts, search
 from tests.support.models import ScriptedChat, ScriptedLLM
-from tests.support.observe import EventLog, LetterCountingChat, check_nothing_is_left, needs_v3
+from tests.support.observe import EventLog, LetterCountingChat, needs_v3
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 STEP = ["on_chain_start", "on_chain_end"]
 MODEL = ["on_chat_model_start", "on_llm_end"]

@@ -13,10 +13,9 @@ from tests.conftest import FLAG
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.models import ScriptedChat
-from tests.support.observe import EventLog, check_nothing_is_left, summarize
+from tests.support.observe import EventLog, summarize
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 class Breaks(BaseCallbackHandler):

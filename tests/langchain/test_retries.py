@@ -1,6 +1,6 @@
 """Attempts that fail and are repeated, or replaced by a fallback: facts 44 to 50."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -10,16 +10,16 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from tenacity import RetryCallState, wait_none
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import Track, calls, tracking
+from tests.conftest import Track
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import ERROR, FIRST_TOKEN, PROMPT, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.models import HELLO, ScriptedChat, ScriptedLLM
+from tests.support.graphs import calls
+from tests.support.models import FLAKY, HELLO, ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
 
-FLAKY: Final = ConnectionError("flaky")
 DOWN: Final = TimeoutError("down")
 TWICE: Final = {"stop_after_attempt": 2, "wait_exponential_jitter": False}
 
@@ -43,14 +43,6 @@ FALLING_BACK: Final[dict[str, Shape]] = {
 def shapes(of: dict[str, Shape]) -> pytest.MarkDecorator:
     """Run a test once for each of the shapes."""
     return pytest.mark.parametrize("shape", of.values(), ids=of)
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 class RetryingChat(ScriptedChat):

@@ -14,10 +14,9 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, FIRST_TOKEN, chain
 from tests.support.models import USAGE, ScriptedChat
-from tests.support.observe import HAS_V3, EventLog, Way, check_nothing_is_left, count_first_tokens, needs_v3
+from tests.support.observe import HAS_V3, EventLog, Way, count_first_tokens, needs_v3
 
 pytestmark = pytest.mark.asyncio
-_settled = pytest.fixture(autouse=True)(check_nothing_is_left)
 
 
 class WithSetting(ScriptedChat):

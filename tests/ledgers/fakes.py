@@ -65,24 +65,14 @@ class Hangs(MemoryLedger):
     def __init__(self, calls: int) -> None:
         super().__init__()
         self.let_go = threading.Event()
+        self.was_asked = threading.Event()
         self.hanging = calls
         self.threads: list[threading.Thread] = []
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
         """See `Ledger.claim`."""
         self.threads.append(threading.current_thread())
+        self.was_asked.set()
         if len(self.threads) <= self.hanging:
             self.let_go.wait(60)
-        return super().claim(run, slots, claimant)
-
-
-class Down(MemoryLedger):
-    """Raises until it is up."""
-
-    up = False
-
-    def claim(self, run: str, slots: Collection[str], claimant: str) -> set[str]:
-        """See `Ledger.claim`."""
-        if not self.up:
-            raise ConnectionError
         return super().claim(run, slots, claimant)

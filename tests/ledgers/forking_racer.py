@@ -1,16 +1,17 @@
-"""A process that claims in a thread and in children it forks meanwhile: python forking_racer.py LEDGER < runs.
+"""A program that claims in a thread and in children it forks meanwhile, at once with others of its kind.
 
-It says "ready" and begins once its standard input ends, so that several begin together. It prints each slot that
-is granted, and fails where a claim raises or a child does not end.
+It prints each slot that is granted, and fails where a claim raises or a child does not end.
 """
 
 import os
 import random
 import signal
-import sys
 import threading
+from pathlib import Path
 
-from langchain_ldai.ledgers import Ledger, SqliteLedger
+from langchain_ldai.ledgers import Ledger
+from tests.ledgers.places import ledger_at
+from tests.support.programs import meet
 
 CLAIMS_A_CHILD = 30
 PATIENCE_SECONDS = 120
@@ -37,29 +38,17 @@ def claim_in_child(ledger: Ledger, slots: list[tuple[str, str]]) -> int:
     return os.waitpid(process, 0)[1]
 
 
-def ledger_at(where: str) -> Ledger:
-    """Return the ledger at a URL or path; only who needs redis-py takes the time to import it."""
-    if not where.startswith("redis:"):
-        return SqliteLedger(where)
-    from langchain_ldai.ledgers.redis import RedisLedger
-
-    return RedisLedger.from_url(where)
-
-
-def main(where: str) -> int:
-    """Claim three slots of each run, half of them in children."""
+def main(folder: str, racers: str, where: str) -> int:
+    """Claim three slots of each run in the folder's file `words`, half of them in children."""
     ledger = ledger_at(where)
-    print("ready", flush=True)  # noqa: T201
-    slots = [(run, slot) for run in sys.stdin.read().split() for slot in ("success", "tokens", "feedback")]
+    runs = Path(folder, "words").read_text("utf-8").split()
+    slots = [(run, slot) for run in runs for slot in ("success", "tokens", "feedback")]
     random.shuffle(slots)
     parts = [slots[start : start + CLAIMS_A_CHILD] for start in range(0, len(slots), CLAIMS_A_CHILD)]
     ended: list[None] = []
+    meet(Path(folder, "start"), int(racers))
     own = threading.Thread(target=lambda: ended.extend(claim(ledger, part) for part in parts[::2]), daemon=True)
     own.start()
     codes = [claim_in_child(ledger, part) for part in parts[1::2]]
     own.join(PATIENCE_SECONDS)
     return int(any(codes) or len(ended) < len(parts[::2]))
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

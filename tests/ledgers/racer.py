@@ -1,42 +1,27 @@
-"""A process that resumes runs by their tokens and records on each: python racer.py LEDGER LAUNCHDARKLY < tokens.
+"""A program that resumes runs by their tokens and records on each, at once with others of its kind."""
 
-It says "ready" and begins once its standard input ends, so that several begin together.
-"""
-
-import sys
+from pathlib import Path
 
 from ldclient import Context, LDClient
 from ldclient.config import Config
 
 from langchain_ldai import Feedback, LdAiClient, TokenUsage
-from langchain_ldai.ledgers import Ledger, SqliteLedger
+from tests.ledgers.places import ledger_at
+from tests.support.programs import meet
+from tests.support.serving import addresses
 
 
-def ledger_at(where: str) -> Ledger:
-    """Return the ledger at a URL or path; only who needs redis-py takes the time to import it."""
-    if not where.startswith("redis:"):
-        return SqliteLedger(where)
-    from langchain_ldai.ledgers.redis import RedisLedger
-
-    return RedisLedger.from_url(where)
-
-
-def main(where: str, launchdarkly: str) -> None:
-    """Record success, tokens and feedback on every run."""
-    ledger = ledger_at(where)
-    addresses = dict.fromkeys(("base_uri", "stream_uri", "events_uri"), launchdarkly)
-    client = LDClient(Config("sdk-racer", **addresses, diagnostic_opt_out=True, events_max_pending=100_000))
-    ai = LdAiClient(client, ledger=ledger, ledger_timeout=600)
+def main(folder: str, racers: str, where: str, launchdarkly: str) -> None:
+    """Record success, tokens and feedback on every run whose token is in the folder's file `words`."""
+    config = Config("sdk-racer", **addresses(launchdarkly), diagnostic_opt_out=True, events_max_pending=100_000)
+    client = LDClient(config)
+    ai = LdAiClient(client, ledger=ledger_at(where), ledger_timeout=600)
     context = Context.create("user-1")
-    print("ready", flush=True)  # noqa: T201
-    for token in sys.stdin.read().split():
+    meet(Path(folder, "start"), int(racers))
+    for token in Path(folder, "words").read_text("utf-8").split():
         tracker = ai.create_tracker(token, context)
         tracker.track_success()
         tracker.track_feedback(Feedback.POSITIVE)
         tracker.track_tokens(TokenUsage(3, 2, 1))
     assert ai.close()
     client.close()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -74,7 +74,7 @@ async def test_an_asynchronous_client_is_used_on_one_thread(where: str, context:
     assert client.threads == {threading.get_ident()}
 
 
-def test_an_asynchronous_client_without_a_loop_is_used_where_one_is(context: Context) -> None:
+def test_an_asynchronous_client_without_a_loop_is_used_where_one_is() -> None:
     """Before any loop runs there is none to hop to: a client of one's own is called at once."""
     client = AsyncRecordingClient()
 

@@ -1,7 +1,6 @@
 """What the queue of claims survives: a ledger that fails for one run, raises anything, or never answers."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Collection
 from types import SimpleNamespace
@@ -14,10 +13,9 @@ from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import MemoryLedger, _given_up
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Down, Hangs, Unreliable
-from tests.support.chains import DURATION, SUCCESS
-
-POSITIVE = "$ld:ai:feedback:user:positive"
+from tests.ledgers.fakes import Hangs, Unreliable
+from tests.support.chains import DURATION, POSITIVE, SUCCESS
+from tests.support.threads import join_threads
 
 
 class FailsForSome(MemoryLedger):
@@ -35,14 +33,21 @@ class FailsForSome(MemoryLedger):
         return super().claim(run, slots, claimant)
 
 
+@pytest.fixture
+def go_forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Give what lets so many seconds pass for the queue of claims."""
+    passed: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(passed), sleep=time.sleep)
+    for module in (claim_queue, _given_up):
+        monkeypatch.setattr(module, "time", clock)
+    return passed.append
+
+
 @pytest.mark.parametrize("bad", [1, 5])
 def test_a_run_that_cannot_be_claimed_holds_no_other_up(
-    bad: int, client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
+    bad: int, client: RecordingClient, context: Context, go_forward: Callable[[float], None]
 ) -> None:
     """The others are claimed while the bad ones wait for their next attempt; the bad ones are given up alone."""
-    late = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], sleep=time.sleep)
-    monkeypatch.setattr(claim_queue, "time", clock)
     ai = LdAiClient(client, ledger=FailsForSome(), ledger_timeout=3600.0)
     config = ai.completion_config("support-bot", context)
     bad_ones = [config.create_tracker(run_id=f"bad-{number}").record_feedback("positive") for number in range(bad)]
@@ -51,32 +56,9 @@ def test_a_run_that_cannot_be_claimed_holds_no_other_up(
 
     assert [recorded.result(30) for recorded in good] == [True] * 50
     assert not any(recorded.done() for recorded in bad_ones)
-    late[0] = 3600.0
+    go_forward(3600.0)
     assert ai.close(30)
     assert all(isinstance(recorded.exception(), LedgerUnavailableError) for recorded in bad_ones)
-
-
-def test_claims_that_come_while_the_ledger_is_down_wait_with_the_others(
-    client: RecordingClient, context: Context, unreliable: Unreliable
-) -> None:
-    """None of them is lost, and none is tried at once only because it is new."""
-    ai = LdAiClient(client, ledger=unreliable)
-    config = ai.completion_config("support-bot", context)
-    trackers = [config.create_tracker() for _ in range(40)]
-    for tracker in trackers[:3]:
-        tracker.track_success()
-    while len({run for run, _, _ in unreliable.calls}) < 2:
-        time.sleep(0.01)
-
-    for tracker in trackers[3:]:
-        tracker.track_success()
-        time.sleep(0.02)
-    asked = len(unreliable.calls)
-    unreliable.up.set()
-
-    assert ai.close(10)
-    assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 40
-    assert asked < 40
 
 
 class RaisesOnce(MemoryLedger):
@@ -175,7 +157,7 @@ def test_a_client_that_waits_for_less_long_gives_up_its_own_claims_alone(
     client: RecordingClient, context: Context
 ) -> None:
     """As a feedback route does: the run's own metrics wait for as long as their client says."""
-    ledger = Down()
+    ledger = Unreliable()
     ai = LdAiClient(client, ledger=ledger)
     tracker = ai.completion_config("support-bot", context).create_tracker()
     impatient = ai.with_ledger(ledger, timeout=0.2).create_tracker(tracker.resumption_token, context)
@@ -185,7 +167,7 @@ def test_a_client_that_waits_for_less_long_gives_up_its_own_claims_alone(
     recorded = impatient.record_feedback(Feedback.POSITIVE)
 
     assert isinstance(recorded.exception(10), LedgerUnavailableError)
-    ledger.up = True
+    ledger.up.set()
     assert ai.close(10)
     assert client.metrics(tracker.run_id) == {DURATION: [5], SUCCESS: [1]}
 
@@ -286,14 +268,14 @@ def test_closing_a_client_waits_for_a_copy_over_another_ledger(client: Recording
 
 def test_what_was_sent_without_a_claim_is_not_sent_again(client: RecordingClient, context: Context) -> None:
     """`on_ledger_error="send"` sends a slot once a process, also after the ledger is up again."""
-    ledger = Down()
+    ledger = Unreliable()
     ai = LdAiClient(client, ledger=ledger, on_ledger_error="send", ledger_timeout=0.1)
     tracker = ai.completion_config("support-bot", context).create_tracker()
     resumed = [ai.create_tracker(tracker.resumption_token, context) for _ in range(3)]
 
     answers = [each.record_feedback(Feedback.POSITIVE) for each in resumed]
     assert ai.close(10)
-    ledger.up = True
+    ledger.up.set()
     late = tracker.record_feedback(Feedback.NEGATIVE)
     tracker.track_success()
 
@@ -308,7 +290,7 @@ def test_slots_that_were_sent_without_a_claim_are_remembered_in_bounds(
 ) -> None:
     """The slots that were sent first are forgotten first."""
     monkeypatch.setattr(_given_up, "MAX_SENT_UNCLAIMED", 2)
-    ai = LdAiClient(client, ledger=Down(), on_ledger_error="send", ledger_timeout=1e-9)
+    ai = LdAiClient(client, ledger=Unreliable(), on_ledger_error="send", ledger_timeout=1e-9)
     first = ai.completion_config("support-bot", context).create_tracker()
     for tracker in (first, *(ai.completion_config("support-bot", context).create_tracker() for _ in range(3))):
         tracker.track_success()
@@ -323,20 +305,20 @@ def test_slots_that_were_sent_without_a_claim_are_remembered_in_bounds(
 
 
 def test_claims_that_are_given_up_are_told_once_a_minute(
-    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: RecordingClient,
+    context: Context,
+    go_forward: Callable[[float], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The log names the first at once, and counts the others with the first after a minute."""
-    monkeypatch.setattr(_given_up, "LOG_AGAIN_SECONDS", 1.0)
-    ai = LdAiClient(client, ledger=Down(), ledger_timeout=1e-9)
+    ai = LdAiClient(client, ledger=Unreliable(), ledger_timeout=1e-9)
     config = ai.completion_config("support-bot", context)
 
-    for pause in (0.0, 0.0, 0.0, 1.1):
-        time.sleep(pause)
+    for seconds in (0.0, 0.0, 0.0, 60.0):
+        go_forward(seconds)
         recorded = config.create_tracker().record_feedback(Feedback.POSITIVE)
         assert isinstance(recorded.exception(10), LedgerUnavailableError)
-        for thread in threading.enumerate():
-            if thread.name in ("langchain_ldai-claims", "langchain_ldai-ledger"):
-                thread.join(10)
+        join_threads("claims", "ledger")
 
     told = [message.partition(":")[0] for message in caplog.messages]
     assert told == ["1 metric dropped", "3 metrics dropped"]
@@ -351,8 +333,7 @@ def test_too_many_claims_for_a_queue_are_given_up_where_they_are_made(
     ai = LdAiClient(client, ledger=ledger)
     config = ai.completion_config("support-bot", context)
     config.create_tracker().track_success()
-    while not ledger.threads:
-        time.sleep(0.01)
+    assert ledger.was_asked.wait(10)
 
     recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(12)]
 

@@ -1,15 +1,17 @@
 """How the queue of claims starts its threads, wakes the one that waits, and lets them end."""
 
 import threading
+import time
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient
-from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.ledgers import MemoryLedger, _batches
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Held, Unreliable
@@ -141,24 +143,41 @@ def test_a_claim_that_comes_while_the_worker_waits_is_made_at_once(
 
 
 def test_a_claim_that_comes_while_the_ledger_is_down_waits(
-    client: RecordingClient, context: Context, unreliable: Unreliable, as_it_waits: list[Callable[[], object]]
+    client: RecordingClient,
+    context: Context,
+    unreliable: Unreliable,
+    as_it_waits: list[Callable[[], object]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After the failures of two runs every run waits for the next attempt, and then all claims are made."""
+    """After the failures of two runs a new run waits for the next attempt, too, and then all claims are made."""
     ai = LdAiClient(client, ledger=unreliable)
     trackers = [ai.completion_config("support-bot", context).create_tracker() for _ in range(3)]
+    stopped_at: list[float] = []
+    calls: list[int] = []
+    clock = SimpleNamespace(monotonic=lambda: (stopped_at or [time.monotonic()])[0], sleep=time.sleep)
+    for module in (_batches, claim_queue):
+        monkeypatch.setattr(module, "time", clock)
 
     def come_once_it_is_down() -> None:
         if len({run for run, _, _ in unreliable.calls}) < 2:
             as_it_waits.append(come_once_it_is_down)
             return
+        stopped_at.append(time.monotonic())
+        calls.append(len(unreliable.calls))
+        as_it_waits.append(go_on)
         trackers[2].track_success()
+
+    def go_on() -> None:
+        calls.append(len(unreliable.calls))
         unreliable.up.set()
+        stopped_at.clear()
 
     as_it_waits.append(come_once_it_is_down)
     for tracker in trackers[:2]:
         tracker.track_success()
 
     assert ai.close(10)
+    assert calls[0] == calls[1]
     assert [client.metrics(tracker.run_id) for tracker in trackers] == [{SUCCESS: [1]}] * 3
 
 

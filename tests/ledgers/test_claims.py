@@ -9,9 +9,7 @@ from langchain_ldai import Feedback, LdAiClient, LdAiHandler, TokenUsage
 from langchain_ldai.ledgers import Ledger, MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Held, Unreliable
-from tests.support.chains import QUESTION, SUCCESS, TOKENS, chain, counts
-
-POSITIVE = "$ld:ai:feedback:user:positive"
+from tests.support.chains import POSITIVE, QUESTION, SUCCESS, TOKENS, chain, counts
 
 
 def test_trackers_that_resume_one_run_record_a_metric_once_among_them(

@@ -16,13 +16,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 
 PROGRAM = """
 import collections, os, redis, signal, sqlite3, sys, threading, time
-from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
+from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.ledgers.redis import RedisLedger
-
-def opened(where, **options):
-    if where == "memory":
-        return MemoryLedger()
-    return RedisLedger.from_url(where) if where.startswith("redis:") else SqliteLedger(where, **options)
+from tests.ledgers.places import ledger_at
 
 def in_child(call):
     "Return the exit code of a fork that calls a function: 0 where that is true; it ends by itself, in any case."
@@ -36,7 +32,7 @@ def in_child(call):
             os._exit(2)
     return os.waitpid(process, 0)[1]
 
-ledger = opened(sys.argv[1])
+ledger = ledger_at(sys.argv[1])
 """
 
 

@@ -16,6 +16,7 @@ from tests.conftest import FLAG
 from tests.ledgers.fakes import LosesItsAnswer, Unreliable
 from tests.support.chains import DURATION, SUCCESS
 from tests.support.programs import run_program
+from tests.support.threads import start_no_thread
 
 
 def test_claims_wait_while_the_ledger_is_down(
@@ -226,31 +227,12 @@ def test_where_no_thread_can_be_started_claims_wait_for_the_next(
     client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is raised into the chain and nothing is lost: whoever comes or closes next tries again."""
-
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     ai = LdAiClient(client, ledger=MemoryLedger())
     tracker = ai.completion_config("support-bot", context).create_tracker()
     with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", refuse)
+        patched.setattr(threading.Thread, "start", start_no_thread)
         tracker.track_success()
         assert not ai.close()
 
     assert ai.close()
-    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
-
-
-def test_a_claim_at_exit_is_made_at_once(
-    client: RecordingClient, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once every thread that keeps the process has ended, the claim is made where it is handed in."""
-    over = threading.Thread()
-    monkeypatch.setattr(threading, "main_thread", lambda: over)
-    monkeypatch.setattr(threading, "enumerate", lambda: [over])
-    ai = LdAiClient(client, ledger=MemoryLedger())
-    tracker = ai.completion_config("support-bot", context).create_tracker()
-
-    tracker.track_success()
-
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}

@@ -1,12 +1,11 @@
 """Processes race for every slot of the same runs: each is granted once, and one event a slot is sent."""
 
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +15,11 @@ import redis
 from langchain_ldai import LdAiCompletionConfig
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.support.chains import SUCCESS
+from tests.support.programs import run_program
 from tests.support.redis_server import DURABLE, RedisServer, running_redis
 
 RUNS: Final = int(os.environ.get("LEDGER_RUNS", "200"))
 PROCESSES: Final = 8
-RACER: Final = Path(__file__).parent / "racer.py"
-FORKING_RACER: Final = Path(__file__).parent / "forking_racer.py"
 EVENTS: Final = {
     SUCCESS: 1,
     "$ld:ai:feedback:user:positive": 1,
@@ -39,32 +37,19 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def race(
-    program: list[str | Path], words: list[str], meanwhile: Callable[[], None] = lambda: None
+    racer: str, folder: Path, words: list[str], *given: str, meanwhile: Callable[[], None] = lambda: None
 ) -> tuple[float, list[str]]:
-    """Let the processes take the words, all at once, and return the seconds it took and the lines they printed."""
-    with ExitStack() as stack:
-        racers = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-W", "ignore", *program],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    env={**os.environ, "PYTHONPATH": str(RACER.parent.parent.parent)},
-                )
-            )
-            for _ in range(PROCESSES)
-        ]
-        for racer in racers:
-            assert racer.stdout.readline() == "ready\n"
-        began = time.monotonic()
-        for racer in racers:
-            racer.stdin.write("\n".join(words))
-            racer.stdin.close()
+    """Let processes take the words, all at once, and return the seconds it took and the lines they printed."""
+    (folder / "words").write_text("\n".join(words), "utf-8")
+    code = f"import sys; from tests.ledgers.{racer} import main; sys.exit(main(*sys.argv[1:]))"
+    began = time.monotonic()
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        arguments = (code, folder, PROCESSES, *given)
+        racing = [pool.submit(run_program, *arguments, timeout=600) for _ in range(PROCESSES)]
         meanwhile()
-        lines = [line for racer in racers for line in racer.stdout.read().splitlines()]
-        assert [racer.wait(600) for racer in racers] == [0] * PROCESSES
-        return time.monotonic() - began, lines
+    ended = [each.result() for each in racing]
+    assert [each.returncode for each in ended] == [0] * PROCESSES, "".join(each.stderr for each in ended)
+    return time.monotonic() - began, [line for each in ended for line in each.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis", "redis-killed"])
@@ -91,7 +76,7 @@ def test_processes_record_each_metric_of_a_run_once(
     with LoopbackLaunchDarkly() as launchdarkly:
         meanwhile = kill_and_restart if kind == "redis-killed" else lambda: None
         tokens = [tracker.resumption_token for tracker in trackers]
-        seconds, _ = race([RACER, ledger, launchdarkly.url], tokens, meanwhile)
+        seconds, _ = race("racer", tmp_path, tokens, ledger, launchdarkly.url, meanwhile=meanwhile)
         events = launchdarkly.custom_events()
 
     sent = Counter((event.data["runId"], event.name, event.value) for event in events if "runId" in event.data)
@@ -113,7 +98,7 @@ def test_processes_that_fork_meanwhile_are_granted_each_slot_once(
     ledger = request.getfixturevalue("redis_server").url if kind == "redis" else str(tmp_path / "ledger.db")
     runs = [f"run-{number}" for number in range(RUNS)]
 
-    seconds, granted = race([FORKING_RACER, ledger], runs)
+    seconds, granted = race("forking_racer", tmp_path, runs, ledger)
 
     assert Counter(granted) == Counter(
         f"{run} {slot}" for run in runs for slot in ("success", "tokens", "feedback")

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import redis
@@ -110,7 +111,7 @@ def test_connections_that_others_use_are_left_alone(moving: Moving) -> None:
             assert others.get_message(timeout=10)["data"] == b"here"
 
 
-def test_a_cluster_is_asked_again_over_new_connections(servers: tuple[RedisServer, RedisServer], tmp_path) -> None:
+def test_a_cluster_is_asked_again_over_new_connections(tmp_path: Path) -> None:
     """A node that could not claim may be another one now; here it is the same, with room again."""
     with running_redis(tmp_path, "--cluster-enabled", "yes") as node, redis.Redis.from_url(node.url) as client:
         client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
@@ -141,6 +142,7 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "class": (lambda: redis.Redis, TypeError, "not the class Redis"),
     "cluster-class": (lambda: redis.RedisCluster, TypeError, "not the class RedisCluster"),
     "asynchronous-class": (lambda: redis.asyncio.Redis, TypeError, "not the class Redis"),
+    "url": (lambda: "redis://localhost", TypeError, r"not str; from_url\(url\) takes a URL"),
     "sentinel": (lambda: redis.Sentinel([("localhost", 1)]), TypeError, "not Sentinel"),
 }
 
@@ -187,18 +189,28 @@ def test_a_redis_that_hangs_costs_a_claim_a_few_seconds() -> None:
         assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("ttl", [float("inf"), 1e18, 10**30, 100 * 365 * 24 * 3600 + 1])
-def test_a_lifetime_is_at_most_a_hundred_years(ttl: float, tmp_path) -> None:
-    """Redis takes no number that is far above; both ledgers refuse it when they are made."""
-    for make in (
-        lambda: SqliteLedger(tmp_path / "ledger.db", ttl=ttl),
-        lambda: RedisLedger(redis.Redis(), ttl=ttl),
-    ):
-        with pytest.raises(ValueError, match="ttl is at most 3153600000 seconds, a hundred years, not"):
-            make()
+HUNDRED_YEARS = 100 * 365 * 24 * 3600
+LIFETIMES: dict[float, str] = {
+    **dict.fromkeys((0, -1, float("nan")), "is a number of seconds above 0, not {}"),
+    **dict.fromkeys(
+        (float("inf"), 1e18, 10**30, HUNDRED_YEARS + 1), "is at most 3153600000 seconds, a hundred years, not"
+    ),
+}
 
 
-@pytest.mark.parametrize(("ttl", "kept"), [(0.2, 1), (1.2, 2), (100 * 365 * 24 * 3600, 100 * 365 * 24 * 3600)])
+@pytest.mark.parametrize(("ttl", "message"), LIFETIMES.items(), ids=str)
+@pytest.mark.parametrize("make", [SqliteLedger, RedisLedger])
+def test_a_lifetime_is_above_zero_and_at_most_a_hundred_years(
+    make: type, ttl: float, message: str, tmp_path: Path
+) -> None:
+    """Redis takes no number that is far above; both ledgers refuse another when they are made, with the value."""
+    place = tmp_path / "ledger.db" if make is SqliteLedger else redis.Redis()
+
+    with pytest.raises(ValueError, match=f"^ttl {message.format(ttl)}"):
+        make(place, ttl=ttl)
+
+
+@pytest.mark.parametrize(("ttl", "kept"), [(0.2, 1), (1.2, 2), (HUNDRED_YEARS, HUNDRED_YEARS)])
 def test_a_lifetime_is_rounded_up(ttl: float, kept: int, servers: tuple[RedisServer, RedisServer]) -> None:
     """Redis remembers whole seconds, and no fewer than it is told to."""
     with redis.Redis.from_url(servers[0].url) as client:

@@ -11,13 +11,13 @@ from langchain_ldai import Feedback, LdAiClient, LdAiHandler, RunReport, TokenUs
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, graph, says
 from tests.ledgers.fakes import Held
 from tests.support.chains import (
     AGENT_INPUT,
     DURATION,
     ERROR,
     FIRST_TOKEN,
+    POSITIVE,
     QUESTION,
     SUCCESS,
     TOKENS,
@@ -26,9 +26,9 @@ from tests.support.chains import (
     chain,
     counts,
 )
+from tests.support.graphs import NOTHING, graph, says
+from tests.support.observe import TOKEN
 
-TOKEN = "ldai_resumption_token"
-POSITIVE = "$ld:ai:feedback:user:positive"
 Process = Callable[[], LdAiClient]
 
 

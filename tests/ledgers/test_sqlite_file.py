@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -178,12 +179,12 @@ def test_a_connection_that_failed_is_not_used_again(tmp_path: Path) -> None:
 
 
 OPENER = """
-import sys, time
+import sys
+from pathlib import Path
 from langchain_ldai.ledgers import SqliteLedger
-print("ready", flush=True)
-start = float(sys.stdin.read())
+from tests.support.programs import meet
 for number in range(10):
-    time.sleep(max(0, start + number * 0.1 - time.time()))
+    meet(Path(sys.argv[1], str(number)), 8)
     ledger = SqliteLedger(f"{sys.argv[1]}/{number}.db")
     print(len(ledger.claim("run-1", ["success"], sys.argv[2])), end=" ")
     ledger.close()
@@ -192,25 +193,11 @@ for number in range(10):
 
 def test_eight_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     """Each of ten files, all at the same moment: nobody fails, and one is granted the slot."""
-    command = [sys.executable, "-c", OPENER, tmp_path]
-    openers = [
-        subprocess.Popen([*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for number in range(8)
-    ]
-    try:
-        for opener in openers:
-            assert opener.stdout.readline() == "ready\n"
-        for opener in openers:
-            opener.stdin.write(str(time.time() + 0.2))
-            opener.stdin.close()
-        granted = [opener.stdout.read().split() for opener in openers]
-        assert [opener.wait(60) for opener in openers] == [0] * 8
-    finally:
-        for opener in openers:
-            opener.kill()
-            opener.stdout.close()
-            opener.wait(60)
+    with ThreadPoolExecutor(8) as pool:
+        ended = list(pool.map(lambda number: run_program(OPENER, tmp_path, number), range(8)))
 
+    assert [each.stderr for each in ended] == [""] * 8
+    granted = [each.stdout.split() for each in ended]
     assert [sum(map(int, each)) for each in zip(*granted, strict=True)] == [1] * 10
 
 
@@ -302,13 +289,13 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing": (
         lambda folder: None,
         "missing/ledger.db",
-        "directory .*/missing does not exist, make it first",
+        "unable to open .*directory .*/missing does not exist, make it first",
     ),
     "is-folder": (lambda folder: (folder / "made").mkdir(), "made", "it must be a file"),
     "text": (
         lambda folder: (folder / "a.txt").write_text("no " * 999),
         "a.txt",
-        "give the ledger a file of its own",
+        "not a database: give the ledger a file of its own",
     ),
 }
 
@@ -325,6 +312,7 @@ def test_a_file_that_is_of_no_use_is_refused_at_construction(
         SqliteLedger(of_nobody / name)
 
     assert raised.value.__notes__ == [f"The ledger's file is {of_nobody / name}"]
+    assert isinstance(raised.value, sqlite3.OperationalError) is (name != "a.txt")
 
 
 @pytest.mark.parametrize("busy_timeout", [-1, float("nan"), "10"])

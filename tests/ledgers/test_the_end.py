@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +10,13 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
+from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
-from tests.ledgers.fakes import Down, Hangs
+from tests.ledgers.fakes import Hangs, Unreliable
+from tests.support.chains import SUCCESS
 from tests.support.programs import run_program
+from tests.support.threads import join_threads, start_no_thread
 
 AT_THE_END = """
 import sys, threading, time
@@ -78,33 +80,74 @@ def test_a_call_that_never_returns_does_not_hold_the_end_up(
     ai = LdAiClient(client, ledger=ledger)
     config = ai.completion_config("support-bot", context)
     recorded = [config.create_tracker().record_feedback(Feedback.POSITIVE) for _ in range(3)]
-    while not ledger.threads:
-        time.sleep(0.01)
+    assert ledger.was_asked.wait(10)
 
     ending.set()
 
     assert all(isinstance(each.exception(10), LedgerUnavailableError) for each in recorded)
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-claims":
-            thread.join(10)
+    join_threads("claims")
     assert [message.partition(":")[0] for message in caplog.messages] == ["3 metrics dropped"]
 
 
 def test_claims_that_wait_for_their_next_attempt_do_not_hold_the_end_up(
-    client: RecordingClient, context: Context, ending: threading.Event
+    client: RecordingClient, context: Context, unreliable: Unreliable, ending: threading.Event
 ) -> None:
     """A worker that waits beyond the last moment finds that nobody waits for it."""
-    ai = LdAiClient(client, ledger=Down())
+    ai = LdAiClient(client, ledger=unreliable)
     recorded = ai.completion_config("support-bot", context).create_tracker().record_feedback(Feedback.POSITIVE)
 
     ending.set()
 
     assert isinstance(recorded.exception(10), LedgerUnavailableError)
     assert ai.close(10)
-    for thread in threading.enumerate():
-        if thread.name == "langchain_ldai-ledger":
-            thread.join(10)
-            assert not thread.is_alive()
+    join_threads("ledger")
+
+
+def be_last_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every thread end that keeps the process."""
+    over = threading.Thread()
+    monkeypatch.setattr(threading, "main_thread", lambda: over)
+    monkeypatch.setattr(threading, "enumerate", lambda: [over])
+
+
+def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no thread, as Python 3.12 does once the main thread has ended, whatever other threads there are."""
+    over = threading.Thread()
+    monkeypatch.setattr(threading, "main_thread", lambda: over)
+    monkeypatch.setattr(threading.Thread, "start", start_no_thread)
+
+
+@pytest.mark.parametrize("end", [be_last_thread, refuse_threads])
+def test_a_claim_at_the_end_is_made_at_once(
+    end: Callable[[pytest.MonkeyPatch], None],
+    client: RecordingClient,
+    context: Context,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is made where it is handed in."""
+    end(monkeypatch)
+    tracker = LdAiClient(client, ledger=MemoryLedger()).completion_config("support-bot", context).create_tracker()
+
+    tracker.track_success()
+
+    assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_a_ledger_that_is_down_at_the_end_is_given_up(
+    client: RecordingClient,
+    context: Context,
+    unreliable: Unreliable,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A process that ends is held up for so many seconds, and not for `ledger_timeout`."""
+    be_last_thread(monkeypatch)
+    monkeypatch.setattr(claim_queue, "EXIT_SECONDS", 0.0)
+    ai = LdAiClient(client, ledger=unreliable)
+
+    ai.completion_config("support-bot", context).create_tracker().track_success()
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
 AS_PYTHON_ENDS = """

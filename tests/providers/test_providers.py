@@ -1,7 +1,6 @@
 """With every provider's own package, a run records what the provider's answer says."""
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -33,13 +32,6 @@ def by_name(provider: Provider) -> str:
 each_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=by_name)
 
 Make = Callable[[str], Runnable]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _leave_nothing_behind() -> Iterator[None]:
-    """Collect what the packages forgot while their warnings are expected."""
-    yield
-    gc.collect()
 
 
 async def ask(call: Call, make: Make, answer: Answer, handler: LdAiHandler) -> None:

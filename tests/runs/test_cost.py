@@ -16,10 +16,10 @@ from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome
 from langchain_ldai._runs.graph_path import Journey
-from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import QUESTION, chain
-from tests.support.cost import bytecodes, no_garbage_collection, peak_bytes
+from tests.support.cost import ForgetfulClient, bytecodes, no_garbage_collection, peak_bytes
+from tests.support.events import start_call, start_chain, stream_first_token
 
 TOKEN_BYTECODES = 6
 LOOK_UP_BYTECODES = 22
@@ -29,13 +29,6 @@ TASK_BYTECODES = 680
 RUN_BYTECODES = 4_600
 HASH_BYTES = 64
 """What the hash of a UUID may take beside, for a moment and not on every Python."""
-
-
-class ForgetfulClient(RecordingClient):
-    """Serves flags and forgets events."""
-
-    def track(self, *event: object) -> None:
-        """Forget the event."""
 
 
 class Idle(BaseCallbackHandler):
@@ -62,27 +55,6 @@ def handler(context):
     return LdAiHandler(config, max_open_runs=2_000)
 
 
-def open_run(handler: LdAiHandler) -> UUID:
-    """Open a run and return its root's id."""
-    root = uuid4()
-    handler.on_chain_start({}, {}, run_id=root, metadata={})
-    return root
-
-
-def start_model_call(handler: LdAiHandler) -> UUID:
-    """Return the id of a model call that awaits its first token."""
-    root, call = open_run(handler), uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    return call
-
-
-def stream_first_token(handler: LdAiHandler) -> UUID:
-    """Return the id of a model call that has had its first token."""
-    call = start_model_call(handler)
-    handler.on_llm_new_token("Hi", run_id=call)
-    return call
-
-
 CHUNK = ChatGenerationChunk(message=AIMessageChunk("there"))
 LATER_TOKENS = {
     "token": lambda to, call: to.on_llm_new_token("there", chunk=CHUNK, run_id=call, parent_run_id=None, tags=[]),
@@ -93,7 +65,7 @@ LATER_TOKENS = {
 @pytest.mark.parametrize("send", LATER_TOKENS.values(), ids=LATER_TOKENS)
 def test_a_later_token_costs_next_to_nothing(handler: LdAiHandler, send: Callable[..., None]) -> None:
     """A streamed token after the first is no news while no model call awaits one."""
-    call = stream_first_token(handler)
+    call = stream_first_token(handler, start_chain(handler))
 
     counts = {bytecodes(lambda: send(handler, call)) for _ in range(10)}
 
@@ -106,7 +78,7 @@ def test_a_later_token_is_one_look_up_while_another_call_waits(
     handler: LdAiHandler, send: Callable[..., None]
 ) -> None:
     """Beside a call that awaits its first token it costs a look-up: no lock, and the same for each."""
-    call, other = stream_first_token(handler), start_model_call(handler)
+    call, other = stream_first_token(handler, start_chain(handler)), start_call(handler, start_chain(handler))
 
     counts = {bytecodes(lambda: send(handler, call)) for _ in range(10)}
 
@@ -144,7 +116,7 @@ WAYS_TO_WAIT_NO_MORE = {
     "first token": lambda handler, call: handler.on_llm_new_token("Hi", run_id=call),
     "end": lambda handler, call: handler.on_llm_end(LLMResult(generations=[]), run_id=call),
     "error": lambda handler, call: handler.on_llm_error(ValueError("no"), run_id=call),
-    "abandoned": lambda handler, call: [open_run(handler) for _ in range(2_000)],
+    "abandoned": lambda handler, call: [start_chain(handler) for _ in range(2_000)],
 }
 
 
@@ -153,7 +125,7 @@ def test_a_call_that_waits_no_more_costs_other_streams_nothing(
     handler: LdAiHandler, way: Callable[..., object]
 ) -> None:
     """However a model call comes to await no first token, the tokens of others cost next to nothing again."""
-    way(handler, start_model_call(handler))
+    way(handler, start_call(handler, start_chain(handler)))
 
     assert bytecodes(lambda: handler.on_llm_new_token("there", run_id=uuid4())) <= TOKEN_BYTECODES
 
@@ -161,7 +133,7 @@ def test_a_call_that_waits_no_more_costs_other_streams_nothing(
 @pytest.mark.parametrize("send", LATER_TOKENS.values(), ids=LATER_TOKENS)
 def test_a_later_token_allocates_nothing(handler: LdAiHandler, send: Callable[..., None]) -> None:
     """A streamed token after the first needs no memory but for the look-up, and a thousand need no more."""
-    call, idle = stream_first_token(handler), Idle()
+    call, idle = stream_first_token(handler, start_chain(handler)), Idle()
 
     def thousand(to: BaseCallbackHandler) -> None:
         for _ in range(1000):
@@ -197,20 +169,20 @@ def step_cost(handler: LdAiHandler, parent: UUID, metadata: Callable[[], dict[st
 @pytest.mark.parametrize(("metadata", "price"), [(dict, STEP_BYTECODES), (in_a_node, TASK_BYTECODES)])
 def test_a_step_has_a_price(handler: LdAiHandler, metadata: Callable[[], dict[str, object]], price: int) -> None:
     """A step that is no model call, in a chain or a graph, executes no more bytecodes than it did."""
-    assert step_cost(handler, open_run(handler), metadata) <= price
+    assert step_cost(handler, start_chain(handler), metadata) <= price
 
 
 def test_a_step_in_a_task_costs_what_one_outside_does(handler: LdAiHandler) -> None:
     """Only what begins a task costs more."""
     within, node = in_a_node(), uuid4()
-    handler.on_chain_start({}, {}, run_id=node, parent_run_id=open_run(handler), metadata=dict(within))
+    handler.on_chain_start({}, {}, run_id=node, parent_run_id=start_chain(handler), metadata=dict(within))
 
     assert step_cost(handler, node, lambda: dict(within)) <= STEP_BYTECODES
 
 
 def test_a_deep_step_costs_what_a_shallow_one_does(handler: LdAiHandler) -> None:
     """What a step costs does not depend on how deep below its root it is."""
-    parent = open_run(handler)
+    parent = start_chain(handler)
     shallow = step_cost(handler, parent)
     for _ in range(200):
         step = uuid4()
@@ -244,9 +216,8 @@ def run_cost(handler: LdAiHandler) -> int:
     """Return the bytecodes of a run of one model call."""
 
     def run() -> None:
-        root, call = open_run(handler), uuid4()
-        handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-        handler.on_llm_error(ValueError("no"), run_id=call)
+        root = start_chain(handler)
+        handler.on_llm_error(ValueError("no"), run_id=start_call(handler, root))
         handler.on_chain_end({}, run_id=root)
 
     return bytecodes(run)
@@ -257,7 +228,7 @@ def test_a_run_costs_the_same_beside_a_thousand(handler: LdAiHandler) -> None:
     run_cost(handler)
     alone = run_cost(handler)
     for _ in range(1_000):
-        open_run(handler)
+        start_chain(handler)
 
     assert run_cost(handler) == alone
 

@@ -8,7 +8,7 @@ import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport, TokenUsage
+from langchain_ldai import LdAiHandler, Outcome, RunReport, TokenUsage
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, chain
@@ -180,9 +180,7 @@ def test_a_model_in_a_decision_has_its_own_name_and_first_token(
     assert len(client.metrics(reports[0].run_id)[FIRST_TOKEN]) == 1
 
 
-def test_a_decision_in_a_node_counts_for_the_node(
-    ai: LdAiClient, client: RecordingClient, context, config, reports: list[RunReport]
-) -> None:
+def test_a_decision_in_a_node_counts_for_the_node(config, reports: list[RunReport]) -> None:
     """A graph may route by one; within a decision a named node is still a node, and its tokens are handed on."""
     graphs = pytest.importorskip("langgraph.graph")
     builder = graphs.StateGraph(dict)

@@ -1,7 +1,5 @@
 """The first token is the first chunk that carries something."""
 
-from uuid import uuid4
-
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
@@ -10,7 +8,7 @@ from langchain_ldai import LdAiHandler, RunReport
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import FIRST_TOKEN
-from tests.support.events import NO_ANSWER
+from tests.support.events import NO_ANSWER, start_call, start_chain
 from tests.support.models import USAGE
 
 
@@ -181,8 +179,7 @@ def test_the_first_event_of_the_v3_protocol_that_carries_something_counts(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """In v3 there are no tokens but events; a start that is empty is passed over (fact 31)."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, metadata={})
+    call = start_call(handler)
     handler.on_stream_event({"event": "message-start"}, run_id=call)
     assert not [event for event in client.events if event.name == FIRST_TOKEN]
 
@@ -197,9 +194,8 @@ def test_a_token_of_what_is_no_model_call_says_nothing(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """A chunk under a chain's id, which LangChain does not send, is no first token."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start({}, {}, run_id=root)
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root)
+    root = start_chain(handler)
+    call = start_call(handler, root)
 
     handler.on_llm_new_token("Hello", run_id=root)
     handler.on_llm_end(NO_ANSWER, run_id=call)

@@ -13,9 +13,9 @@ from ldclient import Context
 
 from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import has_node_options
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
+from tests.support.graphs import has_node_options
 from tests.support.models import ScriptedChat
 
 PREFIX = "$ld:ai:graph:"
@@ -282,7 +282,7 @@ def test_each_user_may_have_another_graph(
     assert list(reports[0].nodes) == ["triage"]
 
 
-def test_only_in_an_agents_node_is_there_a_current_tracker(handler: LdAiHandler, graph: LdAiAgentGraph) -> None:
+def test_only_in_an_agents_node_is_there_a_current_tracker(handler: LdAiHandler) -> None:
     """A tool that records on the current tracker gets a node's, and never the graph's, which has other metrics."""
     found = []
 

@@ -10,10 +10,10 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport, TokenUsage
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
+from tests.support.agent_graphs import agent, graph_of
 from tests.support.chains import AGENT_INPUT, DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain
 from tests.support.deliveries import NotedDelivery
 from tests.support.events import ANSWER, start_chain, stream_first_token
-from tests.support.graphs import agent, graph_of
 from tests.support.models import ScriptedChat
 
 END: Final = [DURATION, *TOKENS, SUCCESS]

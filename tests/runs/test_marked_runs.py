@@ -72,7 +72,7 @@ def test_the_root_alone_is_marked_as_one(config: LdAiCompletionConfig, way, runn
     assert [is_root for _, is_root in marks.seen] == ["true", *["false"] * (len(marks.seen) - 1)]
 
 
-def test_a_named_node_has_a_root_of_its_own(ai: LdAiClient, config: LdAiCompletionConfig, context) -> None:
+def test_a_named_node_has_a_root_of_its_own(config: LdAiCompletionConfig) -> None:
     """It begins at the node's first visit alone; LangChain merges handlers there, ours first (fact 175)."""
     visit = RunnableLambda(lambda state: ScriptedChat().invoke("How?") and {"done": True})
     twice = graph(visit) | graph(visit)
@@ -171,7 +171,7 @@ def test_an_ended_run_is_forgotten_after_five_minutes(config: LdAiCompletionConf
     assert runs.served("run-2") is not None
 
 
-def test_of_too_many_ended_runs_the_oldest_is_forgotten(config: LdAiCompletionConfig) -> None:
+def test_of_too_many_ended_runs_the_oldest_is_forgotten() -> None:
     """The memory is bounded."""
     runs = MarkedRuns()
 

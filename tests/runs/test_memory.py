@@ -1,7 +1,6 @@
 """Memory does not grow with completed runs, and is capped for those that never end."""
 
 import gc
-import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -14,8 +13,8 @@ from langgraph.errors import GraphInterrupt
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler
 from langchain_ldai._runs import lifetime, recently_ended
 from langchain_ldai.testing import RecordingClient
+from tests.conftest import NIGHTLY
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 RUNS, STARTS, CAP = (100_000, 1_000_000, 10_000) if NIGHTLY else (400, 3_000, 2_000)
 EMPTY = LLMResult(generations=[])
 ELSEWHERE = 4_096
@@ -160,7 +159,7 @@ def test_an_endless_run_keeps_what_is_known_of_its_latest_steps(
 
 
 def test_an_open_run_keeps_little_of_each_model_call_that_has_ended(
-    config: LdAiCompletionConfig, client: RecordingClient, traced: None
+    config: LdAiCompletionConfig, traced: None
 ) -> None:
     """Its step, so that what starts below it is of the run, in less than half a kilobyte."""
     handler, root = LdAiHandler(config), uuid4()

@@ -56,7 +56,7 @@ async def test_streamed_events_carry_the_runs_token(handler: LdAiHandler, report
     assert all(marks(reports[0]).items() <= event["metadata"].items() for event in events)
 
 
-def test_an_unknown_variation_is_left_out(reports: list[RunReport], client: RecordingClient, context) -> None:
+def test_an_unknown_variation_is_left_out(client: RecordingClient, context) -> None:
     """A config without a variation key marks its runs without one."""
     watcher = Watcher()
     config = LdAiClient(client).completion_config("no-such-flag", context)

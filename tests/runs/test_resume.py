@@ -1,6 +1,6 @@
 """A run goes on across a LangGraph interrupt, also in another process; facts 16, 25 and 60 to 63."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,31 +14,17 @@ from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient, LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, Track, asks, calls, graph, in_parallel, says, thread, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, run
 from tests.support.chains import DURATION, SUCCESS
+from tests.support.graphs import NOTHING, asks, calls, graph, in_parallel, says, thread
+from tests.support.observe import TOKEN
 from tests.test_docs import run_recipe
 
 pytestmark = pytest.mark.asyncio
 
-TOKEN = "ldai_resumption_token"
 CALLS = {**INVOKED, **STREAMED}
 ANSWER = Command(resume="yes")
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
-    return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @asynccontextmanager
@@ -178,10 +164,10 @@ async def test_a_function_resumes_the_run_for_its_own_user(
 
 
 async def test_named_nodes_open_new_runs_in_each_part(
-    track: Track, config: LdAiCompletionConfig, ai: LdAiClient, context: Context, reports: list[RunReport]
+    track: Track, config: LdAiCompletionConfig, writer: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
     """The token is the run's: it continues no node, and warns of none (facts 60, 63)."""
-    handler = track(resume=True, nodes={"writer": ai.completion_config("writer", context)})
+    handler = track(resume=True, nodes={"writer": writer})
     nodes = {"writer": asks, "rest": says()}
     paused = graph(nodes, in_parallel(*nodes), checkpointer=InMemorySaver())
     metadata = {TOKEN: config.create_tracker().resumption_token}

@@ -1,17 +1,14 @@
 """What counts as a retry."""
 
-from uuid import uuid4
-
 import pytest
 
 from langchain_ldai import LdAiHandler, RunReport
-from tests.support.events import NO_ANSWER
+from tests.support.events import NO_ANSWER, start_call, start_chain
 
 
 def test_retries_within_a_call_are_counted(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """`on_retry` reports an attempt within one model run (fact 47)."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, metadata={})
+    call = start_call(handler)
     for _ in range(2):
         handler.on_retry(None, run_id=call)
     handler.on_llm_end(NO_ANSWER, run_id=call)
@@ -23,9 +20,8 @@ def test_a_retry_that_comes_after_the_end_of_its_call_counts_nothing(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """As async it may, from a task of its own."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    root = start_chain(handler)
+    call = start_call(handler, root)
     handler.on_llm_end(NO_ANSWER, run_id=call)
     handler.on_retry(None, run_id=call)
     handler.on_chain_end({}, run_id=root)
@@ -38,14 +34,12 @@ def test_a_step_below_an_ended_root_is_a_retry_only_in_another_task(
     handler: LdAiHandler, reports: list[RunReport], task: str, retries: int
 ) -> None:
     """Which task the root was in is known after its end: its own task does not begin anew below it."""
-    root, step, call = uuid4(), uuid4(), uuid4()
     inside = {"langgraph_node": "work", "langgraph_checkpoint_ns": "work:1"}
-    handler.on_chain_start(None, {}, run_id=root, metadata=inside if task else {})
-    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={**inside})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=step, metadata={**inside})
+    root = start_chain(handler, **(inside if task else {}))
+    call = start_call(handler, start_chain(handler, root, **inside), **inside)
     handler.on_chain_end({}, run_id=root)
 
-    handler.on_chain_start(None, {}, run_id=uuid4(), parent_run_id=root, metadata={**inside})
+    start_chain(handler, root, **inside)
     handler.on_llm_end(NO_ANSWER, run_id=call)
 
     assert [report.retries for report in reports] == [retries]
@@ -55,14 +49,11 @@ def test_a_task_that_succeeded_is_no_retry_when_it_starts_again(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """As the tasks of a subgraph do whose own node is retried: only the node's attempt is repeated."""
-    root, first = uuid4(), uuid4()
     task = {"langgraph_checkpoint_ns": "outer:1|inner:2"}
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chain_start(None, {}, run_id=first, parent_run_id=root, metadata={**task})
-    handler.on_chain_end({}, run_id=first)
+    root = start_chain(handler)
+    handler.on_chain_end({}, run_id=start_chain(handler, root, **task))
 
-    handler.on_chat_model_start({}, [[]], run_id=(again := uuid4()), parent_run_id=root, metadata={**task})
-    handler.on_llm_end(NO_ANSWER, run_id=again)
+    handler.on_llm_end(NO_ANSWER, run_id=start_call(handler, root, **task))
     handler.on_chain_end({}, run_id=root)
 
     assert [report.retries for report in reports] == [0]

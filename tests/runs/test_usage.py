@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai import LdAiHandler, RunReport, TokenUsage
 from langchain_ldai._runs.usage import read_usage
+from tests.support.events import start_call
 from tests.support.vectors import Case, cases, with_ids
 
 VECTORS = cases("usage")
@@ -129,7 +129,7 @@ def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
     reports: list[RunReport],
 ) -> None:
     """Tokens are counted whatever the model's name is, and the other way round."""
-    handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), metadata={})
+    call = start_call(handler)
     answer = SimpleNamespace(message=Answered(unreadable=unreadable))
     handler.on_llm_end(SimpleNamespace(llm_output=None, generations=[[answer]]), run_id=call)
 

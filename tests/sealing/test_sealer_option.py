@@ -14,8 +14,7 @@ from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, chain
 from tests.support.models import ScriptedChat
-
-TOKEN = "ldai_resumption_token"
+from tests.support.observe import TOKEN
 
 
 def stream(ai: LdAiClient, context: Context, reports: list[RunReport], **options: object) -> None:
@@ -132,7 +131,7 @@ def test_a_run_goes_on_by_its_sealed_token(
 
 
 def test_a_sealed_token_without_a_sealer_says_so(
-    ai: LdAiClient, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+    ai: LdAiClient, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The other way round, too; and once, however many runs there are."""
     sealer = TokenSealer([TokenSealer.generate_key()])

@@ -186,7 +186,7 @@ def test_routes_that_are_taken_for_a_router_say_what_to_do(ai: LdAiClient, seale
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["mount", "nested"])
 async def test_routes_that_are_taken_for_an_application_say_what_to_do(
-    name: str, ai: LdAiClient, sealer: TokenSealer, browser: Open, run: Run
+    name: str, ai: LdAiClient, sealer: TokenSealer, browser: Open
 ) -> None:
     """A list that is mounted, or that stands among the routes, fails at the first request."""
     routes = feedback_routes(ai, sealer, context_for=user_of)

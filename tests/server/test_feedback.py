@@ -183,9 +183,7 @@ async def test_a_graphs_token_takes_no_feedback(app: Starlette, browser: Open, s
 
 
 @pytest.mark.parametrize("with_length", [True, False], ids=["content-length", "chunked"])
-async def test_a_large_body_is_refused(
-    with_length: bool, app: Starlette, browser: Open, client: RecordingClient
-) -> None:
+async def test_a_large_body_is_refused(with_length: bool, app: Starlette, browser: Open) -> None:
     """Above 16 KB no more is read, whether or not the length was announced."""
     sent = []
 

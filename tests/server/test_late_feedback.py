@@ -15,6 +15,7 @@ from langchain_ldai.server import FeedbackReceived, feedback_routes
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Held
 from tests.server.conftest import Open, user_of
+from tests.support.threads import start_no_thread
 
 NEGATIVE = "$ld:ai:feedback:user:negative"
 PATIENCE_SECONDS = 30
@@ -180,11 +181,7 @@ def test_a_plain_function_hears_a_comment_after_the_event_loop_has_ended(
     """It needs no loop, and where no thread can be started any more it is called without."""
     assert post_and_end(open_app(heard.plain), run) == 503
     if not threads:
-
-        def start(thread: threading.Thread) -> None:
-            raise RuntimeError("can't create new thread at interpreter shutdown")
-
-        monkeypatch.setattr(threading.Thread, "start", start)
+        monkeypatch.setattr(threading.Thread, "start", start_no_thread)
 
     ledger.gate.set()
 

@@ -1,14 +1,13 @@
 """What the span of a model call, or of a tool call, says."""
 
 from collections.abc import Callable
-from uuid import uuid4
 
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from langchain_ldai import LdAiHandler
-from tests.spans.test_outcomes import ANSWER, call_model, call_tool, open_run
+from tests.support.events import ANSWER, start_call, start_chain, start_tool
 from tests.support.models import USAGE, ScriptedChat
 from tests.support.traces import Trace, told
 
@@ -39,9 +38,9 @@ def test_a_model_says_why_it_stopped(
     """In LaunchDarkly's words, wherever the provider says it."""
     message = AIMessage("", response_metadata={"model_name": "small-1-2026", **metadata})
     result = LLMResult(generations=[[ChatGeneration(message=message, generation_info=info)]])
-    root = open_run(handler)
+    root = start_chain(handler)
 
-    handler.on_llm_end(result, run_id=call_model(handler, root))
+    handler.on_llm_end(result, run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     (model,) = trace.named("chat small-1")
@@ -74,10 +73,10 @@ def test_usage_has_its_details(
     message = AIMessage("", usage_metadata=USAGE)
     message.usage_metadata = {**USAGE, **details}
     result = LLMResult(generations=[[ChatGeneration(message=message)]])
-    root = open_run(handler)
+    root = start_chain(handler)
 
     for _ in range(2):
-        handler.on_llm_end(result, run_id=call_model(handler, root))
+        handler.on_llm_end(result, run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     keys = "cache_read.input_tokens", "cache_creation.input_tokens", "reasoning.output_tokens"
@@ -88,12 +87,12 @@ def test_usage_has_its_details(
 
 def test_a_cache_hit_adds_no_details(handler: LdAiHandler, trace: Trace) -> None:
     """Its tokens are not counted, and so neither are the parts of them."""
-    message, root = AIMessage(""), open_run(handler)
+    message, root = AIMessage(""), start_chain(handler)
     message.usage_metadata = {**USAGE, "input_token_details": {"cache_read": 4}}
     result = LLMResult(generations=[[ChatGeneration(message=message)]])
-    handler.on_llm_end(result, run_id=call_model(handler, root))
+    handler.on_llm_end(result, run_id=start_call(handler, root))
     message.usage_metadata = {**message.usage_metadata, "total_cost": 0}
-    handler.on_llm_end(result, run_id=call_model(handler, root))
+    handler.on_llm_end(result, run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     (run,) = trace.named("invoke_agent")
@@ -103,8 +102,8 @@ def test_a_cache_hit_adds_no_details(handler: LdAiHandler, trace: Trace) -> None
 
 def test_unknown_usage_is_left_out(handler: LdAiHandler, trace: Trace) -> None:
     """Neither the call nor the root has one count, where no model said what it used."""
-    root = open_run(handler)
-    handler.on_llm_end(LLMResult(generations=[]), run_id=call_model(handler, root))
+    root = start_chain(handler)
+    handler.on_llm_end(LLMResult(generations=[]), run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     assert not [key for span in trace.spans for key in told(span)[1] if "usage" in key]
@@ -112,9 +111,8 @@ def test_unknown_usage_is_left_out(handler: LdAiHandler, trace: Trace) -> None:
 
 def test_a_model_that_reports_its_name_is_shown_by_it(handler: LdAiHandler, trace: Trace) -> None:
     """Where LangChain says which model is called, that is asked; else the AI Config's."""
-    root, call = open_run(handler), uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={"ls_model_name": "small-1b"})
-    handler.on_llm_end(ANSWER, run_id=call)
+    root = start_chain(handler)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root, ls_model_name="small-1b"))
     handler.on_chain_end({}, run_id=root)
 
     assert [span.name for span in trace.spans] == ["invoke_agent", "chat small-1b"]
@@ -123,10 +121,10 @@ def test_a_model_that_reports_its_name_is_shown_by_it(handler: LdAiHandler, trac
 
 def test_a_tool_has_the_id_of_the_models_call(handler: LdAiHandler, trace: Trace) -> None:
     """It is left out where LangChain does not say it, as before 1.0."""
-    root = open_run(handler)
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
-    handler.on_tool_end("", run_id=call_tool(handler, root, tool_call_id="call-1"))
-    handler.on_tool_end("", run_id=call_tool(handler, root))
+    root = start_chain(handler)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
+    handler.on_tool_end("", run_id=start_tool(handler, root, tool_call_id="call-1"))
+    handler.on_tool_end("", run_id=start_tool(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     tools = [told(span)[1] for span in trace.named("execute_tool search")]
@@ -143,11 +141,11 @@ def test_the_model_that_is_the_root_has_both_spans(handler: LdAiHandler, trace: 
 def test_a_root_shows_the_last_answer_that_came(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
     """A call that fails after it takes nothing away."""
     handler = make_handler(spans={"capture_content": True})
-    root = open_run(handler)
+    root = start_chain(handler)
     answer = LLMResult(generations=[[ChatGeneration(message=AIMessage("Hold the button"))]])
 
-    handler.on_llm_end(answer, run_id=call_model(handler, root))
-    handler.on_llm_error(ValueError("no"), run_id=call_model(handler, root))
+    handler.on_llm_end(answer, run_id=start_call(handler, root))
+    handler.on_llm_error(ValueError("no"), run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     run, _, failed = [told(span)[1] for span in trace.spans]

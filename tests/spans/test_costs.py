@@ -9,23 +9,15 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.spans import Spans
 from tests.conftest import FLAG
-from tests.runs.test_cost import ForgetfulClient
-from tests.support.chains import QUESTION, chain
-from tests.support.cost import bytecodes
-
-
-def run_price(spans: Spans | None) -> int:
-    """Return the fewest bytecodes of a run."""
-    ai = LdAiClient(ForgetfulClient({"support-bot": FLAG}))
-    handler = LdAiHandler(ai.completion_config("support-bot", Context.create("user-1")), spans=spans)
-    subject = chain()
-    subject.invoke(QUESTION, {"callbacks": [handler]})
-    return min(bytecodes(lambda: subject.invoke(QUESTION, {"callbacks": [handler]})) for _ in range(3))
+from tests.support.cost import ForgetfulClient, run_price
 
 
 def test_spans_cost_next_to_nothing_where_no_provider_is_set() -> None:
     """A run executes at most 2 % more bytecodes than without them."""
-    assert run_price(Spans()) <= 1.02 * run_price(None)
+    ai = LdAiClient(ForgetfulClient({"support-bot": FLAG}))
+    config = ai.completion_config("support-bot", Context.create("user-1"))
+
+    assert run_price(LdAiHandler(config, spans=Spans())) <= 1.02 * run_price(LdAiHandler(config))
 
 
 def test_without_spans_nothing_of_opentelemetry_is_imported() -> None:

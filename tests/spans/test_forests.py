@@ -4,6 +4,7 @@ import gc
 from collections import Counter
 from uuid import UUID
 
+import pytest
 from hypothesis import given, note
 from ldclient import Context
 
@@ -11,9 +12,10 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.spans import Spans
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.runs.test_properties import NAMED, Node, Oracle, forests, play, unfrozen  # noqa: F401
+from tests.support.forests import NAMED, Node, Oracle, forests, play
 from tests.support.traces import Trace, told
 
+pytestmark = pytest.mark.usefixtures("unfrozen")
 STATUS = {"success": "OK", "error": "ERROR"}
 
 

@@ -269,7 +269,7 @@ def test_a_sealed_run_of_another_handler_has_its_id_alone(
     assert [name for name in root.attributes if not name.startswith("acme.")] == ["launchdarkly.run.id"]
 
 
-def test_each_handler_knows_its_own_runs(ai: LdAiClient, client: RecordingClient, context) -> None:
+def test_each_handler_knows_its_own_runs(context) -> None:
     """Two handlers of one exporter may even give their runs the same ids."""
     served = LdAiClient(RecordingClient({"support-bot": FLAG, "writer": FLAG}))
     handlers = [

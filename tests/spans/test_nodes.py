@@ -11,9 +11,9 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
-from tests.spans.test_outcomes import ANSWER
+from tests.support.agent_graphs import agent as agent_flag
 from tests.support.chains import QUESTION, chain
-from tests.support.graphs import agent as agent_flag
+from tests.support.events import ANSWER, start_call, start_chain
 from tests.support.models import ScriptedChat
 from tests.support.nodes import graph
 from tests.support.traces import Trace, told
@@ -96,13 +96,10 @@ def test_a_node_that_is_visited_again_has_one_root(
 ) -> None:
     """As it has one run: from its first visit to the end of its last."""
     handler = make_handler(nodes={"writer": writer})
-    root = uuid4()
-    handler.on_chain_start({}, {}, run_id=root, metadata={})
+    root = start_chain(handler)
     for visit in range(2):
         node = start_node(handler, root, "writer", visit)
-        call = uuid4()
-        handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=node, metadata=in_node("writer", visit))
-        handler.on_llm_end(ANSWER, run_id=call)
+        handler.on_llm_end(ANSWER, run_id=start_call(handler, node, **in_node("writer", visit)))
         handler.on_chain_end({}, run_id=node)
     handler.on_chain_end({}, run_id=root)
 
@@ -123,9 +120,7 @@ def in_node(name: str, visit: int) -> dict[str, object]:
 
 def start_node(handler: LdAiHandler, root: UUID, name: str, visit: int) -> UUID:
     """Start a node below a root and return its id."""
-    node = uuid4()
-    handler.on_chain_start({}, {}, run_id=node, parent_run_id=root, metadata=in_node(name, visit))
-    return node
+    return start_chain(handler, root, **in_node(name, visit))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +140,7 @@ def test_a_node_that_the_run_cuts_off_takes_over_what_stopped_it(
     root = uuid4()
     handler.on_chain_start({}, {}, run_id=root, metadata={}, defers_inputs=True)
     node = start_node(handler, root, "writer", 1)
-    handler.on_chat_model_start({}, [[]], run_id=uuid4(), parent_run_id=node, metadata=in_node("writer", 1))
+    start_call(handler, node, **in_node("writer", 1))
 
     handler.on_chain_error(error, run_id=root)
     handler.close()
@@ -160,16 +155,14 @@ def test_a_tool_of_a_node_that_calls_no_model_is_shown(
 ) -> None:
     """Once another node has called one, as the tool is counted then."""
     handler = make_handler(nodes={"writer": writer})
-    root, tool, call = uuid4(), uuid4(), uuid4()
-    handler.on_chain_start({}, {}, run_id=root, metadata={})
+    root, tool = start_chain(handler), uuid4()
     node = start_node(handler, root, "writer", 1)
     handler.on_tool_start({"name": "search"}, "", run_id=tool, parent_run_id=node, metadata=in_node("writer", 1))
     handler.on_tool_end("", run_id=tool)
     handler.on_chain_end({}, run_id=node)
     assert not trace.started
 
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     assert sorted(trace.paths()) == [

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
 from langgraph.errors import GraphInterrupt, ParentCommand
 from langgraph.types import Command
 
 from langchain_ldai import LdAiHandler
 from tests.support.chains import QUESTION, chain
-from tests.support.models import HELLO, USAGE, ScriptedChat
+from tests.support.events import ANSWER, start_call, start_chain, start_tool
+from tests.support.models import HELLO, ScriptedChat
 from tests.support.traces import Trace, told
 
 
@@ -22,28 +21,6 @@ class RefusedError(Exception):
 
 TEXT = "what was asked " * 10
 REFUSED = f"{__name__}.RefusedError"
-ANSWER = LLMResult(generations=[[ChatGeneration(message=AIMessage("", usage_metadata=USAGE))]])
-
-
-def open_run(handler: LdAiHandler, **told: object) -> UUID:
-    """Open a run and return its root's id."""
-    root = uuid4()
-    handler.on_chain_start({}, {}, run_id=root, metadata={}, **told)
-    return root
-
-
-def call_model(handler: LdAiHandler, root: UUID) -> UUID:
-    """Start a model call below a root and return its id."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    return call
-
-
-def call_tool(handler: LdAiHandler, root: UUID, **told: object) -> UUID:
-    """Start a tool call below a root and return its id."""
-    call = uuid4()
-    handler.on_tool_start({"name": "search"}, "", run_id=call, parent_run_id=root, metadata={}, **told)
-    return call
 
 
 ENDS = {
@@ -68,8 +45,8 @@ OUTCOMES = {
 def test_a_roots_status_is_the_runs_outcome(name: str, handler: LdAiHandler, trace: Trace) -> None:
     """A success is OK and a failure ERROR; what neither worked nor failed is unset, and says what it was."""
     error, status, attributes = ENDS[name]
-    root = open_run(handler)
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    root = start_chain(handler)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
 
     handler.on_chain_error(error, run_id=root) if error else handler.on_chain_end({}, run_id=root)
 
@@ -85,15 +62,15 @@ def test_a_roots_status_is_the_runs_outcome(name: str, handler: LdAiHandler, tra
 MARKS = {"error.type", "launchdarkly.run.cancelled", "launchdarkly.stream.abandoned"}
 
 
-@pytest.mark.parametrize("start", [call_model, call_tool])
+@pytest.mark.parametrize("start", [start_call, start_tool])
 @pytest.mark.parametrize("name", ENDS)
 def test_a_call_has_a_status_of_its_own(
     name: str, start: Callable[..., UUID], handler: LdAiHandler, trace: Trace
 ) -> None:
     """What happens to a call is said at its span, whatever becomes of the run."""
     error, status, attributes = ENDS[name]
-    root = open_run(handler)
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    root = start_chain(handler)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
     call = start(handler, root)
 
     handler.on_llm_error(error, run_id=call) if error else handler.on_tool_end("", run_id=call)
@@ -105,7 +82,7 @@ def test_a_call_has_a_status_of_its_own(
     assert not span.events
 
 
-@pytest.mark.parametrize("start", [call_model, call_tool])
+@pytest.mark.parametrize("start", [start_call, start_tool])
 @pytest.mark.parametrize(
     ("error", "status", "attributes"),
     [
@@ -126,8 +103,8 @@ def test_what_is_open_ends_with_the_run(
     trace: Trace,
 ) -> None:
     """A call that never ends takes over what stopped the run; nobody knows whether one worked."""
-    root = open_run(handler)
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    root = start_chain(handler)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
     start(handler, root)
 
     handler.on_chain_error(error, run_id=root) if error else handler.on_chain_end({}, run_id=root)
@@ -140,8 +117,8 @@ def test_what_is_open_ends_with_the_run(
 
 def test_a_streamed_call_that_was_given_up_says_so(handler: LdAiHandler, trace: Trace) -> None:
     """The run itself is a success."""
-    root = open_run(handler)
-    call = call_model(handler, root)
+    root = start_chain(handler)
+    call = start_call(handler, root)
     handler.on_llm_new_token("Hi", run_id=call)
 
     handler.on_chain_end({}, run_id=root)
@@ -169,11 +146,11 @@ def test_a_closed_sync_stream_is_abandoned(handler: LdAiHandler, trace: Trace) -
 def test_an_evicted_run_is_abandoned(make_handler: Callable[..., LdAiHandler], trace: Trace) -> None:
     """Its spans end with its last event, and with what is known."""
     handler = make_handler(max_open_runs=1)
-    first = open_run(handler)
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, first))
-    call_model(handler, first)
+    first = start_chain(handler)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, first))
+    start_call(handler, first)
 
-    handler.on_chain_end({}, run_id=open_run(handler))
+    handler.on_chain_end({}, run_id=start_chain(handler))
 
     run, ended, silent = trace.spans
     assert told(run)[0] == "UNSET"
@@ -198,8 +175,8 @@ def test_a_failed_attempt_has_a_span_of_its_own(handler: LdAiHandler, trace: Tra
 
 def test_a_late_end_of_a_call_is_not_lost(handler: LdAiHandler, trace: Trace) -> None:
     """The run waits for it; its own span ends when its root did, and has the tokens."""
-    root = open_run(handler)
-    call = call_model(handler, root)
+    root = start_chain(handler)
+    call = start_call(handler, root)
     handler.on_chain_end({}, run_id=root)
     assert not trace.spans
 
@@ -242,8 +219,8 @@ def test_an_exception_without_a_text_can_be_shown(make_handler: Callable[..., Ld
             raise ValueError("no text")
 
     handler = make_handler(spans={"capture_content": True})
-    root = open_run(handler)
-    call_model(handler, root)
+    root = start_chain(handler)
+    start_call(handler, root)
 
     handler.on_chain_error(MuteError(), run_id=root)
     handler.flush()
@@ -260,9 +237,9 @@ def test_each_span_ends_once_where_events_come_twice(handler: LdAiHandler, trace
 
 def test_a_closed_handler_ends_all_spans(handler: LdAiHandler, trace: Trace) -> None:
     """What is open when a process ends is abandoned."""
-    root = open_run(handler)
-    call_model(handler, root)
-    call_tool(handler, root)
+    root = start_chain(handler)
+    start_call(handler, root)
+    start_tool(handler, root)
 
     handler.close()
     handler.on_chain_end({}, run_id=root)

@@ -17,17 +17,17 @@ from langchain_ldai.spans._run_spans import MAX_EARLY_TOOLS
 from langchain_ldai.testing import RecordingClient
 from tests.spans.test_conversations import later
 from tests.spans.test_nodes import start_node
-from tests.spans.test_outcomes import ANSWER, call_model, call_tool, open_run
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
+from tests.support.events import ANSWER, start_call, start_chain, start_tool
 from tests.support.models import ScriptedLLM
 from tests.support.traces import Trace, told
 
 
 def test_a_run_without_a_model_call_has_no_span(handler: LdAiHandler, trace: Trace) -> None:
     """Not even for its tools: it is no AI run."""
-    root = open_run(handler)
-    handler.on_tool_end("", run_id=call_tool(handler, root))
-    call_tool(handler, root)
+    root = start_chain(handler)
+    handler.on_tool_end("", run_id=start_tool(handler, root))
+    start_tool(handler, root)
     handler.on_chain_end({}, run_id=root)
 
     RunnableLambda(lambda asked: asked).invoke(QUESTION, {"callbacks": [handler]})
@@ -37,12 +37,12 @@ def test_a_run_without_a_model_call_has_no_span(handler: LdAiHandler, trace: Tra
 
 def test_a_tool_before_the_first_model_call_is_shown(handler: LdAiHandler, trace: Trace) -> None:
     """Its span has the time of the call, though it is made later; and so has the root's."""
-    root = open_run(handler)
-    ended, open_still = call_tool(handler, root), call_tool(handler, root)
+    root = start_chain(handler)
+    ended, open_still = start_tool(handler, root), start_tool(handler, root)
     handler.on_tool_end("", run_id=ended)
     assert not trace.started
 
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
     handler.on_tool_end("", run_id=open_still)
     handler.on_chain_end({}, run_id=root)
 
@@ -58,11 +58,11 @@ def test_a_tool_before_the_first_model_call_is_shown(handler: LdAiHandler, trace
 
 def test_a_bounded_number_of_tools_waits_for_a_model_call(handler: LdAiHandler, trace: Trace) -> None:
     """A run that calls a thousand tools first keeps the first hundred of them."""
-    root = open_run(handler)
+    root = start_chain(handler)
     for _ in range(MAX_EARLY_TOOLS + 1):
-        handler.on_tool_end("", run_id=call_tool(handler, root))
+        handler.on_tool_end("", run_id=start_tool(handler, root))
 
-    handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
 
     assert len(trace.named("execute_tool search")) == MAX_EARLY_TOOLS
@@ -88,11 +88,11 @@ def test_nothing_is_made_below_a_span_that_is_not_sampled(
     """The application's decision holds for the run, for its early tools and for its named nodes."""
     handler = make_handler(nodes={"writer": config})
     with Trace(ALWAYS_OFF).app.start_as_current_span("request"):
-        root = open_run(handler)
-        handler.on_tool_end("", run_id=call_tool(handler, root))
-        handler.on_llm_end(ANSWER, run_id=call_model(handler, root))
+        root = start_chain(handler)
+        handler.on_tool_end("", run_id=start_tool(handler, root))
+        handler.on_llm_end(ANSWER, run_id=start_call(handler, root))
         node = start_node(handler, root, "writer", 1)
-        handler.on_llm_end(ANSWER, run_id=call_model(handler, node))
+        handler.on_llm_end(ANSWER, run_id=start_call(handler, node))
         handler.on_chain_end({}, run_id=root)
 
     assert not trace.started
@@ -269,7 +269,7 @@ def test_a_processor_that_fails_costs_spans_alone(
 
 
 def test_a_processor_that_fails_at_an_end_keeps_no_other_span_open(
-    make_handler: Callable[..., LdAiHandler], reports: list[RunReport], caplog: pytest.LogCaptureFixture
+    make_handler: Callable[..., LdAiHandler], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The others end all the same."""
 
@@ -280,9 +280,9 @@ def test_a_processor_that_fails_at_an_end_keeps_no_other_span_open(
 
     failing = Failing()
     handler = make_handler(spans={"tracer_provider": failing.provider})
-    root = open_run(handler)
-    call_model(handler, root)
-    call_tool(handler, root)
+    root = start_chain(handler)
+    start_call(handler, root)
+    start_tool(handler, root)
 
     handler.close()
 
@@ -302,9 +302,9 @@ def test_a_call_that_ends_while_its_run_is_closed_ends_once(
             return "closed"
 
     handler = make_handler(spans={"capture_content": True})
-    root = open_run(handler)
+    root = start_chain(handler)
 
-    handler.on_llm_error(ClosingError(), run_id=call_model(handler, root))
+    handler.on_llm_error(ClosingError(), run_id=start_call(handler, root))
 
     assert [told(span)[1].get("ldai.outcome") for span in trace.spans] == ["abandoned", None]
 
@@ -317,8 +317,8 @@ def test_what_cannot_be_read_leaves_no_span_open(handler: LdAiHandler, trace: Tr
         def generations(self) -> object:
             raise ValueError("odd")
 
-    root = open_run(handler)
-    handler.on_llm_end(Odd(), run_id=call_model(handler, root))
+    root = start_chain(handler)
+    handler.on_llm_end(Odd(), run_id=start_call(handler, root))
     handler.on_chain_end({}, run_id=root)
     handler.flush()
 
@@ -370,10 +370,6 @@ def test_a_provider_may_be_set_later(
     assert {span.instrumentation_scope.name for span in trace.spans} == {"langchain_ldai"}
 
 
-async def _later(metadata: object) -> str:
-    return "ticket-1"
-
-
 WRONG = {
     "capture_content": ({"capture_content": "yes"}, TypeError, "capture_content is True or False, not 'yes'"),
     "length": ({"max_length": 0}, ValueError, "max_length is at least 1, not 0"),
@@ -414,7 +410,7 @@ def test_the_log_names_the_trace_of_a_run(
 
 def test_a_decision_is_a_chat_without_more(handler: LdAiHandler, trace: Trace) -> None:
     """What is no language model's result tells of its usage alone."""
-    root, call = open_run(handler), uuid4()
+    root, call = start_chain(handler), uuid4()
     told_of = {"ls_model_type": "decision", "ls_model_name": "small-2"}
     handler.on_chain_start({}, {}, run_id=call, parent_run_id=root, metadata=told_of, run_type="llm")
     handler.on_chain_end({"usage": {"input_tokens": 5}, "model": "small-2"}, run_id=call)
@@ -428,7 +424,7 @@ def test_a_step_of_a_decision_is_no_tool(
     handler: LdAiHandler, trace: Trace, caplog: pytest.LogCaptureFixture
 ) -> None:
     """LangChain hands the decision's metadata down to what it calls, which has no span."""
-    root, call, step = open_run(handler), uuid4(), uuid4()
+    root, call, step = start_chain(handler), uuid4(), uuid4()
     told_of = {"ls_model_type": "decision", "ls_model_name": "small-1"}
     handler.on_chain_start({}, {}, run_id=call, parent_run_id=root, metadata={**told_of}, run_type="llm")
     handler.on_chain_start({}, {}, run_id=step, parent_run_id=call, metadata={**told_of})

@@ -2,23 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final
 
 import pytest
 
-from langchain_ldai import AsyncLdAiClient, LdAiClient
+from langchain_ldai import (
+    AsyncLdAiClient,
+    LdAiAgentConfigDefault,
+    LdAiClient,
+    LdAiCompletionConfigDefault,
+    LdAiJudgeConfigDefault,
+)
 from langchain_ldai.testing import AsyncRecordingClient, RecordedEvent, RecordingClient
-
-
-class AnyClient(Protocol):
-    """A client of either kind over a recording one."""
-
-    ai: LdAiClient | AsyncLdAiClient
-
-    def __call__(self, method: str, *args: object, **options: object) -> object: ...
-
-    @property
-    def events(self) -> list[RecordedEvent]: ...
 
 
 class SyncClient:
@@ -54,6 +49,13 @@ class AsyncClient:
         """The events sent so far."""
         return list(self.recording.events)
 
+
+DEFAULTS: Final = {
+    "completion_config": LdAiCompletionConfigDefault,
+    "agent_config": LdAiAgentConfigDefault,
+    "judge_config": LdAiJudgeConfigDefault,
+}
+"""The class of the default of each method."""
 
 both_clients = pytest.mark.parametrize("ask_of", [SyncClient, AsyncClient], ids=["sync", "async"])
 """Runs a test with each client: `ask = ask_of(flags)`, then `ask("completion_config", key, context)`."""

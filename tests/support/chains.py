@@ -24,6 +24,7 @@ FIRST_TOKEN: Final = "$ld:ai:tokens:ttf"
 SUCCESS: Final = "$ld:ai:generation:success"
 ERROR: Final = "$ld:ai:generation:error"
 TOOL_CALL: Final = "$ld:ai:tool_call"
+POSITIVE: Final = "$ld:ai:feedback:user:positive"
 TOKENS: Final = {"$ld:ai:tokens:total": [13], "$ld:ai:tokens:input": [10], "$ld:ai:tokens:output": [3]}
 
 

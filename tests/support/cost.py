@@ -10,6 +10,9 @@ from types import FrameType
 from typing import Any
 
 import langchain_ldai
+from langchain_ldai import LdAiHandler
+from langchain_ldai.testing import RecordingClient
+from tests.support.chains import QUESTION, chain
 
 _OURS = str(Path(langchain_ldai.__file__).parent)
 
@@ -58,6 +61,20 @@ def _is_ours(frame: FrameType | None) -> bool:
             return False
         frame = frame.f_back
     return False
+
+
+class ForgetfulClient(RecordingClient):
+    """Serves flags and forgets events."""
+
+    def track(self, *event: object) -> None:
+        """Forget the event."""
+
+
+def run_price(handler: LdAiHandler) -> int:
+    """Return the fewest bytecodes of a run of a chain."""
+    subject = chain()
+    subject.invoke(QUESTION, {"callbacks": [handler]})
+    return min(bytecodes(lambda: subject.invoke(QUESTION, {"callbacks": [handler]})) for _ in range(3))
 
 
 def peak_bytes(action: Callable[[], object]) -> int:

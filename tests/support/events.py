@@ -29,19 +29,30 @@ def start_stream(handler: LdAiHandler, parent: UUID | None = None) -> UUID:
     return step
 
 
+def start_call(handler: LdAiHandler, parent: UUID | None = None, **said: object) -> UUID:
+    """Start a model call, below a step or by itself, of which LangChain says this."""
+    call = uuid4()
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata=said)
+    return call
+
+
+def start_tool(handler: LdAiHandler, parent: UUID, **told: object) -> UUID:
+    """Start a call of the tool `search` below a step."""
+    call = uuid4()
+    handler.on_tool_start({"name": "search"}, "", run_id=call, parent_run_id=parent, metadata={}, **told)
+    return call
+
+
 def stream_first_token(handler: LdAiHandler, parent: UUID) -> UUID:
     """Start a model call below a step, and let it bring its first token."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
+    call = start_call(handler, parent)
     handler.on_llm_new_token("Hello", run_id=call)
     return call
 
 
 def call_model(handler: LdAiHandler, parent: UUID) -> None:
     """Call a model below a step."""
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=parent, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_llm_end(ANSWER, run_id=start_call(handler, parent))
 
 
 def play_other_runs(handler: LdAiHandler, count: int) -> None:

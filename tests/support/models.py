@@ -22,6 +22,9 @@ HELLO: Final[list[AIMessageChunk | BaseException]] = [
     USAGE_CHUNK,
 ]
 """A role chunk, three tokens and a chunk of usage, as OpenAI-style providers send them (fact 36)."""
+GREETING: Final = HELLO[1:]
+"""An answer that begins with a token."""
+FLAKY: Final = ConnectionError("flaky")
 
 Turn = list[AIMessageChunk | BaseException] | BaseException
 

@@ -101,13 +101,3 @@ async def count_first_tokens(
     (report,) = reports
     assert counts(client, report.run_id) == {SUCCESS: [1], **TOKENS}
     return len(client.metrics(report.run_id).get(FIRST_TOKEN, []))
-
-
-def check_nothing_is_left(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """After each test: the handler holds no run, and neither it nor LangChain has complained of it."""
-    yield
-    handler.flush()
-    assert handler.open_runs == 0
-    said = [record.getMessage() for record in caplog.get_records("call")]
-    assert [message for message in said if "LdAiHandler" in message] == []
-    assert [record for record in caplog.get_records("call") if record.name.startswith("langchain_ldai")] == []

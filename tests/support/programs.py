@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,6 +76,15 @@ def run_program(
             worker.kill()
             raise
         return subprocess.CompletedProcess(code, status, output.read_text("utf-8"), errors.read_text("utf-8"))
+
+
+def meet(place: Path, count: int) -> None:
+    """Wait in a program until so many have come to a place, a folder that each of them makes."""
+    place.mkdir(exist_ok=True)
+    (place / str(os.getpid())).touch()
+    latest = time.monotonic() + 60
+    while len(list(place.iterdir())) < count:
+        assert time.monotonic() < latest, f"fewer than {count} have come"
 
 
 def _execute(code: str, arguments: list[str], folder: str, environment: dict[str, str], errors: str) -> None:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ldclient import Context
 
-from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker
+from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker, TokenUsage
 from langchain_ldai._base.guard import Notices
 from langchain_ldai._configs.sending import EnvironmentHook
 from langchain_ldai._tracking.sending import ClientSender, EventSender, track_each
+
+USAGE: Final = TokenUsage(total=30, input=10, output=20)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Flags in LaunchDarkly's format, served on loopback."""
+"""A LaunchDarkly on loopback: flags in its format, and clients that find it."""
 
 import json
 import tempfile
@@ -14,3 +14,8 @@ def serving(*flags: Mapping[str, object]) -> LoopbackLaunchDarkly:
         path = Path(directory) / "flags.json"
         path.write_text(json.dumps({"flags": {flag["key"]: flag for flag in flags}}), "utf-8")
         return LoopbackLaunchDarkly.from_file(path)
+
+
+def addresses(url: str) -> dict[str, str]:
+    """Return the options of a client's `Config` by which it finds all of LaunchDarkly at one address."""
+    return dict.fromkeys(("base_uri", "stream_uri", "events_uri"), url)

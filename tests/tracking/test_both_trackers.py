@@ -24,13 +24,11 @@ from langchain_ldai import (
 )
 from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
-from tests.support.sent import Sent, record_missing, sender_to
+from tests.support.sent import USAGE, Sent, record_missing, sender_to
 
 Tracker = LdAiConfigTracker | LdAiGraphTracker
 Call = tuple[str, tuple[object, ...]]
 """A method of a tracker and its arguments."""
-
-USAGE: Final = TokenUsage(total=30, input=10, output=20)
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ from langchain_ldai import (
 )
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
+from tests.support.chains import SUCCESS, TOOL_CALL
 from tests.support.deliveries import NotedDelivery
+from tests.support.sent import USAGE
 
-USAGE: Final = TokenUsage(total=30, input=10, output=20)
 TOKENS: Final = ["$ld:ai:tokens:total", "$ld:ai:tokens:input", "$ld:ai:tokens:output"]
-TOOL_CALL: Final = "$ld:ai:tool_call"
-SUCCESS: Final = "$ld:ai:generation:success"
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from langchain_ldai._wire.tokens import GraphRunIdentity
 from tests.support.races import race_for_each
 from tests.support.sent import Sent, record_missing, sender_to
 
-USAGE: Final = TokenUsage(total=30, input=10, output=20)
 DATA: Final = {
     "runId": "run-1",
     "configKey": "travel",

@@ -1,6 +1,5 @@
 """Eight threads race for every slot, with a thread switch offered before every line of the tracker."""
 
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -10,10 +9,10 @@ import pytest
 from langchain_ldai import Feedback, LdAiConfigTracker, TokenUsage
 from langchain_ldai._tracking import tracker
 from langchain_ldai._wire.tokens import RunIdentity
+from tests.conftest import NIGHTLY
 from tests.support.races import THREADS, race_for_each, switching_before_every_line
 from tests.support.sent import record_missing, sender_to
 
-NIGHTLY: Final = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 SLOTS: Final[dict[str, set[str]]] = {
     "duration": {"$ld:ai:duration:total"},
     "first-token": {"$ld:ai:tokens:ttf"},

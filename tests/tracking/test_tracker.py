@@ -6,25 +6,8 @@ from fractions import Fraction
 import pytest
 
 from langchain_ldai import Feedback, JudgeResult, LdAiConfigTracker, TokenUsage
-from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import RunIdentity
-from tests.support.sent import Sent, sender_to
-
-USAGE = TokenUsage(total=30, input=10, output=20)
-TRACKER_LOG = "langchain_ldai._tracking.tracker"
-
-
-@pytest.fixture
-def sent() -> Sent:
-    """Return what the tracker has sent."""
-    return Sent()
-
-
-@pytest.fixture
-def tracker(sent: Sent) -> LdAiConfigTracker:
-    """Return a tracker of a new run."""
-    identity = RunIdentity("run-1", "chat", "var-1", 3)
-    return LdAiConfigTracker(identity, sender_to(sent), model_data("gpt-4", "openai"))
+from tests.support.sent import USAGE, sender_to
 
 
 @pytest.mark.parametrize("part", ["total", "input", "output"])

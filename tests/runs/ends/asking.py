@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import pytest
 from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.types import interrupt
 
-from tests.langchain.graphs import NOTHING, asks, graph
 from tests.support.chains import AGENT_INPUT, TOOL_CALL, create_agent
+from tests.support.graphs import NOTHING, asks, graph
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 
@@ -49,3 +50,4 @@ ASKING: Final[Mapping[str, tuple[Callable[[], Runnable], object, Mapping[str, li
     "functional-api": (asking_workflow, NOTHING, {}),
 }
 """How each is built, what it is given, and the tools that it calls."""
+asking: Final = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)

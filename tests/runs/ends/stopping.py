@@ -1,16 +1,19 @@
-"""Runs that are stopped: shapes of runs, a gate that holds a model call up, and ways to stop it."""
+"""Runs that are stopped: shapes of runs, models that are held up, and ways to stop a run."""
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import pytest
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableParallel
 
-from langchain_ldai import LdAiHandler, RunReport
-from tests.langchain.graphs import NOTHING, NeverOpens, graph, says
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from tests.support.chains import chain
+from tests.support.graphs import NOTHING, NeverOpens, graph, says
+from tests.support.models import GREETING, ScriptedChat
 
 PATIENCE_SECONDS: Final = 30
 """How long a test waits at most for what is bound to happen."""
@@ -50,6 +53,23 @@ class CallsHeldUp(NeverOpens):
         if self._coming:
             return await asyncio.Event.wait(self)
         return await super().wait()
+
+
+class Slow(ScriptedChat):
+    """A model that gives one chunk at once, and the others once its thread may go on."""
+
+    may_go_on: threading.Event
+
+    def _stream(self, *args: object, **kwargs: object) -> Iterator[ChatGenerationChunk]:
+        for number, chunk in enumerate(super()._stream(*args, **kwargs)):
+            if number:
+                self.may_go_on.wait(PATIENCE_SECONDS)
+            yield chunk
+
+
+def greets(gate: asyncio.Event | None = None) -> ScriptedChat:
+    """Return a model of which each chunk carries something but the last."""
+    return ScriptedChat(script=[GREETING], gate=gate)
 
 
 async def _cancel(task: asyncio.Future[object]) -> None:
@@ -96,3 +116,9 @@ async def wait_until_closed(handler: LdAiHandler, reports: list[RunReport]) -> N
                 await asyncio.sleep(0)
             gc.collect()
             handler.flush()
+
+
+def is_cancelled(report: RunReport, model_calls: int) -> bool:
+    """Whether a run was cancelled after so many model calls, none of which failed."""
+    figures = (report.outcome, report.model_calls, report.failed_model_calls)
+    return figures == (Outcome.CANCELLED, model_calls, 0)

@@ -1,6 +1,6 @@
 """An interrupt that is answered within its run neither interrupts nor repeats anything (fact 60)."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pytest
@@ -9,24 +9,22 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import (
+from tests.conftest import Track
+from tests.runs.ends.asking import ASKING
+from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, chain, counts, create_agent
+from tests.support.graphs import (
     NOTHING,
     RETRIED,
     State,
-    Track,
     asks,
     graph,
     in_parallel,
     speaks,
     thread,
-    tracking,
 )
-from tests.runs.ends.asking import ASKING
-from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, chain, counts, create_agent
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
@@ -34,20 +32,6 @@ pytestmark = pytest.mark.asyncio
 OWN: Final[RunnableConfig] = {"configurable": {"thread_id": "own"}}
 Build = Callable[[], Runnable]
 asking = pytest.mark.parametrize(("build", "value"), [shape[:2] for shape in ASKING.values()], ids=ASKING)
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
-    return RecordingClient(dict.fromkeys(("support-bot", "asks"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def answers(paused: Runnable, value: object, *, times: int = 1) -> Callable[[object], object]:
@@ -121,11 +105,11 @@ def asks_twice(state: State) -> State:
 
 @pytest.mark.parametrize(("times", "outcome"), [(1, Outcome.INTERRUPTED), (2, Outcome.SUCCESS)])
 async def test_the_last_of_several_questions_counts(
-    times: int, outcome: Outcome, track: Track, ai: LdAiClient, context, reports: list[RunReport]
+    times: int, outcome: Outcome, track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
     """A node that asks again is interrupted again, and so is the run; neither is retried."""
     paused = graph({"asks": asks_twice}, checkpointer=InMemorySaver())
-    handler = track(nodes={"asks": ai.completion_config("asks", context)})
+    handler = track(nodes={"asks": writer})
 
     as_node(answers(paused, NOTHING, times=times)).invoke(NOTHING, {"callbacks": [handler]})
 

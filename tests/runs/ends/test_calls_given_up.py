@@ -18,29 +18,15 @@ from langchain_core.runnables import (
     RunnablePick,
 )
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
-from tests.langchain.graphs import NOTHING, State, Track, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
+from langchain_ldai import Outcome, RunReport
+from tests.conftest import Track
+from tests.runs.ends.stopping import PATIENCE_SECONDS, Slow, wait_until_closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
-from tests.support.models import HELLO, ScriptedChat
-
-GREETING: Final = HELLO[1:]
-"""An answer that begins with a token."""
+from tests.support.graphs import NOTHING, State, graph, says
+from tests.support.models import GREETING, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
-
-
-class Slow(ScriptedChat):
-    """A model that gives one chunk at once, and the others once its thread may go on."""
-
-    may_go_on: threading.Event
-
-    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
-        for number, chunk in enumerate(super()._stream(messages)):
-            if number:
-                self.may_go_on.wait(PATIENCE_SECONDS)
-            yield chunk
 
 
 kept: list[object] = []
@@ -55,17 +41,6 @@ def may_go_on() -> Generator[threading.Event]:
     yield event
     event.set()
     kept.clear()
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig,
-    reports: list[RunReport],
-    caplog: pytest.LogCaptureFixture,
-    may_go_on: threading.Event,
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def first_word(may_go_on: threading.Event) -> str:
@@ -217,28 +192,20 @@ CALLS: Final = {**INVOKED, **STREAMED, "astream_events": _events}
 ASYNC_CALLS: Final = {name: call for name, call in CALLS.items() if name.startswith("a")}
 
 
-@pytest.mark.parametrize("give_up", SYNC.values(), ids=SYNC)
+GIVEN_UP: Final = {
+    f"{give_up}-{name}": (ways[give_up], CALLS[name])
+    for ways, calls in ((SYNC, CALLS), (ASYNC, ASYNC_CALLS))
+    for give_up in ways
+    for name in calls
+}
+
+
+@pytest.mark.parametrize(("give_up", "call"), GIVEN_UP.values(), ids=GIVEN_UP)
 @shapes
-@each(CALLS)
 async def test_a_run_in_which_a_stream_is_given_up_is_what_its_own_end_says(
     call: Call, shape, give_up, may_go_on: threading.Event, track: Track, reports: list[RunReport]
 ) -> None:
     """The chain gave its answer, so the run succeeded, whatever became of the call that was given up."""
-    handler = track()
-
-    await run(call, shape(step(give_up, may_go_on)), NOTHING, {"callbacks": [handler]})
-    handler.flush()
-
-    assert {report.outcome for report in reports} == {Outcome.SUCCESS}
-
-
-@pytest.mark.parametrize("give_up", ASYNC.values(), ids=ASYNC)
-@shapes
-@each(ASYNC_CALLS)
-async def test_an_async_run_in_which_a_stream_is_given_up_is_what_its_own_end_says(
-    call: Call, shape, give_up, may_go_on: threading.Event, track: Track, reports: list[RunReport]
-) -> None:
-    """As in a sync one."""
     handler = track()
 
     await run(call, shape(step(give_up, may_go_on)), NOTHING, {"callbacks": [handler]})

@@ -3,17 +3,15 @@
 import asyncio
 import inspect
 import threading
-from collections.abc import Generator
 from concurrent import futures
 from typing import Final
-from uuid import uuid4
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableParallel
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, NeverOpens, Track, calls, graph, says, tracking
+from tests.conftest import Track
 from tests.runs.ends.stopping import (
     PATIENCE_SECONDS,
     SHAPES,
@@ -26,16 +24,9 @@ from tests.runs.ends.stopping import (
 )
 from tests.support.calls import INVOKED, STREAMED, Call, each
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.events import ANSWER
+from tests.support.events import call_model, start_chain
+from tests.support.graphs import NOTHING, NeverOpens, calls, graph, says
 from tests.support.models import ScriptedChat
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 async def consume(runnable: Runnable, config: RunnableConfig) -> list[object]:
@@ -285,7 +276,7 @@ async def test_tokens_that_come_after_the_wait_are_dropped(
 
 @pytest.mark.asyncio
 async def test_a_call_that_starts_after_its_run_has_failed_is_no_run(
-    track: Track, client: RecordingClient, reports: list[RunReport]
+    track: Track, reports: list[RunReport]
 ) -> None:
     """What a failed run's other branch still begins counts for nothing (facts 76, 117)."""
     failed = asyncio.Event()
@@ -305,13 +296,11 @@ async def test_a_call_that_starts_after_its_run_has_failed_is_no_run(
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, futures.CancelledError])
 def test_either_cancelled_error_is_a_cancellation(
-    error: type[BaseException], handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+    error: type[BaseException], handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """`asyncio` has one, and what waits for `run_coroutine_threadsafe` raises that of `concurrent.futures`."""
-    root, call = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
-    handler.on_llm_end(ANSWER, run_id=call)
+    root = start_chain(handler)
+    call_model(handler, root)
     handler.on_chain_error(error(), run_id=root)
 
     assert [report.outcome for report in reports] == [Outcome.CANCELLED]

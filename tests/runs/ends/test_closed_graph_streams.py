@@ -1,7 +1,6 @@
 """Streams of graphs, and HTTP responses, that nobody reads to the end; steps out of time (facts 70, 73 to 77)."""
 
 import asyncio
-from collections.abc import Generator
 from typing import Final
 
 import pytest
@@ -9,40 +8,19 @@ from langchain_core.runnables import Runnable
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, NeverOpens, Track, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, wait_until_closed
+from tests.conftest import Track
+from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, greets, is_cancelled, wait_until_closed
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, TOKENS, chain, counts
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.graphs import NOTHING, NeverOpens, graph, says
 
-GREETING: Final = HELLO[1:]
-"""An answer that begins with a token."""
 MODES: Final = ["messages", "updates"]
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
-
-
-def greets(gate: asyncio.Event | None = None) -> ScriptedChat:
-    """Return a model of which each chunk carries something but the last."""
-    return ScriptedChat(script=[GREETING], gate=gate)
 
 
 def two_nodes(second: Runnable | None = None) -> Runnable:
     """Return a graph of two nodes, one after the other."""
     return graph({"one": says(greets()), "two": says(second or greets())})
-
-
-def is_cancelled(report: RunReport, model_calls: int) -> bool:
-    """Whether a run was cancelled after so many model calls, none of which failed."""
-    figures = (report.outcome, report.model_calls, report.failed_model_calls)
-    return figures == (Outcome.CANCELLED, model_calls, 0)
 
 
 @pytest.mark.parametrize("mode", MODES)

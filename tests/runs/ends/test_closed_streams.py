@@ -2,28 +2,26 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 import pytest
 from langchain_core.messages import AIMessageChunk
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import Track, tracking
+from tests.conftest import Track
 from tests.runs.ends.stopping import STREAMING, CallsHeldUp, Shape, wait_until_closed
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.events import call_model, start_stream, stream_first_token
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.models import GREETING, ScriptedChat
 
 INPUT_FIRST: Final = [
     AIMessageChunk("Hello", usage_metadata={"input_tokens": 10, "output_tokens": 0, "total_tokens": 10}),
     AIMessageChunk("", usage_metadata={"input_tokens": 0, "output_tokens": 3, "total_tokens": 3}),
 ]
 """An answer that tells of its input first and of its output last, as Anthropic's do."""
-GREETING: Final = HELLO[1:]
-"""An answer that begins with a token."""
 INPUT: Final = {"$ld:ai:tokens:total": [10], "$ld:ai:tokens:input": [10]}
 
 SEQUENCES: Final = {name: STREAMING[name] for name in ("chain", "retried")}
@@ -63,14 +61,6 @@ async def aclose(stream: AsyncIterator[object], wanted: Wanted = bool) -> None:
 
 each_way = pytest.mark.parametrize("leave", [close, break_out], ids=["close", "break"])
 each_async_way = pytest.mark.parametrize("leave", [aclose, abreak_out], ids=["aclose", "break"])
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def cancelled(reports: list[RunReport], client: RecordingClient) -> dict[str, list[float]]:

@@ -2,42 +2,18 @@
 
 import asyncio
 import gc
-from collections.abc import Generator
-from typing import Final
 
 import pytest
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, Track, graph, says, tracking
-from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, wait_until_closed
+from tests.conftest import Track
+from tests.runs.ends.stopping import PATIENCE_SECONDS, CallsHeldUp, greets, is_cancelled, wait_until_closed
 from tests.support.chains import DURATION, FIRST_TOKEN, SUCCESS, TOKENS, counts
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.graphs import NOTHING, graph, says
 from tests.support.observe import needs_v3
 
 pytestmark = [needs_v3, pytest.mark.filterwarnings("ignore:.*(is in beta|is experimental)")]
-
-GREETING: Final = HELLO[1:]
-"""An answer that begins with a token."""
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
-
-
-def greets(gate: asyncio.Event | None = None) -> ScriptedChat:
-    """Return a model of which each chunk carries something but the last."""
-    return ScriptedChat(script=[GREETING], gate=gate)
-
-
-def is_cancelled(report: RunReport, model_calls: int) -> bool:
-    """Whether a run was cancelled after so many model calls, none of which failed."""
-    figures = (report.outcome, report.model_calls, report.failed_model_calls)
-    return figures == (Outcome.CANCELLED, model_calls, 0)
 
 
 @pytest.mark.parametrize("ends", ["with-the-loop", "before-it"])

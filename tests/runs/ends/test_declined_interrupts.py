@@ -1,6 +1,6 @@
 """Interrupts that a step catches and goes on without: they stopped nothing (fact 58)."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import pytest
@@ -10,31 +10,17 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt
 from langgraph.func import entrypoint, task
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, State, Track, asks, graph, in_parallel, speaks, thread, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, SUCCESS, counts, create_agent
+from tests.support.graphs import NOTHING, State, asks, graph, in_parallel, speaks, thread
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
 
 OWN: Final[State] = {"said": ["an answer of its own"]}
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
-    return RecordingClient(dict.fromkeys(("support-bot", "work"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def declines(inner: Runnable) -> Callable[[State], object]:
@@ -153,10 +139,10 @@ async def test_a_run_that_declines_an_interrupt_succeeds(
 
 @inners
 async def test_an_async_node_that_declines_an_interrupt_succeeds(
-    build: Callable[[], Runnable], track: Track, ai: LdAiClient, context, reports: list[RunReport]
+    build: Callable[[], Runnable], track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
     """And so does the run."""
-    handler = track(nodes={"work": ai.completion_config("work", context)})
+    handler = track(nodes={"work": writer})
 
     async def work(state: State) -> object:
         return await adeclines(build())
@@ -173,12 +159,11 @@ async def test_a_named_node_that_declines_an_interrupt_succeeds(
     call: Call,
     place: Callable[[Runnable], Runnable],
     track: Track,
-    ai: LdAiClient,
-    context,
+    writer: LdAiCompletionConfig,
     reports: list[RunReport],
 ) -> None:
     """The node that answered is told as it ended."""
-    handler = track(nodes={"work": ai.completion_config("work", context)})
+    handler = track(nodes={"work": writer})
 
     await run(call, place(one_asks()), NOTHING, thread(handler))
 
@@ -200,10 +185,10 @@ async def test_a_root_that_declines_an_interrupt_succeeds(track: Track, reports:
 
 
 async def test_another_interrupt_beside_a_declined_one_still_stops_the_run(
-    track: Track, ai: LdAiClient, context, reports: list[RunReport]
+    track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
     """A node declines what it was asked first, and its sibling asks: the run is interrupted, the node is not."""
-    handler = track(nodes={"work": ai.completion_config("work", context)})
+    handler = track(nodes={"work": writer})
     nodes = {"work": declines(one_asks()), "asks": asks}
     outer = graph(nodes, in_parallel(*nodes), checkpointer=InMemorySaver())
 
@@ -214,7 +199,7 @@ async def test_another_interrupt_beside_a_declined_one_still_stops_the_run(
 
 
 async def test_a_node_that_declines_one_interrupt_and_asks_itself_is_interrupted(
-    track: Track, ai: LdAiClient, context, reports: list[RunReport]
+    track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
     """The interrupt that reached LangGraph stopped it."""
 
@@ -222,7 +207,7 @@ async def test_a_node_that_declines_one_interrupt_and_asks_itself_is_interrupted
         declines(one_asks())(state)
         return asks(state)
 
-    handler = track(nodes={"work": ai.completion_config("work", context)})
+    handler = track(nodes={"work": writer})
 
     graph({"work": work}, checkpointer=InMemorySaver()).invoke(NOTHING, thread(handler))
 

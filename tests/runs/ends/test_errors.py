@@ -1,7 +1,7 @@
 """Failures that end a run, or only a part of it, or come twice: facts 51 to 54, and 93 and 117 with them."""
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import pytest
@@ -10,16 +10,16 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.output_parsers import JsonOutputParser
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 
-from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NeverOpens, Track, calls, tracking
+from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, PROMPT, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.models import HELLO, ScriptedChat, ScriptedLLM
+from tests.support.graphs import NeverOpens, calls
+from tests.support.models import FLAKY, HELLO, ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
 
-FLAKY: Final = ConnectionError("flaky")
 ASKED: Final[list[list[BaseMessage]]] = [[HumanMessage("One?")], [HumanMessage("Two?")]]
 
 Batch = Callable[..., object]
@@ -32,14 +32,6 @@ GENERATE: Final[dict[str, Batch]] = {
     "generate": lambda model, prompts, handler: model.generate(prompts, callbacks=[handler]),
     "agenerate": lambda model, prompts, handler: model.agenerate(prompts, callbacks=[handler]),
 }
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 def outcomes(reports: Sequence[RunReport]) -> list[tuple[Outcome, int, object]]:
@@ -140,9 +132,7 @@ async def test_a_batch_of_no_sequence_ends_each_element_for_itself(
     assert outcomes(reports) == [(Outcome.ERROR, 1, None), (Outcome.SUCCESS, 0, calls(1))]
 
 
-async def test_tokens_that_come_after_a_batch_has_failed_count(
-    track: Track, client: RecordingClient, reports: list[RunReport]
-) -> None:
+async def test_tokens_that_come_after_a_batch_has_failed_count(track: Track, reports: list[RunReport]) -> None:
     """`abatch` fails every root at once and leaves other calls running; their ends still count (facts 51, 117)."""
     gate, handler = NeverOpens(), track()
     models = iter([ScriptedChat(gate=gate), ScriptedChat(script=[FLAKY], gate=gate.reached)])

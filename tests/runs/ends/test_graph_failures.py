@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Generator
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
@@ -10,14 +9,16 @@ from langgraph.errors import GraphRecursionError
 from langgraph.func import entrypoint, task
 from langgraph.types import RetryPolicy
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import (
+from tests.conftest import Track
+from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import DURATION, ERROR, QUESTION, SUCCESS, TOKENS, chain, counts
+from tests.support.graphs import (
     NOTHING,
     RETRIED,
     NeverOpens,
     State,
-    Track,
     calls,
     graph,
     has_node_options,
@@ -25,26 +26,13 @@ from tests.langchain.graphs import (
     says,
     speaks,
     thread,
-    tracking,
 )
-from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import DURATION, ERROR, QUESTION, SUCCESS, TOKENS, chain, counts
-from tests.support.models import HELLO, ScriptedChat
+from tests.support.models import FLAKY, HELLO, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
 
 LONG_ENOUGH = 0.3
 """Seconds in which a node surely begins its model call; the least a timeout can be."""
-
-FLAKY = ConnectionError("flaky")
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 async def hangs(state: State) -> State:

@@ -1,7 +1,7 @@
 """A graph that stops to ask is neither a success nor a failure; facts 58 to 60."""
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -10,10 +10,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt, NodeInterrupt
 from langgraph.types import Command, interrupt
 
-from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
+from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.langchain.graphs import NOTHING, State, Track, asks, calls, graph, in_parallel, speaks, thread, tracking
-from tests.runs.ends.asking import ASKING
+from tests.conftest import Track
+from tests.runs.ends.asking import asking
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import (
     AGENT_INPUT,
@@ -25,26 +25,16 @@ from tests.support.chains import (
     counts,
     create_agent,
 )
+from tests.support.graphs import NOTHING, State, asks, calls, graph, in_parallel, speaks, thread
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
 
 
 @tool
 def lookup() -> str:
     """Look something up."""
     return "found"
-
-
-asking = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)
 
 
 @asking
@@ -215,9 +205,7 @@ async def test_an_interrupt_that_the_node_swallows_is_none(track: Track, reports
     assert [report.outcome for report in reports] == [Outcome.SUCCESS, Outcome.INTERRUPTED]
 
 
-async def test_a_human_in_the_loop_of_an_agent_interrupts_its_run(
-    track: Track, client: RecordingClient, reports: list[RunReport]
-) -> None:
+async def test_a_human_in_the_loop_of_an_agent_interrupts_its_run(track: Track, reports: list[RunReport]) -> None:
     """The middleware asks before the tool runs: no tool call until it is approved (fact 58)."""
     middleware = pytest.importorskip("langchain.agents.middleware", reason="LangChain 0.3 has no middleware")
     model = ScriptedChat(script=[tool_call("lookup"), HELLO])

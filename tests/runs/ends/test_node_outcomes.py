@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
@@ -14,24 +14,22 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import RetryPolicy, Send, interrupt
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import (
+from tests.conftest import Track
+from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
+from tests.support.calls import INVOKED, STREAMED, Call, each, run
+from tests.support.chains import QUESTION, SUCCESS, chain
+from tests.support.graphs import (
     NOTHING,
     NeverOpens,
     State,
-    Track,
     graph,
     has_node_options,
     in_parallel,
     says,
     speaks,
-    tracking,
 )
-from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
-from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.models import ScriptedChat
 from tests.support.observe import HAS_V3
 
@@ -49,29 +47,15 @@ AGAIN: Final = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2,
 
 
 @pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and two for nodes."""
-    return RecordingClient(dict.fromkeys(("support-bot", "a", "b"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
-
-
-@pytest.fixture
-def handler(track: Track, ai: LdAiClient, context) -> LdAiHandler:
+def handler(track: Track, writer: LdAiCompletionConfig) -> LdAiHandler:
     """A handler with an AI Config for the node `a`."""
-    return track(nodes={"a": ai.completion_config("a", context)})
+    return track(nodes={"a": writer})
 
 
 @pytest.fixture
-def of_both(track: Track, ai: LdAiClient, context) -> LdAiHandler:
+def of_both(track: Track, writer: LdAiCompletionConfig, critic: LdAiCompletionConfig) -> LdAiHandler:
     """A handler with AI Configs for the nodes `a` and `b`."""
-    return track(nodes={name: ai.completion_config(name, context) for name in "ab"})
+    return track(nodes={"a": writer, "b": critic})
 
 
 async def outcomes(handler: LdAiHandler, reports: list[RunReport]) -> dict[str, Outcome]:

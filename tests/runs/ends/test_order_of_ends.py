@@ -2,11 +2,9 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from uuid import uuid4
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
-from langchain_ldai.testing import RecordingClient
-from tests.support.events import ANSWER, call_model, start_chain
+from tests.support.events import ANSWER, call_model, start_call, start_chain
 
 
 def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:
@@ -39,8 +37,7 @@ class ReadResult:
 def test_a_result_that_comes_twice_is_read_once(handler: LdAiHandler) -> None:
     """A model call that has ended tells nothing new."""
     read: list[None] = []
-    call = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=start_chain(handler), metadata={})
+    call = start_call(handler, start_chain(handler))
     handler.on_llm_end(ReadResult(lambda: read.append(None)), run_id=call)
     before = len(read)
 
@@ -53,12 +50,16 @@ def test_a_run_that_is_closed_while_its_result_is_read_is_closed_once(
     handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Another thread may close a run between the end of its root and the lock."""
-    root = uuid4()
-    handler.on_chat_model_start({}, [[]], run_id=root, metadata={})
+    root = start_call(handler)
 
     handler.on_llm_end(ReadResult(handler.close), run_id=root)
 
     assert [report.outcome for report in reports] == [Outcome.ABANDONED]
+
+
+def in_task(task: str, *, step: int = 1) -> dict[str, object]:
+    """Return what LangGraph says of a step in a task of the node `writer`."""
+    return {"langgraph_node": "writer", "langgraph_checkpoint_ns": f"writer:{task}", "langgraph_step": step}
 
 
 def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
@@ -66,21 +67,15 @@ def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
 ) -> None:
     """A node's visit that ends after its root changes nothing: the outcome has been sent."""
     handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
-    root, visit, call = start_chain(handler), uuid4(), uuid4()
-    node = {"langgraph_node": "writer", "langgraph_checkpoint_ns": "writer:1", "langgraph_step": 1}
-    handler.on_chain_start(None, {}, run_id=visit, parent_run_id=root, metadata=dict(node))
-    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=visit, metadata=dict(node))
+    root = start_chain(handler)
+    visit = start_chain(handler, root, **in_task("1"))
+    call = start_call(handler, visit, **in_task("1"))
     handler.on_chain_end({}, run_id=root)
 
     handler.on_chain_error(ValueError(), run_id=visit)
     handler.on_llm_end(ANSWER, run_id=call)
 
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
-
-
-def in_task(task: str, *, step: int = 1) -> dict[str, object]:
-    """Return what LangGraph says of a step in a task of the node `writer`."""
-    return {"langgraph_node": "writer", "langgraph_checkpoint_ns": f"writer:{task}", "langgraph_step": step}
 
 
 def test_a_visit_whose_graph_is_over_is_beside_no_other(
@@ -187,7 +182,7 @@ def test_a_run_may_end_within_the_handlers_own_code(handler: LdAiHandler, report
     call_model(handler, streaming)
     other = ReentrantId(lambda: handler.on_chain_end({}, run_id=streaming))
     handler.on_chain_start(None, {}, run_id=other, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=(call := uuid4()), parent_run_id=other, metadata={})
+    call = start_call(handler, other)
 
     other.then = other.later
     handler.on_llm_end(ANSWER, run_id=call)
@@ -211,13 +206,10 @@ def test_a_run_that_ends_while_others_are_closed_is_closed_once(
     assert sorted(report.outcome for report in reports) == [Outcome.ABANDONED, Outcome.SUCCESS]
 
 
-def test_a_step_may_take_the_id_of_its_ended_root(
-    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
-) -> None:
+def test_a_step_may_take_the_id_of_its_ended_root(handler: LdAiHandler, reports: list[RunReport]) -> None:
     """Below a step that is open, a step may reuse the root's id: its end does not end the root again."""
-    root, step = uuid4(), uuid4()
-    handler.on_chain_start(None, {}, run_id=root, metadata={})
-    handler.on_chat_model_start({}, [[]], run_id=step, parent_run_id=root, metadata={})
+    root = start_chain(handler)
+    step = start_call(handler, root)
     handler.on_chain_end({}, run_id=root)
     handler.on_chat_model_start({}, [[]], run_id=root, parent_run_id=step, metadata={})
 

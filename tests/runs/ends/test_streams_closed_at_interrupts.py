@@ -1,7 +1,7 @@
 """The reader closes a stream where a run stops to ask: the run is interrupted (facts 58, 73, 75 and 78)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 
 import pytest
@@ -10,37 +10,16 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
-from tests.langchain.graphs import NOTHING, State, Track, asks, graph, in_parallel, says, thread, tracking
-from tests.runs.ends.asking import ASKING
+from tests.conftest import Track
+from tests.runs.ends.asking import asking
 from tests.runs.ends.stopping import PATIENCE_SECONDS, wait_until_closed
 from tests.support.chains import QUESTION, TOKENS, chain, counts
+from tests.support.graphs import NOTHING, State, asks, graph, in_parallel, says, thread
 from tests.support.observe import needs_v3
 
 MODES: Final = ["values", "updates", "messages", "debug", "custom", ["updates", "messages"]]
 modes = pytest.mark.parametrize("mode", MODES, ids=str)
-asking = pytest.mark.parametrize(("build", "value", "tools"), ASKING.values(), ids=ASKING)
 Build = Callable[[], Runnable]
-
-
-@pytest.fixture
-def client() -> RecordingClient:
-    """A stand-in for `LDClient` that serves an AI Config for the run and one for a node."""
-    return RecordingClient(dict.fromkeys(("support-bot", "writer"), FLAG))
-
-
-@pytest.fixture
-def track(
-    config: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> Generator[Track]:
-    """Handlers that are checked to leave nothing behind."""
-    yield from tracking(config, reports, caplog)
-
-
-@pytest.fixture
-def writer(ai: LdAiClient, context) -> LdAiCompletionConfig:
-    """The AI Config of a node."""
-    return ai.completion_config("writer", context)
 
 
 def has_asked(item: object) -> bool:
