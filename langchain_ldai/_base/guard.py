@@ -8,7 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from typing import Final, NamedTuple, NoReturn, TypeVar, TypeVarTuple
+from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai.errors import without_message
@@ -129,22 +129,20 @@ class Guard:
         )
 
 
-def call_each(calls: Iterable[Callable[[], object]]) -> None:
+def call_each(calls: Iterable[Sequence[Any]]) -> None:
     """Make each call, so that one that fails keeps no other back, and then raise what they raised.
+
+    Args:
+        calls: Of each the function, and behind it its arguments.
 
     Raises:
         ExceptionGroup: If several failed; `Guard.caught` logs each of them.
     """
     failures = []
-    for call in calls:
+    for function, *arguments in calls:
         try:
-            call()
+            function(*arguments)
         except Exception as error:  # noqa: BLE001
             failures.append(error)
     if failures:
-        raise_together(failures)
-
-
-def raise_together(failures: Sequence[Exception]) -> NoReturn:
-    """Raise what failed, several failures as an `ExceptionGroup`."""
-    raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)
+        raise failures[0] if len(failures) == 1 else ExceptionGroup("several calls failed", failures)

@@ -90,10 +90,8 @@ class Journey:
 
     def hands_over(self, node: str, result: object) -> bool:
         """Whether a tool with this result, called in a node, hands over to another node of the graph."""
-        return any(target != node and self._has_node(target) for target in _destinations(result))
-
-    def _has_node(self, name: object) -> bool:
-        return any(name == source or name in targets for source, targets in self._targets.items())
+        nodes = [key for source, targets in self._targets.items() for key in (source, *targets)]
+        return any(target != node and target in nodes for target in _destinations(result))
 
     def _sources(self, node: str, step: int) -> list[_Visit]:
         """Return the visits that hand over to a node in this step, and forget those that did in an earlier one."""

@@ -1,24 +1,23 @@
-"""Takes LangChain's events in: finds the run of each, reads what it tells, and sends what becomes final."""
+"""Takes LangChain's events in: finds the run of each, reads what it tells, and changes the run."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Literal, cast
 
-from langchain_ldai._base.guard import NOT_SENT, Ids
-from langchain_ldai._base.results import result_of
+from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.call_results import CallReader
 from langchain_ldai._runs.config_sources import AgentGraph, tool_key
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
-from langchain_ldai._runs.outcome import Outcome
-from langchain_ldai._runs.run import Outbox, Run, RunState
+from langchain_ldai._runs.reporting import RunReporter
+from langchain_ldai._runs.run import Run, RunState
 from langchain_ldai._runs.steps import (
     HANDOFF,
     NOTHING_READ,
@@ -29,7 +28,7 @@ from langchain_ldai._runs.steps import (
     key_of,
     name_of_tool,
 )
-from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
+from langchain_ldai._runs.totals import MetricTotals, RunReport
 from langchain_ldai._runs.tracker_factory import TrackerFactory
 from langchain_ldai._runs.trackers import GraphRunTracker
 
@@ -37,7 +36,6 @@ _log = logging.getLogger(__name__)
 
 _TASK: Final = "langgraph_checkpoint_ns"  # the same for each attempt of a task (fact 65)
 _RETRY_TAG: Final = "retry:attempt:"
-_ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's metrics are recorded all the same"
 _EVENT_FAILED: Final = "An event of LangChain's could not be counted, metrics may be missing"
 _NO_RUN: Final = "collect_runs: no run was seen in this block: pass {'callbacks': [handler]} as the config"
 
@@ -55,18 +53,13 @@ class Collector:
     has_seen_run: bool = False
     reports: list[RunReport] = field(init=False, default_factory=list)
 
-    def begin_run(self) -> list[RunReport]:
-        """Note that a run starts, and return the list that takes its report."""
-        self.has_seen_run = True
-        return self.reports
-
 
 current_collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ldai_collectors", default=())
 """The collectors of the current context, read where a run starts; the only ambient state."""
 
 
 class RunRecorder:
-    """Finds the run that an event belongs to, changes it in the table, and sends what becomes final.
+    """Finds the run that an event belongs to, and changes it in the table.
 
     Args:
         trackers: Makes the trackers of runs and nodes.
@@ -86,10 +79,10 @@ class RunRecorder:
         self._trackers = trackers
         self._guard = trackers.guard
         self._reader = CallReader(self._guard)
-        self._on_run_end = on_run_end
-        self.table = RunTable(self._deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         only_nodes = trackers.config is None
         self._node_names = NodeNames(trackers.nodes, self._guard.notices, only_nodes=only_nodes)
+        self._reporter = RunReporter(self._guard, self._node_names, on_run_end)
+        self.table = RunTable(self._reporter.deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._step_of = self.table.step_of
 
     def start(
@@ -256,9 +249,11 @@ class RunRecorder:
             graph = cast(AgentGraph, totals.config)
             sources = {**graph.nodes, **sources}
             journey = totals.tracker.journey = Journey({(edge.source, edge.target) for edge in graph.edges})
-        reports: Sequence[list[RunReport]] = ()
-        if collectors := current_collectors.get():
-            reports = [each.begin_run() for each in collectors if each.is_open and each.recorder is self]
+        reports: list[list[RunReport]] = []
+        for collector in current_collectors.get():
+            if collector.is_open and collector.recorder is self:
+                collector.has_seen_run = True
+                reports.append(collector.reports)
         nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
         run = Run(lc_run_id, key, totals, reports, nodes, journey, outbox)
         if totals is not None:
@@ -309,7 +304,7 @@ class RunRecorder:
                         if totals is not None and not is_late:
                             run.all_totals.append(totals)
                     if totals is not None and is_late:
-                        self._tell_of_end(run, totals)
+                        self._reporter.tell_of_end(run, totals)
         return node, nodes.totals[node]
 
     def _hidden_parent(self) -> tuple[Step | None, object]:
@@ -332,49 +327,3 @@ class RunRecorder:
                 return None, key if self.table.recently_ended.goes_on(key) else None
         counts = parent.is_open or parent.scope.run.state is RunState.OPEN
         return (parent, key) if counts else (None, None)
-
-    def _deliver(self, outbox: Outbox) -> None:
-        """Send what is final, and report the runs that are closed.
-
-        What the guard does not catch, such as `KeyboardInterrupt`, is raised once all that is left was delivered.
-        """
-        try:
-            while outbox:
-                item = outbox.popleft()
-                if isinstance(item, Recording):
-                    tracker = item.totals.tracker
-                    self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
-                else:
-                    self._close(item)
-        except BaseException:
-            self._deliver(outbox)
-            raise
-
-    def _close(self, run: Run) -> None:
-        """Tell those who observe a run that it is closed, and report it."""
-        _log.debug("a run closes: %s", run)
-        if run.nodes is not None:
-            graph_key, ended_early = run.config_key if run.journey else None, run.outcome is not Outcome.SUCCESS
-            self._node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
-        try:
-            for totals in run.all_totals:
-                if totals.observers:
-                    self._tell_of_end(run, totals)
-        finally:
-            if run.reports or self._on_run_end is not None:
-                self._guard.call("The report of a run could not be made", run.ids, self._report, run)
-
-    def _tell_of_end(self, run: Run, totals: MetricTotals) -> None:
-        """Tell those who observe a run, or a node of it, that the run is closed."""
-        for observer in totals.observers:
-            end = totals.end(run.outcome, run.last_event)
-            self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
-
-    def _report(self, run: Run) -> None:
-        report = run.report()
-        if report is None:
-            return
-        for reports in run.reports:
-            reports.append(report)
-        if self._on_run_end is not None:
-            self._guard.call(_ON_RUN_END_FAILED, run.ids, result_of, self._on_run_end, report)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, cast
 
 from langchain_ldai._base.guard import call_each
@@ -77,17 +76,17 @@ class OtherTracker:
 
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
         """Record those metrics that have no value yet, and tool calls, each with the tracker's own method."""
-        tools = [partial(self.original.track_tool_call, key) for key in tool_calls]
+        tools = [(self.original.track_tool_call, key) for key in tool_calls]
         call_each([*self._missing(values, self.methods), *tools])
 
-    def _missing(self, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Callable[[], object]]:
+    def _missing(self, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Sequence[Any]]:
         """Return the calls of methods that record those metrics that have no value yet."""
         recorded = self._recorded() if values else None
-        found: list[Callable[[], object]] = []
+        found: list[Sequence[Any]] = []
         for metric, value in values.items():
             if _value(recorded, metric) is None:
                 call = getattr(self.original, methods["error" if metric == "success" and not value else metric])
-                found.append(call if metric == "success" else partial(call, value))
+                found.append((call,) if metric == "success" else (call, value))
         return found
 
     def _recorded(self) -> object:
@@ -137,7 +136,7 @@ class GraphRunTracker(OtherTracker):
         calls = self._missing(known, {**self.methods, **visits})
         for source, target, is_success in handoffs:
             track = getattr(original, f"track_handoff_{'success' if is_success else 'failure'}")
-            calls.append(partial(track, source, target))
+            calls.append((track, source, target))
         call_each(calls)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_ldai._base.guard import Notices, raise_together
+from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers._protocol import Claims, Ledger
 
@@ -43,14 +43,7 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    failures = []
-    for name, data, value in events:
-        try:
-            track(name, context, dict(data), value)
-        except Exception as error:  # noqa: BLE001
-            failures.append(error)
-    if failures:
-        raise_together(failures)
+    call_each([(track, name, context, dict(data), value) for name, data, value in events])
 
 
 class Environment(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from threading import RLock
 from time import time_ns
 from typing import Any, ClassVar, Final
@@ -119,7 +118,7 @@ class RootSpan:
             if self._is_made and self._below is None:
                 return
             asked: Attributes = {}
-            call_each([partial(self._read_asked, step, told, asked), partial(self._start_call, step, told, asked)])
+            call_each([(self._read_asked, step, told, asked), (self._start_call, step, told, asked)])
 
     def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
         """End the span of a call, and note how the run, or a visit of the node, ended."""
@@ -130,14 +129,14 @@ class RootSpan:
         now = time_ns()
         failure = None if error is None else Failure.of(error, self._max_content)
         read: Attributes = {}
-        ends = []
+        ends: list[Sequence[Any]] = []
         if is_call:
             ends = [
-                partial(self._read_result, step, output, result, read),
-                partial(self._end_call, step, failure, read, now),
+                (self._read_result, step, output, result, read),
+                (self._end_call, step, failure, read, now),
             ]
         if is_end:
-            ends.append(partial(self._note_end, failure, now))
+            ends.append((self._note_end, failure, now))
         call_each(ends)
 
     def run_closed(self, end: RunEnd) -> None:
@@ -152,8 +151,8 @@ class RootSpan:
             calls = list(self._calls.values())
             self._calls.clear()
         root_end = SpanEnd.of(end.outcome, failure, self._final_attributes(end.outcome, end.tokens))
-        ends = [partial(span.end, _end_of_open(step, end.outcome, failure), now) for step, span in calls]
-        call_each([*ends, partial(self._root.end, root_end, ended_at)])
+        ends = [(span.end, _end_of_open(step, end.outcome, failure), now) for step, span in calls]
+        call_each([*ends, (self._root.end, root_end, ended_at)])
 
     def _begin_ai_run(self) -> None:
         """Make the spans of the tools that were called before the first model call; called under the lock."""

@@ -13,6 +13,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, Outcome
 from langchain_ldai._runs.graph_path import Journey
@@ -233,17 +234,25 @@ def test_a_run_costs_the_same_beside_a_thousand(handler: LdAiHandler) -> None:
     assert run_cost(handler) == alone
 
 
-def garbage_of_runs(handler: BaseCallbackHandler) -> int:
-    """Return how many objects ten runs leave to the garbage collector."""
+def garbage_of_runs(make_handler: Callable[[], BaseCallbackHandler]) -> int:
+    """Return how many objects ten runs, each with the handler that it is given, leave to the garbage collector."""
     subject = chain()
     with no_garbage_collection():
         for _ in range(10):
-            subject.invoke(QUESTION, {"callbacks": [handler]})
+            subject.invoke(QUESTION, {"callbacks": [make_handler()]})
         return gc.collect()
 
 
 def test_a_run_leaves_no_garbage(handler: LdAiHandler) -> None:
     """A run that ended leaves memory at once, and not when garbage is collected next."""
-    garbage_of_runs(handler)
+    garbage_of_runs(lambda: handler)
 
-    assert garbage_of_runs(handler) == garbage_of_runs(Idle())
+    assert garbage_of_runs(lambda: handler) == garbage_of_runs(Idle)
+
+
+def test_a_handler_of_one_run_leaves_no_garbage(context: Context) -> None:
+    """A program that makes a handler for each request has its memory back at once, too."""
+    config = LdAiClient(ForgetfulClient({"support-bot": FLAG})).completion_config("support-bot", context)
+    garbage_of_runs(lambda: LdAiHandler(config))
+
+    assert garbage_of_runs(lambda: LdAiHandler(config)) == garbage_of_runs(Idle)
