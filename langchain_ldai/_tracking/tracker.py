@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -23,8 +22,8 @@ from langchain_ldai._tracking.values import (
     Slot,
     TokenUsage,
     Value,
-    check_judge_result,
     names_of_tools,
+    score_of,
 )
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
@@ -251,15 +250,13 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             result: Nothing is sent unless it was sampled, succeeded, and has a metric key and a finite score.
 
         Raises:
-            TypeError: If it is no judge's result, or its score no number.
+            TypeError: If it is no judge's result, its score no number, or a key no text.
         """
-        check_judge_result(result)
-        if not (result.sampled and result.success and result.metric_key):
-            return
-        if result.score is None or not math.isfinite(result.score):
+        score = score_of(result)
+        if score is None or not (result.sampled and result.success and result.metric_key):
             return
         judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
-        self._record({}, [(result.metric_key, {**self._data, **judge}, result.score)])
+        self._record({}, [(result.metric_key, {**self._data, **judge}, score)])
 
     def _record_judge_score(self, metric_key: str, score: float, judge_key: str) -> None:
         """Send a judge's score; with a ledger, one for each judge of the run."""

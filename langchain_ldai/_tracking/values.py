@@ -148,14 +148,30 @@ def check_usage(usage: TokenUsage) -> TokenUsage:
     return TokenUsage(usage.total, usage.input, usage.output)
 
 
-def check_judge_result(result: JudgeResult) -> None:
-    """Raise `TypeError` unless a judge's result is one, which may be another package's, with a number as score."""
+def score_of(result: JudgeResult) -> float | None:
+    """Return a judge's score as an event carries it; `None` where there is none, or it is not finite.
+
+    Another type of number is no JSON, and such an event would cost the client its whole batch.
+
+    Raises:
+        TypeError: If the result, which may be another package's, is none, its score no number, or a key no text.
+    """
     if not all(hasattr(result, part) for part in ("metric_key", "score", "sampled", "success")):
         raise TypeError(
             f"a judge's result is a langchain_ldai.JudgeResult(metric_key, score), not {type(result).__name__}"
         )
-    if not isinstance(result.score, Real | None) or isinstance(result.score, bool):
-        raise TypeError(f"JudgeResult.score is a number, not {short_repr(result.score)}")
+    for part in ("metric_key", "judge_config_key"):
+        key: object = getattr(result, part, None)
+        if not isinstance(key, str | None):
+            raise TypeError(f"JudgeResult.{part} is a str, not {type(key).__name__}")
+    score = result.score
+    if not isinstance(score, Real | None) or isinstance(score, bool):
+        raise TypeError(f"JudgeResult.score is a number, not {short_repr(score)}")
+    try:
+        number = math.nan if score is None else float(score)
+    except OverflowError:
+        return None
+    return (score if isinstance(score, int) else number) if math.isfinite(number) else None
 
 
 def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
