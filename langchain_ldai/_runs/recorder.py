@@ -65,6 +65,14 @@ current_collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ld
 """The collectors of the current context, read where a run starts; the only ambient state."""
 
 
+def open_collectors() -> tuple[Collector, ...]:
+    """Return the open collectors of the current context.
+
+    A generator's block may end in another context than it began in, or after a block that began later.
+    """
+    return tuple(each for each in current_collectors.get() if each.is_open)
+
+
 class RunRecorder:
     """Finds the run that an event belongs to, changes it in the table, and sends what becomes final.
 
@@ -257,8 +265,8 @@ class RunRecorder:
             sources = {**graph.nodes, **sources}
             journey = totals.tracker.journey = Journey({(edge.source, edge.target) for edge in graph.edges})
         reports: Sequence[list[RunReport]] = ()
-        if collectors := current_collectors.get():
-            reports = [each.begin_run() for each in collectors if each.is_open and each.recorder is self]
+        if current_collectors.get():
+            reports = [each.begin_run() for each in open_collectors() if each.recorder is self]
         nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
         run = Run(lc_run_id, key, totals, reports, nodes, journey, outbox)
         if totals is not None:
