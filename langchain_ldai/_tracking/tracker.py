@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
+from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._base.options import is_async, takes_one
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
@@ -381,17 +382,23 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         return awaited[0]
 
     def _track_metrics(self, method: str, elapsed_ms: int, metrics: AiMetrics | None) -> None:
-        """Record what an operation took, and the metrics that are known of it."""
+        """Record what an operation took, and the metrics that are known of it.
+
+        A client that raises costs the caller neither the operation's result nor its exception.
+        """
         values: dict[Slot, Value] = {"duration_ms": elapsed_ms}
-        if metrics is None:
-            self._track(method, values)
-            return
-        if metrics.duration_ms is not None:
-            values["duration_ms"] = int(metrics.duration_ms)
-        values["success"] = bool(metrics.success)
-        if metrics.tokens:
-            values["tokens"] = metrics.tokens
-        self._track(method, values, map(self._tool_call, metrics.tool_calls or ()))
+        tool_calls: Iterable[str] = ()
+        if metrics is not None:
+            if metrics.duration_ms is not None:
+                values["duration_ms"] = int(metrics.duration_ms)
+            values["success"] = metrics.success
+            if metrics.tokens:
+                values["tokens"] = metrics.tokens
+            tool_calls = metrics.tool_calls or ()
+        try:
+            self._track(method, values, map(self._tool_call, tool_calls))
+        except Exception as error:  # noqa: BLE001
+            self._log.error("%s [%s]: %s", NOT_SENT, Ids(run_id=self.run_id), without_message(error))
 
     def _extracted(self, extractor: Extractor[_T] | None, result: _T) -> AiMetrics | None:
         if extractor is None:

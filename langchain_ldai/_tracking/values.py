@@ -86,6 +86,7 @@ class AiMetrics:
 
     def __post_init__(self) -> None:
         # The extractor's mistake is raised in the extractor, not in the tracker.
+        object.__setattr__(self, "success", bool(self.success))
         if self.duration_ms is not None:
             object.__setattr__(self, "duration_ms", whole_milliseconds(self.duration_ms))
         if self.tokens is not None:
