@@ -181,12 +181,25 @@ def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         TypeError: If `names` is one text, whose letters would count as names, or a name is not a string.
     """
-    if isinstance(names, str):
-        raise TypeError(f"tool calls are a list of names, not one text: [{short_repr(names)}]")
-    found = tuple(names)
-    for name in found:
-        if not isinstance(name, str):
-            raise TypeError(f"a tool's name is a str, not {type(name).__name__}")
+    return _texts(names, "tool calls are a list of names", "a tool's name")
+
+
+def keys_of_nodes(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys of an agent graph's nodes.
+
+    Raises:
+        TypeError: If `keys` is one text, whose letters would count as keys, or a key is not a string.
+    """
+    return _texts(keys, "a path is a list of the nodes' keys", "a node's key")
+
+
+def _texts(given: Iterable[str], all_of_them: str, each_one: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"{all_of_them}, not one text: [{short_repr(given)}]")
+    found = tuple(given)
+    for text in found:
+        if not isinstance(text, str):
+            raise TypeError(f"{each_one} is a str, not {type(text).__name__}")
     return found
 
 
