@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -14,7 +14,7 @@ from langchain_ldai._runs.first_token import carries_content, event_carries_cont
 from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.named_nodes import NODE
 from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_span_maker
-from langchain_ldai._runs.recorder import Collector, RunRecorder, current_collectors
+from langchain_ldai._runs.recorder import Collector, RunRecorder, current_collectors, open_collectors
 from langchain_ldai._runs.totals import MetricTotals, RunReport
 from langchain_ldai._runs.tracker_factory import DurationMode, RunIds, Sealer, TrackerFactory
 from langchain_ldai._runs.trackers import GraphRunTracker
@@ -132,15 +132,14 @@ class LdAiHandler(BaseCallbackHandler):
             print(runs[0].outcome)
         """
         collector = Collector(self._recorder)
-        token = current_collectors.set((*current_collectors.get(), collector))
+        current_collectors.set((*open_collectors(), collector))
         try:
             yield collector.reports
             if not collector.has_seen_run:
                 self._recorder.tell_of_no_run()
         finally:
             collector.is_open = False
-            with suppress(ValueError):  # a generator may be closed in another context than it was begun in
-                current_collectors.reset(token)
+            current_collectors.set(open_collectors())
 
     @staticmethod
     def current_config(runnable_config: RunnableConfig) -> Any:  # noqa: ANN401  of whatever make it was given

@@ -58,6 +58,14 @@ current_collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ld
 """The collectors of the current context, read where a run starts; the only ambient state."""
 
 
+def open_collectors() -> tuple[Collector, ...]:
+    """Return the open collectors of the current context.
+
+    A generator's block may end in another context than it began in, or after a block that began later.
+    """
+    return tuple(each for each in current_collectors.get() if each.is_open)
+
+
 class RunRecorder:
     """Finds the run that an event belongs to, and changes it in the table.
 

@@ -60,13 +60,15 @@ class Scope:
 
     def is_beside(self, other: Scope) -> bool:
         """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
-        line, others = self.line(), other.line()
-        while line and others and line[-1] is others[-1]:
-            line.pop()
-            others.pop()
-        if not line:  # the other begins within this one
-            return True
-        branch, new = line[-1], others[-1]
+        branch, new = self, other
+        if self.parent_scope is not other.parent_scope:
+            line, others = self.line(), other.line()
+            while line and others and line[-1] is others[-1]:
+                line.pop()
+                others.pop()
+            if not line:  # the other begins within this one
+                return True
+            branch, new = line[-1], others[-1]
         if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
             return True
         is_same_step = branch.graph is new.graph and 0 < branch.langgraph_step == new.langgraph_step

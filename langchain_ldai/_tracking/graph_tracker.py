@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
-from langchain_ldai._tracking.values import Slot, TokenUsage, Value
+from langchain_ldai._tracking.values import Slot, TokenUsage, Value, keys_of_nodes
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import GraphRunIdentity
@@ -115,8 +115,11 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
 
         Args:
             keys: The nodes' keys, in order, one for each visit.
+
+        Raises:
+            TypeError: If `keys` is one text, or a key is not a string.
         """
-        self._track("track_path", {"path": tuple(keys)})
+        self._track("track_path", {"path": keys_of_nodes(keys)})
 
     def track_redirect(self, source: str, target: str) -> None:
         """Record that a node went on to another node than its edge says. Each redirect counts.
@@ -124,7 +127,11 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         Args:
             source: Key of the node that went on.
             target: Key of the node that it went to.
+
+        Raises:
+            TypeError: If a key is not a string.
         """
+        source, target = keys_of_nodes((source, target))
         redirect = {**self._data, events.SOURCE_KEY: source, events.REDIRECTED_TARGET: target}
         self._record({}, [(events.GRAPH_REDIRECT, redirect, 1)])
 
@@ -134,6 +141,9 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         Args:
             source: Key of the node that handed over.
             target: Key of the node that took over.
+
+        Raises:
+            TypeError: If a key is not a string.
         """
         self._record({}, [self._handoff(source, target, True)])
 
@@ -143,6 +153,9 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         Args:
             source: Key of the node that tried to hand over.
             target: Key of the node that should have taken over.
+
+        Raises:
+            TypeError: If a key is not a string.
         """
         self._record({}, [self._handoff(source, target, False)])
 
@@ -160,6 +173,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         self._record(values, itertools.starmap(self._handoff, handoffs), events_of=_EVENTS_OF_A_RUN)
 
     def _handoff(self, source: str, target: str, succeeded: bool) -> Event:
+        source, target = keys_of_nodes((source, target))
         return _HANDOFF[succeeded], {**self._data, events.SOURCE_KEY: source, events.TARGET_KEY: target}, 1
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
+from langchain_ldai._base.guard import NOT_SENT, Ids
 from langchain_ldai._base.options import is_async, takes_one
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
@@ -23,8 +23,8 @@ from langchain_ldai._tracking.values import (
     Slot,
     TokenUsage,
     Value,
-    check_judge_result,
     names_of_tools,
+    score_of,
 )
 from langchain_ldai._wire import events
 from langchain_ldai._wire.events import Event
@@ -251,15 +251,13 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             result: Nothing is sent unless it was sampled, succeeded, and has a metric key and a finite score.
 
         Raises:
-            TypeError: If it is no judge's result, or its score no number.
+            TypeError: If it is no judge's result, its score no number, or a key no text.
         """
-        check_judge_result(result)
-        if not (result.sampled and result.success and result.metric_key):
-            return
-        if result.score is None or not math.isfinite(result.score):
+        score = score_of(result)
+        if score is None or not (result.sampled and result.success and result.metric_key):
             return
         judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
-        self._record({}, [(result.metric_key, {**self._data, **judge}, result.score)])
+        self._record({}, [(result.metric_key, {**self._data, **judge}, score)])
 
     def _record_judge_score(self, metric_key: str, score: float, judge_key: str) -> None:
         """Send a judge's score; with a ledger, one for each judge of the run."""
@@ -384,17 +382,23 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         return awaited[0]
 
     def _track_metrics(self, method: str, elapsed_ms: int, metrics: AiMetrics | None) -> None:
-        """Record what an operation took, and the metrics that are known of it."""
+        """Record what an operation took, and the metrics that are known of it.
+
+        A client that raises costs the caller neither the operation's result nor its exception.
+        """
         values: dict[Slot, Value] = {"duration_ms": elapsed_ms}
-        if metrics is None:
-            self._track(method, values)
-            return
-        if metrics.duration_ms is not None:
-            values["duration_ms"] = int(metrics.duration_ms)
-        values["success"] = bool(metrics.success)
-        if metrics.tokens:
-            values["tokens"] = metrics.tokens
-        self._track(method, values, map(self._tool_call, metrics.tool_calls or ()))
+        tool_calls: Iterable[str] = ()
+        if metrics is not None:
+            if metrics.duration_ms is not None:
+                values["duration_ms"] = int(metrics.duration_ms)
+            values["success"] = metrics.success
+            if metrics.tokens:
+                values["tokens"] = metrics.tokens
+            tool_calls = metrics.tool_calls or ()
+        try:
+            self._track(method, values, map(self._tool_call, tool_calls))
+        except Exception as error:  # noqa: BLE001
+            self._log.error("%s [%s]: %s", NOT_SENT, Ids(run_id=self.run_id), without_message(error))
 
     def _extracted(self, extractor: Extractor[_T] | None, result: _T) -> AiMetrics | None:
         if extractor is None:

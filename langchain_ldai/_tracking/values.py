@@ -86,6 +86,7 @@ class AiMetrics:
 
     def __post_init__(self) -> None:
         # The extractor's mistake is raised in the extractor, not in the tracker.
+        object.__setattr__(self, "success", bool(self.success))
         if self.duration_ms is not None:
             object.__setattr__(self, "duration_ms", whole_milliseconds(self.duration_ms))
         if self.tokens is not None:
@@ -148,14 +149,30 @@ def check_usage(usage: TokenUsage) -> TokenUsage:
     return TokenUsage(usage.total, usage.input, usage.output)
 
 
-def check_judge_result(result: JudgeResult) -> None:
-    """Raise `TypeError` unless a judge's result is one, which may be another package's, with a number as score."""
+def score_of(result: JudgeResult) -> float | None:
+    """Return a judge's score as an event carries it; `None` where there is none, or it is not finite.
+
+    Another type of number is no JSON, and such an event would cost the client its whole batch.
+
+    Raises:
+        TypeError: If the result, which may be another package's, is none, its score no number, or a key no text.
+    """
     if not all(hasattr(result, part) for part in ("metric_key", "score", "sampled", "success")):
         raise TypeError(
             f"a judge's result is a langchain_ldai.JudgeResult(metric_key, score), not {type(result).__name__}"
         )
-    if not isinstance(result.score, Real | None) or isinstance(result.score, bool):
-        raise TypeError(f"JudgeResult.score is a number, not {short_repr(result.score)}")
+    for part in ("metric_key", "judge_config_key"):
+        key: object = getattr(result, part, None)
+        if not isinstance(key, str | None):
+            raise TypeError(f"JudgeResult.{part} is a str, not {type(key).__name__}")
+    score = result.score
+    if not isinstance(score, Real | None) or isinstance(score, bool):
+        raise TypeError(f"JudgeResult.score is a number, not {short_repr(score)}")
+    try:
+        number = math.nan if score is None else float(score)
+    except OverflowError:
+        return None
+    return (score if isinstance(score, int) else number) if math.isfinite(number) else None
 
 
 def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
@@ -164,12 +181,25 @@ def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         TypeError: If `names` is one text, whose letters would count as names, or a name is not a string.
     """
-    if isinstance(names, str):
-        raise TypeError(f"tool calls are a list of names, not one text: [{short_repr(names)}]")
-    found = tuple(names)
-    for name in found:
-        if not isinstance(name, str):
-            raise TypeError(f"a tool's name is a str, not {type(name).__name__}")
+    return _texts(names, "tool calls are a list of names", "a tool's name")
+
+
+def keys_of_nodes(keys: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys of an agent graph's nodes.
+
+    Raises:
+        TypeError: If `keys` is one text, whose letters would count as keys, or a key is not a string.
+    """
+    return _texts(keys, "a path is a list of the nodes' keys", "a node's key")
+
+
+def _texts(given: Iterable[str], all_of_them: str, each_one: str) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"{all_of_them}, not one text: [{short_repr(given)}]")
+    found = tuple(given)
+    for text in found:
+        if not isinstance(text, str):
+            raise TypeError(f"{each_one} is a str, not {type(text).__name__}")
     return found
 
 

@@ -408,6 +408,14 @@ OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
         lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", "high")),
         "JudgeResult.score is a number, not 'high'",
     ),
+    "judge's metric": (
+        lambda config: config.create_tracker().track_judge_result(JudgeResult(7, 0.5)),
+        "JudgeResult.metric_key is a str, not int",
+    ),
+    "judge's key": (
+        lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", 0.5, UUID(int=7))),
+        "JudgeResult.judge_config_key is a str, not UUID",
+    ),
     "metrics' tools": (lambda config: AiMetrics(True, tool_calls="search"), r"not one text: \['search'\]"),
     "metrics' tokens": (lambda config: AiMetrics(True, {"total": 3}), "token usage is a .*TokenUsage, not dict"),
 }

@@ -1,12 +1,15 @@
 """A run can be named while it runs: in its metadata, and by its reports."""
 
+import asyncio
 import threading
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableLambda
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
+from langchain_ldai._runs.recorder import current_collectors
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
 from tests.support.read_log import logged
@@ -133,6 +136,43 @@ def test_a_run_that_ends_after_the_block_is_collected(handler: LdAiHandler) -> N
     list(stream)
 
     assert len(runs) == 1
+
+
+def test_a_generators_block_may_end_after_one_that_began_later(handler: LdAiHandler) -> None:
+    """The end of one generator's block ends no other's, whichever began first."""
+    found: dict[str, list[RunReport]] = {}
+
+    def answers(user: str) -> Iterator[object]:
+        with handler.collect_runs() as runs:
+            found[user] = runs
+            while True:
+                yield chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    ada, grace = answers("ada"), answers("grace")
+    next(ada), next(grace)
+    ada.close()
+    next(grace), next(grace)
+    grace.close()
+
+    assert (len(found["ada"]), len(found["grace"])) == (2, 3)  # the first heard of what ran in its time
+    assert current_collectors.get() == ()
+
+
+def test_generators_that_are_left_leave_no_collector(handler: LdAiHandler) -> None:
+    """A generator that was left is closed in another context; a worker that goes on forgets it all the same."""
+
+    async def answer() -> AsyncIterator[object]:
+        with handler.collect_runs():
+            yield await chain().ainvoke(QUESTION, {"callbacks": [handler]})
+
+    async def work() -> int:
+        for _ in range(10):
+            async for _answer in answer():
+                break
+            await asyncio.sleep(0.01)
+        return len(current_collectors.get())
+
+    assert asyncio.run(work()) == 1  # the last one's
 
 
 def test_threads_collect_their_own_runs(handler: LdAiHandler) -> None:

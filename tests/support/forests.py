@@ -291,13 +291,15 @@ class Oracle:
         return worst(*[self._visit_outcome(visit) for visit in last]) or self.outcome()
 
     def _visit_outcome(self, visit: Node) -> str:
-        told = self.told(visit, self.now) + ["interrupted" for each in self.asks() if visit in each.line]
+        told = self.told(visit, self.now)
+        asked = ["interrupted" for each in self.asks() if visit in each.line]
         if visit.goes_on_at(self.now):
             own = self.own_outcome()
-            return worst(*told, "cancelled" if own == "error" else own)
+            return worst(*told, *asked, "cancelled" if own == "error" else own)
         graph = visit.parent
         went_on = graph.way == "success" and graph.end and visit.end <= graph.end <= self.now
-        return worst(*told, *["error" for _ in range(worst(*told) == "cancelled" and bool(went_on))])
+        failed = worst(*told) == "cancelled" and went_on  # also if what it left behind asks
+        return "error" if failed else worst(*told, *asked)
 
     def retries(self, *, named: bool) -> int:
         """Return how many attempts were made because one before, which counted, had neither worked nor asked."""

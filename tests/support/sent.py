@@ -17,12 +17,15 @@ USAGE: Final = TokenUsage(total=30, input=10, output=20)
 
 @dataclass
 class Sent:
-    """Takes what a client of LaunchDarkly is given to track."""
+    """Takes what a client of LaunchDarkly is given to track; or raises, where it is failing."""
 
     events: list[tuple[str, Mapping[str, object], float]] = field(default_factory=list)
+    failing: bool = False
 
     def __call__(self, name: str, data: Mapping[str, object], value: float) -> None:
         """Take one event."""
+        if self.failing:
+            raise ConnectionError
         self.events.append((name, data, value))
 
     @property

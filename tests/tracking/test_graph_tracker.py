@@ -70,6 +70,25 @@ def test_a_path_may_be_any_iterable(tracker, sent, keys):
     assert tracker.summary.path == keys
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (lambda tracker: tracker.track_path("triage"), r"a list of the nodes' keys, not one text: \['triage'\]"),
+        (lambda tracker: tracker.track_path(["a", None]), "a node's key is a str, not NoneType"),
+        (lambda tracker: tracker.track_redirect(object(), "b"), "a node's key is a str, not object"),
+        (lambda tracker: tracker.track_handoff_success("a", object()), "a node's key is a str, not object"),
+        (lambda tracker: tracker.track_handoff_failure("a", object()), "a node's key is a str, not object"),
+    ],
+    ids=["text", "path", "redirect", "success", "failure"],
+)
+def test_a_nodes_key_is_a_text(tracker, sent, record, message):
+    """What is no JSON would cost the client its whole batch, so it is refused where it is given."""
+    with pytest.raises(TypeError, match=message):
+        record(tracker)
+
+    assert sent.events == []
+
+
 def test_visits_are_recorded_with_their_path(tracker, sent, caplog):
     """The path and each visit in its place are recorded once, and give way to a path that was recorded."""
     for _ in range(2):

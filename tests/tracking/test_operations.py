@@ -93,10 +93,18 @@ def test_an_operation_that_is_cut_short_is_an_error(sent, metrics_of, error):
     assert list(sent.values) == ["$ld:ai:duration:total", "$ld:ai:generation:error"]
 
 
+class NoTruth:
+    """Is neither true nor false, as NumPy's arrays are."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+
 FAILING = {
     "raises": lambda result: {}[result],
     "negative-duration": lambda _: AiMetrics(success=True, tokens=USAGE, duration_ms=-1),
     "nan-duration": lambda _: AiMetrics(success=True, duration_ms=math.nan),
+    "success-of-no-truth": lambda _: AiMetrics(success=NoTruth()),
     "tool-calls-raise": lambda result: AiMetrics(success=True, tool_calls=({}[result] for _ in "x")),
 }
 
@@ -110,6 +118,28 @@ def test_a_failing_extractor_costs_neither_the_result_nor_the_duration(sent, met
     [warning] = caplog.records
     assert (warning.name, warning.levelname) == ("langchain_ldai._tracking.tracker", "WARNING")
     assert "run-1" in warning.getMessage()
+
+
+@pytest.mark.parametrize("error", [None, LookupError(PROMPT)], ids=["returns", "raises"])
+def test_a_failing_client_costs_neither_the_result_nor_the_exception(metrics_of, sent, caplog, error):
+    """What an operation returned is returned, what it raised is raised, and the log says what is lost."""
+    sent.failing = True
+
+    def operation():
+        if error:
+            raise error
+        return PROMPT
+
+    if error:
+        with pytest.raises(LookupError) as caught:
+            metrics_of(lambda _: AiMetrics(success=True), operation)
+        assert caught.value is error
+    else:
+        assert metrics_of(lambda _: AiMetrics(success=True), operation) == PROMPT
+
+    [record] = caplog.records
+    assert "A metric could not be sent and is lost [lc_run_id=unknown, run_id=run-1]" in record.getMessage()
+    assert PROMPT not in record.getMessage()
 
 
 def test_a_failing_extractor_logs_nothing_of_the_exception(metrics_of, caplog):

@@ -1,5 +1,6 @@
 """A tracker's own rules, beside the vectors (spec section 4)."""
 
+import json
 import math
 from fractions import Fraction
 
@@ -77,12 +78,28 @@ def test_a_judge_result_and_a_tool_call_have_no_limit(tracker, sent, caplog):
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("score", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    "score",
+    [math.nan, math.inf, 10**400, Fraction(10**400)],
+    ids=["nan", "infinity", "huge", "huge-fraction"],
+)
 def test_a_score_that_is_no_number_is_not_sent(tracker, sent, score):
     """NaN is not JSON: one such event would cost the client its whole batch."""
     tracker.track_judge_result(JudgeResult("m", score))
 
     assert sent.events == []
+
+
+@pytest.mark.parametrize(
+    ("score", "written"),
+    [(0.5, "0.5"), (1, "1"), (Fraction(1, 2), "0.5"), (Fraction(1), "1.0")],
+    ids=["float", "int", "fraction", "whole-fraction"],
+)
+def test_a_score_of_any_type_of_number_is_sent_as_json(tracker, sent, score, written):
+    """A number that JSON does not know would cost the client its whole batch."""
+    tracker.track_judge_result(JudgeResult("m", score))
+
+    assert [json.dumps(value) for _, _, value in sent.events] == [written]
 
 
 def test_what_a_client_does_to_an_event_stays_with_that_event() -> None:
