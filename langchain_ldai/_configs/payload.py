@@ -5,6 +5,7 @@ Reading is lenient: what has the wrong type counts as absent, and nothing raises
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -400,7 +401,10 @@ _LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachm
 
 
 def _check_part(owner: str, name: str, value: object) -> None:
-    """Raise `TypeError` where a part of a default has a type that it cannot have."""
+    """Raise `TypeError` where a part of a default has a type that it cannot have, or holds what is no JSON.
+
+    LaunchDarkly's client sends a default that it used; what is no JSON costs it the whole batch of events.
+    """
     expected = ""
     if name == "tools" and not _are(value or {}, Mapping, ToolConfig):
         expected = "a dictionary of ToolConfig by key"
@@ -410,6 +414,10 @@ def _check_part(owner: str, name: str, value: object) -> None:
         expected = f"a {_PARTS[name].__name__}"
     if expected:
         raise TypeError(f"{owner}: {name} is {expected}, not {short_repr(value)}")
+    try:
+        json.dumps(_payload_value(value), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{owner}: {name} has to be JSON, which it is not: {error}") from None
 
 
 def _are(values: object, collection: type, kind: type) -> bool:

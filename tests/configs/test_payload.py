@@ -2,13 +2,21 @@
 
 import json
 import math
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ldclient import Context
 
-from langchain_ldai import LdAiClient, LdAiCompletionConfigDefault, Message, ModelConfig
+from langchain_ldai import (
+    LdAiClient,
+    LdAiCompletionConfigDefault,
+    Message,
+    ModelConfig,
+    ProviderConfig,
+    ToolConfig,
+)
 from langchain_ldai._wire.tokens import decode
 from langchain_ldai.testing import RecordingClient
 from tests.support.json_values import json_values
@@ -249,3 +257,21 @@ def test_a_variations_key_is_one_that_a_token_can_hold(served: object, read: str
     assert ai.create_tracker(tracker.resumption_token, user).run_id == tracker.run_id
     tracker = graph.create_tracker()
     assert ai.create_graph_tracker(tracker.resumption_token, user).run_id == tracker.run_id
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"model": ModelConfig("small-1", {"stop": {"."}})},
+        {"model": ModelConfig("small-1", {"temperature": float("nan")})},
+        {"model": ModelConfig(b"small-1")},
+        {"provider": ProviderConfig(date(2026, 1, 1))},
+        {"output_format": {"type": object()}},
+        {"tools": {"search": ToolConfig("search", custom_parameters={"since": date(2026, 1, 1)})}},
+    ],
+    ids=["set", "nan", "name", "provider", "format", "tool"],
+)
+def test_a_default_that_is_no_json_is_refused(part: dict[str, object]) -> None:
+    """LaunchDarkly's client sends a default that it used, and would lose a whole batch with this one."""
+    with pytest.raises(TypeError, match=f"LdAiCompletionConfigDefault: {next(iter(part))} has to be JSON"):
+        LdAiCompletionConfigDefault(**part)
