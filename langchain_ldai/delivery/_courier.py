@@ -176,7 +176,7 @@ class Courier:
         answer = _answer_of(state)
         asked = _asked_wait(answer)
         seconds = float(self._backoff(state)) if asked is None else asked
-        self._at_least = min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds
+        self._at_least = seconds if answer.retry_after else min(seconds, HURRY_SECONDS)
         return seconds
 
     def _has_no_time(self, state: RetryCallState) -> bool:
@@ -205,8 +205,8 @@ def _answer_of(state: RetryCallState) -> Answer:
 
 
 def _asked_wait(answer: Answer) -> float | None:
-    """Return how long to wait, in seconds, where the answer says it."""
-    if answer.retry_after is not None:
+    """Return how long to wait, in seconds, where the answer says it; an answer that says 0 does not."""
+    if answer.retry_after:
         return min(answer.retry_after, MAX_RETRY_AFTER_SECONDS)
     return UNAUTHORIZED_SECONDS if answer.status in _UNAUTHORIZED else None
 

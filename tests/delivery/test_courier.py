@@ -146,6 +146,16 @@ def test_the_waits_grow_and_have_a_limit(tmp_path: Path) -> None:
     assert all(at_least == min(pause, 0.5) for pause, at_least in desk.clock.pauses)
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_service_that_asks_for_no_wait_gets_one_all_the_same(tmp_path: Path, status: int) -> None:
+    """Else an outage would have us ask without a pause: a date that has gone by asks for none too."""
+    desk = Desk(tmp_path, ScriptedService(*[answer(status, 0.0)] * 9))
+    desk.courier.deliver(batch('{"n":1}'))
+
+    assert max(seconds for seconds, _ in desk.clock.pauses) > 0.1
+    assert max(at_least for _, at_least in desk.clock.pauses) > 0.1
+
+
 @pytest.mark.parametrize(
     ("failure", "seconds", "posts"),
     [
