@@ -75,7 +75,11 @@ class Owner:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
         except OSError:  # another user's, or no file that this package has made
             return None
-        return None if descriptor is None else cls(directory, name, descriptor)
+        if descriptor is None:
+            return None
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)  # the dead process's key is not the heir's
+        return cls(directory, name, descriptor)
 
     def is_in_place(self) -> bool:
         """Return whether nobody has removed the file of the lock, so that others see it."""
@@ -127,7 +131,7 @@ def owner_name_of(file_name: str) -> str:
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
-    """Return the hash of the SDK key of each owner in the directory whose process lives; "" for one just made."""
+    """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited."""
     for name in owner_names(directory):
         path = directory / f"{name}{SUFFIX}"
         if not path.is_file():

@@ -10,7 +10,7 @@ import pytest
 
 from langchain_ldai.delivery import _inheritance
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._owners import Locks, Owner
+from langchain_ldai.delivery._owners import Locks, Owner, living_key_hashes
 from tests.delivery.journals import (
     KEY,
     LARGE,
@@ -203,6 +203,18 @@ def test_a_directory_in_use_under_another_key_is_refused(journal: Journal) -> No
 
     assert "another SDK key" in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_an_heir_does_not_keep_others_out_with_the_dead_process_s_key(tmp_path: Path) -> None:
+    """After a change of the key, several workers start over what the old ones have left."""
+    run_child("write(make_journal(Path(sys.argv[1]), key='old'), numbered(2)); os._exit(0)", tmp_path)
+    heir = make_journal(tmp_path)
+    heir.inherit()
+    make_journal(tmp_path).complete()
+
+    assert sorted(living_key_hashes(tmp_path)) == ["", KEY, KEY]
+    assert take_all(heir) == numbered(2)
+    heir.complete()
 
 
 def test_what_was_written_under_another_key_is_sent_once_its_process_is_dead(tmp_path: Path) -> None:
