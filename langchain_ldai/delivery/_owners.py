@@ -14,6 +14,7 @@ from typing import Final
 from uuid import uuid4
 
 from langchain_ldai._base.forks import PausesForForks, register_fork_safe
+from langchain_ldai.delivery._journal_file import JournalFile
 
 SUFFIX: Final = ".owner"
 
@@ -70,7 +71,12 @@ class Owner:
 
     @classmethod
     def inherit(cls, directory: Path, name: str) -> Owner | None:
-        """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened."""
+        """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened.
+
+        The first heir empties the file of the lock, as the dead process's key is not the heir's, and cuts the dead
+        process's files. An empty lock may be new, where somebody has removed that of a living process. It may
+        still write into mapped memory, and a cut would kill it.
+        """
         try:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
         except OSError:  # another user's, or no file that this package has made
@@ -78,7 +84,10 @@ class Owner:
         if descriptor is None:
             return None
         with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)  # the dead process's key is not the heir's
+            if os.fstat(descriptor).st_size:
+                for path in directory.glob(f"{name}.*{FILE_SUFFIX}"):
+                    JournalFile(path, 0).cut()
+                os.ftruncate(descriptor, 0)
         return cls(directory, name, descriptor)
 
     def is_in_place(self) -> bool:
