@@ -16,6 +16,11 @@ from uuid import uuid4
 from langchain_ldai._base.forks import PausesForForks, register_fork_safe
 from langchain_ldai.delivery._journal_file import JournalFile
 
+with contextlib.suppress(ImportError):  # here, as an event may come when Python ends and imports nothing any more
+    import fcntl
+with contextlib.suppress(ImportError):
+    import msvcrt
+
 SUFFIX: Final = ".owner"
 
 FILE_SUFFIX: Final = ".events"
@@ -220,14 +225,10 @@ locks: Final = Locks()
 def _try_lock(descriptor: int) -> bool:
     try:
         if sys.platform == "win32":
-            import msvcrt
-
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)
         else:
-            import fcntl
-
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -237,8 +238,6 @@ def _try_lock(descriptor: int) -> bool:
 def _unlock(descriptor: int) -> None:
     """Unlock a file, also for child processes that have it open."""
     if sys.platform != "win32":
-        import fcntl
-
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 

@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
@@ -250,9 +251,7 @@ class FeedbackTaker:
             partial(self._call_on_feedback, self.on_feedback, feedback, loop),
         )
         thread = threading.Thread(target=call)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is ending and starts no more threads
+        if not try_to_start(thread):
             thread.run()
 
     def _call_on_feedback(
