@@ -32,7 +32,7 @@ HURRY_SECONDS: Final = 0.5
 """How soon after a failure a batch may be tried again if somebody is in a hurry."""
 
 DOUBT_SECONDS: Final = 600.0
-"""How old an event must be before it is taken for a bad one, where the service refuses everything."""
+"""For how long this process must be refused an event before it takes it for bad, where everything is refused."""
 
 _UNAUTHORIZED: Final = (401, 403)
 _REFUSED: Final = (400, 413)
@@ -98,6 +98,7 @@ class Courier:
         self.delivered = self.retried = 0
         self.last_date: float | None = None
         self._is_stopped = False
+        self._doubted: tuple[UUID | None, float] = None, 0.0
         self._at_least = 0.0
         self._backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
         self._retrying = Retrying(
@@ -130,11 +131,18 @@ class Courier:
         bodies = [record.body for record in batch.records]
         answer = self._post(batch.payload_id, bodies)
         if answer.status in _REFUSED and len(bodies) == 1:
-            is_young = time.time() - batch.records[0].written_at < DOUBT_SECONDS
-            if is_young and not _is_accepted(self._post(uuid5(batch.payload_id, "empty"), [])):
-                return _Attempt(answer, is_final=False)  # not this event: everything is refused
+            is_everything_refused = not _is_accepted(self._post(uuid5(batch.payload_id, "empty"), []))
+            if is_everything_refused and self._is_in_doubt(batch.payload_id):
+                return _Attempt(answer, is_final=False)
             answer = self._post(batch.payload_id, bodies)
         return _Attempt(answer, _is_accepted(answer) or answer.status in _REFUSED)
+
+    def _is_in_doubt(self, payload_id: UUID) -> bool:
+        """Return whether a batch was refused for too short a time, with everything else, to be taken for bad."""
+        now = time.monotonic()
+        if self._doubted[0] != payload_id:
+            self._doubted = payload_id, now
+        return now - self._doubted[1] < DOUBT_SECONDS
 
     def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> Answer:
         answer = self._endpoint.post(str(payload_id), bodies)
