@@ -30,5 +30,16 @@ def is_main_thread_alive() -> bool:
         raise
 
 
+def try_to_start(thread: threading.Thread) -> bool:
+    """Start a thread; return `False` where Python starts none, as the process has none to spare, or ends."""
+    if sys.is_finalizing():  # it still collects garbage, and Python 3.11 would wait for the thread for ever
+        return False
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
 _interrupted: Final[list[None]] = []
 """One entry if an interrupt hit `is_alive`: from then on Python 3.11 may say that the main thread has ended."""

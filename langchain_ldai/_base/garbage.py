@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 
+from langchain_ldai._base.exit import try_to_start
+
 
 def collect_garbage(timeout: float | None) -> bool:
     """Collect what the program dropped, so that the streams among it end.
@@ -21,9 +23,7 @@ def collect_garbage(timeout: float | None) -> bool:
         gc.collect()
         return True
     collector = threading.Thread(target=gc.collect, name="langchain_ldai-collect", daemon=True)
-    try:
-        collector.start()
-    except RuntimeError:  # the process may have no more threads
+    if not try_to_start(collector):
         return False
     collector.join(min(timeout, threading.TIMEOUT_MAX))
     return not collector.is_alive()

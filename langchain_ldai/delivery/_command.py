@@ -107,7 +107,7 @@ def _status(directory: Path) -> Iterator[str]:
     if waiting.events:
         yield f"oldest: {_age(waiting.oldest_seconds)}"
     yield from _foreign(directory)
-    yield f"processes at work: {len(list(living_key_hashes(directory)))}"
+    yield f"processes at work: {sum(map(bool, living_key_hashes(directory)))}"
     for folder in sorted(directory.glob("claims-*")):
         count = waiting_in(folder).events
         if count:

@@ -34,7 +34,7 @@ HURRY_SECONDS: Final = 0.5
 """How soon after a failure a batch may be tried again if somebody is in a hurry."""
 
 DOUBT_SECONDS: Final = 600.0
-"""How old an event must be before it is taken for a bad one, where the service refuses everything."""
+"""For how long this process must be refused an event before it takes it for bad, where everything is refused."""
 
 Keep = Callable[[bytes, int], object]
 """Puts events into a journal: JSON joined by commas, and their number."""
@@ -66,6 +66,7 @@ class Courier:
         self.delivered = self.retried = 0
         self.last_date: float | None = None
         self._is_stopped = False
+        self._doubted: tuple[UUID | None, float] = None, 0.0
 
     def deliver(self, batch: Batch) -> Outcome:
         """Send a batch until that is done, or the sender may wait no more."""
@@ -100,17 +101,24 @@ class Courier:
     def _wait_for_retry(self, state: RetryCallState) -> None:
         answer, seconds = _answer_in(state), state.next_action.sleep  # type: ignore[union-attr]
         self._count_retry(answer, state.attempt_number)
-        self._sender.pause(seconds, min(seconds, HURRY_SECONDS) if answer.retry_after is None else seconds)
+        self._sender.pause(seconds, seconds if answer.retry_after else min(seconds, HURRY_SECONDS))
 
     def _answer_to(self, batch: Batch) -> Answer:
         bodies = [record.body for record in batch.records]
         answer = self._post(batch.payload_id, bodies)
         if answer.is_refused and len(bodies) == 1:
-            is_young = time.time() - batch.records[0].written_at < DOUBT_SECONDS
-            if is_young and not self._post(uuid5(batch.payload_id, "empty"), []).is_accepted:
+            is_everything_refused = not self._post(uuid5(batch.payload_id, "empty"), []).is_accepted
+            if is_everything_refused and self._is_in_doubt(batch.payload_id):
                 return replace(answer, status=0)  # as good as none: not this event, but everything is refused
             answer = self._post(batch.payload_id, bodies)
         return answer
+
+    def _is_in_doubt(self, payload_id: UUID) -> bool:
+        """Return whether a batch was refused for too short a time, with everything else, to be taken for bad."""
+        now = time.monotonic()
+        if self._doubted[0] != payload_id:
+            self._doubted = payload_id, now
+        return now - self._doubted[1] < DOUBT_SECONDS
 
     def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> Answer:
         answer = self._endpoint.post(str(payload_id), bodies)
@@ -156,8 +164,8 @@ class Courier:
 
 
 def _asked_wait(answer: Answer) -> float | None:
-    """Return how long to wait, in seconds, where the answer says it."""
-    if answer.retry_after is not None:
+    """Return how long to wait, in seconds, where the answer says it; an answer that says 0 does not."""
+    if answer.retry_after:
         return min(answer.retry_after, MAX_RETRY_AFTER_SECONDS)
     return UNAUTHORIZED_SECONDS if answer.status in _UNAUTHORIZED else None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from ldclient import Context
 
 from langchain_ldai._wire.events import Event
+from langchain_ldai.delivery import _sender
 from langchain_ldai.delivery._claims import ClaimPipeline
 from langchain_ldai.delivery._event_encoder import EventEncoder
 from langchain_ldai.delivery._http import ClientConfig
@@ -95,11 +96,16 @@ class EventQueue(Pipeline):
             is_done = sender.flush(left, is_given_up) and is_done
         return is_done
 
-    def stop(self) -> bool:
-        """Send what can be sent, leave the rest to other processes, and end the threads until the next event."""
+    def stop(self, seconds: float | None = None) -> bool:
+        """Do what `Pipeline.stop` does, and then, in the time that is left, with the metrics that need a claim."""
         self.is_stopped = True
-        are_empty = [pipeline.stop() for pipeline in self._claims.copy().values()]
-        return super().stop() and all(are_empty)
+        latest = time.monotonic() + (_sender.CLOSE_SECONDS if seconds is None else seconds)
+        is_empty = super().stop(seconds)
+        for pipeline in self._claims.copy().values():
+            is_empty = pipeline.stop(max(0.0, latest - time.monotonic())) and is_empty
+        if self.sender.is_started:  # the rest of a metric needs no claim any more, and came here
+            is_empty = super().stop(max(0.0, latest - time.monotonic())) and is_empty
+        return is_empty
 
     def stats(self) -> DeliveryStats:
         """Return what has become of the events so far."""

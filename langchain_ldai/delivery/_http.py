@@ -20,6 +20,8 @@ from ldclient.impl.http import HTTPFactory
 from ldclient.version import VERSION
 from urllib3.exceptions import HTTPError
 
+from langchain_ldai._base.exit import try_to_start
+
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
 
@@ -151,8 +153,7 @@ class _Watch:
         self.reason = ""
         timer = threading.Timer(self._seconds, self._cut)
         timer.daemon = True
-        with suppress(RuntimeError):  # the process ends, or has no thread to spare
-            timer.start()
+        try_to_start(timer)
         try:
             yield
         finally:

@@ -14,6 +14,12 @@ from typing import Final
 from uuid import uuid4
 
 from langchain_ldai._base.forks import PausesForForks, register_fork_safe
+from langchain_ldai.delivery._journal_file import JournalFile
+
+with contextlib.suppress(ImportError):  # here, as an event may come when Python ends and imports nothing any more
+    import fcntl
+with contextlib.suppress(ImportError):
+    import msvcrt
 
 SUFFIX: Final = ".owner"
 
@@ -69,12 +75,24 @@ class Owner:
 
     @classmethod
     def inherit(cls, directory: Path, name: str) -> Owner | None:
-        """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened."""
+        """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened.
+
+        The first heir empties the file of the lock, as the dead process's key is not the heir's, and cuts the dead
+        process's files. An empty lock may be new, where somebody has removed that of a living process. It may
+        still write into mapped memory, and a cut would kill it.
+        """
         try:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
         except OSError:  # another user's, or no file that this package has made
             return None
-        return None if descriptor is None else cls(directory, name, descriptor)
+        if descriptor is None:
+            return None
+        with contextlib.suppress(OSError):
+            if os.fstat(descriptor).st_size:
+                for path in directory.glob(f"{name}.*{FILE_SUFFIX}"):
+                    JournalFile(path, 0).cut()
+                os.ftruncate(descriptor, 0)
+        return cls(directory, name, descriptor)
 
     def is_in_place(self) -> bool:
         """Return whether nobody has removed the file of the lock, so that others see it."""
@@ -120,7 +138,7 @@ def owner_name_of(file_name: str) -> str:
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
-    """Return the hash of the SDK key of each owner in the directory whose process lives; "" for one just made."""
+    """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited."""
     for path in directory.glob(f"*{SUFFIX}"):
         if not _NAME.fullmatch(path.stem) or not path.is_file():  # another program's, or just removed
             continue
@@ -199,14 +217,10 @@ locks: Final = Locks()
 def _try_lock(descriptor: int) -> bool:
     try:
         if sys.platform == "win32":
-            import msvcrt
-
             os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)
         else:
-            import fcntl
-
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -216,8 +230,6 @@ def _try_lock(descriptor: int) -> bool:
 def _unlock(descriptor: int) -> None:
     """Unlock a file, also for child processes that have it open."""
     if sys.platform != "win32":
-        import fcntl
-
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 

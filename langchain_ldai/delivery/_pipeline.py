@@ -118,13 +118,16 @@ class Pipeline:
             self.sender.start()
         return is_kept
 
-    def stop(self) -> bool:
+    def stop(self, seconds: float | None = None) -> bool:
         """Send what can be sent, leave the rest to other processes, and end the thread until the next event.
+
+        Args:
+            seconds: How long to go on after the last batch that was accepted; see `Sender.stop`.
 
         Returns:
             Whether nothing is left.
         """
-        is_empty = self.sender.stop()
+        is_empty = self.sender.stop(seconds)
         self._endpoint.close()
         return is_empty
 

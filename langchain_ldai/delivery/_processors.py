@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import gzip
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -63,8 +64,8 @@ class DurableEventProcessor(EventProcessor):
         """Keep an event; when this returns, the death of the process does not lose it."""
         if _is_plain(event):
             _write(event, self._journal)
-        elif not self._is_stopped:
-            self._started_sdk().send_event(event)
+        else:
+            self._give_to_sdk(event)
 
     def flush(self) -> None:
         """Have all events sent soon."""
@@ -89,8 +90,11 @@ class DurableEventProcessor(EventProcessor):
         self._journal.stop()
 
     def _index(self, context: Context) -> None:
-        if not self._is_stopped:
-            self._started_sdk().send_event(_index_only(context))
+        self._give_to_sdk(_index_only(context))
+
+    def _give_to_sdk(self, event: EventInput) -> None:
+        if not self._is_stopped and not sys.is_finalizing():  # the SDK's threads do not run any more
+            self._started_sdk().send_event(event)
 
     def _started_sdk(self) -> DefaultEventProcessor:
         with self._start_lock:

@@ -13,6 +13,7 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol
 
+from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai.delivery._journal import Journal
@@ -115,10 +116,8 @@ class Sender:
         atexit.unregister(self._stop_at_exit)
         atexit.register(self._stop_at_exit)
         self._thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the process has no thread to spare, or ends; the next event tries again
-            self._thread = None
+        if not try_to_start(self._thread):
+            self._thread = None  # the next event tries again
 
     def wake(self) -> None:
         """Have the sender look at what is due."""

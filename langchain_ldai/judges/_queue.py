@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, NamedTuple
 from weakref import WeakSet
 
+from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.loops import running_loop
 from langchain_ldai.judges._calls import JUDGE_THREAD
@@ -132,13 +133,15 @@ class JudgeQueue:
                 self._changed.wait(left)
 
     def _start_worker(self, lane: Lane) -> None:
+        if lane.loop is None:
+            worker = threading.Thread(target=self._work, args=(lane,), name=JUDGE_THREAD, daemon=True)
+            if not try_to_start(worker):
+                self._give_up(lane, NO_THREAD)
+            return
         try:
-            if lane.loop is None:
-                threading.Thread(target=self._work, args=(lane,), name=JUDGE_THREAD, daemon=True).start()
-            else:
-                lane.loop.call_soon_threadsafe(self._start_task, lane, lane.loop)
-        except RuntimeError:  # the loop is closed, or the process may have no more threads
-            self._give_up(lane, NO_THREAD if lane.loop is None else LOOP_ENDED)
+            lane.loop.call_soon_threadsafe(self._start_task, lane, lane.loop)
+        except RuntimeError:  # the loop is closed
+            self._give_up(lane, LOOP_ENDED)
 
     def _start_task(self, lane: Lane, loop: asyncio.AbstractEventLoop) -> None:
         task = loop.create_task(self._work_async(lane), context=Context())

@@ -27,6 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
@@ -237,9 +238,7 @@ class FeedbackTaker:
             return
         call = self._call_on_feedback, self._on_feedback, feedback, loop
         thread = threading.Thread(target=self.boundary.call, args=(_ON_FEEDBACK_FAILED, feedback.run_id, *call))
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter is ending and starts no more threads
+        if not try_to_start(thread):
             thread.run()
 
     def _call_on_feedback(

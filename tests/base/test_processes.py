@@ -355,3 +355,12 @@ def test_an_interrupt_does_not_make_the_process_end(monkeypatch: pytest.MonkeyPa
         is_ending()
 
     assert not is_ending()
+
+
+def test_no_thread_is_started_when_python_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11 would wait for it for ever."""
+    thread = threading.Thread(target=print)
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+
+    assert not process_exit.try_to_start(thread)
+    assert thread.ident is None

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from langchain_ldai.delivery import _owners
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import DamagedFileError
 from tests.support.programs import run_program
@@ -94,6 +95,6 @@ def be_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
             raise PermissionError(13, "locked") from error
 
     windows.locking = lock
-    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    monkeypatch.setattr(_owners, "msvcrt", windows, raising=False)
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.delattr(os, "posix_fallocate")

@@ -19,7 +19,7 @@ from langchain_ldai.delivery._command import main
 from langchain_ldai.delivery._owners import Owner
 from langchain_ldai.ledgers import MemoryLedger
 from tests.delivery.clients import arrived, make_client, track
-from tests.delivery.journals import files_in
+from tests.delivery.journals import files_in, make_journal, run_child
 from tests.delivery.loopback_events import EventsServer, Reply
 from tests.delivery.test_journaled_claims import make_claim, submit
 from tests.ledgers.fakes import Unreliable
@@ -70,6 +70,19 @@ def test_status_says_what_waits(
 
     assert lines[0].startswith("waiting: 3 events, ")
     assert lines[1:] == ["oldest: 2 hours", "processes at work: 0", "dead: 1 event"]
+
+
+def test_status_counts_no_heir_as_a_process_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process that sends what two others have left is one."""
+    for _ in range(2):
+        run_child("write(make_journal(Path(sys.argv[1])), numbered(1)); os._exit(0)", tmp_path)
+    heir = make_journal(tmp_path)
+    heir.inherit()
+    assert run(tmp_path, "status") == 0
+
+    assert "processes at work: 1\n" in capsys.readouterr().out
+    heir.complete()
+    heir.release()
 
 
 @pytest.mark.usefixtures("impatient")

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from uuid import UUID
 
@@ -147,6 +148,16 @@ def test_the_waits_grow_and_have_a_limit(tmp_path: Path) -> None:
     assert all(at_least == min(pause, 0.5) for pause, at_least in desk.clock.pauses)
 
 
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_a_service_that_asks_for_no_wait_gets_one_all_the_same(tmp_path: Path, status: int) -> None:
+    """Else an outage would have us ask without a pause: a date that has gone by asks for none too."""
+    desk = Desk(tmp_path, ScriptedService(*[answer(status, 0.0)] * 9))
+    desk.courier.deliver(batch('{"n":1}'))
+
+    assert max(seconds for seconds, _ in desk.clock.pauses) > 0.1
+    assert max(at_least for _, at_least in desk.clock.pauses) > 0.1
+
+
 @pytest.mark.parametrize(
     ("failure", "seconds", "posts"),
     [
@@ -229,12 +240,24 @@ def test_where_everything_is_refused_no_event_is_taken_for_bad(tmp_path: Path, s
     assert not dead(tmp_path)
 
 
-def test_an_event_that_was_refused_for_long_is_dead(tmp_path: Path) -> None:
+def test_an_event_that_was_refused_for_long_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where everything is refused: it must not hold up all others for ever."""
-    desk = Desk(tmp_path, ScriptedService(*[answer(400)] * 9))
+    minutes = count(step=60)
+    monkeypatch.setattr(time, "monotonic", lambda: next(minutes))
+    desk = Desk(tmp_path, ScriptedService(*[answer(400)] * 23))
 
-    assert desk.courier.deliver(batch('{"n":1}', age=DOUBT_SECONDS + 5)) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":1}')) is Outcome.SETTLED
     assert [letter["event"] for letter in dead(tmp_path)] == [{"n": 1}]
+    assert 1 < desk.courier.retried <= DOUBT_SECONDS // 60
+
+
+def test_an_event_that_has_waited_for_long_is_not_taken_for_bad(tmp_path: Path) -> None:
+    """At the end of an outage of hours a proxy may refuse everything for a moment."""
+    desk = Desk(tmp_path, ScriptedService(*[answer(400)] * 6))
+
+    assert desk.courier.deliver(batch('{"n":1}', age=9_000)) is Outcome.SETTLED
+    assert desk.service.accepted == [{"n": 1}]
+    assert not dead(tmp_path)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -454,6 +456,46 @@ def test_the_end_of_the_process_sends_what_is_left(tmp_path: Path, server: Event
 
     assert arrived(server) == [1, 2]
     assert files_in(tmp_path) == []
+
+
+_LATE = """
+import gc, sys
+from ldclient import Context, LDClient
+from ldclient.config import Config
+from langchain_ldai.delivery import DurableEvents
+
+directory, url, kind = sys.argv[1:]
+options = {"events_uri": url, "use_ldd": True, "diagnostic_opt_out": True}
+client = LDClient(Config("sdk-1", event_processor_class=DurableEvents(directory), **options))
+user = Context.create("user-1")
+
+class Late:
+    def __init__(self):
+        self.itself, self.client, self.user = self, client, user
+
+    def __del__(self):
+        self.client.track("key", self.user, {"n": 1})
+
+gc.disable()
+late = Late()
+if kind == "garbage":
+    del late
+gc.enable()
+"""
+
+
+@pytest.mark.parametrize("kind", ["garbage", "global"])
+def test_what_python_collects_at_its_end_loses_no_event_and_holds_nothing_up(
+    tmp_path: Path, server: EventsServer, kind: str
+) -> None:
+    """No thread runs then, and nothing can be imported. A stream that was dropped ends its run there."""
+    program = [sys.executable, "-c", _LATE, str(tmp_path), server.url, kind]
+    ended = subprocess.run(program, check=True, capture_output=True, text=True, timeout=30)
+    assert ended.stderr == ""
+    with make_client(server, DurableEvents(tmp_path)):
+        pass
+
+    assert arrived(server) == [1]
 
 
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGTERM)", "os.abort()"])

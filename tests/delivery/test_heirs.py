@@ -10,7 +10,7 @@ import pytest
 
 from langchain_ldai.delivery import _inheritance
 from langchain_ldai.delivery._journal import Journal
-from langchain_ldai.delivery._owners import Locks, Owner
+from langchain_ldai.delivery._owners import Locks, Owner, living_key_hashes
 from tests.delivery.journals import (
     KEY,
     LARGE,
@@ -203,6 +203,59 @@ def test_a_directory_in_use_under_another_key_is_refused(journal: Journal) -> No
 
     assert "another SDK key" in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_an_heir_does_not_keep_others_out_with_the_dead_process_s_key(tmp_path: Path) -> None:
+    """After a change of the key, several workers start over what the old ones have left."""
+    run_child("write(make_journal(Path(sys.argv[1]), key='old'), numbered(2)); os._exit(0)", tmp_path)
+    heir = make_journal(tmp_path)
+    heir.inherit()
+    make_journal(tmp_path).complete()
+
+    assert sorted(living_key_hashes(tmp_path)) == ["", KEY, KEY]
+    assert take_all(heir) == numbered(2)
+    heir.complete()
+
+
+def test_what_a_killed_process_has_not_used_of_its_file_is_given_back(tmp_path: Path) -> None:
+    """Else a process that is killed again and again during an outage takes a whole file of the disk each time."""
+    code = "write(make_journal(Path(sys.argv[1])), numbered(2)); os.kill(os.getpid(), signal.SIGKILL)"
+    for _ in range(3):
+        run_child(code, tmp_path)
+    damaged = tmp_path / f"{NOBODYS}.00000001.events"
+    damaged.write_bytes(b"no journal".ljust(80, b"\0"))
+    (tmp_path / f"{NOBODYS}.owner").write_text(KEY)
+    journal = make_journal(tmp_path)
+
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.events")) < 2 * SMALL // 4
+    assert damaged.stat().st_size == 80
+    journal.inherit()
+    assert take_all(journal) == numbered(2) * 3
+    journal.complete()
+
+
+def test_a_cut_leaves_what_may_be_written_still_and_what_may_have_arrived(tmp_path: Path) -> None:
+    """A process whose lock somebody removes goes on; a crash of the machine may have lost a batch in flight."""
+    living = make_journal(tmp_path)
+    living.append(b"1")
+    path = next(tmp_path.glob("*.events"))
+    next(tmp_path.glob("*.owner")).unlink()
+    heir = Owner.inherit(tmp_path, path.name.partition(".")[0])
+    assert heir is not None
+    assert path.stat().st_size == SMALL // 4
+    living.append(b"2")
+
+    file = living.oldest()
+    assert file is not None
+    batch = file.next_batch(LARGE)
+    assert batch is not None
+    with path.open("r+b") as content:
+        content.seek(batch.end - 1)
+        content.write(b"\0")
+    file.cut()
+    assert path.stat().st_size == batch.end
+    heir.release()
+    living.complete()
 
 
 def test_what_was_written_under_another_key_is_sent_once_its_process_is_dead(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import closing
@@ -13,7 +14,7 @@ import pytest
 from ldclient import Context
 from ldclient.config import Config
 
-from langchain_ldai.delivery import DurableEvents, _claims, _courier
+from langchain_ldai.delivery import DurableEvents, _claims, _courier, _sender
 from langchain_ldai.delivery._claims import Claimants, ClaimingCourier, ClaimKey
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._journal_file import Batch, Record
@@ -109,6 +110,7 @@ def test_the_claims_of_a_run_go_to_the_ledger_together(tmp_path: Path, server: E
         ):
             submit(events, ledger, make_claim(number, run=run, slot=slot))
         gate.set()
+        assert events.claims_with(ledger).wait(10)
 
     assert [(run, slots) for run, slots, _ in ledger.calls if run != "first"] == [
         ("a", ["tokens", "success"]),
@@ -250,6 +252,24 @@ def test_the_rest_of_a_metric_that_is_claimed_already_needs_no_claim(tmp_path: P
         pass
 
     assert arrived(server) == [0, 1]
+
+
+def test_ledgers_do_not_add_to_the_time_that_a_close_takes(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is accepted, all that waits has one time together."""
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 1.0)
+    server.next_replies = [Reply(503)] * 10_000
+    events = DurableEvents(tmp_path)
+    client = make_client(server, events)
+    client.track("key", USER)
+    for number in range(3):
+        submit(events, MemoryLedger(), make_claim(number))
+    began = time.monotonic()
+    client.close()
+
+    assert time.monotonic() - began < 3
+    server.next_replies = []
 
 
 def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: EventsServer) -> None:
