@@ -307,6 +307,7 @@ def test_pages_of_other_sites_get_nothing(desk: Desk) -> None:
     desk.store.accept(None, [event(events.SUCCESS)])
 
     assert desk.ask("/view", Host="evil.example").status == 421
+    assert desk.ask("/view", Host="[::1").status == 421
     assert desk.ask("/view", Host="localhost:8030").status == 200
     assert desk.ask("/runs/1/feedback", {"kind": "positive"}, Sec_Fetch_Site="cross-site").status == 403
     assert desk.ask("/runs/1/feedback", {"kind": "positive"}, Sec_Fetch_Site="same-origin").status == 202
