@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import http.client
 import logging
 import os
 import sys
@@ -217,5 +218,5 @@ def _fetched_report(options: argparse.Namespace) -> str:
             if error.code != 401 or not sys.stdin.isatty():
                 raise DevError(f"{options.url} answers {error.code}; does it need --token?") from None
             token = getpass.getpass("Token: ")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise DevError(f"{options.url} does not answer: {error}") from None

@@ -73,7 +73,10 @@ class Guard:
             return PlainTextResponse("a page of another site may not change anything here", 403)
         if not self._token:
             # A name of another site that was made to lead here would let that site's pages read ours.
-            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            try:
+                host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            except ValueError:  # as for "[::1"
+                host = ""
             return (
                 None
                 if is_loopback(host)

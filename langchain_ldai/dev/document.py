@@ -174,7 +174,7 @@ class _Reader:
         text = self._text(node)
         try:
             value: object = yaml.SafeLoader("").construct_object(node)
-        except (yaml.YAMLError, ValueError):
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # as for `!!bool no way`
             self._fail(node, f"{text!r} is no value; put it in quotes")
         if isinstance(value, float) and not math.isfinite(value):
             self._fail(node, f"{_dotted(path)} is no number that JSON can hold")

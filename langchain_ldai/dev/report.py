@@ -30,7 +30,7 @@ def report(store: Store, kind: str, wanted: Filter) -> str:
     compared = {}
     for key in queries.configs(store):
         if wanted.config in ("", key):
-            found = figures(store, Filter(key, since=wanted.since), None if for_programs else queries.MOST_SHOWN)
+            found = figures(store, wanted._replace(config=key), None if for_programs else queries.MOST_SHOWN)
             compared[key if for_programs else queries.heading(store, key)] = found
     return KINDS[kind]({key: found for key, found in compared.items() if found})
 

@@ -99,7 +99,7 @@ class Store:
             self._watcher = connect()
             for _ in range(READERS):
                 self._readers.put(connect())
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # the last of damaged names of tables
             remedy = _REMEDIES_TO_OPEN.get(database.code_of(error), "name another file with --db")
             raise StoreError(f"{path} cannot be opened: {error}; {remedy}") from error
 

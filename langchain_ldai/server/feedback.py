@@ -25,7 +25,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.guard import Guard, Ids
@@ -103,7 +102,7 @@ async def answered(
         except HTTPException as error:
             return _refusal(error)
         except ClientDisconnect:
-            return _NoAnswer()
+            return Response(status_code=400)  # nobody gets it, but middleware waits for an answer
 
     return await boundary.call_async(_REQUEST_FAILED, Ids(), answer_or_refuse) or _refusal(_failed())
 
@@ -286,12 +285,6 @@ async def _call(function: Callable[[_A], _T | Awaitable[_T]], argument: _A) -> _
     """Call a function of the application's and return its result; a plain function runs in a thread."""
     result = await run_in_threadpool(function, argument)
     return await result if inspect.isawaitable(result) else result
-
-
-class _NoAnswer(Response):
-    """Sends nothing: the client has left."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def _failed() -> HTTPException:

@@ -201,6 +201,7 @@ WRONG = {
     "size": (["dev", "--max-mb", "0"], "--max-mb is 0; give at least 1"),
     "no database": (["report", "--db", "missing.db"], "there is no missing.db"),
     "no server": (["report", "--url", "http://127.0.0.1:1"], "does not answer"),
+    "no port": (["report", "--url", "http://127.0.0.1:none"], "does not answer"),
     "no URL": (["report", "--url", "nonsense"], "nonsense does not answer"),
 }
 
@@ -325,6 +326,21 @@ def test_a_file_that_is_damaged_is_told_in_one_line(here: Path, capsys: pytest.C
 
     error = capsys.readouterr().err
     assert error.startswith("langchain-ldai: langchain-ldai.db cannot be read: ")
+    assert error.count("\n") == 1
+
+
+def test_a_file_whose_tables_have_damaged_names_is_told_in_one_line(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SQLite's own message then quotes a name that is no text."""
+    fill(here / "langchain-ldai.db")
+    content = (here / "langchain-ldai.db").read_bytes()
+    (here / "langchain-ldai.db").write_bytes(content.replace(b"tablerunsruns", b"table\xffunsruns"))
+
+    assert _cli.main(["report"]) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("langchain-ldai: langchain-ldai.db cannot be opened: ")
     assert error.count("\n") == 1
 
 

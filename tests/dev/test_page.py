@@ -101,6 +101,17 @@ def test_the_view_follows_the_filters(desk: Desk) -> None:
     assert ">friendly</td>" not in view(desk, "config=support-bot&variation=brief")["runs"]
 
 
+def test_the_report_follows_the_filters(desk: Desk) -> None:
+    """All of them, as the comparison of one AI Config does."""
+    fill(desk)
+
+    chosen = "config=support-bot&variation=brief&outcome=error"
+    (compared,) = json.loads(desk.ask(f"/report?format=json&{chosen}").text)
+
+    assert compared == json.loads(desk.ask(f"/comparison.json?{chosen}").text)
+    assert [found["variation"] for found in compared["variations"]] == ["brief"]
+
+
 @pytest.mark.parametrize("query", ["", "config=nothing&variation=brief"])
 def test_the_page_opens_on_the_ai_config_that_ran_last(desk: Desk, query: str) -> None:
     """Also where its key is the last in the alphabet, or the address names an AI Config that there is not."""
@@ -296,6 +307,7 @@ def test_pages_of_other_sites_get_nothing(desk: Desk) -> None:
     desk.store.accept(None, [event(events.SUCCESS)])
 
     assert desk.ask("/view", Host="evil.example").status == 421
+    assert desk.ask("/view", Host="[::1").status == 421
     assert desk.ask("/view", Host="localhost:8030").status == 200
     assert desk.ask("/runs/1/feedback", {"kind": "positive"}, Sec_Fetch_Site="cross-site").status == 403
     assert desk.ask("/runs/1/feedback", {"kind": "positive"}, Sec_Fetch_Site="same-origin").status == 202

@@ -8,6 +8,9 @@ import pytest
 from ldclient import Context
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
 
 from langchain_ldai import Feedback, LdAiClient, server
 from langchain_ldai.sealing import TokenSealer
@@ -203,13 +206,20 @@ async def test_other_sites_may_not_post_unless_they_are_named(
     assert posted.status_code == 202
 
 
-async def test_a_client_that_hangs_up_is_no_error(app: Starlette) -> None:
-    """Whoever leaves before the body has arrived gets no answer, and none is logged."""
+async def test_a_client_that_hangs_up_is_no_error(app: Starlette, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever leaves before the body has arrived is not logged; middleware gets an answer, as it waits for one."""
     sent = []
 
     async def receive() -> dict[str, object]:
         return {"type": "http.disconnect"}
 
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def go_on(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        return await call_next(request)
+
+    app.add_middleware(BaseHTTPMiddleware, dispatch=go_on)
     scope = {
         "type": "http",
         "method": "POST",
@@ -218,9 +228,10 @@ async def test_a_client_that_hangs_up_is_no_error(app: Starlette) -> None:
         "query_string": b"",
     }
 
-    await app(scope, receive, sent.append)
+    await app(scope, receive, send)
 
-    assert sent == []
+    assert sent[0]["status"] == 400
+    assert caplog.text == ""
 
 
 async def test_a_limit_is_one(ai: LdAiClient, sealer: TokenSealer) -> None:
