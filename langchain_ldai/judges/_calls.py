@@ -206,10 +206,11 @@ class JudgeCall:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=CANCEL_SECONDS)
-                self._give_up(task, *self._on_threads)
                 raise NoScoreError(_LATE % self._timeout)
-        finally:
+        except (NoScoreError, asyncio.CancelledError):  # also where who asks the judge is cancelled
             task.cancel()
+            self._give_up(task, *self._on_threads)
+            raise
         if task.cancelled():
             raise RuntimeError("it was cancelled")  # by itself, which ends no worker
         return task.result()

@@ -305,6 +305,33 @@ def test_what_makes_no_spans_of_judges_is_refused(ai: LdAiClient) -> None:
         Judges(ai, model=lambda config: JudgeModel(), spans="mark")
 
 
+@pytest.mark.asyncio
+async def test_a_judge_whose_caller_is_cancelled_has_a_cancelled_root(recorded: Recorded) -> None:
+    """As where a request ends that awaits the judge: LangChain tells nobody of it."""
+    ai, gate, asked = AsyncLdAiClient(AsyncRecordingClient(flags_with())), asyncio.Event(), asyncio.Event()
+    model = GatedModel(gate=gate, asked=asked)
+    token = (await ai.completion_config("support-bot", USER)).create_tracker().resumption_token
+    judges = Judges(ai, model=lambda config: model, spans=recorded.spans())
+    asking = asyncio.create_task(judges.evaluate_async("accuracy", token, USER, question="How?", answer="So"))
+    async with asyncio.timeout(10):
+        await asked.wait()
+
+    asking.cancel()
+
+    await asyncio.wait([asking])
+    assert recorded.root_of("accuracy").attributes["ldai.outcome"] == "cancelled"
+
+
+class GatedModel(JudgeModel):
+    """Tells that it is asked, and waits for its gate."""
+
+    asked: asyncio.Event
+
+    async def _agenerate(self, *args: object, **options: object) -> object:
+        self.asked.set()
+        return await super()._agenerate(*args, **options)
+
+
 class Twice(Runnable):
     """Asks a model twice, and hands on the callbacks alone."""
 
