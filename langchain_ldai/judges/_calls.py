@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextvars import Context
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import uuid4
 
+from langchain_core.language_models.chat_models import BaseChatModel, SimpleChatModel
 from langchain_core.messages import BaseMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableSequence
+from langchain_core.runnables.base import RunnableBindingBase
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._configs.types import LdAiJudgeConfig
@@ -25,11 +28,17 @@ JUDGE_THREAD: Final = "langchain_ldai-judge"
 """Name of the threads in which judges work."""
 
 MAX_LEFT_BEHIND: Final = 10
-"""How many calls that took too long may go on, each on a thread of its own."""
+"""How many calls that took too long may go on, each on a thread of its own, or as a task."""
 
 _LATE: Final = "it did not answer within %s seconds and was cancelled"
 
+CANCEL_SECONDS: Final = 1.0
+"""How long a task that is cancelled may take to end."""
+
 _T = TypeVar("_T")
+
+Call = Future[Any] | asyncio.Task[Any]
+"""The work of a thread, or a task."""
 
 _SCHEMA: Final = {
     "title": "Verdict",
@@ -60,14 +69,22 @@ class NoScoreError(Exception):
 
 def structured(model: Any) -> Runnable[Any, Any] | None:  # noqa: ANN401  of whatever the caller's function returned
     """Return what asks a model for a verdict as structured output; `None` where the model has none."""
-    ask = getattr(model, "with_structured_output", None)
-    if ask is None:
-        return None
     try:
-        asking: Runnable[Any, Any] = ask(_SCHEMA, include_raw=True)
-    except NotImplementedError:
+        ask = getattr(model, "with_structured_output", None)
+        asking: Runnable[Any, Any] | None = ask and ask(_SCHEMA, include_raw=True)
+    except (NotImplementedError, NameError):  # `with_fallbacks` reads the method's annotations, or cannot
         return None
     return asking
+
+
+def is_without_async(model: Any) -> bool:  # noqa: ANN401  of whatever the caller's function returned
+    """Whether a chat model, or the one that begins a sequence, cannot itself be awaited, like Bedrock's.
+
+    If it is awaited, LangChain calls it on one of the event loop's threads, which the application needs.
+    """
+    while isinstance(model, (RunnableBindingBase, RunnableSequence)):
+        model = model.first if isinstance(model, RunnableSequence) else model.bound
+    return getattr(type(model), "_agenerate", None) in (BaseChatModel._agenerate, SimpleChatModel._agenerate)
 
 
 def verdict_in(answer: object) -> Verdict | str:
@@ -93,7 +110,7 @@ def text_of(answer: object) -> str:
 
 
 class CallsLeftBehind:
-    """The calls that took too long and still go on: no thread can be stopped."""
+    """The calls that took too long and still go on: no thread can be stopped, and not each task."""
 
     def __init__(self) -> None:
         self.reset_after_fork()
@@ -101,9 +118,9 @@ class CallsLeftBehind:
 
     def reset_after_fork(self) -> None:
         """Forget the calls: their threads are the parent's."""
-        self._calls: set[Future[Any]] = set()
+        self._calls: set[Call] = set()
 
-    def add(self, call: Future[Any]) -> None:
+    def add(self, call: Call) -> None:
         """Note a call until it ends."""
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -114,13 +131,26 @@ class CallsLeftBehind:
         return len(self._calls) >= MAX_LEFT_BEHIND
 
 
+class Question(NamedTuple):
+    """What a judge is asked.
+
+    Args:
+        model: Its model, or what asks that for structured output.
+        messages: What that is shown.
+        needs_thread: Whether the model is not to be awaited, see `is_without_async`.
+    """
+
+    model: Runnable[Any, Any]
+    messages: list[BaseMessage]
+    needs_thread: bool
+
+
 class JudgeCall:
     """A call of a judge's model. Nothing of the chain that is judged reaches it, and it is counted for the judge.
 
     Args:
         config: The judge.
-        prepare: Returns its model, or what asks that for structured output, and what it is shown. A thread calls
-            it, since it may load a provider's package.
+        prepare: Returns what it is asked. A thread calls it, since it may load a provider's package.
         timeout: Seconds after which the call is given up.
         left_behind: Takes a call that was given up and goes on.
         spans: Makes its spans, `None` for no spans.
@@ -132,7 +162,7 @@ class JudgeCall:
     def __init__(
         self,
         config: LdAiJudgeConfig,
-        prepare: Callable[[], tuple[Runnable[Any, Any], Sequence[BaseMessage]]],
+        prepare: Callable[[], Question],
         timeout: float,
         left_behind: CallsLeftBehind,
         spans: JudgeSpans | None,
@@ -142,6 +172,7 @@ class JudgeCall:
         self._timeout = timeout
         self._left_behind = left_behind
         self._is_given_up = False
+        self._on_threads: list[Future[Any]] = []
         self._handler = LdAiHandler(config, spans=spans)
         self._make_context = Context if spans is None else spans.context
         self._lc_run_id = uuid4()
@@ -153,44 +184,48 @@ class JudgeCall:
             NoScoreError: If that takes too long. The thread that waits for the model is left behind.
         """
         answered = _on_thread(self._answer, self._make_context())
-        wait([answered], self._timeout)
+        wait([answered], min(self._timeout, threading.TIMEOUT_MAX))
         if not answered.done():
-            self._left_behind.add(answered)
-            self._give_up()
+            self._give_up(answered)
             raise NoScoreError(_LATE % self._timeout)
         return answered.result()
 
     def _answer(self) -> object:
-        model, messages = self._prepare()
+        question = self._prepare()
         if self._is_given_up:
             raise NoScoreError(_LATE % self._timeout)
-        return model.invoke(list(messages), self._options())
+        return question.model.invoke(question.messages, self._options())
 
     async def ainvoke(self) -> object:
-        """Return what the model answers; see `invoke`."""
-        limit = asyncio.timeout(self._timeout)
-        prepared = _on_thread(self._prepare, self._make_context())
+        """Return what the model answers; see `invoke`. A task that cannot be cancelled is left behind."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._answer_async(), context=self._make_context())
+        task.add_done_callback(_take_error)
         try:
-            async with limit:
-                model, messages = await asyncio.wrap_future(prepared)
-                return await self._answer_async(model, messages)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            if not prepared.done():
-                self._left_behind.add(prepared)
-            self._give_up()
-            raise NoScoreError(_LATE % self._timeout) from None
+            await asyncio.wait([task], timeout=self._timeout)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=CANCEL_SECONDS)
+                raise NoScoreError(_LATE % self._timeout)
+        except (NoScoreError, asyncio.CancelledError):  # also where who asks the judge is cancelled
+            task.cancel()
+            self._give_up(task, *self._on_threads)
+            raise
+        if task.cancelled():
+            raise RuntimeError("it was cancelled")  # by itself, which ends no worker
+        return task.result()
 
-    async def _answer_async(self, model: Runnable[Any, Any], messages: Sequence[BaseMessage]) -> object:
-        asked = _awaited(model.ainvoke(list(messages), self._options()))
-        task = asyncio.get_running_loop().create_task(asked, context=self._make_context())
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if task.cancelling():
-                raise
-            raise RuntimeError("it was cancelled") from None  # by itself, which ends no worker
+    async def _answer_async(self) -> object:
+        model, messages, needs_thread = await self._thread_done(self._prepare)
+        if needs_thread:
+            return await self._thread_done(partial(model.invoke, messages, self._options()))
+        return await model.ainvoke(messages, self._options())
+
+    def _thread_done(self, work: Callable[[], _T]) -> asyncio.Future[_T]:
+        """Have work done on a thread of its own, and note it."""
+        done = _on_thread(work, self._make_context())
+        self._on_threads.append(done)
+        return asyncio.wrap_future(done)
 
     def _options(self) -> Any:  # noqa: ANN401  a RunnableConfig
         return {
@@ -200,8 +235,11 @@ class JudgeCall:
             "run_name": "judge",
         }
 
-    def _give_up(self) -> None:
-        """End the judge's own run as cancelled, where LangChain has not ended it."""
+    def _give_up(self, *calls: Call) -> None:
+        """Leave behind what goes on, and end the judge's own run as cancelled, unless LangChain has."""
+        for call in calls:
+            if not call.done():
+                self._left_behind.add(call)
         self._is_given_up = True
         self._handler.on_chain_error(asyncio.CancelledError(), run_id=self._lc_run_id)
         self._handler.flush(0)
@@ -223,5 +261,7 @@ def _on_thread(work: Callable[[], _T], context: Context) -> Future[_T]:
     return done
 
 
-async def _awaited(call: Any) -> object:  # noqa: ANN401
-    return await call
+def _take_error(task: asyncio.Task[Any]) -> None:
+    """Take what a task raised, which asyncio would else log with its message where nobody waits for the task."""
+    if not task.cancelled():
+        task.exception()

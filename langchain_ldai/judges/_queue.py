@@ -101,7 +101,8 @@ class JudgeQueue:
         """
         self._drop_closed_loops()
         with self._changed:
-            waiting = [each.characters for lane in self._lanes.values() for each in lane.waiting]
+            # Lists, since a run that is collected here puts a job, too.
+            waiting = [each.characters for lane in list(self._lanes.values()) for each in list(lane.waiting)]
             if len(waiting) >= self._max_waiting or sum(waiting) + job.characters > MAX_CHARACTERS:
                 return False
             lane = self._lanes.setdefault(loop, Lane(loop))
@@ -199,8 +200,9 @@ class JudgeQueue:
     def _drop_closed_loops(self) -> None:
         """Drop the jobs of event loops that were closed without ending their tasks."""
         with self._changed:
-            closed = [loop for loop in self._lanes if loop is not None and loop.is_closed()]
-            lost = sum(self._lanes.pop(loop).left for loop in closed)
+            closed = [loop for loop in list(self._lanes) if loop is not None and loop.is_closed()]
+            lanes = [self._lanes.pop(loop, None) for loop in closed]
+            lost = sum(lane.left for lane in lanes if lane is not None)
         if lost:
             self._tell_lost(LOOP_ENDED, lost)
 
@@ -208,7 +210,7 @@ class JudgeQueue:
         """Tell of the jobs that are lost with the process."""
         self._drop_closed_loops()
         with self._changed:
-            left = sum(lane.left for lane in self._lanes.values())
+            left = sum(lane.left for lane in list(self._lanes.values()))
         if left:
             self._tell_lost(PROCESS_ENDS, left)
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
 
 from langchain_ldai._base.guard import Guard
@@ -25,6 +24,8 @@ from langchain_ldai.judges._calls import (
     CallsLeftBehind,
     JudgeCall,
     NoScoreError,
+    Question,
+    is_without_async,
     structured,
     verdict_in,
 )
@@ -137,8 +138,8 @@ class Scorer:
         prepare = partial(self._prepare, scoring, config)
         return JudgeCall(config, prepare, self._timeout, self._left_behind, scoring.spans)
 
-    def _prepare(self, scoring: Scoring, config: LdAiJudgeConfig) -> tuple[Runnable[Any, Any], list[BaseMessage]]:
-        """Return a judge's model, and what it is shown.
+    def _prepare(self, scoring: Scoring, config: LdAiJudgeConfig) -> Question:
+        """Return what a judge is asked.
 
         Raises:
             NoScoreError: If the judge has no prompt.
@@ -156,7 +157,8 @@ class Scorer:
         messages = messages_for(scoring.exchange, prompt, make_render, is_structured=asking is not None)
         if not messages:
             raise NoScoreError(_NO_PROMPT)
-        return asking or model, replace(config, messages=messages).to_messages()
+        shown = replace(config, messages=messages).to_messages()
+        return Question(asking or model, shown, needs_thread=is_without_async(model))
 
     def _evaluation(self, scoring: Scoring) -> Evaluation[LdAiJudgeConfig | None]:
         """Return the evaluation of a judge for the context, and in the agent graph, of a run."""

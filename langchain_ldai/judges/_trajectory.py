@@ -36,7 +36,7 @@ class Trajectory:
     def __init__(self) -> None:
         self._offered: dict[str, None] = {}
         self._calls: dict[object, ToolCall] = {}
-        self._omitted: dict[object, None] = {}
+        self._omitted = 0
 
     def offer(self, tools: object) -> None:
         """Take the tools that a model was offered, in the form in which LangChain shows them."""
@@ -48,7 +48,7 @@ class Trajectory:
         if key in self._calls:
             return
         if len(self._calls) >= MAX_CALLS:
-            self._omitted[key] = None
+            self._omitted += 1
             return
         self._calls[key] = ToolCall(name, _cut(as_json(arguments_of_tool(told))))
 
@@ -67,7 +67,7 @@ class Trajectory:
         if not self._calls:
             lines.append("No tool was called.")
         if self._omitted:
-            lines.append(f"... and {len(self._omitted)} further tool calls")
+            lines.append(f"... and {self._omitted} further tool calls")
         return "\n".join(lines)
 
 

@@ -42,7 +42,7 @@ class JudgeSpans:
         self._make_root = partial(JudgeRoot, links=links)
         self._max_content = max_content
         self._parent = get_current_span().get_span_context()
-        self._root: RootSpan | None = None
+        self._roots: list[JudgeRoot] = []
 
     def context(self) -> contextvars.Context:
         """Return a new context, in which nothing is set but the judge's parent span, as the current one."""
@@ -54,21 +54,25 @@ class JudgeSpans:
     def begin(
         self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
     ) -> RunSpan | None:
-        """Do what `Spans.begin` does, for a root that waits for the score."""
-        self._root = self._begin(config, tracker, metadata, parent, self._make_root)
-        return self._root
+        """Do what `Spans.begin` does, for a root that waits for the score.
+
+        A judge's model that is of the caller's own may call several models, each with a root.
+        """
+        root = self._begin(config, tracker, metadata, parent, self._make_root)
+        if isinstance(root, JudgeRoot):
+            self._roots.append(root)
+        return root
 
     def scored(self, result: JudgeResult | None) -> None:
-        """Show the score that the judge gave, and let its root end; `None` where it gave none."""
-        if not isinstance(self._root, JudgeRoot):
-            return
+        """Show the score that the judge gave, if it gave one, on its last root, and let its roots end."""
         evaluation: Attributes = {}
         if result is not None and result.score is not None:
             evaluation[_names.EVALUATION_NAME] = result.judge_config_key or ""
             evaluation[_names.EVALUATION_SCORE] = result.score
             if result.reasoning and self._max_content:
                 evaluation[_names.EVALUATION_EXPLANATION] = cut(result.reasoning, self._max_content)
-        self._root.release(evaluation)
+        for root in self._roots:
+            root.release(evaluation if root is self._roots[-1] else {})
 
 
 class JudgeRoot(RootSpan):

@@ -1,19 +1,26 @@
 """The call of a judge's model: on threads of its own, of which few are left behind, and it stops nothing else."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from ldclient import Context
 
 from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient
-from langchain_ldai.judges import Judges
+from langchain_ldai.judges import Judges, _calls
 from langchain_ldai.judges._calls import JUDGE_THREAD, MAX_LEFT_BEHIND, CallsLeftBehind
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
-from tests.judges.judge_models import JudgeModel, flags_with
+from tests.judges.judge_models import GOOD, JudgeModel, flags_with
 from tests.support.read_log import logged
 from tests.support.threads import join_threads
 
@@ -93,6 +100,83 @@ def test_a_model_that_hangs_is_asked_no_more(
     assert [each.name for each in threading.enumerate()].count(JUDGE_THREAD) == MAX_LEFT_BEHIND
     late, hanging = [text for level, text in logged(caplog) if level == "WARNING"]
     assert ("within 0.01 seconds" in late, "set a time-out on the judges' models" in hanging) == (True, True)
+
+
+class Hanging(BaseChatModel):
+    """A model without an asynchronous call of its own, which waits for a gate."""
+
+    gate: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "hanging"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs) -> ChatResult:
+        self.gate.wait(10)
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(GOOD))])
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: model.with_retry() | StrOutputParser()])
+def test_a_model_that_cannot_be_awaited_takes_no_thread_of_the_event_loop(
+    wrap: Callable[[Runnable], Runnable], gate: threading.Event
+) -> None:
+    """The loop has few threads, and the application needs them: a model that hangs has one of its own."""
+    asking = Asking(lambda config: wrap(Hanging(gate=gate)), is_async=True, timeout=0.05)
+    hangs = asking.judges.evaluate_async("accuracy", asking.token, USER, **EXCHANGE)
+
+    async def ask() -> list[str]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        assert await hangs is None
+        await asyncio.wait_for(asyncio.to_thread(int), 5)
+        return [each.name for each in threading.enumerate()]
+
+    try:
+        assert asyncio.run(ask()).count(JUDGE_THREAD) == 1
+    finally:
+        gate.set()
+    assert asking.ask().score == 0.8
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_does_not_let_itself_be_cancelled_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its judge is given up all the same, and what it raises later comes into no log."""
+    monkeypatch.setattr(_calls, "CANCEL_SECONDS", 0.01)
+    goes_on = asyncio.Event()
+
+    async def answer(messages: object) -> str:
+        while not goes_on.is_set():
+            with suppress(asyncio.CancelledError):
+                await goes_on.wait()
+        raise ValueError("a secret")
+
+    asking = Asking(lambda config: RunnableLambda(answer), is_async=True, timeout=0.01)
+    given, left_behind = ("accuracy", asking.token, USER), asking.judges._scorer._left_behind
+    async with asyncio.timeout(10):
+        while not left_behind.are_too_many:
+            assert await asking.judges.evaluate_async(*given, **EXCHANGE) is None
+        assert await asking.judges.evaluate_async(*given, **EXCHANGE) is None
+
+    assert "calls that took too long still go on" in caplog.text
+    goes_on.set()
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
+    assert not left_behind.are_too_many
+    gc.collect()
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_a_judge_may_take_any_time(timeout: float, is_async: bool) -> None:
+    """Python waits for less than three hundred years at a time."""
+    assert Asking(lambda config: JudgeModel(), is_async=is_async, timeout=timeout).ask().score == 0.8
+
+
+def test_a_model_with_fallbacks_is_asked_in_text_where_its_annotations_cannot_be_read() -> None:
+    """LangChain reads them to find `with_structured_output`, which a model of one's own may inherit."""
+    model = JudgeModel(answer=ValueError("down")).with_fallbacks([JudgeModel()])
+
+    assert Asking(lambda config: model, is_async=False).ask().score == 0.8
 
 
 def hanging_calls() -> tuple[CallsLeftBehind, list[Future[object]]]:

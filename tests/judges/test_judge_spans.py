@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from ldclient import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -303,6 +303,50 @@ def test_what_makes_no_spans_of_judges_is_refused(ai: LdAiClient) -> None:
     """Spans of another kind, or "mark", which is a handler's, are an error at once."""
     with pytest.raises(TypeError, match=r"spans is a langchain_ldai\.spans\.Spans; str is no such object"):
         Judges(ai, model=lambda config: JudgeModel(), spans="mark")
+
+
+@pytest.mark.asyncio
+async def test_a_judge_whose_caller_is_cancelled_has_a_cancelled_root(recorded: Recorded) -> None:
+    """As where a request ends that awaits the judge: LangChain tells nobody of it."""
+    ai, gate, asked = AsyncLdAiClient(AsyncRecordingClient(flags_with())), asyncio.Event(), asyncio.Event()
+    model = GatedModel(gate=gate, asked=asked)
+    token = (await ai.completion_config("support-bot", USER)).create_tracker().resumption_token
+    judges = Judges(ai, model=lambda config: model, spans=recorded.spans())
+    asking = asyncio.create_task(judges.evaluate_async("accuracy", token, USER, question="How?", answer="So"))
+    async with asyncio.timeout(10):
+        await asked.wait()
+
+    asking.cancel()
+
+    await asyncio.wait([asking])
+    assert recorded.root_of("accuracy").attributes["ldai.outcome"] == "cancelled"
+
+
+class GatedModel(JudgeModel):
+    """Tells that it is asked, and waits for its gate."""
+
+    asked: asyncio.Event
+
+    async def _agenerate(self, *args: object, **options: object) -> object:
+        self.asked.set()
+        return await super()._agenerate(*args, **options)
+
+
+class Twice(Runnable):
+    """Asks a model twice, and hands on the callbacks alone."""
+
+    def invoke(self, messages: object, config: RunnableConfig | None = None, **kwargs: object) -> object:
+        """Return the second answer."""
+        answers = [JudgeModel().invoke(messages, {"callbacks": config["callbacks"]}) for _ in range(2)]
+        return answers[-1]
+
+
+def test_each_root_of_a_judge_ends(recorded: Recorded) -> None:
+    """A model of one's own may begin several runs of the judge: the last one has the score."""
+    judged_with(recorded, model=Twice()).invoke(chain())
+
+    roots = [span for span in recorded.named("invoke_agent") if span.links]
+    assert [evaluation(root) for root in roots] == [{}, SCORE]
 
 
 def open_judge(spans: Spans) -> tuple[LdAiHandler, Callable[[JudgeResult | None], None], UUID, UUID]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -302,6 +302,58 @@ def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
 
     assert queue.flush(10)
     assert (work.done, lost) == ([], [(LOOP_ENDED, 1), (LOOP_ENDED, 1)])
+
+
+class Collecting(Job):
+    """A job that calls a function where its length is read, as Python may collect a run at any line."""
+
+    collected: Callable[[], object]
+
+    @property
+    def characters(self) -> int:
+        """How long it is said to be."""
+        self.collected()
+        return 1
+
+
+def test_a_job_may_come_while_the_waiting_ones_are_counted(work: Work) -> None:
+    """Python may collect a run in any line, also here, and that run has judges, too."""
+    queue, others = queue_of(), [work.job(2)]
+    queue.put(work.job(0), None)
+    assert work.has_begun.acquire(timeout=10)
+    waiting = Collecting(*work.job(1))
+    waiting.collected = bool
+    queue.put(waiting, None)
+    waiting.collected = lambda: others and queue.put(others.pop(), None)
+
+    assert queue.put(work.job(3), None)
+
+    work.gate.set()
+    assert queue.flush(10)
+    assert work.done == [0, 1, 2, 3]
+
+
+def test_a_job_may_come_while_closed_loops_are_dropped(work: Work) -> None:
+    """Each loop's jobs are lost, and told, once."""
+    lost: list[tuple[str, int]] = []
+    queue, loops, others = queue_of(lost=lost), [asyncio.new_event_loop() for _ in range(2)], [work.job(1)]
+    for loop in loops:
+        queue.put(work.job(), loop)
+    for loop in loops:
+        loop.close()
+
+    def is_closed() -> bool:
+        if others:
+            queue.put(others.pop(), None)
+        return True
+
+    loops[1].is_closed = is_closed
+
+    assert queue.put(work.job(2), None)
+
+    work.gate.set()
+    assert queue.flush(10)
+    assert (work.done, sum(count for _, count in lost)) == ([1, 2], 2)
 
 
 def test_a_forked_process_starts_with_an_empty_queue(work: Work) -> None:

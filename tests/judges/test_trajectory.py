@@ -1,5 +1,7 @@
 """`trajectory=True`: a judge is told of the tools that a run offered and called, within bounds."""
 
+import weakref
+
 import pytest
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
@@ -116,8 +118,8 @@ def test_a_trajectory_is_bounded() -> None:
     trajectory = Trajectory()
     for number in range(MAX_CALLS + 2):
         trajectory.call(number, "search", {"asked": "x" * 3 * MAX_CHARACTERS})
-        trajectory.call(number, "search", {"asked": "again"})
         trajectory.end(number, {"found": [object]})
+    trajectory.call(0, "search", {"asked": "again"})
 
     text = str(trajectory)
 
@@ -125,6 +127,24 @@ def test_a_trajectory_is_bounded() -> None:
     assert text.count("(cut, 4,002 characters more)") == MAX_CALLS
     assert text.endswith("... and 2 further tool calls")
     assert len(text) < MAX_CALLS * 2 * MAX_CHARACTERS
+
+
+def test_an_endless_run_keeps_nothing_of_a_further_call() -> None:
+    """An agent may call tools for days, and its judge is told of the first ones alone."""
+    trajectory = Trajectory()
+    for number in range(MAX_CALLS):
+        trajectory.call(number, "search", {})
+    keys = [type("Key", (), {})() for _ in range(3)]
+    kept = [weakref.ref(key) for key in keys]
+
+    for key in keys:
+        trajectory.call(key, "search", {})
+        trajectory.end(key, "found")
+    del key
+    keys.clear()
+
+    assert [each() for each in kept] == [None] * 3
+    assert str(trajectory).endswith("... and 3 further tool calls")
 
 
 def test_a_call_that_never_ended_has_no_result() -> None:
