@@ -40,7 +40,6 @@ Keep = Callable[[bytes, int], object]
 """Puts events into a journal: JSON joined by commas, and their number."""
 
 _UNAUTHORIZED: Final = (401, 403)
-_BACKOFF: Final = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
 
 
 class Courier:
@@ -67,6 +66,7 @@ class Courier:
         self.last_date: float | None = None
         self._is_stopped = False
         self._doubted: tuple[UUID | None, float] = None, 0.0
+        self._backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
 
     def deliver(self, batch: Batch) -> Outcome:
         """Send a batch until that is done, or the sender may wait no more."""
@@ -90,13 +90,17 @@ class Courier:
         retrying = Retrying(
             retry=retry_if_result(lambda answer: not (answer.is_accepted or answer.is_refused)),
             stop=lambda state: not self._sender.may_wait(_asked_wait(_answer_in(state)) or 0.0),
-            wait=_seconds_to_wait,
+            wait=self._seconds_to_wait,
             before_sleep=self._wait_for_retry,
             sleep=lambda seconds: None,  # `_wait_for_retry` has waited
             retry_error_callback=_answer_in,
         )
         answer: Answer = retrying(attempt)
         return answer
+
+    def _seconds_to_wait(self, state: RetryCallState) -> float:
+        asked = _asked_wait(_answer_in(state))
+        return float(self._backoff(state)) if asked is None else asked
 
     def _wait_for_retry(self, state: RetryCallState) -> None:
         answer, seconds = _answer_in(state), state.next_action.sleep  # type: ignore[union-attr]
@@ -173,11 +177,6 @@ def _asked_wait(answer: Answer) -> float | None:
 def _answer_in(state: RetryCallState) -> Answer:
     answer: Answer = state.outcome.result()  # type: ignore[union-attr]  # there is one after an attempt
     return answer
-
-
-def _seconds_to_wait(state: RetryCallState) -> float:
-    asked = _asked_wait(_answer_in(state))
-    return float(_BACKOFF(state)) if asked is None else asked
 
 
 def _halves(first: int, end: int) -> list[tuple[int, int]]:
