@@ -14,7 +14,7 @@ from langchain_ldai._runs.first_token import carries_content, event_carries_cont
 from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.named_nodes import NODE
 from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_span_maker
-from langchain_ldai._runs.recorder import Collector, RunRecorder, current_collectors, open_collectors
+from langchain_ldai._runs.recorder import Collector, RunRecorder, StepKind, current_collectors, open_collectors
 from langchain_ldai._runs.totals import MetricTotals, RunReport
 from langchain_ldai._runs.tracker_factory import DurationMode, RunIds, Sealer, TrackerFactory
 from langchain_ldai._runs.trackers import GraphRunTracker
@@ -237,8 +237,10 @@ class LdAiHandler(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
-        is_decision = metadata and _MODEL_TYPE in metadata and kwargs.get("run_type") in _MODEL_RUNS
-        self._recorder.start("decision" if is_decision else None, run_id, parent_run_id, metadata, kwargs)
+        kind: StepKind | None = None
+        if metadata and _MODEL_TYPE in metadata and kwargs.get("run_type") in _MODEL_RUNS:
+            kind = "decision"
+        self._recorder.start(kind, run_id, parent_run_id, metadata, kwargs)
 
     def on_retriever_start(
         self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
