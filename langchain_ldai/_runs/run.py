@@ -308,6 +308,7 @@ class Run:
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
         before.is_superseded = True
+        self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
     def _note(self, scope: Scope, outcome: Outcome) -> None:
         """Note how an attempt ended; what is worse stands."""

@@ -108,6 +108,11 @@ class Interrupt:
         self.came_to = step.parent
         self.is_for_graph = scope.key == step.key and not scope.is_of_functional_api()
 
+    def is_over(self) -> bool:
+        """Whether it was answered, as its tasks were attempted again, and can stop nothing any more."""
+        is_on_its_way = self.came_to is not None and self.came_to.is_open
+        return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
+
     def is_declined_by(self, step: Step) -> bool:
         """Whether a step that ended well had caught it, further up than in the scope where it was raised."""
         return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope

@@ -190,3 +190,23 @@ async def test_a_resumed_task_of_a_continued_run_is_no_retry(
         (Outcome.INTERRUPTED, 0),
         (Outcome.SUCCESS, 0),
     ]
+
+
+async def test_of_answered_interrupts_nothing_is_kept(track: Track) -> None:
+    """A worker that asks and is answered for days, within one run, neither grows nor becomes slower."""
+    handler, kept = track(), []
+    build, value, *_ = next(iter(ASKING.values()))
+
+    def work(state: State) -> State:
+        paused = build()
+        for number in range(3):
+            own: RunnableConfig = {"configurable": {"thread_id": str(number)}}
+            for given in (value, Command(resume="yes")):
+                paused.invoke(given, own)
+                (own_run,) = handler._recorder.table._open
+                kept.append(len(own_run.interrupts))
+        return {"said": ["done"]}
+
+    await RunnableLambda(work).ainvoke(NOTHING, {"callbacks": [handler]})
+
+    assert kept == [1, 0] * 3
