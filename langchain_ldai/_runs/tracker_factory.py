@@ -175,7 +175,11 @@ class TrackerFactory:
             return None
         totals = self._totals_of(config, tracker, sealed, lc_run_id)
         if self.judges is not None:
-            drawn = self.guard.call(_NO_DRAW, totals.ids, self.judges.draw, config, tracker, totals.token)
+            try:  # without the guard's call, for which every run would pay
+                drawn = self.judges.draw(config, tracker, totals.token)
+            except Exception as error:  # noqa: BLE001
+                self.guard.caught(error, totals.ids, _NO_DRAW)
+                drawn = None
             if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
                 totals.exchange, totals.observers = drawn, [drawn]
         if self.spans is not None:
