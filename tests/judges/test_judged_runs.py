@@ -452,3 +452,19 @@ def test_judges_are_judges(judges: object) -> None:
     """The handler says what it takes."""
     with pytest.raises(TypeError, match=r"judges is a langchain_ldai\.judges\.Judges"):
         LdAiHandler(LdAiClient(RecordingClient()).completion_config("support-bot", USER), judges=judges)
+
+
+def test_a_run_whose_draw_fails_is_counted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The judges may be of the caller's own; the log says what is lost."""
+    judged = Judged()
+
+    def fail(run_id: str, judge_key: str) -> float:
+        raise ValueError("no")
+
+    monkeypatch.setattr("langchain_ldai.judges.judges.draw_of", fail)
+    judged.invoke(chain())
+
+    assert [(report.outcome, report.judges) for report in judged.reports] == [(Outcome.SUCCESS, ())]
+    assert "The judges of an AI Config could not be drawn, a run is not judged" in caplog.text
