@@ -313,10 +313,20 @@ class LdAiHandler(BaseCallbackHandler):
         self._recorder.end(run_id, None)
 
     def on_chain_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
-        """End a step that failed, and with the root its run; a model call tells what it had used (fact 93)."""
+        """End a step that failed, and with the root its run."""
+        self._recorder.end(run_id, error)
+
+    def on_llm_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a model call that failed, which tells what it had used (fact 93)."""
         self._recorder.end(run_id, error, kwargs.get("response"))
 
-    on_llm_error = on_tool_error = on_retriever_error = on_chain_error
+    def on_tool_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a tool that failed."""
+        self._recorder.end(run_id, error)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: _Id, **kwargs: Any) -> None:
+        """End a step that failed."""
+        self._recorder.end(run_id, error)
 
     def on_retry(self, retry_state: RetryCallState, *, run_id: _Id, **kwargs: Any) -> None:
         """Count a repeated attempt within a model call (fact 47)."""

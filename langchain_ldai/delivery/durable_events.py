@@ -22,6 +22,7 @@ from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
+    from ldclient.interfaces import AsyncEventProcessor
 
 _ONE_CLIENT: Final = "each client needs a DurableEvents, and a directory, of its own"
 
@@ -130,10 +131,10 @@ class DurableEvents:
             raise AttributeError(f"DurableEvents has no attribute {name!r}{remedy}")
 
     @overload
-    def __call__(self, config: Config) -> DurableEventProcessor: ...
+    def __call__(self, config: Config) -> EventProcessor: ...
     @overload
-    def __call__(self, config: AsyncConfig) -> AsyncDurableEventProcessor: ...
-    def __call__(self, config: ClientConfig) -> DurableEventProcessor | AsyncDurableEventProcessor:
+    def __call__(self, config: AsyncConfig) -> AsyncEventProcessor: ...
+    def __call__(self, config: ClientConfig) -> EventProcessor | AsyncEventProcessor:
         """Return the event processor of a client; LaunchDarkly's client calls this.
 
         Raises:

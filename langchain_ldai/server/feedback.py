@@ -167,7 +167,7 @@ class FeedbackTaker:
         self._limiter = _Limiter(limit, limit_storage or MemoryStorage())
         self._on_feedback = on_feedback
         self._tasks: set[asyncio.Task[object]] = set()  # an event loop holds its tasks weakly
-        self.boundary = Guard()
+        self.boundary: Final[Guard] = Guard()
 
     async def take(self, request: Request, context_for: ContextFor) -> Response:
         """Record a request's feedback, and return the answer.
