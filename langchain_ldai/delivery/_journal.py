@@ -427,8 +427,8 @@ class Journal:
         except BaseException:
             owner.remove()
             raise
-        self.complete()
-        with self._lock:
+        with self._lock:  # before the file is completed: a caller would make another, which stays open
+            self.complete()
             in_memory = self._leave_files(owner)
             self._current = first
             self._files.append(first)
