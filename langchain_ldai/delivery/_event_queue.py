@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from ldclient import Context
 
 from langchain_ldai._wire.events import Event
-from langchain_ldai.delivery import _sender
 from langchain_ldai.delivery._claims import ClaimPipeline
 from langchain_ldai.delivery._event_encoder import EventEncoder
 from langchain_ldai.delivery._http import ClientConfig
@@ -96,15 +95,19 @@ class EventQueue(Pipeline):
             is_done = sender.flush(left, is_given_up) and is_done
         return is_done
 
-    def stop(self, seconds: float | None = None) -> bool:
-        """Do what `Pipeline.stop` does, and then, in the time that is left, with the metrics that need a claim."""
+    def stop(self, latest: float = math.inf) -> bool:
+        """Do what `Pipeline.stop` does, and then, in the time that is left, with the metrics that need a claim.
+
+        What is accepted of the ones gives time to the others, too.
+        """
         self.is_stopped = True
-        latest = time.monotonic() + (_sender.CLOSE_SECONDS if seconds is None else seconds)
-        is_empty = super().stop(seconds)
+        is_empty = super().stop(latest)
+        latest = self.sender.ends_at
         for pipeline in self._claims.copy().values():
-            is_empty = pipeline.stop(max(0.0, latest - time.monotonic())) and is_empty
+            is_empty = pipeline.stop(latest) and is_empty
+            latest = pipeline.sender.ends_at
         if self.sender.is_started:  # the rest of a metric needs no claim any more, and came here
-            is_empty = super().stop(max(0.0, latest - time.monotonic())) and is_empty
+            is_empty = super().stop(latest) and is_empty
         return is_empty
 
     def stats(self) -> DeliveryStats:

@@ -136,7 +136,8 @@ class Journal:
 
     def _write(self, record: bytes, events: int) -> bool:
         file = self._current
-        if file is None or not file.writer.write(record):
+        is_disk_back = self._spare is not None and isinstance(file, MemoryFile)
+        if file is None or is_disk_back or not file.writer.write(record):
             file = self._roll(len(record))
             if file is None or not file.writer.write(record):
                 self.dropped += events
@@ -149,9 +150,9 @@ class Journal:
         return True
 
     def _roll(self, needed: int) -> OwnFile | MemoryFile | None:
-        """Make another file the current one, and return it; `None` if there is none."""
+        """Make another file the current one, unless only memory is left; return it, or `None` if there is none."""
         file = self._next_file(max(self._file_bytes, HEAD_SIZE + needed))
-        if file is not None:
+        if file is not None and file is not self._current:
             self._complete_current()
             self._current = file  # before it can be the oldest, which is complete if it is not current
             self._files.append(file)
@@ -171,7 +172,7 @@ class Journal:
                 return self._create(size)
             except OSError as error:
                 self._tell_disk_fails(error)
-        return None if isinstance(self._current, MemoryFile) else MemoryFile()
+        return self._current if isinstance(self._current, MemoryFile) else MemoryFile()
 
     def _complete_current(self) -> None:
         current, self._current = self._current, None
@@ -253,7 +254,8 @@ class Journal:
         if isinstance(current, MemoryFile):
             is_due = time.monotonic() >= self._retry_disk_at
         else:
-            is_due = current.writer.position * 2 > current.size
+            # If it was moved, its lock is still needed: an heir there would cut it, and the next record kill.
+            is_due = current.writer.position * 2 > current.size and current.path.exists()
         if not is_due:
             return
         try:
@@ -266,13 +268,11 @@ class Journal:
         self._is_disk_failing = False
         with self._lock:
             is_in_time = self._current is current
-            if is_in_time:
+            if is_in_time:  # also where events are in memory: the next record goes into this file
                 self._spare = spare
         if not is_in_time:  # a caller needed a file sooner and made one, which sorts behind this one
             spare.complete()
             spare.remove()
-        elif isinstance(current, MemoryFile):
-            current.complete()  # the next record goes into the spare file
 
     def keep_in_place(self) -> None:
         """Keep the files from those who remove old ones, and put back what they remove all the same.
@@ -428,8 +428,8 @@ class Journal:
         except BaseException:
             owner.remove()
             raise
-        self.complete()
-        with self._lock:
+        with self._lock:  # before the file is completed: a caller would make another, which stays open
+            self.complete()
             in_memory = self._leave_files(owner)
             self._current = first
             self._files.append(first)

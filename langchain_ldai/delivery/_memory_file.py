@@ -41,7 +41,7 @@ class MemoryFile:
         return self
 
     def complete(self) -> None:
-        """Take no more records: the disk takes files again, or nothing more is appended."""
+        """Take no more records: they go into another file, or nothing more is appended."""
         self.is_complete = True
 
     def write(self, record: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from hashlib import sha256
@@ -118,16 +119,16 @@ class Pipeline:
             self.sender.start()
         return is_kept
 
-    def stop(self, seconds: float | None = None) -> bool:
+    def stop(self, latest: float = math.inf) -> bool:
         """Send what can be sent, leave the rest to other processes, and end the thread until the next event.
 
         Args:
-            seconds: How long to go on after the last batch that was accepted; see `Sender.stop`.
+            latest: At what `monotonic()` time to give up if no batch is accepted; see `Sender.stop`.
 
         Returns:
             Whether nothing is left.
         """
-        is_empty = self.sender.stop(seconds)
+        is_empty = self.sender.stop(latest=latest)
         self._endpoint.close()
         return is_empty
 

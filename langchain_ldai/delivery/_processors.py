@@ -94,7 +94,8 @@ class DurableEventProcessor(EventProcessor):
 
     def _give_to_sdk(self, event: EventInput) -> None:
         if not self._is_stopped and not sys.is_finalizing():  # the SDK's threads do not run any more
-            self._started_sdk().send_event(event)
+            with suppress(RuntimeError):  # they cannot be started: Python ends, or the process has none to spare
+                self._started_sdk().send_event(event)
 
     def _started_sdk(self) -> DefaultEventProcessor:
         with self._start_lock:

@@ -71,6 +71,7 @@ class Sender:
 
     Attributes:
         courier: Delivers the batches; `None` where other processes do.
+        ends_at: At what `monotonic()` time `stop` gives up, or gave up: each batch that is accepted moves it.
         is_started: Whether the thread exists.
     """
 
@@ -96,7 +97,7 @@ class Sender:
         self._settled_records = 0
         self._waiting_flushes = 0
         self._is_flush_due = False
-        self._ends_at = math.inf
+        self.ends_at = math.inf
         self._drain_seconds = CLOSE_SECONDS
         self._flush_at = time.monotonic() + self._flush_seconds
         self._look_at = self._check_at = 0.0
@@ -112,7 +113,7 @@ class Sender:
             self.is_started = self._thread is not None
 
     def _start_thread(self) -> None:
-        self._ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
+        self.ends_at, self._drain_seconds = math.inf, CLOSE_SECONDS
         atexit.unregister(self._stop_at_exit)
         atexit.register(self._stop_at_exit)
         self._thread = threading.Thread(target=self._run, name="langchain_ldai-events", daemon=True)
@@ -152,24 +153,26 @@ class Sender:
                 self._waiting_flushes -= 1
             return self._settled_records >= target
 
-    def stop(self, seconds: float | None = None) -> bool:
+    def stop(self, seconds: float | None = None, latest: float = math.inf) -> bool:
         """Send what is left, as long as it is accepted, leave the rest to others, and end the thread.
 
         Args:
             seconds: How long to go on after the last batch that was accepted; by default `CLOSE_SECONDS`.
+            latest: At what `monotonic()` time to give up if no batch is accepted.
 
         Returns:
             Whether nothing is left.
         """
         self._is_empty = False
         self._drain_seconds = seconds = CLOSE_SECONDS if seconds is None else seconds
-        self._ends_at = time.monotonic() + seconds
+        now = time.monotonic()
+        self.ends_at = min(now + seconds, max(now, latest))
         self.wake()
         thread = self._thread
         if thread is None:
             self._finish_without_thread()
             return self._is_empty
-        while thread.is_alive() and (left := self._ends_at + _GRACE_SECONDS - time.monotonic()) > 0:
+        while thread.is_alive() and (left := self.ends_at + _GRACE_SECONDS - time.monotonic()) > 0:
             thread.join(min(left, threading.TIMEOUT_MAX))  # without end, once another thread was started
         atexit.unregister(self._stop_at_exit)
         return self._is_empty
@@ -190,14 +193,14 @@ class Sender:
 
     def may_wait(self, seconds: float) -> bool:
         """Return whether there is time to wait at least so long before the next attempt."""
-        return time.monotonic() + seconds < self._ends_at
+        return time.monotonic() + seconds < self.ends_at
 
     def pause(self, seconds: float, at_least: float) -> None:
         """Wait for `seconds`, or only for `at_least` while somebody waits for a flush or for the end."""
         started = time.monotonic()
         while True:
             self._keep_up()
-            is_hurried = self._waiting_flushes > 0 or self._ends_at < math.inf
+            is_hurried = self._waiting_flushes > 0 or self.ends_at < math.inf
             until = started + (at_least if is_hurried else seconds)
             if until <= time.monotonic():
                 return
@@ -225,7 +228,7 @@ class Sender:
     def _send_until_stopped(self) -> None:
         while True:  # at least once: also a short life looks for what dead processes left
             is_done = self._guard.call(_KEPT, Ids(), self._do_what_is_due)
-            if self._ends_at < math.inf:
+            if self.ends_at < math.inf:
                 break
             if is_done:
                 self._wait_until(
@@ -272,7 +275,7 @@ class Sender:
         """Send what the journal holds; return whether nothing is left."""
         target = self._journal.appended
         if self.courier is None:
-            if self._ends_at == math.inf:  # else the journal is about to be released
+            if self.ends_at == math.inf:  # else the journal is about to be released
                 self._journal.hand_over()
         elif not self._send_all(self.courier, target):
             return False
@@ -319,8 +322,8 @@ class Sender:
             return True
         file.acknowledge(batch)
         self._settle(len(batch.records) if file.is_own else 0)
-        if self._ends_at < math.inf:
-            self._ends_at = time.monotonic() + self._drain_seconds
+        if self.ends_at < math.inf:
+            self.ends_at = time.monotonic() + self._drain_seconds
         return True
 
     def _settle(self, records: int) -> None:

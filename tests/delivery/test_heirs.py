@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -268,6 +269,31 @@ def test_what_was_written_under_another_key_is_sent_once_its_process_is_dead(tmp
     journal.complete()
     take_all(journal)
     journal.release()
+
+
+def test_a_hand_over_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may append just when the current file has been completed."""
+    journal = make_journal(tmp_path)
+    journal.append(b"1")
+    complete = journal.complete
+    others: list[threading.Thread] = []
+
+    def complete_and_be_interrupted() -> None:
+        complete()
+        others.append(threading.Thread(target=journal.append, args=[b"2"]))
+        others[0].start()
+        others[0].join(0.2)
+
+    descriptors = len([*Path("/proc/self/fd").iterdir()])
+    monkeypatch.setattr(journal, "complete", complete_and_be_interrupted)
+    journal.hand_over()
+    others[0].join()
+
+    assert len([*Path("/proc/self/fd").iterdir()]) == descriptors
+    heir = make_journal(tmp_path)
+    heir.inherit()
+    assert take_all(heir) == [b"1"]
+    assert take_all(journal) == [b"2"]
 
 
 def test_what_is_in_memory_is_handed_over_once_the_disk_takes_it(

@@ -146,6 +146,23 @@ def test_a_full_disk_leaves_events_in_memory(
     assert "events are kept in memory and die with the process: No space left on device" in caplog.text
 
 
+def test_a_disk_that_has_room_again_for_small_files_alone_drops_nothing(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that is too large for it, and those that follow, stay in memory."""
+    monkeypatch.setattr(_journal, "RETRY_DISK_SECONDS", 0.0)
+    bodies = [*numbered(60, 1000), *numbered(1, SMALL // 2), *numbered(2)]
+    break_disk(monkeypatch)
+    write(journal, bodies[:60])
+    monkeypatch.undo()
+    journal.make_ready()
+    break_disk(monkeypatch)
+    write(journal, bodies[60:])
+
+    assert journal.dropped == 0
+    assert take_all(journal) == bodies
+
+
 def test_memory_has_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -272,6 +272,24 @@ def test_ledgers_do_not_add_to_the_time_that_a_close_takes(
     server.next_replies = []
 
 
+def test_a_slow_service_that_accepts_everything_gets_all_at_a_close(
+    tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time counts from the last batch that was accepted, also for metrics that need a claim."""
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(_sender, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(_sender, "MAX_BATCH_BYTES", 1)
+    server.status_of = lambda numbers: time.sleep(0.3) or 0
+    config = Config("sdk-key", events_uri=server.url, flush_interval=1000)
+    queue = EventQueue(config, Options(tmp_path, max_bytes=1 << 20, sync=None, send=True))
+    for number in range(4):
+        queue.append_all(USER, [("counted", {"n": number}, 1)])
+    queue.append_claim(make_claim(4), MemoryLedger())
+
+    assert queue.stop()
+    assert arrived(server) == [0, 1, 2, 3, 4]
+
+
 def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: EventsServer) -> None:
     """It is refused, and the claim answered."""
     ledger = Noting()

@@ -310,6 +310,27 @@ async def test_a_processor_that_was_not_used_since_a_fork_stops():
 
 
 @pytest.mark.asyncio
+async def test_a_fork_without_threads_keeps_custom_events(monkeypatch):
+    """Python 3.12 starts no thread once the process ends, and a system may have none to spare."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    client = await SyncClient.start()
+    of_the_parent = client.processor._sdk
+    client.processor.reset_after_fork()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        client.processor.send_event(tracked("clicked"))
+        client.processor.send_event(evaluated())
+    found = kinds(client.journal)
+    await client.stop()
+    of_the_parent.stop()
+
+    assert found == ["custom"]
+
+
+@pytest.mark.asyncio
 async def test_the_loop_is_given_up_after_a_fork():
     """Reset as after a fork, the asynchronous processor keeps custom events, and leaves the loop alone."""
     client = await AsyncClient.start()

@@ -127,6 +127,26 @@ def test_what_is_in_memory_when_an_heir_comes_goes_on(journal: Journal, monkeypa
     heir.remove()
 
 
+def test_a_directory_that_is_moved_is_nobody_elses_while_its_process_writes_there(tmp_path: Path) -> None:
+    """An heir cuts what it inherits, and whoever then writes into the mapped memory dies."""
+    journal, moved = make_journal(tmp_path / "events"), tmp_path / "moved"
+    write(journal, [b"y" * (SMALL // 6)])
+    (name,) = files_in(journal.directory, ".owner")
+    journal.directory.rename(moved)
+
+    journal.make_ready()
+    heir = Owner.inherit(moved, name.removesuffix(".owner"))
+    assert heir is None
+    write(journal, [b"2"])
+    journal.keep_in_place()
+    journal.make_ready()
+    write(journal, [b"3"])
+    assert take_all(journal) == [b"y" * (SMALL // 6), b"2", b"3"]
+    journal.complete()
+    take_all(journal)
+    journal.release()
+
+
 def test_the_files_of_a_process_that_lives_never_look_old(journal: Journal) -> None:
     """Systems remove what nobody has written for days; once an hour is enough against that."""
     journal.append(b"y" * (SMALL // 6))
