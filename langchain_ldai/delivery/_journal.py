@@ -254,7 +254,7 @@ class Journal:
         if isinstance(current, MemoryFile):
             is_due = time.monotonic() >= self._retry_disk_at
         else:
-            # If it was moved, its lock is still needed: an heir there would cut it, and the next record kill.
+            # If it was moved, its lock is still needed: an heir there would put a copy in its place.
             is_due = current.writer.position * 2 > current.size and current.path.exists()
         if not is_due:
             return

@@ -32,6 +32,8 @@ RECORD_HEAD: Final = struct.Struct("<IIII")
 DAMAGED_SUFFIX: Final = ".corrupt"
 """How the name of a file ends that is no journal's, or is damaged, and was set aside."""
 
+_COPY_SUFFIX: Final = ".copy"
+
 _CLOSED: Final = -1
 _BINARY: Final = getattr(os, "O_BINARY", 0)
 _POPULATE_WRITE: Final = 23
@@ -269,16 +271,32 @@ class JournalFile:
             os.close(descriptor)
         self.is_synced = is_complete
 
-    def cut(self) -> None:
-        """Give back the space behind what was written, and close the file."""
+    def shrink(self) -> None:
+        """Close the file, and put a copy in its place without the space behind what was written.
+
+        The file itself is not cut: a process may have lost its lock, and one that writes behind the end of a file
+        dies.
+        """
         try:
             self._open()
             written = self._read(0, self._length()).rstrip(b"\0")
-            os.ftruncate(self._descriptor, max(HEAD_SIZE, self._in_flight, len(written)))
+            used, length = max(HEAD_SIZE, self._in_flight, len(written)), self._length()
         except DamagedFileError:  # whoever sends the file says what is wrong with it
-            pass
+            return
         finally:
             self.close()
+        copy = self.path.with_suffix(_COPY_SUFFIX)
+        try:
+            if used < length:
+                with copy.open("wb") as file:
+                    copy.chmod(0o600)
+                    file.write(written.ljust(used, b"\0"))
+                    file.flush()
+                    os.fsync(file.fileno())
+                copy.replace(self.path)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
         """Close the file; the sender opens it again when it reads it."""

@@ -77,9 +77,8 @@ class Owner:
     def inherit(cls, directory: Path, name: str) -> Owner | None:
         """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened.
 
-        The first heir empties the file of the lock, as the dead process's key is not the heir's, and cuts the dead
-        process's files. An empty lock may be new, where somebody has removed that of a living process. It may
-        still write into mapped memory, and a cut would kill it.
+        The first heir empties the file of the lock, as the dead process's key is not the heir's, and shrinks the
+        dead process's files. An empty lock may be new, where somebody has removed that of a living process.
         """
         try:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
@@ -90,7 +89,7 @@ class Owner:
         with contextlib.suppress(OSError):
             if os.fstat(descriptor).st_size:
                 for path in directory.glob(f"{name}.*{FILE_SUFFIX}"):
-                    JournalFile(path, 0).cut()
+                    JournalFile(path, 0).shrink()
                 os.ftruncate(descriptor, 0)
         return cls(directory, name, descriptor)
 

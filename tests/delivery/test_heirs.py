@@ -1,8 +1,10 @@
 """What becomes of a journal when its process dies, forks or leaves it to others."""
 
 import contextlib
+import errno
 import os
 import signal
+import stat
 import threading
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from langchain_ldai.delivery import _inheritance
 from langchain_ldai.delivery._journal import Journal
+from langchain_ldai.delivery._journal_file import JournalFile
 from langchain_ldai.delivery._owners import Locks, Owner, living_key_hashes
 from tests.delivery.journals import (
     KEY,
@@ -253,7 +256,7 @@ def test_a_cut_leaves_what_may_be_written_still_and_what_may_have_arrived(tmp_pa
     with path.open("r+b") as content:
         content.seek(batch.end - 1)
         content.write(b"\0")
-    file.cut()
+    file.shrink()
     assert path.stat().st_size == batch.end
     heir.release()
     living.complete()
@@ -411,3 +414,39 @@ def test_what_another_heir_has_just_sent_is_not_missed(
 
     assert take_all(journal) == []
     assert caplog.records == []
+
+
+def test_a_shrunk_file_is_another_file(tmp_path: Path) -> None:
+    """A process may have lost its lock, as on a network file system; a file that is cut under it would kill it."""
+    living = make_journal(tmp_path)
+    living.append(b"1")
+    path = next(tmp_path.glob("*.events"))
+
+    JournalFile(path, 0).shrink()
+
+    assert path.stat().st_size < SMALL // 4
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for number in range(100):  # far behind the end of the shrunk file
+        living.append(b"%d" % number)
+    living.complete()
+    living.release()
+
+
+def test_where_there_is_no_room_for_a_copy_the_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of the copy is left."""
+    journal = make_journal(tmp_path)
+    journal.append(b"1")
+    path = next(tmp_path.glob("*.events"))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        JournalFile(path, 0).shrink()
+
+    assert path.stat().st_size == SMALL // 4
+    assert list(tmp_path.glob("*.copy")) == []
+    journal.complete()
+    take_all(journal)
+    journal.release()

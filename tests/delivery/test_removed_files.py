@@ -128,7 +128,7 @@ def test_what_is_in_memory_when_an_heir_comes_goes_on(journal: Journal, monkeypa
 
 
 def test_a_directory_that_is_moved_is_nobody_elses_while_its_process_writes_there(tmp_path: Path) -> None:
-    """An heir cuts what it inherits, and whoever then writes into the mapped memory dies."""
+    """An heir puts a copy in the place of what it inherits, and what is written after that would be lost."""
     journal, moved = make_journal(tmp_path / "events"), tmp_path / "moved"
     write(journal, [b"y" * (SMALL // 6)])
     (name,) = files_in(journal.directory, ".owner")
