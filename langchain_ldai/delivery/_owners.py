@@ -89,7 +89,8 @@ class Owner:
         with contextlib.suppress(OSError):
             if os.fstat(descriptor).st_size:
                 for path in directory.glob(f"{name}.*{FILE_SUFFIX}"):
-                    JournalFile(path, 0).shrink()
+                    with contextlib.suppress(OSError):  # there may be no room for the copy
+                        JournalFile(path, 0).shrink()
                 os.ftruncate(descriptor, 0)
         return cls(directory, name, descriptor)
 

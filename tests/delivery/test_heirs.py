@@ -421,19 +421,21 @@ def test_a_shrunk_file_is_another_file(tmp_path: Path) -> None:
     living = make_journal(tmp_path)
     living.append(b"1")
     path = next(tmp_path.glob("*.events"))
+    before = path.stat()
 
     JournalFile(path, 0).shrink()
 
-    assert path.stat().st_size < SMALL // 4
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for number in range(100):  # far behind the end of the shrunk file
-        living.append(b"%d" % number)
+    after = path.stat()
+    assert after.st_size < before.st_size
+    assert after.st_ino != before.st_ino
+    assert stat.S_IMODE(after.st_mode) == 0o600
+    living.append(b"y" * (SMALL // 6))  # pages behind the end of the shrunk file
     living.complete()
     living.release()
 
 
 def test_where_there_is_no_room_for_a_copy_the_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing of the copy is left."""
+    """Nothing of the copy is left, and the dead process's key is nobody's any more."""
     journal = make_journal(tmp_path)
     journal.append(b"1")
     path = next(tmp_path.glob("*.events"))
@@ -444,8 +446,16 @@ def test_where_there_is_no_room_for_a_copy_the_file_stays(tmp_path: Path, monkey
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
         JournalFile(path, 0).shrink()
+    (tmp_path / f"{NOBODYS}.owner").write_text(KEY)
+    dead = tmp_path / f"{NOBODYS}.00000001.events"
+    dead.write_bytes(path.read_bytes())
+    heir = Owner.inherit(tmp_path, NOBODYS)
 
-    assert path.stat().st_size == SMALL // 4
+    assert heir is not None
+    assert (tmp_path / f"{NOBODYS}.owner").read_text() == ""
+    assert path.stat().st_size == dead.stat().st_size == SMALL // 4
+    dead.unlink()
+    heir.remove()
     assert list(tmp_path.glob("*.copy")) == []
     journal.complete()
     take_all(journal)
