@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final, cast
 
-from langchain_ldai._base.guard import Guard, Ids
+from langchain_ldai._base.guard import Guard
 from langchain_ldai._runs.model_names import same_model
 from langchain_ldai._runs.steps import NOTHING_READ, DecisionCall, ModelCall, Step, StepResult
 from langchain_ldai._runs.totals import MetricTotals
@@ -48,18 +48,13 @@ class CallReader:
         """
         call, run, totals = step.call, step.scope.run, step.scope.totals
         ids = run.ids if totals is None else totals.ids
-        if call is not None:
-            return self._read_model_call(call, totals, ids, error, output)
-        if run.journey is None:  # only an agent graph has handoffs
-            return NOTHING_READ
-        result = output if error is None else error.args  # LangGraph raises a command to the graph above
-        hands_over = self._guard.call(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, result)
-        return StepResult(is_handoff=bool(hands_over))
-
-    def _read_model_call(
-        self, call: ModelCall, totals: MetricTotals | None, ids: Ids, error: BaseException | None, output: object
-    ) -> StepResult:
         guarded = self._guard.call  # each part by itself: one that cannot be read is no reason to lose the other
+        if call is None:
+            if run.journey is None:  # only an agent graph has handoffs
+                return NOTHING_READ
+            given = output if error is None else error.args  # LangGraph raises a command to the graph above
+            hands_over = guarded(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, given)
+            return StepResult(is_handoff=bool(hands_over))
         if isinstance(call, DecisionCall) and error is None:
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
         result = cast("LLMResult | None", output)

@@ -126,7 +126,9 @@ class RunRecorder:
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
                 if task != around.task if task else around.run.nodes:  # where no task is named, a node may be
                     scope = self._scope_within(parent, key, task, metadata)
-            step = Step(key, scope, parent, scope is around and not kind, "defers_inputs" in told)
+            begins_scope = scope is not around
+            is_plain = not (begins_scope or kind)
+            step = Step(key, scope, parent, begins_scope, is_plain, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
             totals = scope.totals
             if is_new and totals is not None:

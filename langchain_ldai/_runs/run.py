@@ -116,7 +116,7 @@ class Run:
         The first model call makes the run an AI run: tools that were called before it are recorded then.
         """
         scope = step.scope
-        if scope.key == step.key and scope.ended_at is None:
+        if step.begins_scope:
             if scope.task and scope.parent_scope is not None:
                 if scope.task in self.tasks:
                     self._again(self.tasks[scope.task])
@@ -147,7 +147,9 @@ class Run:
         graph = self.totals if self.journey is not None else None
         call.charged_to = set(filter(None, (scope.totals, graph)))
         for totals in call.charged_to:
-            totals.model_started(step.started)
+            totals.model_calls += 1
+            if not totals.times_visits:
+                totals.watch.start(step.started)
         self.open_calls += bool(call.charged_to)
         if self.waiting_tools:
             self._record_tools()
@@ -196,12 +198,13 @@ class Run:
         if step.call is not None:
             self._model_ended(step, step.call, result, now, failed=outcome is Outcome.ERROR)
         is_root = step.parent is None
-        if step.key == scope.key and scope.ended_at is None:
+        if step.begins_scope:
             scope.ended_at = now
             if scope.is_visit and scope.totals and scope.totals.times_visits:
                 scope.totals.watch.stop(step.started, now)
             if is_root:
-                self._root_ended(step, error, outcome, now)
+                self._settle(self._outcome_of_root(step, error, outcome), now)
+                self.state = RunState.WAITING
             elif self.state is RunState.OPEN or scope.outcome is None:
                 self._note(scope, outcome)
         if self.state is RunState.WAITING and not self.open_calls:
@@ -223,7 +226,11 @@ class Run:
             step.scope.totals.models[result.model] = None
         usage = call.used(result.usage)
         for totals in call.charged_to:
-            totals.model_ended(step.started, now, usage, failed=failed)
+            totals.failed_model_calls += failed
+            if not totals.times_visits:
+                totals.watch.stop(step.started, now)
+            if usage is not None:
+                totals.tokens = usage if totals.tokens is None else totals.tokens + usage
         self.open_calls -= bool(call.charged_to)
         call.charged_to = ()  # the call itself is remembered for longer
 
@@ -344,23 +351,21 @@ class Run:
         for visit in failed:
             self._note(visit, Outcome.ERROR)
 
-    def _root_ended(self, root: Step, error: BaseException | None, outcome: Outcome, now: float) -> None:
-        if root.defers_inputs and (error is None or isinstance(error, GeneratorExit)):
-            is_cancelled = self._is_cut_short(error) or (error is not None and self.was_closed_at_work)
-            outcome = Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
-        self._settle(outcome, now)
-        self.state = RunState.WAITING
-
-    def _is_cut_short(self, error: BaseException | None) -> bool:
-        """Whether the root was closed early, while below it something goes on that it waited for.
+    def _outcome_of_root(self, root: Step, error: BaseException | None, outcome: Outcome) -> Outcome:
+        """Return how the root ended: a stream that was closed early, with what it waited for, was cancelled.
 
         A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
         only a model call that has streamed something tells.
         """
+        if not root.defers_inputs or not (error is None or isinstance(error, GeneratorExit)):
+            return outcome
         at_work = [step for step in self.open_steps() if step.is_at_work]
         waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
         closed = bool(waited_for) and (error is not None or was_closed_early())
-        return any(step.call and step.call.streamed for step in waited_for) if closed is None else closed
+        if closed is None:
+            closed = any(step.call and step.call.streamed for step in waited_for)
+        is_cancelled = closed or (error is not None and self.was_closed_at_work)
+        return Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         """Settle how the run ended, and the visits that its end cut off."""
@@ -369,15 +374,13 @@ class Run:
         asking: list[Scope] = []  # the scopes in which a question is still open
         for interrupt in self.interrupts:
             asking += [each for each in interrupt.scopes if each.outcome is Outcome.INTERRUPTED and each.counts()]
-        if asking:
-            outcome = worst(outcome, Outcome.INTERRUPTED)
+        if asking and outcome is not Outcome.ERROR:
+            outcome = Outcome.INTERRUPTED
         self.outcome = outcome
         for totals in self.all_totals:
             for visit in totals.visits:
-                if visit.parent_scope is None:
-                    self._note(visit, outcome)
-                elif visit.ended_at is None:
-                    self._note(visit, cut)
+                if visit.parent_scope is None or visit.ended_at is None:
+                    self._note(visit, outcome if visit.parent_scope is None else cut)
                 if asking and any(visit in scope.line() for scope in asking):
                     self._note(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)

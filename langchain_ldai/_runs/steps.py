@@ -106,7 +106,7 @@ class Interrupt:
         scope = step.scope
         self.scopes.append(scope)
         self.came_to = step.parent
-        self.is_for_graph = scope.key == step.key and not scope.is_of_functional_api()
+        self.is_for_graph = step.begins_scope and not scope.is_of_functional_api()
 
     def is_over(self) -> bool:
         """Whether it was answered, as its tasks were attempted again, and can stop nothing any more."""
@@ -186,6 +186,7 @@ class Step:
         key: Its key.
         scope: Where it is.
         parent: Its parent, `None` of the root.
+        begins_scope: Whether the scope begins with it.
         is_plain: Whether it begins no scope and is neither a model call nor a tool: then an end without an error
             tells only that it has ended.
         defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
@@ -200,6 +201,7 @@ class Step:
     key: object
     scope: Scope
     parent: Step | None
+    begins_scope: bool
     is_plain: bool
     defers_inputs: bool
     call: ModelCall | None = None
@@ -210,7 +212,7 @@ class Step:
     @property
     def begins_visit(self) -> bool:
         """Whether it begins the run, or a visit of a named node."""
-        return self.key == self.scope.key and self.scope.is_visit
+        return self.begins_scope and self.scope.is_visit
 
     @property
     def is_at_work(self) -> bool:

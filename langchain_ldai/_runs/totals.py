@@ -71,20 +71,6 @@ class MetricTotals:
         if self.times_visits:
             self.watch.start(now)
 
-    def model_started(self, now: float) -> None:
-        """Note a model call."""
-        self.model_calls += 1
-        if not self.times_visits:
-            self.watch.start(now)
-
-    def model_ended(self, started: float, now: float, usage: TokenUsage | None, *, failed: bool) -> None:
-        """Note the end of a model call and what it used."""
-        self.failed_model_calls += failed
-        if not self.times_visits:
-            self.watch.stop(started, now)
-        if usage is not None:
-            self.tokens = usage if self.tokens is None else self.tokens + usage
-
     def final(self, outcome: Outcome | None, *, is_closed: bool) -> dict[Slot, Value]:
         """Settle how the run, or the node, ended, and return the values that are final.
 

@@ -15,6 +15,8 @@ from langchain_ldai._tracking.values import TokenUsage
 if TYPE_CHECKING:
     from langchain_core.outputs import LLMResult
 
+_STANDARD: Final = ("total_tokens", "input_tokens", "output_tokens")
+
 # A row is the name of a count and the names of what its provider counts beside it rather than in it.
 _INPUT: Final = (
     ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),  # LangChain, Anthropic
@@ -59,8 +61,10 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
         standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
         if standard and standard.get("total_cost") == 0:
             return None
-        if standard and (usage := _standard(standard)) is not None:
-            return usage
+        if standard:
+            total, used_input, used_output = map(read_count, map(standard.get, _STANDARD))
+            if total or used_input or used_output:
+                return TokenUsage(total or used_input + used_output, used_input, used_output)
     return next((usage for counts in _counts(result) if (usage := _read(counts))), None)
 
 
@@ -87,12 +91,6 @@ def result_of_decision(answer: object) -> LLMResult:
 
 def _member(answer: object, name: str) -> object:
     return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
-
-
-def _standard(counts: Mapping[str, object]) -> TokenUsage | None:
-    used_input, used_output = read_count(counts.get("input_tokens")), read_count(counts.get("output_tokens"))
-    total = read_count(counts.get("total_tokens")) or used_input + used_output
-    return TokenUsage(total, used_input, used_output) if total else None
 
 
 def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
