@@ -121,6 +121,8 @@ class Run:
                 if scope.task in self.tasks:
                     self._again(self.tasks[scope.task])
                 self.tasks[scope.task] = scope
+            if scope.graph is not None:
+                scope.graph.has_tasks = True
             if scope.is_visit and scope.totals:
                 scope.totals.visit_started(scope, step.started)
             if scope.is_visit and self.journey and scope.node:
@@ -244,7 +246,7 @@ class Run:
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.heeds_ends |= self.was_closed_at_work
-        if self.nodes and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
+        if self.nodes and step.has_tasks and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
             self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
@@ -314,6 +316,8 @@ class Run:
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
+        if before.totals and before in before.totals.visits:
+            before.totals.visits.remove(before)
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 

@@ -71,8 +71,12 @@ class Scope:
             branch, new = line[-1], others[-1]
         if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
             return True
-        is_same_step = branch.graph is new.graph and 0 < branch.langgraph_step == new.langgraph_step
-        return is_same_step and not branch.is_of_functional_api()
+        return branch.is_in_step_of(new)
+
+    def is_in_step_of(self, other: Scope) -> bool:
+        """Whether both are tasks in the same step of the same graph."""
+        is_same_step = self.graph is other.graph and 0 < self.langgraph_step == other.langgraph_step
+        return is_same_step and not self.is_of_functional_api()
 
     def is_of_functional_api(self) -> bool:
         """Whether it is a task of LangGraph's functional API, where all tasks have the same step number."""
@@ -195,6 +199,7 @@ class Step:
 
     Attributes:
         is_open: Whether it has not ended.
+        has_tasks: Whether it is a graph of LangGraph's, in which a task has started.
         started: When it started, in seconds.
     """
 
@@ -207,6 +212,7 @@ class Step:
     call: ModelCall | None = None
     tool: str = ""
     is_open: bool = True
+    has_tasks: bool = False
     started: float = field(init=False)
 
     @property

@@ -213,6 +213,32 @@ def test_a_visit_of_an_agent_graph_costs_the_same_after_a_thousand() -> None:
     assert len(journey.handoffs) == next(steps) - 1
 
 
+FAN_OUTS = {
+    "at work": lambda handler, graph: start_visit(handler, graph),
+    "ended": lambda handler, graph: handler.on_chain_end({}, run_id=start_visit(handler, graph)),
+    "failed": lambda handler, graph: handler.on_chain_error(KeyError("x"), run_id=start_visit(handler, graph)),
+}
+
+
+def start_visit(handler: LdAiHandler, graph: UUID) -> UUID:
+    """Start a visit of the named node in one step of a graph."""
+    return start_chain(handler, graph, **in_a_node())
+
+
+@pytest.mark.parametrize("fan_out", FAN_OUTS.values(), ids=FAN_OUTS)
+def test_a_visit_costs_the_same_beside_five_hundred(context: Context, fan_out: Callable[..., object]) -> None:
+    """What the visit of a named node costs does not depend on how many others a graph's step sends out."""
+    config = LdAiClient(ForgetfulClient({"support-bot": FLAG})).completion_config("support-bot", context)
+    handler = LdAiHandler(config, nodes={"writer": config})
+    graph = start_chain(handler)
+    fan_out(handler, graph)
+    early = bytecodes(lambda: fan_out(handler, graph))
+    for _ in range(500):
+        fan_out(handler, graph)
+
+    assert bytecodes(lambda: fan_out(handler, graph)) == early
+
+
 def run_cost(handler: LdAiHandler) -> int:
     """Return the bytecodes of a run of one model call."""
 
