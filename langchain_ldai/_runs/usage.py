@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from numbers import Real
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai._tracking.values import TokenUsage
@@ -84,16 +85,15 @@ def result_of_decision(answer: object) -> LLMResult:
     """Return the answer of a decision model (fact 158) in the form of a language model's result."""
     from langchain_core.outputs import LLMResult  # not before it is needed
 
-    counts = _member(answer, "usage")
-    counts = counts if isinstance(counts, Mapping) else getattr(counts, "__dict__", None)
-    return LLMResult(generations=[], llm_output={"usage": counts, "model": _member(answer, "model")})
+    return LLMResult(generations=[], llm_output={name: _member(answer, name) for name in ("usage", "model")})
 
 
-def _member(answer: object, name: str) -> object:
-    return answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+def _member(given: object, name: str) -> object:
+    """Return an item of a dictionary, or an attribute of another object: some packages hand their own on."""
+    return given.get(name) if isinstance(given, Mapping) else getattr(given, name, None)
 
 
-def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
+def _counts(result: LLMResult) -> Iterator[object]:
     output = result.llm_output or {}
     generations = list(chain.from_iterable(result.generations))
     if output.get("token_usage") == {} and not any(hasattr(each, "message") for each in generations):
@@ -104,30 +104,27 @@ def _counts(result: LLMResult) -> Iterator[Mapping[str, object]]:
         yield from _within(generation.generation_info or {})
 
 
-def _within(source: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+def _within(source: Mapping[str, object]) -> Iterator[object]:
     inner = source.get("x_groq")
     if isinstance(inner, Mapping):
         yield from _within(inner)  # Groq's streamed usage, a level deeper (fact 91)
-    for place in _PLACES:
-        counts = source.get(place)
-        if isinstance(counts, Mapping):
-            yield counts
+    yield from map(source.get, _PLACES)
     yield source
 
 
-def _read(counts: Mapping[str, object]) -> TokenUsage | None:
+def _read(counts: object) -> TokenUsage | None:
     used_input, used_output = _first(counts, _INPUT), _first(counts, _OUTPUT)
     usage = TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
     return usage or None
 
 
-def _first(counts: Mapping[str, object], rows: Iterable[Iterable[str]]) -> int:
-    sums = (sum(read_count(counts.get(name)) for name in row) for row in rows)
+def _first(counts: object, rows: Iterable[Iterable[str]]) -> int:
+    sums = (sum(read_count(_member(counts, name)) for name in row) for row in rows)
     return next((number for number in sums if number), 0)
 
 
 def read_count(value: object) -> int:
     """Return a count of tokens, 0 where it is none."""
-    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        return 0
+    if type(value) is not int:  # NumPy's numbers are real, too
+        value = float(value) if isinstance(value, Real) and not isinstance(value, bool) else 0
     return int(value) if 0 < value < _BEYOND_64_BITS else 0

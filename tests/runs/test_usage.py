@@ -1,6 +1,7 @@
 """What a model call used is read from wherever its model leaves it."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -96,6 +97,21 @@ def test_no_shape_of_usage_raises(llm_output: dict | None, generations: list[dic
     usage = read_usage(result_of({"result": {"llm_output": llm_output, "generations": generations}}))
 
     assert usage is None or (usage and min(usage.total, usage.input, usage.output) >= 0)
+
+
+class Counted:
+    """The figures of a call as an object, with numbers that are not Python's own."""
+
+    prompt_tokens = Fraction(3)
+    completion_tokens = Fraction(4)
+
+
+@pytest.mark.parametrize("place", ["token_usage", "usage"])
+def test_figures_may_be_an_object_with_numbers_of_any_type(place: str) -> None:
+    """Some packages hand their provider's object on as it is, and NumPy's numbers are no `int`."""
+    result = LLMResult(generations=[[Generation(text="x")]], llm_output={place: Counted()})
+
+    assert read_usage(result) == TokenUsage(7, 3, 4)
 
 
 class Answered:
