@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from langchain_ldai.delivery._command import main as delivery
+from langchain_ldai.delivery._command import write_no_more
 from langchain_ldai.dev.errors import DevError
 
 if TYPE_CHECKING:
@@ -51,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["delivery"]:
         return delivery(given[1:])
-    options = parser.parse_args(given)
     try:
+        options = parser.parse_args(given)
         options.run(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        write_no_more()
+        return 1
     except ImportError as error:
         problem = f'{error}; run: pip install "langchain-ldai[local]"'
     except DevError as error:

@@ -180,5 +180,15 @@ def _age(seconds: float) -> str:
 
 
 def _write(lines: Iterator[str] | list[str]) -> None:
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
+    try:
+        for line in lines:
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        write_no_more()
+
+
+def write_no_more() -> None:
+    """Let what is still written go nowhere, as nobody reads it: `head`, for example, has read enough."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

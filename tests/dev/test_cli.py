@@ -89,6 +89,40 @@ def test_the_demo_prints_the_comparison(capsys: pytest.CaptureFixture[str]) -> N
     assert errors == ""
 
 
+COMMANDS = {
+    "report": ["report", "--db", "runs.db"],
+    "delivery": ["delivery", ".", "status"],
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_a_reader_may_stop_reading(here: Path, arguments: list[str]) -> None:
+    """`langchain-ldai report | head -1` ends without a traceback, whatever `head` has left unread."""
+    fill(here / "runs.db")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "langchain_ldai", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    command.stdout.close()
+
+    _, errors = command.communicate(timeout=60)
+
+    assert errors == b""
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_what_nobody_reads_goes_nowhere(here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """The command goes on where its reader has gone: a drain goes on sending."""
+    fill(here / "runs.db")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+
+        status = _cli.main(arguments)
+
+    assert status == (1 if "report" in arguments else 0)
+
+
 def test_delivery_looks_at_a_directory_of_events(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
