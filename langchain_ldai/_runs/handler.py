@@ -29,8 +29,22 @@ _MODEL_TYPE: Final = "ls_model_type"
 _MODEL_RUNS: Final = (None, "llm")
 """The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
-_MANAGER_NAMES: Final = {"copy", "handlers", "items", "parent_run_id"}
+_MANAGER_NAMES: Final = ("copy", "handlers", "items", "parent_run_id")
 """What LangChain and LangGraph look for in `callbacks` that is no list, or in a config that is no dictionary."""
+
+
+def _absent(name: str) -> property:
+    """Return an attribute that does not exist, and says that a handler stands in a list.
+
+    A `__getattr__` could say it, too, but would make each other attribute dearer: each token looks one up.
+    """
+
+    def tell(handler: object) -> NoReturn:
+        remedy = "callbacks is a list, pass {'callbacks': [handler]} as the config"
+        raise AttributeError(f"LdAiHandler has no attribute {name!r}: {remedy}")
+
+    return property(tell)
+
 
 _Id = object
 
@@ -332,16 +346,8 @@ class LdAiHandler(BaseCallbackHandler):
         """Count a repeated attempt within a model call (fact 47)."""
         self._recorder.retried(run_id)
 
-    if not TYPE_CHECKING:  # for which any name would exist
-
-        def __getattr__(self, name: str) -> NoReturn:
-            """Say that a handler stands in a list, where LangChain takes it for the manager of several."""
-            remedy = (
-                ": callbacks is a list, pass {'callbacks': [handler]} as the config"
-                if name in _MANAGER_NAMES
-                else ""
-            )
-            raise AttributeError(f"LdAiHandler has no attribute {name!r}{remedy}")
+    if not TYPE_CHECKING:  # for which they would exist
+        copy, handlers, items, parent_run_id = map(_absent, _MANAGER_NAMES)
 
     def __hash__(self) -> int:
         """Return the hash with which a set begins: LangChain merges handlers as sets (fact 175)."""

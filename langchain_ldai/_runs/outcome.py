@@ -41,7 +41,10 @@ _BADNESS: Final = {
 
 def worst(outcome: Outcome, *others: Outcome | None) -> Outcome:
     """Return the worst of the outcomes that are known."""
-    return max((outcome, *filter(None, others)), key=_BADNESS.__getitem__)
+    for other in others:
+        if other is not None and _BADNESS[other] > _BADNESS[outcome]:
+            outcome = other
+    return outcome
 
 
 def classify(error: BaseException) -> Outcome:

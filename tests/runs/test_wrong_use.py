@@ -40,7 +40,7 @@ def test_a_handler_in_the_place_of_the_config_is_told(
 
 def test_any_other_attribute_is_missing_as_usual(handler: LdAiHandler) -> None:
     """The error names the attribute alone, and Python knows it for a suggestion."""
-    with pytest.raises(AttributeError, match=r"^LdAiHandler has no attribute 'flsh'$") as raised:
+    with pytest.raises(AttributeError, match=r"^'LdAiHandler' object has no attribute 'flsh'$") as raised:
         handler.flsh  # noqa: B018
 
     assert (raised.value.name, raised.value.obj) == ("flsh", handler)
