@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Hashable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ldclient import Context
 from ldclient.interfaces import DataSourceState
@@ -23,6 +24,11 @@ _INVALID_CONTEXT: Final = "%s %r is asked for a context that is invalid (%s), %s
 _NO_KEY: Final = (
     "An AI Config is asked for, or counted, for a context whose key is None: LaunchDarkly cannot tell whose "
     "metrics these are. Give Context.create() the id of a user or a session: is it in the metadata of the call?"
+)
+_NO_JSON: Final = (
+    "The attribute %r of a context is no JSON (%s): LaunchDarkly's client cannot send the events of this context, "
+    "and loses all others that it would send with them; with `delivery=` only these are lost. Give a text or a "
+    "number, such as date.isoformat() or float(value)"
 )
 _NOT_INITIALIZED: Final = (
     "%r is asked for, or counted, while the LaunchDarkly client has not been initialised: AI Configs are the "
@@ -108,9 +114,16 @@ class Diagnosis:
             kind = ("default" if has_default else "disabled", key)
             self._tell(kind, level, _NOTHING_SERVED, what, key, instead)
 
-    def of_missing_key(self) -> None:
-        """Say that a context says of nobody whom it is for."""
-        self._tell("no key", logging.WARNING, _NO_KEY)
+    def of_context(self, context: Context) -> None:
+        """Say what is wrong with a context that LaunchDarkly's client takes for valid."""
+        if context.key is None:
+            self._tell("no key", logging.WARNING, _NO_KEY)
+        for number in range(context.individual_context_count):
+            single = cast(Context, context.get_individual_context(number))
+            for name in single.custom_attributes:
+                value = single.get(name)
+                if not isinstance(value, (str, int)) and not _is_json(value):
+                    self._tell(("attribute", name), logging.ERROR, _NO_JSON, name, type(value).__name__)
 
     def of_missing_meta(self, key: str) -> None:
         """Say that what is served for a key is no AI Config."""
@@ -132,3 +145,11 @@ class Diagnosis:
 
     def _tell(self, kind: Hashable, level: int, message: str, *args: object) -> None:
         self.notices.once(_log, level, kind, message, *args)
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True

@@ -247,8 +247,7 @@ class AiClient:
 
     def _sender(self, context: Context) -> EventSender:
         _check_context(context)
-        if context.key is None:  # which LaunchDarkly's client takes for valid
-            self._diagnosis.of_missing_key()
+        self._diagnosis.of_context(context)
         return EventSender(context, self._client_sender, self._claims)
 
     def _nothing_served(self, call: Evaluation[AnswerT], is_initialized: object) -> None:

@@ -5,6 +5,8 @@ import gc
 import logging
 import re
 from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
 from importlib.metadata import version
 
 import pytest
@@ -308,6 +310,41 @@ def test_a_context_without_a_key_is_told_once(caplog: pytest.LogCaptureFixture) 
     ((level, message),) = logged(caplog)
     assert level == "WARNING"
     assert "for a context whose key is None" in message
+
+
+NO_JSON = {
+    "datetime": (datetime(2026, 11, 30), "datetime"),
+    "Decimal": (Decimal("1.5"), "Decimal"),
+    "NaN": (float("nan"), "float"),
+    "in a list": ([{"since": date(2026, 11, 30)}], "list"),
+}
+
+
+@pytest.mark.parametrize(("value", "name"), NO_JSON.values(), ids=NO_JSON)
+def test_an_attribute_that_is_no_json_is_told_once(
+    value: object, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LaunchDarkly's client takes the context, and says of the events that it loses neither whose nor why."""
+    ai = LdAiClient(RecordingClient({"bot": ON}))
+    user = Context.builder("user-1").set("plan", "pro").set("since", value).build()
+    company = Context.create("company-1", "company")
+
+    for context in (user, Context.create_multi(company, user)):
+        ai.completion_config("bot", context)
+
+    ((level, message),) = logged(caplog)
+    assert level == "ERROR"
+    assert f"The attribute 'since' of a context is no JSON ({name})" in message
+
+
+@pytest.mark.parametrize("value", ["2026-11-30", 5, True, 1.5, {"a": [None]}, ["a"]])
+def test_an_attribute_that_is_json_is_not_told(value: object, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever LaunchDarkly's client can send is right."""
+    ai = LdAiClient(RecordingClient({"bot": ON}))
+
+    ai.completion_config("bot", Context.builder("user-1").set("since", value).build())
+
+    assert logged(caplog) == []
 
 
 @pytest.mark.parametrize(

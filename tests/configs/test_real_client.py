@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ldclient import AsyncLDClient, Context, LDClient
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler
 from langchain_ldai._configs import client
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.conftest import FLAG
@@ -209,3 +211,21 @@ def test_half_a_surrogate_pair_in_a_name_breaks_no_batch(context: Context) -> No
 
     assert calls == ["search", "sea\ud800rch"]
     assert metrics[SUCCESS] == [1]
+
+
+@pytest.mark.parametrize(("is_durable", "arrived"), [(False, set()), (True, {"user-2"})], ids=["SDK", "durable"])
+def test_an_attribute_that_is_no_json_costs_what_its_warning_says(
+    is_durable: bool, arrived: set[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """LaunchDarkly's client loses every event that it would send in the same batch, and says nothing of whose."""
+    options = {"event_processor_class": DurableEvents(tmp_path)} if is_durable else {}
+    dated = Context.builder("user-1").set("since", date(2026, 11, 30)).build()
+    with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
+        ld = LDClient(launchdarkly.config(**options))
+        ai = LdAiClient(ld)
+        for context in (dated, Context.create("user-2")):
+            ai.completion_config("support-bot", context).create_tracker().track_success()
+        ld.close()
+
+        assert {event.context.key for event in launchdarkly.custom_events(SUCCESS)} == arrived
+    assert "The attribute 'since' of a context is no JSON" in caplog.text
