@@ -381,21 +381,15 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
         )
     manager = runnable_config.get("callbacks")
     lc_run_id = getattr(manager, "parent_run_id", None)
-    for handler in getattr(manager, "handlers", ()) if lc_run_id is not None else ():
-        recorder = getattr(handler, "_recorder", None)  # of ours, or of a second copy of the package
-        totals_at = getattr(recorder, "totals_at", None)
-        totals: MetricTotals | None = totals_at(lc_run_id) if totals_at is not None else None
+    handlers = getattr(manager, "handlers", ()) if lc_run_id is not None else ()
+    # A second copy of the package has a class of its own.
+    recorders: list[Any] = [getattr(each, "_recorder", None) for each in handlers]
+    recorders = [each for each in recorders if hasattr(each, "totals_at")]
+    for recorder in recorders:
+        totals: MetricTotals | None = recorder.totals_at(lc_run_id)
         if totals is not None:
             return None if isinstance(totals.tracker, GraphRunTracker) else totals
-    _tell_of_unnamed_node(runnable_config, lc_run_id)
-    return None
-
-
-def _tell_of_unnamed_node(runnable_config: RunnableConfig, lc_run_id: object) -> None:
-    """Have the handlers that track nodes alone say that a step's node is none of theirs."""
     node = (runnable_config.get("metadata") or {}).get(NODE)
-    if lc_run_id is None or not isinstance(node, str):
-        return
-    for handler in getattr(runnable_config.get("callbacks"), "handlers", ()):
-        if isinstance(handler, LdAiHandler):
-            handler._recorder.tell_of_unnamed_node(lc_run_id, node)
+    for recorder in recorders if isinstance(node, str) else ():
+        recorder.tell_of_unnamed_node(lc_run_id, node)
+    return None

@@ -30,13 +30,8 @@ class Outcome(StrEnum):
 RECORDED: Final[Mapping[Outcome | None, bool]] = {Outcome.SUCCESS: True, Outcome.ERROR: False}
 """The outcomes that are recorded, and whether each is recorded as a success."""
 
-_BADNESS: Final = {
-    Outcome.SUCCESS: 0,
-    Outcome.CANCELLED: 1,
-    Outcome.ABANDONED: 2,
-    Outcome.INTERRUPTED: 3,
-    Outcome.ERROR: 4,
-}
+_FROM_BEST: Final = Outcome.SUCCESS, Outcome.CANCELLED, Outcome.ABANDONED, Outcome.INTERRUPTED, Outcome.ERROR
+_BADNESS: Final = {outcome: number for number, outcome in enumerate(_FROM_BEST)}
 
 
 def worst(outcome: Outcome, *others: Outcome | None) -> Outcome:
