@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from random import Random
 from typing import Final
 from uuid import NAMESPACE_OID, UUID
@@ -16,13 +17,11 @@ MAX_RUN_ID_LENGTH: Final = 256
 
 # Neither `random.seed(...)` in the program nor a fork makes these numbers repeat.
 _random: Final = Random()  # noqa: S311  the numbers are no secret
-_bits: Final = _random.getrandbits
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
-_RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
-_UUID4_BITS: Final = 0x4 << 76 | 0x2 << 62
-"""The bits of a UUID that are random, and those that say its version and variant (RFC 9562, section 5.4)."""
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""Half a surrogate pair: the only character that UTF-8 cannot encode."""
 
 
 def new_run_id() -> str:
@@ -30,8 +29,7 @@ def new_run_id() -> str:
 
     `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
     """
-    text = f"{_bits(128) & _RANDOM_BITS | _UUID4_BITS:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return str(UUID(int=_random.getrandbits(128), version=4))
 
 
 def uuid_of(text: str) -> str:
@@ -92,8 +90,4 @@ def text_fault(text: str) -> str:
 
 def utf8_fault(text: str) -> str:
     """Return why UTF-8 cannot encode a text; "" if it can."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "has half a surrogate pair"
-    return ""
+    return "has half a surrogate pair" if _SURROGATE.search(text) else ""
