@@ -46,6 +46,19 @@ def is_async(function: object) -> bool:
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called)
 
 
+def check_plain(name: str, value: object, remedy: str) -> Callable[..., object]:
+    """Return a function whose result need not be awaited.
+
+    Raises:
+        TypeError: If it is none; `remedy` says what is wrong with one that has to be awaited.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} is a function, not {short_repr(value)}")
+    if is_async(value):
+        raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
+    return value
+
+
 def check_function(name: str, value: object, argument: str = "") -> None:
     """Raise `TypeError` unless a value is `None`, or a function whose result need not be awaited.
 
@@ -56,13 +69,10 @@ def check_function(name: str, value: object, argument: str = "") -> None:
     """
     if value is None:
         return
-    if not callable(value):
-        raise TypeError(f"{name} is a function, not {short_repr(value)}")
     if isinstance(value, type):
         raise TypeError(f"{name} is a function, not the class {value.__name__}")
-    if is_async(value):
-        raise TypeError(f"{name} is a plain function; a coroutine function would never be awaited")
-    if argument and not takes_one(value):
+    function = check_plain(name, value, "it would never be awaited")
+    if argument and not takes_one(function):
         raise TypeError(f"{name} is called with one argument, {argument}, which {short_repr(value)} does not take")
 
 

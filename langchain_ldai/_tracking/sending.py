@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
-from langchain_ldai.ledgers._protocol import Claims, Ledger
+from langchain_ldai.ledgers._protocol import Claims
 
 if TYPE_CHECKING:
     from ldclient import Context
@@ -18,32 +19,13 @@ SendAll = Callable[["Context", Sequence[Event]], object]
 """Takes events of a context that are due together, in order; returns `True` if they are safe from now on."""
 
 
-class EventDelivery(Protocol):
-    """Takes the events of a client's runs in the place of the client's `track`, such as `DurableEvents`."""
-
-    def send_all(self, context: Context, events: Sequence[Event]) -> bool:
-        """Take events that are due together, in order; they are safe once this returns. It never raises.
-
-        Returns:
-            `False` if the client sends no events, or has not been started yet; then none was taken.
-        """
-        ...
-
-    def claims_with(self, ledger: Ledger) -> Claims:
-        """Return what keeps a metric's events together with its claim until the ledger has answered."""
-        ...
-
-    def check_client(self, client: object) -> None:
-        """Raise `ValueError` if a client sends its other events elsewhere, or this serves another client."""
-        ...
-
-
 def track_each(track: Callable[..., None], context: Context, events: Sequence[Event]) -> None:
     """Give events to a client's `track` one by one. One that fails keeps no other back, and raises afterwards.
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    call_each([(track, name, context, dict(data), value) for name, data, value in events])
+    names, all_data, values = zip(*events, strict=True)
+    call_each(zip(repeat(track), names, repeat(context), map(dict, all_data), values))
 
 
 class Environment(Protocol):
