@@ -50,21 +50,14 @@ class Notices:
         """Take a new lock: a thread of the forked process's parent may hold the old one."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
-    def once(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message unless one was logged for its key before."""
-        self._log_every(math.inf, log, level, key, message, *args)
-
-    def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
-        self._log_every(REPEAT_SECONDS, log, level, key, message, *args)
-
-    def _log_every(
-        self, seconds: float, log: logging.Logger, level: int, key: Hashable, message: str, *args: object
+    def once(
+        self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object, every: float = math.inf
     ) -> None:
+        """Log a message unless one was logged for its key before; where `every` says so, in so many seconds."""
         now = time.monotonic()
         with self._lock:
             told_at, count = self._told.pop(key, (-math.inf, 0))
-            is_due = now - told_at >= seconds
+            is_due = now - told_at >= every
             self._told[key] = (now, 0) if is_due else (told_at, count + 1)
             if len(self._told) > MAX_NOTICES:
                 self._told.popitem(last=False)
@@ -72,6 +65,10 @@ class Notices:
             log.log(level, message, *args)
         elif is_due:
             log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003
+
+    def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
+        """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
+        self.once(log, level, key, message, *args, every=REPEAT_SECONDS)
 
 
 class Guard:

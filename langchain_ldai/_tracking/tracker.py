@@ -150,7 +150,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
                 >>> client.metrics(tracker.run_id)
                 {'$ld:ai:feedback:user:positive': [1]}
         """
-        self._track("track_feedback", {"feedback": _valid(feedback)})
+        self._track("track_feedback", {"feedback": Feedback(feedback)})
 
     def record_feedback(self, feedback: Feedback | FeedbackText) -> Future[bool]:
         """Record what a user thought of the answer, once, and return whether this call recorded it.
@@ -176,7 +176,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         """
         recorded: Future[bool] = Future()
         recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        is_claimed = bool(self._record({"feedback": _valid(feedback)}, answer=recorded))
+        is_claimed = bool(self._record({"feedback": Feedback(feedback)}, answer=recorded))
         if self._sender.claims is None or not is_claimed:
             recorded.set_result(is_claimed)
         return recorded
@@ -392,12 +392,3 @@ def _check_extractor(extractor: Callable[..., object]) -> None:
 
 def _ms_since(started: float) -> int:
     return int((time.monotonic() - started) * 1000)
-
-
-def _valid(feedback: Feedback | FeedbackText) -> Feedback:
-    try:
-        return Feedback(feedback)
-    except ValueError:
-        raise ValueError(
-            f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(feedback)}"
-        ) from None

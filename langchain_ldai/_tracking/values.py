@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from numbers import Real
 from reprlib import repr as short_repr
-from typing import Literal
+from typing import Literal, NoReturn
 
 
 class Feedback(StrEnum):
@@ -16,6 +16,10 @@ class Feedback(StrEnum):
 
     POSITIVE = "positive"
     NEGATIVE = "negative"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(value)}")
 
 
 FeedbackText = Literal["positive", "negative"]

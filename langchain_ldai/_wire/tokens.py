@@ -11,11 +11,13 @@ import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from langchain_ldai._wire.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION, field_name
 from langchain_ldai._wire.ids import run_id_fault, text_fault, utf8_fault
 from langchain_ldai.errors import InvalidResumptionTokenError
+
+_T = TypeVar("_T", str, int)
 
 MAX_TOKEN_LENGTH: Final = 16_384
 """The longest token that is read, in characters: several times what the longest keys need."""
@@ -25,6 +27,7 @@ MAX_VERSION: Final = 2**63 - 1
 
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_JSON_TYPES: Final = {str: "a string", int: "an integer"}
 _REMEDY: Final = "; give the run's resumption_token as it is, unchanged and in full"
 
 
@@ -180,9 +183,10 @@ def is_token(text: str) -> bool:
 
 def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
     """Return the run that a token's fields describe. A run of an agent graph has no key of an AI Config."""
-    run_id = _text(fields, RUN_ID, run_id_fault)
-    config_key, graph_key = _text(fields, CONFIG_KEY, text_fault), _text(fields, GRAPH_KEY, text_fault)
-    variation_key, version = _text(fields, VARIATION_KEY, utf8_fault), _version(fields)
+    run_id = _field(fields, RUN_ID, "", run_id_fault)
+    config_key, graph_key = (_field(fields, name, "", text_fault) for name in (CONFIG_KEY, GRAPH_KEY))
+    variation_key = _field(fields, VARIATION_KEY, "", utf8_fault)
+    version = _field(fields, VERSION, 1, _version_fault)
     if not run_id:
         raise _invalid(f"its {RUN_ID} is missing or empty")
     if config_key:
@@ -232,27 +236,20 @@ def _fields_in(token: str) -> dict[str, object]:
     return fields
 
 
-def _text(fields: Mapping[str, object], name: str, fault_of: Callable[[str], str]) -> str:
-    """Return a field's text, "" where it is missing or null."""
-    value = fields.get(name)
+def _field(fields: Mapping[str, object], name: str, absent: _T, fault_of: Callable[[_T], str]) -> _T:
+    """Return a field, which has the type of `absent`; or that, where the field is missing or null."""
+    value, expected = fields.get(name), type(absent)
     if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise _invalid(f"its {name} is a {type(value).__name__}, not a string")
+        return absent
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise _invalid(f"its {name} is a {type(value).__name__}, not {_JSON_TYPES[expected]}")
     if fault := fault_of(value):
         raise _invalid(f"its {name} {fault}")
     return value
 
 
-def _version(fields: Mapping[str, object]) -> int:
-    value = fields.get(VERSION)
-    if value is None:
-        return 1
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _invalid(f"its {VERSION} is a {type(value).__name__}, not an integer")
-    if abs(value) > MAX_VERSION:
-        raise _invalid(f"its {VERSION} does not fit 64 bits")
-    return value
+def _version_fault(version: int) -> str:
+    return "does not fit 64 bits" if abs(version) > MAX_VERSION else ""
 
 
 def _invalid(reason: str) -> InvalidResumptionTokenError:
