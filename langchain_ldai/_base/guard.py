@@ -114,16 +114,10 @@ class Guard:
             for each in error.exceptions:
                 self.caught(each, run_id, consequence, remedy)
             return
-        self.notices.each_minute(
-            _log,
-            logging.ERROR,
-            (consequence, type(error).__name__),
-            "%s%s [%s]: %s",
-            consequence,
-            remedy,
-            run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
-            without_message(error),
-        )
+        known_by = consequence, type(error).__name__
+        ids = run_id if isinstance(run_id, Ids) else Ids(run_id=run_id)
+        said = consequence, remedy, ids, without_message(error)
+        self.notices.each_minute(_log, logging.ERROR, known_by, "%s%s [%s]: %s", *said)
 
 
 def call_each(calls: Iterable[Sequence[Any]]) -> None:

@@ -18,7 +18,7 @@ EventTable = Mapping[Slot, str | Mapping[Any, str] | Callable[[Mapping[str, obje
 """By slot, the event that has the slot's value as its own; or by value, the event that counts it; or what makes
 events from what every event of the run says and from the value."""
 
-UNKNOWN_MODEL: Final = {MODEL_NAME: "", "providerName": ""}
+NO_MODEL: Final = {MODEL_NAME: "", "providerName": ""}
 """What a run says of its model that was resumed: its token does not name the model."""
 
 _DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
@@ -55,9 +55,7 @@ class OnceTracker(Generic[IdentityT]):
     _events_of: ClassVar[EventTable]
     _event_of: ClassVar[Callable[..., Event]]
 
-    def __init__(
-        self, identity: IdentityT, sender: EventSender, data: Mapping[str, object] = UNKNOWN_MODEL
-    ) -> None:
+    def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object] = NO_MODEL) -> None:
         self.identity: Final = identity
         token, fields = token_and_fields(identity)
         self.resumption_token: Final = token

@@ -12,6 +12,11 @@ from uuid import NAMESPACE_OID, UUID
 
 _log = logging.getLogger(__name__)
 
+_REPLACED: Final = (
+    "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
+    "run_id. Give a UUID, or another text of at most %s characters"
+)
+
 MAX_RUN_ID_LENGTH: Final = 256
 """The longest id of a run, in characters: as long as LaunchDarkly's longest key."""
 
@@ -29,7 +34,9 @@ def new_run_id() -> str:
 
     `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
     """
-    return str(UUID(int=_random.getrandbits(128), version=4))
+    text = f"{_random.getrandbits(128):032x}"
+    variant = "89ab"[int(text[16], 16) % 4]  # after the version, 4 (RFC 9562, section 5.4)
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def uuid_of(text: str) -> str:
@@ -60,13 +67,7 @@ def checked_run_id(run_id: str) -> str:
     if not fault:
         return run_id
     replacement = uuid_of(run_id)
-    _log.warning(
-        "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
-        "run_id. Give a UUID, or another text of at most %s characters",
-        fault,
-        replacement,
-        MAX_RUN_ID_LENGTH,
-    )
+    _log.warning(_REPLACED, fault, replacement, MAX_RUN_ID_LENGTH)
     return replacement
 
 
