@@ -1,4 +1,7 @@
-"""Checks of arguments. A check that fails names the argument, its value, and what it may be."""
+"""Checks of arguments, and of what functions of the caller's give back.
+
+A check that fails names the argument, its value, and what it may be.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from reprlib import repr as short_repr
+
+from langchain_ldai.errors import WrongResultError
 
 
 def check_seconds(name: str, value: float) -> float:
@@ -108,3 +113,23 @@ def takes_one(function: Callable[..., object]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def result_of(function: Callable[..., object], *args: object) -> object:
+    """Return what a function of the caller's returns.
+
+    Raises:
+        WrongResultError: If that would have to be awaited.
+    """
+    result = function(*args)
+    if inspect.isawaitable(result):
+        raise WrongResultError(f"it returned a {described(result)}")
+    return result
+
+
+def described(value: object) -> str:
+    """Return the type of a value in words; a coroutine is closed, or Python would warn that nobody awaited it."""
+    if inspect.iscoroutine(value):
+        value.close()
+    awaited = ", which a callback cannot await" if inspect.isawaitable(value) else ""
+    return type(value).__name__ + awaited
