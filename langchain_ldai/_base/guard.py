@@ -1,7 +1,5 @@
 """Catches what other people's code raises, and logs each thing once instead of each time."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

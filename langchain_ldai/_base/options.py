@@ -3,8 +3,6 @@
 A check that fails names the argument, its value, and what it may be.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """The one thread that calls functions once their times have come."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from time import monotonic

@@ -1,7 +1,5 @@
 """The tracker of one run of an agent graph."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +9,6 @@ from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value, keys_of_nodes
 from langchain_ldai._wire import events
-from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import GraphRunIdentity
 
 Handoff = tuple[str, str, bool]
@@ -29,16 +26,16 @@ class GraphMetricSummary:
     resumption_token: str = field(repr=False)
 
 
-def _total_tokens(data: Mapping[str, object], usage: TokenUsage) -> list[Event]:
+def _total_tokens(data: Mapping[str, object], usage: TokenUsage) -> list[events.Event]:
     total = usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
     return [(events.GRAPH_TOTAL_TOKENS, data, total)]
 
 
-def _path(data: Mapping[str, object], keys: tuple[str, ...]) -> list[Event]:
+def _path(data: Mapping[str, object], keys: tuple[str, ...]) -> list[events.Event]:
     return [("$ld:ai:graph:path", {**data, "path": list(keys)}, 1)]
 
 
-def _path_and_visits(data: Mapping[str, object], keys: tuple[str, ...]) -> list[Event]:
+def _path_and_visits(data: Mapping[str, object], keys: tuple[str, ...]) -> list[events.Event]:
     visits = [{**data, "nodeKey": key, "index": index} for index, key in enumerate(keys)]
     return [*_path(data, keys), *(("$ld:ai:graph:node", visit, 1) for visit in visits)]
 
@@ -167,7 +164,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         """Record what a handler knows of the run, the visits of a path and handoffs too, in one call."""
         self._record(values, handoffs, events_of=_EVENTS_OF_A_RUN)
 
-    def _event_of(self, counted: Handoff) -> Event:
+    def _event_of(self, counted: Handoff) -> events.Event:
         source, target = keys_of_nodes(counted[:2])
         name = f"$ld:ai:graph:handoff_{'success' if counted[2] else 'failure'}"
         return name, {**self._data, "sourceKey": source, "targetKey": target}, 1

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
@@ -34,8 +33,7 @@ class Environment(Protocol):
     id: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClientSender:
+class ClientSender(NamedTuple):
     """Sends the events of one client's trackers.
 
     Args:
@@ -57,8 +55,7 @@ class ClientSender:
             self.look(events[0][1])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EventSender:
+class EventSender(NamedTuple):
     """What a tracker needs to send its events.
 
     Args:

@@ -1,7 +1,5 @@
 """At most once: a tracker keeps the record of its run's metrics, and sends what the record grants."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """The tracker of one run of an AI Config."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import time
@@ -27,7 +25,6 @@ from langchain_ldai._tracking.values import (
     score_of,
 )
 from langchain_ldai._wire import events
-from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import RunIdentity
 from langchain_ldai.errors import WrongResultError, without_message
 
@@ -40,7 +37,7 @@ _NOT_AWAITED: Final = (
 )
 
 
-def _token_events(data: Mapping[str, object], usage: TokenUsage) -> list[Event]:
+def _token_events(data: Mapping[str, object], usage: TokenUsage) -> list[events.Event]:
     counts = (
         (events.TOKENS_TOTAL, usage.total),
         (events.TOKENS_INPUT, usage.input),
@@ -206,7 +203,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
     _record_run = OnceTracker._record
     """Records what a handler knows of the run, together with the keys of the tools that were called."""
 
-    def _event_of(self, counted: str) -> Event:
+    def _event_of(self, counted: str) -> events.Event:
         """Note a tool call for the summary, and return its event."""
         self._values.setdefault("tool_calls", []).append(counted)  # two steps, neither of which needs a lock
         return events.TOOL_CALL, {**self._data, events.TOOL_KEY: counted}, 1

@@ -3,8 +3,6 @@
 A name that one file alone knows stands there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final
 

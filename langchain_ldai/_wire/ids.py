@@ -1,7 +1,5 @@
 """Ids of runs, and keys: new ids, and which texts every ledger can hold."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

@@ -4,8 +4,6 @@ Every official SDK reads the format (spec section 6): compact JSON in a fixed ke
 Base64 without padding.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from base64 import b64decode, urlsafe_b64encode
