@@ -164,7 +164,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         """Record what a handler knows of the run, the visits of a path and handoffs too, in one call."""
         self._record(values, handoffs, events_of=_EVENTS_OF_A_RUN)
 
-    def _event_of(self, counted: Handoff) -> events.Event:
+    def _event_each_time(self, counted: Handoff) -> events.Event:
         source, target = keys_of_nodes(counted[:2])
         name = f"$ld:ai:graph:handoff_{'success' if counted[2] else 'failure'}"
         return name, {**self._data, "sourceKey": source, "targetKey": target}, 1

@@ -51,7 +51,7 @@ class OnceTracker(Generic[IdentityT]):
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
     _events_of: ClassVar[EventTable]
-    _event_of: ClassVar[Callable[..., Event]]
+    _event_each_time: ClassVar[Callable[..., Event]]
 
     def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object] = NO_MODEL) -> None:
         self.identity: Final = identity
@@ -132,7 +132,7 @@ class OnceTracker(Generic[IdentityT]):
 
         Args:
             values: By slot; times in whole milliseconds, and of tokens a usage of which something is known.
-            each_time: What has no limit, keys of tools or an agent graph's handoffs; `_event_of` makes its events.
+            each_time: What has no limit: keys of tools, or an agent graph's handoffs. See `_event_each_time`.
             events_of: The events of the slots, where they are not those of `_events_of`.
             answer: Gets whether the ledger granted the slot; left alone without a ledger.
 
@@ -159,7 +159,7 @@ class OnceTracker(Generic[IdentityT]):
                 sent += events
             else:
                 self._send(events, slot, answer)
-        sent += map(self._event_of, each_time)
+        sent += map(self._event_each_time, each_time)
         if sent:
             sender.client.send(sender.context, sent)
         return due

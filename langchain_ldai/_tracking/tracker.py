@@ -203,7 +203,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
     _record_run = OnceTracker._record
     """Records what a handler knows of the run, together with the keys of the tools that were called."""
 
-    def _event_of(self, counted: str) -> events.Event:
+    def _event_each_time(self, counted: str) -> events.Event:
         """Note a tool call for the summary, and return its event."""
         self._values.setdefault("tool_calls", []).append(counted)  # two steps, neither of which needs a lock
         return events.TOOL_CALL, {**self._data, events.TOOL_KEY: counted}, 1

@@ -213,7 +213,6 @@ def whole_milliseconds(ms: float) -> int:
     Raises:
         ValueError: If `ms` is negative or not a finite number.
     """
-    is_number = type(ms) is float or (isinstance(ms, Real) and not isinstance(ms, bool))
-    if not is_number or not 0 <= ms < math.inf:
+    if not isinstance(ms, Real) or isinstance(ms, bool) or not 0 <= ms < math.inf:
         raise ValueError(f"milliseconds are a number of at least 0, not {short_repr(ms)}")
     return math.floor(ms)

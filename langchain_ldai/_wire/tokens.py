@@ -157,7 +157,19 @@ def decoded(token: str) -> RunIdentity | GraphRunIdentity:
         TypeError: If the token is not a string.
         InvalidResumptionTokenError: If it is a string, but no resumption token.
     """
-    _check_form(token)
+    if not isinstance(token, str):
+        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{_remedy(token)}")
+    # What is easily told from a token comes first, so that the message says what to give.
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}{_REMEDY}")
+    if _SEALED.fullmatch(token):
+        raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
+    if _UUID.fullmatch(token):
+        raise _invalid("it is the id of a run; give the run's resumption_token")
+    if not token:
+        raise _invalid("it is empty; give the run's resumption_token")
+    if token != token.strip(" \t\r\n\"'"):
+        raise _invalid("there are spaces, line ends or quotes around it; give it without them")
     return _identity_in(token)
 
 
@@ -192,22 +204,6 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
     if graph_key:
         return GraphRunIdentity(run_id, graph_key, variation_key, version)
     raise _invalid(f"its {CONFIG_KEY} and its {GRAPH_KEY} are missing or empty")
-
-
-def _check_form(token: str) -> None:
-    """Raise where what is given is easily told from a token, and say what to give."""
-    if not isinstance(token, str):
-        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{_remedy(token)}")
-    if len(token) > MAX_TOKEN_LENGTH:
-        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}{_REMEDY}")
-    if _SEALED.fullmatch(token):
-        raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
-    if _UUID.fullmatch(token):
-        raise _invalid("it is the id of a run; give the run's resumption_token")
-    if not token:
-        raise _invalid("it is empty; give the run's resumption_token")
-    if token != token.strip(" \t\r\n\"'"):
-        raise _invalid("there are spaces, line ends or quotes around it; give it without them")
 
 
 def _remedy(given: object) -> str:
