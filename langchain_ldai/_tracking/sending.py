@@ -1,20 +1,16 @@
 """How a client's trackers send events: to a delivery at once, or to LaunchDarkly's client one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from ldclient import Context
 
 from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers._protocol import Claims
 
-if TYPE_CHECKING:
-    from ldclient import Context
-
-
-SendAll = Callable[["Context", Sequence[Event]], object]
+SendAll = Callable[[Context, Sequence[Event]], object]
 """Takes events of a context that are due together, in order; returns `True` if they are safe from now on."""
 
 
