@@ -150,7 +150,7 @@ class AiClient:
         self._client_sender = ClientSender(
             send_all=send_all if options.delivery is None else options.delivery.send_all,
             look=self._diagnosis.of_event,
-            environment=environment_of(client, options.environment_id),
+            environment=environment_of(client, options.environment_id).fields,
             notices=self._diagnosis.notices,
         )
         self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ldclient import Context
 
@@ -23,25 +23,19 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
     call_each(zip(repeat(track), names, repeat(context), map(dict, all_data), values))
 
 
-class Environment(Protocol):
-    """The LaunchDarkly environment that events come from; `id` is "" while it is not known."""
-
-    id: str
-
-
 class ClientSender(NamedTuple):
     """Sends the events of one client's trackers.
 
     Args:
         send_all: Takes the events that are due together.
         look: Looks at an event's data and says in the log if the client takes no events.
-        environment: Where the events come from.
+        environment: What every event says of the LaunchDarkly environment, nothing while that is not known.
         notices: What the log has been told of the client.
     """
 
     send_all: SendAll
     look: Callable[[Mapping[str, object]], object]
-    environment: Environment
+    environment: Mapping[str, str]
     notices: Notices
 
     def send(self, context: Context, events: Sequence[Event]) -> None:

@@ -57,9 +57,7 @@ class OnceTracker(Generic[IdentityT]):
         self.identity: Final = identity
         token, fields = token_and_fields(identity)
         self.resumption_token: Final = token
-        self._data: Final = {**fields, **data}
-        if environment_id := sender.client.environment.id:
-            self._data["environmentId"] = environment_id
+        self._data: Final[Mapping[str, object]] = {**fields, **data, **sender.client.environment}
         self._sender = sender
         self._part = ""
         self._values: dict[str, Any] = {}
@@ -146,7 +144,6 @@ class OnceTracker(Generic[IdentityT]):
                     due[slot] = self._values[slot] = value
         data, table, sender = self._data, events_of or self._events_of, self._sender
         sent: list[Event] = []
-        events: list[Event]
         for slot, value in due.items():
             match table[slot]:
                 case str(name):

@@ -31,6 +31,7 @@ VARIATION_KEY: Final = "variationKey"
 VERSION: Final = "version"
 GRAPH_KEY: Final = "graphKey"
 MODEL_NAME: Final = "modelName"
+ENVIRONMENT_ID: Final = "environmentId"
 TOOL_KEY: Final = "toolKey"
 JUDGE_CONFIG_KEY: Final = "judgeConfigKey"
 
