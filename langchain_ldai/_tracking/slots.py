@@ -52,6 +52,7 @@ class OnceTracker(Generic[IdentityT]):
     _made_by: ClassVar[str]
     _events_of: ClassVar[EventTable]
     _event_each_time: ClassVar[Callable[..., Event]]
+    """Makes the event of what has no limit: of the key of a tool, or of an agent graph's handoff."""
 
     def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object] = NO_MODEL) -> None:
         self.identity: Final = identity
@@ -130,7 +131,7 @@ class OnceTracker(Generic[IdentityT]):
 
         Args:
             values: By slot; times in whole milliseconds, and of tokens a usage of which something is known.
-            each_time: What has no limit: keys of tools, or an agent graph's handoffs. See `_event_each_time`.
+            each_time: What has no limit, of which `_event_each_time` makes events; they are sent with the others.
             events_of: The events of the slots, where they are not those of `_events_of`.
             answer: Gets whether the ledger granted the slot; left alone without a ledger.
 
