@@ -1,7 +1,5 @@
 """The end of the process: whether it has begun, and whether Python still starts threads."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from typing import Final

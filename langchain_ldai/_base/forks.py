@@ -1,7 +1,5 @@
 """Forks: what cannot go on in the child is reset there, and what both cannot share is not in use meanwhile."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Garbage: what the program dropped, and Python has not yet ended."""
 
-from __future__ import annotations
-
 import gc
 import threading
 

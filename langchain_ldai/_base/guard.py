@@ -1,12 +1,9 @@
 """Catches what other people's code raises, and logs each thing once instead of each time."""
 
-from __future__ import annotations
-
 import logging
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
@@ -42,7 +39,7 @@ class Notices:
     """Logs each thing once; a repeated failure again after a minute, with a count."""
 
     def __init__(self) -> None:
-        self._told: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
+        self._told: dict[Hashable, tuple[float, int]] = {}
         self.reset_after_fork()
         register_fork_safe(self)
 
@@ -50,28 +47,25 @@ class Notices:
         """Take a new lock: a thread of the forked process's parent may hold the old one."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
-    def once(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message unless one was logged for its key before."""
-        self._log_every(math.inf, log, level, key, message, *args)
-
-    def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
-        self._log_every(REPEAT_SECONDS, log, level, key, message, *args)
-
-    def _log_every(
-        self, seconds: float, log: logging.Logger, level: int, key: Hashable, message: str, *args: object
+    def once(
+        self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object, every: float = math.inf
     ) -> None:
+        """Log a message unless one was logged for its key before; where `every` says so, in so many seconds."""
         now = time.monotonic()
         with self._lock:
             told_at, count = self._told.pop(key, (-math.inf, 0))
-            is_due = now - told_at >= seconds
+            is_due = now - told_at >= every
             self._told[key] = (now, 0) if is_due else (told_at, count + 1)
             if len(self._told) > MAX_NOTICES:
-                self._told.popitem(last=False)
+                del self._told[next(iter(self._told))]
         if is_due and told_at == -math.inf:
             log.log(level, message, *args)
         elif is_due:
             log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003
+
+    def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
+        """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
+        self.once(log, level, key, message, *args, every=REPEAT_SECONDS)
 
 
 class Guard:
@@ -117,16 +111,10 @@ class Guard:
             for each in error.exceptions:
                 self.caught(each, run_id, consequence, remedy)
             return
-        self.notices.each_minute(
-            _log,
-            logging.ERROR,
-            (consequence, type(error).__name__),
-            "%s%s [%s]: %s",
-            consequence,
-            remedy,
-            run_id if isinstance(run_id, Ids) else Ids(run_id=run_id),
-            without_message(error),
-        )
+        known_by = consequence, type(error).__name__
+        ids = run_id if isinstance(run_id, Ids) else Ids(run_id=run_id)
+        said = consequence, remedy, ids, without_message(error)
+        self.notices.each_minute(_log, logging.ERROR, known_by, "%s%s [%s]: %s", *said)
 
 
 def call_each(calls: Iterable[Sequence[Any]]) -> None:

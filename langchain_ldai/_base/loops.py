@@ -1,7 +1,5 @@
 """Which event loop runs."""
 
-from __future__ import annotations
-
 import asyncio
 
 

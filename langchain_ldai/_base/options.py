@@ -1,12 +1,15 @@
-"""Checks of arguments. A check that fails names the argument, its value, and what it may be."""
+"""Checks of arguments, and of what functions of the caller's give back.
 
-from __future__ import annotations
+A check that fails names the argument, its value, and what it may be.
+"""
 
 import inspect
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from reprlib import repr as short_repr
+
+from langchain_ldai.errors import WrongResultError
 
 
 def check_seconds(name: str, value: float) -> float:
@@ -46,6 +49,19 @@ def is_async(function: object) -> bool:
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called)
 
 
+def check_plain(name: str, value: object, remedy: str) -> Callable[..., object]:
+    """Return a function whose result need not be awaited.
+
+    Raises:
+        TypeError: If it is none; `remedy` says what is wrong with one that has to be awaited.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} is a function, not {short_repr(value)}")
+    if is_async(value):
+        raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
+    return value
+
+
 def check_function(name: str, value: object, argument: str = "") -> None:
     """Raise `TypeError` unless a value is `None`, or a function whose result need not be awaited.
 
@@ -56,13 +72,10 @@ def check_function(name: str, value: object, argument: str = "") -> None:
     """
     if value is None:
         return
-    if not callable(value):
-        raise TypeError(f"{name} is a function, not {short_repr(value)}")
     if isinstance(value, type):
         raise TypeError(f"{name} is a function, not the class {value.__name__}")
-    if is_async(value):
-        raise TypeError(f"{name} is a plain function; a coroutine function would never be awaited")
-    if argument and not takes_one(value):
+    function = check_plain(name, value, "it would never be awaited")
+    if argument and not takes_one(function):
         raise TypeError(f"{name} is called with one argument, {argument}, which {short_repr(value)} does not take")
 
 
@@ -98,3 +111,23 @@ def takes_one(function: Callable[..., object]) -> bool:
     except TypeError:
         return False
     return True
+
+
+def result_of(function: Callable[..., object], *args: object) -> object:
+    """Return what a function of the caller's returns.
+
+    Raises:
+        WrongResultError: If that would have to be awaited.
+    """
+    result = function(*args)
+    if inspect.isawaitable(result):
+        raise WrongResultError(f"it returned a {described(result)}")
+    return result
+
+
+def described(value: object) -> str:
+    """Return the type of a value in words; a coroutine is closed, or Python would warn that nobody awaited it."""
+    if inspect.iscoroutine(value):
+        value.close()
+    awaited = ", which a callback cannot await" if inspect.isawaitable(value) else ""
+    return type(value).__name__ + awaited

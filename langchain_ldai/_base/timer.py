@@ -1,13 +1,11 @@
 """The one thread that calls functions once their times have come."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from langchain_ldai._base.exit import is_ending
+from langchain_ldai._base.exit import is_ending, try_to_start
 from langchain_ldai._base.forks import register_fork_safe
 
 
@@ -47,14 +45,10 @@ class SharedTimer:
     def _ensure_thread(self) -> bool:
         if self._timer is not None:
             return True
-        if is_ending():
-            return False  # a thread would be started and never run
         timer = threading.Timer(max(0.0, min(self._times.values()) - monotonic()), self._fire)
         timer.name = "langchain_ldai-wait"
         timer.daemon = True
-        try:
-            timer.start()
-        except RuntimeError:  # the process may have no more threads
+        if is_ending() or not try_to_start(timer):  # as the process ends, a thread would be started and never run
             return False
         self._timer = timer
         return True

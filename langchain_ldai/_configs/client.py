@@ -11,7 +11,7 @@ from typing import Final, Protocol, Self
 from ldclient import Context
 
 from langchain_ldai._base.options import given_as, is_async
-from langchain_ldai._configs.client_options import ClientOptions
+from langchain_ldai._configs.client_options import ClientOptions, EventDelivery
 from langchain_ldai._configs.evaluation import (
     AGENT,
     AGENT_TEMPLATE,
@@ -33,7 +33,7 @@ from langchain_ldai._configs.payload import (
 )
 from langchain_ldai._configs.sending import EventSink, LoopSink
 from langchain_ldai._configs.types import LdAiAgentConfig, LdAiCompletionConfig, LdAiJudgeConfig
-from langchain_ldai._tracking.sending import EventDelivery, EventSender, track_each
+from langchain_ldai._tracking.sending import EventSender, track_each
 from langchain_ldai.ledgers._protocol import Ledger, OnLedgerError, wait_for_all
 
 LEAVING_SECONDS: Final = 5.0

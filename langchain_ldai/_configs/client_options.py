@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
+
+from ldclient import Context
 
 from langchain_ldai._base.options import check_instance, check_seconds
-from langchain_ldai._tracking.sending import EventDelivery, SendAll
+from langchain_ldai._tracking.sending import SendAll
+from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers._claim_queue import QueuedClaims, queues
 from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError, check_ledger
 
@@ -20,6 +24,26 @@ _NO_DELIVERY: Final = (
 
 LEDGER_TIMEOUT: Final = 60.0
 """For how many seconds a claim is attempted, where the caller does not say."""
+
+
+class EventDelivery(Protocol):
+    """Takes the events of a client's runs in the place of the client's `track`, such as `DurableEvents`."""
+
+    def send_all(self, context: Context, events: Sequence[Event]) -> bool:
+        """Take events that are due together, in order; they are safe once this returns. It never raises.
+
+        Returns:
+            `False` if the client sends no events, or has not been started yet; then none was taken.
+        """
+        ...
+
+    def claims_with(self, ledger: Ledger) -> Claims:
+        """Return what keeps a metric's events together with its claim until the ledger has answered."""
+        ...
+
+    def check_client(self, client: object) -> None:
+        """Raise `ValueError` if a client sends its other events elsewhere, or this serves another client."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

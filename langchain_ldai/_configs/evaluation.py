@@ -37,7 +37,6 @@ from langchain_ldai._configs.types import (
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import ClientSender, EventSender, SendAll
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
-from langchain_ldai._wire import events
 from langchain_ldai._wire.ids import check_key
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai._wire.version import __version__
@@ -68,23 +67,23 @@ class ConfigKind(Generic[ConfigT]):
     placeholders: Mapping[str, str] = field(default_factory=dict)
     is_template: bool = False
 
-    def template(self, usage_event: str) -> ConfigKind[ConfigT]:
+    def template(self) -> ConfigKind[ConfigT]:
         """Return the kind whose tags stay as they are."""
-        return replace(self, usage_event=usage_event, is_template=True)
+        return replace(self, usage_event=f"{self.usage_event}-template", is_template=True)
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
-    LdAiCompletionConfigDefault, PayloadReader.completion, events.USAGE_COMPLETION_CONFIG
+    LdAiCompletionConfigDefault, PayloadReader.completion, "$ld:ai:usage:completion-config"
 )
-COMPLETION_TEMPLATE: Final = COMPLETION.template(events.USAGE_COMPLETION_CONFIG_TEMPLATE)
+COMPLETION_TEMPLATE: Final = COMPLETION.template()
 AGENT: Final[ConfigKind[LdAiAgentConfig]] = ConfigKind(
-    LdAiAgentConfigDefault, PayloadReader.agent, events.USAGE_AGENT_CONFIG
+    LdAiAgentConfigDefault, PayloadReader.agent, "$ld:ai:usage:agent-config"
 )
-AGENT_TEMPLATE: Final = AGENT.template(events.USAGE_AGENT_CONFIG_TEMPLATE)
+AGENT_TEMPLATE: Final = AGENT.template()
 JUDGE: Final[ConfigKind[LdAiJudgeConfig]] = ConfigKind(
-    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, JUDGE_PLACEHOLDERS
+    LdAiJudgeConfigDefault, PayloadReader.judge, "$ld:ai:usage:judge-config", JUDGE_PLACEHOLDERS
 )
-JUDGE_TEMPLATE: Final = JUDGE.template(events.USAGE_JUDGE_CONFIG_TEMPLATE)
+JUDGE_TEMPLATE: Final = JUDGE.template()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class AiClient:
         self._client_sender = ClientSender(
             send_all=send_all if options.delivery is None else options.delivery.send_all,
             look=self._diagnosis.of_event,
-            environment=environment_of(client, options.environment_id),
+            environment=environment_of(client, options.environment_id).fields,
             notices=self._diagnosis.notices,
         )
         self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave
@@ -161,7 +160,7 @@ class AiClient:
             "aiSdkVersion": __version__,
             "aiSdkLanguage": "python",
         }
-        track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+        track("$ld:ai:sdk:info", _SDK_CONTEXT, info, 1)
 
     def __repr__(self) -> str:
         ledger = f", ledger={type(self.ledger).__name__}" if self.ledger is not None else ""
@@ -276,14 +275,14 @@ class AiClient:
             self._evaluation(AGENT, item.key, context, default=item.default, variables=item.variables)
             for item in wanted
         ]
-        self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
+        self._track("$ld:ai:usage:agent-configs", context, len(wanted), len(wanted))
         return calls
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
-        self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
+        self._track("$ld:ai:usage:agent-graph", context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
             return self._evaluation(AGENT, node_key, context, variables=variables, graph_key=key)

@@ -39,8 +39,7 @@ from langchain_ldai._configs.types import (
     freeze_object,
 )
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._tracking.tracker import model_data
-from langchain_ldai._wire.events import field_name
+from langchain_ldai._wire.events import MODEL_NAME, field_name
 
 _log = logging.getLogger(__name__)
 
@@ -161,12 +160,11 @@ class PayloadReader:
         meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
         model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
         output = payload.get("outputFormat")
-        tracked_model = model_data(
-            model_name,
-            provider_name,
-            key=as_text(meta.get("modelKey")),
-            version=whole_number(meta.get("modelVersion")),
-        )
+        tracked_model: dict[str, object] = {MODEL_NAME: model_name, "providerName": provider_name}
+        if key := as_text(meta.get("modelKey")):
+            tracked_model["modelKey"] = key
+        if (version := whole_number(meta.get("modelVersion"))) is not None:
+            tracked_model["modelVersion"] = version
         return make(
             key=self.key,
             enabled=meta.get("enabled") is True,

@@ -17,7 +17,7 @@ from ldclient.hook import EvaluationSeriesContext, Hook, Metadata
 
 from langchain_ldai._base.loops import running_loop
 from langchain_ldai._tracking.sending import track_each
-from langchain_ldai._wire.events import Event
+from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
 
 
 class EventSink(Protocol):
@@ -85,11 +85,11 @@ class EnvironmentHook(Hook):
     """The LaunchDarkly environment that events come from; LaunchDarkly's client tells it to this hook.
 
     Attributes:
-        id: LaunchDarkly's id of the environment, "" until it is known.
+        fields: What every event says of the environment: its id, and nothing until that is known.
     """
 
     def __init__(self, environment_id: str) -> None:
-        self.id = environment_id
+        self.fields = {ENVIRONMENT_ID: environment_id} if environment_id else {}
 
     @property
     def metadata(self) -> Metadata:
@@ -100,7 +100,8 @@ class EnvironmentHook(Hook):
         self, series_context: EvaluationSeriesContext, data: dict[str, object]
     ) -> dict[str, object]:
         """Keep the environment's id."""
-        self.id = getattr(series_context, "environment_id", None) or self.id
+        if environment_id := getattr(series_context, "environment_id", None):
+            self.fields[ENVIRONMENT_ID] = environment_id
         return data
 
     def after_evaluation(

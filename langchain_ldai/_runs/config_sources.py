@@ -10,8 +10,7 @@ from typing import Any, Final, Protocol, cast, runtime_checkable
 from ldclient import Context
 
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai._base.options import check_function, check_instance, is_async
-from langchain_ldai._base.results import described
+from langchain_ldai._base.options import check_function, check_instance, described, is_async
 from langchain_ldai._runs.trackers import as_run_tracker
 from langchain_ldai.errors import WrongResultError
 

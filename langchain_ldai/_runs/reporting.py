@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from langchain_ldai._base.guard import NOT_SENT, Guard
-from langchain_ldai._base.results import result_of
+from langchain_ldai._base.options import result_of
 from langchain_ldai._runs.named_nodes import NodeNames
 from langchain_ldai._runs.outcome import Outcome
 from langchain_ldai._runs.run import Outbox, Run

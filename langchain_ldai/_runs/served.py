@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
+from langchain_ldai._wire.events import ENVIRONMENT_ID
 
 if TYPE_CHECKING:
     from ldclient import Context
@@ -42,5 +43,5 @@ def served_by(tracker: RunTracker) -> Served:
         identity.version,
         identity.config_key if isinstance(tracker, GraphRunTracker) else identity.graph_key,
         sender.context if sender is not None else None,
-        sender.client.environment.id if sender is not None else "",
+        sender.client.environment.get(ENVIRONMENT_ID, "") if sender is not None else "",
     )

@@ -14,8 +14,7 @@ from typing import Any, Final, Literal, Protocol, cast
 from weakref import WeakValueDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai._base.options import check_function, check_instance
-from langchain_ldai._base.results import described, result_of
+from langchain_ldai._base.options import check_function, check_instance, described, result_of
 from langchain_ldai._runs.config_sources import (
     NO_TRACKER,
     AiConfig,

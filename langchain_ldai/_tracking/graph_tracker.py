@@ -1,8 +1,5 @@
 """The tracker of one run of an agent graph."""
 
-from __future__ import annotations
-
-import itertools
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,11 +9,10 @@ from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value, keys_of_nodes
 from langchain_ldai._wire import events
-from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import GraphRunIdentity
 
-_OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
-_HANDOFF: Final = {True: events.GRAPH_HANDOFF_SUCCESS, False: events.GRAPH_HANDOFF_FAILURE}
+Handoff = tuple[str, str, bool]
+"""The node that handed over, the one that took over, and whether it succeeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,17 +26,18 @@ class GraphMetricSummary:
     resumption_token: str = field(repr=False)
 
 
-def _total(usage: TokenUsage) -> int:
-    return usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
+def _total_tokens(data: Mapping[str, object], usage: TokenUsage) -> list[events.Event]:
+    total = usage.total if usage.total > 0 else max(usage.input, 0) + max(usage.output, 0)
+    return [(events.GRAPH_TOTAL_TOKENS, data, total)]
 
 
-def _path(data: Mapping[str, object], keys: tuple[str, ...]) -> Event:
-    return events.GRAPH_PATH, {**data, events.PATH: list(keys)}, 1
+def _path(data: Mapping[str, object], keys: tuple[str, ...]) -> list[events.Event]:
+    return [("$ld:ai:graph:path", {**data, "path": list(keys)}, 1)]
 
 
-def _path_and_visits(data: Mapping[str, object], keys: tuple[str, ...]) -> list[Event]:
-    visits = [{**data, events.NODE_KEY: key, events.INDEX: index} for index, key in enumerate(keys)]
-    return [_path(data, keys), *((events.GRAPH_NODE, visit, 1) for visit in visits)]
+def _path_and_visits(data: Mapping[str, object], keys: tuple[str, ...]) -> list[events.Event]:
+    visits = [{**data, "nodeKey": key, "index": index} for index, key in enumerate(keys)]
+    return [*_path(data, keys), *(("$ld:ai:graph:node", visit, 1) for visit in visits)]
 
 
 class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
@@ -76,10 +73,10 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "agent graph"
     _events_of: ClassVar[EventTable] = {
-        "duration_ms": lambda data, ms: [(events.GRAPH_DURATION, data, ms)],
-        "tokens": lambda data, usage: [(events.GRAPH_TOTAL_TOKENS, data, _total(usage))],
-        "success": lambda data, succeeded: [(_OUTCOME[succeeded], data, 1)],
-        "path": lambda data, keys: [_path(data, keys)],
+        "duration_ms": events.GRAPH_DURATION,
+        "tokens": _total_tokens,
+        "success": {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE},
+        "path": _path,
     }
 
     def __init__(self, identity: GraphRunIdentity, sender: EventSender) -> None:
@@ -132,8 +129,8 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
             TypeError: If a key is not a string.
         """
         source, target = keys_of_nodes((source, target))
-        redirect = {**self._data, events.SOURCE_KEY: source, events.REDIRECTED_TARGET: target}
-        self._record({}, [(events.GRAPH_REDIRECT, redirect, 1)])
+        redirect = {**self._data, "sourceKey": source, "redirectedTarget": target}
+        self._send([("$ld:ai:graph:redirect", redirect, 1)])
 
     def track_handoff_success(self, source: str, target: str) -> None:
         """Record that a node handed over to another node. Each handoff counts.
@@ -145,7 +142,7 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         Raises:
             TypeError: If a key is not a string.
         """
-        self._record({}, [self._handoff(source, target, True)])
+        self._record({}, [(source, target, True)])
 
     def track_handoff_failure(self, source: str, target: str) -> None:
         """Record that a node could not hand over to another node. Each attempt counts.
@@ -157,24 +154,20 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         Raises:
             TypeError: If a key is not a string.
         """
-        self._record({}, [self._handoff(source, target, False)])
+        self._record({}, [(source, target, False)])
 
     def _track_visits(self, keys: Iterable[str]) -> None:
         """Record the path, and send an event for each visit on it; do nothing if a path has been recorded."""
         self._record_run({"path": tuple(keys)})
 
-    def _record_run(self, values: Mapping[Slot, Value], handoffs: Iterable[tuple[str, str, bool]] = ()) -> None:
-        """Record those metrics that have no value yet, the visits of a path, and handoffs, in one call.
+    def _record_run(self, values: Mapping[Slot, Value], handoffs: Iterable[Handoff] = ()) -> None:
+        """Record what a handler knows of the run, the visits of a path and handoffs too, in one call."""
+        self._record(values, handoffs, events_of=_EVENTS_OF_A_RUN)
 
-        Args:
-            values: By slot, a path as a tuple.
-            handoffs: Of each the source, the target, and whether it succeeded.
-        """
-        self._record(values, itertools.starmap(self._handoff, handoffs), events_of=_EVENTS_OF_A_RUN)
-
-    def _handoff(self, source: str, target: str, succeeded: bool) -> Event:
-        source, target = keys_of_nodes((source, target))
-        return _HANDOFF[succeeded], {**self._data, events.SOURCE_KEY: source, events.TARGET_KEY: target}, 1
+    def _event_each_time(self, counted: Handoff) -> events.Event:
+        source, target = keys_of_nodes(counted[:2])
+        name = f"$ld:ai:graph:handoff_{'success' if counted[2] else 'failure'}"
+        return name, {**self._data, "sourceKey": source, "targetKey": target}, 1
 
 
 _EVENTS_OF_A_RUN: Final[EventTable] = {**LdAiGraphTracker._events_of, "path": _path_and_visits}

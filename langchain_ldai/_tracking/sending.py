@@ -1,41 +1,17 @@
 """How a client's trackers send events: to a delivery at once, or to LaunchDarkly's client one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import repeat
+from typing import NamedTuple
+
+from ldclient import Context
 
 from langchain_ldai._base.guard import Notices, call_each
 from langchain_ldai._wire.events import Event
-from langchain_ldai.ledgers._protocol import Claims, Ledger
+from langchain_ldai.ledgers._protocol import Claims
 
-if TYPE_CHECKING:
-    from ldclient import Context
-
-
-SendAll = Callable[["Context", Sequence[Event]], object]
+SendAll = Callable[[Context, Sequence[Event]], object]
 """Takes events of a context that are due together, in order; returns `True` if they are safe from now on."""
-
-
-class EventDelivery(Protocol):
-    """Takes the events of a client's runs in the place of the client's `track`, such as `DurableEvents`."""
-
-    def send_all(self, context: Context, events: Sequence[Event]) -> bool:
-        """Take events that are due together, in order; they are safe once this returns. It never raises.
-
-        Returns:
-            `False` if the client sends no events, or has not been started yet; then none was taken.
-        """
-        ...
-
-    def claims_with(self, ledger: Ledger) -> Claims:
-        """Return what keeps a metric's events together with its claim until the ledger has answered."""
-        ...
-
-    def check_client(self, client: object) -> None:
-        """Raise `ValueError` if a client sends its other events elsewhere, or this serves another client."""
-        ...
 
 
 def track_each(track: Callable[..., None], context: Context, events: Sequence[Event]) -> None:
@@ -43,29 +19,23 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    call_each([(track, name, context, dict(data), value) for name, data, value in events])
+    names, all_data, values = zip(*events, strict=True)
+    call_each(zip(repeat(track), names, repeat(context), map(dict, all_data), values))
 
 
-class Environment(Protocol):
-    """The LaunchDarkly environment that events come from; `id` is "" while it is not known."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClientSender:
+class ClientSender(NamedTuple):
     """Sends the events of one client's trackers.
 
     Args:
         send_all: Takes the events that are due together.
         look: Looks at an event's data and says in the log if the client takes no events.
-        environment: Where the events come from.
+        environment: What every event says of the LaunchDarkly environment, nothing while that is not known.
         notices: What the log has been told of the client.
     """
 
     send_all: SendAll
     look: Callable[[Mapping[str, object]], object]
-    environment: Environment
+    environment: Mapping[str, str]
     notices: Notices
 
     def send(self, context: Context, events: Sequence[Event]) -> None:
@@ -75,8 +45,7 @@ class ClientSender:
             self.look(events[0][1])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EventSender:
+class EventSender(NamedTuple):
     """What a tracker needs to send its events.
 
     Args:

@@ -1,7 +1,5 @@
 """At most once: a tracker keeps the record of its run's metrics, and sends what the record grants."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -10,12 +8,16 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value, check_usage, whole_milliseconds
-from langchain_ldai._wire.events import ENVIRONMENT_ID, Event
+from langchain_ldai._wire.events import MODEL_NAME, Event
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and_fields
-from langchain_ldai.ledgers._protocol import Claim, Claims
+from langchain_ldai.ledgers._protocol import Claim
 
-EventTable = Mapping[Slot, Callable[[Mapping[str, object], Any], Iterable[Event]]]
-"""By slot, the function that makes the events from what every event of the run says and the slot's value."""
+EventTable = Mapping[Slot, str | Mapping[Any, str] | Callable[[Mapping[str, object], Any], list[Event]]]
+"""By slot, the event that has the slot's value as its own; or by value, the event that counts it; or what makes
+events from what every event of the run says and from the value."""
+
+NO_MODEL: Final = {MODEL_NAME: "", "providerName": ""}
+"""What a run says of its model that was resumed: its token does not name the model."""
 
 _DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
 _DUPLICATE: Final = {"feedback": "a thumb cannot be changed, and this run has one; dropped"}
@@ -37,7 +39,7 @@ class OnceTracker(Generic[IdentityT]):
     Args:
         identity: Which run it is.
         sender: Sends the events.
-        data: What every event of the run carries beside the identity.
+        data: What every event of the run carries beside the identity, by default that the model is unknown.
 
     Attributes:
         identity: Which run this is.
@@ -49,17 +51,17 @@ class OnceTracker(Generic[IdentityT]):
     _log: ClassVar[logging.Logger]
     _made_by: ClassVar[str]
     _events_of: ClassVar[EventTable]
+    _event_each_time: ClassVar[Callable[..., Event]]
+    """Makes the event of what has no limit: of the key of a tool, or of an agent graph's handoff."""
 
-    def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object]) -> None:
+    def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object] = NO_MODEL) -> None:
         self.identity: Final = identity
         token, fields = token_and_fields(identity)
         self.resumption_token: Final = token
-        self._data: Final = {**fields, **data}
-        if environment_id := sender.client.environment.id:
-            self._data[ENVIRONMENT_ID] = environment_id
+        self._data: Final[Mapping[str, object]] = {**fields, **data, **sender.client.environment}
         self._sender = sender
         self._part = ""
-        self._values: dict[Slot, Any] = {}
+        self._values: dict[str, Any] = {}
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
 
     @property
@@ -103,15 +105,15 @@ class OnceTracker(Generic[IdentityT]):
         if usage is not None and (known := check_usage(usage)):
             self._track(caller, {"tokens": known})
 
-    def _track(self, caller: str, values: Mapping[Slot, Value], further: Iterable[Event] = ()) -> None:
+    def _track(self, caller: str, values: Mapping[Slot, Value], each_time: Iterable[object] = ()) -> None:
         """Do what `_record` does, and log a warning of the slots that had a value.
 
         Args:
             caller: The public method, for the log.
             values: See `_record`.
-            further: See `_record`.
+            each_time: See `_record`.
         """
-        due = self._record(values, further)
+        due = self._record(values, each_time)
         if dropped := [slot for slot in values if slot not in due]:
             names = " and ".join(dropped)
             said = _DUPLICATE.get(names, f"{names} {_DROPPED} {self._made_by} for a new run")
@@ -120,7 +122,7 @@ class OnceTracker(Generic[IdentityT]):
     def _record(
         self,
         values: Mapping[Slot, Value],
-        further: Iterable[Event] = (),
+        each_time: Iterable[object] = (),
         *,
         events_of: EventTable | None = None,
         answer: Future[bool] | None = None,
@@ -129,35 +131,43 @@ class OnceTracker(Generic[IdentityT]):
 
         Args:
             values: By slot; times in whole milliseconds, and of tokens a usage of which something is known.
-            further: Events without a limit, which are sent with those of the slots.
+            each_time: What has no limit, of which `_event_each_time` makes events; they are sent with the others.
             events_of: The events of the slots, where they are not those of `_events_of`.
             answer: Gets whether the ledger granted the slot; left alone without a ledger.
 
         Returns:
             What was recorded.
         """
-        due: dict[Slot, Value] = {}
+        due: dict[Slot, Any] = {}
         with self._lock:
             for slot, value in values.items():
                 if slot not in self._values:
                     due[slot] = self._values[slot] = value
-        table, sender, data = events_of or self._events_of, self._sender, self._data
-        claims = sender.claims
+        data, table, sender = self._data, events_of or self._events_of, self._sender
         sent: list[Event] = []
         for slot, value in due.items():
-            if claims is None:
-                sent += table[slot](data, value)
+            match table[slot]:
+                case str(name):
+                    events = [(name, data, value)]
+                case Mapping() as names:
+                    events = [(names[value], data, 1)]
+                case make:
+                    events = make(data, value)
+            if sender.claims is None:
+                sent += events
             else:
-                self._claim(claims, slot, table[slot](data, value), answer)
-        sent += further
+                self._send(events, slot, answer)
+        sent += map(self._event_each_time, each_time)
         if sent:
             sender.client.send(sender.context, sent)
         return due
 
-    def _claim(
-        self, claims: Claims, slot: str, events: Iterable[Event], answer: Future[bool] | None = None
-    ) -> None:
-        """Have a ledger claim a slot, and its events sent once it grants the slot."""
+    def _send(self, events: list[Event], slot: str = "", answer: Future[bool] | None = None) -> None:
+        """Send events: at once, or where they have a slot, and there is a ledger, once the ledger grants it."""
+        claims = self._sender.claims
+        if not slot or claims is None:
+            self._sender.client.send(self._sender.context, events)
+            return
         run_id, key, *_ = self.identity
         name = f"{slot}/{self._part}" if self._part and slot in _ONCE_PER_PART else slot
-        claims.submit(Claim(f"{run_id}/{key}", name, self._sender.context, list(events), answer))
+        claims.submit(Claim(f"{run_id}/{key}", name, self._sender.context, events, answer))

@@ -1,18 +1,16 @@
 """The tracker of one run of an AI Config."""
 
-from __future__ import annotations
-
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar
 
 from langchain_ldai._base.guard import NOT_SENT, Ids
-from langchain_ldai._base.options import is_async, takes_one
-from langchain_ldai._tracking.sending import EventSender
+from langchain_ldai._base.options import check_plain, takes_one
 from langchain_ldai._tracking.slots import EventTable, OnceTracker
 from langchain_ldai._tracking.values import (
     AiMetrics,
@@ -27,52 +25,25 @@ from langchain_ldai._tracking.values import (
     score_of,
 )
 from langchain_ldai._wire import events
-from langchain_ldai._wire.events import Event
 from langchain_ldai._wire.tokens import RunIdentity
 from langchain_ldai.errors import WrongResultError, without_message
 
 _T = TypeVar("_T")
 Extractor = Callable[[_T], AiMetrics | None]
 
-_OUTCOME: Final = {True: events.SUCCESS, False: events.ERROR}
-_FEEDBACK: Final = {
-    Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
-    Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
-}
+_FAILURE: Final = AiMetrics(success=False)
+_NOT_AWAITED: Final = (
+    "%s was given a function that returns an awaitable, and recorded nothing for run %s: await %s_async instead"
+)
 
 
-def model_data(
-    name: str = "", provider: str = "", *, key: str = "", version: int | None = None
-) -> Mapping[str, object]:
-    """Return what every event of a run says of the AI Config's model (spec section 4).
-
-    Args:
-        name: Name of the model, "" when unknown.
-        provider: Name of the model's provider, "" when unknown.
-        key: LaunchDarkly's key of the model, "" when the AI Config has none.
-        version: LaunchDarkly's version of the model, `None` when the AI Config has none.
-    """
-    data: dict[str, object] = {events.MODEL_NAME: name, events.PROVIDER_NAME: provider}
-    if key:
-        data[events.MODEL_KEY] = key
-    if version is not None:
-        data[events.MODEL_VERSION] = version
-    return data
-
-
-def _token_events(data: Mapping[str, object], usage: TokenUsage) -> list[Event]:
+def _token_events(data: Mapping[str, object], usage: TokenUsage) -> list[events.Event]:
     counts = (
         (events.TOKENS_TOTAL, usage.total),
         (events.TOKENS_INPUT, usage.input),
         (events.TOKENS_OUTPUT, usage.output),
     )
     return [(name, data, count) for name, count in counts if count > 0]
-
-
-_FAILURE: Final = AiMetrics(success=False)
-
-UNKNOWN_MODEL: Final = model_data()
-"""What a run says that was resumed: its token does not name the model."""
 
 
 class LdAiConfigTracker(OnceTracker[RunIdentity]):
@@ -87,8 +58,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
     Args:
         identity: Which run this is.
         sender: Sends the events.
-        model: What the events say of the model, see `model_data`. By default the model is unknown, as after a
-            resumption.
+        data: What the events say of the model. By default the model is unknown, as after a resumption.
 
     Attributes:
         identity: Which run this is.
@@ -107,32 +77,27 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             1200
     """
 
-    __slots__ = ("_tool_calls",)
+    __slots__ = ()
 
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "AI Config"
     _events_of: ClassVar[EventTable] = {
-        "duration_ms": lambda data, ms: [(events.DURATION, data, ms)],
-        "time_to_first_token_ms": lambda data, ms: [(events.TIME_TO_FIRST_TOKEN, data, ms)],
+        "duration_ms": events.DURATION,
+        "time_to_first_token_ms": events.TIME_TO_FIRST_TOKEN,
         "tokens": _token_events,
-        "success": lambda data, succeeded: [(_OUTCOME[succeeded], data, 1)],
-        "feedback": lambda data, feedback: [(_FEEDBACK[feedback], data, 1)],
+        "success": {True: events.SUCCESS, False: events.ERROR},
+        "feedback": {
+            Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
+            Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
+        },
     }
-
-    def __init__(
-        self,
-        identity: RunIdentity,
-        sender: EventSender,
-        model: Mapping[str, object] = UNKNOWN_MODEL,
-    ) -> None:
-        super().__init__(identity, sender, model)
-        self._tool_calls: list[str] = []
 
     @property
     def summary(self) -> MetricSummary:
         """What has been recorded so far. Later recordings do not change it."""
-        tool_calls = tuple(self._tool_calls)
-        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **self._values)
+        values = {**self._values}
+        tool_calls = tuple(values.pop("tool_calls", ()))
+        return MetricSummary(resumption_token=self.resumption_token, tool_calls=tool_calls, **values)
 
     def track_time_to_first_token(self, ms: float) -> None:
         """Record how long the model took until its first token, once.
@@ -182,7 +147,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
                 >>> client.metrics(tracker.run_id)
                 {'$ld:ai:feedback:user:positive': [1]}
         """
-        self._track("track_feedback", {"feedback": _valid(feedback)})
+        self._track("track_feedback", {"feedback": Feedback(feedback)})
 
     def record_feedback(self, feedback: Feedback | FeedbackText) -> Future[bool]:
         """Record what a user thought of the answer, once, and return whether this call recorded it.
@@ -208,7 +173,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         """
         recorded: Future[bool] = Future()
         recorded.set_running_or_notify_cancel()  # whoever waits for it cannot cancel it
-        is_claimed = bool(self._record({"feedback": _valid(feedback)}, answer=recorded))
+        is_claimed = bool(self._record({"feedback": Feedback(feedback)}, answer=recorded))
         if self._sender.claims is None or not is_claimed:
             recorded.set_result(is_claimed)
         return recorded
@@ -222,7 +187,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         Raises:
             TypeError: If the key is not a string.
         """
-        self._record_run({}, names_of_tools((key,)))
+        self._record({}, names_of_tools((key,)))
 
     def track_tool_calls(self, keys: Iterable[str]) -> None:
         """Record one call of each tool.
@@ -233,16 +198,15 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         Raises:
             TypeError: If `keys` is one text, or a key is not a string. Then nothing is recorded.
         """
-        self._record_run({}, names_of_tools(keys))
+        self._record({}, names_of_tools(keys))
 
-    def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
-        """Record those metrics that have no value yet, and tool calls, in one call."""
-        self._record(values, map(self._tool_call, tool_calls))
+    _record_run = OnceTracker._record
+    """Records what a handler knows of the run, together with the keys of the tools that were called."""
 
-    def _tool_call(self, key: str) -> Event:
+    def _event_each_time(self, counted: str) -> events.Event:
         """Note a tool call for the summary, and return its event."""
-        self._tool_calls.append(key)  # one step, which needs no lock
-        return events.TOOL_CALL, {**self._data, events.TOOL_KEY: key}, 1
+        self._values.setdefault("tool_calls", []).append(counted)  # two steps, neither of which needs a lock
+        return events.TOOL_CALL, {**self._data, events.TOOL_KEY: counted}, 1
 
     def track_judge_result(self, result: JudgeResult) -> None:
         """Send a judge's score. Each score counts.
@@ -257,15 +221,12 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         if score is None or not (result.sampled and result.success and result.metric_key):
             return
         judge = {events.JUDGE_CONFIG_KEY: result.judge_config_key} if result.judge_config_key else {}
-        self._record({}, [(result.metric_key, {**self._data, **judge}, score)])
+        self._send([(result.metric_key, {**self._data, **judge}, score)])
 
     def _record_judge_score(self, metric_key: str, score: float, judge_key: str) -> None:
         """Send a judge's score; with a ledger, one for each judge of the run."""
-        scored = [(metric_key, {**self._data, events.JUDGE_CONFIG_KEY: judge_key}, score)]
-        if self._sender.claims is None:
-            self._record({}, scored)
-        else:
-            self._claim(self._sender.claims, f"judge:{judge_key}", scored)
+        scored = {**self._data, events.JUDGE_CONFIG_KEY: judge_key}
+        self._send([(metric_key, scored, score)], f"judge:{judge_key}")
 
     def track_duration_of(self, operation: Callable[[], _T]) -> _T:
         """Call a function, record how long it took, and return its result.
@@ -342,44 +303,48 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             extractor: Reads the metrics from the result; `None` to record the duration alone.
             operation: What to call.
         """
-        _check_plain("operation", operation, f"await {method}_async instead")
-        started = time.monotonic()
-        try:
+        check_plain("operation", operation, f"await {method}_async instead")
+        with self._measured(method, extractor) as results:
             result = operation()
-        except BaseException:
-            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
-            raise
-        if inspect.isawaitable(result):
-            self._log.warning(
-                "%s was given a function that returns an awaitable, and recorded nothing for run %s: "
-                "await %s_async instead",
-                method,
-                self.run_id,
-                method,
-            )
-        else:
-            self._track_metrics(method, _ms_since(started), self._extracted(extractor, result))
+            if not inspect.isawaitable(result):
+                results.append(result)
+        if not results:
+            self._log.warning(_NOT_AWAITED, method, self.run_id, method)
         return result
 
     async def _call_async(
         self, method: str, extractor: Extractor[_T] | None, operation: Callable[[], Awaitable[_T]]
     ) -> _T:
         """Do what `_call` does, with an operation whose result is awaited."""
-        _check_callable("operation", operation)
-        started = time.monotonic()
-        try:
+        if not callable(operation):
+            raise TypeError(f"operation is a function, not {short_repr(operation)}")
+        with self._measured(method, extractor) as results:
             returned = operation()
-            awaited = (await returned,) if inspect.isawaitable(returned) else None
-        except BaseException:
-            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
-            raise
-        if awaited is None:
+            if inspect.isawaitable(returned):
+                results.append(await returned)
+        if not results:
             raise TypeError(
                 f"{method}_async awaits what the operation returns, which {type(returned).__name__} cannot be: "
                 f"call {method} for a plain function"
             )
-        self._track_metrics(method, _ms_since(started), self._extracted(extractor, awaited[0]))
-        return awaited[0]
+        return results[0]
+
+    @contextmanager
+    def _measured(self, method: str, extractor: Extractor[_T] | None) -> Iterator[list[_T]]:
+        """Record how an operation went that is done in the block, unless it ends without the operation's result.
+
+        The block puts the result into the list that it is given.
+        """
+        results: list[_T] = []
+        started = time.monotonic()
+        try:
+            yield results
+        except BaseException:
+            self._track_metrics(method, _ms_since(started), None if extractor is None else _FAILURE)
+            raise
+        elapsed_ms = _ms_since(started)
+        for result in results:
+            self._track_metrics(method, elapsed_ms, self._extracted(extractor, result))
 
     def _track_metrics(self, method: str, elapsed_ms: int, metrics: AiMetrics | None) -> None:
         """Record what an operation took, and the metrics that are known of it.
@@ -396,7 +361,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
                 values["tokens"] = metrics.tokens
             tool_calls = metrics.tool_calls or ()
         try:
-            self._track(method, values, map(self._tool_call, tool_calls))
+            self._track(method, values, tool_calls)
         except Exception as error:  # noqa: BLE001
             self._log.error("%s [%s]: %s", NOT_SENT, Ids(run_id=self.run_id), without_message(error))
 
@@ -413,19 +378,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         return metrics
 
 
-def _check_callable(name: str, value: object) -> None:
-    if not callable(value):
-        raise TypeError(f"{name} is a function, not {short_repr(value)}")
-
-
-def _check_plain(name: str, value: object, remedy: str) -> None:
-    _check_callable(name, value)
-    if is_async(value):
-        raise TypeError(f"{name} is a plain function, not a coroutine function: {remedy}")
-
-
 def _check_extractor(extractor: Callable[..., object]) -> None:
-    _check_plain("the extractor", extractor, "an extractor is never awaited")
+    check_plain("the extractor", extractor, "an extractor is never awaited")
     if not takes_one(extractor):
         raise TypeError(
             "the extractor is called with one argument, the operation's result, which "
@@ -435,12 +389,3 @@ def _check_extractor(extractor: Callable[..., object]) -> None:
 
 def _ms_since(started: float) -> int:
     return int((time.monotonic() - started) * 1000)
-
-
-def _valid(feedback: Feedback | FeedbackText) -> Feedback:
-    try:
-        return Feedback(feedback)
-    except ValueError:
-        raise ValueError(
-            f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(feedback)}"
-        ) from None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from numbers import Real
 from reprlib import repr as short_repr
-from typing import Literal
+from typing import Literal, NoReturn
 
 
 class Feedback(StrEnum):
@@ -16,6 +16,10 @@ class Feedback(StrEnum):
 
     POSITIVE = "positive"
     NEGATIVE = "negative"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise ValueError(f"feedback is Feedback.POSITIVE or Feedback.NEGATIVE, not {short_repr(value)}")
 
 
 FeedbackText = Literal["positive", "negative"]
@@ -209,7 +213,6 @@ def whole_milliseconds(ms: float) -> int:
     Raises:
         ValueError: If `ms` is negative or not a finite number.
     """
-    is_number = type(ms) is float or (isinstance(ms, Real) and not isinstance(ms, bool))
-    if not is_number or not 0 <= ms < math.inf:
+    if not isinstance(ms, Real) or isinstance(ms, bool) or not 0 <= ms < math.inf:
         raise ValueError(f"milliseconds are a number of at least 0, not {short_repr(ms)}")
     return math.floor(ms)

@@ -1,28 +1,30 @@
 """Ids of runs, and keys: new ids, and which texts every ledger can hold."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os
+import re
 from random import Random
 from typing import Final
 from uuid import NAMESPACE_OID, UUID
 
 _log = logging.getLogger(__name__)
 
+_REPLACED: Final = (
+    "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
+    "run_id. Give a UUID, or another text of at most %s characters"
+)
+
 MAX_RUN_ID_LENGTH: Final = 256
 """The longest id of a run, in characters: as long as LaunchDarkly's longest key."""
 
 # Neither `random.seed(...)` in the program nor a fork makes these numbers repeat.
 _random: Final = Random()  # noqa: S311  the numbers are no secret
-_bits: Final = _random.getrandbits
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
-_RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
-_UUID4_BITS: Final = 0x4 << 76 | 0x2 << 62
-"""The bits of a UUID that are random, and those that say its version and variant (RFC 9562, section 5.4)."""
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+"""Half a surrogate pair: the only character that UTF-8 cannot encode."""
 
 
 def new_run_id() -> str:
@@ -30,8 +32,9 @@ def new_run_id() -> str:
 
     `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
     """
-    text = f"{_bits(128) & _RANDOM_BITS | _UUID4_BITS:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = f"{_random.getrandbits(128):032x}"
+    variant = "89ab"[int(text[16], 16) % 4]  # after the version, 4 (RFC 9562, section 5.4)
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def uuid_of(text: str) -> str:
@@ -62,13 +65,7 @@ def checked_run_id(run_id: str) -> str:
     if not fault:
         return run_id
     replacement = uuid_of(run_id)
-    _log.warning(
-        "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
-        "run_id. Give a UUID, or another text of at most %s characters",
-        fault,
-        replacement,
-        MAX_RUN_ID_LENGTH,
-    )
+    _log.warning(_REPLACED, fault, replacement, MAX_RUN_ID_LENGTH)
     return replacement
 
 
@@ -92,8 +89,4 @@ def text_fault(text: str) -> str:
 
 def utf8_fault(text: str) -> str:
     """Return why UTF-8 cannot encode a text; "" if it can."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "has half a surrogate pair"
-    return ""
+    return "has half a surrogate pair" if _SURROGATE.search(text) else ""

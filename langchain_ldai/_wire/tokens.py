@@ -4,18 +4,18 @@ Every official SDK reads the format (spec section 6): compact JSON in a fixed ke
 Base64 without padding.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, TypeVar
 
 from langchain_ldai._wire.events import CONFIG_KEY, GRAPH_KEY, RUN_ID, VARIATION_KEY, VERSION, field_name
 from langchain_ldai._wire.ids import run_id_fault, text_fault, utf8_fault
 from langchain_ldai.errors import InvalidResumptionTokenError
+
+_T = TypeVar("_T", str, int)
 
 MAX_TOKEN_LENGTH: Final = 16_384
 """The longest token that is read, in characters: several times what the longest keys need."""
@@ -25,7 +25,7 @@ MAX_VERSION: Final = 2**63 - 1
 
 _SEALED: Final = re.compile(r"[0-9a-f]{12}\.gAAAA[A-Za-z0-9_-]+={0,2}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
-_AROUND: Final = " \t\r\n\"'"
+_JSON_TYPES: Final = {str: "a string", int: "an integer"}
 _REMEDY: Final = "; give the run's resumption_token as it is, unchanged and in full"
 
 
@@ -63,30 +63,12 @@ class GraphRunIdentity(NamedTuple):
     version: int = 1
 
 
-class DecodedToken(str):
-    """A resumption token that knows the run it stands for, so that nobody decodes it again."""
-
-    __slots__ = ("identity",)
-
-    identity: RunIdentity | GraphRunIdentity
-
-    def __new__(cls, token: str, identity: RunIdentity | GraphRunIdentity) -> DecodedToken:
-        """Make a string of the token's text."""
-        self = super().__new__(cls, token)
-        self.identity = identity
-        return self
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Copy and pickle the text alone."""
-        return str, (str(self),)
-
-
 def token_and_fields(identity: RunIdentity | GraphRunIdentity) -> tuple[str, dict[str, object]]:
     """Return the resumption token of a run, the same for the same identity, and what it says of the run.
 
     The fields are in a token's order, without an optional key that is empty (spec sections 6 and 7).
     """
-    fields, fields_as_json = _after_run_id(identity._fields, identity[1:])
+    fields, fields_as_json = _after_run_id(identity._fields[1:], identity[1:])
     text = f'{{"{RUN_ID}":{json.dumps(identity.run_id)},{fields_as_json}'
     token = urlsafe_b64encode(text.encode("ascii")).rstrip(b"=").decode("ascii")
     return token, {RUN_ID: identity.run_id, **fields}
@@ -100,12 +82,8 @@ def encode(identity: RunIdentity | GraphRunIdentity) -> str:
 @lru_cache(maxsize=64)
 def _after_run_id(names: tuple[str, ...], values: tuple[str | int, ...]) -> tuple[Mapping[str, object], str]:
     """Return the fields after the run's id, and their JSON; cached, as all runs of an AI Config share them."""
-    _, key, *_ = names
-    fields = {
-        field_name(name): value
-        for name, value in zip(names[1:], values, strict=True)
-        if value != "" or name == key
-    }
+    named = zip(names, values, strict=True)
+    fields = {field_name(name): value for name, value in named if value != "" or name == names[0]}
     return fields, json.dumps(fields, separators=(",", ":"))[1:]
 
 
@@ -120,7 +98,7 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of an AI Config's run. The message
             says what is wrong, and quotes nothing of the token.
     """
-    identity = decoded(token).identity
+    identity = decoded(token)
     if not isinstance(identity, RunIdentity):
         raise _invalid(
             f"it is of a run of an agent graph, as its {CONFIG_KEY} is missing or empty; give it to "
@@ -166,27 +144,42 @@ def decode_graph(token: str) -> GraphRunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
             node's run within a graph is none.
     """
-    identity = decoded(token).identity
+    identity = decoded(token)
     if not isinstance(identity, GraphRunIdentity):
         raise _invalid("it is of a run of an AI Config, not of an agent graph; give it to create_tracker()")
     return identity
 
 
-def decoded(token: str) -> DecodedToken:
-    """Decode the resumption token of an AI Config's or an agent graph's run, unless it is decoded.
+def decoded(token: str) -> RunIdentity | GraphRunIdentity:
+    """Return the run of an AI Config or of an agent graph that a resumption token stands for.
 
     Raises:
         TypeError: If the token is not a string.
         InvalidResumptionTokenError: If it is a string, but no resumption token.
     """
-    if isinstance(token, DecodedToken):
-        return token
-    _check_form(token)
+    if not isinstance(token, str):
+        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{_remedy(token)}")
+    # What is easily told from a token comes first, so that the message says what to give.
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}{_REMEDY}")
+    if _SEALED.fullmatch(token):
+        raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
+    if _UUID.fullmatch(token):
+        raise _invalid("it is the id of a run; give the run's resumption_token")
+    if not token:
+        raise _invalid("it is empty; give the run's resumption_token")
+    if token != token.strip(" \t\r\n\"'"):
+        raise _invalid("there are spaces, line ends or quotes around it; give it without them")
+    return _identity_in(token)
+
+
+@lru_cache(maxsize=64)
+def _identity_in(token: str) -> RunIdentity | GraphRunIdentity:
+    """Return the run of a token; cached, as one is decoded where it is unsealed and again where it is used."""
     try:
-        identity = _identity(_object(_plain(token)))
+        return _identity(_fields_in(token))
     except InvalidResumptionTokenError as error:
         raise InvalidResumptionTokenError(f"{error}{_REMEDY}") from None
-    return DecodedToken(token, identity)
 
 
 def is_token(text: str) -> bool:
@@ -200,9 +193,10 @@ def is_token(text: str) -> bool:
 
 def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
     """Return the run that a token's fields describe. A run of an agent graph has no key of an AI Config."""
-    run_id = _text(fields, RUN_ID, run_id_fault)
-    config_key, graph_key = _text(fields, CONFIG_KEY, text_fault), _text(fields, GRAPH_KEY, text_fault)
-    variation_key, version = _text(fields, VARIATION_KEY, utf8_fault), _version(fields)
+    run_id = _field(fields, RUN_ID, "", run_id_fault)
+    config_key, graph_key = (_field(fields, name, "", text_fault) for name in (CONFIG_KEY, GRAPH_KEY))
+    variation_key = _field(fields, VARIATION_KEY, "", utf8_fault)
+    version = _field(fields, VERSION, 1, _version_fault)
     if not run_id:
         raise _invalid(f"its {RUN_ID} is missing or empty")
     if config_key:
@@ -210,22 +204,6 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
     if graph_key:
         return GraphRunIdentity(run_id, graph_key, variation_key, version)
     raise _invalid(f"its {CONFIG_KEY} and its {GRAPH_KEY} are missing or empty")
-
-
-def _check_form(token: str) -> None:
-    """Raise where what is given is easily told from a token, and say what to give."""
-    if not isinstance(token, str):
-        raise TypeError(f"a resumption token is a str, not {type(token).__name__}{_remedy(token)}")
-    if len(token) > MAX_TOKEN_LENGTH:
-        raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}{_REMEDY}")
-    if _SEALED.fullmatch(token):
-        raise _invalid("it is a sealed one: give sealer.unseal(token), or give the handler the sealer")
-    if _UUID.fullmatch(token):
-        raise _invalid("it is the id of a run; give the run's resumption_token")
-    if not token:
-        raise _invalid("it is empty; give the run's resumption_token")
-    if token != token.strip(_AROUND):
-        raise _invalid("there are spaces, line ends or quotes around it; give it without them")
 
 
 def _remedy(given: object) -> str:
@@ -237,51 +215,35 @@ def _remedy(given: object) -> str:
     return ": resumption_token_of() makes one of track data" if isinstance(given, Mapping) else ""
 
 
-def _plain(token: str) -> str:
-    padding = "=" * (-len(token) % 4)
+def _fields_in(token: str) -> dict[str, object]:
+    fault = "it is not URL-safe Base64"
     try:
-        return b64decode(token + padding, "-_", validate=True).decode("utf-8")
-    except UnicodeDecodeError:
-        raise _invalid("its bytes are not UTF-8") from None
-    except ValueError:
-        raise _invalid("it is not URL-safe Base64") from None
-
-
-def _object(text: str) -> dict[str, object]:
-    try:
-        fields: object = json.loads(text, parse_constant=_reject_constant)
+        content = b64decode(token + "=" * (-len(token) % 4), "-_", validate=True)
+        fault = "its bytes are not UTF-8"
+        text = content.decode("utf-8")
+        fault = "its content is not JSON"
+        fields: object = json.loads(text, parse_constant=int)  # which refuses `NaN` and `Infinity`, as JSON does
     except (ValueError, RecursionError):
-        raise _invalid("its content is not JSON") from None
+        raise _invalid(fault) from None
     if not isinstance(fields, dict):
         raise _invalid(f"its content is a JSON {type(fields).__name__}, not an object")
     return fields
 
 
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _text(fields: Mapping[str, object], name: str, fault_of: Callable[[str], str]) -> str:
-    """Return a field's text, "" where it is missing or null."""
-    value = fields.get(name)
+def _field(fields: Mapping[str, object], name: str, absent: _T, fault_of: Callable[[_T], str]) -> _T:
+    """Return a field, which has the type of `absent`; or that, where the field is missing or null."""
+    value, expected = fields.get(name), type(absent)
     if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise _invalid(f"its {name} is a {type(value).__name__}, not a string")
+        return absent
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise _invalid(f"its {name} is a {type(value).__name__}, not {_JSON_TYPES[expected]}")
     if fault := fault_of(value):
         raise _invalid(f"its {name} {fault}")
     return value
 
 
-def _version(fields: Mapping[str, object]) -> int:
-    value = fields.get(VERSION)
-    if value is None:
-        return 1
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _invalid(f"its {VERSION} is a {type(value).__name__}, not an integer")
-    if abs(value) > MAX_VERSION:
-        raise _invalid(f"its {VERSION} does not fit 64 bits")
-    return value
+def _version_fault(version: int) -> str:
+    return "does not fit 64 bits" if abs(version) > MAX_VERSION else ""
 
 
 def _invalid(reason: str) -> InvalidResumptionTokenError:

@@ -14,8 +14,7 @@ from ldclient import Context
 
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
-from langchain_ldai._base.options import check_count, check_function, check_instance, check_seconds
-from langchain_ldai._base.results import result_of
+from langchain_ldai._base.options import check_count, check_function, check_instance, check_seconds, result_of
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.templates import check_variables
 from langchain_ldai._configs.types import LdAiJudgeConfig

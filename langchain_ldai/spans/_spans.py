@@ -11,8 +11,7 @@ from typing import Any, Final
 from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
 
 from langchain_ldai._base.guard import Guard
-from langchain_ldai._base.options import check_count, check_function, check_instance
-from langchain_ldai._base.results import result_of
+from langchain_ldai._base.options import check_count, check_function, check_instance, result_of
 from langchain_ldai._runs.observing import RunSpan, TraceIds
 from langchain_ldai._runs.trackers import RunTracker
 from langchain_ldai.spans._judge_spans import JudgeSpans

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig
 from langchain_ldai._wire import tokens
-from langchain_ldai._wire.tokens import GraphRunIdentity, encode
+from langchain_ldai._wire.tokens import GraphRunIdentity, decode, encode
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
@@ -52,13 +52,14 @@ async def test_a_request_decodes_its_token_once(
         plain = str(sealer.unseal(token))
         sealer = SimpleNamespace(seal=sealer.seal, unseal=lambda sealed: plain)
     app = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of))
-    decode_text, texts = tokens._object, []
-    monkeypatch.setattr(tokens, "_object", lambda text: texts.append(text) or decode_text(text))
+    tokens._identity_in.cache_clear()
+    decode_text, texts = tokens._fields_in, []
+    monkeypatch.setattr(tokens, "_fields_in", lambda text: texts.append(text) or decode_text(text))
 
     answer = await browser(app).post("/feedback", json={"token": token, "kind": "positive"})
 
     assert answer.status_code == 202
-    assert [json.loads(text)["runId"] for text in texts] == [run_id]
+    assert [decode(text).run_id for text in texts] == [run_id]
 
 
 async def test_a_run_takes_one_feedback(app: Starlette, browser: Open, run: Run, client: RecordingClient) -> None:

@@ -9,7 +9,6 @@ from ldclient import Context
 
 from langchain_ldai import LdAiConfigTracker, LdAiGraphTracker, TokenUsage
 from langchain_ldai._base.guard import Notices
-from langchain_ldai._configs.sending import EnvironmentHook
 from langchain_ldai._tracking.sending import ClientSender, EventSender, track_each
 
 USAGE: Final = TokenUsage(total=30, input=10, output=20)
@@ -41,7 +40,7 @@ def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> Eve
     client = ClientSender(
         send_all=partial(track_each, lambda name, context, data, value: take(name, data, value)),
         look=lambda data: None,
-        environment=EnvironmentHook(""),
+        environment={},
         notices=Notices(),
     )
     return EventSender(Context.create("user-1"), client, None)

@@ -3,7 +3,6 @@
 import pytest
 
 from langchain_ldai import LdAiConfigTracker
-from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import RunIdentity
 from tests.support.sent import Sent, sender_to
 
@@ -18,4 +17,4 @@ def sent() -> Sent:
 def tracker(sent: Sent) -> LdAiConfigTracker:
     """Return a tracker of a new run."""
     identity = RunIdentity("run-1", "chat", "var-1", 3)
-    return LdAiConfigTracker(identity, sender_to(sent), model_data("gpt-4", "openai"))
+    return LdAiConfigTracker(identity, sender_to(sent), {"modelName": "gpt-4", "providerName": "openai"})

@@ -22,7 +22,6 @@ from langchain_ldai import (
     MetricSummary,
     TokenUsage,
 )
-from langchain_ldai._tracking.tracker import model_data
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity
 from tests.support.sent import USAGE, Sent, record_missing, sender_to
 
@@ -62,7 +61,7 @@ _CONFIG_DATA: Final = {
 }
 CONFIG: Final = Kind(
     make=lambda sent: LdAiConfigTracker(
-        RunIdentity("run-1", "chat", "var-1", 3), sender_to(sent), model_data("gpt-4", "openai")
+        RunIdentity("run-1", "chat", "var-1", 3), sender_to(sent), {"modelName": "gpt-4", "providerName": "openai"}
     ),
     module="langchain_ldai._tracking.tracker",
     warning=("create_tracker()", "run-1", "chat", "var-1", "gpt-4", "openai"),
