@@ -37,6 +37,7 @@ from langchain_ldai._configs.types import (
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import ClientSender, EventSender, SendAll
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
+from langchain_ldai._wire import events
 from langchain_ldai._wire.ids import check_key
 from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
 from langchain_ldai._wire.version import __version__
@@ -67,23 +68,23 @@ class ConfigKind(Generic[ConfigT]):
     placeholders: Mapping[str, str] = field(default_factory=dict)
     is_template: bool = False
 
-    def template(self) -> ConfigKind[ConfigT]:
+    def template(self, usage_event: str) -> ConfigKind[ConfigT]:
         """Return the kind whose tags stay as they are."""
-        return replace(self, usage_event=f"{self.usage_event}-template", is_template=True)
+        return replace(self, usage_event=usage_event, is_template=True)
 
 
 COMPLETION: Final[ConfigKind[LdAiCompletionConfig]] = ConfigKind(
-    LdAiCompletionConfigDefault, PayloadReader.completion, "$ld:ai:usage:completion-config"
+    LdAiCompletionConfigDefault, PayloadReader.completion, events.USAGE_COMPLETION_CONFIG
 )
-COMPLETION_TEMPLATE: Final = COMPLETION.template()
+COMPLETION_TEMPLATE: Final = COMPLETION.template(events.USAGE_COMPLETION_CONFIG_TEMPLATE)
 AGENT: Final[ConfigKind[LdAiAgentConfig]] = ConfigKind(
-    LdAiAgentConfigDefault, PayloadReader.agent, "$ld:ai:usage:agent-config"
+    LdAiAgentConfigDefault, PayloadReader.agent, events.USAGE_AGENT_CONFIG
 )
-AGENT_TEMPLATE: Final = AGENT.template()
+AGENT_TEMPLATE: Final = AGENT.template(events.USAGE_AGENT_CONFIG_TEMPLATE)
 JUDGE: Final[ConfigKind[LdAiJudgeConfig]] = ConfigKind(
-    LdAiJudgeConfigDefault, PayloadReader.judge, "$ld:ai:usage:judge-config", JUDGE_PLACEHOLDERS
+    LdAiJudgeConfigDefault, PayloadReader.judge, events.USAGE_JUDGE_CONFIG, JUDGE_PLACEHOLDERS
 )
-JUDGE_TEMPLATE: Final = JUDGE.template()
+JUDGE_TEMPLATE: Final = JUDGE.template(events.USAGE_JUDGE_CONFIG_TEMPLATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class AiClient:
             "aiSdkVersion": __version__,
             "aiSdkLanguage": "python",
         }
-        track("$ld:ai:sdk:info", _SDK_CONTEXT, info, 1)
+        track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
 
     def __repr__(self) -> str:
         ledger = f", ledger={type(self.ledger).__name__}" if self.ledger is not None else ""
@@ -275,14 +276,14 @@ class AiClient:
             self._evaluation(AGENT, item.key, context, default=item.default, variables=item.variables)
             for item in wanted
         ]
-        self._track("$ld:ai:usage:agent-configs", context, len(wanted), len(wanted))
+        self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
         return calls
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
-        self._track("$ld:ai:usage:agent-graph", context, key, 1)
+        self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
             return self._evaluation(AGENT, node_key, context, variables=variables, graph_key=key)

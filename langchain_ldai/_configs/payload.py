@@ -39,7 +39,8 @@ from langchain_ldai._configs.types import (
     freeze_object,
 )
 from langchain_ldai._tracking.sending import EventSender
-from langchain_ldai._wire.events import MODEL_NAME, field_name
+from langchain_ldai._wire import events
+from langchain_ldai._wire.events import field_name
 
 _log = logging.getLogger(__name__)
 
@@ -160,11 +161,11 @@ class PayloadReader:
         meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
         model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
         output = payload.get("outputFormat")
-        tracked_model: dict[str, object] = {MODEL_NAME: model_name, "providerName": provider_name}
+        tracked_model: dict[str, object] = {events.MODEL_NAME: model_name, events.PROVIDER_NAME: provider_name}
         if key := as_text(meta.get("modelKey")):
-            tracked_model["modelKey"] = key
+            tracked_model[events.MODEL_KEY] = key
         if (version := whole_number(meta.get("modelVersion"))) is not None:
-            tracked_model["modelVersion"] = version
+            tracked_model[events.MODEL_VERSION] = version
         return make(
             key=self.key,
             enabled=meta.get("enabled") is True,

@@ -11,6 +11,8 @@ from langchain_ldai._tracking.values import Slot, TokenUsage, Value, keys_of_nod
 from langchain_ldai._wire import events
 from langchain_ldai._wire.tokens import GraphRunIdentity
 
+_OUTCOME: Final = {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE}
+
 Handoff = tuple[str, str, bool]
 """The node that handed over, the one that took over, and whether it succeeded."""
 
@@ -32,12 +34,12 @@ def _total_tokens(data: Mapping[str, object], usage: TokenUsage) -> list[events.
 
 
 def _path(data: Mapping[str, object], keys: tuple[str, ...]) -> list[events.Event]:
-    return [("$ld:ai:graph:path", {**data, "path": list(keys)}, 1)]
+    return [(events.GRAPH_PATH, {**data, events.PATH: list(keys)}, 1)]
 
 
 def _path_and_visits(data: Mapping[str, object], keys: tuple[str, ...]) -> list[events.Event]:
-    visits = [{**data, "nodeKey": key, "index": index} for index, key in enumerate(keys)]
-    return [*_path(data, keys), *(("$ld:ai:graph:node", visit, 1) for visit in visits)]
+    visits = [{**data, events.NODE_KEY: key, events.INDEX: index} for index, key in enumerate(keys)]
+    return [*_path(data, keys), *((events.GRAPH_NODE, visit, 1) for visit in visits)]
 
 
 class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
@@ -73,9 +75,9 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "agent graph"
     _events_of: ClassVar[EventTable] = {
-        "duration_ms": events.GRAPH_DURATION,
+        "duration_ms": lambda data, ms: [(events.GRAPH_DURATION, data, ms)],
         "tokens": _total_tokens,
-        "success": {True: events.GRAPH_INVOCATION_SUCCESS, False: events.GRAPH_INVOCATION_FAILURE},
+        "success": lambda data, succeeded: [(_OUTCOME[succeeded], data, 1)],
         "path": _path,
     }
 
@@ -129,8 +131,8 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
             TypeError: If a key is not a string.
         """
         source, target = keys_of_nodes((source, target))
-        redirect = {**self._data, "sourceKey": source, "redirectedTarget": target}
-        self._send([("$ld:ai:graph:redirect", redirect, 1)])
+        redirect = {**self._data, events.SOURCE_KEY: source, events.REDIRECTED_TARGET: target}
+        self._send([(events.GRAPH_REDIRECT, redirect, 1)])
 
     def track_handoff_success(self, source: str, target: str) -> None:
         """Record that a node handed over to another node. Each handoff counts.
@@ -166,8 +168,8 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
 
     def _event_each_time(self, counted: Handoff) -> events.Event:
         source, target = keys_of_nodes(counted[:2])
-        name = f"$ld:ai:graph:handoff_{'success' if counted[2] else 'failure'}"
-        return name, {**self._data, "sourceKey": source, "targetKey": target}, 1
+        name = events.GRAPH_HANDOFF_SUCCESS if counted[2] else events.GRAPH_HANDOFF_FAILURE
+        return name, {**self._data, events.SOURCE_KEY: source, events.TARGET_KEY: target}, 1
 
 
 _EVENTS_OF_A_RUN: Final[EventTable] = {**LdAiGraphTracker._events_of, "path": _path_and_visits}

@@ -1,7 +1,6 @@
 """How a client's trackers send events: to a delivery at once, or to LaunchDarkly's client one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from typing import NamedTuple
 
 from ldclient import Context
@@ -19,8 +18,7 @@ def track_each(track: Callable[..., None], context: Context, events: Sequence[Ev
 
     Each has data of its own, so that who receives one cannot change the next.
     """
-    names, all_data, values = zip(*events, strict=True)
-    call_each(zip(repeat(track), names, repeat(context), map(dict, all_data), values))
+    call_each([(track, name, context, dict(data), value) for name, data, value in events])
 
 
 class ClientSender(NamedTuple):

@@ -8,15 +8,14 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value, check_usage, whole_milliseconds
-from langchain_ldai._wire.events import MODEL_NAME, Event
+from langchain_ldai._wire.events import MODEL_NAME, PROVIDER_NAME, Event
 from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and_fields
 from langchain_ldai.ledgers._protocol import Claim
 
-EventTable = Mapping[Slot, str | Mapping[Any, str] | Callable[[Mapping[str, object], Any], list[Event]]]
-"""By slot, the event that has the slot's value as its own; or by value, the event that counts it; or what makes
-events from what every event of the run says and from the value."""
+EventTable = Mapping[Slot, Callable[[Mapping[str, object], Any], list[Event]]]
+"""By slot, the function that makes the events from what every event of the run says and the slot's value."""
 
-NO_MODEL: Final = {MODEL_NAME: "", "providerName": ""}
+NO_MODEL: Final = {MODEL_NAME: "", PROVIDER_NAME: ""}
 """What a run says of its model that was resumed: its token does not name the model."""
 
 _DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
@@ -146,13 +145,7 @@ class OnceTracker(Generic[IdentityT]):
         data, table, sender = self._data, events_of or self._events_of, self._sender
         sent: list[Event] = []
         for slot, value in due.items():
-            match table[slot]:
-                case str(name):
-                    events = [(name, data, value)]
-                case Mapping() as names:
-                    events = [(names[value], data, 1)]
-                case make:
-                    events = make(data, value)
+            events = table[slot](data, value)
             if sender.claims is None:
                 sent += events
             else:

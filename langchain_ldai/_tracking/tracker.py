@@ -31,6 +31,8 @@ from langchain_ldai.errors import WrongResultError, without_message
 _T = TypeVar("_T")
 Extractor = Callable[[_T], AiMetrics | None]
 
+_OUTCOME: Final = {True: events.SUCCESS, False: events.ERROR}
+_FEEDBACK: Final = {Feedback.POSITIVE: events.FEEDBACK_POSITIVE, Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE}
 _FAILURE: Final = AiMetrics(success=False)
 _NOT_AWAITED: Final = (
     "%s was given a function that returns an awaitable, and recorded nothing for run %s: await %s_async instead"
@@ -82,14 +84,11 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
     _log: ClassVar = logging.getLogger(__name__)
     _made_by: ClassVar = "AI Config"
     _events_of: ClassVar[EventTable] = {
-        "duration_ms": events.DURATION,
-        "time_to_first_token_ms": events.TIME_TO_FIRST_TOKEN,
+        "duration_ms": lambda data, ms: [(events.DURATION, data, ms)],
+        "time_to_first_token_ms": lambda data, ms: [(events.TIME_TO_FIRST_TOKEN, data, ms)],
         "tokens": _token_events,
-        "success": {True: events.SUCCESS, False: events.ERROR},
-        "feedback": {
-            Feedback.POSITIVE: events.FEEDBACK_POSITIVE,
-            Feedback.NEGATIVE: events.FEEDBACK_NEGATIVE,
-        },
+        "success": lambda data, succeeded: [(_OUTCOME[succeeded], data, 1)],
+        "feedback": lambda data, feedback: [(_FEEDBACK[feedback], data, 1)],
     }
 
     @property

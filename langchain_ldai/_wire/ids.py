@@ -23,6 +23,10 @@ _random: Final = Random()  # noqa: S311  the numbers are no secret
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
+_RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
+_UUID4_BITS: Final = 0x4 << 76 | 0x2 << 62
+"""The bits of a UUID that are random, and those that say its version and variant (RFC 9562, section 5.4)."""
+
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 """Half a surrogate pair: the only character that UTF-8 cannot encode."""
 
@@ -32,9 +36,8 @@ def new_run_id() -> str:
 
     `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
     """
-    text = f"{_random.getrandbits(128):032x}"
-    variant = "89ab"[int(text[16], 16) % 4]  # after the version, 4 (RFC 9562, section 5.4)
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+    text = f"{_random.getrandbits(128) & _RANDOM_BITS | _UUID4_BITS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def uuid_of(text: str) -> str:
