@@ -12,7 +12,7 @@ from ldclient import Context
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance, is_async
 from langchain_ldai._base.results import described
-from langchain_ldai._runs.trackers import as_run_tracker
+from langchain_ldai._runs.trackers import adapter_of
 from langchain_ldai.errors import WrongResultError
 
 
@@ -20,8 +20,7 @@ from langchain_ldai.errors import WrongResultError
 class AiConfig(Protocol):
     """An AI Config as a handler needs it: ours, or one of `launchdarkly-server-sdk-ai`."""
 
-    @property
-    def create_tracker(self) -> Callable[[], object]: ...
+    def create_tracker(self) -> object: ...
 
 
 @runtime_checkable
@@ -67,11 +66,13 @@ def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) 
     if config is not None or not nodes:
         sources = {"config": config, **sources}
     for name, source in sources.items():
-        _check_source(name, source, needed_for)
-        _check_tracker(name, source, guard)
+        _check_source(name, source)
+        if isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+            _check_foreign(name, source, needed_for, guard)
 
 
-def _check_source(name: str, source: object, needed_for: str) -> None:
+def _check_source(name: str, source: object) -> None:
+    """Raise `TypeError` if something is neither an AI Config nor a function to one."""
     expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
     if isinstance(source, type):
         raise TypeError(f"{expected}, not the class {source.__name__}")
@@ -92,11 +93,21 @@ def _check_source(name: str, source: object, needed_for: str) -> None:
         raise TypeError(f"{expected}, not {type(source).__name__}")
     else:
         check_function(name, source, "the metadata of the run")
-    if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+
+
+def _check_foreign(name: str, config: AiConfig, needed_for: str, guard: Guard) -> None:
+    """Raise `TypeError` if an AI Config that is not ours, or its trackers, cannot do what is needed."""
+    if needed_for:
         raise TypeError(
             f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
-            f"{name} is {type(source).__name__}"
+            f"{name} is {type(config).__name__}"
         )
+    tracker = guard.call(NO_TRACKER, Ids(), config.create_tracker)
+    try:
+        if tracker is not None:
+            adapter_of(tracker)
+    except WrongResultError as error:
+        raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
 def _remedy(given: object) -> str:
@@ -114,19 +125,6 @@ def _remedy(given: object) -> str:
     if isinstance(given, Mapping):
         return "give one AI Config; those of nodes go into nodes={...}"
     return "give what a client's completion_config() returns for that key" if isinstance(given, str) else ""
-
-
-def _check_tracker(name: str, source: object, guard: Guard) -> None:
-    """Raise `TypeError` if a run cannot use the trackers of an AI Config that is not ours."""
-    if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
-        return
-    tracker = guard.call(NO_TRACKER, Ids(), source.create_tracker)
-    if tracker is None:
-        return
-    try:
-        as_run_tracker(tracker)
-    except WrongResultError as error:
-        raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
 def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> AiConfig | None:

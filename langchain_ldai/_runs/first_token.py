@@ -38,14 +38,10 @@ def carries_content(token: object, chunk: GenerationChunk | ChatGenerationChunk 
         token: The chunk's text, or its list of content blocks.
         chunk: The chunk itself, where the model hands it on.
     """
-    if _has_content(token):
-        return True
-    if chunk is None:
-        return False
+    parts = [token, getattr(chunk, "text", None)]
     message = getattr(chunk, "message", None)  # a chat model's chunk has one
-    if message is None:
-        return bool(chunk.text)
-    parts = (message.content, getattr(message, "tool_call_chunks", None), message.additional_kwargs)
+    if message is not None:
+        parts = [token, message.content, getattr(message, "tool_call_chunks", None), message.additional_kwargs]
     return any(map(_has_content, parts))
 
 

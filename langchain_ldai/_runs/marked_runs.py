@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._runs.metadata import RUN_ROOT_KEY
 from langchain_ldai._runs.observing import NO_TRACE, RunEnd
-from langchain_ldai._runs.served import Served, served_by
+from langchain_ldai._runs.trackers import RunTracker, Served, served_by
 
 if TYPE_CHECKING:
     from langchain_ldai._runs.steps import Step, StepResult
-    from langchain_ldai._runs.trackers import RunTracker
 
 MAX_ENDED: Final = 10_000
 """How many ended runs, and named nodes, are remembered."""
@@ -33,15 +33,12 @@ class RootMarks(Mapping[str, str]):
 
     def __init__(self, marks: Mapping[str, str]) -> None:
         self._marks = marks
-        self._first = ["true"]
+        self._root = iter(["true"])
 
     def __getitem__(self, key: str) -> str:
         if key != RUN_ROOT_KEY:
             return self._marks[key]
-        try:
-            return self._first.pop()  # visits of a node may begin in several threads: one of them is the first
-        except IndexError:
-            return "false"
+        return next(self._root, "false")  # visits of a node may begin in several threads: one of them is the first
 
     def __iter__(self) -> Iterator[str]:
         yield from self._marks
@@ -51,17 +48,15 @@ class RootMarks(Mapping[str, str]):
         return len(self._marks) + 1
 
 
+@dataclass(slots=True, eq=False)
 class MarkedRun:
     """One run, or one named node of a run, whose spans another package makes."""
-
-    __slots__ = ("_runs", "_served")
 
     lost: ClassVar = "A run could not be remembered, its spans are exported without its context"
     trace: ClassVar = NO_TRACE
 
-    def __init__(self, runs: MarkedRuns, served: Served) -> None:
-        self._runs = runs
-        self._served = served
+    runs: MarkedRuns
+    served: Served
 
     def marks(self, marks: Mapping[str, str]) -> RootMarks:
         """Return the marks of a run, and whether a step is its root: see `RunSpan`."""
@@ -75,15 +70,14 @@ class MarkedRun:
 
     def run_closed(self, end: RunEnd) -> None:
         """See `RunObserver`; the run is remembered for a while."""
-        self._runs.ended(self._served)
+        self.runs.ended(self.served)
 
 
 class MarkedRuns:
     """Remembers what the open runs were served, and of those that have ended the latest."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Served] = {}
-        self._open_parts: Counter[str] = Counter()  # a run that goes on may be open several times at once
+        self._open: dict[str, list[Served]] = {}  # a run that goes on may be open several times at once
         self._ended: OrderedDict[str, tuple[float, Served]] = OrderedDict()
         self.reset_after_fork()
         register_fork_safe(self)
@@ -91,8 +85,7 @@ class MarkedRuns:
     def reset_after_fork(self) -> None:
         """Take a new lock, and count the open runs as ended: they end in the parent."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
-        self._open_parts.clear()
-        for served in list(self._open.values()):
+        for served in [served for parts in self._open.values() for served in parts]:
             self.ended(served)
 
     def begin(
@@ -101,17 +94,16 @@ class MarkedRuns:
         """Remember a run, or a named node, that starts now: see `RunSpans`."""
         served = served_by(tracker)
         with self._lock:
-            self._open[served.run_id] = served
-            self._open_parts[served.run_id] += 1
+            self._open.setdefault(served.run_id, []).append(served)
         return MarkedRun(self, served)
 
     def ended(self, served: Served) -> None:
         """Note that a run, or a part of one, has ended, and forget those that ended long ago or are too many."""
         now = time.monotonic()
         with self._lock:
-            self._open_parts[served.run_id] -= 1
-            if self._open_parts[served.run_id] <= 0:
-                del self._open_parts[served.run_id]
+            parts = self._open.get(served.run_id, [])
+            del parts[:1]
+            if not parts:
                 self._open.pop(served.run_id, None)
             self._ended.pop(served.run_id, None)
             self._ended[served.run_id] = now, served
@@ -121,8 +113,9 @@ class MarkedRuns:
         """Return what a run was served; `None` where it is not known, or no longer."""
         with self._lock:
             self._forget(time.monotonic())
-            _, ended = self._ended.get(run_id, (0.0, None))
-            return self._open.get(run_id, ended)
+            if run_id in self._open:
+                return self._open[run_id][-1]
+            return self._ended[run_id][1] if run_id in self._ended else None
 
     def _forget(self, now: float) -> None:
         while self._ended and (

@@ -60,7 +60,6 @@ class RunObserver(Protocol):
             told: What LangChain tells of it: the arguments of the callback, and as "asked" what a model is asked
                 (lists of messages, or prompts) or the text that a tool is given.
         """
-        ...
 
     def step_ended(self, step: Step, output: object, error: BaseException | None, result: StepResult) -> None:
         """Take the end of a model call, of a tool call, and of any step that began a scope.
@@ -71,11 +70,9 @@ class RunObserver(Protocol):
             error: What it raised, `None` where it ended well.
             result: What was read from a model call's result.
         """
-        ...
 
     def run_closed(self, end: RunEnd) -> None:
         """Take the end of the run, after which no step of it starts or ends."""
-        ...
 
 
 class GatheredExchange(RunObserver, Protocol):
@@ -84,7 +81,6 @@ class GatheredExchange(RunObserver, Protocol):
     @property
     def judges(self) -> tuple[str, ...]:
         """The keys of the judges."""
-        ...
 
 
 class RunJudges(Protocol):
@@ -98,11 +94,9 @@ class RunJudges(Protocol):
             tracker: The run's tracker.
             token: The resumption token as the handler hands it out.
         """
-        ...
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until every exchange is scored; return `False` after `timeout` seconds."""
-        ...
 
 
 class RunSpan(RunObserver, Protocol):
@@ -111,22 +105,16 @@ class RunSpan(RunObserver, Protocol):
     @property
     def trace(self) -> TraceIds:
         """The ids of the root span."""
-        ...
 
     def marks(self, marks: Mapping[str, str]) -> Mapping[str, str]:
         """Return what the start events of the run get into their metadata, from what those of every run get."""
-        ...
 
 
 class RunSpans(Protocol):
     """Makes the spans of runs, as `langchain_ldai.spans.Spans` does."""
 
     def begin(
-        self,
-        config: object,
-        tracker: RunTracker,
-        metadata: Mapping[str, object],
-        parent: RunSpan | None,
+        self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
     ) -> RunSpan | None:
         """Return what makes the spans of a run, or of a named node, that starts now; `None` where nothing records.
 
@@ -136,7 +124,6 @@ class RunSpans(Protocol):
             metadata: The metadata of the step that begins it.
             parent: What `begin` returned for the run that a named node is in; `None` for a run itself.
         """
-        ...
 
 
 def check_judges(judges: object) -> None:
