@@ -34,10 +34,8 @@ class ResumableAiConfig(Protocol):
 class AgentGraph(Protocol):
     """What a handler asks of an agent graph, ours or one that wraps it."""
 
-    @property
-    def nodes(self) -> Mapping[str, AiConfig]: ...
-    @property
-    def edges(self) -> Iterable[Any]: ...
+    nodes: Mapping[str, AiConfig]
+    edges: Iterable[Any]
 
 
 ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]

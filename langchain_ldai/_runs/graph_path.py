@@ -53,8 +53,7 @@ class Journey:
     def visit_started(self, node: str, task: str, step: int) -> None:
         """Note that a node started, in this step and for this task of LangGraph's ("" where unknown)."""
         if (node, task) not in self._visits:
-            visit = _Visit(len(self._visits), node, step, self._sources(node, step))
-            self._visits[node, task] = visit
+            self._visits[node, task] = _Visit(len(self._visits), node, step, self._sources(node, step))
 
     def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
         """Note how a visit ended."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Other(Protocol):
     """What a tracker must have beside the methods that record its metrics."""
 
-    @property
-    def resumption_token(self) -> str: ...
+    resumption_token: str
+
     def get_summary(self) -> object: ...
     def track_tool_call(self, tool_key: str, /) -> None: ...
 
@@ -103,7 +103,7 @@ class GraphRunTracker(OtherTracker):
         journey: The run's way through the graph; `None` where the graph stands for a named node.
     """
 
-    __slots__ = ("journey",)
+    journey: Journey | None = None
 
     methods: ClassVar = {
         "duration_ms": "track_duration",
@@ -113,10 +113,6 @@ class GraphRunTracker(OtherTracker):
         "path": "track_path",
     }
     needed: ClassVar = ("summary", "track_handoff_success")
-
-    def __init__(self, original: Other) -> None:
-        super().__init__(original)
-        self.journey: Journey | None = None
 
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
         """Record those metrics that have no value yet, and with the duration the way through the graph."""
