@@ -1,9 +1,16 @@
-"""What a handler counts runs for: AI Configs, ours or the official package's, and functions to them."""
+"""What a handler counts runs for: AI Configs, ours or the official package's, and functions to them.
+
+Where one is wrong, the error or the log says what to give in its place.
+"""
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from reprlib import repr as short_repr
+from traceback import walk_tb
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
@@ -13,7 +20,7 @@ from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance, is_async
 from langchain_ldai._base.results import described
 from langchain_ldai._runs.trackers import adapter_of
-from langchain_ldai.errors import WrongResultError
+from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
 
 
 @runtime_checkable
@@ -137,6 +144,34 @@ def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> 
     found = "return ai.completion_config(key, context)" if isinstance(config, Context) else _remedy(config)
     remedy = f": {found}" if found else ""
     raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
+
+
+def remedy_for(error: Exception, metadata: Mapping[str, object]) -> str:
+    """Return what helps a function that missed a name in a run's metadata, or a variable; "" for other errors."""
+    match error:
+        case LookupError(args=(ContextVar(name=name), *_)) if _is_name(name):
+            return (
+                f" (the context variable {name!r} is not set where the run starts: set it before the call, in the "
+                "same task or thread, or pass the value in the metadata of the call)"
+            )
+        case AttributeError(obj=MappingProxyType(), name=name) if _is_name(name):
+            return f' (the metadata is a dictionary: metadata["{name}"])'
+        case KeyError(args=(key, *_)) if _is_name(key):
+            *_, (frame, _) = walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__") == os.__name__:
+                return f" (the environment variable {key} is not set)"
+            if key not in metadata:
+                names = [name for name in metadata if _is_name(name)]
+                held = short_repr(names) if names else "nothing"
+                return (
+                    f" (if it was looked up in the metadata, that holds {held}: pass "
+                    f'{{"metadata": {{"{key}": ...}}}} in the config of the call)'
+                )
+    return ""
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and key.isidentifier() and len(key) <= MAX_NAME_LENGTH
 
 
 def tool_key(config: object, name: str) -> str:

@@ -21,6 +21,7 @@ from langchain_ldai._runs.config_sources import (
     ResumableAiConfig,
     check_sources,
     config_of,
+    remedy_for,
 )
 from langchain_ldai._runs.metadata import (
     CONFIG_KEY_KEY,
@@ -28,7 +29,6 @@ from langchain_ldai._runs.metadata import (
     RESUMPTION_TOKEN_KEY,
     RUN_ID_KEY,
     VARIATION_KEY_KEY,
-    remedy_for,
 )
 from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
 from langchain_ldai._runs.totals import MetricTotals
