@@ -189,26 +189,31 @@ class TrackerFactory:
         return totals
 
     def _asked_for(self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str) -> object:
-        """Return the tracker of the run that a token or `run_ids` names, where one does; else of a new run."""
-        run_id = None if self.run_ids == "new" else self._id_for(metadata, lc_run_id, node)
-        continued = self._continued(config, metadata, run_id, lc_run_id, node)
-        if continued is not None:
-            return continued
+        """Return the tracker of the run that a token or `run_ids` names, else of a new one; a node's is new."""
+        run_id = None if self.run_ids == "new" else self._id_for(metadata, lc_run_id)
+        token = metadata.get(RESUMPTION_TOKEN_KEY)
+        # A token beside a run id is not the caller's: a handler has written both (fact 23).
+        if token is not None and not node and RUN_ID_KEY not in metadata:
+            tracker = self._continued(config, token, run_id, lc_run_id)
+            if tracker is not None:
+                return tracker
+        elif self.resume and "resumption_token" in metadata:
+            key = getattr(config, "key", "")
+            self.guard.notices.once(_log, logging.WARNING, "misnamed", _MISNAMED_TOKEN, key)
         if run_id is None or not isinstance(config, ResumableAiConfig):
             return config.create_tracker()
-        return config.create_tracker(run_id=run_id)
+        return config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id)
 
-    def _id_for(self, metadata: Mapping[str, object], lc_run_id: object, node: str) -> str | None:
-        """Return the id that `run_ids` gives a run, or a named node of it; `None` where it gives none."""
+    def _id_for(self, metadata: Mapping[str, object], lc_run_id: object) -> str | None:
+        """Return the id that `run_ids` gives a run; `None` where it gives none."""
         try:
             given = (
                 result_of(self.run_ids, MappingProxyType(metadata)) if callable(self.run_ids) else str(lc_run_id)
             )
-            run_id = self._held(str(given)) if given else None
+            return self._held(str(given)) if given else None
         except Exception as error:  # noqa: BLE001
             self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, remedy_for(error, metadata))
             return None
-        return uuid_of(f"{run_id}/{node}") if run_id and node else run_id
 
     def _held(self, run_id: str) -> str:
         """Return an id as it is if every ledger can hold it, else a UUID that follows from it."""
@@ -218,27 +223,18 @@ class TrackerFactory:
         self.guard.notices.once(_log, logging.WARNING, "run id", _UNFIT_ID, fault, MAX_RUN_ID_LENGTH)
         return uuid_of(run_id)
 
-    def _continued(
-        self, config: AiConfig, metadata: Mapping[str, object], run_id: str | None, lc_run_id: object, node: str
-    ) -> object:
-        """Return the tracker of the run that a caller's token names; `None` if a new run is to open.
+    def _continued(self, config: AiConfig, token: object, run_id: str | None, lc_run_id: object) -> object:
+        """Return the tracker of the run that a caller's token names; `None` if it is not to be continued.
 
         Args:
             config: The AI Config of the run.
-            metadata: The metadata with the token; a token that does not fit is logged.
+            token: What the caller gave as a token; one that does not fit is logged.
             run_id: The id given for the run, which then names this part of it; `None` for the root's.
             lc_run_id: LangChain's id of the run's root.
-            node: Name of a named node, whose run is always new; "" for the run itself.
         """
-        told, key = (_log, logging.WARNING), getattr(config, "key", "")
-        token, notices = metadata.get(RESUMPTION_TOKEN_KEY), self.guard.notices
-        # A token beside a run id is not the caller's: a handler has written both (fact 23).
-        if node or token is None or RUN_ID_KEY in metadata:
-            if self.resume and "resumption_token" in metadata:
-                notices.once(*told, "misnamed", _MISNAMED_TOKEN, key)
-            return None
+        notices, key = self.guard.notices, getattr(config, "key", "")
         if not self.resume:
-            notices.once(*told, "no resume", _UNUSED_TOKEN, key)
+            notices.once(_log, logging.WARNING, "no resume", _UNUSED_TOKEN, key)
         if not self.resume or not isinstance(config, ResumableAiConfig):
             return None
         try:
@@ -247,7 +243,8 @@ class TrackerFactory:
         except (TypeError, ValueError) as error:
             is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
             known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
-            notices.each_minute(*told, known_by, _UNFIT_TOKEN, key, _PLAIN_FOR_SEALED if is_plain else error)
+            cause = _PLAIN_FOR_SEALED if is_plain else error
+            notices.each_minute(_log, logging.WARNING, known_by, _UNFIT_TOKEN, key, cause)
             return None
         except Exception as error:  # noqa: BLE001
             self.guard.caught(error, Ids(lc_run_id), _NOT_CONTINUED)
