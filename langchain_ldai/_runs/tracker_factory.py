@@ -9,7 +9,7 @@ from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, cast
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance
@@ -114,7 +114,7 @@ class TrackerFactory:
     judges: RunJudges | None
     spans: RunSpans | None
     guard: Guard = field(init=False, default_factory=Guard)
-    _claims: WeakValueDictionary[int, Claims] = field(init=False, default_factory=WeakValueDictionary)
+    _claims: WeakSet[Claims] = field(init=False, default_factory=WeakSet)
 
     def __post_init__(self) -> None:
         if self.duration not in ("model", "run"):
@@ -168,7 +168,7 @@ class TrackerFactory:
             return None
         identity, sender, token = tracker.identity, tracker._sender, sealed or tracker.resumption_token
         if sender is not None and sender.claims is not None:
-            self._claims[id(sender.claims)] = sender.claims
+            self._claims.add(sender.claims)
         marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
         if not sealed:
             marks[CONFIG_KEY_KEY] = identity.config_key
@@ -281,7 +281,7 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-        waits = [claims.wait for claims in list(self._claims.values())]
+        waits = [claims.wait for claims in list(self._claims)]
         if self.judges is not None:
             waits.insert(0, self.judges.flush)
         are_done = [wait(None if deadline is None else max(0.0, deadline - monotonic())) for wait in waits]
