@@ -1,5 +1,6 @@
 """What a span says of the AI Config that its run was served."""
 
+from ldai import LDAIClient
 from ldclient import Context
 
 from langchain_ldai import LdAiClient
@@ -70,6 +71,14 @@ def test_a_tracker_of_ours_tells_all() -> None:
     served = served_by(adapter_of(tracker))
 
     assert served == Served(tracker.run_id, "support-bot", "friendly", 3, "", USER_AND_ORG, "env-1")
+
+
+def test_a_tracker_of_the_official_package_tells_what_its_token_does() -> None:
+    """Neither the context nor the environment is in it."""
+    client = RecordingClient({"support-bot": FLAG})
+    tracker = adapter_of(LDAIClient(client).completion_config("support-bot", USER_AND_ORG).create_tracker())
+
+    assert served_by(tracker) == Served(tracker.identity.run_id, "support-bot", "friendly", 3)
 
 
 def test_a_graph_stands_for_its_graph() -> None:
