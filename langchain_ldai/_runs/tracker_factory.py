@@ -206,10 +206,9 @@ class TrackerFactory:
 
     def _id_for(self, metadata: Mapping[str, object], lc_run_id: object) -> str | None:
         """Return the id that `run_ids` gives a run; `None` where it gives none."""
+        run_ids = self.run_ids
         try:
-            given = (
-                result_of(self.run_ids, MappingProxyType(metadata)) if callable(self.run_ids) else str(lc_run_id)
-            )
+            given = result_of(run_ids, MappingProxyType(metadata)) if callable(run_ids) else str(lc_run_id)
             return self._held(str(given)) if given else None
         except Exception as error:  # noqa: BLE001
             self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, remedy_for(error, metadata))

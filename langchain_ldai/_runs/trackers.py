@@ -54,9 +54,8 @@ class OtherTracker:
         self.resumption_token: str = original.resumption_token
         self.identity = RunIdentity(*decoded(self.resumption_token).identity)  # an agent graph's has a key, too
         sender = getattr(original, "_sender", None)  # of one of ours, or of what wraps it
-        self._sender: EventSender | None = (
-            sender if hasattr(sender, "claims") and hasattr(sender, "client") else None
-        )
+        is_ours = hasattr(sender, "claims") and hasattr(sender, "client")
+        self._sender: EventSender | None = sender if is_ours else None
 
     @property
     def summary(self) -> MetricSummary:
