@@ -1,9 +1,16 @@
-"""What a handler counts runs for: AI Configs, ours or the official package's, and functions to them."""
+"""What a handler counts runs for: AI Configs, ours or the official package's, and functions to them.
+
+Where one is wrong, the error or the log says what to give in its place.
+"""
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from reprlib import repr as short_repr
+from traceback import walk_tb
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
@@ -11,16 +18,15 @@ from ldclient import Context
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance, described, is_async
-from langchain_ldai._runs.trackers import as_run_tracker
-from langchain_ldai.errors import WrongResultError
+from langchain_ldai._runs.trackers import adapter_of
+from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
 
 
 @runtime_checkable
 class AiConfig(Protocol):
     """An AI Config as a handler needs it: ours, or one of `launchdarkly-server-sdk-ai`."""
 
-    @property
-    def create_tracker(self) -> Callable[[], object]: ...
+    def create_tracker(self) -> object: ...
 
 
 @runtime_checkable
@@ -34,10 +40,8 @@ class ResumableAiConfig(Protocol):
 class AgentGraph(Protocol):
     """What a handler asks of an agent graph, ours or one that wraps it."""
 
-    @property
-    def nodes(self) -> Mapping[str, AiConfig]: ...
-    @property
-    def edges(self) -> Iterable[Any]: ...
+    nodes: Mapping[str, AiConfig]
+    edges: Iterable[Any]
 
 
 ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
@@ -66,11 +70,13 @@ def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) 
     if config is not None or not nodes:
         sources = {"config": config, **sources}
     for name, source in sources.items():
-        _check_source(name, source, needed_for)
-        _check_tracker(name, source, guard)
+        _check_source(name, source)
+        if isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+            _check_foreign(name, source, needed_for, guard)
 
 
-def _check_source(name: str, source: object, needed_for: str) -> None:
+def _check_source(name: str, source: object) -> None:
+    """Raise `TypeError` if something is neither an AI Config nor a function to one."""
     expected = f"{name} is an AI Config (it has create_tracker()) or a function from metadata to one"
     if isinstance(source, type):
         raise TypeError(f"{expected}, not the class {source.__name__}")
@@ -91,11 +97,21 @@ def _check_source(name: str, source: object, needed_for: str) -> None:
         raise TypeError(f"{expected}, not {type(source).__name__}")
     else:
         check_function(name, source, "the metadata of the run")
-    if needed_for and isinstance(source, AiConfig) and not isinstance(source, ResumableAiConfig):
+
+
+def _check_foreign(name: str, config: AiConfig, needed_for: str, guard: Guard) -> None:
+    """Raise `TypeError` if an AI Config that is not ours, or its trackers, cannot do what is needed."""
+    if needed_for:
         raise TypeError(
             f"{needed_for} needs an AI Config with resume_tracker(), such as those of LdAiClient; "
-            f"{name} is {type(source).__name__}"
+            f"{name} is {type(config).__name__}"
         )
+    tracker = guard.call(NO_TRACKER, Ids(), config.create_tracker)
+    try:
+        if tracker is not None:
+            adapter_of(tracker)
+    except WrongResultError as error:
+        raise TypeError(f"{name} cannot be counted for: {error}") from None
 
 
 def _remedy(given: object) -> str:
@@ -115,19 +131,6 @@ def _remedy(given: object) -> str:
     return "give what a client's completion_config() returns for that key" if isinstance(given, str) else ""
 
 
-def _check_tracker(name: str, source: object, guard: Guard) -> None:
-    """Raise `TypeError` if a run cannot use the trackers of an AI Config that is not ours."""
-    if not isinstance(source, AiConfig) or isinstance(source, ResumableAiConfig):
-        return
-    tracker = guard.call(NO_TRACKER, Ids(), source.create_tracker)
-    if tracker is None:
-        return
-    try:
-        as_run_tracker(tracker)
-    except WrongResultError as error:
-        raise TypeError(f"{name} cannot be counted for: {error}") from None
-
-
 def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> AiConfig | None:
     """Return the AI Config that a caller's function gives; an AI Config may be callable itself.
 
@@ -140,6 +143,34 @@ def config_of(source: Callable[..., object], metadata: Mapping[str, object]) -> 
     found = "return ai.completion_config(key, context)" if isinstance(config, Context) else _remedy(config)
     remedy = f": {found}" if found else ""
     raise WrongResultError(f"the function given for an AI Config returned a {described(config)}{remedy}")
+
+
+def remedy_for(error: Exception, metadata: Mapping[str, object]) -> str:
+    """Return what helps a function that missed a name in a run's metadata, or a variable; "" for other errors."""
+    match error:
+        case LookupError(args=(ContextVar(name=name), *_)) if _is_name(name):
+            return (
+                f" (the context variable {name!r} is not set where the run starts: set it before the call, in the "
+                "same task or thread, or pass the value in the metadata of the call)"
+            )
+        case AttributeError(obj=MappingProxyType(), name=name) if _is_name(name):
+            return f' (the metadata is a dictionary: metadata["{name}"])'
+        case KeyError(args=(key, *_)) if _is_name(key):
+            *_, (frame, _) = walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__") == os.__name__:
+                return f" (the environment variable {key} is not set)"
+            if key not in metadata:
+                names = [name for name in metadata if _is_name(name)]
+                held = short_repr(names) if names else "nothing"
+                return (
+                    f" (if it was looked up in the metadata, that holds {held}: pass "
+                    f'{{"metadata": {{"{key}": ...}}}} in the config of the call)'
+                )
+    return ""
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and key.isidentifier() and len(key) <= MAX_NAME_LENGTH
 
 
 def tool_key(config: object, name: str) -> str:

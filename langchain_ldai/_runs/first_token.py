@@ -8,23 +8,19 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
-_CONTENT: Final = frozenset(
-    {
-        *("text", "content", "refusal", "transcript", "guard_content", "citations_content"),
-        *("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "summary"),
-        *("name", "partial_json", "function", "function_call", "tool_calls", "tool_outputs", "executed_tools"),
-        *("data", "base64", "url", "source", "image_url", "audio"),
-        *("value", "delta", "fields"),  # what blocks are wrapped in
-    }
-)
+_CONTENT: Final = {
+    *("text", "content", "refusal", "transcript", "guard_content", "citations_content"),
+    *("reasoning", "reasoning_content", "reasoning_details", "reasoning_text", "thinking", "summary"),
+    *("name", "partial_json", "function", "function_call", "tool_calls", "tool_outputs", "executed_tools"),
+    *("data", "base64", "url", "source", "image_url", "audio"),
+    *("value", "delta", "fields"),  # what blocks are wrapped in
+}
 """Fields of text, reasoning, tool calls and media: each is a text, or blocks that are read in the same way."""
 
-_PAYLOADS: Final = frozenset(
-    {
-        *("args", "arguments", "input", "code", "executable_code", "action", "operation", "queries"),
-        *("output", "outputs", "result", "code_execution_result"),
-    }
-)
+_PAYLOADS: Final = {
+    *("args", "arguments", "input", "code", "executable_code", "action", "operation", "queries"),
+    *("output", "outputs", "result", "code_execution_result"),
+}
 """Fields of what a tool is given or gave back: anything in them is content."""
 
 _UNREADABLE: Final = ("redacted", "encrypted")
@@ -38,14 +34,10 @@ def carries_content(token: object, chunk: GenerationChunk | ChatGenerationChunk 
         token: The chunk's text, or its list of content blocks.
         chunk: The chunk itself, where the model hands it on.
     """
-    if _has_content(token):
-        return True
-    if chunk is None:
-        return False
+    parts = [token, getattr(chunk, "text", None)]
     message = getattr(chunk, "message", None)  # a chat model's chunk has one
-    if message is None:
-        return bool(chunk.text)
-    parts = (message.content, getattr(message, "tool_call_chunks", None), message.additional_kwargs)
+    if message is not None:
+        parts = [token, message.content, getattr(message, "tool_call_chunks", None), message.additional_kwargs]
     return any(map(_has_content, parts))
 
 
@@ -58,9 +50,7 @@ def _has_content(part: object) -> bool:
     """Return whether a text, a block, or one in a list of those holds something."""
     if isinstance(part, Mapping):
         kind = str(part.get("type"))
-        if any(word in kind for word in _UNREADABLE):
-            return False
-        return any(
+        return not any(word in kind for word in _UNREADABLE) and any(
             (name in _CONTENT and _has_content(value)) or (name in _PAYLOADS and _has_leaf(value))
             for name, value in part.items()
         )

@@ -5,17 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from langchain_ldai._runs.outcome import RECORDED, Outcome
-
-
-class Handoff(NamedTuple):
-    """A node handed over to another; `success` says how the other ended."""
-
-    source: str
-    target: str
-    success: bool
 
 
 @dataclass(slots=True)
@@ -62,8 +53,7 @@ class Journey:
     def visit_started(self, node: str, task: str, step: int) -> None:
         """Note that a node started, in this step and for this task of LangGraph's ("" where unknown)."""
         if (node, task) not in self._visits:
-            visit = _Visit(len(self._visits), node, step, self._sources(node, step))
-            self._visits[node, task] = visit
+            self._visits[node, task] = _Visit(len(self._visits), node, step, self._sources(node, step))
 
     def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
         """Note how a visit ended."""
@@ -79,10 +69,13 @@ class Journey:
         return tuple(visit.node for visit in self._visits.values())
 
     @property
-    def handoffs(self) -> tuple[Handoff, ...]:
-        """The handoffs to nodes that succeeded or failed, in the order of their starts."""
+    def handoffs(self) -> tuple[tuple[str, str, bool], ...]:
+        """The handoffs to nodes that succeeded or failed, in the order of their starts.
+
+        Of each the node that handed over, the one that took over, and whether that succeeded.
+        """
         return tuple(
-            Handoff(source.node, visit.node, RECORDED[visit.outcome])
+            (source.node, visit.node, RECORDED[visit.outcome])
             for visit in self._visits.values()
             if visit.outcome in RECORDED
             for source in visit.sources

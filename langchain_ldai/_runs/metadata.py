@@ -1,11 +1,8 @@
-"""The `ldai_*` metadata that the handler writes into the start events of a run."""
+"""The keys of the `ldai_*` metadata that a handler writes into the start events of a run, or reads there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from langchain_ldai._wire.tokens import RunIdentity
+from typing import Final
 
 RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
@@ -17,13 +14,3 @@ JUDGE_KEY: Final = "ldai_judge"
 
 RUN_ROOT_KEY: Final = "ldai_run_root"
 """The key that a handler with `spans="mark"` writes, too: "true" at the root of the run, else "false"."""
-
-
-def marks_of(identity: RunIdentity, token: str, *, is_sealed: bool) -> dict[str, str]:
-    """Return what the start events of a run, or of a named node, get into their metadata."""
-    marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
-    if not is_sealed:
-        marks[CONFIG_KEY_KEY] = identity.config_key
-        if identity.variation_key:
-            marks[VARIATION_KEY_KEY] = identity.variation_key
-    return marks

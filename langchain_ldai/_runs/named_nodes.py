@@ -51,6 +51,7 @@ class NamedNodes:
     resolving: threading.RLock = field(init=False, default_factory=threading.RLock)
 
 
+@dataclass(slots=True, eq=False)
 class NodeNames:
     """Compares the names that one handler was given with those of the nodes that it has seen.
 
@@ -60,11 +61,10 @@ class NodeNames:
         only_nodes: Whether it counts nothing but nodes.
     """
 
-    def __init__(self, given: Mapping[str, ConfigSource], notices: Notices, *, only_nodes: bool) -> None:
-        self._given = given
-        self._only_nodes = only_nodes
-        self._notices = notices
-        self._seen: dict[str, None] = {}
+    given: Mapping[str, ConfigSource]
+    notices: Notices
+    only_nodes: bool
+    _seen: dict[str, None] = field(init=False, default_factory=dict)
 
     def see(self, node: str) -> None:
         """Note that a node has this name."""
@@ -73,9 +73,9 @@ class NodeNames:
 
     def tell_of_unnamed(self, node: str) -> None:
         """Say once that no name was given for a node, where nothing else is counted of it."""
-        if self._only_nodes and node not in self._given:
-            names = ", ".join(map(repr, self._given))
-            self._notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
+        if self.only_nodes and node not in self.given:
+            names = ", ".join(map(repr, self.given))
+            self.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
 
     def tell_of_unseen(self, nodes: NamedNodes, graph_key: str | None, *, ended_early: bool) -> None:
         """Say once which of a run's names are of no node that was seen so far; an agent graph has a key.
@@ -88,18 +88,18 @@ class NodeNames:
         unseen = [name for name in known if name not in seen]
         unnamed = tuple(name for name in seen if name not in known)  # one of them may be the one that is meant
         if graph_key is not None and not unnamed:
-            unseen = [name for name in unseen if name in self._given]  # a run need not visit every agent
+            unseen = [name for name in unseen if name in self.given]  # a run need not visit every agent
         if ended_early:
             unseen = [name for name in unseen if _is_like_one_of(unnamed, name)]
-        elif self._only_nodes and not self._seen:
-            self._notices.once(_log, logging.WARNING, "no graph", _NO_GRAPH)
+        elif self.only_nodes and not self._seen:
+            self.notices.once(_log, logging.WARNING, "no graph", _NO_GRAPH)
         if not seen or not unseen:
             return
         where = "nodes=" if graph_key is None else f"agent graph {graph_key!r}"
         names = ", ".join(map(repr, unseen)), ", ".join(map(repr, seen))
         level = logging.WARNING if unnamed else logging.INFO
         known_by = "unseen nodes", level, tuple(unseen) if ended_early else ()
-        self._notices.once(_log, level, known_by, _UNSEEN_NODES, where, *names)
+        self.notices.once(_log, level, known_by, _UNSEEN_NODES, where, *names)
 
 
 @lru_cache(maxsize=256)  # many runs that fail compare the same names

@@ -82,20 +82,18 @@ class RecentlyEnded:
     def end(self, key: object) -> None:
         """Note the end of a step, if it is one of a closed run."""
         root = self._root_of.pop(key, None)
-        steps = self._open.get(root) if root is not None else None
-        if root is None or steps is None:
-            return
-        steps.discard(key)
-        self._steps.add([key], root)
-        if not steps:
-            self._let_go(root)
+        steps = self._open.get(root)
+        if steps is not None:
+            steps.discard(key)
+            self._steps.add([key], root)
+            if not steps:
+                self._let_go(root)
 
     def _keep(self, root: object, steps: Iterable[object]) -> None:
         if root not in self._open and len(self._open) >= self._max_open:
             self._let_go(next(iter(self._open)))
-        for step in steps:
-            self._open.setdefault(root, set()).add(step)
-            self._root_of[step] = root
+        self._open.setdefault(root, set()).update(steps)
+        self._root_of.update(dict.fromkeys(steps, root))
 
     def _let_go(self, root: object) -> None:
         steps = self._open.pop(root)

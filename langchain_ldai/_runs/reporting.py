@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from langchain_ldai._base.guard import NOT_SENT, Guard
@@ -19,6 +20,7 @@ _ON_RUN_END_FAILED: Final = "The function given for on_run_end failed; the run's
 _NO_REPORT: Final = "The report of a run could not be made"
 
 
+@dataclass(slots=True, eq=False)
 class RunReporter:
     """Hands on what the runs of one handler have put out, outside the table's lock.
 
@@ -28,12 +30,9 @@ class RunReporter:
         on_run_end: Called with each report.
     """
 
-    def __init__(
-        self, guard: Guard, node_names: NodeNames, on_run_end: Callable[[RunReport], object] | None
-    ) -> None:
-        self._guard = guard
-        self._node_names = node_names
-        self._on_run_end = on_run_end
+    guard: Guard
+    node_names: NodeNames
+    on_run_end: Callable[[RunReport], object] | None
 
     def deliver(self, outbox: Outbox) -> None:
         """Send what is final, and report the runs that are closed.
@@ -45,7 +44,7 @@ class RunReporter:
                 item = outbox.popleft()
                 if isinstance(item, Recording):
                     tracker = item.totals.tracker
-                    self._guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
+                    self.guard.call(NOT_SENT, item.totals.ids, tracker._record_run, item.values, item.tool_calls)
                 else:
                     self._close(item)
         except BaseException:
@@ -56,26 +55,22 @@ class RunReporter:
         """Tell those who observe a run, or a node of it, that the run is closed."""
         for observer in totals.observers:
             end = totals.end(run.outcome, run.last_event)
-            self._guard.call(observer.lost, totals.ids, observer.run_closed, end)
+            self.guard.call(observer.lost, totals.ids, observer.run_closed, end)
 
     def _close(self, run: Run) -> None:
         _log.debug("a run closes: %s", run)
         if run.nodes is not None:
             graph_key, ended_early = run.config_key if run.journey else None, run.outcome is not Outcome.SUCCESS
-            self._node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
+            self.node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
         try:
             for totals in run.all_totals:
                 if totals.observers:
                     self.tell_of_end(run, totals)
         finally:
-            if run.reports or self._on_run_end is not None:
-                self._guard.call(_NO_REPORT, run.ids, self._report, run)
-
-    def _report(self, run: Run) -> None:
-        report = run.report()
-        if report is None:
-            return
-        for reports in run.reports:
-            reports.append(report)
-        if self._on_run_end is not None:
-            self._guard.call(_ON_RUN_END_FAILED, run.ids, result_of, self._on_run_end, report)
+            is_wanted = run.reports or self.on_run_end is not None
+            report = self.guard.call(_NO_REPORT, run.ids, run.report) if is_wanted else None
+            if report is not None:
+                for reports in run.reports:
+                    reports.append(report)
+                if self.on_run_end is not None:
+                    self.guard.call(_ON_RUN_END_FAILED, run.ids, result_of, self.on_run_end, report)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, cast
-from weakref import WeakValueDictionary
+from weakref import WeakSet
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance, described, result_of
@@ -22,15 +20,23 @@ from langchain_ldai._runs.config_sources import (
     ResumableAiConfig,
     check_sources,
     config_of,
+    remedy_for,
 )
-from langchain_ldai._runs.metadata import JUDGE_KEY, RESUMPTION_TOKEN_KEY, RUN_ID_KEY, marks_of
+from langchain_ldai._runs.metadata import (
+    CONFIG_KEY_KEY,
+    JUDGE_KEY,
+    RESUMPTION_TOKEN_KEY,
+    RUN_ID_KEY,
+    VARIATION_KEY_KEY,
+)
 from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
 from langchain_ldai._runs.totals import MetricTotals
-from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, as_run_tracker
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, adapter_of
+from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai._wire.tokens import is_token
-from langchain_ldai.errors import MAX_NAME_LENGTH, WrongResultError
-from langchain_ldai.ledgers._protocol import Claims, wait_for_all
+from langchain_ldai.errors import WrongResultError
+from langchain_ldai.ledgers._protocol import Claims
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +47,6 @@ RunIds = Literal["new", "root"] | Callable[[Mapping[str, Any]], str | None]
 
 _RUN_IDS_FAILED: Final = "The function given for run_ids failed, the run gets a new id"
 _NO_CONFIG: Final = "The function given for {source} failed, {lost} is not counted"
-_MISSING_METADATA: Final = (
-    ' (if it was looked up in the metadata, that holds {names}: pass {{"metadata": {{"{key}": ...}}}} in the '
-    "config of the call)"
-)
-_UNSET_ENVIRONMENT: Final = " (the environment variable {key} is not set)"
-_UNSET_VARIABLE: Final = (
-    " (the context variable {name!r} is not set where the run starts: set it before the call, in the same task or "
-    "thread, or pass the value in the metadata of the call)"
-)
-_NO_ATTRIBUTE: Final = ' (the metadata is a dictionary: metadata["{name}"])'
 _NOT_SEALED: Final = "sealer.seal() failed, {lost} is not counted"
 _NOT_CONTINUED: Final = "A run is not continued, a new one opens"
 _UNFIT_TOKEN: Final = "AI Config %r: a run is not continued, a new one opens: %s"
@@ -117,7 +113,7 @@ class TrackerFactory:
     judges: RunJudges | None
     spans: RunSpans | None
     guard: Guard = field(init=False, default_factory=Guard)
-    _claims: WeakValueDictionary[int, Claims] = field(init=False, default_factory=WeakValueDictionary)
+    _claims: WeakSet[Claims] = field(init=False, default_factory=WeakSet)
 
     def __post_init__(self) -> None:
         if self.duration not in ("model", "run"):
@@ -155,53 +151,114 @@ class TrackerFactory:
             node: Name of the node that it is for, "" for the run itself.
             parent: Makes the spans of the run that the node is in, if any are made.
         """
-        failure, sealed = _NO_CONFIG, ""
+        failure = _NO_CONFIG
         try:
             config = config_of(source, metadata) if callable(source) else source
             if config is None:
                 return None
             failure = NO_TRACKER
-            tracker = self._tracker_of(config, metadata, lc_run_id, node)
-            if self.sealer is not None:
-                failure = _NOT_SEALED
-                sealed = _sealed(self.sealer, tracker)
+            is_asked_for = self.resume or self.run_ids != "new" or RESUMPTION_TOKEN_KEY in metadata
+            made = self._asked_for(config, metadata, lc_run_id, node) if is_asked_for else config.create_tracker()
+            tracker = made if type(made) is LdAiConfigTracker else adapter_of(made)
+            failure = _NOT_SEALED
+            sealed = "" if self.sealer is None else _sealed(self.sealer, tracker)
         except Exception as error:  # noqa: BLE001
-            name, lost = (
-                (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
-            )
-            remedy = _remedy(error, metadata) if failure is _NO_CONFIG else ""
-            self.guard.caught(error, Ids(lc_run_id), failure.format(source=name, lost=lost), remedy)
+            self._not_counted(error, failure, metadata, lc_run_id, node)
             return None
-        totals = self._totals_of(config, tracker, sealed, lc_run_id)
-        if self.judges is not None:
-            try:  # without the guard's call, for which every run would pay
-                drawn = self.judges.draw(config, tracker, totals.token)
-            except Exception as error:  # noqa: BLE001
-                self.guard.caught(error, totals.ids, _NO_DRAW)
-                drawn = None
-            if drawn is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
-                totals.exchange, totals.observers = drawn, [drawn]
+        identity, sender, token = tracker.identity, tracker._sender, sealed or tracker.resumption_token
+        if sender is not None and sender.claims is not None:
+            self._claims.add(sender.claims)
+        marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
+        if not sealed:
+            marks[CONFIG_KEY_KEY] = identity.config_key
+            if identity.variation_key:
+                marks[VARIATION_KEY_KEY] = identity.variation_key
+        ids, exchange, span = Ids(lc_run_id, identity.run_id), None, None
+        if self.judges is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
+            exchange = self.guard.call(_NO_DRAW, ids, self.judges.draw, config, tracker, token)
         if self.spans is not None:
-            span = self.guard.call(_NO_SPANS, totals.ids, self.spans.begin, config, tracker, metadata, parent)
-            if span is not None:
-                totals.span, totals.marks = span, span.marks(totals.marks)
-                totals.observers = [span, *totals.observers]
-        return totals
-
-    def _totals_of(self, config: AiConfig, tracker: RunTracker, sealed: str, lc_run_id: object) -> MetricTotals:
-        """Return new totals of a tracker; `sealed` is its sealed token, "" where the plain one is handed out."""
-        claims = None if tracker._sender is None else tracker._sender.claims
-        if claims is not None:
-            self._claims[id(claims)] = claims
+            span = self.guard.call(_NO_SPANS, ids, self.spans.begin, config, tracker, metadata, parent)
         is_graph = isinstance(tracker, GraphRunTracker)
         times_visits = is_graph or self.duration == "run"
-        token = sealed or tracker.resumption_token
-        ids = Ids(lc_run_id, tracker.identity.run_id)
-        marks = marks_of(tracker.identity, token, is_sealed=bool(sealed))
-        totals = MetricTotals(config, tracker, ids, times_visits=times_visits, token=token, marks=marks)
+        shown = marks if span is None else span.marks(marks)
+        totals = MetricTotals(config, tracker, ids, times_visits, token, shown, exchange=exchange, span=span)
+        totals.observers = tuple(filter(None, (span, exchange)))
         if is_graph:  # it is counted also where no model is called
             self.tell_if_disabled(totals)
         return totals
+
+    def _asked_for(self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str) -> object:
+        """Return the tracker of the run that a token or `run_ids` names, else of a new one; a node's is new."""
+        run_id = None if self.run_ids == "new" else self._id_for(metadata, lc_run_id)
+        token = metadata.get(RESUMPTION_TOKEN_KEY)
+        # A token beside a run id is not the caller's: a handler has written both (fact 23).
+        if token is not None and not node and RUN_ID_KEY not in metadata:
+            tracker = self._continued(config, token, run_id, lc_run_id)
+            if tracker is not None:
+                return tracker
+        elif self.resume and "resumption_token" in metadata:
+            key = getattr(config, "key", "")
+            self.guard.notices.once(_log, logging.WARNING, "misnamed", _MISNAMED_TOKEN, key)
+        if run_id is None or not isinstance(config, ResumableAiConfig):
+            return config.create_tracker()
+        return config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id)
+
+    def _id_for(self, metadata: Mapping[str, object], lc_run_id: object) -> str | None:
+        """Return the id that `run_ids` gives a run; `None` where it gives none."""
+        run_ids = self.run_ids
+        try:
+            given = result_of(run_ids, MappingProxyType(metadata)) if callable(run_ids) else str(lc_run_id)
+            return self._held(str(given)) if given else None
+        except Exception as error:  # noqa: BLE001
+            self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, remedy_for(error, metadata))
+            return None
+
+    def _held(self, run_id: str) -> str:
+        """Return an id as it is if every ledger can hold it, else a UUID that follows from it."""
+        fault = run_id_fault(run_id)
+        if not fault:
+            return run_id
+        self.guard.notices.once(_log, logging.WARNING, "run id", _UNFIT_ID, fault, MAX_RUN_ID_LENGTH)
+        return uuid_of(run_id)
+
+    def _continued(self, config: AiConfig, token: object, run_id: str | None, lc_run_id: object) -> object:
+        """Return the tracker of the run that a caller's token names; `None` if it is not to be continued.
+
+        Args:
+            config: The AI Config of the run.
+            token: What the caller gave as a token; one that does not fit is logged.
+            run_id: The id given for the run, which then names this part of it; `None` for the root's.
+            lc_run_id: LangChain's id of the run's root.
+        """
+        notices, key = self.guard.notices, getattr(config, "key", "")
+        if not self.resume:
+            notices.once(_log, logging.WARNING, "no resume", _UNUSED_TOKEN, key)
+        if not self.resume or not isinstance(config, ResumableAiConfig):
+            return None
+        try:
+            plain = cast(str, token) if self.sealer is None else self.sealer.unseal(cast(str, token))
+            tracker = config.resume_tracker(plain)
+        except (TypeError, ValueError) as error:
+            is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
+            known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
+            cause = _PLAIN_FOR_SEALED if is_plain else error
+            notices.each_minute(_log, logging.WARNING, known_by, _UNFIT_TOKEN, key, cause)
+            return None
+        except Exception as error:  # noqa: BLE001
+            self.guard.caught(error, Ids(lc_run_id), _NOT_CONTINUED)
+            return None
+        begin_part = getattr(tracker, "_begin_part", None)
+        if begin_part is not None:  # the official package's trackers know no parts
+            begin_part(run_id or self._held(str(lc_run_id)))
+        return tracker
+
+    def _not_counted(
+        self, error: Exception, failure: str, metadata: Mapping[str, object], lc_run_id: object, node: str
+    ) -> None:
+        """Log why a run, or what happens in a named node, is not counted."""
+        source, lost = (f"nodes[{node!r}]", "what happens in this node") if node else ("an AI Config", "this run")
+        remedy = remedy_for(error, metadata) if failure is _NO_CONFIG else ""
+        self.guard.caught(error, Ids(lc_run_id), failure.format(source=source, lost=lost), remedy)
 
     def tell_if_disabled(self, totals: MetricTotals) -> None:
         """Warn once for each disabled AI Config, or agent graph, that a run is counted for it all the same."""
@@ -222,111 +279,11 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-
-        def left() -> float | None:
-            return None if deadline is None else max(0.0, deadline - monotonic())
-
-        is_judged = self.judges is None or self.judges.flush(left())
-        return wait_for_all(list(self._claims.values()), left()) and is_judged
-
-    def _tracker_of(
-        self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str
-    ) -> RunTracker:
-        """Return the tracker of a new run, or of the run that the metadata names; a node's is always new."""
-        given = str(lc_run_id) if self.run_ids == "root" else None
-        if callable(self.run_ids):
-            try:
-                given = _given_id(self.run_ids, metadata)
-            except Exception as error:  # noqa: BLE001
-                self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, _remedy(error, metadata))
-        run_id = self._held(given) if given else None
-        # A token beside a run id is not the caller's: a handler has written both (fact 23).
-        if not node and RESUMPTION_TOKEN_KEY in metadata and RUN_ID_KEY not in metadata:
-            tracker = self._continued(config, metadata[RESUMPTION_TOKEN_KEY], run_id, lc_run_id)
-            if tracker is not None:
-                return tracker
-        elif self.resume and "resumption_token" in metadata:
-            key = getattr(config, "key", "")
-            self.guard.notices.once(_log, logging.WARNING, "misnamed", _MISNAMED_TOKEN, key)
-        if run_id is None or not isinstance(config, ResumableAiConfig):
-            made = config.create_tracker()
-        else:
-            made = config.create_tracker(run_id=uuid_of(f"{run_id}/{node}") if node else run_id)
-        return as_run_tracker(made)
-
-    def _held(self, run_id: str) -> str:
-        """Return an id as it is if every ledger can hold it, else a UUID that follows from it."""
-        fault = run_id_fault(run_id)
-        if not fault:
-            return run_id
-        self.guard.notices.once(_log, logging.WARNING, "run id", _UNFIT_ID, fault, MAX_RUN_ID_LENGTH)
-        return uuid_of(run_id)
-
-    def _continued(
-        self, config: AiConfig, token: object, run_id: str | None, lc_run_id: object
-    ) -> RunTracker | None:
-        """Return the tracker of the run that a caller's token names; `None` if it is not to be continued.
-
-        Args:
-            config: The AI Config of the run.
-            token: What the caller gave as a token.
-            run_id: The id given for the run, which then names this part of it; `None` for the root's.
-            lc_run_id: LangChain's id of the run's root.
-        """
-        if token is not None and not self.resume:
-            key = getattr(config, "key", "")
-            self.guard.notices.once(_log, logging.WARNING, "no resume", _UNUSED_TOKEN, key)
-        if token is None or not self.resume or not isinstance(config, ResumableAiConfig):
-            return None
-        part = run_id or self._held(str(lc_run_id))
-        return self.guard.call(_NOT_CONTINUED, Ids(lc_run_id), self._resumed, config, token, part)
-
-    def _resumed(self, config: ResumableAiConfig, token: object, part: str) -> RunTracker | None:
-        """Return the tracker of the run that a caller's token names; `None` if the token does not fit."""
-        try:
-            plain = cast(str, token) if self.sealer is None else self.sealer.unseal(cast(str, token))
-            tracker = config.resume_tracker(plain)
-        except (TypeError, ValueError) as error:
-            is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
-            cause = _PLAIN_FOR_SEALED if is_plain else error
-            known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
-            key = getattr(config, "key", "")
-            self.guard.notices.each_minute(_log, logging.WARNING, known_by, _UNFIT_TOKEN, key, cause)
-            return None
-        begin_part = getattr(tracker, "_begin_part", None)
-        if begin_part is not None:  # the official package's trackers know no parts
-            begin_part(part)
-        return as_run_tracker(tracker)
-
-
-def _remedy(error: Exception, metadata: Mapping[str, object]) -> str:
-    """Return what helps a function that missed a name in the metadata, or a context variable; "" for others."""
-    cause = error.args[0] if isinstance(error, LookupError) and error.args else None
-    if isinstance(cause, ContextVar) and _is_name(cause.name):
-        return _UNSET_VARIABLE.format(name=cause.name)
-    if isinstance(error, AttributeError) and isinstance(error.obj, MappingProxyType) and _is_name(error.name):
-        return _NO_ATTRIBUTE.format(name=error.name)
-    key = cause if isinstance(error, KeyError) else None
-    if not _is_name(key):
-        return ""
-    if _raised_in(error) == os.__name__:
-        return _UNSET_ENVIRONMENT.format(key=key)
-    if key in metadata:
-        return ""
-    names = [name for name in metadata if _is_name(name)]
-    return _MISSING_METADATA.format(names=short_repr(names) if names else "nothing", key=key)
-
-
-def _raised_in(error: Exception) -> object:
-    """Return the name of the module that raised an error: of a dictionary's, the one that looked into it."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return None if last is None else last.tb_frame.f_globals.get("__name__")
-
-
-def _is_name(key: object) -> bool:
-    return isinstance(key, str) and key.isidentifier() and len(key) <= MAX_NAME_LENGTH
+        waits = [claims.wait for claims in list(self._claims)]
+        if self.judges is not None:
+            waits.insert(0, self.judges.flush)
+        are_done = [wait(None if deadline is None else max(0.0, deadline - monotonic())) for wait in waits]
+        return all(are_done)
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
@@ -334,9 +291,3 @@ def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
     if not isinstance(sealed, str) or not sealed:
         raise WrongResultError(f"it returned a {described(sealed)} and no text")
     return sealed
-
-
-def _given_id(run_ids: Callable[[Mapping[str, Any]], object], metadata: Mapping[str, object]) -> str | None:
-    """Return the id that the caller's function gives a run."""
-    given = result_of(run_ids, MappingProxyType(metadata))
-    return str(given) if given else None

@@ -1,9 +1,9 @@
-"""Trackers as a run uses them, whether they are ours or the official package's."""
+"""Trackers as a run uses them, ours or the official package's, and what a tracker's run was served."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, cast
 
 from langchain_ldai._base.guard import call_each
 from langchain_ldai._runs.graph_path import Journey
@@ -11,18 +11,19 @@ from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import Feedback, MetricSummary, Slot, TokenUsage, Value
-from langchain_ldai._wire.tokens import RunIdentity, decode, decode_graph
+from langchain_ldai._wire.events import ENVIRONMENT_ID
+from langchain_ldai._wire.tokens import RunIdentity, decoded
 from langchain_ldai.errors import WrongResultError
 
-_OFFICIAL_NAMES: Final = {"time_to_first_token_ms": "time_to_first_token"}
-"""The metrics that a summary of the official package names otherwise."""
+if TYPE_CHECKING:
+    from ldclient import Context
 
 
 class Other(Protocol):
     """What a tracker must have beside the methods that record its metrics."""
 
-    @property
-    def resumption_token(self) -> str: ...
+    resumption_token: str
+
     def get_summary(self) -> object: ...
     def track_tool_call(self, tool_key: str, /) -> None: ...
 
@@ -52,11 +53,10 @@ class OtherTracker:
     def __init__(self, original: Other) -> None:
         self.original: Other = original
         self.resumption_token: str = original.resumption_token
-        self.identity: RunIdentity = self._identity()
-        self._sender = _sender_of(original)
-
-    def _identity(self) -> RunIdentity:
-        return decode(self.resumption_token)
+        self.identity = RunIdentity(*decoded(self.resumption_token))  # an agent graph's has a key, too
+        sender = getattr(original, "_sender", None)  # of one of ours, or of what wraps it
+        is_ours = hasattr(sender, "claims") and hasattr(sender, "client")
+        self._sender: EventSender | None = sender if is_ours else None
 
     @property
     def summary(self) -> MetricSummary:
@@ -103,7 +103,7 @@ class GraphRunTracker(OtherTracker):
         journey: The run's way through the graph; `None` where the graph stands for a named node.
     """
 
-    __slots__ = ("journey",)
+    journey: Journey | None = None
 
     methods: ClassVar = {
         "duration_ms": "track_duration",
@@ -114,62 +114,84 @@ class GraphRunTracker(OtherTracker):
     }
     needed: ClassVar = ("summary", "track_handoff_success")
 
-    def __init__(self, original: Other) -> None:
-        super().__init__(original)
-        self.journey: Journey | None = None
-
-    def _identity(self) -> RunIdentity:
-        return RunIdentity(*decode_graph(self.resumption_token))
-
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
         """Record those metrics that have no value yet, and with the duration the way through the graph."""
         original: object = self.original
-        journey = self.journey if "duration_ms" in values else None  # it is final when the duration is
         known: dict[Slot, Value] = {slot: value for slot, value in values.items() if slot in self.methods}
-        if journey is not None and journey.path:
-            known["path"] = journey.path
-        handoffs = journey.handoffs if journey is not None else ()
+        handoffs: Sequence[tuple[str, str, bool]] = ()
+        if self.journey is not None and "duration_ms" in values:  # the way is final when the duration is
+            handoffs = self.journey.handoffs
+            if self.journey.path:
+                known["path"] = self.journey.path
         if type(original) is LdAiGraphTracker:
             original._record_run(known, handoffs)
             return
         visits = {"path": "_track_visits"} if hasattr(original, "_track_visits") else {}
         calls = self._missing(known, {**self.methods, **visits})
-        for source, target, is_success in handoffs:
-            track = getattr(original, f"track_handoff_{'success' if is_success else 'failure'}")
+        for source, target, succeeded in handoffs:
+            track = getattr(original, f"track_handoff_{'success' if succeeded else 'failure'}")
             calls.append((track, source, target))
         call_each(calls)
-
-
-def _sender_of(tracker: object) -> EventSender | None:
-    """Return what a tracker sends its events with, where it is one of ours, or wraps one."""
-    sender = getattr(tracker, "_sender", None)
-    return sender if hasattr(sender, "claims") and hasattr(sender, "client") else None
 
 
 RunTracker = LdAiConfigTracker | OtherTracker
 """A tracker as a run uses it."""
 
 
-def as_run_tracker(tracker: object) -> RunTracker:
-    """Return a tracker in the form that a run uses.
+def adapter_of(tracker: object) -> OtherTracker:
+    """Return what adapts a tracker that is no plain `LdAiConfigTracker`.
 
     What the tracker can do decides, not its type, so that one that wraps another works like the other.
 
     Raises:
         WrongResultError: If it cannot record what a run records.
     """
-    if type(tracker) is LdAiConfigTracker:
-        return tracker
     adapter = GraphRunTracker if hasattr(tracker, "track_path") else OtherTracker
-    needed = ("resumption_token", *adapter.methods.values(), *adapter.needed)
-    lacking = [name for name in needed if not hasattr(tracker, name)]
-    if lacking:
-        made = type(tracker).__name__
-        hint = "; use agent graphs of LdAiClient.agent_graph()" if adapter is GraphRunTracker else ""
-        raise WrongResultError(f"create_tracker() returned a {made}, which has no {lacking[0]}{hint}")
+    for name in ("resumption_token", *adapter.methods.values(), *adapter.needed):
+        if not hasattr(tracker, name):
+            made = type(tracker).__name__
+            hint = "; use agent graphs of LdAiClient.agent_graph()" if adapter is GraphRunTracker else ""
+            raise WrongResultError(f"create_tracker() returned a {made}, which has no {name}{hint}")
     return adapter(cast(Other, tracker))
 
 
-def _value(recorded: object, name: str) -> Any:  # noqa: ANN401  of each metric another type
-    """Return what a summary says of a metric, `None` where nothing was recorded."""
-    return getattr(recorded, name, getattr(recorded, _OFFICIAL_NAMES.get(name, name), None))
+def _value(recorded: object, metric: str) -> Any:  # noqa: ANN401  of each metric another type
+    """Return what a summary says of a metric, `None` where nothing was recorded.
+
+    The official package's summary calls a metric "time_to_first_token", without the unit.
+    """
+    return getattr(recorded, metric, getattr(recorded, metric.removesuffix("_ms"), None))
+
+
+class Served(NamedTuple):
+    """What a run, or a named node, was served.
+
+    Args:
+        run_id: LaunchDarkly's id of the run.
+        config_key: Key of the AI Config, or of the agent graph.
+        variation_key: Key of the variation, "" when unknown.
+        version: Version of the variation, `None` when unknown.
+        graph_key: Key of the agent graph that the run is of or belongs to, "" where there is none.
+        context: Whom it was served for, `None` when unknown.
+        environment_id: LaunchDarkly's id of the environment, "" when unknown.
+    """
+
+    run_id: str
+    config_key: str
+    variation_key: str = ""
+    version: int | None = None
+    graph_key: str = ""
+    context: Context | None = None
+    environment_id: str = ""
+
+
+def served_by(tracker: RunTracker) -> Served:
+    """Return what the run of a tracker was served. Only our trackers tell context and environment."""
+    identity, sender = tracker.identity, tracker._sender
+    served = Served(*identity)
+    if isinstance(tracker, GraphRunTracker):
+        served = served._replace(graph_key=identity.config_key)
+    if sender is None:
+        return served
+    environment_id = sender.client.environment.get(ENVIRONMENT_ID, "")
+    return served._replace(context=sender.context, environment_id=environment_id)

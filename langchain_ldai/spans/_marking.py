@@ -13,8 +13,8 @@ from opentelemetry.trace import Status
 from langchain_ldai._base.guard import Ids, Notices
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.handler import LdAiHandler
-from langchain_ldai._runs.marked_runs import MarkedRuns
-from langchain_ldai._runs.served import Served
+from langchain_ldai._runs.observing import MarkedRuns
+from langchain_ldai._runs.trackers import Served
 from langchain_ldai.spans import _names
 from langchain_ldai.spans._marks import Marks, read_marks, text_without_token, without_token
 from langchain_ldai.spans._served import context_attributes, flag_attributes, run_attributes

@@ -13,9 +13,8 @@ from opentelemetry.trace import Link, SpanKind, Tracer, format_span_id, format_t
 from langchain_ldai._base.guard import call_each
 from langchain_ldai._runs.observing import NO_TRACE, RunEnd, TraceIds
 from langchain_ldai._runs.outcome import Outcome
-from langchain_ldai._runs.served import served_by
 from langchain_ldai._runs.steps import Step, StepResult
-from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker
+from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, served_by
 from langchain_ldai._tracking.values import TokenUsage
 from langchain_ldai.spans import _content, _names
 from langchain_ldai.spans._ends import Attributes, Failure, SpanEnd

@@ -6,7 +6,7 @@ import json
 
 from ldclient import Context
 
-from langchain_ldai._runs.served import Served
+from langchain_ldai._runs.trackers import Served
 from langchain_ldai.spans import _names
 from langchain_ldai.spans._json import sendable
 

@@ -12,9 +12,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler
-from langchain_ldai._runs.marked_runs import ENDED_SECONDS, MAX_ENDED, MarkedRuns
-from langchain_ldai._runs.served import Served, served_by
-from langchain_ldai._runs.trackers import as_run_tracker
+from langchain_ldai._runs.observing import ENDED_SECONDS, MAX_ENDED, MarkedRuns
+from langchain_ldai._runs.trackers import Served, adapter_of, served_by
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain
@@ -48,7 +47,7 @@ def ainvoke(runnable: Runnable, value: object, config) -> None:
 
 def begin(runs: MarkedRuns, config: LdAiCompletionConfig, *run_ids: str) -> list[Callable[[], None]]:
     """Begin a run for each id, and return what ends each."""
-    trackers = [as_run_tracker(config.create_tracker(run_id=run_id)) for run_id in run_ids]
+    trackers = [adapter_of(config.create_tracker(run_id=run_id)) for run_id in run_ids]
     begun = [runs.begin(config, tracker, {}, None) for tracker in trackers]
     return [lambda run=run: run.run_closed(None) for run in begun]
 
@@ -89,7 +88,7 @@ def test_a_named_node_has_a_root_of_its_own(config: LdAiCompletionConfig) -> Non
 
 def test_of_visits_in_several_threads_one_is_the_first(config: LdAiCompletionConfig) -> None:
     """Whichever asks first begins the node's run."""
-    marks = MarkedRuns().begin(config, as_run_tracker(config.create_tracker()), {}, None).marks({})
+    marks = MarkedRuns().begin(config, adapter_of(config.create_tracker()), {}, None).marks({})
     barrier = Barrier(8)
 
     def start_visit(_: int) -> str:
@@ -104,7 +103,7 @@ def test_of_visits_in_several_threads_one_is_the_first(config: LdAiCompletionCon
 
 def test_the_marks_are_those_of_every_run_and_one_more(config: LdAiCompletionConfig) -> None:
     """Who begins the run reads that it is the root, and the next that it is not."""
-    run = MarkedRuns().begin(config, as_run_tracker(config.create_tracker()), {}, None)
+    run = MarkedRuns().begin(config, adapter_of(config.create_tracker()), {}, None)
     marks = run.marks({"ldai_run_id": "run-1"})
 
     assert len(marks) == 2
@@ -139,7 +138,7 @@ def test_a_run_is_known_while_it_is_open_and_after_it(config: LdAiCompletionConf
         (RunnableLambda(look) | ScriptedChat()).invoke("How?", {"callbacks": [handler]})
 
     run_id = reports[0].run_id
-    expected = served_by(as_run_tracker(config.create_tracker()))._replace(run_id=run_id)
+    expected = served_by(adapter_of(config.create_tracker()))._replace(run_id=run_id)
     assert during == [expected]
     assert handler._marked_runs.served(run_id) == expected
 

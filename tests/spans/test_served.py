@@ -1,10 +1,10 @@
 """What a span says of the AI Config that its run was served."""
 
+from ldai import LDAIClient
 from ldclient import Context
 
 from langchain_ldai import LdAiClient
-from langchain_ldai._runs.served import Served, served_by
-from langchain_ldai._runs.trackers import as_run_tracker
+from langchain_ldai._runs.trackers import Served, adapter_of, served_by
 from langchain_ldai.spans._served import context_attributes, flag_attributes, run_attributes
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
@@ -68,9 +68,17 @@ def test_a_tracker_of_ours_tells_all() -> None:
     ai = LdAiClient(RecordingClient({"support-bot": FLAG}), environment_id="env-1")
     tracker = ai.completion_config("support-bot", USER_AND_ORG).create_tracker()
 
-    served = served_by(as_run_tracker(tracker))
+    served = served_by(adapter_of(tracker))
 
     assert served == Served(tracker.run_id, "support-bot", "friendly", 3, "", USER_AND_ORG, "env-1")
+
+
+def test_a_tracker_of_the_official_package_tells_what_its_token_does() -> None:
+    """Neither the context nor the environment is in it."""
+    client = RecordingClient({"support-bot": FLAG})
+    tracker = adapter_of(LDAIClient(client).completion_config("support-bot", USER_AND_ORG).create_tracker())
+
+    assert served_by(tracker) == Served(tracker.identity.run_id, "support-bot", "friendly", 3)
 
 
 def test_a_graph_stands_for_its_graph() -> None:
@@ -79,8 +87,8 @@ def test_a_graph_stands_for_its_graph() -> None:
         "desk", USER_AND_ORG
     )
 
-    of_graph = served_by(as_run_tracker(graph.create_tracker()))
-    of_node = served_by(as_run_tracker(graph.nodes["a"].create_tracker()))
+    of_graph = served_by(adapter_of(graph.create_tracker()))
+    of_node = served_by(adapter_of(graph.nodes["a"].create_tracker()))
 
     assert (of_graph.config_key, of_graph.graph_key) == ("desk", "desk")
     assert (of_node.config_key, of_node.graph_key) == ("a", "desk")
