@@ -92,10 +92,9 @@ class Journey:
         self._ended[node] = left
         last = max((visit.step for visit in left if visit.step < step), default=None)
         latest = sorted((visit for visit in left if visit.step == last), key=lambda visit: visit.number)
-        sources = list({visit.node: visit for visit in latest}.values())
-        for visit in sources:
+        for visit in latest:
             visit.taken.setdefault(node, step)
-        return sources
+        return list({visit.node: visit for visit in latest}.values())
 
 
 def _destinations(result: object) -> Iterator[object]:

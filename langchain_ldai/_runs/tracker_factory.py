@@ -175,7 +175,10 @@ class TrackerFactory:
                 marks[VARIATION_KEY_KEY] = identity.variation_key
         ids, exchange, span = Ids(lc_run_id, identity.run_id), None, None
         if self.judges is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
-            exchange = self.guard.call(_NO_DRAW, ids, self.judges.draw, config, tracker, token)
+            try:  # without the guard's call, for which every run would pay
+                exchange = self.judges.draw(config, tracker, token)
+            except Exception as error:  # noqa: BLE001
+                self.guard.caught(error, ids, _NO_DRAW)
         if self.spans is not None:
             span = self.guard.call(_NO_SPANS, ids, self.spans.begin, config, tracker, metadata, parent)
         is_graph = isinstance(tracker, GraphRunTracker)

@@ -12,6 +12,7 @@ from langgraph.types import Command, RetryPolicy, Send
 from ldclient import Context
 
 from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
+from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
@@ -305,6 +306,18 @@ def test_a_tool_outside_every_node_is_left_alone(
 
     assert reports[0].path == ()
     assert graph_metrics(client, reports[0]) == {"total_tokens": [13], "invocation_success": [1]}
+
+
+def test_visits_of_one_node_at_once_hand_over_once() -> None:
+    """A node that was handed over to by both is not handed over to by either again, when it starts once more."""
+    journey = Journey({("triage", "refunds")})
+    for step, (node, tasks) in enumerate([("triage", "ab"), ("refunds", "c"), ("refunds", "d")], 1):
+        for task in tasks:
+            journey.visit_started(node, task, step)
+        for task in tasks:
+            journey.visit_ended(node, task, Outcome.SUCCESS)
+
+    assert journey.handoffs == (("triage", "refunds", True),)
 
 
 def test_of_agents_visited_at_once_the_handoff_to_each_is_told_by_its_own_visit(
