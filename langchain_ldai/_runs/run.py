@@ -46,6 +46,8 @@ class Run:
         nodes: Its named nodes, `None` where it has none.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
+
+    Attributes:
         state: Where it is in its life.
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.

@@ -60,7 +60,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     """
     for generation in chain.from_iterable(result.generations):
         standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
-        if standard and standard.get("total_cost") == 0:
+        if standard and standard.get("total_cost") == 0:  # from LangChain's cache
             return None
         if standard:
             total, used_input, used_output = map(read_count, map(standard.get, _STANDARD))
