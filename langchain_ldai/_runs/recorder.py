@@ -114,7 +114,7 @@ class RunRecorder:
             key, parent_key = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
             if metadata is None:
                 metadata = {}
-            parent, around = self._step_of(parent_key), None
+            parent = self._step_of(parent_key)
             if parent is None and parent_key is None:
                 parent, parent_key = self._hidden_parent()
             if parent is None:
@@ -124,9 +124,10 @@ class RunRecorder:
             else:
                 scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                if task != around.task if task else around.run.nodes:  # where no task is named, a node may be
+                # A scope begins with another task, and where none is named perhaps with a named node.
+                if (task and task != around.task) or (not task and around.run.nodes is not None):
                     scope = self._scope_within(parent, key, task, metadata)
-            begins_scope = scope is not around
+            begins_scope = parent is None or scope is not parent.scope
             is_plain = not (begins_scope or kind)
             step = Step(key, scope, parent, begins_scope, is_plain, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
@@ -236,8 +237,9 @@ class RunRecorder:
                 call.is_told_by_parent = not told.get("run_type")
         if not self.table.start(step):
             return False
-        is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
-        if is_own and totals is not None:
+        # The run has taken the call off a step within a decision that only has the decision's metadata.
+        is_call = kind == "tool" or step.call is not None
+        if is_call and totals is not None:
             for observer in totals.observers:
                 self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
         return True
@@ -264,18 +266,20 @@ class RunRecorder:
             if collector.is_open and collector.recorder is self:
                 collector.has_seen_run = True
                 reports.append(collector.reports)
-        nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
-        run = Run(lc_run_id, key, totals, reports, nodes, journey, outbox)
+        nodes = NamedNodes(sources) if sources else None
+        run = Run(lc_run_id, key, totals, reports, nodes, journey, self.table.outbox)
         if totals is not None:
             run.all_totals.append(totals)
         _log.debug("a run opens: %s", run)
-        node, totals = (nodes and self._node_of(run, nodes, metadata)) or ("", totals)
+        named = self._node_of(run, nodes, metadata) if nodes is not None else None
+        node, totals = named or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
     def _scope_within(self, parent: Step, key: object, task: str, metadata: Mapping[str, object]) -> Scope:
         """Return the scope of a step: its parent's, or a new one if the step begins an attempt of a task."""
         around, run = parent.scope, parent.scope.run
-        node, totals = (run.nodes and self._node_of(run, run.nodes, metadata)) or (around.node, around.totals)
+        named = self._node_of(run, run.nodes, metadata) if run.nodes is not None else None
+        node, totals = named or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
@@ -305,8 +309,8 @@ class RunRecorder:
             with nodes.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in nodes.totals:
                     parent = run.totals.span if run.totals is not None else None
-                    told = nodes.sources[node], metadata, run.lc_run_id, node, parent
-                    totals = self._trackers.totals_for(*told)
+                    source = nodes.sources[node]
+                    totals = self._trackers.totals_for(source, metadata, run.lc_run_id, node, parent)
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True
@@ -334,6 +338,6 @@ class RunRecorder:
         parent = self._step_of(key)
         if parent is None:
             with self.table.lock:
-                return None, key if self.table.recently_ended.goes_on(key) else None
+                return None, (key if self.table.recently_ended.goes_on(key) else None)
         counts = parent.is_open or parent.scope.run.state is RunState.OPEN
         return (parent, key) if counts else (None, None)
