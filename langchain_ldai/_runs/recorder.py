@@ -153,7 +153,8 @@ class RunRecorder:
             key = getattr(lc_run_id, "int", lc_run_id)
             step, result = self._step_of(key), NOTHING_READ
             if step is None:
-                self.table.end_late(key)
+                with self.table.lock:
+                    self.table.recently_ended.end(key)
                 return
             try:
                 if not step.is_plain and step.is_open:
@@ -162,8 +163,8 @@ class RunRecorder:
                         result = self._reader.read(step, error, output)
                     if totals is not None:
                         for observer in totals.observers:
-                            told = step, output, error, result
-                            self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
+                            end = step, output, error, result
+                            self._guard.call(observer.lost, totals.ids, observer.step_ended, *end)
             finally:  # an observer may raise what the guard does not catch, such as KeyboardInterrupt
                 self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001

@@ -121,7 +121,7 @@ class Run:
         if step.begins_scope:
             if scope.task and scope.parent_scope is not None:
                 if scope.task in self.tasks:
-                    self._again(self.tasks[scope.task])
+                    self._attempted_again(self.tasks[scope.task])
                 self.tasks[scope.task] = scope
             if scope.graph is not None:
                 scope.graph.has_tasks = True
@@ -209,8 +209,8 @@ class Run:
             if is_root:
                 self._settle(self._outcome_of_root(step, error, outcome), now)
                 self.state = RunState.WAITING
-            elif self.state is RunState.OPEN or scope.outcome is None:
-                self._note(scope, outcome)
+            elif self.state is RunState.OPEN or scope.outcome is None:  # else the run's end has settled it
+                self._note_outcome(scope, outcome)
         if self.state is RunState.WAITING and not self.open_calls:
             self.close()
         elif is_root:
@@ -313,7 +313,7 @@ class Run:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
         return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
 
-    def _again(self, before: Scope) -> None:
+    def _attempted_again(self, before: Scope) -> None:
         """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
@@ -323,7 +323,7 @@ class Run:
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
-    def _note(self, scope: Scope, outcome: Outcome) -> None:
+    def _note_outcome(self, scope: Scope, outcome: Outcome) -> None:
         """Note how an attempt ended; what is worse stands."""
         scope.outcome = worst(outcome, scope.outcome)
         if self.journey and scope.node and scope.is_visit and scope.counts():
@@ -339,23 +339,19 @@ class Run:
         if name is None:
             return
         is_out_of_time = error is not None and not name
-        if is_out_of_time and any(
-            each.outcome is Outcome.ERROR and each.graph is graph for each in self.tasks.values()
-        ):
+        tasks = (each for each in self.tasks.values() if each.graph is graph)
+        if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
             return  # the error is that of a node
-        visits = [
-            visit
-            for node, totals in nodes.totals.items()
-            for visit in (totals.visits if totals and name in ("", node) else ())
-            if visit.graph is graph
-        ]
-        failed = [
-            each for each in visits if each.outcome is Outcome.CANCELLED or (error and each.ended_at is None)
-        ]
+        visits: list[Scope] = []
+        for node, totals in nodes.totals.items():
+            if totals is not None and name in ("", node):  # "" stands for every node
+                visits += [each for each in totals.visits if each.graph is graph]
+        cut_off = [each for each in visits if error is not None and each.ended_at is None]
+        failed = [each for each in visits if each.outcome is Outcome.CANCELLED or each in cut_off]
         if is_out_of_time and not failed:  # a sync graph waits for a node that is late
             failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
         for visit in failed:
-            self._note(visit, Outcome.ERROR)
+            self._note_outcome(visit, Outcome.ERROR)
 
     def _outcome_of_root(self, root: Step, error: BaseException | None, outcome: Outcome) -> Outcome:
         """Return how the root ended: a stream that was closed early, with what it waited for, was cancelled.
@@ -375,7 +371,7 @@ class Run:
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         """Settle how the run ended, and the visits that its end cut off."""
-        # An error is that of a visit that has ended.
+        # What raised the run's error has ended: a visit that has not was cut off by it.
         cut = Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
         asking: list[Scope] = []  # the scopes in which a question is still open
         for interrupt in self.interrupts:
@@ -386,9 +382,9 @@ class Run:
         for totals in self.all_totals:
             for visit in totals.visits:
                 if visit.parent_scope is None or visit.ended_at is None:
-                    self._note(visit, outcome if visit.parent_scope is None else cut)
+                    self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
                 if asking and any(visit in scope.line() for scope in asking):
-                    self._note(visit, Outcome.INTERRUPTED)
+                    self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
 
 

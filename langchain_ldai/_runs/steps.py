@@ -65,7 +65,7 @@ class Scope:
 
     def is_beside(self, other: Scope) -> bool:
         """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
-        branch, new = self, other
+        branch, new = self, other  # or those of each line that stand just below the scope around both
         if self.parent_scope is not other.parent_scope:
             line, others = self.line(), other.line()
             while line and others and line[-1] is others[-1]:
