@@ -108,7 +108,7 @@ class RunRecorder:
             lc_run_id: LangChain's id of the step.
             lc_parent_id: LangChain's id of its parent, `None` where the event names none.
             metadata: The step's metadata, which it shares with its children.
-            told: What else LangChain tells.
+            told: What else LangChain tells, as `RunObserver.step_started` takes it.
         """
         try:
             key, parent_key = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)

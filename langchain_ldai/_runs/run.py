@@ -52,7 +52,7 @@ class Run:
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.
         steps: Its steps by their keys, in the order of their starts; of very many only the latest.
-        most_steps: Of how many steps the oldest that have ended are forgotten.
+        most_steps: How many steps it may have; of more, the table forgets some that have ended.
         open_calls: How many of the model calls that count have not ended.
         was_closed_at_work: Whether the step that ended last was a stream that was closed at work; streams that
             hand on only what they read do not count.
