@@ -219,31 +219,26 @@ class RunRecorder:
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
 
-    def _start_call(
-        self, step: Step, kind: StepKind, metadata: Mapping[str, object], told: Mapping[str, Any]
-    ) -> bool:
-        """Note which model or tool a step calls, do what the table's `start` does, and tell the observers."""
-        totals = step.scope.totals
-        if kind == "tool":
-            name = name_of_tool(told)
-            if not name.startswith(HANDOFF):
-                step.tool = name if totals is None else tool_key(totals.config, name)
-        else:
-            if totals is not None:
-                self._trackers.tell_if_disabled(totals)
-            provider, named = str(metadata.get("ls_provider", "")), metadata.get("ls_model_name")
-            make = DecisionCall if kind == "decision" else ModelCall
-            step.call = call = make(provider, named if isinstance(named, str) else "")
-            if isinstance(call, DecisionCall):
-                call.is_told_by_parent = not told.get("run_type")
-        if not self.table.start(step):
-            return False
-        # The run has taken the call off a step within a decision that only has the decision's metadata.
-        is_call = kind == "tool" or step.call is not None
-        if is_call and totals is not None:
-            for observer in totals.observers:
-                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
-        return True
+    def _hidden_parent(self) -> tuple[Step | None, object]:
+        """Return the parent that LangChain's context names where the event names none (facts 48, 49).
+
+        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
+        own tasks may name it for good.
+
+        Returns:
+            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
+        """
+        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
+        config = runnables.var_child_runnable_config.get() if runnables is not None else None
+        if config is None:
+            return None, None
+        key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
+        parent = self._step_of(key)
+        if parent is None:
+            with self.table.lock:
+                return None, (key if self.table.recently_ended.goes_on(key) else None)
+        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
+        return (parent, key) if counts else (None, None)
 
     def _scope_of_new_run(
         self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
@@ -322,23 +317,28 @@ class RunRecorder:
                         self._reporter.tell_of_end(run, totals)
         return node, nodes.totals[node]
 
-    def _hidden_parent(self) -> tuple[Step | None, object]:
-        """Return the parent that LangChain's context names where the event names none (facts 48, 49).
-
-        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
-        own tasks may name it for good.
-
-        Returns:
-            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
-        """
-        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
-        config = runnables.var_child_runnable_config.get() if runnables is not None else None
-        if config is None:
-            return None, None
-        key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
-        parent = self._step_of(key)
-        if parent is None:
-            with self.table.lock:
-                return None, (key if self.table.recently_ended.goes_on(key) else None)
-        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
-        return (parent, key) if counts else (None, None)
+    def _start_call(
+        self, step: Step, kind: StepKind, metadata: Mapping[str, object], told: Mapping[str, Any]
+    ) -> bool:
+        """Note which model or tool a step calls, do what the table's `start` does, and tell the observers."""
+        totals = step.scope.totals
+        if kind == "tool":
+            name = name_of_tool(told)
+            if not name.startswith(HANDOFF):
+                step.tool = name if totals is None else tool_key(totals.config, name)
+        else:
+            if totals is not None:
+                self._trackers.tell_if_disabled(totals)
+            provider, named = str(metadata.get("ls_provider", "")), metadata.get("ls_model_name")
+            make = DecisionCall if kind == "decision" else ModelCall
+            step.call = call = make(provider, named if isinstance(named, str) else "")
+            if isinstance(call, DecisionCall):
+                call.is_told_by_parent = not told.get("run_type")
+        if not self.table.start(step):
+            return False
+        # The run has taken the call off a step within a decision that only has the decision's metadata.
+        is_call = kind == "tool" or step.call is not None
+        if is_call and totals is not None:
+            for observer in totals.observers:
+                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
+        return True

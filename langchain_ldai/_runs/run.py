@@ -134,6 +134,16 @@ class Run:
         elif step.tool and self.journey is None:
             self._tool_called(step)  # in an agent graph it may be a handoff, which is known when it ends
 
+    def _attempted_again(self, before: Scope) -> None:
+        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
+        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
+        if before.totals and not ended_well and before.counts():
+            before.totals.retries += 1
+        if before.totals and before in before.totals.visits:
+            before.totals.visits.remove(before)
+        before.is_superseded = True
+        self.interrupts = [each for each in self.interrupts if not each.is_over()]
+
     def _model_started(self, step: Step, call: ModelCall) -> None:
         scope = step.scope
         if self.has_decisions:
@@ -216,14 +226,6 @@ class Run:
         elif is_root:
             self._hand_out()
 
-    def _hand_out(self) -> None:
-        """Put what is final into the outbox: how the run ended, and once it is closed the rest."""
-        is_closed = self.state is RunState.CLOSED
-        for totals in self.all_totals:
-            values = totals.final(self.outcome, is_closed=is_closed)
-            if values and totals.model_calls:
-                self.outbox.append(Recording(totals, values))
-
     def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:
             call.model = result.model
@@ -237,6 +239,12 @@ class Run:
                 totals.tokens = usage if totals.tokens is None else totals.tokens + usage
         self.open_calls -= bool(call.charged_to)
         call.charged_to = ()  # the call itself is remembered for longer
+
+    def _note_outcome(self, scope: Scope, outcome: Outcome) -> None:
+        """Note how an attempt ended; what is worse stands."""
+        scope.outcome = worst(outcome, scope.outcome)
+        if self.journey and scope.node and scope.is_visit and scope.counts():
+            self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
@@ -269,65 +277,6 @@ class Run:
         self.interrupts = [each for each in self.interrupts if not each.is_declined_by(step)]
         if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
             scope.outcome = None
-
-    def forget_what_lost_its_step(self) -> None:
-        """Forget the tasks, the attempts and the interrupts whose steps have been forgotten."""
-        self.tasks = {task: scope for task, scope in list(self.tasks.items()) if scope.key in self.steps}
-        self.attempts = {attempt for attempt in list(self.attempts) if attempt[0] in self.steps}
-        self.interrupts = [each for each in self.interrupts if any(at.key in self.steps for at in each.scopes)]
-
-    def abandon(self, now: float) -> None:
-        """Close a run whose end never came, with what is known; one that has just been closed stays as it is."""
-        if self.state is RunState.OPEN:
-            self._settle(Outcome.ABANDONED, now)
-        if self.state is not RunState.CLOSED:
-            self.close()
-
-    def close(self) -> None:
-        """Close an ended run: all that is final goes into the outbox, and nothing after it.
-
-        A tool of an agent graph that never ended was called, for all that is known.
-        """
-        self.state = RunState.CLOSED
-        for step in self.open_steps() if self.journey is not None else ():
-            if step.tool:
-                self._tool_called(step)
-        self._hand_out()
-        self.outbox.append(self)
-
-    def open_steps(self) -> list[Step]:
-        """Return the steps that have not ended."""
-        return [step for step in list(self.steps.values()) if step.is_open]
-
-    def report(self) -> RunReport | None:
-        """Return the report of a closed run, or `None` where no model call was started.
-
-        Called outside the lock, once everything due has been recorded.
-        """
-        if not self.is_ai_run:
-            return None
-        outcome = self.outcome or Outcome.ABANDONED
-        visited = self.nodes.totals.copy() if self.nodes else {}  # a node may still begin, and be too late
-        nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
-        if self.totals is None:
-            return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
-        return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
-
-    def _attempted_again(self, before: Scope) -> None:
-        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
-        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
-        if before.totals and not ended_well and before.counts():
-            before.totals.retries += 1
-        if before.totals and before in before.totals.visits:
-            before.totals.visits.remove(before)
-        before.is_superseded = True
-        self.interrupts = [each for each in self.interrupts if not each.is_over()]
-
-    def _note_outcome(self, scope: Scope, outcome: Outcome) -> None:
-        """Note how an attempt ended; what is worse stands."""
-        scope.outcome = worst(outcome, scope.outcome)
-        if self.journey and scope.node and scope.is_visit and scope.counts():
-            self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
     def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
         """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
@@ -386,6 +335,57 @@ class Run:
                 if asking and any(visit in scope.line() for scope in asking):
                     self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
+
+    def forget_what_lost_its_step(self) -> None:
+        """Forget the tasks, the attempts and the interrupts whose steps have been forgotten."""
+        self.tasks = {task: scope for task, scope in list(self.tasks.items()) if scope.key in self.steps}
+        self.attempts = {attempt for attempt in list(self.attempts) if attempt[0] in self.steps}
+        self.interrupts = [each for each in self.interrupts if any(at.key in self.steps for at in each.scopes)]
+
+    def abandon(self, now: float) -> None:
+        """Close a run whose end never came, with what is known; one that has just been closed stays as it is."""
+        if self.state is RunState.OPEN:
+            self._settle(Outcome.ABANDONED, now)
+        if self.state is not RunState.CLOSED:
+            self.close()
+
+    def close(self) -> None:
+        """Close an ended run: all that is final goes into the outbox, and nothing after it.
+
+        A tool of an agent graph that never ended was called, for all that is known.
+        """
+        self.state = RunState.CLOSED
+        for step in self.open_steps() if self.journey is not None else ():
+            if step.tool:
+                self._tool_called(step)
+        self._hand_out()
+        self.outbox.append(self)
+
+    def _hand_out(self) -> None:
+        """Put what is final into the outbox: how the run ended, and once it is closed the rest."""
+        is_closed = self.state is RunState.CLOSED
+        for totals in self.all_totals:
+            values = totals.final(self.outcome, is_closed=is_closed)
+            if values and totals.model_calls:
+                self.outbox.append(Recording(totals, values))
+
+    def open_steps(self) -> list[Step]:
+        """Return the steps that have not ended."""
+        return [step for step in list(self.steps.values()) if step.is_open]
+
+    def report(self) -> RunReport | None:
+        """Return the report of a closed run, or `None` where no model call was started.
+
+        Called outside the lock, once everything due has been recorded.
+        """
+        if not self.is_ai_run:
+            return None
+        outcome = self.outcome or Outcome.ABANDONED
+        visited = self.nodes.totals.copy() if self.nodes else {}  # a node may still begin, and be too late
+        nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
+        if self.totals is None:
+            return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
+        return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
 
 
 Outbox = deque[Recording | Run]
