@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from langchain_ldai._base.options import check_seconds
-from langchain_ldai._wire.tokens import MAX_TOKEN_LENGTH, decoded, is_token
+from langchain_ldai._wire.tokens import MAX_TOKEN_LENGTH, decode_any, is_token
 from langchain_ldai.errors import InvalidResumptionTokenError
 from langchain_ldai.ledgers._lifetime import THIRTY_DAYS
 
@@ -77,7 +77,7 @@ class TokenSealer:
             TypeError: If `token` is not a string.
             InvalidResumptionTokenError: If `token` is no resumption token.
         """
-        decoded(token)
+        decode_any(token)
         return f"{self._key_id}.{self._fernet.encrypt(token.encode('utf-8')).decode('ascii')}"
 
     def unseal(self, sealed: str) -> str:

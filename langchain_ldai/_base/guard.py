@@ -20,7 +20,6 @@ REPEAT_SECONDS: Final = 60.0
 MAX_NOTICES: Final = 1_000
 """How many notices are remembered; of more, the one that has not recurred for longest is forgotten."""
 
-
 NOT_SENT: Final = "A metric could not be sent and is lost"
 """What the log says where the client or the delivery raises."""
 

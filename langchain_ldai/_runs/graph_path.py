@@ -18,6 +18,8 @@ class _Visit:
         node: The node's key.
         step: LangGraph's step.
         sources: The visits that handed over to it.
+
+    Attributes:
         outcome: How it ended, `None` until it has.
         taken: By the nodes that it handed over to, the first step in which it did.
     """

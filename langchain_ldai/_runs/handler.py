@@ -46,6 +46,7 @@ def _absent(name: str) -> property:
 
 
 _Id = object
+"""LangChain's id of a step: a `UUID`, or what the caller gave as one."""
 
 
 class LdAiHandler(BaseCallbackHandler):
@@ -237,8 +238,6 @@ class LdAiHandler(BaseCallbackHandler):
         """How many runs the handler holds: the open ones, and those that have ended but wait for a model call."""
         return len(self._recorder.table)
 
-    # The events of tokens name all that LangChain always gives, so that no dictionary is filled for each token.
-
     def on_chain_start(
         self,
         serialized: object,
@@ -281,6 +280,9 @@ class LdAiHandler(BaseCallbackHandler):
         """Note a tool call."""
         kwargs |= {"serialized": serialized, "asked": input_str}
         self._recorder.start("tool", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
+
+    # Each token costs a call of one of the next two. So they name all that LangChain always gives, or Python would
+    # fill a dictionary, and they do what `key_of` does themselves.
 
     def on_llm_new_token(
         self,

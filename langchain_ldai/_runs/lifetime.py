@@ -67,7 +67,7 @@ class RunTable:
         """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
         self.lock = threading.RLock()
         for held in (self._steps, self._open, self._waiting, self.awaiting, self.outbox):
-            held.clear()
+            held.clear()  # not replaced, as the handler and the recorder use some of them
         self.recently_ended = RecentlyEnded(self._max_open_runs)
         self._next_look = 0.0
 
@@ -148,11 +148,6 @@ class RunTable:
         if outbox:
             self._deliver(outbox)
 
-    def end_late(self, key: object) -> None:
-        """Note the end of a step whose run is closed; a key that is not known is ignored."""
-        with self.lock:
-            self.recently_ended.end(key)
-
     def flush(self, timeout: float | None = None, *, closes_all: bool = False) -> bool:
         """Let Python end the streams that were dropped, then close the runs that wait or are silent for too long.
 
@@ -169,7 +164,11 @@ class RunTable:
         return is_collected or closes_all
 
     def _close_waiting(self, silent_at: float | None = None) -> None:
-        """Close the runs that wait for a model call, and those silent for too long, now or at the given time."""
+        """Close the runs that wait for a model call, and those silent for too long.
+
+        Args:
+            silent_at: At which time they are, in seconds; `None` for now, and infinity for every run.
+        """
         with self.lock:
             now = monotonic()
             self._give_up(self._waiting, now)
@@ -229,7 +228,7 @@ class RunTable:
             self._give_up([first], now)
 
     def _give_up_silent(self, silent_at: float, now: float) -> None:
-        """Close the open runs that have been silent for too long at a time, and note when the next may be."""
+        """Close the open runs that are silent for too long at `silent_at`, and note when the next may be."""
         self._give_up([run for run in list(self._open) if run.last_event + self._run_timeout <= silent_at], now)
         oldest_event = min([run.last_event for run in list(self._open)], default=now)
         self._next_look = max(oldest_event + self._run_timeout, now + min(LOOK_SECONDS, self._run_timeout))

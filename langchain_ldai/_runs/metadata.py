@@ -1,4 +1,7 @@
-"""The keys of the `ldai_*` metadata that a handler writes into the start events of a run, or reads there."""
+"""The keys of the `ldai_*` metadata that a handler writes into the start events of a run, or reads there.
+
+`TrackerFactory.totals_for` gathers what they say of a run, and `RunRecorder.start` writes it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
-"""The metadata keys that a handler writes. With `resume=True` the caller gives a token under the last."""
+"""What a handler writes; with a sealer, the first and the last. With `resume=True` the caller gives the last."""
+
 JUDGE_KEY: Final = "ldai_judge"
 """The metadata key by which a judge's own call is known; its value is the judge's key."""
 

@@ -13,6 +13,7 @@ STEPS: Final = 100_000
 """How many steps of closed runs are remembered at least, each with its root."""
 
 _PARTS: Final = 4
+"""In how many parts keys are remembered: the oldest part is forgotten as a whole."""
 
 
 class RecentKeys:

@@ -108,13 +108,13 @@ class RunRecorder:
             lc_run_id: LangChain's id of the step.
             lc_parent_id: LangChain's id of its parent, `None` where the event names none.
             metadata: The step's metadata, which it shares with its children.
-            told: What else LangChain tells.
+            told: What else LangChain tells, as `RunObserver.step_started` takes it.
         """
         try:
             key, parent_key = getattr(lc_run_id, "int", lc_run_id), getattr(lc_parent_id, "int", lc_parent_id)
             if metadata is None:
                 metadata = {}
-            parent, around = self._step_of(parent_key), None
+            parent = self._step_of(parent_key)
             if parent is None and parent_key is None:
                 parent, parent_key = self._hidden_parent()
             if parent is None:
@@ -124,9 +124,10 @@ class RunRecorder:
             else:
                 scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                if task != around.task if task else around.run.nodes:  # where no task is named, a node may be
+                # A scope begins with another task, and where none is named perhaps with a named node.
+                if (task and task != around.task) or (not task and around.run.nodes is not None):
                     scope = self._scope_within(parent, key, task, metadata)
-            begins_scope = scope is not around
+            begins_scope = parent is None or scope is not parent.scope
             is_plain = not (begins_scope or kind)
             step = Step(key, scope, parent, begins_scope, is_plain, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
@@ -152,7 +153,8 @@ class RunRecorder:
             key = getattr(lc_run_id, "int", lc_run_id)
             step, result = self._step_of(key), NOTHING_READ
             if step is None:
-                self.table.end_late(key)
+                with self.table.lock:
+                    self.table.recently_ended.end(key)
                 return
             try:
                 if not step.is_plain and step.is_open:
@@ -161,8 +163,8 @@ class RunRecorder:
                         result = self._reader.read(step, error, output)
                     if totals is not None:
                         for observer in totals.observers:
-                            told = step, output, error, result
-                            self._guard.call(observer.lost, totals.ids, observer.step_ended, *told)
+                            end = step, output, error, result
+                            self._guard.call(observer.lost, totals.ids, observer.step_ended, *end)
             finally:  # an observer may raise what the guard does not catch, such as KeyboardInterrupt
                 self.table.end(step, error, result)
         except Exception as failure:  # noqa: BLE001
@@ -217,30 +219,26 @@ class RunRecorder:
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
 
-    def _start_call(
-        self, step: Step, kind: StepKind, metadata: Mapping[str, object], told: Mapping[str, Any]
-    ) -> bool:
-        """Note which model or tool a step calls, do what the table's `start` does, and tell the observers."""
-        totals = step.scope.totals
-        if kind == "tool":
-            name = name_of_tool(told)
-            if not name.startswith(HANDOFF):
-                step.tool = name if totals is None else tool_key(totals.config, name)
-        else:
-            if totals is not None:
-                self._trackers.tell_if_disabled(totals)
-            provider, named = str(metadata.get("ls_provider", "")), metadata.get("ls_model_name")
-            make = DecisionCall if kind == "decision" else ModelCall
-            step.call = call = make(provider, named if isinstance(named, str) else "")
-            if isinstance(call, DecisionCall):
-                call.is_told_by_parent = not told.get("run_type")
-        if not self.table.start(step):
-            return False
-        is_own = kind == "tool" or step.call is not None  # not a step of a decision with the decision's metadata
-        if is_own and totals is not None:
-            for observer in totals.observers:
-                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
-        return True
+    def _hidden_parent(self) -> tuple[Step | None, object]:
+        """Return the parent that LangChain's context names where the event names none (facts 48, 49).
+
+        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
+        own tasks may name it for good.
+
+        Returns:
+            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
+        """
+        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
+        config = runnables.var_child_runnable_config.get() if runnables is not None else None
+        if config is None:
+            return None, None
+        key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
+        parent = self._step_of(key)
+        if parent is None:
+            with self.table.lock:
+                return None, (key if self.table.recently_ended.goes_on(key) else None)
+        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
+        return (parent, key) if counts else (None, None)
 
     def _scope_of_new_run(
         self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
@@ -264,18 +262,20 @@ class RunRecorder:
             if collector.is_open and collector.recorder is self:
                 collector.has_seen_run = True
                 reports.append(collector.reports)
-        nodes, outbox = NamedNodes(sources) if sources else None, self.table.outbox
-        run = Run(lc_run_id, key, totals, reports, nodes, journey, outbox)
+        nodes = NamedNodes(sources) if sources else None
+        run = Run(lc_run_id, key, totals, reports, nodes, journey, self.table.outbox)
         if totals is not None:
             run.all_totals.append(totals)
         _log.debug("a run opens: %s", run)
-        node, totals = (nodes and self._node_of(run, nodes, metadata)) or ("", totals)
+        named = self._node_of(run, nodes, metadata) if nodes is not None else None
+        node, totals = named or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
     def _scope_within(self, parent: Step, key: object, task: str, metadata: Mapping[str, object]) -> Scope:
         """Return the scope of a step: its parent's, or a new one if the step begins an attempt of a task."""
         around, run = parent.scope, parent.scope.run
-        node, totals = (run.nodes and self._node_of(run, run.nodes, metadata)) or (around.node, around.totals)
+        named = self._node_of(run, run.nodes, metadata) if run.nodes is not None else None
+        node, totals = named or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
@@ -305,8 +305,8 @@ class RunRecorder:
             with nodes.resolving:  # parallel visits of a node have one AI Config between them
                 if node not in nodes.totals:
                     parent = run.totals.span if run.totals is not None else None
-                    told = nodes.sources[node], metadata, run.lc_run_id, node, parent
-                    totals = self._trackers.totals_for(*told)
+                    source = nodes.sources[node]
+                    totals = self._trackers.totals_for(source, metadata, run.lc_run_id, node, parent)
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True
@@ -317,23 +317,28 @@ class RunRecorder:
                         self._reporter.tell_of_end(run, totals)
         return node, nodes.totals[node]
 
-    def _hidden_parent(self) -> tuple[Step | None, object]:
-        """Return the parent that LangChain's context names where the event names none (facts 48, 49).
-
-        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
-        own tasks may name it for good.
-
-        Returns:
-            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
-        """
-        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
-        config = runnables.var_child_runnable_config.get() if runnables is not None else None
-        if config is None:
-            return None, None
-        key = key_of(getattr(config.get("callbacks"), "parent_run_id", None))
-        parent = self._step_of(key)
-        if parent is None:
-            with self.table.lock:
-                return None, key if self.table.recently_ended.goes_on(key) else None
-        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
-        return (parent, key) if counts else (None, None)
+    def _start_call(
+        self, step: Step, kind: StepKind, metadata: Mapping[str, object], told: Mapping[str, Any]
+    ) -> bool:
+        """Note which model or tool a step calls, do what the table's `start` does, and tell the observers."""
+        totals = step.scope.totals
+        if kind == "tool":
+            name = name_of_tool(told)
+            if not name.startswith(HANDOFF):
+                step.tool = name if totals is None else tool_key(totals.config, name)
+        else:
+            if totals is not None:
+                self._trackers.tell_if_disabled(totals)
+            provider, named = str(metadata.get("ls_provider", "")), metadata.get("ls_model_name")
+            make = DecisionCall if kind == "decision" else ModelCall
+            step.call = call = make(provider, named if isinstance(named, str) else "")
+            if isinstance(call, DecisionCall):
+                call.is_told_by_parent = not told.get("run_type")
+        if not self.table.start(step):
+            return False
+        # The run has taken the call off a step within a decision that only has the decision's metadata.
+        is_call = kind == "tool" or step.call is not None
+        if is_call and totals is not None:
+            for observer in totals.observers:
+                self._guard.call(observer.lost, totals.ids, observer.step_started, step, told)
+        return True

@@ -60,8 +60,8 @@ class RunReporter:
     def _close(self, run: Run) -> None:
         _log.debug("a run closes: %s", run)
         if run.nodes is not None:
-            graph_key, ended_early = run.config_key if run.journey else None, run.outcome is not Outcome.SUCCESS
-            self.node_names.tell_of_unseen(run.nodes, graph_key, ended_early=ended_early)
+            graph_key = run.config_key if run.journey is not None else None
+            self.node_names.tell_of_unseen(run.nodes, graph_key, ended_early=run.outcome is not Outcome.SUCCESS)
         try:
             for totals in run.all_totals:
                 if totals.observers:

@@ -46,11 +46,13 @@ class Run:
         nodes: Its named nodes, `None` where it has none.
         journey: Its way through an agent graph, where the AI Config is one.
         outbox: What has become final and is still to be sent; a run that closes puts itself in at last.
+
+    Attributes:
         state: Where it is in its life.
         last_event: When its last event came, in seconds.
         outcome: How it ended, `None` before its end.
         steps: Its steps by their keys, in the order of their starts; of very many only the latest.
-        most_steps: Of how many steps the oldest that have ended are forgotten.
+        most_steps: How many steps it may have; of more, the table forgets some that have ended.
         open_calls: How many of the model calls that count have not ended.
         was_closed_at_work: Whether the step that ended last was a stream that was closed at work; streams that
             hand on only what they read do not count.
@@ -119,7 +121,7 @@ class Run:
         if step.begins_scope:
             if scope.task and scope.parent_scope is not None:
                 if scope.task in self.tasks:
-                    self._again(self.tasks[scope.task])
+                    self._attempted_again(self.tasks[scope.task])
                 self.tasks[scope.task] = scope
             if scope.graph is not None:
                 scope.graph.has_tasks = True
@@ -131,6 +133,16 @@ class Run:
             self._model_started(step, step.call)
         elif step.tool and self.journey is None:
             self._tool_called(step)  # in an agent graph it may be a handoff, which is known when it ends
+
+    def _attempted_again(self, before: Scope) -> None:
+        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
+        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
+        if before.totals and not ended_well and before.counts():
+            before.totals.retries += 1
+        if before.totals and before in before.totals.visits:
+            before.totals.visits.remove(before)
+        before.is_superseded = True
+        self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
     def _model_started(self, step: Step, call: ModelCall) -> None:
         scope = step.scope
@@ -207,20 +219,12 @@ class Run:
             if is_root:
                 self._settle(self._outcome_of_root(step, error, outcome), now)
                 self.state = RunState.WAITING
-            elif self.state is RunState.OPEN or scope.outcome is None:
-                self._note(scope, outcome)
+            elif self.state is RunState.OPEN or scope.outcome is None:  # else the run's end has settled it
+                self._note_outcome(scope, outcome)
         if self.state is RunState.WAITING and not self.open_calls:
             self.close()
         elif is_root:
             self._hand_out()
-
-    def _hand_out(self) -> None:
-        """Put what is final into the outbox: how the run ended, and once it is closed the rest."""
-        is_closed = self.state is RunState.CLOSED
-        for totals in self.all_totals:
-            values = totals.final(self.outcome, is_closed=is_closed)
-            if values and totals.model_calls:
-                self.outbox.append(Recording(totals, values))
 
     def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:
@@ -235,6 +239,12 @@ class Run:
                 totals.tokens = usage if totals.tokens is None else totals.tokens + usage
         self.open_calls -= bool(call.charged_to)
         call.charged_to = ()  # the call itself is remembered for longer
+
+    def _note_outcome(self, scope: Scope, outcome: Outcome) -> None:
+        """Note how an attempt ended; what is worse stands."""
+        scope.outcome = worst(outcome, scope.outcome)
+        if self.journey and scope.node and scope.is_visit and scope.counts():
+            self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
@@ -268,6 +278,64 @@ class Run:
         if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
             scope.outcome = None
 
+    def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
+        """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
+
+        They are those that the graph's error names or that were at work when its time was up, and those without
+        which it went on.
+        """
+        name = "" if error is None else failed_node(error)
+        if name is None:
+            return
+        is_out_of_time = error is not None and not name
+        tasks = (each for each in self.tasks.values() if each.graph is graph)
+        if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
+            return  # the error is that of a node
+        visits: list[Scope] = []
+        for node, totals in nodes.totals.items():
+            if totals is not None and name in ("", node):  # "" stands for every node
+                visits += [each for each in totals.visits if each.graph is graph]
+        cut_off = [each for each in visits if error is not None and each.ended_at is None]
+        failed = [each for each in visits if each.outcome is Outcome.CANCELLED or each in cut_off]
+        if is_out_of_time and not failed:  # a sync graph waits for a node that is late
+            failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
+        for visit in failed:
+            self._note_outcome(visit, Outcome.ERROR)
+
+    def _outcome_of_root(self, root: Step, error: BaseException | None, outcome: Outcome) -> Outcome:
+        """Return how the root ended: a stream that was closed early, with what it waited for, was cancelled.
+
+        A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
+        only a model call that has streamed something tells.
+        """
+        if not root.defers_inputs or not (error is None or isinstance(error, GeneratorExit)):
+            return outcome
+        at_work = [step for step in self.open_steps() if step.is_at_work]
+        waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
+        closed = bool(waited_for) and (error is not None or was_closed_early())
+        if closed is None:
+            closed = any(step.call and step.call.streamed for step in waited_for)
+        is_cancelled = closed or (error is not None and self.was_closed_at_work)
+        return Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
+
+    def _settle(self, outcome: Outcome, now: float) -> None:
+        """Settle how the run ended, and the visits that its end cut off."""
+        # What raised the run's error has ended: a visit that has not was cut off by it.
+        cut = Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
+        asking: list[Scope] = []  # the scopes in which a question is still open
+        for interrupt in self.interrupts:
+            asking += [each for each in interrupt.scopes if each.outcome is Outcome.INTERRUPTED and each.counts()]
+        if asking and outcome is not Outcome.ERROR:
+            outcome = Outcome.INTERRUPTED
+        self.outcome = outcome
+        for totals in self.all_totals:
+            for visit in totals.visits:
+                if visit.parent_scope is None or visit.ended_at is None:
+                    self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
+                if asking and any(visit in scope.line() for scope in asking):
+                    self._note_outcome(visit, Outcome.INTERRUPTED)
+            totals.watch.cut(now)
+
     def forget_what_lost_its_step(self) -> None:
         """Forget the tasks, the attempts and the interrupts whose steps have been forgotten."""
         self.tasks = {task: scope for task, scope in list(self.tasks.items()) if scope.key in self.steps}
@@ -293,6 +361,14 @@ class Run:
         self._hand_out()
         self.outbox.append(self)
 
+    def _hand_out(self) -> None:
+        """Put what is final into the outbox: how the run ended, and once it is closed the rest."""
+        is_closed = self.state is RunState.CLOSED
+        for totals in self.all_totals:
+            values = totals.final(self.outcome, is_closed=is_closed)
+            if values and totals.model_calls:
+                self.outbox.append(Recording(totals, values))
+
     def open_steps(self) -> list[Step]:
         """Return the steps that have not ended."""
         return [step for step in list(self.steps.values()) if step.is_open]
@@ -310,84 +386,6 @@ class Run:
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
         return replace(self.totals.report(outcome), nodes=nodes, path=self.journey.path if self.journey else ())
-
-    def _again(self, before: Scope) -> None:
-        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
-        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
-        if before.totals and not ended_well and before.counts():
-            before.totals.retries += 1
-        if before.totals and before in before.totals.visits:
-            before.totals.visits.remove(before)
-        before.is_superseded = True
-        self.interrupts = [each for each in self.interrupts if not each.is_over()]
-
-    def _note(self, scope: Scope, outcome: Outcome) -> None:
-        """Note how an attempt ended; what is worse stands."""
-        scope.outcome = worst(outcome, scope.outcome)
-        if self.journey and scope.node and scope.is_visit and scope.counts():
-            self.journey.visit_ended(scope.node, scope.task, scope.outcome)
-
-    def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
-        """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
-
-        They are those that the graph's error names or that were at work when its time was up, and those without
-        which it went on.
-        """
-        name = "" if error is None else failed_node(error)
-        if name is None:
-            return
-        is_out_of_time = error is not None and not name
-        if is_out_of_time and any(
-            each.outcome is Outcome.ERROR and each.graph is graph for each in self.tasks.values()
-        ):
-            return  # the error is that of a node
-        visits = [
-            visit
-            for node, totals in nodes.totals.items()
-            for visit in (totals.visits if totals and name in ("", node) else ())
-            if visit.graph is graph
-        ]
-        failed = [
-            each for each in visits if each.outcome is Outcome.CANCELLED or (error and each.ended_at is None)
-        ]
-        if is_out_of_time and not failed:  # a sync graph waits for a node that is late
-            failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
-        for visit in failed:
-            self._note(visit, Outcome.ERROR)
-
-    def _outcome_of_root(self, root: Step, error: BaseException | None, outcome: Outcome) -> Outcome:
-        """Return how the root ended: a stream that was closed early, with what it waited for, was cancelled.
-
-        A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
-        only a model call that has streamed something tells.
-        """
-        if not root.defers_inputs or not (error is None or isinstance(error, GeneratorExit)):
-            return outcome
-        at_work = [step for step in self.open_steps() if step.is_at_work]
-        waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
-        closed = bool(waited_for) and (error is not None or was_closed_early())
-        if closed is None:
-            closed = any(step.call and step.call.streamed for step in waited_for)
-        is_cancelled = closed or (error is not None and self.was_closed_at_work)
-        return Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
-
-    def _settle(self, outcome: Outcome, now: float) -> None:
-        """Settle how the run ended, and the visits that its end cut off."""
-        # An error is that of a visit that has ended.
-        cut = Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
-        asking: list[Scope] = []  # the scopes in which a question is still open
-        for interrupt in self.interrupts:
-            asking += [each for each in interrupt.scopes if each.outcome is Outcome.INTERRUPTED and each.counts()]
-        if asking and outcome is not Outcome.ERROR:
-            outcome = Outcome.INTERRUPTED
-        self.outcome = outcome
-        for totals in self.all_totals:
-            for visit in totals.visits:
-                if visit.parent_scope is None or visit.ended_at is None:
-                    self._note(visit, outcome if visit.parent_scope is None else cut)
-                if asking and any(visit in scope.line() for scope in asking):
-                    self._note(visit, Outcome.INTERRUPTED)
-            totals.watch.cut(now)
 
 
 Outbox = deque[Recording | Run]

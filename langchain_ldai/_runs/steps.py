@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def key_of(lc_run_id: object) -> object:
-    """Return the key of a step: the number of its `UUID`, since a number is hashed much faster than a `UUID`."""
+    """Return the key of a step: the number of its `UUID`, since a number is hashed much faster than a `UUID`.
+
+    Where every event comes by, the handler and the recorder do the same without this call.
+    """
     return getattr(lc_run_id, "int", lc_run_id)
 
 
@@ -33,6 +36,8 @@ class Scope:
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
         langgraph_step: The step of the graph that the task is of, 0 where unknown.
+
+    Attributes:
         ended_at: When the step that began it ended, in seconds.
         is_superseded: Whether the task has been attempted again.
         outcome: How it ended; before its end, that an interrupt was raised in it.
@@ -60,7 +65,7 @@ class Scope:
 
     def is_beside(self, other: Scope) -> bool:
         """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
-        branch, new = self, other
+        branch, new = self, other  # or those of each line that stand just below the scope around both
         if self.parent_scope is not other.parent_scope:
             line, others = self.line(), other.line()
             while line and others and line[-1] is others[-1]:
@@ -95,7 +100,7 @@ class Scope:
 class Interrupt:
     """An interrupt, and how far up the chain it has come.
 
-    Args:
+    Attributes:
         scopes: The scopes of the steps that it has ended, from the one where it was raised upwards.
         came_to: The step that it was raised in next.
         is_for_graph: Whether that step is a graph, which stops there and yet ends like a success (fact 58).
@@ -129,6 +134,8 @@ class ModelCall:
     Args:
         provider: Name of the model's provider, "" where LangChain does not say.
         named: Name of the model in the start event's metadata, "" where there is none.
+
+    Attributes:
         model: Name of the model, "" until it is known.
         charged_to: The totals that it is added to; an agent graph's include its nodes'.
         copies: How often each of its events comes.
@@ -162,6 +169,8 @@ class DecisionCall(ModelCall):
     Args:
         is_told_by_parent: Whether the metadata that tells of a decision model may be its parent's, handed down:
             within a decision model's call, it is no model call then.
+
+    Attributes:
         used_within: What the calls in it have reported so far.
     """
 

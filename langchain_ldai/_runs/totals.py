@@ -29,6 +29,9 @@ class MetricTotals:
 
     Attributes:
         outcome: How the run, or the node, ended; `None` before its end.
+        model_calls: Model calls that were started.
+        failed_model_calls: Those that raised.
+        retries: Repeated attempts that were seen.
         models: The models that were called, by name.
         tokens: What the model calls used, `None` where none has said.
         has_first_token: Whether a model call has streamed something.

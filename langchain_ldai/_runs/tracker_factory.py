@@ -173,7 +173,8 @@ class TrackerFactory:
             marks[CONFIG_KEY_KEY] = identity.config_key
             if identity.variation_key:
                 marks[VARIATION_KEY_KEY] = identity.variation_key
-        ids, exchange, span = Ids(lc_run_id, identity.run_id), None, None
+        ids = Ids(lc_run_id, identity.run_id)
+        exchange, span = None, None
         if self.judges is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
             try:  # without the guard's call, for which every run would pay
                 exchange = self.judges.draw(config, tracker, token)

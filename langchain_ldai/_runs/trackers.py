@@ -12,7 +12,7 @@ from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._tracking.values import Feedback, MetricSummary, Slot, TokenUsage, Value
 from langchain_ldai._wire.events import ENVIRONMENT_ID
-from langchain_ldai._wire.tokens import RunIdentity, decoded
+from langchain_ldai._wire.tokens import RunIdentity, decode_any
 from langchain_ldai.errors import WrongResultError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Other(Protocol):
-    """What a tracker must have beside the methods that record its metrics."""
+    """What a tracker that is adapted must have beside the methods that record its metrics."""
 
     resumption_token: str
 
@@ -53,7 +53,7 @@ class OtherTracker:
     def __init__(self, original: Other) -> None:
         self.original: Other = original
         self.resumption_token: str = original.resumption_token
-        self.identity = RunIdentity(*decoded(self.resumption_token))  # an agent graph's has a key, too
+        self.identity = RunIdentity(*decode_any(self.resumption_token))  # of a graph: its key, as a config's
         sender = getattr(original, "_sender", None)  # of one of ours, or of what wraps it
         is_ours = hasattr(sender, "claims") and hasattr(sender, "client")
         self._sender: EventSender | None = sender if is_ours else None

@@ -60,7 +60,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
     """
     for generation in chain.from_iterable(result.generations):
         standard = getattr(getattr(generation, "message", None), "usage_metadata", None)
-        if standard and standard.get("total_cost") == 0:
+        if standard and standard.get("total_cost") == 0:  # from LangChain's cache
             return None
         if standard:
             total, used_input, used_output = map(read_count, map(standard.get, _STANDARD))
@@ -94,6 +94,7 @@ def _member(given: object, name: str) -> object:
 
 
 def _counts(result: LLMResult) -> Iterator[object]:
+    """Give what may hold the counts of a call, in the order in which it is asked."""
     output = result.llm_output or {}
     generations = list(chain.from_iterable(result.generations))
     if output.get("token_usage") == {} and not any(hasattr(each, "message") for each in generations):
@@ -105,6 +106,7 @@ def _counts(result: LLMResult) -> Iterator[object]:
 
 
 def _within(source: Mapping[str, object]) -> Iterator[object]:
+    """Give what is at the places of a dictionary that may hold counts, and the dictionary itself."""
     inner = source.get("x_groq")
     if isinstance(inner, Mapping):
         yield from _within(inner)  # Groq's streamed usage, a level deeper (fact 91)
@@ -113,12 +115,14 @@ def _within(source: Mapping[str, object]) -> Iterator[object]:
 
 
 def _read(counts: object) -> TokenUsage | None:
+    """Return the usage of what may hold counts; `None` where it holds none."""
     used_input, used_output = _first(counts, _INPUT), _first(counts, _OUTPUT)
     usage = TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
     return usage or None
 
 
 def _first(counts: object, rows: Iterable[Iterable[str]]) -> int:
+    """Return the sum of the first row of names that has one, 0 where none has."""
     sums = (sum(read_count(_member(counts, name)) for name in row) for row in rows)
     return next((number for number in sums if number), 0)
 

@@ -100,7 +100,7 @@ class OnceTracker(Generic[IdentityT]):
         self._track(caller, {slot: whole})
 
     def _track_usage(self, caller: str, usage: TokenUsage | None) -> None:
-        """Record tokens, unless none are known (spec 4.6)."""
+        """Record tokens, unless none are known (spec section 4.6)."""
         if usage is not None and (known := check_usage(usage)):
             self._track(caller, {"tokens": known})
 

@@ -98,7 +98,7 @@ def decode(token: str) -> RunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of an AI Config's run. The message
             says what is wrong, and quotes nothing of the token.
     """
-    identity = decoded(token)
+    identity = decode_any(token)
     if not isinstance(identity, RunIdentity):
         raise _invalid(
             f"it is of a run of an agent graph, as its {CONFIG_KEY} is missing or empty; give it to "
@@ -144,13 +144,13 @@ def decode_graph(token: str) -> GraphRunIdentity:
         InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
             node's run within a graph is none.
     """
-    identity = decoded(token)
+    identity = decode_any(token)
     if not isinstance(identity, GraphRunIdentity):
         raise _invalid("it is of a run of an AI Config, not of an agent graph; give it to create_tracker()")
     return identity
 
 
-def decoded(token: str) -> RunIdentity | GraphRunIdentity:
+def decode_any(token: str) -> RunIdentity | GraphRunIdentity:
     """Return the run of an AI Config or of an agent graph that a resumption token stands for.
 
     Raises:
@@ -185,7 +185,7 @@ def _identity_in(token: str) -> RunIdentity | GraphRunIdentity:
 def is_token(text: str) -> bool:
     """Return whether a text is the plain resumption token of an AI Config's or an agent graph's run."""
     try:
-        decoded(text)
+        decode_any(text)
     except InvalidResumptionTokenError:
         return False
     return True
