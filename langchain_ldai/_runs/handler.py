@@ -377,8 +377,8 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
     """Return the totals that a runnable's config leads to, of the first handler that counts its run."""
     if not isinstance(runnable_config, Mapping):
         raise TypeError(
-            f"not {type(runnable_config).__name__}: pass the config that the node or tool was called with, "
-            "or langgraph.config.get_config()"
+            f"a run is found in LangChain's config, which is a dictionary, not {type(runnable_config).__name__}: "
+            "pass the config that the node or tool was called with, or langgraph.config.get_config()"
         )
     manager = runnable_config.get("callbacks")
     lc_run_id = getattr(manager, "parent_run_id", None)

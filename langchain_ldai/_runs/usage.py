@@ -66,7 +66,7 @@ def read_usage(result: LLMResult) -> TokenUsage | None:
             total, used_input, used_output = map(read_count, map(standard.get, _STANDARD))
             if total or used_input or used_output:
                 return TokenUsage(total or used_input + used_output, used_input, used_output)
-    return next((usage for counts in _counts(result) if (usage := _read(counts))), None)
+    return next((usage for counts in filter(None, _counts(result)) if (usage := _read(counts))), None)
 
 
 def read_model(result: LLMResult) -> str:

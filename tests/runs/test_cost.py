@@ -21,6 +21,7 @@ from tests.conftest import FLAG
 from tests.support.chains import QUESTION, chain
 from tests.support.cost import ForgetfulClient, bytecodes, no_garbage_collection, peak_bytes
 from tests.support.events import start_call, start_chain, stream_first_token
+from tests.support.models import ScriptedChat
 
 TOKEN_BYTECODES = 6
 LOOK_UP_BYTECODES = 22
@@ -146,6 +147,14 @@ def test_a_later_token_allocates_nothing(handler: LdAiHandler, send: Callable[..
 def test_a_run_has_a_price(handler: LdAiHandler) -> None:
     """A run of prompt, model and parser executes no more bytecodes than it did."""
     subject = chain()
+    subject.invoke(QUESTION, {"callbacks": [handler]})
+
+    assert bytecodes(lambda: subject.invoke(QUESTION, {"callbacks": [handler]})) <= RUN_BYTECODES
+
+
+def test_a_model_that_tells_no_tokens_costs_no_more(handler: LdAiHandler) -> None:
+    """Where a result says nothing, no place is searched for each name that a provider gives its counts."""
+    subject = chain(ScriptedChat(script=[[AIMessageChunk("Hi")]]))
     subject.invoke(QUESTION, {"callbacks": [handler]})
 
     assert bytecodes(lambda: subject.invoke(QUESTION, {"callbacks": [handler]})) <= RUN_BYTECODES
