@@ -33,7 +33,8 @@ class EventEncoder:
             how long.
 
     Attributes:
-        on_new_context: Gets each context whose text is made: one that is new, or was not used for long.
+        on_new_context: Gets each context whose text is made for a custom event: one that is new, or was not used
+            for long.
     """
 
     def __init__(self, config: ClientConfig) -> None:
@@ -84,10 +85,22 @@ class EventEncoder:
             texts.append(f"{head}{_name(key)}{middle}{_number(value)}}}")
         return ",".join(texts).encode("ascii")
 
+    def check_context(self, context: Context) -> None:
+        """Check the context of an event that the SDK gets, which makes the index event of it by itself.
+
+        Raises:
+            TypeError: If the context holds an object that JSON has no form for.
+            ValueError: If it holds NaN or an infinity, or itself, or is nested too deeply.
+        """
+        if id(context) not in self._contexts:
+            self._new_context(context)
+
     def _context(self, context: Context) -> str:
         cached = self._contexts.get(id(context))
         if cached is None or time.monotonic() >= self._renew_at:
-            return self._new_context(context)
+            text = self._new_context(context)
+            self.on_new_context(context)
+            return text
         return cached[1]
 
     def _new_context(self, context: Context) -> str:
@@ -95,7 +108,6 @@ class EventEncoder:
             self._forget_contexts()
         text = f',"context":{_json(context, self._redact)}'
         self._contexts[id(context)] = context, text  # the context too: while it is kept, its id is nobody else's
-        self.on_new_context(context)
         return text
 
     def _forget_contexts(self) -> None:

@@ -64,7 +64,7 @@ class DurableEventProcessor(EventProcessor):
         """Keep an event; when this returns, the death of the process does not lose it."""
         if _is_plain(event):
             _write(event, self._journal)
-        else:
+        elif _has_json_context(event, self._journal):
             self._give_to_sdk(event)
 
     def flush(self) -> None:
@@ -140,7 +140,7 @@ class AsyncDurableEventProcessor(AsyncEventProcessor):
         """Keep an event; when this returns, the death of the process does not lose it."""
         if _is_plain(event):
             _write(event, self._journal)
-        else:
+        elif _has_json_context(event, self._journal):
             self._on_loop(self._sdk.send_event, event)
 
     def flush(self) -> None:
@@ -197,6 +197,16 @@ async def flush_in_thread(
 def _is_plain(event: EventInput) -> TypeGuard[EventInputCustom]:
     """Return whether the SDK would send an event as it is; it draws lots for one that has a sampling ratio."""
     return type(event) is EventInputCustom and event.sampling_ratio is None
+
+
+def _has_json_context(event: EventInput, journal: EventQueue) -> bool:
+    """Return whether an event's context is JSON: with one that is not, the SDK would lose its whole batch."""
+    try:
+        journal.encoder.check_context(event.context)
+    except (TypeError, ValueError) as error:
+        journal.refuse(str(getattr(event, "key", "identify")), str(error))
+        return False
+    return True
 
 
 def _write(event: EventInputCustom, journal: EventQueue) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import stat
 import threading
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,43 @@ def test_what_is_not_json_is_left_out(
     assert "The event bad cannot be sent" in caplog.text
     assert "The event worse cannot be sent" in caplog.text
     assert "secret" not in caplog.text
+
+
+def dated(key: str) -> Context:
+    """Return a context that is no JSON."""
+    return Context.builder(key).set("since", date(2026, 11, 30)).build()
+
+
+def test_a_context_that_is_not_json_costs_no_other_its_events(
+    tmp_path: Path, server: EventsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK would lose the summaries and index events of all with it: it sends a batch as one JSON."""
+    events = DurableEvents(tmp_path)
+    with make_client(server, events) as client:
+        client.variation("flag", USER, False)
+        client.variation("flag", dated("ada"), False)
+        client.identify(dated("grace"))
+        assert events.flush(10)
+
+    assert [event["kind"] for event in server.accepted] == ["index", "summary"]
+    assert events.stats().dead == 2
+    assert "The event flag cannot be sent" in caplog.text
+    assert "The event identify cannot be sent" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_nor_does_it_with_an_asynchronous_client(tmp_path: Path, server: EventsServer) -> None:
+    """Its processor does the same."""
+    events = DurableEvents(tmp_path)
+    config = AsyncConfig(
+        KEY, events_uri=server.url, use_ldd=True, flush_interval=1000, event_processor_class=events
+    )
+    async with AsyncLDClient(config) as client:
+        await client.variation("flag", USER, False)
+        await client.variation("flag", dated("ada"), False)
+        assert await events.flush_async(10)
+
+    assert [event["kind"] for event in server.accepted] == ["index", "summary"]
 
 
 def test_what_the_service_refuses_is_left_out(tmp_path: Path, server: EventsServer) -> None:
