@@ -229,7 +229,7 @@ class TrackerFactory:
 
         Args:
             config: The AI Config of the run.
-            token: What the caller gave as a token; one that does not fit is logged.
+            token: What the caller gave as a token; if it, or the tracker of it, does not fit, that is logged.
             run_id: The id given for the run, which then names this part of it; `None` for the root's.
             lc_run_id: LangChain's id of the run's root.
         """
@@ -241,19 +241,20 @@ class TrackerFactory:
         try:
             plain = cast(str, token) if self.sealer is None else self.sealer.unseal(cast(str, token))
             tracker = config.resume_tracker(plain)
+            if type(tracker) is not LdAiConfigTracker:
+                adapter_of(tracker, "resume_tracker")
+            begin_part = getattr(tracker, "_begin_part", None)
+            if begin_part is not None:  # the official package's trackers know no parts
+                begin_part(run_id or self._held(str(lc_run_id)))
+            return tracker
         except (TypeError, ValueError) as error:
             is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
             known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
             cause = _PLAIN_FOR_SEALED if is_plain else error
             notices.each_minute(_log, logging.WARNING, known_by, _UNFIT_TOKEN, key, cause)
-            return None
         except Exception as error:  # noqa: BLE001
             self.guard.caught(error, Ids(lc_run_id), _NOT_CONTINUED)
-            return None
-        begin_part = getattr(tracker, "_begin_part", None)
-        if begin_part is not None:  # the official package's trackers know no parts
-            begin_part(run_id or self._held(str(lc_run_id)))
-        return tracker
+        return None
 
     def _not_counted(
         self, error: Exception, failure: str, metadata: Mapping[str, object], lc_run_id: object, node: str
