@@ -1,12 +1,16 @@
 """Each failure is logged with the option that failed and what it costs; each run's steps are logged at DEBUG."""
 
+import itertools
 import logging
 import os
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MappingProxyType
+from functools import partial
+from types import FrameType, MappingProxyType
 from uuid import uuid4
 
 import pytest
@@ -295,6 +299,46 @@ def test_what_was_told_is_remembered_within_bounds(caplog: pytest.LogCaptureFixt
         notices.once(log, logging.WARNING, number, "key %s", number)
 
     assert caplog.messages[MAX_NOTICES:] == [f"key {MAX_NOTICES}", "key 0"]
+
+
+@contextmanager
+def interrupted(position: int, action: Callable[[], object]) -> Iterator[list[None]]:
+    """Take an action within `Notices.once`, before a part of a line; give one entry for each part until then."""
+    left = [None] * position
+
+    def trace(frame: FrameType, event: str, argument: object) -> object:
+        if frame.f_code is not Notices.once.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and left:
+            left.pop()
+            if not left:
+                action()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield left
+    finally:
+        sys.settrace(before)
+
+
+def test_something_may_be_told_while_something_else_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever Python collects, and so ends, a run meanwhile, or a signal's handler ends one: both are told."""
+    notices, log = Notices(), logging.getLogger("langchain_ldai.test")
+    for number in range(MAX_NOTICES):
+        notices.once(log, logging.DEBUG, number, "key %s", number)
+
+    for position in itertools.count(1):
+        within, around = f"within {position}", f"around {position}"
+        with interrupted(position, partial(notices.once, log, logging.WARNING, within, within)) as left:
+            notices.once(log, logging.WARNING, around, around)
+        if left:
+            break
+        assert {within, around} <= set(caplog.messages)
+
+    assert position > 20
 
 
 def test_a_config_that_gives_no_tracker_leaves_the_run_alone(caplog: pytest.LogCaptureFixture) -> None:
