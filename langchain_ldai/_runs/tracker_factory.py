@@ -36,7 +36,7 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._protocol import Claims
+from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -283,11 +283,13 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-        waits = [claims.wait for claims in list(self._claims)]
-        if self.judges is not None:
-            waits.insert(0, self.judges.flush)
-        are_done = [wait(None if deadline is None else max(0.0, deadline - monotonic())) for wait in waits]
-        return all(are_done)
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - monotonic())
+
+        is_judged = self.judges is None or self.judges.flush(left())
+        # Only now are those known of the runs that began meanwhile: the handler may see the judges' own calls.
+        return wait_for_all(list(self._claims), left()) and is_judged
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
