@@ -4,13 +4,11 @@ import itertools
 import logging
 import os
 import re
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from uuid import uuid4
 
 import pytest
@@ -21,6 +19,7 @@ from langchain_ldai._base.guard import MAX_NOTICES, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.events import ANSWER, start_call, start_chain
+from tests.support.interrupting import interrupted
 from tests.support.read_log import logged, run_nodes
 
 ON = {"_ldMeta": {"enabled": True}}
@@ -301,29 +300,6 @@ def test_what_was_told_is_remembered_within_bounds(caplog: pytest.LogCaptureFixt
     assert caplog.messages[MAX_NOTICES:] == [f"key {MAX_NOTICES}", "key 0"]
 
 
-@contextmanager
-def interrupted(position: int, action: Callable[[], object]) -> Iterator[list[None]]:
-    """Take an action within `Notices.once`, before a part of a line; give one entry for each part until then."""
-    left = [None] * position
-
-    def trace(frame: FrameType, event: str, argument: object) -> object:
-        if frame.f_code is not Notices.once.__code__:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and left:
-            left.pop()
-            if not left:
-                action()
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield left
-    finally:
-        sys.settrace(before)
-
-
 def test_something_may_be_told_while_something_else_is(caplog: pytest.LogCaptureFixture) -> None:
     """Wherever Python collects, and so ends, a run meanwhile, or a signal's handler ends one: both are told."""
     notices, log = Notices(), logging.getLogger("langchain_ldai.test")
@@ -332,7 +308,8 @@ def test_something_may_be_told_while_something_else_is(caplog: pytest.LogCapture
 
     for position in itertools.count(1):
         within, around = f"within {position}", f"around {position}"
-        with interrupted(position, partial(notices.once, log, logging.WARNING, within, within)) as left:
+        tell = partial(notices.once, log, logging.WARNING, within, within)
+        with interrupted(Notices.once, position, tell, before="opcode") as left:
             notices.once(log, logging.WARNING, around, around)
         if left:
             break
