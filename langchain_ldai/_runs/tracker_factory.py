@@ -9,7 +9,7 @@ from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance, described, result_of
@@ -113,7 +113,7 @@ class TrackerFactory:
     judges: RunJudges | None
     spans: RunSpans | None
     guard: Guard = field(init=False, default_factory=Guard)
-    _claims: WeakSet[Claims] = field(init=False, default_factory=WeakSet)
+    _claims: WeakKeyDictionary[Claims, None] = field(init=False, default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         if self.duration not in ("model", "run"):
@@ -167,7 +167,7 @@ class TrackerFactory:
             return None
         identity, sender, token = tracker.identity, tracker._sender, sealed or tracker.resumption_token
         if sender is not None and sender.claims is not None:
-            self._claims.add(sender.claims)
+            self._claims[sender.claims] = None
         marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
         if not sealed:
             marks[CONFIG_KEY_KEY] = identity.config_key
@@ -289,7 +289,7 @@ class TrackerFactory:
 
         is_judged = self.judges is None or self.judges.flush(left())
         # Only now are those known of the runs that began meanwhile: the handler may see the judges' own calls.
-        return wait_for_all(list(self._claims), left()) and is_judged
+        return wait_for_all(self._claims, left()) and is_judged
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:
