@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
@@ -38,7 +39,7 @@ class Notices:
     """Logs each thing once; a repeated failure again after a minute, with a count."""
 
     def __init__(self) -> None:
-        self._told: dict[Hashable, tuple[float, int]] = {}
+        self._told: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
         self.reset_after_fork()
         register_fork_safe(self)
 
@@ -56,7 +57,7 @@ class Notices:
             is_due = now - told_at >= every
             self._told[key] = (now, 0) if is_due else (told_at, count + 1)
             if len(self._told) > MAX_NOTICES:
-                del self._told[next(iter(self._told))]
+                self._told.popitem(last=False)  # in one step, between whose parts nothing else is told
         if is_due and told_at == -math.inf:
             log.log(level, message, *args)
         elif is_due:

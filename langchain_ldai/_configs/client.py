@@ -120,7 +120,7 @@ class LdAiClient(AiClient):
             >>> ai.close(timeout=5)
             True
         """
-        return wait_for_all(list(self._all_claims), timeout)
+        return wait_for_all(self._all_claims, timeout)
 
     def completion_config(
         self,
@@ -332,7 +332,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.close(timeout=5))
             True
         """
-        return await asyncio.to_thread(wait_for_all, list(self._all_claims), timeout)
+        return await asyncio.to_thread(wait_for_all, self._all_claims, timeout)
 
     async def completion_config(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from ldclient import Context
 
@@ -154,7 +154,8 @@ class AiClient:
             environment=environment_of(client, options.environment_id).fields,
             notices=self._diagnosis.notices,
         )
-        self._all_claims: WeakSet[Claims] = WeakSet()  # with those of the clients that `with_ledger` gave
+        # Of this client, and of those that `with_ledger` gave.
+        self._all_claims: WeakKeyDictionary[Claims, None] = WeakKeyDictionary()
         self._claims = self._claims_of(options)
         info = {
             "aiSdkName": "langchain-ldai",
@@ -201,7 +202,7 @@ class AiClient:
     def _claims_of(self, options: ClientOptions) -> Claims | None:
         claims = options.claims(self._client_sender.send)
         if claims is not None:
-            self._all_claims.add(claims)
+            self._all_claims[claims] = None
         return claims
 
     def create_tracker(self, token: str, context: Context) -> LdAiConfigTracker:

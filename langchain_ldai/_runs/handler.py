@@ -32,17 +32,18 @@ _MANAGER_NAMES: Final = ("copy", "handlers", "items", "parent_run_id")
 """What LangChain and LangGraph look for in `callbacks` that is no list, or in a config that is no dictionary."""
 
 
-def _absent(name: str) -> property:
-    """Return an attribute that does not exist, and says that a handler stands in a list.
+class _Absent:
+    """An attribute that does not exist, and says that a handler stands in a list; a subclass may have its own.
 
     A `__getattr__` could say it, too, but would make each other attribute dearer: each token looks one up.
     """
 
-    def tell(handler: object) -> NoReturn:
-        remedy = "callbacks is a list, pass {'callbacks': [handler]} as the config"
-        raise AttributeError(f"LdAiHandler has no attribute {name!r}: {remedy}")
+    def __init__(self, name: str) -> None:
+        self._name = name
 
-    return property(tell)
+    def __get__(self, handler: object, owner: object) -> NoReturn:
+        remedy = "callbacks is a list, pass {'callbacks': [handler]} as the config"
+        raise AttributeError(f"LdAiHandler has no attribute {self._name!r}: {remedy}")
 
 
 _Id = object
@@ -348,7 +349,7 @@ class LdAiHandler(BaseCallbackHandler):
         self._recorder.retried(run_id)
 
     if not TYPE_CHECKING:  # for which they would exist
-        copy, handlers, items, parent_run_id = map(_absent, _MANAGER_NAMES)
+        copy, handlers, items, parent_run_id = map(_Absent, _MANAGER_NAMES)
 
     def __hash__(self) -> int:
         """Return the hash with which a set begins: LangChain merges handlers as sets (fact 175)."""

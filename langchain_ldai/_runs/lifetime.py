@@ -11,6 +11,7 @@ import atexit
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -178,8 +179,9 @@ class RunTable:
 
     def _take_outbox(self) -> Outbox:
         taken: Outbox = deque()
-        while self.outbox:  # one by one: at any line Python may collect, and so end, a run that takes some, too
-            taken.append(self.outbox.popleft())
+        with suppress(IndexError):  # which it raises once it is empty
+            # At any line Python may collect, and so end, a run that takes some, too: all are taken in one step.
+            taken.extend(iter(self.outbox.popleft, None))
         return taken
 
     def _forget_oldest(self, run: Run) -> None:
@@ -253,7 +255,7 @@ class RunTable:
                 step.is_open = False
                 self.awaiting.pop(key, None)
                 open_steps.append(key)
-                del run.steps[key]
+                run.steps.pop(key, None)  # at any line Python may collect, and so end, the run
         run.steps.pop(run.key, None)
         self.recently_ended.add(run.key, run.steps, open_steps)
         run.steps.clear()  # this and the next two refer to the run, and it would wait as garbage

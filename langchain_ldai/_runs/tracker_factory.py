@@ -9,7 +9,7 @@ from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, cast
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import check_function, check_instance, described, result_of
@@ -36,7 +36,7 @@ from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
 from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import WrongResultError
-from langchain_ldai.ledgers._protocol import Claims
+from langchain_ldai.ledgers._protocol import Claims, wait_for_all
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class TrackerFactory:
     judges: RunJudges | None
     spans: RunSpans | None
     guard: Guard = field(init=False, default_factory=Guard)
-    _claims: WeakSet[Claims] = field(init=False, default_factory=WeakSet)
+    _claims: WeakKeyDictionary[Claims, None] = field(init=False, default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         if self.duration not in ("model", "run"):
@@ -167,7 +167,7 @@ class TrackerFactory:
             return None
         identity, sender, token = tracker.identity, tracker._sender, sealed or tracker.resumption_token
         if sender is not None and sender.claims is not None:
-            self._claims.add(sender.claims)
+            self._claims[sender.claims] = None
         marks = {RESUMPTION_TOKEN_KEY: token, RUN_ID_KEY: identity.run_id}
         if not sealed:
             marks[CONFIG_KEY_KEY] = identity.config_key
@@ -230,7 +230,7 @@ class TrackerFactory:
 
         Args:
             config: The AI Config of the run.
-            token: What the caller gave as a token; one that does not fit is logged.
+            token: What the caller gave as a token; if it, or the tracker of it, does not fit, that is logged.
             run_id: The id given for the run, which then names this part of it; `None` for the root's.
             lc_run_id: LangChain's id of the run's root.
         """
@@ -242,19 +242,20 @@ class TrackerFactory:
         try:
             plain = cast(str, token) if self.sealer is None else self.sealer.unseal(cast(str, token))
             tracker = config.resume_tracker(plain)
+            if type(tracker) is not LdAiConfigTracker:
+                adapter_of(tracker, "resume_tracker")
+            begin_part = getattr(tracker, "_begin_part", None)
+            if begin_part is not None:  # the official package's trackers know no parts
+                begin_part(run_id or self._held(str(lc_run_id)))
+            return tracker
         except (TypeError, ValueError) as error:
             is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
             known_by = (_NOT_CONTINUED, is_plain, type(error).__name__)
             cause = _PLAIN_FOR_SEALED if is_plain else error
             notices.each_minute(_log, logging.WARNING, known_by, _UNFIT_TOKEN, key, cause)
-            return None
         except Exception as error:  # noqa: BLE001
             self.guard.caught(error, Ids(lc_run_id), _NOT_CONTINUED)
-            return None
-        begin_part = getattr(tracker, "_begin_part", None)
-        if begin_part is not None:  # the official package's trackers know no parts
-            begin_part(run_id or self._held(str(lc_run_id)))
-        return tracker
+        return None
 
     def _not_counted(
         self, error: Exception, failure: str, metadata: Mapping[str, object], lc_run_id: object, node: str
@@ -283,11 +284,13 @@ class TrackerFactory:
         Returns:
             Whether nothing is left.
         """
-        waits = [claims.wait for claims in list(self._claims)]
-        if self.judges is not None:
-            waits.insert(0, self.judges.flush)
-        are_done = [wait(None if deadline is None else max(0.0, deadline - monotonic())) for wait in waits]
-        return all(are_done)
+
+        def left() -> float | None:
+            return None if deadline is None else max(0.0, deadline - monotonic())
+
+        is_judged = self.judges is None or self.judges.flush(left())
+        # Only now are those known of the runs that began meanwhile: the handler may see the judges' own calls.
+        return wait_for_all(self._claims, left()) and is_judged
 
 
 def _sealed(sealer: Sealer, tracker: RunTracker) -> str:

@@ -138,10 +138,14 @@ RunTracker = LdAiConfigTracker | OtherTracker
 """A tracker as a run uses it."""
 
 
-def adapter_of(tracker: object) -> OtherTracker:
+def adapter_of(tracker: object, maker: str = "create_tracker") -> OtherTracker:
     """Return what adapts a tracker that is no plain `LdAiConfigTracker`.
 
     What the tracker can do decides, not its type, so that one that wraps another works like the other.
+
+    Args:
+        tracker: The tracker.
+        maker: The method that made it, for the error.
 
     Raises:
         WrongResultError: If it cannot record what a run records.
@@ -151,7 +155,7 @@ def adapter_of(tracker: object) -> OtherTracker:
         if not hasattr(tracker, name):
             made = type(tracker).__name__
             hint = "; use agent graphs of LdAiClient.agent_graph()" if adapter is GraphRunTracker else ""
-            raise WrongResultError(f"create_tracker() returned a {made}, which has no {name}{hint}")
+            raise WrongResultError(f"{maker}() returned a {made}, which has no {name}{hint}")
     return adapter(cast(Other, tracker))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from langchain_ldai._base.options import check_function, given_as
 from langchain_ldai._wire.events import Event
@@ -89,11 +90,17 @@ class Claims(Protocol):
         ...
 
 
-def wait_for_all(all_claims: Iterable[Claims], timeout: float | None) -> bool:
-    """Wait until no claim is left in any ledger's queue; return `False` after `timeout` seconds in all."""
+def wait_for_all(all_claims: WeakKeyDictionary[Claims, None], timeout: float | None) -> bool:
+    """Wait until no claim is left in any ledger's queue; return `False` after `timeout` seconds in all.
+
+    Meanwhile other threads may add to what is given, and a `WeakSet` cannot be copied then.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
+    referred_to = [reference() for reference in all_claims.keyrefs()]
     return all(
-        claims.wait(None if deadline is None else max(0.0, deadline - time.monotonic())) for claims in all_claims
+        claims.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        for claims in referred_to
+        if claims is not None
     )
 
 

@@ -1,11 +1,13 @@
 """Each failure is logged with the option that failed and what it costs; each run's steps are logged at DEBUG."""
 
+import itertools
 import logging
 import os
 import re
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from uuid import uuid4
 
@@ -17,6 +19,7 @@ from langchain_ldai._base.guard import MAX_NOTICES, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.events import ANSWER, start_call, start_chain
+from tests.support.interrupting import interrupted
 from tests.support.read_log import logged, run_nodes
 
 ON = {"_ldMeta": {"enabled": True}}
@@ -295,6 +298,24 @@ def test_what_was_told_is_remembered_within_bounds(caplog: pytest.LogCaptureFixt
         notices.once(log, logging.WARNING, number, "key %s", number)
 
     assert caplog.messages[MAX_NOTICES:] == [f"key {MAX_NOTICES}", "key 0"]
+
+
+def test_something_may_be_told_while_something_else_is(caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever Python collects, and so ends, a run meanwhile, or a signal's handler ends one: both are told."""
+    notices, log = Notices(), logging.getLogger("langchain_ldai.test")
+    for number in range(MAX_NOTICES):
+        notices.once(log, logging.DEBUG, number, "key %s", number)
+
+    for position in itertools.count(1):
+        within, around = f"within {position}", f"around {position}"
+        tell = partial(notices.once, log, logging.WARNING, within, within)
+        with interrupted(Notices.once, position, tell, before="opcode") as left:
+            notices.once(log, logging.WARNING, around, around)
+        if left:
+            break
+        assert {within, around} <= set(caplog.messages)
+
+    assert position > 20
 
 
 def test_a_config_that_gives_no_tracker_leaves_the_run_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,21 +1,24 @@
 """How the queue of claims starts its threads, wakes the one that waits, and lets them end."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection
 from queue import SimpleQueue
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
 from ldclient import Context
 
-from langchain_ldai import LdAiClient
+from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler
 from langchain_ldai.ledgers import MemoryLedger, _batches
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.testing import RecordingClient
 from tests.ledgers.fakes import Held, Unreliable
 from tests.support.chains import SUCCESS
+from tests.support.events import start_chain
 
 
 @pytest.mark.parametrize("main_is_alive", [True, False])
@@ -202,3 +205,36 @@ def test_a_claim_that_comes_as_the_threads_end_is_made(
 
     assert ai.close(10)
     assert [client.metrics(tracker.run_id) for tracker in (one, other)] == [{SUCCESS: [1]}] * 2
+
+
+@pytest.mark.parametrize("waits", ["client", "handler"])
+def test_a_ledger_may_be_met_while_another_thread_waits_for_all(
+    waits: str, ai: LdAiClient, context: Context
+) -> None:
+    """`close` and `flush` go through the ledgers, of which each may come with a client that is made meanwhile."""
+    met: list[LdAiClient] = []
+
+    def config_for(metadata: object) -> LdAiCompletionConfig:
+        met.append(ai.with_ledger(MemoryLedger()))
+        return met[-1].completion_config("support-bot", context)
+
+    handler = LdAiHandler(config_for)
+
+    def trace(frame: FrameType, event: str, argument: object) -> object:
+        if frame.f_code not in (WeakSet.__iter__.__code__, WeakKeyDictionary.keyrefs.__code__) or len(met) > 50:
+            return None
+        sys.settrace(None)
+        start_chain(handler)
+        sys.settrace(trace)
+        return trace
+
+    for _ in range(3):
+        start_chain(handler)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        is_done = ai.close(10) if waits == "client" else handler.flush(10)
+    finally:
+        sys.settrace(before)
+
+    assert (is_done, len(met) > 3) == (True, True)

@@ -188,6 +188,52 @@ def test_a_wrapped_run_goes_on_in_parts(client: RecordingClient, reports: list[R
     assert {name: client.metrics(reports[0].run_id)[name] for name in TOKENS} == doubled
 
 
+class Unresumable(WrappedConfig):
+    """An AI Config whose resumed trackers cannot be used."""
+
+    def __init__(self, wrapped: object, resumed: object) -> None:
+        super().__init__(wrapped, [])
+        self._resumed = resumed
+
+    def resume_tracker(self, token: str) -> object:
+        """Return something in the place of a tracker."""
+        return self._resumed
+
+
+@pytest.mark.parametrize("resumed", [None, SimpleNamespace(resumption_token="x")], ids=["nothing", "something"])
+def test_a_run_opens_anew_where_its_resumed_tracker_cannot_record(
+    resumed: object, ai: LdAiClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run is counted as a new one, and the log says what `resume_tracker` returned."""
+    config = Unresumable(ai.completion_config("support-bot", USER), resumed)
+    handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
+    metadata = {"ldai_resumption_token": config.create_tracker().resumption_token}
+
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    assert [report.model_calls for report in reports] == [1]
+    (message,) = caplog.messages
+    said = f"a new one opens: resume_tracker() returned a {type(resumed).__name__}, which has no"
+    assert said in message
+
+
+def test_a_run_opens_anew_where_its_part_cannot_begin(ai: LdAiClient, reports: list[RunReport]) -> None:
+    """A wrapper that fails at what it does not know costs the continuation, not the run's metrics."""
+
+    def fail(part: str) -> None:
+        raise RuntimeError(part)
+
+    config = ai.completion_config("support-bot", USER)
+    resumed = Wrapped(config.create_tracker(), [])
+    resumed._begin_part = fail
+    handler = LdAiHandler(Unresumable(config, resumed), on_run_end=reports.append, resume=True)
+    metadata = {"ldai_resumption_token": config.create_tracker().resumption_token}
+
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    assert [report.model_calls for report in reports] == [1]
+
+
 def travel(config: object, reports: list[RunReport]) -> RunReport:
     """Run a graph of two agents."""
     graph = StateGraph(MessagesState)

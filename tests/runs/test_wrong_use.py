@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from langchain_ldai import LdAiHandler
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler
 from tests.support.chains import AGENT_INPUT, QUESTION, agent, chain, search
 from tests.support.models import ScriptedChat
 
@@ -44,3 +44,21 @@ def test_any_other_attribute_is_missing_as_usual(handler: LdAiHandler) -> None:
         handler.flsh  # noqa: B018
 
     assert (raised.value.name, raised.value.obj) == ("flsh", handler)
+
+
+class Keeping(LdAiHandler):
+    """A handler of an application's own, which keeps something under names that LangChain's managers have, too."""
+
+    def __init__(self, config: LdAiCompletionConfig) -> None:
+        super().__init__(config)
+        self.items = self.handlers = ["kept"]
+
+
+def test_a_subclass_may_have_attributes_of_these_names(config: LdAiCompletionConfig) -> None:
+    """They are as free as any other name, and a handler in a list works like any other."""
+    handler = Keeping(config)
+
+    with handler.collect_runs() as runs:
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    assert (handler.items, handler.handlers, len(runs)) == (["kept"], ["kept"], 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from tests.support.chains import DURATION, QUESTION, TOKENS, chain, counts
 from tests.support.cost import no_garbage_collection
 from tests.support.events import ANSWER, NO_ANSWER, call_model, start_call, start_chain
 from tests.support.graphs import NeverOpens
+from tests.support.interrupting import interrupted
 from tests.support.models import GREETING, ScriptedChat
 from tests.support.threads import start_no_thread, threads_named
 
@@ -452,3 +454,31 @@ def test_what_an_evicted_run_did_meanwhile_counts(
 
     assert [report.outcome for report in reports] == [Outcome.ABANDONED]
     assert client.metrics(reports[0].run_id) == {DURATION: [500], **TOKENS}
+
+
+@pytest.mark.parametrize(
+    ("function", "most"), [(table.RunTable._take_outbox, 2), (table.RunTable._drop, 1)], ids=["sends", "gives up"]
+)
+def test_a_run_may_end_while_the_table_is_at_work(
+    function: Callable[..., object], most: int, config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At whatever line Python collects, and so ends, a run, the run in whose event it does so loses nothing."""
+    for position in itertools.count(1):
+        reports: list[RunReport] = []
+        handler = LdAiHandler(config, max_open_runs=most, on_run_end=reports.append)
+        dropped, call = open_run(handler)
+
+        def end(handler: LdAiHandler = handler, dropped: UUID = dropped, call: UUID = call) -> None:
+            handler.on_llm_end(ANSWER, run_id=call)
+            handler.on_chain_end({}, run_id=dropped)
+
+        with interrupted(function, position, end, before="line") as left:
+            root = start_chain(handler)
+            call_model(handler, root)
+            handler.on_chain_end({}, run_id=root)
+        if left:
+            break
+        (report,) = [each for each in reports if each.root_run_id == root]
+        assert (report.summary.success, report.summary.tokens is None) == (True, False)
+
+    assert (position > 5, caplog.messages) == (True, [])
