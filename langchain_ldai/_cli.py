@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(given)
         options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

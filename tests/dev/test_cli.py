@@ -123,6 +123,15 @@ def test_what_nobody_reads_goes_nowhere(here: Path, monkeypatch: pytest.MonkeyPa
     assert status == (1 if "report" in arguments else 0)
 
 
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_a_process_may_have_no_output(here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Python has no `sys.stdout` where a service's manager, or `>&-`, has closed it."""
+    fill(here / "runs.db")
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert _cli.main(arguments) == 0
+
+
 def test_delivery_looks_at_a_directory_of_events(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
