@@ -120,10 +120,11 @@ class Diagnosis:
             self._tell("no key", logging.WARNING, _NO_KEY)
         for number in range(context.individual_context_count):
             single = cast(Context, context.get_individual_context(number))
-            private = {*single.private_attributes}  # which are not sent
             for name in ("key", "name", *single.custom_attributes):
                 value = single.get(name)
-                if not isinstance(value, (str, int)) and name not in private and not _is_json(value):
+                is_usual = value is None or isinstance(value, (str, int))
+                # What is private is not sent.
+                if not (is_usual or name in single.private_attributes or _is_json(value)):
                     self._tell(("attribute", name), logging.ERROR, _NO_JSON, name, type(value).__name__)
 
     def of_missing_meta(self, key: str) -> None:
