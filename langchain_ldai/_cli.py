@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(given)
         options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -106,7 +106,16 @@ def _add_report(commands: Commands) -> None:
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
     meaning = f"secret that SDKs send as their SDK key and the page asks for (${TOKEN_VARIABLE})"
-    parser.add_argument("--token", default=os.environ.get(TOKEN_VARIABLE, ""), help=meaning)
+    parser.add_argument("--token", type=_token, default=os.environ.get(TOKEN_VARIABLE, ""), help=meaning)
+
+
+def _token(text: str) -> str:
+    """Return a token, unless it cannot be sent: else Python's own error would show it."""
+    if not text.isprintable() or max(text, default="") > "\xff":
+        raise argparse.ArgumentTypeError(
+            f"the token, perhaps from ${TOKEN_VARIABLE}, holds a character that HTTP cannot carry: a line's end?"
+        )
+    return text
 
 
 def _demo(options: argparse.Namespace) -> None:

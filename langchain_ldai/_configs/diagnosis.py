@@ -28,7 +28,7 @@ _NO_KEY: Final = (
 _NO_JSON: Final = (
     "The attribute %r of a context is no JSON (%s): LaunchDarkly's client cannot send the events of this context, "
     "and loses all others that it would send with them; with `delivery=` only these are lost. Give a text or a "
-    "number, such as date.isoformat() or float(value)"
+    "number, such as str(id), date.isoformat() or float(value)"
 )
 _NOT_INITIALIZED: Final = (
     "%r is asked for, or counted, while the LaunchDarkly client has not been initialised: AI Configs are the "
@@ -120,9 +120,11 @@ class Diagnosis:
             self._tell("no key", logging.WARNING, _NO_KEY)
         for number in range(context.individual_context_count):
             single = cast(Context, context.get_individual_context(number))
-            for name in single.custom_attributes:
+            for name in ("key", "name", *single.custom_attributes):
                 value = single.get(name)
-                if not isinstance(value, (str, int)) and not _is_json(value):
+                is_usual = value is None or isinstance(value, (str, int))
+                # What is private is not sent.
+                if not (is_usual or name in single.private_attributes or _is_json(value)):
                     self._tell(("attribute", name), logging.ERROR, _NO_JSON, name, type(value).__name__)
 
     def of_missing_meta(self, key: str) -> None:

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.values import Slot, TokenUsage, Value, check_usage, whole_milliseconds
@@ -71,6 +71,15 @@ class OnceTracker(Generic[IdentityT]):
     def __repr__(self) -> str:  # it may come into a log, and shows no token
         run_id, key, *_ = self.identity
         return f"{type(self).__name__}(run_id={run_id!r}, key={key!r})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:  # which `copy.deepcopy` asks as well
+        raise TypeError(
+            f"{type(self).__name__} knows what its run has recorded, which a copy would record again: it can be "
+            "neither deep-copied nor pickled. Pass on its `resumption_token`, and give that to `resume_tracker()`"
+        )
 
     def track_duration(self, ms: float) -> None:
         """Record how long the run took, once.

@@ -182,8 +182,8 @@ def _age(seconds: float) -> str:
 def _write(lines: Iterator[str] | list[str]) -> None:
     try:
         for line in lines:
-            sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+            print(line)
+        print(end="", flush=True)
     except BrokenPipeError:
         write_no_more()
 

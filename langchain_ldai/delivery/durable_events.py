@@ -118,7 +118,7 @@ class DurableEvents:
         self._options = Options(Path(directory).absolute(), max_bytes, sync, send)
         self._config: ClientConfig | None = None
         self._queue: EventQueue | None = None
-        self._claims: list[JournaledClaims] = []
+        self._claims: dict[int, JournaledClaims] = {}
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
 
     if not TYPE_CHECKING:  # for which any name would exist
@@ -148,7 +148,7 @@ class DurableEvents:
             raise ValueError(f"{_ONE_CLIENT}: this one serves another client already")
         queue.is_stopped = False
         self._config, self._queue = config, queue
-        for claims in self._claims:
+        for claims in self._claims.values():
             queue.claims_in(claims.ledger)
         if isinstance(config, Config):
             self._processor = DurableEventProcessor(config, queue)
@@ -217,8 +217,7 @@ class DurableEvents:
         Args:
             ledger: Where slots are claimed.
         """
-        claims = JournaledClaims(ledger, lambda: self._queue)
-        self._claims.append(claims)
+        claims = self._claims.setdefault(id(ledger), JournaledClaims(ledger, lambda: self._queue))
         if self._queue is not None:
             self._queue.claims_in(ledger)
         return claims

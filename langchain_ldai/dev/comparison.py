@@ -209,8 +209,13 @@ def as_text(variations: Sequence[Variation]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
+            printable(text).ljust(width) if column == 0 else printable(text).rjust(width)
             for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )
+
+
+def printable(text: str) -> str:
+    """Return a text for a terminal: an SDK may send names that would move its cursor, or end the line."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -38,7 +38,10 @@ def report(store: Store, kind: str, wanted: Filter) -> str:
 def _as_text(figures: Figures) -> str:
     if not figures:
         return "There are no runs.\n"
-    tables = [f"{config}\n\n{comparison.as_text(variations)}\n" for config, variations in figures.items()]
+    tables = [
+        f"{comparison.printable(config)}\n\n{comparison.as_text(variations)}\n"
+        for config, variations in figures.items()
+    ]
     return "\n".join([*tables, f"{textwrap.fill(comparison.METHODS, 100)}\n"])
 
 

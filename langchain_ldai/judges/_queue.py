@@ -52,6 +52,7 @@ class Lane:
     Args:
         loop: The loop; `None` for threads.
         waiting: What no worker has taken yet.
+        characters: How long that is.
         workers: How many workers there are.
         at_work: How many jobs a worker has taken and not done, also one that was cancelled.
         dropped: How many jobs no worker will take.
@@ -59,6 +60,7 @@ class Lane:
 
     loop: asyncio.AbstractEventLoop | None
     waiting: deque[Job] = field(default_factory=deque)
+    characters: int = 0
     workers: int = 0
     at_work: int = 0
     dropped: int = 0
@@ -101,12 +103,15 @@ class JudgeQueue:
         """
         self._drop_closed_loops()
         with self._changed:
-            # Lists, since a run that is collected here puts a job, too.
-            waiting = [each.characters for lane in list(self._lanes.values()) for each in list(lane.waiting)]
-            if len(waiting) >= self._max_waiting or sum(waiting) + job.characters > MAX_CHARACTERS:
+            added = job.characters
+            lanes = list(self._lanes.values())  # a list, since a run that is collected here puts a job, too
+            waiting = sum(len(lane.waiting) for lane in lanes)
+            characters = sum(lane.characters for lane in lanes)
+            if waiting >= self._max_waiting or characters + added > MAX_CHARACTERS:
                 return False
             lane = self._lanes.setdefault(loop, Lane(loop))
             lane.waiting.append(job)
+            lane.characters += added
             needs_worker = lane.workers < self._max_workers
             lane.workers += needs_worker
         if needs_worker:
@@ -171,6 +176,8 @@ class JudgeQueue:
                     lost = self._worker_ended(lane)
                     break
                 job = lane.waiting.popleft()
+                taken = job.characters
+                lane.characters -= taken
                 lane.at_work += 1
             yield job
             with self._changed:
@@ -184,6 +191,7 @@ class JudgeQueue:
             if drops_all or lane.workers == 1:
                 lane.dropped += len(lane.waiting)
                 lane.waiting.clear()
+                lane.characters = 0
             lost = self._worker_ended(lane)
         if lost:
             self._tell_lost(why, lost)

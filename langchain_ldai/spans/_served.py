@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 
 from ldclient import Context
 
@@ -31,14 +32,13 @@ def context_attributes(served: Served) -> dict[str, str]:
 
 def flag_attributes(served: Served) -> dict[str, str]:
     """Return the attributes of a run's `feature_flag` event: what is unknown is left out."""
-    context = served.context
-    keys = json.dumps(_keys(context), separators=(",", ":"), ensure_ascii=False) if context is not None else ""
+    context, keys = served.context, _keys(served.context)
     found = {
         _names.FLAG_KEY: served.config_key,
         _names.FLAG_PROVIDER_NAME: _names.LAUNCHDARKLY,
         _names.FLAG_SET_ID: served.environment_id,
-        _names.FLAG_CONTEXT_ID: context.fully_qualified_key if context is not None else "",
-        _names.FLAG_CONTEXT_KEYS: keys,
+        _names.FLAG_CONTEXT_ID: str(context.fully_qualified_key) if context is not None and keys else "",
+        _names.FLAG_CONTEXT_KEYS: json.dumps(keys, separators=(",", ":"), ensure_ascii=False) if keys else "",
         _names.FLAG_VARIANT: served.variation_key,
         _names.FLAG_VERSION: "" if served.version is None else str(served.version),
     }
@@ -46,8 +46,8 @@ def flag_attributes(served: Served) -> dict[str, str]:
 
 
 def _keys(context: Context | None) -> dict[str, str]:
-    """Return the key of each kind, sorted by kind."""
+    """Return the key of each kind, sorted by kind; as a text, which LaunchDarkly's client does not ask for."""
     if context is None:
         return {}
     each = filter(None, map(context.get_individual_context, range(context.individual_context_count)))
-    return dict(sorted((one.kind, one.key) for one in each))
+    return {one.kind: str(one.key) for one in sorted(each, key=attrgetter("kind")) if one.key is not None}

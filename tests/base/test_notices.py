@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from importlib.metadata import version
+from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain_core.runnables import RunnableConfig, RunnableLambda
@@ -335,6 +337,35 @@ def test_an_attribute_that_is_no_json_is_told_once(
     ((level, message),) = logged(caplog)
     assert level == "ERROR"
     assert f"The attribute 'since' of a context is no JSON ({name})" in message
+
+
+USER_ID: Any = UUID(int=1)
+WRONG_BUILT_INS = {
+    "key": Context.create(USER_ID),
+    "name": Context.builder("user-1").name(USER_ID).build(),
+}
+
+
+@pytest.mark.parametrize(("name", "context"), WRONG_BUILT_INS.items(), ids=WRONG_BUILT_INS)
+def test_a_key_or_a_name_that_is_no_json_is_told(
+    name: str, context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user's id comes out of a database as a UUID, which LaunchDarkly's client takes and cannot send."""
+    LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", context)
+
+    ((level, message),) = logged(caplog)
+    assert level == "ERROR"
+    assert f"The attribute {name!r} of a context is no JSON (UUID)" in message
+    assert "such as str(id)" in message
+
+
+def test_a_private_attribute_may_be_anything(caplog: pytest.LogCaptureFixture) -> None:
+    """LaunchDarkly's client does not send it, and loses nothing."""
+    context = Context.builder("user-1").set("since", date(2026, 11, 30)).private("since").build()
+
+    LdAiClient(RecordingClient({"bot": ON})).completion_config("bot", context)
+
+    assert logged(caplog) == []
 
 
 @pytest.mark.parametrize("value", ["2026-11-30", 5, True, 1.5, {"a": [None]}, ["a"]])

@@ -144,6 +144,12 @@ def test_nothing_is_shared_with_the_flag_store():
     assert (len(config.messages), len(config.judges), len(config.tools)) == (1, 1, 1)
 
 
+SERVED = {
+    "AI Config": lambda ai: ai.completion_config("chat", CONTEXT),
+    "agent graph": lambda ai: ai.agent_graph("desk", CONTEXT),
+}
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_copy_is_plain_and_writable(place, copied):
@@ -156,6 +162,30 @@ def test_a_copy_is_plain_and_writable(place, copied):
 
     assert (type(plain), type(plain["deep"]), type(plain["deep"]["list"])) == (dict, dict, list)
     assert value == rich_flag()["model"]["parameters"]
+
+
+@pytest.mark.parametrize("served", SERVED.values(), ids=SERVED)
+def test_a_deep_copy_counts_for_the_same_client(served):
+    """An AI Config may be part of what a program copies; its copy is equal, and has trackers that send."""
+    client = RecordingClient({"chat": rich_flag(), "desk": {"root": "chat"}})
+    config = served(LdAiClient(client))
+
+    copied = copy.deepcopy(config)
+    tracker = copied.create_tracker()
+    tracker.track_duration(5)
+
+    assert copied == config
+    assert copied is not config
+    assert list(client.metrics(tracker.run_id).values()) == [[5]]
+
+
+@pytest.mark.parametrize("served", SERVED.values(), ids=SERVED)
+def test_pickling_an_ai_config_says_what_to_do(served):
+    """It holds the client of its process, which no other process can have."""
+    config = served(LdAiClient(RecordingClient({"chat": rich_flag()})))
+
+    with pytest.raises(TypeError, match="ask the other process's client for it by its key"):
+        pickle.dumps(config)
 
 
 def test_values_are_json_and_dicts_and_lists():

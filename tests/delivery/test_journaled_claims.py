@@ -64,6 +64,16 @@ def submit(events: DurableEvents, ledger: Ledger, *claims: Claim) -> None:
         claiming.submit(claim)
 
 
+def test_a_client_for_each_request_takes_no_memory(tmp_path: Path) -> None:
+    """`ai.with_ledger(ledger)` may be called for each request: one ledger's claims are taken in one place."""
+    events, ledger = DurableEvents(tmp_path), MemoryLedger()
+
+    first, second, other = map(events.claims_with, (ledger, ledger, MemoryLedger()))
+
+    assert first is second
+    assert other is not first
+
+
 def test_a_metric_whose_claim_is_granted_is_sent_once(tmp_path: Path, server: EventsServer) -> None:
     """A second one for the same slot is not, though the same process asks."""
     events, ledger = DurableEvents(tmp_path), MemoryLedger()

@@ -123,6 +123,15 @@ def test_what_nobody_reads_goes_nowhere(here: Path, monkeypatch: pytest.MonkeyPa
     assert status == (1 if "report" in arguments else 0)
 
 
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_a_process_may_have_no_output(here: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Python has no `sys.stdout` where a service's manager, or `>&-`, has closed it."""
+    fill(here / "runs.db")
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert _cli.main(arguments) == 0
+
+
 def test_delivery_looks_at_a_directory_of_events(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,6 +408,28 @@ def test_the_report_asks_a_running_server(
         monkeypatch.setattr(getpass, "getpass", lambda prompt: "secret")
         assert _cli.main(asked) == 0
         assert json.loads(capsys.readouterr().out)[0]["config"] == "support-bot"
+
+
+@pytest.mark.parametrize("token", ["s3cret\r", "s3cret\n", "s3cret\u20ac"], ids=ascii)
+@pytest.mark.parametrize("command", [["report", "--url", "http://127.0.0.1:1"], ["dev"]], ids=["report", "dev"])
+@pytest.mark.parametrize("is_in_environment", [False, True])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    token: str,
+    command: list[str],
+    is_in_environment: bool,
+) -> None:
+    """A file with a line's end behind the secret is a likely source, and Python's own error would show it all."""
+    monkeypatch.setenv(_cli.TOKEN_VARIABLE, token if is_in_environment else "")
+
+    with pytest.raises(SystemExit, match="2"):
+        _cli.main(command if is_in_environment else [*command, "--token", token])
+
+    error = capsys.readouterr().err
+    assert "holds a character that HTTP cannot carry: a line's end?" in error
+    assert "s3cret" not in error
 
 
 def test_the_command_runs_as_a_program() -> None:

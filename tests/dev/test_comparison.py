@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -295,3 +296,18 @@ def test_a_difference_shows_and_noise_is_called_noise(store: Store) -> None:
     assert (verdicts["duration_median"], verdicts["tokens_median"], verdicts["runs"]) == ("worse", "", "")
     verdicts = {measure.key: cells[1].verdict(measure) for measure, cells in compare([slow, fast])}
     assert verdicts["duration_median"] == "better"
+
+
+def test_no_name_moves_a_terminal_s_cursor(tmp_path: Path) -> None:
+    """Whoever sends events names variations, judges and AI Configs; each stays within its place in the table."""
+    odd = "\x1b[2Ja\nb\u202e"
+    named = {"configKey": odd, "variationKey": odd}
+    store = Store(tmp_path / "runs.db")
+    store.accept(None, [event(events.DURATION, 9, **named), event(ACCURACY, 1, judgeConfigKey=odd, **named)])
+
+    text = report(store, "text", Filter())
+
+    store.close()
+    assert "".join(filter(str.isprintable, text)) == text.replace("\n", "")
+    assert text.startswith("?[2Ja?b?\n\n")
+    assert "\nScore by ?[2Ja?b?, mean" in text

@@ -119,6 +119,30 @@ def test_what_waits_is_bounded_in_its_length(work: Work) -> None:
     assert (taken, work.done) == ([True, False], [0, 1])
 
 
+class CountedJob(Job):
+    """A job that counts how often a queue looks how long it is."""
+
+    looks = 0
+
+    @property
+    def characters(self) -> int:
+        type(self).looks += 1
+        return 1
+
+
+def test_a_job_costs_as_much_however_many_wait(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends puts its jobs into the queue on the chain's own thread, and looks at no other's."""
+    monkeypatch.setattr(CountedJob, "looks", 0)
+    queue = queue_of(max_waiting=500)
+
+    taken = [queue.put(CountedJob(*work.job()), None) for _ in range(500)]
+
+    work.gate.set()
+    assert queue.flush(10)
+    assert all(taken)
+    assert CountedJob.looks <= 3 * len(taken)
+
+
 def test_what_is_lost_with_the_process_is_told(work: Work) -> None:
     """At exit, a queue that has work left says so, and one that has none says nothing."""
     lost: list[tuple[str, int]] = []
@@ -316,21 +340,21 @@ class Collecting(Job):
         return 1
 
 
-def test_a_job_may_come_while_the_waiting_ones_are_counted(work: Work) -> None:
-    """Python may collect a run in any line, also here, and that run has judges, too."""
-    queue, others = queue_of(), [work.job(2)]
+def test_a_job_may_come_while_another_is_put_or_taken(work: Work) -> None:
+    """Python may collect a run in any line, also here, and that run has judges, too: all are counted."""
+    queue, others = queue_of(max_waiting=5), [work.job(number, MAX_CHARACTERS // 4) for number in (3, 1)]
     queue.put(work.job(0), None)
     assert work.has_begun.acquire(timeout=10)
-    waiting = Collecting(*work.job(1))
-    waiting.collected = bool
-    queue.put(waiting, None)
-    waiting.collected = lambda: others and queue.put(others.pop(), None)
+    coming = Collecting(*work.job(2))
+    coming.collected = lambda: others and queue.put(others.pop(), None)
 
-    assert queue.put(work.job(3), None)
-
+    assert queue.put(coming, None)
     work.gate.set()
+
     assert queue.flush(10)
     assert work.done == [0, 1, 2, 3]
+    assert queue.put(work.job(4, MAX_CHARACTERS), None)
+    assert queue.flush(10)
 
 
 def test_a_job_may_come_while_closed_loops_are_dropped(work: Work) -> None:

@@ -1,5 +1,8 @@
 """What a span says of the AI Config that its run was served."""
 
+from typing import Any
+from uuid import UUID
+
 from ldai import LDAIClient
 from ldclient import Context
 
@@ -61,6 +64,26 @@ def test_keys_keep_their_letters() -> None:
     served = Served("run-1", "support-bot", context=Context.create("zoë"))
 
     assert flag_attributes(served)["feature_flag.contextKeys"] == '{"user":"zoë"}'
+
+
+def test_a_key_that_is_no_text_is_shown_as_one() -> None:
+    """A user's id may be a UUID; without a text a run would have no spans, and an exporter lose its batch."""
+    user_id: Any = UUID(int=1)
+    served = Served("run-1", "support-bot", context=Context.create(user_id))
+
+    found = flag_attributes(served) | context_attributes(served)
+
+    assert found["feature_flag.context.id"] == found["context.contextKeys.user"] == str(user_id)
+    assert found["feature_flag.contextKeys"] == f'{{"user":"{user_id}"}}'
+
+
+def test_a_context_without_a_key_is_not_shown() -> None:
+    """LaunchDarkly's client takes it, and it says of nobody whom it is for."""
+    nobody: Any = None
+    served = Served("run-1", "support-bot", context=Context.create(nobody))
+
+    assert context_attributes(served) == {}
+    assert flag_attributes(served) == flag_attributes(Served("run-1", "support-bot"))
 
 
 def test_a_tracker_of_ours_tells_all() -> None:

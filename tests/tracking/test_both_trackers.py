@@ -1,7 +1,9 @@
 """What the tracker of an AI Config and that of an agent graph have in common (spec sections 4 and 7)."""
 
+import copy
 import logging
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from decimal import Decimal
@@ -390,3 +392,16 @@ COMPLETIONS: Final = {
 def test_completion_shows_what_is_for_users(tracker: type, names: set[str]) -> None:
     """What a handler and a client do with a tracker begins with an underscore."""
     assert {name for name in dir(tracker) if not name.startswith("_")} == names
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps], ids=["deepcopy", "pickle"])
+@both_kinds
+def test_a_second_tracker_of_a_run_comes_from_its_token(
+    kind: Kind, copied: Callable[[object], object], sent: Sent
+) -> None:
+    """A deep copy would record once more what its run has recorded, so it is refused, in words; `copy` shares."""
+    tracker = kind.make(sent)
+
+    assert copy.copy(tracker) is tracker
+    with pytest.raises(TypeError, match=r"Pass on its `resumption_token`, and give that to `resume_tracker\(\)`"):
+        copied({"tracker": tracker})
