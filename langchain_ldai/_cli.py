@@ -18,6 +18,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from langchain_ldai._wire.version import __version__
 from langchain_ldai.delivery._command import main as delivery
 from langchain_ldai.delivery._command import write_no_more
 from langchain_ldai.dev.errors import DevError
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command's arguments; without them, those of the process.
     """
     parser = argparse.ArgumentParser(prog="langchain-ldai", description="LaunchDarkly AI metrics for LangChain.")
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for add in (_add_demo, _add_dev, _add_report):
         add(commands)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-import langchain_ldai.dev
+import langchain_ldai
 from langchain_ldai import _cli
 from langchain_ldai._wire import events
 from langchain_ldai.dev.configs_file import read_configs
@@ -130,6 +130,14 @@ def test_a_process_may_have_no_output(here: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stdout", None)
 
     assert _cli.main(arguments) == 0
+
+
+def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """As nearly every command does."""
+    with pytest.raises(SystemExit, match="0"):
+        _cli.main(["--version"])
+
+    assert capsys.readouterr().out == f"{langchain_ldai.__version__}\n"
 
 
 def test_delivery_looks_at_a_directory_of_events(
