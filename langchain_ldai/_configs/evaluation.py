@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ldclient import Context
 
+from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import given_as
 from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
 from langchain_ldai._configs.diagnosis import Diagnosis
@@ -45,7 +46,9 @@ from langchain_ldai.ledgers._protocol import Claims, Ledger, OnLedgerError
 
 AnswerT = TypeVar("AnswerT")
 Variables = Mapping[str, object] | None
-Track = Callable[[str, Context, object, float], None]
+Track = Callable[[str, Context, object, float], object]
+
+_NOT_COUNTED: Final = "LaunchDarkly's client could not take the event that counts who asks for an AI Config"
 
 _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
 
@@ -146,6 +149,7 @@ class AiClient:
         options.check(client)
         self._client_name = type(client).__name__
         self._track = track
+        self._guard = Guard()
         self._options = options
         self._diagnosis = Diagnosis(client)
         self._client_sender = ClientSender(
@@ -266,8 +270,12 @@ class AiClient:
     ) -> Evaluation[ConfigT]:
         """Prepare an evaluation, and count that it is asked for."""
         call = self._evaluation(kind, key, context, default=default, variables=variables)
-        self._track(kind.usage_event, context, key, 1)
+        self._count_use(kind.usage_event, context, key, 1)
         return call
+
+    def _count_use(self, event: str, context: Context, data: object, value: float) -> None:
+        """Send the event that something is asked for; a client that raises costs nobody the answer."""
+        self._guard.call(_NOT_COUNTED, Ids(), self._track, event, context, data, value)
 
     def _agents(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -277,14 +285,14 @@ class AiClient:
             self._evaluation(AGENT, item.key, context, default=item.default, variables=item.variables)
             for item in wanted
         ]
-        self._track(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
+        self._count_use(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
         return calls
 
     def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
-        self._track(events.USAGE_AGENT_GRAPH, context, key, 1)
+        self._count_use(events.USAGE_AGENT_GRAPH, context, key, 1)
 
         def node(node_key: str) -> Evaluation[LdAiAgentConfig]:
             return self._evaluation(AGENT, node_key, context, variables=variables, graph_key=key)

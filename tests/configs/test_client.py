@@ -205,6 +205,39 @@ def test_the_usage_event_precedes_the_evaluation(client, method, name):
     assert log[1:] == [(f"$ld:ai:usage:{name}", CONTEXT, "chat", 1), ("variation", "chat", CONTEXT)]
 
 
+ASKED: Final = {**dict.fromkeys(USAGE, "chat"), "agent_configs": ["chat"], "agent_graph": "chat"}
+
+
+class FullQueue:
+    """A client that takes no event of those who ask."""
+
+    def track(self, event_name, *event):
+        if event_name.startswith("$ld:ai:usage:"):
+            raise OSError("the queue is full")
+
+    def variation(self, key, context, default):
+        return default
+
+
+class AsyncFullQueue(FullQueue):
+    async def variation(self, key, context, default):
+        return default
+
+
+@pytest.mark.parametrize(("method", "asked"), ASKED.items(), ids=ASKED)
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_client_that_takes_no_event_still_serves(is_async, method, asked, caplog):
+    """What LaunchDarkly serves does not depend on the event that counts who asks; the log says that it is lost."""
+    ai = AsyncLdAiClient(AsyncFullQueue()) if is_async else LdAiClient(FullQueue())
+
+    answer = getattr(ai, method)(asked, CONTEXT)
+
+    assert asyncio.run(answer) if is_async else answer
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.getMessage().startswith("LaunchDarkly's client could not take the event that counts who asks")
+    assert "OSError" in error.getMessage()
+
+
 @both_clients
 def test_agents_are_asked_for_by_key_or_by_request(ask_of):
     """Several agents come by key, each with its own default and variables, under one usage event."""
