@@ -11,8 +11,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.config_sources import ConfigSource
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
+from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.named_nodes import NODE
-from langchain_ldai._runs.observing import MarkedRuns, RunJudges, RunSpans, check_judges, check_span_maker
+from langchain_ldai._runs.observing import RunJudges, RunSpans, check_judges, check_span_maker
 from langchain_ldai._runs.recorder import Collector, RunRecorder, StepKind, current_collectors, open_collectors
 from langchain_ldai._runs.totals import MetricTotals, RunReport
 from langchain_ldai._runs.tracker_factory import DurationMode, RunIds, Sealer, TrackerFactory

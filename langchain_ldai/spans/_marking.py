@@ -13,7 +13,7 @@ from opentelemetry.trace import Status
 from langchain_ldai._base.guard import Ids, Notices
 from langchain_ldai._base.options import check_instance
 from langchain_ldai._runs.handler import LdAiHandler
-from langchain_ldai._runs.observing import MarkedRuns
+from langchain_ldai._runs.marked_runs import MarkedRuns
 from langchain_ldai._runs.trackers import Served
 from langchain_ldai.spans import _names
 from langchain_ldai.spans._marks import Marks, read_marks, text_without_token, without_token

@@ -12,7 +12,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import Runnable, RunnableLambda
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler
-from langchain_ldai._runs.observing import ENDED_SECONDS, MAX_ENDED, MarkedRuns
+from langchain_ldai._runs.marked_runs import ENDED_SECONDS, MAX_ENDED, MarkedRuns
 from langchain_ldai._runs.trackers import Served, adapter_of, served_by
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import FLAG
