@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -16,11 +17,13 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda
 from ldclient import Context
 
-from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient
+from langchain_ldai import AsyncLdAiClient, JudgeResult, LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.judges import Judges, _calls
 from langchain_ldai.judges._calls import JUDGE_THREAD, MAX_LEFT_BEHIND, CallsLeftBehind
+from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.judges.judge_models import GOOD, JudgeModel, flags_with
+from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.read_log import logged
 from tests.support.threads import join_threads
 
@@ -223,3 +226,36 @@ def test_a_model_that_cancels_itself_cancels_no_other(is_async: bool) -> None:
 
     assert asking.ask() is None
     assert asking.ask().score == 0.8
+
+
+def test_a_handler_that_sees_its_judges_waits_for_what_is_counted_of_them() -> None:
+    """The judge's call is a run of another client, whose ledger is first met while `flush` waits for the judge."""
+    client, gate = RecordingClient(flags_with()), threading.Event()
+    plain, claiming = LdAiClient(client), LdAiClient(client, ledger=Slow())
+
+    def config_for(metadata: Mapping[str, object]) -> object:
+        return (claiming if "ldai_judge" in metadata else plain).completion_config("support-bot", USER)
+
+    def late_model(config: object) -> Runnable:
+        assert gate.wait(60)
+        return JudgeModel().with_config(callbacks=[handler])
+
+    judges = Judges(plain, model=late_model)
+    reports: list[RunReport] = []
+    handler = LdAiHandler(config_for, judges=judges, on_run_end=reports.append)
+    chain().invoke(QUESTION, {"callbacks": [handler]})
+
+    threading.Timer(0.2, gate.set).start()
+    assert handler.flush(20)
+
+    _, of_judge = reports
+    assert client.metrics(of_judge.run_id)[SUCCESS] == [1]
+
+
+class Slow(MemoryLedger):
+    """Takes its time."""
+
+    def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
+        """See `Ledger.claim`."""
+        time.sleep(0.2)
+        return super().claim(run, slots, claimant)

@@ -2,26 +2,24 @@
 
 import gc
 import threading
-import time
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 from ldclient import Context
 from pydantic import BaseModel
 
-from langchain_ldai import LdAiClient, LdAiHandler, Outcome, RunReport
+from langchain_ldai import LdAiClient, LdAiHandler, Outcome
 from langchain_ldai._runs.trackers import OtherTracker
 from langchain_ldai.judges import Judges
 from langchain_ldai.judges._gathering import ExchangeGatherer
-from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 from tests.judges.judge_models import GOOD, METRIC, JudgeModel, flags_with, judge_flag, judged_flag
 from tests.judges.judged import Judged, exchange
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
-from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, SUCCESS, agent, chain
+from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, agent, chain
 from tests.support.models import ScriptedChat, ScriptedLLM, Turn
 from tests.support.read_log import logged
 from tests.support.vectors import Case, cases
@@ -333,39 +331,6 @@ def test_a_judge_changes_nothing_of_its_run(answer: object, scores: int) -> None
     gate.set()
     assert judged.handler.flush(10)
     assert len(events_of(judged)) - len(events_of(unjudged)) == len(judged.scores) == scores
-
-
-def test_a_handler_that_sees_its_judges_waits_for_what_is_counted_of_them() -> None:
-    """The judge's call is a run of another client, whose ledger is first met while `flush` waits for the judge."""
-    client, gate = RecordingClient(flags_with()), threading.Event()
-    plain, claiming = LdAiClient(client), LdAiClient(client, ledger=Slow())
-
-    def config_for(metadata: Mapping[str, object]) -> object:
-        return (claiming if "ldai_judge" in metadata else plain).completion_config("support-bot", USER)
-
-    def late_model(config: object) -> Runnable:
-        assert gate.wait(60)
-        return JudgeModel().with_config(callbacks=[handler])
-
-    judges = Judges(plain, model=late_model)
-    reports: list[RunReport] = []
-    handler = LdAiHandler(config_for, judges=judges, on_run_end=reports.append)
-    chain().invoke(QUESTION, {"callbacks": [handler]})
-
-    threading.Timer(0.2, gate.set).start()
-    assert handler.flush(20)
-
-    _, of_judge = reports
-    assert client.metrics(of_judge.run_id)[SUCCESS] == [1]
-
-
-class Slow(MemoryLedger):
-    """Takes its time."""
-
-    def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
-        """See `Ledger.claim`."""
-        time.sleep(0.2)
-        return super().claim(run, slots, claimant)
 
 
 def test_closing_the_handler_waits_for_judges() -> None:
