@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -132,10 +133,12 @@ def test_a_process_may_have_no_output(here: Path, monkeypatch: pytest.MonkeyPatc
     assert _cli.main(arguments) == 0
 
 
-def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """As nearly every command does."""
+def test_the_command_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m langchain_ldai` is the same command, where that is not on the path."""
+    monkeypatch.setattr(sys, "argv", ["langchain-ldai", "--version"])
+
     with pytest.raises(SystemExit, match="0"):
-        _cli.main(["--version"])
+        runpy.run_module("langchain_ldai", run_name="__main__")
 
     assert capsys.readouterr().out == f"{langchain_ldai.__version__}\n"
 
