@@ -306,7 +306,7 @@ def test_something_may_be_told_while_something_else_is(caplog: pytest.LogCapture
     for number in range(MAX_NOTICES):
         notices.once(log, logging.DEBUG, number, "key %s", number)
     with interrupted(Notices.once, MAX_NOTICES, lambda: None, before="opcode"):
-        notices.once(log, logging.DEBUG, 0, "key 0")  # Python 3.12 and later tell of opcodes from the second call on
+        notices.once(log, logging.DEBUG, 0, "key 0")  # Python 3.12 tells of opcodes from the second call on
 
     for position in itertools.count(1):
         within, around = f"within {position}", f"around {position}"

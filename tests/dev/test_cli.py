@@ -136,6 +136,7 @@ def test_a_process_may_have_no_output(here: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_command_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m langchain_ldai` is the same command, where that is not on the path."""
     monkeypatch.setattr(sys, "argv", ["langchain-ldai", "--version"])
+    monkeypatch.delitem(sys.modules, "langchain_ldai.__main__", raising=False)  # runpy warns of it
 
     with pytest.raises(SystemExit, match="0"):
         runpy.run_module("langchain_ldai", run_name="__main__")
