@@ -325,7 +325,9 @@ def test_a_metric_without_room_is_not_claimed(tmp_path: Path, server: EventsServ
         stats = events.stats()
 
     assert stats.dropped > 0
-    assert len(ledger.calls) == 90 - stats.dropped
+    assert (
+        len({run for run, _, _ in ledger.calls}) == 90 - stats.dropped
+    )  # one may be asked for once more at the end
     assert claims[-1].answer is not None
     assert claims[-1].answer.result(10) is False
 
