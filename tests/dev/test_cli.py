@@ -3,6 +3,7 @@
 import builtins
 import errno
 import getpass
+import html
 import io
 import json
 import logging
@@ -347,7 +348,11 @@ def test_the_report_has_three_forms(here: Path, capsys: pytest.CaptureFixture[st
         assert "href=" not in printed
         assert "<script" not in printed
     assert _cli.main(["report", "--format", kind, "--config", "nothing"]) == 0
-    assert "brief" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "brief" not in printed
+    if kind != "json":
+        said = html.unescape(printed)
+        assert "There are no runs of 'nothing'; there are of 'support-bot'." in said
 
 
 def test_the_report_reads_a_file_that_cannot_be_written(
