@@ -295,8 +295,9 @@ class Run:
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node
                 visits += [each for each in totals.visits if each.graph is graph]
-        cut_off = [each for each in visits if error is not None and each.ended_at is None]
-        failed = [each for each in visits if each.outcome is Outcome.CANCELLED or each in cut_off]
+        failed = [each for each in visits if each.outcome is Outcome.CANCELLED]
+        if error is not None:
+            failed += [each for each in visits if each.ended_at is None]
         if is_out_of_time and not failed:  # a sync graph waits for a node that is late
             failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
         for visit in failed:
