@@ -50,6 +50,8 @@ class _Absent:
 _Id = object
 """LangChain's id of a step: a `UUID`, or what the caller gave as one."""
 
+_Tags = list[str] | None
+
 
 class LdAiHandler(BaseCallbackHandler):
     """Reports each run of a chain to LaunchDarkly: pass it in `callbacks=[...]` to any runnable.
@@ -240,6 +242,9 @@ class LdAiHandler(BaseCallbackHandler):
         """How many runs the handler holds: the open ones, and those that have ended but wait for a model call."""
         return len(self._recorder.table)
 
+    # Each step and each token costs a call. What LangChain calls then names all that it always gives, or Python
+    # would fill a dictionary.
+
     def on_chain_start(
         self,
         serialized: object,
@@ -247,44 +252,46 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
+        tags: _Tags = None,
         metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        run_type: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Open a run, or note a step of one, which may be a decision model's call."""
         kind: StepKind | None = None
-        if metadata and _MODEL_TYPE in metadata and kwargs.get("run_type") in _MODEL_RUNS:
-            kind = "decision"
-        self._recorder.start(kind, run_id, parent_run_id, metadata, kwargs)
+        if metadata and _MODEL_TYPE in metadata and run_type in _MODEL_RUNS:
+            kind, kwargs["run_type"] = "decision", run_type
+        self._recorder.start(kind, run_id, parent_run_id, tags, metadata, kwargs)
 
     def on_retriever_start(
         self, serialized: object, query: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Open a run, or note a step of one."""
-        self._recorder.start(None, run_id, parent_run_id, kwargs.get("metadata"), kwargs)
+        self._recorder.start(None, run_id, parent_run_id, kwargs.get("tags"), kwargs.get("metadata"), kwargs)
 
     def on_chat_model_start(
         self, serialized: object, messages: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = messages
-        self._recorder.start("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
+        self._recorder.start("model", run_id, parent_run_id, kwargs.get("tags"), kwargs.get("metadata"), kwargs)
 
     def on_llm_start(
         self, serialized: object, prompts: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a model call."""
         kwargs["asked"] = prompts
-        self._recorder.start("model", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
+        self._recorder.start("model", run_id, parent_run_id, kwargs.get("tags"), kwargs.get("metadata"), kwargs)
 
     def on_tool_start(
         self, serialized: object, input_str: object, *, run_id: _Id, parent_run_id: _Id = None, **kwargs: Any
     ) -> None:
         """Note a tool call."""
         kwargs |= {"serialized": serialized, "asked": input_str}
-        self._recorder.start("tool", run_id, parent_run_id, kwargs.get("metadata"), kwargs)
+        self._recorder.start("tool", run_id, parent_run_id, kwargs.get("tags"), kwargs.get("metadata"), kwargs)
 
-    # Each token costs a call of one of the next two. So they name all that LangChain always gives, or Python would
-    # fill a dictionary, and they do what `key_of` does themselves.
+    # Each token costs a call of one of the next two. So they do what `key_of` does themselves.
 
     def on_llm_new_token(
         self,
@@ -293,7 +300,7 @@ class LdAiHandler(BaseCallbackHandler):
         chunk: GenerationChunk | ChatGenerationChunk | None = None,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
+        tags: _Tags = None,
         **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something; a later chunk costs a look-up at most."""
@@ -306,14 +313,16 @@ class LdAiHandler(BaseCallbackHandler):
         *,
         run_id: _Id,
         parent_run_id: _Id = None,
-        tags: list[str] | None = None,
+        tags: _Tags = None,
         **kwargs: Any,
     ) -> None:
         """Note a model call's first chunk that carries something, of the v3 protocol (fact 31)."""
         if self._awaiting and (step := self._awaiting.get(getattr(run_id, "int", run_id))):
             self._recorder.chunk(run_id, step, event_carries_content, event)
 
-    def on_chain_end(self, outputs: object, *, run_id: _Id, **kwargs: Any) -> None:
+    def on_chain_end(
+        self, outputs: object, *, run_id: _Id, parent_run_id: _Id = None, tags: _Tags = None, **kwargs: Any
+    ) -> None:
         """End a step, and with the root its run."""
         self._recorder.end(run_id, None, outputs)
 

@@ -19,7 +19,7 @@ from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.garbage import collect_garbage
 from langchain_ldai._base.timer import shared_timer
 from langchain_ldai._runs.recently_ended import RecentlyEnded
-from langchain_ldai._runs.run import Outbox, Run, RunState
+from langchain_ldai._runs.run import Outbox, Run
 from langchain_ldai._runs.steps import NOTHING_READ, ModelCall, Step, StepResult
 
 WAIT_SECONDS: Final = 5.0
@@ -84,7 +84,7 @@ class RunTable:
         """
         key, run = step.key, step.scope.run
         with self.lock:
-            if run.state is RunState.CLOSED:
+            if run.state == "closed":
                 self.recently_ended.take_late(key, run.key)
                 return False
             known = self._steps.setdefault(key, step)
@@ -141,9 +141,9 @@ class RunTable:
             if step.call is not None:
                 self.awaiting.pop(step.key, None)
             run.ended(step, error, result, now)
-            if step.parent is None and run.state is RunState.WAITING and not self._wait(run, now):
+            if step.parent is None and run.state == "waiting" and not self._wait(run, now):
                 run.close()
-            if run.state is RunState.CLOSED:
+            if run.state == "closed":
                 self._drop(run)
             outbox = self._take_outbox() if self.outbox else None
         if outbox:

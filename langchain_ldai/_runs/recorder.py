@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
@@ -17,7 +17,7 @@ from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai._runs.lifetime import RunTable
 from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
 from langchain_ldai._runs.reporting import RunReporter
-from langchain_ldai._runs.run import Run, RunState
+from langchain_ldai._runs.run import Run
 from langchain_ldai._runs.steps import (
     HANDOFF,
     NOTHING_READ,
@@ -98,6 +98,7 @@ class RunRecorder:
         kind: StepKind | None,
         lc_run_id: object,
         lc_parent_id: object,
+        tags: Iterable[object] | None,
         metadata: dict[str, Any] | None,
         told: Mapping[str, Any],
     ) -> None:
@@ -107,6 +108,7 @@ class RunRecorder:
             kind: What starts; `None` for a step that is no call.
             lc_run_id: LangChain's id of the step.
             lc_parent_id: LangChain's id of its parent, `None` where the event names none.
+            tags: The step's tags, which LangChain makes some of.
             metadata: The step's metadata, which it shares with its children.
             told: What else LangChain tells, as `RunObserver.step_started` takes it.
         """
@@ -127,13 +129,12 @@ class RunRecorder:
                 # A scope begins with another task, and where none is named perhaps with a named node.
                 if (task and task != around.task) or (not task and around.run.nodes is not None):
                     scope = self._scope_within(parent, key, task, metadata)
-            begins_scope = parent is None or scope is not parent.scope
-            is_plain = not (begins_scope or kind)
-            step = Step(key, scope, parent, begins_scope, is_plain, "defers_inputs" in told)
+            is_plain = not kind and parent is not None and scope is parent.scope
+            step = Step(key, scope, parent, is_plain, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
             totals = scope.totals
             if is_new and totals is not None:
-                for tag in told.get("tags") or ():
+                for tag in tags or ():
                     if type(tag) is str and tag.startswith(_RETRY_TAG):
                         with self.table.lock:
                             scope.run.attempted(totals, (parent_key, tag))
@@ -200,7 +201,7 @@ class RunRecorder:
     def totals_at(self, lc_run_id: object) -> MetricTotals | None:
         """Return the figures of the open run, or named node, that a step is in; `None` where there are none."""
         step = self._step_of(key_of(lc_run_id))
-        return step.scope.totals if step is not None and step.scope.run.state is RunState.OPEN else None
+        return step.scope.totals if step is not None and step.scope.run.state == "open" else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
         """Say once that the node of a step of an open run has no AI Config, if only nodes are tracked."""
@@ -237,7 +238,7 @@ class RunRecorder:
         if parent is None:
             with self.table.lock:
                 return None, (key if self.table.recently_ended.goes_on(key) else None)
-        counts = parent.is_open or parent.scope.run.state is RunState.OPEN
+        counts = parent.is_open or parent.scope.run.state == "open"
         return (parent, key) if counts else (None, None)
 
     def _scope_of_new_run(
@@ -310,7 +311,7 @@ class RunRecorder:
                     with self.table.lock:
                         nodes.totals[node] = totals
                         run.heeds_ends = True
-                        is_late = run.state is RunState.CLOSED
+                        is_late = run.state == "closed"
                         if totals is not None and not is_late:
                             run.all_totals.append(totals)
                     if totals is not None and is_late:

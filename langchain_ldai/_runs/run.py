@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from typing import Literal
 
 from langchain_ldai._base.guard import Ids
 from langchain_ldai._runs.graph_path import Journey
@@ -20,18 +20,12 @@ from langchain_ldai._runs.steps import DecisionCall, Interrupt, ModelCall, Scope
 from langchain_ldai._runs.totals import MetricTotals, Recording, RunReport
 from langchain_ldai._tracking.values import Slot, Value
 
+RunState = Literal["open", "waiting", "closed"]
+"""Where a run is in its life.
 
-class RunState(Enum):
-    """Where a run is in its life."""
-
-    OPEN = "open"
-    """Its root has not ended."""
-
-    WAITING = "waiting"
-    """Its root has ended, and a model call has not."""
-
-    CLOSED = "closed"
-    """All that is final was handed out; the table holds the run no more."""
+It is open until its root has ended. Then it waits while a model call has not. Once it is closed, all that is final
+was handed out, and the table holds it no more.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,7 +67,7 @@ class Run:
     nodes: NamedNodes | None
     journey: Journey | None
     outbox: Outbox
-    state: RunState = RunState.OPEN
+    state: RunState = "open"
     last_event: float = 0.0
     outcome: Outcome | None = None
     steps: dict[object, Step] = field(init=False, default_factory=dict)
@@ -218,10 +212,10 @@ class Run:
                 scope.totals.watch.stop(step.started, now)
             if is_root:
                 self._settle(self._outcome_of_root(step, error, outcome), now)
-                self.state = RunState.WAITING
-            elif self.state is RunState.OPEN or scope.outcome is None:  # else the run's end has settled it
+                self.state = "waiting"
+            elif self.state == "open" or scope.outcome is None:  # else the run's end has settled it
                 self._note_outcome(scope, outcome)
-        if self.state is RunState.WAITING and not self.open_calls:
+        if self.state == "waiting" and not self.open_calls:
             self.close()
         elif is_root:
             self._hand_out()
@@ -256,7 +250,7 @@ class Run:
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.heeds_ends |= self.was_closed_at_work
-        if self.nodes and step.has_tasks and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
+        if self.nodes and step.has_tasks and self.state == "open" and outcome is not Outcome.CANCELLED:
             self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
@@ -345,9 +339,9 @@ class Run:
 
     def abandon(self, now: float) -> None:
         """Close a run whose end never came, with what is known; one that has just been closed stays as it is."""
-        if self.state is RunState.OPEN:
+        if self.state == "open":
             self._settle(Outcome.ABANDONED, now)
-        if self.state is not RunState.CLOSED:
+        if self.state != "closed":
             self.close()
 
     def close(self) -> None:
@@ -355,7 +349,7 @@ class Run:
 
         A tool of an agent graph that never ended was called, for all that is known.
         """
-        self.state = RunState.CLOSED
+        self.state = "closed"
         for step in self.open_steps() if self.journey is not None else ():
             if step.tool:
                 self._tool_called(step)
@@ -364,7 +358,7 @@ class Run:
 
     def _hand_out(self) -> None:
         """Put what is final into the outbox: how the run ended, and once it is closed the rest."""
-        is_closed = self.state is RunState.CLOSED
+        is_closed = self.state == "closed"
         for totals in self.all_totals:
             values = totals.final(self.outcome, is_closed=is_closed)
             if values and totals.model_calls:
