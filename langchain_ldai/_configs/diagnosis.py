@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import os
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, cast
 
@@ -43,6 +45,10 @@ _CLOSED: Final = (
     "%r is counted while the LaunchDarkly client is closed, or has given up on a wrong SDK key: its metrics are "
     "lost. Close the client after the last run; `postfork()` opens an LDClient again"
 )
+_LEFT_OPEN: Final = (
+    "The LaunchDarkly client was still open when the process ended: what was counted in the last seconds may be "
+    "lost. Open it in `with LDClient(...) as ld:`, or call `ld.close()` at the end; `ld.flush()` does not wait"
+)
 _NO_META: Final = (
     "AI Config %r has no `_ldMeta`, and so is disabled: is the key that of an AI Config, and not of another flag?"
 )
@@ -54,6 +60,13 @@ _LEFT_EARLY: Final = (
     "Claims still wait for the ledger at the end of the client's block: their metrics are lost if the "
     "LaunchDarkly client is closed before they are granted. `close(timeout)` waits for longer"
 )
+
+
+_CONNECTED: Final = DataSourceState.VALID, DataSourceState.INTERRUPTED
+"""The states that end with a call of `close`; a client that asks nobody for flags is in neither."""
+
+_in_use: Final[dict[Any, None]] = {}
+"""The status providers of the clients that took events in this process, but for those that were closed."""
 
 
 class Diagnosis:
@@ -82,6 +95,10 @@ class Diagnosis:
         state = getattr(getattr(provider, "status", None), "state", None)
         if state is DataSourceState.OFF:
             self._tell("closed", logging.WARNING, _CLOSED, key)
+        elif state in _CONNECTED and provider not in _in_use:
+            for other in set(_in_use).difference(_still_open()):
+                _in_use.pop(other, None)
+            _in_use[provider] = None
         elif state is DataSourceState.INITIALIZING:
             asked = getattr(self._client, "is_initialized", None)
             if self._is_offline():
@@ -147,6 +164,21 @@ class Diagnosis:
 
     def _tell(self, kind: Hashable, level: int, message: str, *args: object) -> None:
         self.notices.once(_log, level, kind, message, *args)
+
+
+# Registered when the package is imported, so that what the program registers after that runs before it.
+@atexit.register
+def _tell_of_open_clients() -> None:
+    if _still_open():
+        _log.warning(_LEFT_OPEN)
+
+
+def _still_open() -> list[Any]:
+    return [provider for provider in list(_in_use) if provider.status.state in _CONNECTED]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_use.clear)
 
 
 def _is_json(value: object) -> bool:

@@ -48,6 +48,7 @@ AnswerT = TypeVar("AnswerT")
 Variables = Mapping[str, object] | None
 Track = Callable[[str, Context, object, float], object]
 
+_NOT_NAMED: Final = "LaunchDarkly's client could not take the event that names this package"
 _NOT_COUNTED: Final = "LaunchDarkly's client could not take the event that counts who asks for an AI Config"
 
 _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anonymous(True).build()
@@ -166,7 +167,7 @@ class AiClient:
             "aiSdkVersion": __version__,
             "aiSdkLanguage": "python",
         }
-        track(events.SDK_INFO, _SDK_CONTEXT, info, 1)
+        self._guard.call(_NOT_NAMED, Ids(), track, events.SDK_INFO, _SDK_CONTEXT, info, 1)
 
     def __repr__(self) -> str:
         ledger = f", ledger={type(self.ledger).__name__}" if self.ledger is not None else ""
