@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ldclient import Context
 
 
-class Other(Protocol):
+class Adaptable(Protocol):
     """What a tracker that is adapted must have beside the methods that record its metrics."""
 
     resumption_token: str
@@ -50,8 +50,8 @@ class OtherTracker:
     }
     needed: ClassVar[Sequence[str]] = ("track_tool_call",)
 
-    def __init__(self, original: Other) -> None:
-        self.original: Other = original
+    def __init__(self, original: Adaptable) -> None:
+        self.original: Adaptable = original
         self.resumption_token: str = original.resumption_token
         # An agent graph's identity has the graph's key in the place of a config's.
         self.identity: RunIdentity = RunIdentity(*decode_any(self.resumption_token))
@@ -157,7 +157,7 @@ def adapter_of(tracker: object, maker: str = "create_tracker") -> OtherTracker:
             made = type(tracker).__name__
             hint = "; use agent graphs of LdAiClient.agent_graph()" if adapter is GraphRunTracker else ""
             raise WrongResultError(f"{maker}() returned a {made}, which has no {name}{hint}")
-    return adapter(cast(Other, tracker))
+    return adapter(cast(Adaptable, tracker))
 
 
 def _value(recorded: object, metric: str) -> Any:  # noqa: ANN401  of each metric another type
