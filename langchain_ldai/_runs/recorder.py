@@ -129,8 +129,9 @@ class RunRecorder:
                 # A scope begins with another task, and where none is named perhaps with a named node.
                 if (task and task != around.task) or (not task and around.run.nodes is not None):
                     scope = self._scope_within(parent, key, task, metadata)
-            is_plain = not kind and parent is not None and scope is parent.scope
-            step = Step(key, scope, parent, is_plain, "defers_inputs" in told)
+            begins_scope = parent is None or scope is not parent.scope
+            is_plain = not (begins_scope or kind)
+            step = Step(key, scope, parent, begins_scope, is_plain, "defers_inputs" in told)
             is_new = self._start_call(step, kind, metadata, told) if kind else self.table.start(step)
             totals = scope.totals
             if is_new and totals is not None:

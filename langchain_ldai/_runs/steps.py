@@ -199,6 +199,7 @@ class Step:
         key: Its key.
         scope: Where it is.
         parent: Its parent, `None` of the root.
+        begins_scope: Whether the scope begins with it.
         is_plain: Whether it begins no scope and is neither a model call nor a tool: then an end without an error
             tells only that it has ended.
         defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
@@ -214,6 +215,7 @@ class Step:
     key: object
     scope: Scope
     parent: Step | None
+    begins_scope: bool
     is_plain: bool
     defers_inputs: bool
     call: ModelCall | None = None
@@ -221,11 +223,6 @@ class Step:
     is_open: bool = True
     has_tasks: bool = False
     started: float = field(init=False)
-
-    @property
-    def begins_scope(self) -> bool:
-        """Whether the scope begins with it."""
-        return self.parent is None or self.scope is not self.parent.scope
 
     @property
     def begins_visit(self) -> bool:

@@ -27,8 +27,8 @@ def test_what_another_thread_is_about_to_send_is_left_to_it() -> None:
     runs.lock = cast(Any, LetGo(runs))
     run = Run("root", "root", None, reports=(), nodes=None, journey=None, outbox=runs.outbox)
     scope = Scope(run=run, totals=None, key="root")
-    root = Step("root", scope, None, is_plain=False, defers_inputs=False)
-    step = Step("step", scope, root, is_plain=True, defers_inputs=False)
+    root = Step("root", scope, None, begins_scope=True, is_plain=False, defers_inputs=False)
+    step = Step("step", scope, root, begins_scope=False, is_plain=True, defers_inputs=False)
 
     runs.start(root)
     runs.start(step)
