@@ -30,13 +30,13 @@ _MODEL_RUNS: Final = (None, "llm")
 """The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
 _MANAGER_NAMES: Final = ("copy", "handlers", "items", "parent_run_id")
-"""What LangChain and LangGraph look for in `callbacks` that is no list, or in a config that is no dictionary."""
+"""What LangChain and LangGraph look for if `callbacks` is no list, or a config no dictionary."""
 
 
 class _Absent:
-    """An attribute that does not exist, and says that a handler stands in a list; a subclass may have its own.
+    """An attribute that does not exist. The error says to put the handler into a list. A subclass may have it.
 
-    A `__getattr__` could say it, too, but would make each other attribute dearer: each token looks one up.
+    A `__getattr__` could say so too, but would slow down all other attributes, and each token looks one up.
     """
 
     def __init__(self, name: str) -> None:
@@ -242,8 +242,8 @@ class LdAiHandler(BaseCallbackHandler):
         """How many runs the handler holds: the open ones, and those that have ended but wait for a model call."""
         return len(self._recorder.table)
 
-    # Each step and each token costs a call. What LangChain calls then names all that it always gives, or Python
-    # would fill a dictionary.
+    # LangChain calls these at each step and each token. So they name the arguments that it always gives: for
+    # others Python fills a dictionary.
 
     def on_chain_start(
         self,
@@ -291,7 +291,7 @@ class LdAiHandler(BaseCallbackHandler):
         kwargs |= {"serialized": serialized, "asked": input_str}
         self._recorder.start("tool", run_id, parent_run_id, kwargs.get("tags"), kwargs.get("metadata"), kwargs)
 
-    # Each token costs a call of one of the next two. So they do what `key_of` does themselves.
+    # Each token calls one of the next two. So they do the work of `key_of` themselves.
 
     def on_llm_new_token(
         self,
@@ -358,11 +358,11 @@ class LdAiHandler(BaseCallbackHandler):
         """Count a repeated attempt within a model call (fact 47)."""
         self._recorder.retried(run_id)
 
-    if not TYPE_CHECKING:  # for which they would exist
+    if not TYPE_CHECKING:  # a type checker would take them for real
         copy, handlers, items, parent_run_id = map(_Absent, _MANAGER_NAMES)
 
     def __hash__(self) -> int:
-        """Return the hash with which a set begins: LangChain merges handlers as sets (fact 175)."""
+        """Return 0, so that the handler comes first in a set: LangChain merges handlers as sets (fact 175)."""
         return 0
 
     def __copy__(self) -> LdAiHandler:
