@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.exit import WORKER, is_ending, is_main_thread_alive
+from langchain_ldai._base.exit import KEEPER, is_ending, is_main_thread_alive
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import NOT_SENT, Guard
 from langchain_ldai.errors import LedgerUnavailableError
@@ -113,7 +113,7 @@ class ClaimQueue:
         if is_ending():
             self._run_keeper(here=True)
             return True
-        self._keeper = keeper = threading.Thread(target=self._run_keeper, name=WORKER)
+        self._keeper = keeper = threading.Thread(target=self._run_keeper, name=KEEPER)
         try:
             keeper.start()
         except RuntimeError:
