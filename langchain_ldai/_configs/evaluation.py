@@ -155,7 +155,7 @@ class AiClient:
         self._diagnosis = Diagnosis(client)
         self._client_sender = ClientSender(
             send_all=send_all if options.delivery is None else options.delivery.send_all,
-            look=self._diagnosis.of_event,
+            diagnose=self._diagnosis.of_event,
             environment=environment_of(client, options.environment_id).fields,
             notices=self._diagnosis.notices,
         )
