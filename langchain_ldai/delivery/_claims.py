@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -23,7 +23,7 @@ from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._pipeline import Options, Pipeline
 from langchain_ldai.delivery._sender import Outcome, Sender
-from langchain_ldai.ledgers._claim_queue import checked_grant
+from langchain_ldai.ledgers._claim_queue import claim_in
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 RETRY_SECONDS: Final = 0.5
@@ -200,11 +200,8 @@ class ClaimingCourier:
         """Return which of a run's claims are granted; `None` if the ledger does not answer."""
         run, _, claimant = keys[0]
         slots = [key.slot for key in keys]
-        granted = self._guard.call(_NO_ANSWER, run, self._claim, run, slots, claimant)
+        granted = self._guard.call(_NO_ANSWER, run, claim_in, self._ledger, run, slots, claimant)
         return None if granted is None else {key: key.slot in granted for key in keys}
-
-    def _claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
-        return checked_grant(self._ledger.claim(run, slots, claimant), slots)
 
 
 def _by_run(keys: Iterable[ClaimKey]) -> list[list[ClaimKey]]:

@@ -235,7 +235,7 @@ class ClaimQueue:
         first = {claim.slot: claim for claim in reversed(claims)}
         granted: Collection[str] = ()
         try:
-            granted = checked_grant(self.ledger.claim(claims[0].run, list(first), batch.claimant), first)
+            granted = claim_in(self.ledger, claims[0].run, list(first), batch.claimant)
         except BaseException as error:  # noqa: BLE001  # whatever the ledger raises, the worker goes on
             failure = error
         with self._lock:
@@ -287,17 +287,18 @@ class ClaimQueue:
                 claim.answer.set_exception(unavailable)
 
 
-def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
-    """Return which slots a ledger granted.
+def claim_in(ledger: Ledger, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
+    """Claim slots of a run in a ledger, and return those that it grants.
 
     Raises:
-        TypeError: If it returned one text and no collection.
-        ValueError: If it granted slots, and none of those that it was asked for.
+        TypeError: If the ledger returned one text and no collection.
+        ValueError: If it granted slots, but none of those that it was asked for.
     """
+    granted = ledger.claim(run, slots, claimant)
     if isinstance(granted, str | bytes):
         raise TypeError("a ledger returns a collection of slots, not one text")
     found = set(granted)
-    if found and found.isdisjoint(asked):
+    if found and found.isdisjoint(slots):
         raise ValueError("a ledger grants slots that it was asked for")
     return found
 
