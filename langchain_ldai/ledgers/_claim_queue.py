@@ -54,7 +54,7 @@ class ClaimQueue:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Start empty: the claims that wait, and the threads, are the parent's."""
+        """Start empty: the claims that wait are the parent's, and so are the threads."""
         self._inbox: SimpleQueue[tuple[ClaimPolicy, Claim]] = SimpleQueue()
         self._changed = threading.Condition()
         self._exit_by = math.inf
@@ -126,8 +126,8 @@ class ClaimQueue:
         """Be the keeper: run workers until no work is left.
 
         Args:
-            here: Whether to work on this thread: at its end Python starts no more threads, and 3.11 waits for them
-                all the same.
+            here: Whether to work on this thread: when Python ends it starts no more threads, and Python 3.11 would
+                wait for one that it does not start.
         """
         while self._keeper_lock.acquire(blocking=False):
             try:
@@ -149,13 +149,13 @@ class ClaimQueue:
                 return
 
     def _drain_here(self) -> None:
-        """Be the worker, of whose call nobody can stop waiting."""
+        """Be the worker. Nobody can stop waiting for its calls."""
         self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
         self._worker = threading.current_thread()
         self._drain()
 
     def _run_worker(self) -> None:
-        """Drain the queue on a worker; after two calls that did not return, give up what waits."""
+        """Drain the queue on a worker; give up what waits if two workers hang in calls."""
         if sum(thread.is_alive() for thread in self._stuck_workers) > 1:
             self._give_up_all()
             return
@@ -185,7 +185,7 @@ class ClaimQueue:
                 return
 
     def _leave_behind(self, worker: threading.Thread) -> None:
-        """Wait no longer for a worker, and give up the claims of the call that it is in."""
+        """Wait no longer for a worker, and give up the claims of its call, if it hangs in one."""
         with self._lock:
             batch, self._worker, self._in_call = self._in_call, None, None
         self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
@@ -305,7 +305,7 @@ def claim_in(ledger: Ledger, run: str, slots: Collection[str], claimant: str) ->
 
 @dataclass(frozen=True, eq=False)
 class QueuedClaims(ClaimPolicy):
-    """Puts one client's claims into the ledger's queue; it exists while a claim of its waits there.
+    """Puts one client's claims into the ledger's queue, and exists as long as one of them waits there.
 
     Args:
         send: Sends events.
