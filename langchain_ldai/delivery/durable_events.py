@@ -35,7 +35,7 @@ class JournaledClaims:
 
     Args:
         ledger: Where slots are claimed.
-        find_queue: Returns what sends the events, if the client sends any.
+        find_queue: Returns the queue of the client's events, `None` if the client sends none.
     """
 
     def __init__(self, ledger: Ledger, find_queue: Callable[[], EventQueue | None]) -> None:
@@ -124,9 +124,9 @@ class DurableEvents:
     if not TYPE_CHECKING:  # for which any name would exist
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Say that a client uses this as an event processor, which this makes."""
+            """Raise, with a remedy if a client was given a function that returns this."""
             remedy = ""
-            if hasattr(EventProcessor, name):  # what the client was given has made this
+            if hasattr(EventProcessor, name):  # the client takes this for the event processor itself
                 remedy = ": event_processor_class takes DurableEvents(directory) itself, and no function to it"
             raise AttributeError(f"DurableEvents has no attribute {name!r}{remedy}")
 
