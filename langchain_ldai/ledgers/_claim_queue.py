@@ -21,7 +21,7 @@ from langchain_ldai._base.exit import KEEPER, is_ending, is_main_thread_alive
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import NOT_SENT, Guard
 from langchain_ldai.errors import LedgerUnavailableError
-from langchain_ldai.ledgers._batches import Batch, ClaimPolicy, PendingBatches
+from langchain_ldai.ledgers._batches import ClaimBatch, ClaimPolicy, PendingBatches
 from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
@@ -65,14 +65,14 @@ class ClaimQueue:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
-        self._in_call: Batch | None = None
+        self._in_call: ClaimBatch | None = None
         self._pending = PendingBatches()
         self._given_up = GivenUp()
 
     def put(self, policy: ClaimPolicy, claim: Claim) -> None:
         """Take a claim, without ever waiting: Python may call this at any line at which it collects a run."""
         if self._inbox.qsize() >= MAX_PENDING_RUNS * _SLOTS_OF_A_RUN:
-            self._give_up(Batch(policy, [claim]), TOO_MANY)
+            self._give_up(ClaimBatch(policy, [claim]), TOO_MANY)
             self._log_given_up()
             return
         self._inbox.put((policy, claim))
@@ -229,7 +229,7 @@ class ClaimQueue:
         if self._pending.is_down:
             time.sleep(min(seconds, _POLL_SECONDS))  # every claim waits
 
-    def _attempt(self, batch: Batch, me: threading.Thread) -> None:
+    def _attempt(self, batch: ClaimBatch, me: threading.Thread) -> None:
         """Call the ledger for a batch, and send the events of the slots that it grants."""
         claims, failure = batch.claims, None
         first = {claim.slot: claim for claim in reversed(claims)}
@@ -273,7 +273,7 @@ class ClaimQueue:
         if self._exit_by == math.inf:
             self._given_up.log(time.monotonic())
 
-    def _give_up(self, batch: Batch, reason: str) -> None:
+    def _give_up(self, batch: ClaimBatch, reason: str) -> None:
         may_send = batch.policy.on_error == "send"
         for claim in batch.claims:
             is_sent = self._given_up.add(claim.run, claim.slot, reason, is_sent=may_send)
