@@ -91,8 +91,7 @@ class EventQueue(Pipeline):
         self.request_flush()
         is_done = True
         for sender in self._senders():
-            left = None if timeout is None else max(0.0, latest - time.monotonic())
-            is_done = sender.flush(left, is_given_up) and is_done
+            is_done = sender.flush(latest - time.monotonic(), is_given_up) and is_done
         return is_done
 
     def stop(self, latest: float = math.inf) -> bool:

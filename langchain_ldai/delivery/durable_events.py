@@ -64,8 +64,8 @@ class DurableEvents:
     this way, evaluation summaries too.
 
     A `DurableEvents` serves one client. Processes may share a directory if they use the same SDK key. After a fork
-    the child process goes on with files of its own. It need not call `postfork()` for that, but before
-    the client's `close()`, which can otherwise wait forever for a thread of the parent.
+    the child process goes on with files of its own, also without `postfork()`. But without it, the client's
+    `close()` can wait forever in the child, for a thread of the parent.
 
     Args:
         directory: Where the files lie, one directory for each LaunchDarkly environment. It is made if it does not
