@@ -162,11 +162,7 @@ class AiClient:
         # Those of this client and of all that `with_ledger` has made of it.
         self._all_claims: WeakKeyDictionary[Claims, None] = WeakKeyDictionary()
         self._claims = self._claims_of(options)
-        info = {
-            "aiSdkName": "langchain-ldai",
-            "aiSdkVersion": __version__,
-            "aiSdkLanguage": "python",
-        }
+        info = {"aiSdkName": "langchain-ldai", "aiSdkVersion": __version__, "aiSdkLanguage": "python"}
         self._guard.call(_NOT_NAMED, Ids(), track, events.SDK_INFO, _SDK_CONTEXT, info, 1)
 
     def __repr__(self) -> str:

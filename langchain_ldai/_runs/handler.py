@@ -130,10 +130,9 @@ class LdAiHandler(BaseCallbackHandler):
         self._marked_runs = spans if isinstance(spans, MarkedRuns) else None
         self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
-        runs = [] if config is None else [_named(config)]
-        self._counted_for = ", ".join(
-            [*runs, *(f"{node!r}: {_named(source)}" for node, source in (nodes or {}).items())]
-        )
+        counted_for = [] if config is None else [_named(config)]
+        counted_for += [f"{node!r}: {_named(source)}" for node, source in trackers.nodes.items()]
+        self._counted_for = ", ".join(counted_for)
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return f"LdAiHandler({self._counted_for}, open_runs={self.open_runs})"

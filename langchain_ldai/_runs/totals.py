@@ -143,19 +143,19 @@ class RunReport:
     """What became of one run.
 
     Args:
-        run_id: LaunchDarkly's id of the run; "" as `config_key` is, where only named nodes are tracked.
+        run_id: LaunchDarkly's id of the run, "" where only named nodes are tracked.
         root_run_id: LangChain's id of the run's root, a `UUID` or what the caller gave as one.
         outcome: How the run ended.
         resumption_token: The text with which another process can add to the run; sealed, where the handler has a
             sealer, and so is that of `summary`.
         summary: What was recorded, or with a ledger what was handed to it: a claim may be refused later.
-        config_key: Key of the AI Config.
+        config_key: Key of the AI Config, "" where only named nodes are tracked.
         variation_key: Key of the variation that was served, "" where there is none.
-        model_calls: Model calls that were started.
-        failed_model_calls: Those that raised, also where a retry or fallback recovered.
-        retries: Repeated attempts that were seen: of `with_retry`, LangGraph's retry policies and tenacity; not
-            those of middleware, which look like further calls.
-        models: The models that were called, by name, where they say it.
+        model_calls: How many model calls have started.
+        failed_model_calls: How many of them raised, also where a retry or fallback recovered.
+        retries: How many repeated attempts were seen: of `with_retry`, LangGraph's retry policies and tenacity.
+            Those of middleware look like further calls.
+        models: The names of the models that were called, where they say it.
         nodes: The reports of the named LangGraph nodes, by node name.
         path: The nodes of an agent graph that were visited, in order.
         judges: The keys of the judges that were drawn for the run. They score it only if it is a success.
