@@ -23,8 +23,8 @@ class Inheritance:
         directory: Where the files lie.
 
     Attributes:
-        others_bytes: The size of the files whose processes lived when `look` was called last.
-        has_foreign: Whether `look` found files then that this process may not open.
+        others_bytes: The size of the files whose processes lived when `take_over` was called last.
+        has_foreign: Whether `take_over` found files then that this process may not open.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -44,7 +44,7 @@ class Inheritance:
         """The size of the files that dead processes have left, also of those that are not taken over yet."""
         return sum(file.size for file in self.files) + self._more_bytes
 
-    def look(self, mine: Collection[str]) -> None:
+    def take_over(self, mine: Collection[str]) -> None:
         """Take over the files of processes that have died.
 
         Args:
@@ -52,7 +52,7 @@ class Inheritance:
         """
         held = {*mine, *(owner.name for owner, _ in self._left)}
         self._more = deque(name for name in self._paths_by_owner() if name not in held)
-        others = self._take_more()
+        others = self._take_over_more()
         self.has_foreign = not all(map(may_open, others))
         self.others_bytes = sum(map(_size_of, others))
 
@@ -93,8 +93,8 @@ class Inheritance:
                     paths.append(self._directory / name)
         return found
 
-    def _take_more(self) -> list[Path]:
-        """Take over files of the dead processes that `look` has found, up to `MAX_HELD`.
+    def _take_over_more(self) -> list[Path]:
+        """Take over files of the dead processes that `take_over` has found, up to `MAX_HELD`.
 
         Returns:
             The files of the living processes among them.
@@ -122,7 +122,7 @@ class Inheritance:
         """Return the file to be sent first; `None` for none."""
         while self._left or self._more:
             if not self._left:
-                self._take_more()
+                self._take_over_more()
                 continue
             owner, files = self._left[0]
             if files:

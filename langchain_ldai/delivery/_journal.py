@@ -57,7 +57,7 @@ class Journal:
         directory: Where the files lie.
         key_hash: A hash of the SDK key with which they are sent.
         max_bytes: How many bytes the files of all processes may have.
-        wake: Called when the sender is to call `make_ready`. It must not wait.
+        wake: Called when the sender is to call `prepare_next_file`. It must not wait.
 
     Attributes:
         inherited: What dead processes left.
@@ -246,7 +246,7 @@ class Journal:
 
     # The sender alone calls what follows.
 
-    def make_ready(self) -> None:
+    def prepare_next_file(self) -> None:
         """Make the next file ahead of need."""
         current = self._current
         if self._spare is not None or current is None or self._is_full(self._file_bytes):
@@ -319,7 +319,7 @@ class Journal:
 
     def inherit(self) -> None:
         """Take over the files of processes that have died."""
-        self.inherited.look(self._owner_names())
+        self.inherited.take_over(self._owner_names())
         if self.inherited.has_foreign:
             self._notices.once(_log, logging.WARNING, "foreign", _FOREIGN, self.directory)
 

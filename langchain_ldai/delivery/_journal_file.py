@@ -215,7 +215,7 @@ class JournalFile:
         self._descriptor = _CLOSED
 
     def next_batch(self, max_bytes: int) -> Batch | None:
-        """Return the next batch: the same until it is acknowledged or narrowed; `None` if there is none.
+        """Return the next batch: the same until it is acknowledged or halved; `None` if there is none.
 
         Args:
             max_bytes: How large a batch of several records may be.
@@ -244,7 +244,7 @@ class JournalFile:
         self._acknowledged = batch.end
         self._write_at(_ACKNOWLEDGED_AT, batch.end)
 
-    def narrow(self, batch: Batch) -> None:
+    def halve(self, batch: Batch) -> None:
         """Make the first half of a batch the next one, under another id. Nothing of the batch has arrived."""
         half = batch.records[: len(batch.records) // 2]
         self._set_in_flight(self._acknowledged + sum(RECORD_HEAD.size + len(record.body) for record in half))

@@ -28,7 +28,7 @@ FILE_SUFFIX: Final = ".events"
 _NAME: Final = re.compile(r"\d{20}-[0-9a-f]{12}-\d{8}")
 
 _LOCKED_BYTE: Final = 1 << 20
-"""Windows locks a byte, which nobody can read meanwhile: one far behind the text."""
+"""The byte that is locked on Windows, where nobody can read a locked byte: so it is far behind the text."""
 
 
 class Owner:

@@ -54,7 +54,7 @@ class DurableEventProcessor(EventProcessor):
         atexit.register(self._hand_over)
 
     def reset_after_fork(self) -> None:
-        """Have the SDK's processor made anew when it is needed: its threads stayed in the parent process."""
+        """Forget the SDK's processor, whose threads stayed in the parent; another is made when it is needed."""
         # Python may collect, and so end, a run in the thread that holds a lock.
         self._start_lock = threading.RLock()
         self._hand_over_lock = threading.RLock()

@@ -254,12 +254,12 @@ class Sender:
         if self._is_flush_due or now >= self._flush_at or self._journal.has_complete_file:
             self._is_flush_due = False
             self._flush_at = now + self._flush_seconds
-            self._empty()
+            self._empty_journal()
         return True
 
     def _keep_up(self) -> None:
         """Do what cannot wait until a batch is accepted."""
-        self._journal.make_ready()
+        self._journal.prepare_next_file()
         if self.courier is not None:
             self._keep_up_at = self.courier.keep_up()
         now = time.monotonic()
@@ -271,7 +271,7 @@ class Sender:
             self._sync_at = now + self._sync_seconds
             self._guard.call(_NOT_SYNCED, Ids(), self._journal.sync)
 
-    def _empty(self) -> bool:
+    def _empty_journal(self) -> bool:
         """Send what the journal holds; return whether nothing is left."""
         target = self._journal.appended
         if self.courier is None:
@@ -318,7 +318,7 @@ class Sender:
         if outcome is BatchOutcome.KEPT:
             return False
         if outcome is BatchOutcome.REFUSED:
-            file.narrow(batch)
+            file.halve(batch)
             return True
         file.acknowledge(batch)
         self._settle(len(batch.records) if file.is_own else 0)
@@ -333,7 +333,7 @@ class Sender:
 
     def _finish(self) -> None:
         self._journal.complete()
-        self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty))
+        self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty_journal))
         is_left = not self._is_empty and self._journal.has_waiting_files
         self._guard.call(_KEPT, Ids(), self._journal.release)
         if is_left:
