@@ -25,7 +25,7 @@ from langchain_ldai._configs.payload import (
     Payload,
     PayloadReader,
     Render,
-    usable,
+    payload_or_fallback,
 )
 from langchain_ldai._configs.sending import environment_of
 from langchain_ldai._configs.templates import as_written, check_variables, renderer
@@ -342,7 +342,7 @@ class AiClient:
         def read(value: object) -> ConfigT:
             if isinstance(value, Mapping) and "_ldMeta" not in value:
                 self._diagnosis.of_missing_meta(key)
-            payload = usable(value, kind.default.mode, key, fallback)
+            payload = payload_or_fallback(value, kind.default.mode, key, fallback)
             config = kind.read(reader, payload)
             return replace(config, raw=FrozenDict()) if payload is fallback else config
 

@@ -71,7 +71,7 @@ _MODES: Final = ("completion", "agent", "judge")
 _FALLBACK: Final = "the default is used, or without one a disabled AI Config"
 
 
-def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
+def payload_or_fallback(value: object, mode: str, key: str, fallback: Payload) -> Payload:
     """Return the payload served, or the fallback if it is no object or is of another mode.
 
     Args:

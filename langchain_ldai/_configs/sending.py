@@ -119,7 +119,7 @@ def environment_of(client: object, environment_id: str | None) -> EnvironmentHoo
     """Return the environment of a LaunchDarkly client.
 
     Args:
-        client: The client; it gets a hook where nothing else says the id.
+        client: The client. It gets a hook if nothing else says the id.
         environment_id: The id, where the caller gave one.
     """
     known = environment_id or os.environ.get("LD_ENVIRONMENT_ID", "")
