@@ -52,7 +52,7 @@ NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not c
 
 
 def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) -> None:
-    """Raise where a handler's sources cannot give what it needs.
+    """Raise if a handler's sources cannot give what it needs.
 
     Args:
         config: The AI Config, or function, of the runs; `None` where there are only nodes.
@@ -174,7 +174,7 @@ def _is_name(key: object) -> bool:
 
 
 def tool_key(config: object, name: str) -> str:
-    """Return LaunchDarkly's key of a tool of an AI Config by the tool's name, or the name where it has none."""
+    """Return LaunchDarkly's key of the AI Config's tool with a name; the name itself if no tool has it."""
     tools = getattr(config, "tools", None)
     for key, tool in tools.items() if isinstance(tools, Mapping) else ():
         served = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)

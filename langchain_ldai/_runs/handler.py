@@ -89,8 +89,8 @@ class LdAiHandler(BaseCallbackHandler):
         run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
     Raises:
-        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
-            another type.
+        TypeError: If something else is given for an AI Config, or one that cannot be resumed although `resume` is
+            set, or if an option is of another type.
         ValueError: If an option has a value it cannot have.
     """
 

@@ -17,10 +17,10 @@ _PARTS: Final = 4
 
 
 class RecentKeys:
-    """Remembers the latest keys, and the root of each: at least so many, and up to about a quarter more.
+    """Remembers the latest keys, and the root of each: at least `count`, and up to about a quarter more.
 
     Args:
-        count: How many keys.
+        count: How many keys to remember at least.
     """
 
     __slots__ = ("_most", "_parts")

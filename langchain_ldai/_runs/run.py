@@ -55,7 +55,7 @@ class Run:
         waiting_tools: The tools that were called before the first model call: for which totals, and its key.
         attempts: The repeated attempts of `with_retry` so far, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
-        interrupts: The interrupts that were raised, but for those that a step declined.
+        interrupts: The interrupts that were raised, without those that a step has caught.
         has_decisions: Whether a decision model was called.
         all_totals: The figures of the handler's AI Config and of its named nodes.
     """
@@ -243,7 +243,7 @@ class Run:
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what a step's end says of its scope, of interrupts, of streams and of nodes."""
         if error is None and self.interrupts:
-            self._decline_interrupts(step)
+            self._forget_caught_interrupts(step)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
@@ -263,12 +263,12 @@ class Run:
         for each in known:
             each.ended(step)
 
-    def _decline_interrupts(self, step: Step) -> None:
+    def _forget_caught_interrupts(self, step: Step) -> None:
         """Forget the interrupts that a step caught before it succeeded: they did not stop the run."""
         scope = step.scope
-        if scope.ended_at is not None or not any(each.is_declined_by(step) for each in self.interrupts):
+        if scope.ended_at is not None or not any(each.is_caught_by(step) for each in self.interrupts):
             return
-        self.interrupts = [each for each in self.interrupts if not each.is_declined_by(step)]
+        self.interrupts = [each for each in self.interrupts if not each.is_caught_by(step)]
         if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
             scope.outcome = None
 

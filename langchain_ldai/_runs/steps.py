@@ -122,7 +122,7 @@ class Interrupt:
         is_on_its_way = self.came_to is not None and self.came_to.is_open
         return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
 
-    def is_declined_by(self, step: Step) -> bool:
+    def is_caught_by(self, step: Step) -> bool:
         """Whether a step that succeeds has caught it, outside the scope where it was raised."""
         return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope
 

@@ -96,8 +96,8 @@ class TrackerFactory:
         spans: Makes the spans of runs, `None` without spans.
 
     Raises:
-        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
-            another type.
+        TypeError: If something else is given for an AI Config, or one that cannot be resumed although `resume` is
+            set, or if an option is of another type.
         ValueError: If an option has a value it cannot have.
 
     Attributes:

@@ -176,7 +176,7 @@ class Served(NamedTuple):
         config_key: Key of the AI Config, or of the agent graph.
         variation_key: Key of the variation, "" when unknown.
         version: Version of the variation, `None` when unknown.
-        graph_key: Key of the agent graph that the run is of or belongs to, "" where there is none.
+        graph_key: Key of the agent graph, if the run is the graph's own or a node's, otherwise "".
         context: Whom it was served for, `None` when unknown.
         environment_id: LaunchDarkly's id of the environment, "" when unknown.
     """
