@@ -138,7 +138,7 @@ class OnceTracker(Generic[IdentityT]):
         """Record the values of those slots that have none yet, and send everything that is due in one call.
 
         Args:
-            values: By slot; times in whole milliseconds, and of tokens a usage of which something is known.
+            values: The values by slot: times in whole milliseconds, tokens as a usage with a part above 0.
             each_time: Tool calls or handoffs, as `_event_each_time` takes them.
             events_of: Makes the events of the slots in the place of `_events_of`.
             answer: Gets whether the ledger granted the slot. Without a ledger it gets nothing.

@@ -141,8 +141,8 @@ def decode_graph(token: str) -> GraphRunIdentity:
 
     Raises:
         TypeError: If the token is not a string.
-        InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
-            node's run within a graph is none.
+        InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. A node's run in a
+            graph has a token of another kind.
     """
     identity = decode_any(token)
     if not isinstance(identity, GraphRunIdentity):

@@ -13,7 +13,7 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 MAX_SENT_UNCLAIMED: Final = 100_000
-"""The number of slots of which the queue remembers that it sent them without a claim."""
+"""How many slots the queue remembers that it has sent without a claim."""
 
 LOG_AGAIN_SECONDS: Final = 60.0
 """How long after an error the queue only counts what it gives up, before it logs the next error."""
