@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def key_of(lc_run_id: object) -> object:
     """Return the key of a step: the number of its `UUID`, since a number is hashed much faster than a `UUID`.
 
-    Where every event comes by, the handler and the recorder do the same without this call.
+    The handler and the recorder, which see every event, do the same without this call.
     """
     return getattr(lc_run_id, "int", lc_run_id)
 
@@ -65,7 +65,7 @@ class Scope:
 
     def is_beside(self, other: Scope) -> bool:
         """Whether a scope that begins now runs at the same time as this one, or in the same step of a graph."""
-        branch, new = self, other  # unless they have one parent: the two scopes just below the one around both
+        branch, new = self, other  # or, in each lineage, the scope just below the first that both share
         if self.parent_scope is not other.parent_scope:
             lineage, others = self.lineage(), other.lineage()
             while lineage and others and lineage[-1] is others[-1]:
