@@ -357,7 +357,7 @@ class LdAiHandler(BaseCallbackHandler):
         """Count a repeated attempt within a model call (fact 47)."""
         self._recorder.retried(run_id)
 
-    if not TYPE_CHECKING:  # a type checker would take them for real
+    if not TYPE_CHECKING:  # to a type checker they would exist
         copy, handlers, items, parent_run_id = map(_Absent, _MANAGER_NAMES)
 
     def __hash__(self) -> int:
@@ -393,7 +393,7 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
     manager = runnable_config.get("callbacks")
     lc_run_id = getattr(manager, "parent_run_id", None)
     handlers = getattr(manager, "handlers", ()) if lc_run_id is not None else ()
-    # A second copy of the package has a class of its own.
+    # Not by its class: a second copy of the package has a class of its own.
     recorders: list[Any] = [getattr(each, "_recorder", None) for each in handlers]
     recorders = [each for each in recorders if hasattr(each, "totals_at")]
     for recorder in recorders:

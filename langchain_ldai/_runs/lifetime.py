@@ -58,7 +58,7 @@ class RunTable:
         self._steps: dict[object, Step] = {}
         self.step_of = self._steps.get
         self._open: OrderedDict[Run, None] = OrderedDict()
-        self._waiting: OrderedDict[Run, float] = OrderedDict()  # and until when each waits
+        self._waiting: OrderedDict[Run, float] = OrderedDict()  # and when each wait ends
         self.awaiting: dict[object, Step] = {}
         self.outbox: Outbox = deque()
         self.reset_after_fork()

@@ -67,7 +67,7 @@ class MarkedRuns:
     """Remembers what the open runs, and those that ended lately, were served."""
 
     def __init__(self) -> None:
-        self._open: dict[str, list[Served]] = {}  # a run that goes on may be open several times at once
+        self._open: dict[str, list[Served]] = {}  # a continued run may be open several times at once
         self._ended: OrderedDict[str, tuple[float, Served]] = OrderedDict()
         self.reset_after_fork()
         register_fork_safe(self)

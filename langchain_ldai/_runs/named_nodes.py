@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 NODE: Final = "langgraph_node"
 """The metadata key under which LangGraph names the node that a step is in."""
 
-_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
+_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: a graph's start, a node's handler
 _UNSEEN_NODES: Final = (
     "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
     "The nodes were called %s"

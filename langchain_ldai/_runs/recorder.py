@@ -229,7 +229,7 @@ class RunRecorder:
         Returns:
             The parent and its key. The parent is `None` if its run is closed, both if there is no parent.
         """
-        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
+        runnables = sys.modules.get("langchain_core.runnables.config")  # if it is not loaded, none of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
         if config is None:
             return None, None

@@ -232,7 +232,7 @@ class Run:
             if usage is not None:
                 totals.tokens = usage if totals.tokens is None else totals.tokens + usage
         self.open_calls -= bool(call.charged_to)
-        call.charged_to = ()  # the call itself is remembered for longer
+        call.charged_to = ()  # its step is remembered, and should not keep the totals
 
     def _note_outcome(self, scope: Scope, outcome: Outcome) -> None:
         """Note how an attempt ended; what is worse stands."""
@@ -284,7 +284,7 @@ class Run:
         is_out_of_time = error is not None and not name
         tasks = (each for each in self.tasks.values() if each.graph is graph)
         if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
-            return  # the error is that of a node
+            return  # a node raised the error
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node

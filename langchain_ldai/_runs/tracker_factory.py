@@ -175,7 +175,7 @@ class TrackerFactory:
                 marks[VARIATION_KEY_KEY] = identity.variation_key
         ids = Ids(lc_run_id, identity.run_id)
         exchange, span = None, None
-        if self.judges is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
+        if self.judges is not None and JUDGE_KEY not in metadata:  # nobody judges a judge's own run
             try:  # without the guard's call, for which every run would pay
                 exchange = self.judges.draw(config, tracker, token)
             except Exception as error:  # noqa: BLE001
@@ -187,7 +187,7 @@ class TrackerFactory:
         shown = marks if span is None else span.marks(marks)
         totals = MetricTotals(config, tracker, ids, times_visits, token, shown, exchange=exchange, span=span)
         totals.observers = tuple(filter(None, (span, exchange)))
-        if is_graph:  # it is counted also where no model is called
+        if is_graph:  # a model call in a node warns of the node's AI Config alone
             self.tell_if_disabled(totals)
         return totals
 
