@@ -222,7 +222,7 @@ def _fields_in(token: str) -> dict[str, object]:
         fault = "its bytes are not UTF-8"
         text = content.decode("utf-8")
         fault = "its content is not JSON"
-        fields: object = json.loads(text, parse_constant=int)  # which refuses `NaN` and `Infinity`, as JSON does
+        fields: object = json.loads(text, parse_constant=int)  # `int` refuses `NaN` and `Infinity`, as JSON does
     except (ValueError, RecursionError):
         raise _invalid(fault) from None
     if not isinstance(fields, dict):

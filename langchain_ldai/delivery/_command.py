@@ -145,7 +145,7 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
         if is_endless:
             threading.Event().wait()
     is_empty = False
-    with suppress(KeyboardInterrupt):  # of one who does not want to wait: the next process sends what is left
+    with suppress(KeyboardInterrupt):  # the user does not want to wait: the next process sends what is left
         is_empty = pipeline.stop()
     is_over.set()
     progress.join()

@@ -78,7 +78,7 @@ class EventsEndpoint:
         self._headers = _headers(config)
         self._timeout = urllib3.Timeout(connect=config.http.connect_timeout, read=config.http.read_timeout)
         self._pool = HTTPFactory({}, config.http).create_pool_manager(1, self._uri)
-        if config.http.cert_file:  # of the SDK's clients, only the asynchronous one shows it
+        if config.http.cert_file:  # the SDK presents it in its asynchronous client alone
             self._pool.connection_pool_kw["cert_file"] = config.http.cert_file
         self._watch = _Watch(self._pool, TIMEOUT_FACTOR * (config.http.connect_timeout + config.http.read_timeout))
 

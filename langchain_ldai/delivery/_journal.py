@@ -254,7 +254,7 @@ class Journal:
         if isinstance(current, MemoryFile):
             is_due = time.monotonic() >= self._retry_disk_at
         else:
-            # If it was moved, its lock is still needed: an heir there would put a copy in its place.
+            # Not if it was moved: `_create` would release its lock, and an heir put a copy in its place.
             is_due = current.writer.position * 2 > current.size and current.path.exists()
         if not is_due:
             return
@@ -293,7 +293,7 @@ class Journal:
             if removed is not None:
                 removed.restore()
                 self.complete()
-            if owner is not None and not self._is_owner() and not owner.retake():  # an heir sends the files
+            if owner is not None and not self._is_owner() and not owner.retake():  # now an heir sends the files
                 self.complete()
                 in_memory = self._leave_files(None)
         for file in in_memory:

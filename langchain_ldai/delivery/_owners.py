@@ -68,7 +68,7 @@ class Owner:
                 owner = cls(directory, name, descriptor, key_hash)
                 try:
                     os.write(descriptor, key_hash.encode())
-                except BaseException:  # a full disk: likewise
+                except BaseException:  # a full disk, which also must leave nothing behind
                     owner.remove()
                     raise
                 return owner
@@ -122,7 +122,7 @@ class Owner:
 
     def remove(self) -> None:
         """Remove the owner, who has no files any more."""
-        if sys.platform == "win32":  # removes no file that is open
+        if sys.platform == "win32":  # Windows removes no file that is open
             self.release()
             self._path.unlink(missing_ok=True)
         else:

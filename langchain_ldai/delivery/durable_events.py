@@ -106,7 +106,7 @@ class DurableEvents:
         send: bool = True,
     ) -> None:
         if not isinstance(directory, str | os.PathLike) or not os.fspath(directory):
-            is_config = hasattr(directory, "sdk_key")  # LaunchDarkly's client has called the class
+            is_config = hasattr(directory, "sdk_key")  # the client was given the class, and has called it
             remedy = ": event_processor_class takes an instance, DurableEvents(directory)" if is_config else ""
             raise TypeError(f"directory is the path of a directory, not {short_repr(directory)}{remedy}")
         if check_count("max_bytes", max_bytes) < SMALLEST_MAX_BYTES:
@@ -121,7 +121,7 @@ class DurableEvents:
         self._claims: dict[int, JournaledClaims] = {}
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
 
-    if not TYPE_CHECKING:  # for which any name would exist
+    if not TYPE_CHECKING:  # to a type checker any name would exist
 
         def __getattr__(self, name: str) -> NoReturn:
             """Raise, with a remedy if a client was given a function that returns this."""
