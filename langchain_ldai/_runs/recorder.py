@@ -268,13 +268,15 @@ class RunRecorder:
         if totals is not None:
             run.all_totals.append(totals)
         _log.debug("a run opens: %s", run)
-        node, totals = self._node_of(run, metadata) or ("", totals)
+        named = self._node_of(run, nodes, metadata) if nodes is not None else None
+        node, totals = named or ("", totals)
         return Scope(run=run, totals=totals, key=key, node=node, task=str(metadata.get(_TASK, "")))
 
     def _scope_within(self, parent: Step, key: object, task: str, metadata: Mapping[str, object]) -> Scope:
         """Return the scope of a step: its parent's, or a new one if the step begins an attempt of a task."""
         around, run = parent.scope, parent.scope.run
-        node, totals = self._node_of(run, metadata) or (around.node, around.totals)
+        named = self._node_of(run, run.nodes, metadata) if run.nodes is not None else None
+        node, totals = named or (around.node, around.totals)
         if not task and node == around.node:
             return around
         step = metadata.get("langgraph_step")
@@ -290,10 +292,12 @@ class RunRecorder:
             langgraph_step=step if isinstance(step, int) else 0,
         )
 
-    def _node_of(self, run: Run, metadata: Mapping[str, object]) -> tuple[str, MetricTotals | None] | None:
+    def _node_of(
+        self, run: Run, nodes: NamedNodes, metadata: Mapping[str, object]
+    ) -> tuple[str, MetricTotals | None] | None:
         """Return the named node that LangGraph says a step is in, and its totals; `None` outside one."""
-        nodes, node = run.nodes, metadata.get(NODE)
-        if nodes is None or not isinstance(node, str):
+        node = metadata.get(NODE)
+        if not isinstance(node, str):
             return None
         self._node_names.see(node)
         if node not in nodes.sources:
