@@ -31,7 +31,7 @@ UNAUTHORIZED_SECONDS: Final = 30.0
 """How long to wait after the SDK key was refused."""
 
 HURRY_SECONDS: Final = 0.5
-"""The wait after a failure if somebody waits for the events to be sent."""
+"""The longest wait after a failure while somebody waits for the events, unless the service asks for a wait."""
 
 DOUBT_SECONDS: Final = 600.0
 """While LaunchDarkly refuses everything: how long it must refuse an event before that counts as bad."""
