@@ -38,8 +38,7 @@ class ClientSender(NamedTuple):
 
     def send(self, context: Context, events: Sequence[Event]) -> None:
         """Send events now, in order, also after one has failed; then raise what the client raised."""
-        is_safe = self.send_all(context, events)
-        if not is_safe:
+        if not self.send_all(context, events):
             self.diagnose(events[0][1])
 
 
