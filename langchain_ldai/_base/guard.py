@@ -72,7 +72,7 @@ class Guard:
     """Calls other people's code, and logs what it raises.
 
     Attributes:
-        notices: Logs failures. Two are the same if their consequence and the type of the exception are.
+        notices: Logs failures. Two failures are the same if consequence and type of the exception are.
     """
 
     __slots__ = ("notices",)

@@ -63,7 +63,7 @@ _LEFT_EARLY: Final = (
 
 
 _CONNECTED: Final = DataSourceState.VALID, DataSourceState.INTERRUPTED
-"""The states that only `close` ends. A client that asks nobody for flags is in neither."""
+"""The states of a client from its first flags until `close`. A client that asks nobody for flags is in neither."""
 
 _in_use: Final[dict[Any, None]] = {}
 """The status providers of the clients that have taken events in this process and are not closed."""

@@ -118,7 +118,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
     """Return the tokens of a template.
 
     Raises:
-        ChevronError: If it is no valid template, even if langchain-core's parser drops a tag that is not closed.
+        ChevronError: If it is no valid template, also where langchain-core's parser just drops an unclosed tag.
     """
     opening, tag, content = "{{", "", ""
     for tag, content in mustache.tokenize(text):

@@ -13,7 +13,7 @@ from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and
 from langchain_ldai.ledgers._protocol import Claim
 
 EventTable = Mapping[Slot, Callable[[Mapping[str, object], Any], list[Event]]]
-"""By slot, the function that makes its events of the data of every event and the slot's value."""
+"""By slot, the function that makes its events from the data of every event and the slot's value."""
 
 NO_MODEL: Final = {MODEL_NAME: "", PROVIDER_NAME: ""}
 """What the events of a resumed run say of its model: the token does not name it."""
