@@ -4,16 +4,16 @@ import sys
 import threading
 from typing import Final
 
-WORKER: Final = "langchain_ldai-claims"
-"""Name of the threads that do not count as work: they do what other threads left to do."""
+KEEPER: Final = "langchain_ldai-claims"
+"""Name of the threads that finish what others left. While only these are alive, the process ends."""
 
 
 def is_ending() -> bool:
-    """Return whether the process ends: no thread is left that does work of its own."""
+    """Return whether the process is ending: no thread is left that does work of its own."""
     if is_main_thread_alive():
         return False
     return sys.is_finalizing() or not any(
-        thread.is_alive() and not thread.daemon and thread.name != WORKER for thread in threading.enumerate()
+        thread.is_alive() and not thread.daemon and thread.name != KEEPER for thread in threading.enumerate()
     )
 
 
@@ -29,7 +29,7 @@ def is_main_thread_alive() -> bool:
 
 
 def try_to_start(thread: threading.Thread) -> bool:
-    """Start a thread; return `False` where Python starts none, as the process has none to spare, or ends."""
+    """Start a thread; return `False` if the process has no thread to spare, or ends."""
     if sys.is_finalizing():  # it still collects garbage, and Python 3.11 would wait for the thread for ever
         return False
     try:

@@ -1,4 +1,4 @@
-"""Forks: what cannot go on in the child is reset there, and what both cannot share is not in use meanwhile."""
+"""Forks: a child process resets what cannot go on there, and no thread uses what parent and child cannot share."""
 
 import os
 import time
@@ -11,7 +11,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FORK_SECONDS: Final = 1.0
-"""For how long a fork waits for the threads that are in `PausesForForks.use`."""
+"""How long a fork waits for the threads that are in `PausesForForks.use`."""
 
 
 class ForkSafe(Protocol):
@@ -55,10 +55,10 @@ class PausesForForks:
             time.sleep(0.001)
 
     def close_for_fork(self) -> None:
-        """Close what parent and child cannot share. No thread uses it meanwhile."""
+        """Close what parent and child cannot share. No thread uses it now."""
 
     def prepare_fork(self, latest: float) -> None:
-        """Wait until no thread uses the resource, at the latest until a `monotonic()` time, and close it then."""
+        """Wait until no thread uses the resource, and close it; give up at a `monotonic()` time."""
         while self._users and time.monotonic() < latest:
             time.sleep(0.001)
         if not self._users:

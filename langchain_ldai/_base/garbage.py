@@ -1,4 +1,4 @@
-"""Garbage: what the program dropped, and Python has not yet ended."""
+"""Garbage: what the program dropped, and Python has not collected yet."""
 
 import gc
 import threading
@@ -9,7 +9,7 @@ from langchain_ldai._base.exit import try_to_start
 def collect_garbage(timeout: float | None) -> bool:
     """Collect what the program dropped, so that the streams among it end.
 
-    A stream may first read on to its own end (fact 72). So with a timeout another thread collects.
+    A stream may first read on to its end (fact 72). So if there is a timeout, another thread collects.
 
     Args:
         timeout: Seconds to wait at most. The thread goes on after them.

@@ -1,4 +1,4 @@
-"""Catches what other people's code raises, and logs each thing once instead of each time."""
+"""Catches what other people's code raises, and logs a repeated message once."""
 
 import logging
 import math
@@ -16,17 +16,17 @@ _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
 
 REPEAT_SECONDS: Final = 60.0
-"""How long a repeated failure is only counted before it is logged again."""
+"""How long after a failure its repetitions are only counted, before the next is logged."""
 
 MAX_NOTICES: Final = 1_000
-"""How many notices are remembered; of more, the one that has not recurred for longest is forgotten."""
+"""How many notices are remembered. Beyond that, the one that recurred longest ago is forgotten."""
 
 NOT_SENT: Final = "A metric could not be sent and is lost"
-"""What the log says where the client or the delivery raises."""
+"""The log message if the client or the delivery raises."""
 
 
 class Ids(NamedTuple):
-    """The two ids of a run, for the log: LangChain's, of its root or of a step, and LaunchDarkly's `runId`."""
+    """Two ids for the log: LangChain's id of a run's root, or of a step, and LaunchDarkly's `runId`."""
 
     lc_run_id: object = None
     run_id: str | None = None
@@ -36,7 +36,7 @@ class Ids(NamedTuple):
 
 
 class Notices:
-    """Logs each thing once; a repeated failure again after a minute, with a count."""
+    """Logs a message once, or again after a minute with the number of its repetitions."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
@@ -50,29 +50,29 @@ class Notices:
     def once(
         self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object, every: float = math.inf
     ) -> None:
-        """Log a message unless one was logged for its key before; where `every` says so, in so many seconds."""
+        """Log a message once for each key, or with `every` again after so many seconds."""
         now = time.monotonic()
         with self._lock:
             told_at, count = self._told.pop(key, (-math.inf, 0))
             is_due = now - told_at >= every
             self._told[key] = (now, 0) if is_due else (told_at, count + 1)
             if len(self._told) > MAX_NOTICES:
-                self._told.popitem(last=False)  # in one step, between whose parts nothing else is told
+                self._told.popitem(last=False)  # one step: a run that Python collects cannot come between
         if is_due and told_at == -math.inf:
             log.log(level, message, *args)
         elif is_due:
             log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003
 
     def each_minute(self, log: logging.Logger, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Log a message for a key at once; for a minute only count its repetitions, then log their number."""
+        """Log a message for a key; for a minute after that only count its repetitions, then log their number."""
         self.once(log, level, key, message, *args, every=REPEAT_SECONDS)
 
 
 class Guard:
-    """Calls other people's code: logs what it raises, and goes on.
+    """Calls other people's code, and logs what it raises.
 
     Attributes:
-        notices: What has been logged; failures are known by what failed and the type of the exception.
+        notices: Logs failures. Two failures are the same if consequence and type of the exception are.
     """
 
     __slots__ = ("notices",)
@@ -81,12 +81,12 @@ class Guard:
         self.notices: Notices = Notices()
 
     def call(self, consequence: str, run_id: str | Ids, action: Callable[[*_Ts], _T], *args: *_Ts) -> _T | None:
-        """Return the action's result; if it raises, log what that means and return `None`.
+        """Return the action's result; if it raises, log the consequence and return `None`.
 
         Args:
-            consequence: What failed and what that means, in words, for the log.
-            run_id: LaunchDarkly's id of the run, or both.
-            action: What is done.
+            consequence: What failed and what that means, in words.
+            run_id: LaunchDarkly's id of the run, or both ids.
+            action: What to call.
             args: Its arguments.
         """
         try:
@@ -106,7 +106,7 @@ class Guard:
             return None
 
     def caught(self, error: Exception, run_id: str | Ids, consequence: str, remedy: str = "") -> None:
-        """Log an exception that was caught, what it means and what helps; of a group, each one."""
+        """Log an exception that was caught, its consequence and a remedy; of a group, each exception."""
         if isinstance(error, ExceptionGroup):
             for each in error.exceptions:
                 self.caught(each, run_id, consequence, remedy)
@@ -118,10 +118,10 @@ class Guard:
 
 
 def call_each(calls: Iterable[Sequence[Any]]) -> None:
-    """Make each call, so that one that fails keeps no other back, and then raise what they raised.
+    """Make all calls, also after one has failed; then raise what they raised.
 
     Args:
-        calls: Of each the function, and behind it its arguments.
+        calls: Each is a function, followed by its arguments.
 
     Raises:
         ExceptionGroup: If several failed; `Guard.caught` logs each of them.

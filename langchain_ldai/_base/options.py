@@ -1,4 +1,4 @@
-"""Checks of arguments, and of what functions of the caller's give back.
+"""Checks of arguments, and of what the caller's functions return.
 
 A check that fails names the argument, its value, and what it may be.
 """
@@ -50,10 +50,10 @@ def is_async(function: object) -> bool:
 
 
 def check_plain(name: str, value: object, remedy: str) -> Callable[..., object]:
-    """Return a function whose result need not be awaited.
+    """Return a value that is a plain function.
 
     Raises:
-        TypeError: If it is none; `remedy` says what is wrong with one that has to be awaited.
+        TypeError: If it is no function, or its result has to be awaited; then the error ends with `remedy`.
     """
     if not callable(value):
         raise TypeError(f"{name} is a function, not {short_repr(value)}")
@@ -85,7 +85,7 @@ def check_instance(name: str, value: object, expected: str, methods: tuple[str, 
     Args:
         name: Name of the option.
         value: What was given for it.
-        expected: What the error says that the value has.
+        expected: How the error describes a right value.
         methods: The names of the methods.
     """
     if isinstance(value, type):
@@ -98,7 +98,7 @@ def check_instance(name: str, value: object, expected: str, methods: tuple[str, 
 
 
 def given_as(value: object) -> str:
-    """Return what was given in the place of something else: the type of a value, or which class."""
+    """Return how an error names a wrong value: by its type, or as a class."""
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
@@ -114,10 +114,10 @@ def takes_one(function: Callable[..., object]) -> bool:
 
 
 def result_of(function: Callable[..., object], *args: object) -> object:
-    """Return what a function of the caller's returns.
+    """Return the result of a caller's function.
 
     Raises:
-        WrongResultError: If that would have to be awaited.
+        WrongResultError: If the result has to be awaited.
     """
     result = function(*args)
     if inspect.isawaitable(result):
@@ -126,7 +126,7 @@ def result_of(function: Callable[..., object], *args: object) -> object:
 
 
 def described(value: object) -> str:
-    """Return the type of a value in words; a coroutine is closed, or Python would warn that nobody awaited it."""
+    """Return the type of a value in words. Close a coroutine, or Python would warn that nobody awaited it."""
     if inspect.iscoroutine(value):
         value.close()
     awaited = ", which a callback cannot await" if inspect.isawaitable(value) else ""

@@ -17,16 +17,16 @@ class SharedTimer:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Forget what is scheduled: after a fork the parent's thread calls it."""
+        """Forget what is scheduled: the parent's thread calls it."""
         self._lock = threading.RLock()  # Python may collect, and so end, a run in the thread that holds it
         self._times: dict[Callable[[], object], float] = {}
         self._timer: threading.Timer | None = None
 
     def schedule(self, time: float, callback: Callable[[], object]) -> bool:
-        """Have a function called at a time, in seconds of `monotonic()`; this replaces its earlier time.
+        """Call a function at a `monotonic()` time, and no longer at a time that it had before.
 
         Returns:
-            `False` where that is not possible, as the process ends or can start no thread.
+            `False` if the process ends, or can start no thread.
         """
         with self._lock:
             self._times[callback] = time
@@ -36,7 +36,7 @@ class SharedTimer:
             return is_possible
 
     def cancel(self, callback: Callable[[], object]) -> None:
-        """Call a function no more; where nothing is left to call, the thread ends."""
+        """Call a function no more; end the thread if it has nothing left to call."""
         with self._lock:
             if self._times.pop(callback, None) is not None and not self._times and self._timer is not None:
                 self._timer.cancel()
@@ -48,7 +48,7 @@ class SharedTimer:
         timer = threading.Timer(max(0.0, min(self._times.values()) - monotonic()), self._fire)
         timer.name = "langchain_ldai-wait"
         timer.daemon = True
-        if is_ending() or not try_to_start(timer):  # as the process ends, a thread would be started and never run
+        if is_ending() or not try_to_start(timer):  # at the process's end a thread may start and never run
             return False
         self._timer = timer
         return True
@@ -67,4 +67,4 @@ class SharedTimer:
 
 
 shared_timer: Final = SharedTimer()
-"""The one of this process."""
+"""The timer that the whole process shares."""

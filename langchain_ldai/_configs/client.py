@@ -147,7 +147,7 @@ class LdAiClient(AiClient):
             >>> config.messages[0].content
             'You help Sandy with the kettle.'
         """
-        return self._evaluate(self._counted(COMPLETION, key, context, default, variables))
+        return self._evaluate(self._counted_evaluation(COMPLETION, key, context, default, variables))
 
     def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
@@ -158,7 +158,7 @@ class LdAiClient(AiClient):
             >>> ai.completion_config_template("support-bot", context).messages[0].content
             'You help {{ldctx.name}} with {{product}}.'
         """
-        return self._evaluate(self._counted(COMPLETION_TEMPLATE, key, context, default))
+        return self._evaluate(self._counted_evaluation(COMPLETION_TEMPLATE, key, context, default))
 
     def agent_config(
         self,
@@ -173,7 +173,7 @@ class LdAiClient(AiClient):
             >>> ai.agent_config("refunds", context, variables={"limit": 50}).instructions
             'Refund up to 50 euros.'
         """
-        return self._evaluate(self._counted(AGENT, key, context, default, variables))
+        return self._evaluate(self._counted_evaluation(AGENT, key, context, default, variables))
 
     def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
@@ -184,7 +184,7 @@ class LdAiClient(AiClient):
             >>> ai.agent_config_template("refunds", context).instructions
             'Refund up to {{limit}} euros.'
         """
-        return self._evaluate(self._counted(AGENT_TEMPLATE, key, context, default))
+        return self._evaluate(self._counted_evaluation(AGENT_TEMPLATE, key, context, default))
 
     def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -204,7 +204,7 @@ class LdAiClient(AiClient):
             >>> agents["triage"].instructions
             'Find out who can help.'
         """
-        return {call.key: self._evaluate(call) for call in self._agents(requests, context)}
+        return {call.key: self._evaluate(call) for call in self._agent_evaluations(requests, context)}
 
     def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
         """Return an agent graph with its nodes' configs.
@@ -225,7 +225,7 @@ class LdAiClient(AiClient):
             >>> graph.root, graph.children("triage")
             ('triage', ('refunds',))
         """
-        graph, nodes = self._evaluate(self._graph(key, context, variables))
+        graph, nodes = self._evaluate(self._graph_evaluation(key, context, variables))
         return with_nodes(graph, {call.key: self._evaluate(call) for call in nodes})
 
     def judge_config(
@@ -246,7 +246,7 @@ class LdAiClient(AiClient):
             >>> judge.evaluation_metric_key, judge.messages[0].content
             ('relevance-score', 'Rate {{response_to_evaluate}} for Sandy.')
         """
-        return self._evaluate(self._counted(JUDGE, key, context, default, variables))
+        return self._evaluate(self._counted_evaluation(JUDGE, key, context, default, variables))
 
     def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
@@ -257,7 +257,7 @@ class LdAiClient(AiClient):
             >>> ai.judge_config_template("relevance", context).messages[0].content
             'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
         """
-        return self._evaluate(self._counted(JUDGE_TEMPLATE, key, context, default))
+        return self._evaluate(self._counted_evaluation(JUDGE_TEMPLATE, key, context, default))
 
     def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = self._flags.variation(call.key, call.context, call.fallback)
@@ -348,7 +348,7 @@ class AsyncLdAiClient(AiClient):
             >>> config.messages[0].content
             'You help Sandy with tea.'
         """
-        return await self._evaluate(self._counted(COMPLETION, key, context, default, variables))
+        return await self._evaluate(self._counted_evaluation(COMPLETION, key, context, default, variables))
 
     async def completion_config_template(
         self, key: str, context: Context, default: LdAiCompletionConfigDefault | None = None
@@ -359,7 +359,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.completion_config_template("support-bot", context)).messages[0].content
             'You help {{ldctx.name}} with {{product}}.'
         """
-        return await self._evaluate(self._counted(COMPLETION_TEMPLATE, key, context, default))
+        return await self._evaluate(self._counted_evaluation(COMPLETION_TEMPLATE, key, context, default))
 
     async def agent_config(
         self,
@@ -374,7 +374,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_config("refunds", context, variables={"limit": 50})).instructions
             'Refund up to 50 euros.'
         """
-        return await self._evaluate(self._counted(AGENT, key, context, default, variables))
+        return await self._evaluate(self._counted_evaluation(AGENT, key, context, default, variables))
 
     async def agent_config_template(
         self, key: str, context: Context, default: LdAiAgentConfigDefault | None = None
@@ -385,7 +385,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_config_template("refunds", context)).instructions
             'Refund up to {{limit}} euros.'
         """
-        return await self._evaluate(self._counted(AGENT_TEMPLATE, key, context, default))
+        return await self._evaluate(self._counted_evaluation(AGENT_TEMPLATE, key, context, default))
 
     async def agent_configs(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
@@ -396,7 +396,7 @@ class AsyncLdAiClient(AiClient):
             >>> list(asyncio.run(ai.agent_configs(["triage", "refunds"], context)))
             ['triage', 'refunds']
         """
-        return {call.key: await self._evaluate(call) for call in self._agents(requests, context)}
+        return {call.key: await self._evaluate(call) for call in self._agent_evaluations(requests, context)}
 
     async def agent_graph(self, key: str, context: Context, variables: Variables = None) -> LdAiAgentGraph:
         """Return an agent graph with its nodes' configs; see `LdAiClient.agent_graph`.
@@ -405,7 +405,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.agent_graph("desk", context)).root
             'triage'
         """
-        graph, nodes = await self._evaluate(self._graph(key, context, variables))
+        graph, nodes = await self._evaluate(self._graph_evaluation(key, context, variables))
         return with_nodes(graph, {call.key: await self._evaluate(call) for call in nodes})
 
     async def judge_config(
@@ -421,7 +421,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.judge_config("relevance", context)).messages[0].content
             'Rate {{response_to_evaluate}} for Sandy.'
         """
-        return await self._evaluate(self._counted(JUDGE, key, context, default, variables))
+        return await self._evaluate(self._counted_evaluation(JUDGE, key, context, default, variables))
 
     async def judge_config_template(
         self, key: str, context: Context, default: LdAiJudgeConfigDefault | None = None
@@ -432,7 +432,7 @@ class AsyncLdAiClient(AiClient):
             >>> asyncio.run(ai.judge_config_template("relevance", context)).messages[0].content
             'Rate {{response_to_evaluate}} for {{ldctx.name}}.'
         """
-        return await self._evaluate(self._counted(JUDGE_TEMPLATE, key, context, default))
+        return await self._evaluate(self._counted_evaluation(JUDGE_TEMPLATE, key, context, default))
 
     async def _evaluate(self, call: Evaluation[AnswerT]) -> AnswerT:
         value = await self._flags.variation(call.key, call.context, call.fallback)

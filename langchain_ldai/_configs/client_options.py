@@ -1,4 +1,4 @@
-"""The options of a client: which ones it takes together, and how its trackers claim."""
+"""The options of a client: checks them, and makes what its trackers claim with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_DELIVERY: Final = (
 )
 
 LEDGER_TIMEOUT: Final = 60.0
-"""For how many seconds a claim is attempted, where the caller does not say."""
+"""How many seconds a claim is attempted by default."""
 
 
 class EventDelivery(Protocol):
@@ -79,7 +79,7 @@ class ClientOptions:
         self.delivery.check_client(client)
 
     def _tell_of_forgotten_delivery(self, client: object) -> None:
-        """Warn where claims wait in memory, though the client's events outlive the process."""
+        """Warn if claims wait in memory although the client's events outlive the process."""
         is_chosen = self.on_ledger_error is not None or self.ledger_timeout is not None
         processor = getattr(getattr(client, "_config", None), "event_processor_class", None)
         if self.ledger is not None and not is_chosen and hasattr(processor, "claims_with"):
@@ -98,7 +98,7 @@ class ClientOptions:
         """Return what takes the claims of the client's trackers; `None` without a ledger.
 
         Args:
-            send: Sends the events of what the ledger grants.
+            send: Sends the events once the ledger grants a claim.
         """
         if self.ledger is None:
             return None

@@ -1,4 +1,4 @@
-"""Why LaunchDarkly serves nothing for a key, or takes no events: what the log says of it, once for each cause."""
+"""Logs why LaunchDarkly serves nothing for a key, or takes no events, once for each cause."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ _LEFT_EARLY: Final = (
 
 
 _CONNECTED: Final = DataSourceState.VALID, DataSourceState.INTERRUPTED
-"""The states that end with a call of `close`; a client that asks nobody for flags is in neither."""
+"""The states of a client from its first flags until `close`. A client that asks nobody for flags is in neither."""
 
 _in_use: Final[dict[Any, None]] = {}
-"""The status providers of the clients that took events in this process, but for those that were closed."""
+"""The status providers of the clients that have taken events in this process and are not closed."""
 
 
 class Diagnosis:
-    """What is wrong with one of LaunchDarkly's clients, told in the log.
+    """Logs what is wrong with one of LaunchDarkly's clients.
 
     Args:
-        client: The client, which is asked how it is.
+        client: The client.
 
     Attributes:
-        notices: What has been told.
+        notices: Logs each cause once.
     """
 
     def __init__(self, client: object) -> None:
@@ -84,12 +84,12 @@ class Diagnosis:
         self.notices = Notices()
 
     def ask_whether_initialized(self) -> object:
-        """Return what the client says, an asynchronous one in an awaitable; `True` if it says nothing."""
+        """Return the client's answer, in an awaitable if it is asynchronous; `True` if it has none."""
         asked = getattr(self._client, "is_initialized", None)
         return True if asked is None else asked()
 
     def of_event(self, data: Mapping[str, object]) -> None:
-        """Look, as an event is sent, whether the client takes it; a stand-in may not say."""
+        """Warn if the client does not take an event that is being sent; a stand-in may not say whether it does."""
         key = data.get(events.CONFIG_KEY) or data.get(events.GRAPH_KEY)
         provider = getattr(self._client, "data_source_status_provider", None)
         state = getattr(getattr(provider, "status", None), "state", None)
@@ -112,11 +112,11 @@ class Diagnosis:
         """Say why LaunchDarkly may serve nothing for a key.
 
         Args:
-            what: What the key is of, such as an AI Config.
+            what: What has the key, such as an AI Config.
             key: The key.
             context: Whom it was asked for.
-            has_default: Whether the caller gave a default, which makes it no fault.
-            is_initialized: What the client says of itself.
+            has_default: Whether the caller gave a default. Then it is no fault.
+            is_initialized: Whether the client says that it is initialised.
         """
         level = logging.INFO if has_default else logging.WARNING
         instead = "the default is used" if has_default else "it is disabled, as no default was given"
@@ -127,7 +127,7 @@ class Diagnosis:
         elif not context.valid:
             self._tell(("context", key), level, _INVALID_CONTEXT, what, key, context.error, instead)
         else:
-            # A handler looks for this notice, so as not to say of a run once more that its AI Config is disabled.
+            # A handler's warning of a disabled AI Config has the same key, so that the log says it once.
             kind = ("default" if has_default else "disabled", key)
             self._tell(kind, level, _NOTHING_SERVED, what, key, instead)
 
@@ -149,13 +149,13 @@ class Diagnosis:
         self._tell(("no _ldMeta", key), logging.WARNING, _NO_META, key)
 
     def of_missing_variable(self, key: str, name: str) -> None:
-        """Say that a text of an AI Config shows a variable that was not given."""
+        """Say that a text of an AI Config shows a variable that the caller did not give."""
         is_name = len(name) <= MAX_NAME_LENGTH and name.replace("-", "_").isidentifier()
         shown = repr(name) if is_name else "a variable"  # anything longer may be a part of the prompt
         self._tell(("variable", key, name), logging.WARNING, _NO_VARIABLE, key, shown)
 
     def of_block_left_early(self) -> None:
-        """Say that the end of the client's block has not waited for every claim."""
+        """Say that claims were still waiting at the end of the client's block."""
         _log.warning(_LEFT_EARLY)
 
     def _is_offline(self) -> bool:

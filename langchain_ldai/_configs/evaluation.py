@@ -1,4 +1,4 @@
-"""What both clients do around an evaluation; each asks LaunchDarkly itself, one of them in an `await`."""
+"""What both clients do before and after they ask LaunchDarkly for a flag. One of them awaits the answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from langchain_ldai._configs.payload import (
     Payload,
     PayloadReader,
     Render,
-    usable,
+    payload_or_fallback,
 )
 from langchain_ldai._configs.sending import environment_of
 from langchain_ldai._configs.templates import as_written, check_variables, renderer
@@ -56,13 +56,13 @@ _SDK_CONTEXT: Final = Context.builder("ld-internal-tracking").kind("ld_ai").anon
 
 @dataclass(frozen=True, slots=True)
 class ConfigKind(Generic[ConfigT]):
-    """What sets one way to ask for an AI Config apart from the others.
+    """What differs between the kinds of AI Configs, and between a config and its template.
 
     Args:
         default: The class of its defaults.
         read: Reads a payload of this kind.
-        usage_event: The event that counts how often it is asked for.
-        placeholders: What stays in its texts, by name (spec section 2, rule 16).
+        usage_event: The event that counts how often this kind is asked for.
+        placeholders: The variables that stay in its texts, by name (spec section 2, rule 16).
         is_template: Whether the tags of its texts stay as they are.
     """
 
@@ -73,7 +73,7 @@ class ConfigKind(Generic[ConfigT]):
     is_template: bool = False
 
     def template(self, usage_event: str) -> ConfigKind[ConfigT]:
-        """Return the kind whose tags stay as they are."""
+        """Return the template of this kind: its tags stay as they are."""
         return replace(self, usage_event=usage_event, is_template=True)
 
 
@@ -113,14 +113,14 @@ class LdAiAgentConfigRequest:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation(Generic[AnswerT]):
-    """An evaluation prepared up to the question to LaunchDarkly, and how to read the answer.
+    """What to ask LaunchDarkly, and how to read the answer.
 
     Args:
         key: Key of the AI Config, or of the agent graph.
         context: Whom it is for.
-        fallback: What LaunchDarkly's client returns where nothing is served.
+        fallback: What LaunchDarkly's client returns if it serves nothing.
         read: Reads the answer.
-        what: What the key is of.
+        what: What has the key.
         has_default: Whether the caller gave a default.
     """
 
@@ -140,9 +140,9 @@ class AiClient:
     """What both clients do around the evaluation of a flag.
 
     Args:
-        client: The LaunchDarkly client, which is asked how it is.
+        client: The LaunchDarkly client.
         track: Takes an event.
-        send_all: Takes the events of trackers that are due together, where there is no delivery.
+        send_all: Takes the trackers' events that are due together, if there is no delivery.
         options: What the caller gave.
     """
 
@@ -155,18 +155,14 @@ class AiClient:
         self._diagnosis = Diagnosis(client)
         self._client_sender = ClientSender(
             send_all=send_all if options.delivery is None else options.delivery.send_all,
-            look=self._diagnosis.of_event,
+            diagnose=self._diagnosis.of_event,
             environment=environment_of(client, options.environment_id).fields,
             notices=self._diagnosis.notices,
         )
-        # Of this client, and of those that `with_ledger` gave.
+        # Those of this client and of all that `with_ledger` has made of it.
         self._all_claims: WeakKeyDictionary[Claims, None] = WeakKeyDictionary()
         self._claims = self._claims_of(options)
-        info = {
-            "aiSdkName": "langchain-ldai",
-            "aiSdkVersion": __version__,
-            "aiSdkLanguage": "python",
-        }
+        info = {"aiSdkName": "langchain-ldai", "aiSdkVersion": __version__, "aiSdkLanguage": "python"}
         self._guard.call(_NOT_NAMED, Ids(), track, events.SDK_INFO, _SDK_CONTEXT, info, 1)
 
     def __repr__(self) -> str:
@@ -248,7 +244,7 @@ class AiClient:
         return LdAiGraphTracker(decode_graph(token), self._sender(context))
 
     def _tell_if_left_early(self, is_done: bool) -> None:
-        if not is_done and self._options.delivery is None:  # which keeps the claims for the next process
+        if not is_done and self._options.delivery is None:  # a delivery keeps the claims for the next process
             self._diagnosis.of_block_left_early()
 
     def _sender(self, context: Context) -> EventSender:
@@ -261,7 +257,7 @@ class AiClient:
             call.what, call.key, call.context, has_default=call.has_default, is_initialized=is_initialized
         )
 
-    def _counted(
+    def _counted_evaluation(
         self,
         kind: ConfigKind[ConfigT],
         key: str,
@@ -275,10 +271,10 @@ class AiClient:
         return call
 
     def _count_use(self, event: str, context: Context, data: object, value: float) -> None:
-        """Send the event that something is asked for; a client that raises costs nobody the answer."""
+        """Count that something is asked for. If the client raises, the caller gets the answer all the same."""
         self._guard.call(_NOT_COUNTED, Ids(), self._track, event, context, data, value)
 
-    def _agents(
+    def _agent_evaluations(
         self, requests: Iterable[str | LdAiAgentConfigRequest], context: Context
     ) -> list[Evaluation[LdAiAgentConfig]]:
         wanted = _agent_requests(requests)
@@ -289,7 +285,7 @@ class AiClient:
         self._count_use(events.USAGE_AGENT_CONFIGS, context, len(wanted), len(wanted))
         return calls
 
-    def _graph(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
+    def _graph_evaluation(self, key: str, context: Context, variables: Variables) -> Evaluation[GraphAndNodes]:
         check_key(key)
         check_variables(variables)
         sender = self._sender(context)
@@ -305,9 +301,9 @@ class AiClient:
         return Evaluation(key, context, {}, read, "agent graph")
 
     def _attached_judge(self, key: str, context: Context, graph_key: str) -> Evaluation[LdAiJudgeConfig | None]:
-        """Return the evaluation of a judge that is attached to an AI Config, its tags as they are.
+        """Prepare the evaluation of a judge that is attached to an AI Config. Its tags stay as they are.
 
-        It may be of any mode, and is `None` where LaunchDarkly serves no object. No usage is counted.
+        The judge may be of any mode. The answer is `None` if LaunchDarkly serves no object. No usage is counted.
         """
         check_key(key)
         reader = PayloadReader(key, self._sender(context), as_written, graph_key)
@@ -346,7 +342,7 @@ class AiClient:
         def read(value: object) -> ConfigT:
             if isinstance(value, Mapping) and "_ldMeta" not in value:
                 self._diagnosis.of_missing_meta(key)
-            payload = usable(value, kind.default.mode, key, fallback)
+            payload = payload_or_fallback(value, kind.default.mode, key, fallback)
             config = kind.read(reader, payload)
             return replace(config, raw=FrozenDict()) if payload is fallback else config
 
@@ -354,7 +350,7 @@ class AiClient:
 
 
 def _check_context(context: Context) -> None:
-    """Raise `TypeError` where whom a metric is to be counted for is no context."""
+    """Raise `TypeError` unless a context is LaunchDarkly's."""
     if isinstance(context, Context):
         return
     if hasattr(context, "build"):

@@ -1,4 +1,4 @@
-"""The fields of a payload, read leniently: what has the wrong type counts as absent; pure (spec section 1)."""
+"""Reads the fields of a payload: a value of the wrong type counts as absent; pure (spec section 1)."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def as_text(value: object) -> str:
 
 
 def variation_key_in(meta: Mapping[str, object]) -> str:
-    """Return a variation's key; "" where no token of it could be read."""
+    """Return a variation's key; "" for one that no token can hold."""
     key = as_text(meta.get("variationKey"))
     return "" if utf8_fault(key) else key
 
 
 def version_in(meta: Mapping[str, object]) -> int:
-    """Return a variation's version as an integer; 1 where there is none of at most 64 bits."""
+    """Return a variation's version as an integer; 1 unless it has one of at most 64 bits."""
     version = meta.get("version")
     return int(version) if is_number(version) else 1
 
 
 def whole_number(value: object) -> int | None:
-    """Return a number without a fraction, also one that is written as text, `None` for anything else."""
+    """Return a whole number, which may be written as text; `None` for anything else."""
     number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else value
     return int(number) if is_number(number) and number == int(number) else None
 

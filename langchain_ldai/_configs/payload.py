@@ -1,6 +1,6 @@
-"""AI Configs as flag payloads: how a served one is read, and how a default is written; pure.
+"""AI Configs as flag payloads: reads what is served, and writes a default; pure.
 
-Reading is lenient: what has the wrong type counts as absent, and nothing raises (spec sections 1 and 2).
+Reading is lenient: a value of the wrong type counts as absent, and nothing raises (spec sections 1 and 2).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ JUDGE_PLACEHOLDERS: Final = {
 """The variables reserved in a judge's messages, and what they render as (spec section 2, rule 16)."""
 
 _COMPLETION: Final = (None, "completion", "messages")
-"""How the mode of a completion is written: the last is what LaunchDarkly's newer packages call it."""
+"""The ways to write the mode of a completion: LaunchDarkly's newer packages write the last."""
 
 _Content = str | list[Payload]
 """What a message says: one text, or a list of blocks."""
@@ -71,8 +71,8 @@ _MODES: Final = ("completion", "agent", "judge")
 _FALLBACK: Final = "the default is used, or without one a disabled AI Config"
 
 
-def usable(value: object, mode: str, key: str, fallback: Payload) -> Payload:
-    """Return the payload served, or the fallback where it is not an object or is of another mode.
+def payload_or_fallback(value: object, mode: str, key: str, fallback: Payload) -> Payload:
+    """Return the payload served, or the fallback if it is no object or is of another mode.
 
     Args:
         value: What the flag evaluated to.
@@ -157,7 +157,7 @@ class PayloadReader:
         served: Iterable[tuple[Role, _Content]],
         **own: object,
     ) -> ConfigT:
-        """Return a config with what configs of every kind have, and with what its kind alone has."""
+        """Return a config: its fields that every kind has come from the payload, the others from `own`."""
         meta, model = object_in(payload, "_ldMeta"), object_in(payload, "model")
         model_name, provider_name = as_text(model.get("name")), as_text(object_in(payload, "provider").get("name"))
         output = payload.get("outputFormat")
@@ -211,7 +211,7 @@ def _has_placeholder(template: str) -> bool:
     """Return whether a text, as it is served, shows a judge's history or answer."""
     try:
         shown = {name for tag, name in mustache.tokenize(template) if tag in ("variable", "no escape")}
-    except mustache.ChevronError:  # the text is used as it is, so that no other form of a tag is one
+    except mustache.ChevronError:  # such a text is used as it is, and a tag in another form is plain text in it
         return any(placeholder in template for placeholder in JUDGE_PLACEHOLDERS.values())
     return not shown.isdisjoint(JUDGE_PLACEHOLDERS)
 
@@ -400,9 +400,9 @@ _LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachm
 
 
 def _check_part(owner: str, name: str, value: object) -> None:
-    """Raise `TypeError` where a part of a default has a type that it cannot have, or holds what is no JSON.
+    """Raise `TypeError` if a part of a default has a wrong type, or is no JSON.
 
-    LaunchDarkly's client sends a default that it used; what is no JSON costs it the whole batch of events.
+    LaunchDarkly's client sends a default that it used. If that is no JSON, it loses the whole batch of events.
     """
     expected = ""
     if name == "tools" and not _are(value or {}, Mapping, ToolConfig):

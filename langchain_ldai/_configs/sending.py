@@ -1,4 +1,4 @@
-"""What LaunchDarkly's clients add to sending: the loop of the asynchronous one, and the environment."""
+"""What sending needs of LaunchDarkly's clients: the loop of the asynchronous one, and the environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class EventSink(Protocol):
 
 
 MAX_KEPT: Final = 1_000
-"""How many calls are kept for a client that is not started; then they are made all the same."""
+"""How many calls are kept for a client that is not started. Then they are made all the same."""
 
 
 class LoopSink:
@@ -50,7 +50,7 @@ class LoopSink:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def note_loop(self) -> asyncio.AbstractEventLoop | None:
-        """Return the client's loop; where none is known, it is the one that runs in this thread."""
+        """Return the client's loop; if none is known, take the one that runs in this thread."""
         if self._loop is None or self._loop.is_closed():
             self._loop = running_loop()
         return self._loop
@@ -58,7 +58,7 @@ class LoopSink:
     def track(
         self, event_name: str, context: Context, data: object = None, metric_value: float | None = None
     ) -> None:
-        """Send an event: at once in the loop's own thread, else as soon as the loop comes to it."""
+        """Send an event: now in the loop's own thread, otherwise once the loop comes to it."""
         self._call(partial(self._sink.track, event_name, context, data, metric_value))
 
     def send_all(self, context: Context, events: Sequence[Event]) -> None:
@@ -74,7 +74,7 @@ class LoopSink:
 
     def _deliver(self, send: Callable[[], None]) -> None:
         self._kept.append(send)
-        # The client has no public name for whether it was started. Where it has not this one, no event is kept.
+        # No public name says whether the client was started. If it has not this one, no event is kept.
         if getattr(self._sink, "_started", True) is False and len(self._kept) < MAX_KEPT:
             return
         while self._kept:
@@ -82,10 +82,10 @@ class LoopSink:
 
 
 class EnvironmentHook(Hook):
-    """The LaunchDarkly environment that events come from; LaunchDarkly's client tells it to this hook.
+    """Learns from LaunchDarkly's client which environment events come from.
 
     Attributes:
-        fields: What every event says of the environment: its id, and nothing until that is known.
+        fields: What every event says of the environment: its id, or nothing until that is known.
     """
 
     def __init__(self, environment_id: str) -> None:
@@ -112,14 +112,14 @@ class EnvironmentHook(Hook):
 
 
 _environments: Final[WeakKeyDictionary[object, EnvironmentHook]] = WeakKeyDictionary()
-"""The hook of each LaunchDarkly client. All our clients over it share one, as it cannot remove a hook."""
+"""The hook of each LaunchDarkly client, shared by all our clients over it: nobody can remove a hook again."""
 
 
 def environment_of(client: object, environment_id: str | None) -> EnvironmentHook:
     """Return the environment of a LaunchDarkly client.
 
     Args:
-        client: The client; it gets a hook where nothing else says the id.
+        client: The client. It gets a hook if nothing else says the id.
         environment_id: The id, where the caller gave one.
     """
     known = environment_id or os.environ.get("LD_ENVIRONMENT_ID", "")

@@ -21,7 +21,7 @@ from langchain_ldai._configs.payload import Render
 _log = logging.getLogger(__name__)
 
 TellMissing = Callable[[str, str], object]
-"""Called with the key of an AI Config and the name of a variable that is not there."""
+"""Called with the key of an AI Config and the name of a variable that the caller did not give."""
 
 _CONTEXT_NAMES: Final = {"ldctx", "ldContext"}
 """What templates call the context; LaunchDarkly's newer packages have the second name."""
@@ -53,8 +53,8 @@ def renderer(
         key: The AI Config's key, for the log.
         context: The evaluation's context, which templates reach as `ldctx` and as `ldContext`.
         variables: The caller's values by name. The context replaces one of its own name, with a warning.
-        tell_missing: Called with the AI Config's key and the name of a variable that a text shows and that is not
-            there. A section may ask for one that is not there.
+        tell_missing: Called with the AI Config's key and the name of a variable that a text shows and the caller
+            did not give. A section may ask for one that was not given.
         placeholders: What stays in a text, by name. Each replaces a variable of its own name, with a warning.
 
     Raises:
@@ -118,7 +118,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
     """Return the tokens of a template.
 
     Raises:
-        ChevronError: If it is none, also where langchain-core's parser drops a tag that is not closed.
+        ChevronError: If it is no valid template, also where langchain-core's parser just drops an unclosed tag.
     """
     opening, tag, content = "{{", "", ""
     for tag, content in mustache.tokenize(text):
@@ -162,7 +162,7 @@ def _filled(
 def _found(
     path: str, scopes: tuple[object, ...], tell_missing: Callable[[str], object] = lambda name: None
 ) -> object:
-    """Return the value at a path, `None` where it leads nowhere. Outer scopes count for the first name only."""
+    """Return the value at a path, `None` if it leads nowhere. Only the first name is looked up in outer scopes."""
     if path == ".":
         return scopes[-1]
     first, *others = path.split(".")
@@ -177,7 +177,7 @@ def _found(
 
 
 def _members(value: object) -> Mapping[str, object]:
-    """Return what a path reaches in a value; the items of a list go by their positions."""
+    """Return what a path reaches in a value, by name; the names of a list's items are their positions."""
     if isinstance(value, dict):
         return value
     return {str(place): item for place, item in enumerate(_items(value) or ())}

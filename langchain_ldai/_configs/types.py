@@ -220,7 +220,7 @@ class LdAiConfig:
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
     raw: Mapping[str, object]
-    # What its trackers need beside that: who sends their events, what these say of the model, and the agent graph.
+    # For its trackers: who sends their events, what the events say of the model, and the key of the agent graph.
     _sender: EventSender = field(compare=False)
     _tracked_model: Mapping[str, object] = field(compare=False)
     _graph_key: str = field(compare=False)

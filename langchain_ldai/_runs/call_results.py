@@ -1,4 +1,4 @@
-"""Reads what the calls of a run gave back: usage and model of a model call, a tool's handoff."""
+"""Reads the results of a run's calls: of a model call its usage and model, of a tool whether it handed over."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _OPENAI_STYLE: Final = frozenset({"openai", "azure", "deepseek", "together", "xa
 
 
 class CallReader:
-    """Reads what the calls in one handler's runs gave back, and warns where that is not what was meant.
+    """Reads the results of the calls in one handler's runs; warns of a wrong model and of missing usage.
 
     Args:
-        guard: Catches what reading an odd result raises.
+        guard: Catches what an odd result raises.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -67,9 +67,9 @@ class CallReader:
         return StepResult(usage, model or "")
 
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
-        """Return the model that the result names; warn once where the AI Config serves another one.
+        """Return the model that the result names; warn once if the AI Config serves another one.
 
-        LangChain may know a model by the name of a deployment or by an alias; then its answer says which it is.
+        LangChain may know a model by the name of a deployment or by an alias. Then the result says which it is.
         """
         name = getattr(getattr(totals.config, "model", None), "name", None)
         served = name if isinstance(name, str) else ""

@@ -1,6 +1,6 @@
-"""What a handler counts runs for: AI Configs, ours or the official package's, and functions to them.
+"""What a handler counts runs for: AI Configs, ours or the official package's, and functions that return them.
 
-Where one is wrong, the error or the log says what to give in its place.
+If the caller gave something else, the error or the log says what to give instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AiConfig(Protocol):
 
 @runtime_checkable
 class ResumableAiConfig(Protocol):
-    """An AI Config, or agent graph, of ours: its runs can be continued, and be given an id."""
+    """An AI Config, or agent graph, of ours. The caller can continue its runs, and choose their ids."""
 
     def create_tracker(self, *, run_id: str | None = None) -> object: ...
     def resume_tracker(self, token: str) -> object: ...
@@ -45,24 +45,24 @@ class AgentGraph(Protocol):
 
 
 ConfigSource = AiConfig | Callable[[Mapping[str, Any]], AiConfig | None]
-"""An AI Config, or a function from a run's metadata to the one of that run (`None`: do not track it)."""
+"""An AI Config, or a function from a run's metadata to the run's AI Config (`None`: do not track the run)."""
 
 NO_TRACKER: Final = "create_tracker() of an AI Config failed, its runs are not counted"
-"""What the log says where an AI Config gives no tracker."""
+"""The log message if an AI Config gives no tracker."""
 
 
 def check_sources(config: object, nodes: object, needed_for: str, guard: Guard) -> None:
-    """Raise where a handler's sources cannot give what it needs.
+    """Raise if a handler's sources cannot give what it needs.
 
     Args:
         config: The AI Config, or function, of the runs; `None` where there are only nodes.
         nodes: Those of the nodes, by name.
-        needed_for: The option that needs AI Configs of ours, "" where none is set.
+        needed_for: The option that needs AI Configs of ours, "" if no such option is set.
         guard: Catches what the `create_tracker` of another package raises, as in a run.
 
     Raises:
-        TypeError: If one is neither an AI Config nor a function, is not ours although it should be, or has
-            trackers that cannot record what a run records.
+        TypeError: If a source is neither an AI Config nor a function, is not ours although an option needs that,
+            or has trackers that cannot record what a run records.
     """
     if not isinstance(nodes, Mapping) or not all(isinstance(name, str) for name in nodes):
         raise TypeError("nodes is a dictionary of AI Configs, or functions to them, by the names of nodes")
@@ -115,7 +115,7 @@ def _check_foreign(name: str, config: AiConfig, needed_for: str, guard: Guard) -
 
 
 def _remedy(given: object) -> str:
-    """Return what to give in place of something that is easily taken for an AI Config; "" of anything else."""
+    """Return what to give in place of something that is easily taken for an AI Config; "" for anything else."""
     if hasattr(given, "completion_config"):
         return "give what its completion_config() or agent_config() returns"
     if hasattr(given, "variation"):
@@ -174,7 +174,7 @@ def _is_name(key: object) -> bool:
 
 
 def tool_key(config: object, name: str) -> str:
-    """Return LaunchDarkly's key of a tool of an AI Config by the tool's name, or the name where it has none."""
+    """Return LaunchDarkly's key of the AI Config's tool with a name; the name itself if no tool has it."""
     tools = getattr(config, "tools", None)
     for key, tool in tools.items() if isinstance(tools, Mapping) else ():
         served = tool.get("name") if isinstance(tool, Mapping) else getattr(tool, "name", None)

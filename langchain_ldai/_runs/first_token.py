@@ -17,7 +17,7 @@ _CONTENT: Final = {
 }
 """Fields of text, reasoning, tool calls and media: each is a text, or blocks that are read in the same way."""
 
-_PAYLOADS: Final = {
+_TOOL_DATA: Final = {
     *("args", "arguments", "input", "code", "executable_code", "action", "operation", "queries"),
     *("output", "outputs", "result", "code_execution_result"),
 }
@@ -51,7 +51,7 @@ def _has_content(part: object) -> bool:
     if isinstance(part, Mapping):
         kind = str(part.get("type"))
         return not any(word in kind for word in _UNREADABLE) and any(
-            (name in _CONTENT and _has_content(value)) or (name in _PAYLOADS and _has_leaf(value))
+            (name in _CONTENT and _has_content(value)) or (name in _TOOL_DATA and _has_leaf(value))
             for name, value in part.items()
         )
     if isinstance(part, (list, tuple)):

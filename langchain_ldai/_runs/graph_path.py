@@ -21,7 +21,7 @@ class _Visit:
 
     Attributes:
         outcome: How it ended, `None` until it has.
-        taken: By the nodes that it handed over to, the first step in which it did.
+        taken_over_in: By the key of a node that took over, the first step in which that node did.
     """
 
     number: int
@@ -29,15 +29,15 @@ class _Visit:
     step: int
     sources: list[_Visit]
     outcome: Outcome | None = None
-    taken: dict[str, int] = field(default_factory=dict)
+    taken_over_in: dict[str, int] = field(default_factory=dict)
 
 
 class Journey:
     """What a run did in an agent graph.
 
-    Who hands over to a node that starts? Of the nodes with an edge to it that ended in an earlier step of
-    LangGraph's, those of the latest such step, unless they have handed over to it since. Another attempt of the
-    same task is the same visit, with the last attempt's outcome.
+    A node that starts takes over from nodes with an edge to it that ended in an earlier step of LangGraph's. Of
+    those, the ones of the latest step count, unless the node has taken over from them before. Another attempt of
+    the same task is the same visit, with the last attempt's outcome.
 
     Args:
         edges: The graph's edges, each from a node's key to another's.
@@ -74,7 +74,7 @@ class Journey:
     def handoffs(self) -> tuple[tuple[str, str, bool], ...]:
         """The handoffs to nodes that succeeded or failed, in the order of their starts.
 
-        Of each the node that handed over, the one that took over, and whether that succeeded.
+        Each is the node that handed over, the one that took over, and whether the latter succeeded.
         """
         return tuple(
             (source.node, visit.node, RECORDED[visit.outcome])
@@ -90,18 +90,18 @@ class Journey:
 
     def _sources(self, node: str, step: int) -> list[_Visit]:
         """Return the visits that hand over to a node in this step, and forget those that did in an earlier one."""
-        left = [visit for visit in self._ended.get(node, ()) if visit.taken.get(node, step) >= step]
+        left = [visit for visit in self._ended.get(node, ()) if visit.taken_over_in.get(node, step) >= step]
         self._ended[node] = left
         last = max((visit.step for visit in left if visit.step < step), default=None)
         latest = sorted((visit for visit in left if visit.step == last), key=lambda visit: visit.number)
         for visit in latest:
-            visit.taken.setdefault(node, step)
+            visit.taken_over_in.setdefault(node, step)
         return list({visit.node: visit for visit in latest}.values())
 
 
 def _destinations(result: object) -> Iterator[object]:
     """Give the names of the nodes that the LangGraph commands in a tool's result go to."""
-    types = sys.modules.get("langgraph.types")  # not loaded, there is no command
+    types = sys.modules.get("langgraph.types")  # if it is not loaded, there is no command
     for command in result if isinstance(result, (list, tuple)) else (result,):
         if types is not None and isinstance(command, types.Command):
             goto = command.goto

@@ -30,13 +30,13 @@ _MODEL_RUNS: Final = (None, "llm")
 """The run types with which LangChain starts a decision model, whose metadata names the type of the model."""
 
 _MANAGER_NAMES: Final = ("copy", "handlers", "items", "parent_run_id")
-"""What LangChain and LangGraph look for in `callbacks` that is no list, or in a config that is no dictionary."""
+"""What LangChain and LangGraph look for if `callbacks` is no list, or a config no dictionary."""
 
 
 class _Absent:
-    """An attribute that does not exist, and says that a handler stands in a list; a subclass may have its own.
+    """An attribute that does not exist. The error says to put the handler into a list. A subclass may have it.
 
-    A `__getattr__` could say it, too, but would make each other attribute dearer: each token looks one up.
+    A `__getattr__` could say so too, but would slow down all other attributes, and each token looks one up.
     """
 
     def __init__(self, name: str) -> None:
@@ -89,8 +89,8 @@ class LdAiHandler(BaseCallbackHandler):
         run_timeout: Seconds. The handler closes a run as abandoned in which nothing starts or ends for so long.
 
     Raises:
-        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
-            another type.
+        TypeError: If something else is given for an AI Config, or one that cannot be resumed although `resume` is
+            set, or if an option is of another type.
         ValueError: If an option has a value it cannot have.
     """
 
@@ -130,10 +130,9 @@ class LdAiHandler(BaseCallbackHandler):
         self._marked_runs = spans if isinstance(spans, MarkedRuns) else None
         self._recorder = RunRecorder(trackers, on_run_end, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._awaiting = self._recorder.table.awaiting
-        runs = [] if config is None else [_named(config)]
-        self._counted_for = ", ".join(
-            [*runs, *(f"{node!r}: {_named(source)}" for node, source in (nodes or {}).items())]
-        )
+        counted_for = [] if config is None else [_named(config)]
+        counted_for += [f"{node!r}: {_named(source)}" for node, source in trackers.nodes.items()]
+        self._counted_for = ", ".join(counted_for)
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return f"LdAiHandler({self._counted_for}, open_runs={self.open_runs})"
@@ -242,8 +241,8 @@ class LdAiHandler(BaseCallbackHandler):
         """How many runs the handler holds: the open ones, and those that have ended but wait for a model call."""
         return len(self._recorder.table)
 
-    # Each step and each token costs a call. What LangChain calls then names all that it always gives, or Python
-    # would fill a dictionary.
+    # LangChain calls these at each step and each token. So they name the arguments that it always gives: for
+    # others Python fills a dictionary.
 
     def on_chain_start(
         self,
@@ -291,7 +290,7 @@ class LdAiHandler(BaseCallbackHandler):
         kwargs |= {"serialized": serialized, "asked": input_str}
         self._recorder.start("tool", run_id, parent_run_id, kwargs.get("tags"), kwargs.get("metadata"), kwargs)
 
-    # Each token costs a call of one of the next two. So they do what `key_of` does themselves.
+    # Each token calls one of the next two. So they do the work of `key_of` themselves.
 
     def on_llm_new_token(
         self,
@@ -358,11 +357,11 @@ class LdAiHandler(BaseCallbackHandler):
         """Count a repeated attempt within a model call (fact 47)."""
         self._recorder.retried(run_id)
 
-    if not TYPE_CHECKING:  # for which they would exist
+    if not TYPE_CHECKING:  # to a type checker they would exist
         copy, handlers, items, parent_run_id = map(_Absent, _MANAGER_NAMES)
 
     def __hash__(self) -> int:
-        """Return the hash with which a set begins: LangChain merges handlers as sets (fact 175)."""
+        """Return 0, so that the handler comes first in a set: LangChain merges handlers as sets (fact 175)."""
         return 0
 
     def __copy__(self) -> LdAiHandler:
@@ -394,7 +393,7 @@ def _current_totals(runnable_config: RunnableConfig) -> MetricTotals | None:
     manager = runnable_config.get("callbacks")
     lc_run_id = getattr(manager, "parent_run_id", None)
     handlers = getattr(manager, "handlers", ()) if lc_run_id is not None else ()
-    # A second copy of the package has a class of its own.
+    # Not by its class: a second copy of the package has a class of its own.
     recorders: list[Any] = [getattr(each, "_recorder", None) for each in handlers]
     recorders = [each for each in recorders if hasattr(each, "totals_at")]
     for recorder in recorders:

@@ -1,8 +1,8 @@
 """The life of a handler's runs, under one lock: which are open, what steps each has, and when each is closed.
 
-A run is closed once its root has ended and none of its model calls is open: `Run` sees that. The table closes runs
-that have waited for a model call for five seconds, were silent for too long, or are the oldest of too many. It
-closes those that wait also at `flush` and at the end of the process, and all at `close`.
+A run closes itself once its root has ended and none of its model calls is open; see `Run`. The table closes a run
+that has waited five seconds for a model call, was silent for too long, or is the oldest of too many. `flush` and
+the end of the process close every run that waits; `close` closes every run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS_OF_RUN: Final = 50_000
 """How many steps an open run may have; then the older half of those that have ended is forgotten."""
 
 LOOK_SECONDS: Final = 1.0
-"""The shortest time between two looks at every open run."""
+"""The shortest time between two searches of all open runs for those that are silent."""
 
 
 class RunTable:
@@ -47,8 +47,8 @@ class RunTable:
         lock: Held by whoever changes a run.
         outbox: What its runs have to send; it is emptied when the lock is released.
         recently_ended: Remembers the keys of closed runs; used under the lock.
-        step_of: Returns the step of a key, also once it has ended, while the table holds its run; else `None`.
-        awaiting: The model calls that await their first token, by their keys; to any other a token is no news.
+        step_of: Returns the step of a key, open or ended; `None` if the table does not hold its run.
+        awaiting: The model calls whose first token has not come, by their keys.
     """
 
     def __init__(self, deliver: Callable[[Outbox], None], *, max_open_runs: int, run_timeout: float) -> None:
@@ -58,14 +58,14 @@ class RunTable:
         self._steps: dict[object, Step] = {}
         self.step_of = self._steps.get
         self._open: OrderedDict[Run, None] = OrderedDict()
-        self._waiting: OrderedDict[Run, float] = OrderedDict()  # and until when each waits
+        self._waiting: OrderedDict[Run, float] = OrderedDict()  # and when each wait ends
         self.awaiting: dict[object, Step] = {}
         self.outbox: Outbox = deque()
         self.reset_after_fork()
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Let go of every run: after a fork they are the parent's, of which another thread may hold the lock."""
+        """Forget every run: all are the parent's, of which another thread may hold the old lock."""
         self.lock = threading.RLock()
         for held in (self._steps, self._open, self._waiting, self.awaiting, self.outbox):
             held.clear()  # not replaced, as the handler and the recorder use some of them
@@ -80,7 +80,7 @@ class RunTable:
         """Hold a step that starts, and a run whose root it is.
 
         Returns:
-            `False`, where the step is open already, or its run has been closed meanwhile.
+            `False` if the step is open already, or its run has been closed meanwhile.
         """
         key, run = step.key, step.scope.run
         with self.lock:
@@ -113,7 +113,7 @@ class RunTable:
         return True
 
     def note_repeat(self, step: Step) -> bool:
-        """Return whether a step is open whose start comes once more; so does each of its events (facts 96, 97)."""
+        """Return whether a step that starts again is open: each of its events comes once more (facts 96, 97)."""
         with self.lock:
             if step.is_open and step.call is not None:
                 step.call.copies += 1
@@ -136,7 +136,7 @@ class RunTable:
                 return
             step.is_open, run = False, step.scope.run
             run.last_event = now = monotonic()
-            if step.is_plain and error is None and not run.heeds_ends:
+            if step.is_plain and error is None and not run.notes_every_end:
                 return
             if step.call is not None:
                 self.awaiting.pop(step.key, None)
@@ -153,8 +153,8 @@ class RunTable:
         """Let Python end the streams that were dropped, then close the runs that wait or are silent for too long.
 
         Args:
-            timeout: Seconds to wait at most for the former.
-            closes_all: Whether every other run is closed, too, as abandoned.
+            timeout: Seconds to wait at most for the streams.
+            closes_all: Whether to close every other run too, as abandoned.
 
         Returns:
             Whether all such streams have ended, or their runs are closed.
@@ -168,7 +168,8 @@ class RunTable:
         """Close the runs that wait for a model call, and those silent for too long.
 
         Args:
-            silent_at: At which time they are, in seconds; `None` for now, and infinity for every run.
+            silent_at: The time by which a run's silence is too long, in seconds; `None` for now, infinity to close
+                every run.
         """
         with self.lock:
             now = monotonic()
@@ -179,23 +180,23 @@ class RunTable:
 
     def _take_outbox(self) -> Outbox:
         taken: Outbox = deque()
-        with suppress(IndexError):  # which it raises once it is empty
-            # At any line Python may collect, and so end, a run that takes some, too: all are taken in one step.
+        with suppress(IndexError):  # the outbox raises it once it is empty
+            # In one step: at any line Python may collect a run, whose end then takes from the outbox too.
             taken.extend(iter(self.outbox.popleft, None))
         return taken
 
     def _forget_oldest(self, run: Run) -> None:
-        """Forget the older half of the steps of a long run that have ended, and what is known of them alone."""
+        """Forget the older half of a long run's ended steps, and what is known of them alone."""
         ended = [step for step in list(run.steps.values()) if not step.is_open and step.parent is not None]
         for step in ended[: len(ended) // 2]:
-            step.parent = step.line()[-1]  # so that it keeps no other step in memory
+            step.parent = step.lineage()[-1]  # so that it keeps no other step in memory
             run.steps.pop(step.key, None)  # at any line Python may collect, and so end, the run
             self._steps.pop(step.key, None)
         run.forget_what_lost_its_step()
         run.most_steps = len(run.steps) + STEPS_OF_RUN // 2
 
     def _wait(self, run: Run, now: float) -> bool:
-        """Have a run wait for its model calls; `False` where nobody could close it after that."""
+        """Let a run wait for its model calls; return `False` if no timer can close it later."""
         if not self._waiting:
             if not shared_timer.schedule(now + WAIT_SECONDS, self._wait_is_over):
                 return False
@@ -230,7 +231,7 @@ class RunTable:
             self._give_up([first], now)
 
     def _give_up_silent(self, silent_at: float, now: float) -> None:
-        """Close the open runs that are silent for too long at `silent_at`, and note when the next may be."""
+        """Close the open runs whose silence is too long by `silent_at`, and note when the next one's may be."""
         self._give_up([run for run in list(self._open) if run.last_event + self._run_timeout <= silent_at], now)
         oldest_event = min([run.last_event for run in list(self._open)], default=now)
         self._next_look = max(oldest_event + self._run_timeout, now + min(LOOK_SECONDS, self._run_timeout))
@@ -241,7 +242,7 @@ class RunTable:
             self._drop(run)
 
     def _drop(self, run: Run) -> None:
-        """Let go of a closed run, but for the keys of its steps."""
+        """Forget a closed run, all but the keys of its steps."""
         self._open.pop(run, None)
         if run in self._waiting:
             del self._waiting[run]
@@ -258,6 +259,6 @@ class RunTable:
                 run.steps.pop(key, None)  # at any line Python may collect, and so end, the run
         run.steps.pop(run.key, None)
         self.recently_ended.add(run.key, run.steps, open_steps)
-        run.steps.clear()  # this and the next two refer to the run, and it would wait as garbage
+        run.steps.clear()  # these three refer to the run, which would otherwise wait for the garbage collector
         run.tasks.clear()
         run.interrupts.clear()

@@ -19,11 +19,11 @@ MAX_ENDED: Final = 10_000
 """How many ended runs, and named nodes, are remembered."""
 
 ENDED_SECONDS: Final = 300.0
-"""For how long an ended run is remembered: its spans are exported some seconds after their ends."""
+"""How long an ended run is remembered: an exporter gets its spans some seconds after their ends."""
 
 
 class RootMarks(UserDict[str, str]):
-    """The marks of a run, and for its root alone one that says so: the step that begins it reads them first.
+    """The marks of a run, and one that tells the root from other steps: the root reads it first, and gets "true".
 
     Args:
         marks: What the start events of every run get into their metadata.
@@ -34,7 +34,7 @@ class RootMarks(UserDict[str, str]):
         self._root = iter(["true"])
 
     def __getitem__(self, key: str) -> str:
-        # Visits of a node may begin in several threads: one of them is the first.
+        # Visits of a node may begin in several threads: an iterator gives its item to one of them.
         return next(self._root, "false") if key == RUN_ROOT_KEY else self.data[key]
 
 
@@ -64,10 +64,10 @@ class MarkedRun:
 
 
 class MarkedRuns:
-    """Remembers what the open runs were served, and of those that have ended the latest."""
+    """Remembers what the open runs, and those that ended lately, were served."""
 
     def __init__(self) -> None:
-        self._open: dict[str, list[Served]] = {}  # a run that goes on may be open several times at once
+        self._open: dict[str, list[Served]] = {}  # a continued run may be open several times at once
         self._ended: OrderedDict[str, tuple[float, Served]] = OrderedDict()
         self.reset_after_fork()
         register_fork_safe(self)

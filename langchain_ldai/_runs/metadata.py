@@ -11,10 +11,13 @@ RUN_ID_KEY: Final = "ldai_run_id"
 CONFIG_KEY_KEY: Final = "ldai_config_key"
 VARIATION_KEY_KEY: Final = "ldai_variation_key"
 RESUMPTION_TOKEN_KEY: Final = "ldai_resumption_token"
-"""What a handler writes; with a sealer, the first and the last. With `resume=True` the caller gives the last."""
+"""The keys that a handler writes; with a sealer, only `ldai_run_id` and `ldai_resumption_token`.
+
+With `resume=True`, the caller gives the token.
+"""
 
 JUDGE_KEY: Final = "ldai_judge"
-"""The metadata key by which a judge's own call is known; its value is the judge's key."""
+"""The key that marks a judge's own call; its value is the judge's key."""
 
 RUN_ROOT_KEY: Final = "ldai_run_root"
-"""The key that a handler with `spans="mark"` writes, too: "true" at the root of the run, else "false"."""
+"""The key that a handler with `spans="mark"` also writes: "true" at the root of the run, else "false"."""

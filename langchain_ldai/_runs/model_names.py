@@ -22,8 +22,8 @@ def same_model(served: str, called: str) -> bool:
     A path, a region and vendors may stand before a name, a date and a version behind it. If both names have a
     date, or both a version, it must be the same. Punctuation is ignored: "gpt-35-turbo" is "openai/gpt-3.5-turbo".
     """
-    (one, known), (other, told) = sorted((_parts_of(served), _parts_of(called)), key=lambda parts: len(parts[0]))
-    return other[-len(one) :] == one and all(known[kind] == told[kind] for kind in known.keys() & told.keys())
+    (short, one), (long, other) = sorted((_parts_of(served), _parts_of(called)), key=lambda parts: len(parts[0]))
+    return long[-len(short) :] == short and all(one[kind] == other[kind] for kind in one.keys() & other.keys())
 
 
 def _parts_of(model: str) -> tuple[list[str], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The named nodes of runs, and what the log says where a name that was given is no node's."""
+"""The named nodes of runs, and the warnings about given names that no node has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 NODE: Final = "langgraph_node"
 """The metadata key under which LangGraph names the node that a step is in."""
 
-_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: where it begins, and a node's handler
+_NOT_A_NODE: Final = ("__start__", "__error_handler__")  # LangGraph's own: a graph's start, a node's handler
 _UNSEEN_NODES: Final = (
     "%s: no node of a LangGraph has been called %s so far, so nothing is counted for it. Is the name right? "
     "The nodes were called %s"
@@ -43,7 +43,7 @@ class NamedNodes:
 
     Attributes:
         totals: The figures of the nodes that were visited; `None` for a node that is not tracked.
-        resolving: Held while the AI Config of a node is resolved.
+        resolving: The lock of whoever asks for a node's AI Config.
     """
 
     sources: Mapping[str, ConfigSource]
@@ -57,8 +57,8 @@ class NodeNames:
 
     Args:
         given: The names that it was given.
-        notices: What its log has been told.
-        only_nodes: Whether it counts nothing but nodes.
+        notices: Logs each warning once.
+        only_nodes: Whether the handler tracks named nodes alone.
     """
 
     given: Mapping[str, ConfigSource]
@@ -72,25 +72,29 @@ class NodeNames:
             self._seen[node] = None
 
     def tell_of_unnamed(self, node: str) -> None:
-        """Say once that no name was given for a node, where nothing else is counted of it."""
+        """Warn once that a node was given no AI Config, if only nodes are tracked."""
         if self.only_nodes and node not in self.given:
             names = ", ".join(map(repr, self.given))
             self.notices.once(_log, logging.WARNING, ("unnamed", node), _UNNAMED_NODE, node, names)
 
     def tell_of_unseen(self, nodes: NamedNodes, graph_key: str | None, *, ended_early: bool) -> None:
-        """Say once which of a run's names are of no node that was seen so far; an agent graph has a key.
+        """Warn once of a run's names that no node has had so far.
 
-        A run that ended early did not come to all its nodes: of it, only the names that are like one of a node
-        that was seen.
+        A run that ended early may not have come to all its nodes. So then only names count that resemble a node's.
+
+        Args:
+            nodes: The run's named nodes.
+            graph_key: Key of the run's agent graph, `None` if the names come from `nodes=`.
+            ended_early: Whether the run did not succeed.
         """
         known = nodes.sources
         seen = [name for name in list(self._seen) if name in known or not name.startswith(_NOT_A_NODE)]
         unseen = [name for name in known if name not in seen]
-        unnamed = tuple(name for name in seen if name not in known)  # one of them may be the one that is meant
+        unnamed = tuple(name for name in seen if name not in known)  # the caller may have meant one of these
         if graph_key is not None and not unnamed:
             unseen = [name for name in unseen if name in self.given]  # a run need not visit every agent
         if ended_early:
-            unseen = [name for name in unseen if _is_like_one_of(unnamed, name)]
+            unseen = [name for name in unseen if _resembles_one_of(unnamed, name)]
         elif self.only_nodes and not self._seen:
             self.notices.once(_log, logging.WARNING, "no graph", _NO_GRAPH)
         if not seen or not unseen:
@@ -103,5 +107,5 @@ class NodeNames:
 
 
 @lru_cache(maxsize=256)  # many runs that fail compare the same names
-def _is_like_one_of(names: tuple[str, ...], name: str) -> bool:
+def _resembles_one_of(names: tuple[str, ...], name: str) -> bool:
     return bool(get_close_matches(name, names))

@@ -43,11 +43,11 @@ class RunEnd(NamedTuple):
 class RunObserver(Protocol):
     """Sees what one run, or one of its named nodes, does.
 
-    The recorder calls it outside its lock, and from several threads at once where steps of the run are in several.
-    It catches what the observer raises.
+    The recorder calls it outside its lock. If the run has steps in several threads, these call it at once. The
+    recorder catches what the observer raises.
 
     Attributes:
-        lost: What it means that the observer raised, for the log.
+        lost: The log message if the observer raises: what is lost.
     """
 
     lost: ClassVar[str]
@@ -87,7 +87,7 @@ class RunJudges(Protocol):
     """Draws judges for runs, as `langchain_ldai.judges.Judges` does."""
 
     def draw(self, config: object, tracker: RunTracker, token: str) -> GatheredExchange | None:
-        """Return what gathers an exchange for the judges drawn for a run; `None` where none is.
+        """Draw judges for a run, and return what gathers the exchange for them; `None` if none was drawn.
 
         Args:
             config: The AI Config that the run is counted for.
@@ -107,7 +107,7 @@ class RunSpan(RunObserver, Protocol):
         """The ids of the root span."""
 
     def marks(self, marks: Mapping[str, str]) -> Mapping[str, str]:
-        """Return what the start events of the run get into their metadata, from what those of every run get."""
+        """Return the metadata that the start events of the run get, made from what those of every run get."""
 
 
 class RunSpans(Protocol):
@@ -116,7 +116,7 @@ class RunSpans(Protocol):
     def begin(
         self, config: object, tracker: RunTracker, metadata: Mapping[str, object], parent: RunSpan | None
     ) -> RunSpan | None:
-        """Return what makes the spans of a run, or of a named node, that starts now; `None` where nothing records.
+        """Begin the spans of a run, or of a named node; return `None` if nothing records them.
 
         Args:
             config: The AI Config that it is counted for.

@@ -45,8 +45,8 @@ def worst(outcome: Outcome, *others: Outcome | None) -> Outcome:
 def classify(error: BaseException) -> Outcome:
     """Return the outcome of a run, or of a node's visit, that raised this error (facts 57 to 59, 69 to 77).
 
-    A `BaseException` that is no `Exception` stops the chain from outside, whoever raises it. So does
-    `concurrent.futures.CancelledError`, and no other `Exception`.
+    A `BaseException` that is no `Exception` stops the chain from outside, whoever raises it. Of the exceptions,
+    only `concurrent.futures.CancelledError` does.
     """
     if not isinstance(error, Exception) or isinstance(error, futures.CancelledError) or _hides_stop(error):
         return Outcome.CANCELLED
@@ -59,9 +59,9 @@ def classify(error: BaseException) -> Outcome:
 
 
 def _hides_stop(error: Exception) -> bool:
-    """Whether LangChain raised this error because it took what stopped a model for the model's result (fact 77).
+    """Whether LangChain raised this error because it read a model's result from what stopped the model (fact 77).
 
-    asyncio's own cancellation gets there only where the model raised it by itself, and that is a failure.
+    If that is asyncio's own cancellation, the model raised it by itself, and has failed.
     """
     if not isinstance(error, AttributeError) or error.name != "generations":
         return False

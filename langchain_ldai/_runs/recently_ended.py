@@ -1,4 +1,4 @@
-"""What a table remembers of closed runs: below which steps no run is opened any more; pure."""
+"""The closed runs that a table remembers, so that a late step of one of them opens no run; pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 ROOTS: Final = 100_000
-"""Of how many closed runs at least the roots are remembered."""
+"""How many closed runs are remembered at least, by their roots."""
 
 STEPS: Final = 100_000
 """How many steps of closed runs are remembered at least, each with its root."""
 
 _PARTS: Final = 4
-"""In how many parts keys are remembered: the oldest part is forgotten as a whole."""
+"""How many parts the keys are kept in. The oldest part is forgotten as a whole."""
 
 
 class RecentKeys:
-    """Remembers the latest keys, and the root of each: at least so many, and up to about a quarter more.
+    """Remembers the latest keys, and the root of each: at least `count`, and up to about a quarter more.
 
     Args:
-        count: How many keys.
+        count: How many keys to remember at least.
     """
 
     __slots__ = ("_most", "_parts")
@@ -47,7 +47,7 @@ class RecentlyEnded:
     It remembers a run while a step below its root is open, and after that as one of the last 100,000.
 
     Args:
-        max_open: Of how many closed runs the open steps are remembered at most.
+        max_open: The most closed runs whose open steps are remembered.
     """
 
     __slots__ = ("_max_open", "_open", "_root_of", "_roots", "_steps")
@@ -68,7 +68,10 @@ class RecentlyEnded:
             self._roots.add([root], root)
 
     def take_late(self, key: object, parent: object) -> bool:
-        """Remember a step that starts below a closed run, and later its children; `False` for any other."""
+        """Remember a step that starts below a closed run; return `False` for any other step.
+
+        A child of a remembered step is late too.
+        """
         known = self._root_of.get(parent, self._steps.root_of(parent))
         root = parent if known is None else known
         is_known = root in self._open or self._roots.root_of(root) is not None
@@ -76,8 +79,8 @@ class RecentlyEnded:
             self._keep(root, [key])
         return is_known
 
-    def goes_on(self, key: object) -> bool:
-        """Whether a step is open whose run is closed."""
+    def is_open(self, key: object) -> bool:
+        """Whether a step of a closed run is still open."""
         return key in self._root_of
 
     def end(self, key: object) -> None:
@@ -101,5 +104,5 @@ class RecentlyEnded:
         self._steps.add(list(steps), root)
         for step in steps:
             self._root_of.pop(step, None)
-        if self._roots.root_of(root) is None:  # each late step would take the place of another root
+        if self._roots.root_of(root) is None:  # a root that was added twice would push out another
             self._roots.add([root], root)

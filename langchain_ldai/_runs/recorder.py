@@ -19,7 +19,7 @@ from langchain_ldai._runs.named_nodes import NODE, NamedNodes, NodeNames
 from langchain_ldai._runs.reporting import RunReporter
 from langchain_ldai._runs.run import Run
 from langchain_ldai._runs.steps import (
-    HANDOFF,
+    HANDOFF_PREFIX,
     NOTHING_READ,
     DecisionCall,
     ModelCall,
@@ -61,7 +61,8 @@ current_collectors: ContextVar[tuple[Collector, ...]] = ContextVar("langchain_ld
 def open_collectors() -> tuple[Collector, ...]:
     """Return the open collectors of the current context.
 
-    A generator's block may end in another context than it began in, or after a block that began later.
+    The context may still name closed ones: a generator's block may end in another context than it began in, or
+    after a block that began later.
     """
     return tuple(each for each in current_collectors.get() if each.is_open)
 
@@ -87,8 +88,7 @@ class RunRecorder:
         self._trackers = trackers
         self._guard = trackers.guard
         self._reader = CallReader(self._guard)
-        only_nodes = trackers.config is None
-        self._node_names = NodeNames(trackers.nodes, self._guard.notices, only_nodes=only_nodes)
+        self._node_names = NodeNames(trackers.nodes, self._guard.notices, only_nodes=trackers.config is None)
         self._reporter = RunReporter(self._guard, self._node_names, on_run_end)
         self.table = RunTable(self._reporter.deliver, max_open_runs=max_open_runs, run_timeout=run_timeout)
         self._step_of = self.table.step_of
@@ -108,7 +108,7 @@ class RunRecorder:
             kind: What starts; `None` for a step that is no call.
             lc_run_id: LangChain's id of the step.
             lc_parent_id: LangChain's id of its parent, `None` where the event names none.
-            tags: The step's tags, which LangChain makes some of.
+            tags: The step's tags, LangChain's own among them.
             metadata: The step's metadata, which it shares with its children.
             told: What else LangChain tells, as `RunObserver.step_started` takes it.
         """
@@ -126,7 +126,7 @@ class RunRecorder:
             else:
                 scope = around = parent.scope
                 task = str(metadata.get(_TASK, "")) if metadata else around.task
-                # A scope begins with another task, and where none is named perhaps with a named node.
+                # Another task begins a scope. A step that names no task may begin one, with a named node.
                 if (task and task != around.task) or (not task and around.run.nodes is not None):
                     scope = self._scope_within(parent, key, task, metadata)
             begins_scope = parent is None or scope is not parent.scope
@@ -205,18 +205,18 @@ class RunRecorder:
         return step.scope.totals if step is not None and step.scope.run.state == "open" else None
 
     def tell_of_unnamed_node(self, lc_run_id: object, node: str) -> None:
-        """Say once that the node of a step of an open run has no AI Config, if only nodes are tracked."""
+        """Warn once that no AI Config was given for a step's node, if only nodes are tracked."""
         if self._step_of(key_of(lc_run_id)) is not None:
             self._node_names.tell_of_unnamed(node)
 
     def tell_of_no_run(self) -> None:
-        """Say once that a block of `collect_runs` collected nothing."""
+        """Warn once that a block of `collect_runs` collected nothing."""
         self._guard.notices.once(_log, logging.WARNING, "no run", _NO_RUN)
 
     def _event_failed(self, error: Exception, lc_run_id: object, event: str) -> None:
         try:
             totals = self.totals_at(lc_run_id)
-        except TypeError:  # what is no id has no run
+        except TypeError:  # not an id
             totals = None
         ids = totals.ids if totals is not None else Ids()
         self._guard.caught(error, Ids(lc_run_id, ids.run_id), f"{_EVENT_FAILED} ({event})")
@@ -224,13 +224,13 @@ class RunRecorder:
     def _hidden_parent(self) -> tuple[Step | None, object]:
         """Return the parent that LangChain's context names where the event names none (facts 48, 49).
 
-        If the parent's run has ended, the parent counts only while it is open itself: the context of a program's
-        own tasks may name it for good.
+        Once the parent's run has ended, the parent counts only while it is open itself: a task of the program's
+        own keeps its context, and so its parent, for good.
 
         Returns:
-            It and its key. It is `None` if the run is closed; both are `None` if there is no parent.
+            The parent and its key. The parent is `None` if its run is closed, both if there is no parent.
         """
-        runnables = sys.modules.get("langchain_core.runnables.config")  # not loaded, nothing of it runs
+        runnables = sys.modules.get("langchain_core.runnables.config")  # if it is not loaded, none of it runs
         config = runnables.var_child_runnable_config.get() if runnables is not None else None
         if config is None:
             return None, None
@@ -238,14 +238,14 @@ class RunRecorder:
         parent = self._step_of(key)
         if parent is None:
             with self.table.lock:
-                return None, (key if self.table.recently_ended.goes_on(key) else None)
+                return None, (key if self.table.recently_ended.is_open(key) else None)
         counts = parent.is_open or parent.scope.run.state == "open"
         return (parent, key) if counts else (None, None)
 
     def _scope_of_new_run(
         self, lc_run_id: object, metadata: Mapping[str, object], key: object, parent: object
     ) -> Scope | None:
-        """Return the scope of the run whose root starts; `None` where the event opens none."""
+        """Return the scope of a new run, whose root starts; `None` if the event opens no run."""
         again = self._step_of(key)
         if again is not None and self.table.note_repeat(again):
             return None
@@ -304,14 +304,14 @@ class RunRecorder:
         if node not in nodes.sources:
             return None
         if node not in nodes.totals:
-            with nodes.resolving:  # parallel visits of a node have one AI Config between them
+            with nodes.resolving:  # parallel visits of a node share one AI Config
                 if node not in nodes.totals:
                     parent = run.totals.span if run.totals is not None else None
                     source = nodes.sources[node]
                     totals = self._trackers.totals_for(source, metadata, run.lc_run_id, node, parent)
                     with self.table.lock:
                         nodes.totals[node] = totals
-                        run.heeds_ends = True
+                        run.notes_every_end = True
                         is_late = run.state == "closed"
                         if totals is not None and not is_late:
                             run.all_totals.append(totals)
@@ -326,7 +326,7 @@ class RunRecorder:
         totals = step.scope.totals
         if kind == "tool":
             name = name_of_tool(told)
-            if not name.startswith(HANDOFF):
+            if not name.startswith(HANDOFF_PREFIX):
                 step.tool = name if totals is None else tool_key(totals.config, name)
         else:
             if totals is not None:
@@ -335,10 +335,10 @@ class RunRecorder:
             make = DecisionCall if kind == "decision" else ModelCall
             step.call = call = make(provider, named if isinstance(named, str) else "")
             if isinstance(call, DecisionCall):
-                call.is_told_by_parent = not told.get("run_type")
+                call.may_be_inherited = not told.get("run_type")
         if not self.table.start(step):
             return False
-        # The run has taken the call off a step within a decision that only has the decision's metadata.
+        # The run has removed the call from a step that only carries the metadata of the decision around it.
         is_call = kind == "tool" or step.call is not None
         if is_call and totals is not None:
             for observer in totals.observers:

@@ -26,7 +26,7 @@ class RunReporter:
 
     Args:
         guard: Catches what the client, the observers and `on_run_end` raise.
-        node_names: Says in the log which named nodes no run has come to.
+        node_names: Warns of named nodes that no run has come to.
         on_run_end: Called with each report.
     """
 
@@ -37,7 +37,7 @@ class RunReporter:
     def deliver(self, outbox: Outbox) -> None:
         """Send what is final, and report the runs that are closed.
 
-        What the guard does not catch, such as `KeyboardInterrupt`, is raised once all that is left was delivered.
+        An exception that the guard does not catch, such as `KeyboardInterrupt`, goes on once all is delivered.
         """
         try:
             while outbox:

@@ -23,8 +23,8 @@ from langchain_ldai._tracking.values import Slot, Value
 RunState = Literal["open", "waiting", "closed"]
 """Where a run is in its life.
 
-It is open until its root has ended. Then it waits while a model call has not. Once it is closed, all that is final
-was handed out, and the table holds it no more.
+A run is open until its root has ended. Then it waits while a model call is open. Once it is closed, all that is
+final is in the outbox, and the table holds the run no more.
 """
 
 
@@ -48,14 +48,14 @@ class Run:
         steps: Its steps by their keys, in the order of their starts; of very many only the latest.
         most_steps: How many steps it may have; of more, the table forgets some that have ended.
         open_calls: How many of the model calls that count have not ended.
-        was_closed_at_work: Whether the step that ended last was a stream that was closed at work; streams that
-            hand on only what they read do not count.
-        heeds_ends: Whether the end of a step may tell more than that: of an interrupt, a node or a closed stream.
-        waiting_tools: The tools that were called before the first model call, by their keys, and what they count
-            for.
-        attempts: The repeated attempts of `with_retry` that are counted, each by its parent and its tag.
+        was_closed_at_work: Whether the step that ended last was a stream that its reader closed early. A stream
+            that only hands on what it reads does not count.
+        notes_every_end: Whether the run looks at the end of each step, even of a plain one that succeeded, since
+            an interrupt, a named node or a closed stream has been seen.
+        waiting_tools: The tools that were called before the first model call: for which totals, and its key.
+        attempts: The repeated attempts of `with_retry` so far, each by its parent and its tag.
         tasks: The latest attempts of LangGraph's tasks.
-        interrupts: The interrupts that were raised, but for those that a step declined.
+        interrupts: The interrupts that were raised, without those that a step has caught.
         has_decisions: Whether a decision model was called.
         all_totals: The figures of the handler's AI Config and of its named nodes.
     """
@@ -74,7 +74,7 @@ class Run:
     most_steps: int = 0
     open_calls: int = 0
     was_closed_at_work: bool = False
-    heeds_ends: bool = False
+    notes_every_end: bool = False
     waiting_tools: list[tuple[MetricTotals, str]] = field(init=False, default_factory=list)
     attempts: set[tuple[object, str]] = field(init=False, default_factory=set)
     tasks: dict[str, Scope] = field(init=False, default_factory=dict)
@@ -129,7 +129,7 @@ class Run:
             self._tool_called(step)  # in an agent graph it may be a handoff, which is known when it ends
 
     def _attempted_again(self, before: Scope) -> None:
-        """Note that a task is attempted again: a retry, unless it had ended well or was asked something."""
+        """Note that a task is attempted again: a retry, unless it had succeeded or been interrupted."""
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
@@ -141,14 +141,14 @@ class Run:
     def _model_started(self, step: Step, call: ModelCall) -> None:
         scope = step.scope
         if self.has_decisions:
-            calls = [above.call for above in step.line()[1:]]
+            calls = [above.call for above in step.lineage()[1:]]
             call.outer = next((above for above in calls if isinstance(above, DecisionCall)), None)
         if isinstance(call, DecisionCall):
-            if call.outer is not None and call.is_told_by_parent:
+            if call.outer is not None and call.may_be_inherited:
                 step.call = None
                 return
             self.has_decisions = True
-        is_own = call.outer is None or call.named != call.outer.model  # else the name may be handed down
+        is_own = call.outer is None or call.named != call.outer.model  # else it may have inherited the name
         if call.named and scope.totals and is_own:
             call.model = call.named
             scope.totals.models[call.named] = None
@@ -163,7 +163,7 @@ class Run:
             self._record_tools()
 
     def first_token(self, step: Step, call: ModelCall, now: float) -> None:
-        """Note a model call's first chunk that carries something; only the first such call counts."""
+        """Note a model call's first chunk that carries something; only the run's first such chunk is recorded."""
         totals, seconds = step.scope.totals, now - step.started
         call.first_token = seconds
         if totals is not None and not totals.has_first_token:
@@ -178,13 +178,13 @@ class Run:
             step.scope.totals.retries += 1
 
     def attempted(self, totals: MetricTotals, attempt: tuple[object, str]) -> None:
-        """Count a repeated attempt, known by its parent and its tag, which LangChain may give to several steps."""
+        """Count a repeated attempt, known by parent and tag: LangChain may give one tag to several steps."""
         if attempt not in self.attempts:
             self.attempts.add(attempt)
             totals.retries += 1
 
     def _tool_called(self, step: Step) -> None:
-        """Note a tool call; it is recorded once there was a model call."""
+        """Note a tool call; it is recorded once a model call has started."""
         if step.scope.totals is not None:
             self.waiting_tools.append((step.scope.totals, step.tool))
             self._record_tools()
@@ -199,7 +199,7 @@ class Run:
         """Take in a step that has ended; the root's end ends the run."""
         scope = step.scope
         outcome = Outcome.SUCCESS if error is None else classify(error)
-        if error is not None or self.heeds_ends:
+        if error is not None or self.notes_every_end:
             self._note_end(step, error, outcome)
         if step.tool and self.journey is not None and not result.is_handoff:
             self._tool_called(step)
@@ -224,7 +224,7 @@ class Run:
         if result.model and not call.model and step.scope.totals:
             call.model = result.model
             step.scope.totals.models[result.model] = None
-        usage = call.used(result.usage)
+        usage = call.own_usage(result.usage)
         for totals in call.charged_to:
             totals.failed_model_calls += failed
             if not totals.times_visits:
@@ -232,7 +232,7 @@ class Run:
             if usage is not None:
                 totals.tokens = usage if totals.tokens is None else totals.tokens + usage
         self.open_calls -= bool(call.charged_to)
-        call.charged_to = ()  # the call itself is remembered for longer
+        call.charged_to = ()  # its step is remembered, and should not keep the totals
 
     def _note_outcome(self, scope: Scope, outcome: Outcome) -> None:
         """Note how an attempt ended; what is worse stands."""
@@ -241,21 +241,21 @@ class Run:
             self.journey.visit_ended(scope.node, scope.task, scope.outcome)
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
-        """Note what the end of a step tells of its scope, of interrupts, of streams and of nodes."""
+        """Note what a step's end says of its scope, of interrupts, of streams and of nodes."""
         if error is None and self.interrupts:
-            self._decline_interrupts(step)
+            self._forget_caught_interrupts(step)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
-            self.heeds_ends |= self.was_closed_at_work
+            self.notes_every_end |= self.was_closed_at_work
         if self.nodes and step.has_tasks and self.state == "open" and outcome is not Outcome.CANCELLED:
             self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
-        """Note that an interrupt ended a step: one of those that have come up to it, else a new one."""
-        self.heeds_ends = True
+        """Note that an interrupt ended a step: one that has come up to the step, else a new one."""
+        self.notes_every_end = True
         known = [each for each in self.interrupts if each.came_to is step]
         if not known:
             known = [Interrupt()]
@@ -263,20 +263,20 @@ class Run:
         for each in known:
             each.ended(step)
 
-    def _decline_interrupts(self, step: Step) -> None:
-        """Forget the interrupts that a step caught, which then ended well: they did not stop the run."""
+    def _forget_caught_interrupts(self, step: Step) -> None:
+        """Forget the interrupts that a step caught before it succeeded: they did not stop the run."""
         scope = step.scope
-        if scope.ended_at is not None or not any(each.is_declined_by(step) for each in self.interrupts):
+        if scope.ended_at is not None or not any(each.is_caught_by(step) for each in self.interrupts):
             return
-        self.interrupts = [each for each in self.interrupts if not each.is_declined_by(step)]
+        self.interrupts = [each for each in self.interrupts if not each.is_caught_by(step)]
         if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
             scope.outcome = None
 
     def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
-        """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
+        """Note which nodes of a graph that has ended failed, although LangGraph cancels them.
 
-        They are those that the graph's error names or that were at work when its time was up, and those without
-        which it went on.
+        The graph's error may name the node. If the graph ran out of time, the nodes at work have failed. If it
+        succeeded, the nodes have that it went on without.
         """
         name = "" if error is None else failed_node(error)
         if name is None:
@@ -284,7 +284,7 @@ class Run:
         is_out_of_time = error is not None and not name
         tasks = (each for each in self.tasks.values() if each.graph is graph)
         if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
-            return  # the error is that of a node
+            return  # a node raised the error
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node
@@ -292,21 +292,21 @@ class Run:
         failed = [each for each in visits if each.outcome is Outcome.CANCELLED]
         if error is not None:
             failed += [each for each in visits if each.ended_at is None]
-        if is_out_of_time and not failed:  # a sync graph waits for a node that is late
+        if is_out_of_time and not failed:  # a sync graph lets a late node end first
             failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
         for visit in failed:
             self._note_outcome(visit, Outcome.ERROR)
 
     def _outcome_of_root(self, root: Step, error: BaseException | None, outcome: Outcome) -> Outcome:
-        """Return how the root ended: a stream that was closed early, with what it waited for, was cancelled.
+        """Return how the root ended: a stream is cancelled if its reader closes it while it waits for a step.
 
-        A step that has ended did without what goes on below it. If it cannot be seen whether the root was closed,
-        only a model call that has streamed something tells.
+        No step waits for one below a step that has ended. Where nobody can see whether the reader closed the
+        stream, an open model call that has streamed something says so.
         """
         if not root.defers_inputs or not (error is None or isinstance(error, GeneratorExit)):
             return outcome
         at_work = [step for step in self.open_steps() if step.is_at_work]
-        waited_for = [step for step in at_work if all(above.is_open for above in step.line()[:-1])]
+        waited_for = [step for step in at_work if all(above.is_open for above in step.lineage()[:-1])]
         closed = bool(waited_for) and (error is not None or was_closed_early())
         if closed is None:
             closed = any(step.call and step.call.streamed for step in waited_for)
@@ -314,8 +314,8 @@ class Run:
         return Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
 
     def _settle(self, outcome: Outcome, now: float) -> None:
-        """Settle how the run ended, and the visits that its end cut off."""
-        # What raised the run's error has ended: a visit that has not was cut off by it.
+        """Settle how the run ended, and how the visits ended that its end cut off."""
+        # A visit that raised the run's error has ended. So the error has cut off every visit that has not.
         cut = Outcome.CANCELLED if outcome is Outcome.ERROR else outcome
         asking: list[Scope] = []  # the scopes in which a question is still open
         for interrupt in self.interrupts:
@@ -327,7 +327,7 @@ class Run:
             for visit in totals.visits:
                 if visit.parent_scope is None or visit.ended_at is None:
                     self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
-                if asking and any(visit in scope.line() for scope in asking):
+                if asking and any(visit in scope.lineage() for scope in asking):
                     self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
 
@@ -347,7 +347,7 @@ class Run:
     def close(self) -> None:
         """Close an ended run: all that is final goes into the outbox, and nothing after it.
 
-        A tool of an agent graph that never ended was called, for all that is known.
+        In an agent graph, the end of a tool says whether it only handed over. A tool that never ended is recorded.
         """
         self.state = "closed"
         for step in self.open_steps() if self.journey is not None else ():
@@ -376,7 +376,7 @@ class Run:
         if not self.is_ai_run:
             return None
         outcome = self.outcome or Outcome.ABANDONED
-        visited = self.nodes.totals.copy() if self.nodes else {}  # a node may still begin, and be too late
+        visited = self.nodes.totals.copy() if self.nodes else {}  # a late node may still add itself
         nodes = {name: each.report(outcome) for name, each in visited.items() if each and each.model_calls}
         if self.totals is None:
             return RunReport(root_run_id=self.lc_run_id, outcome=outcome, nodes=nodes)
@@ -384,4 +384,4 @@ class Run:
 
 
 Outbox = deque[Recording | Run]
-"""What is to be done outside the lock: what is to be sent, and the closed runs that are to be reported."""
+"""What is left to do outside the lock: recordings to send, and closed runs to report."""

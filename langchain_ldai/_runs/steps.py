@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def key_of(lc_run_id: object) -> object:
     """Return the key of a step: the number of its `UUID`, since a number is hashed much faster than a `UUID`.
 
-    Where every event comes by, the handler and the recorder do the same without this call.
+    The handler and the recorder, which see every event, do the same without this call.
     """
     return getattr(lc_run_id, "int", lc_run_id)
 
@@ -32,15 +32,15 @@ class Scope:
         key: The key of the step that began it.
         is_visit: Whether it is the run itself, or a visit of a named node.
         parent_scope: The scope in which this one began, `None` for the run itself.
-        graph: The graph that the task is of: the parent of the step that began it.
+        graph: The task's graph: the parent of the step that began the scope.
         node: The named node that it is in, "" outside one.
         task: LangGraph's name of the task, "" where it names none.
-        langgraph_step: The step of the graph that the task is of, 0 where unknown.
+        langgraph_step: The number of the graph's step in which the task runs, 0 where unknown.
 
     Attributes:
         ended_at: When the step that began it ended, in seconds.
         is_superseded: Whether the task has been attempted again.
-        outcome: How it ended; before its end, that an interrupt was raised in it.
+        outcome: How it ended. Before its end, `INTERRUPTED` if an interrupt was raised in it, else `None`.
     """
 
     run: Run
@@ -64,16 +64,16 @@ class Scope:
         return scope is None
 
     def is_beside(self, other: Scope) -> bool:
-        """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
-        branch, new = self, other  # or those of each line that stand just below the scope around both
+        """Whether a scope that begins now runs at the same time as this one, or in the same step of a graph."""
+        branch, new = self, other  # or, in each lineage, the scope just below the first that both share
         if self.parent_scope is not other.parent_scope:
-            line, others = self.line(), other.line()
-            while line and others and line[-1] is others[-1]:
-                line.pop()
+            lineage, others = self.lineage(), other.lineage()
+            while lineage and others and lineage[-1] is others[-1]:
+                lineage.pop()
                 others.pop()
-            if not line:  # the other begins within this one
+            if not lineage:  # the other begins within this one
                 return True
-            branch, new = line[-1], others[-1]
+            branch, new = lineage[-1], others[-1]
         if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
             return True
         return branch.is_in_step_of(new)
@@ -88,12 +88,12 @@ class Scope:
         around, graph = self.parent_scope, self.graph
         return bool(around and around.parent_scope and graph and around.key == graph.key)
 
-    def line(self) -> list[Scope]:
+    def lineage(self) -> list[Scope]:
         """Return the scope and those around it, up to the run itself."""
-        line = [self]
-        while (parent := line[-1].parent_scope) is not None:
-            line.append(parent)
-        return line
+        lineage = [self]
+        while (parent := lineage[-1].parent_scope) is not None:
+            lineage.append(parent)
+        return lineage
 
 
 @dataclass(slots=True, eq=False)
@@ -101,9 +101,9 @@ class Interrupt:
     """An interrupt, and how far up the chain it has come.
 
     Attributes:
-        scopes: The scopes of the steps that it has ended, from the one where it was raised upwards.
-        came_to: The step that it was raised in next.
-        is_for_graph: Whether that step is a graph, which stops there and yet ends like a success (fact 58).
+        scopes: The scopes of the steps that it has ended, the one where it was raised first.
+        came_to: The next step up, which it ends too unless the step catches it.
+        is_for_graph: Whether that step is a graph: it stops there, and yet ends like a success (fact 58).
     """
 
     scopes: list[Scope] = field(default_factory=list)
@@ -111,19 +111,19 @@ class Interrupt:
     is_for_graph: bool = False
 
     def ended(self, step: Step) -> None:
-        """Note that it has ended the step that it had come to."""
+        """Note that it has ended a step."""
         scope = step.scope
         self.scopes.append(scope)
         self.came_to = step.parent
         self.is_for_graph = step.begins_scope and not scope.is_of_functional_api()
 
     def is_over(self) -> bool:
-        """Whether it was answered, as its tasks were attempted again, and can stop nothing any more."""
+        """Whether it was answered, and its tasks attempted again, so that it can stop nothing any more."""
         is_on_its_way = self.came_to is not None and self.came_to.is_open
         return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
 
-    def is_declined_by(self, step: Step) -> bool:
-        """Whether a step that ended well had caught it, further up than in the scope where it was raised."""
+    def is_caught_by(self, step: Step) -> bool:
+        """Whether a step that succeeds has caught it, outside the scope where it was raised."""
         return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope
 
 
@@ -155,10 +155,10 @@ class ModelCall:
     first_token: float | None = None
     outer: DecisionCall | None = None
 
-    def used(self, usage: TokenUsage | None) -> TokenUsage | None:
-        """Return what the call used that no call in it has reported, and note it in the decision that it is in."""
+    def own_usage(self, usage: TokenUsage | None) -> TokenUsage | None:
+        """Return what the call used apart from the calls in it, and report it to the decision around it."""
         if usage is not None and self.outer is not None:
-            self.outer.use_within(usage)
+            self.outer.add_inner_usage(usage)
         return usage
 
 
@@ -167,28 +167,28 @@ class DecisionCall(ModelCall):
     """What is known of a decision model's call; LangChain runs it as a chain, with other calls in it (fact 158).
 
     Args:
-        is_told_by_parent: Whether the metadata that tells of a decision model may be its parent's, handed down:
-            within a decision model's call, it is no model call then.
+        may_be_inherited: Whether the metadata that names a decision model may be the parent's. Within a decision
+            model's call, such a step is no model call.
 
     Attributes:
-        used_within: What the calls in it have reported so far.
+        inner_usage: What the calls in it have reported so far.
     """
 
-    is_told_by_parent: bool = False
-    used_within: TokenUsage | None = None
+    may_be_inherited: bool = False
+    inner_usage: TokenUsage | None = None
 
-    def use_within(self, usage: TokenUsage) -> None:
+    def add_inner_usage(self, usage: TokenUsage) -> None:
         """Add what a call in it has reported."""
-        self.used_within = usage if self.used_within is None else self.used_within + usage
+        self.inner_usage = usage if self.inner_usage is None else self.inner_usage + usage
 
-    def used(self, usage: TokenUsage | None) -> TokenUsage | None:
-        """Return what the call used that no call in it has reported.
+    def own_usage(self, usage: TokenUsage | None) -> TokenUsage | None:
+        """Return what the call used apart from the calls in it, and report both to the decision around it.
 
         A decision model that reports exactly what the calls in it reported only repeats their figures.
         """
-        if self.used_within is not None and self.outer is not None:
-            self.outer.use_within(self.used_within)
-        return ModelCall.used(self, None if usage == self.used_within else usage)
+        if self.inner_usage is not None and self.outer is not None:
+            self.outer.add_inner_usage(self.inner_usage)
+        return ModelCall.own_usage(self, None if usage == self.inner_usage else usage)
 
 
 @dataclass(slots=True, eq=False)
@@ -200,11 +200,11 @@ class Step:
         scope: Where it is.
         parent: Its parent, `None` of the root.
         begins_scope: Whether the scope begins with it.
-        is_plain: Whether it begins no scope and is neither a model call nor a tool: then an end without an error
-            tells only that it has ended.
-        defers_inputs: Whether it hands on what it reads from other steps, as they bring it.
-        call: The model call that it is, if it is one.
-        tool: LaunchDarkly's key of the tool that it is, "" where it is none, or none that counts.
+        is_plain: Whether it begins no scope and is neither a model call nor a tool. Its end, if it succeeds, says
+            nothing more.
+        defers_inputs: Whether it hands on what it reads from other steps, piece by piece.
+        call: What is known of its model call, `None` if it is none.
+        tool: LaunchDarkly's key of the tool, "" if it is no tool or one that does not count.
 
     Attributes:
         is_open: Whether it has not ended.
@@ -234,16 +234,16 @@ class Step:
         """Whether it does something of its own while it is open, and does not only hand on what it reads."""
         return self.call is not None or not self.defers_inputs
 
-    def line(self) -> list[Step]:
+    def lineage(self) -> list[Step]:
         """Return the step and those above it, up to the root."""
-        line = [self]
-        while (parent := line[-1].parent) is not None:
-            line.append(parent)
-        return line
+        lineage = [self]
+        while (parent := lineage[-1].parent) is not None:
+            lineage.append(parent)
+        return lineage
 
 
-HANDOFF: Final = "__handoff_"
-"""How the names of tools begin that only hand over to another agent."""
+HANDOFF_PREFIX: Final = "__handoff_"
+"""How the name of a tool begins that only hands over to another agent."""
 
 
 def name_of_tool(told: Mapping[str, Any]) -> str:
@@ -252,7 +252,7 @@ def name_of_tool(told: Mapping[str, Any]) -> str:
 
 
 def arguments_of_tool(told: Mapping[str, Any]) -> object:
-    """Return what a tool is given, or else the text of it, from what LangChain tells of the call."""
+    """Return what a tool is given, or its text if LangChain tells no more of the call."""
     given: object = told.get("inputs")
     return told.get("asked") if given is None else given
 

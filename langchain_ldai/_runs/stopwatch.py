@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class Stopwatch:
     """Measures the time, in seconds, in which at least one interval is open.
 
-    `cut` counts open intervals up to now; the rest of one counts when it ends.
+    `cut` counts the open intervals up to now. What is left of one counts when it ends.
     """
 
     _running: int = 0

@@ -23,23 +23,24 @@ class MetricTotals:
         config: The AI Config that the figures are of, as it was given.
         tracker: Takes the metrics.
         ids: The ids of the run, for the log.
-        times_visits: Whether the visits (of the root, or of the node) are timed, and not the model calls.
+        times_visits: Whether the duration is that of the visits (of the root, or of the node), not of the model
+            calls.
         token: The resumption token that is handed out.
-        marks: What the start events of the run, or of the node, get into their metadata.
+        marks: The metadata that the start events of the run, or of the node, get.
 
     Attributes:
         outcome: How the run, or the node, ended; `None` before its end.
-        model_calls: Model calls that were started.
-        failed_model_calls: Those that raised.
-        retries: Repeated attempts that were seen.
-        models: The models that were called, by name.
+        model_calls: How many model calls have started.
+        failed_model_calls: How many of them raised.
+        retries: How many repeated attempts were seen.
+        models: The names of the models that were called.
         tokens: What the model calls used, `None` where none has said.
         has_first_token: Whether a model call has streamed something.
         visits: The visit that started last, and those beside it.
         watch: Measures the duration.
-        exchange: Gathers what the judges that were drawn are to score; `None` where none was.
+        exchange: Gathers what the judges are to score; `None` if none was drawn.
         span: Makes the spans; `None` where nothing records them.
-        observers: Those of the two that there are.
+        observers: `span` and `exchange`, without one that is `None`.
     """
 
     config: object
@@ -78,8 +79,8 @@ class MetricTotals:
         """Settle how the run, or the node, ended, and return the values that are final.
 
         Args:
-            outcome: The run's, for totals without a visit; otherwise the worst of the last visits counts.
-            is_closed: Whether the run is closed, so that the duration and the tokens are final, too.
+            outcome: The run's outcome, which counts if there was no visit; else the worst of the last visits does.
+            is_closed: Whether the run is closed. Only then are the duration and the tokens final.
         """
         if self.outcome is None:
             ended = [visit.outcome for visit in self.visits if visit.outcome and visit.counts()]
@@ -142,19 +143,19 @@ class RunReport:
     """What became of one run.
 
     Args:
-        run_id: LaunchDarkly's id of the run; "" as `config_key` is, where only named nodes are tracked.
+        run_id: LaunchDarkly's id of the run, "" where only named nodes are tracked.
         root_run_id: LangChain's id of the run's root, a `UUID` or what the caller gave as one.
         outcome: How the run ended.
         resumption_token: The text with which another process can add to the run; sealed, where the handler has a
             sealer, and so is that of `summary`.
         summary: What was recorded, or with a ledger what was handed to it: a claim may be refused later.
-        config_key: Key of the AI Config.
+        config_key: Key of the AI Config, "" where only named nodes are tracked.
         variation_key: Key of the variation that was served, "" where there is none.
-        model_calls: Model calls that were started.
-        failed_model_calls: Those that raised, also where a retry or fallback recovered.
-        retries: Repeated attempts that were seen: of `with_retry`, LangGraph's retry policies and tenacity; not
-            those of middleware, which look like further calls.
-        models: The models that were called, by name, where they say it.
+        model_calls: How many model calls have started.
+        failed_model_calls: How many of them raised, also where a retry or fallback recovered.
+        retries: How many repeated attempts were seen: of `with_retry`, LangGraph's retry policies and tenacity.
+            Those of middleware look like further calls.
+        models: The names of the models that were called, where they say it.
         nodes: The reports of the named LangGraph nodes, by node name.
         path: The nodes of an agent graph that were visited, in order.
         judges: The keys of the judges that were drawn for the run. They score it only if it is a success.

@@ -1,4 +1,4 @@
-"""Makes the tracker of a run, or of a named node: for a new run, or for the next part of one."""
+"""Makes the tracker and the totals of a run, or of a named node: of a new run, or of the next part of one."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ class TrackerFactory:
         resume: Whether a token that the caller gave continues its run.
         run_ids: Where the id of a run comes from.
         sealer: Seals the token that is handed out, and unseals the caller's.
-        judges: Draws judges for runs, `None` where nobody judges.
-        spans: Makes the spans of runs, `None` where nobody does.
+        judges: Draws judges for runs, `None` without judges.
+        spans: Makes the spans of runs, `None` without spans.
 
     Raises:
-        TypeError: If an AI Config is none, or cannot be resumed although `resume` is set, or if an option is of
-            another type.
+        TypeError: If something else is given for an AI Config, or one that cannot be resumed although `resume` is
+            set, or if an option is of another type.
         ValueError: If an option has a value it cannot have.
 
     Attributes:
@@ -149,7 +149,7 @@ class TrackerFactory:
             metadata: The metadata of the step that begins the run, or the node.
             lc_run_id: LangChain's id of the run's root.
             node: Name of the node that it is for, "" for the run itself.
-            parent: Makes the spans of the run that the node is in, if any are made.
+            parent: The root span of the run that the node is in, if there is one.
         """
         failure = _NO_CONFIG
         try:
@@ -175,7 +175,7 @@ class TrackerFactory:
                 marks[VARIATION_KEY_KEY] = identity.variation_key
         ids = Ids(lc_run_id, identity.run_id)
         exchange, span = None, None
-        if self.judges is not None and JUDGE_KEY not in metadata:  # what a judge is asked is not judged in turn
+        if self.judges is not None and JUDGE_KEY not in metadata:  # nobody judges a judge's own run
             try:  # without the guard's call, for which every run would pay
                 exchange = self.judges.draw(config, tracker, token)
             except Exception as error:  # noqa: BLE001
@@ -187,12 +187,15 @@ class TrackerFactory:
         shown = marks if span is None else span.marks(marks)
         totals = MetricTotals(config, tracker, ids, times_visits, token, shown, exchange=exchange, span=span)
         totals.observers = tuple(filter(None, (span, exchange)))
-        if is_graph:  # it is counted also where no model is called
+        if is_graph:  # a model call in a node warns of the node's AI Config alone
             self.tell_if_disabled(totals)
         return totals
 
     def _asked_for(self, config: AiConfig, metadata: Mapping[str, object], lc_run_id: object, node: str) -> object:
-        """Return the tracker of the run that a token or `run_ids` names, else of a new one; a node's is new."""
+        """Return the tracker of the run that the token or `run_ids` names, else of a new run.
+
+        The token continues the run itself. A named node's run is always new.
+        """
         run_id = None if self.run_ids == "new" else self._id_for(metadata, lc_run_id)
         token = metadata.get(RESUMPTION_TOKEN_KEY)
         # A token beside a run id is not the caller's: a handler has written both (fact 23).
@@ -212,13 +215,13 @@ class TrackerFactory:
         run_ids = self.run_ids
         try:
             given = result_of(run_ids, MappingProxyType(metadata)) if callable(run_ids) else str(lc_run_id)
-            return self._held(str(given)) if given else None
+            return self._storable(str(given)) if given else None
         except Exception as error:  # noqa: BLE001
             self.guard.caught(error, Ids(lc_run_id), _RUN_IDS_FAILED, remedy_for(error, metadata))
             return None
 
-    def _held(self, run_id: str) -> str:
-        """Return an id as it is if every ledger can hold it, else a UUID that follows from it."""
+    def _storable(self, run_id: str) -> str:
+        """Return an id that every ledger can hold: this one, or a UUID made from it."""
         fault = run_id_fault(run_id)
         if not fault:
             return run_id
@@ -226,12 +229,12 @@ class TrackerFactory:
         return uuid_of(run_id)
 
     def _continued(self, config: AiConfig, token: object, run_id: str | None, lc_run_id: object) -> object:
-        """Return the tracker of the run that a caller's token names; `None` if it is not to be continued.
+        """Return the tracker of the run that a caller's token names; log why and return `None` if there is none.
 
         Args:
             config: The AI Config of the run.
-            token: What the caller gave as a token; if it, or the tracker of it, does not fit, that is logged.
-            run_id: The id given for the run, which then names this part of it; `None` for the root's.
+            token: What the caller gave as a token.
+            run_id: The id that `run_ids` gave, which names this part of the run; `None` for the root's id.
             lc_run_id: LangChain's id of the run's root.
         """
         notices, key = self.guard.notices, getattr(config, "key", "")
@@ -246,7 +249,7 @@ class TrackerFactory:
                 adapter_of(tracker, "resume_tracker")
             begin_part = getattr(tracker, "_begin_part", None)
             if begin_part is not None:  # the official package's trackers know no parts
-                begin_part(run_id or self._held(str(lc_run_id)))
+                begin_part(run_id or self._storable(str(lc_run_id)))
             return tracker
         except (TypeError, ValueError) as error:
             is_plain = self.sealer is not None and isinstance(token, str) and is_token(token)
@@ -266,7 +269,7 @@ class TrackerFactory:
         self.guard.caught(error, Ids(lc_run_id), failure.format(source=source, lost=lost), remedy)
 
     def tell_if_disabled(self, totals: MetricTotals) -> None:
-        """Warn once for each disabled AI Config, or agent graph, that a run is counted for it all the same."""
+        """Warn, once for each AI Config or agent graph, that a run is counted for it although it is disabled."""
         if getattr(totals.config, "enabled", True) is not False:
             return
         tracker = totals.tracker
@@ -276,10 +279,10 @@ class TrackerFactory:
         notices.once(_log, logging.WARNING, ("disabled", key), _DISABLED, what, key)
 
     def wait(self, deadline: float | None) -> bool:
-        """Wait until all that is judged is scored, and all that was recorded with a ledger is claimed and sent.
+        """Wait until the judges have scored, and the ledgers have answered every claim.
 
         Args:
-            deadline: The time of `monotonic()` until which to wait at most.
+            deadline: The `monotonic()` time at which to stop waiting; `None` to wait for ever.
 
         Returns:
             Whether nothing is left.
@@ -289,7 +292,7 @@ class TrackerFactory:
             return None if deadline is None else max(0.0, deadline - monotonic())
 
         is_judged = self.judges is None or self.judges.flush(left())
-        # Only now are those known of the runs that began meanwhile: the handler may see the judges' own calls.
+        # Only now: if the handler sees the judges' own calls, these were runs, with claims of their own.
         return wait_for_all(self._claims, left()) and is_judged
 
 

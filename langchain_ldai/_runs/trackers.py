@@ -34,8 +34,8 @@ class OtherTracker:
     It uses only what is documented of such a tracker, and reads the rest, such as `run_id`, from its token.
 
     Attributes:
-        methods: The method that records each metric; a metric without one is left alone.
-        needed: What the tracker must have beside them.
+        methods: By metric, the name of the method that records it. A metric without one is not recorded.
+        needed: What else the tracker must have.
         original: The tracker itself.
     """
 
@@ -55,7 +55,7 @@ class OtherTracker:
         self.resumption_token: str = original.resumption_token
         # An agent graph's identity has the graph's key in the place of a config's.
         self.identity: RunIdentity = RunIdentity(*decode_any(self.resumption_token))
-        sender = getattr(original, "_sender", None)  # of one of ours, or of what wraps it
+        sender = getattr(original, "_sender", None)  # ours has one, and so may what wraps it
         is_ours = hasattr(sender, "claims") and hasattr(sender, "client")
         self._sender: EventSender | None = sender if is_ours else None
 
@@ -76,12 +76,12 @@ class OtherTracker:
         )
 
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
-        """Record those metrics that have no value yet, and tool calls, each with the tracker's own method."""
+        """Record the metrics that have no value yet, and tool calls, each with the tracker's own method."""
         tools = [(self.original.track_tool_call, key) for key in tool_calls]
         call_each([*self._missing(values, self.methods), *tools])
 
     def _missing(self, values: Mapping[Any, object], methods: Mapping[str, str]) -> list[Sequence[Any]]:
-        """Return the calls of methods that record those metrics that have no value yet."""
+        """Return the calls that record the metrics that have no value yet."""
         recorded = self._recorded() if values else None
         found: list[Sequence[Any]] = []
         for metric, value in values.items():
@@ -116,11 +116,11 @@ class GraphRunTracker(OtherTracker):
     needed: ClassVar = ("summary", "track_handoff_success")
 
     def _record_run(self, values: Mapping[Slot, Value], tool_calls: Sequence[str] = ()) -> None:
-        """Record those metrics that have no value yet, and with the duration the way through the graph."""
+        """Record the metrics that have no value yet; with the duration, the path and the handoffs too."""
         original: object = self.original
         known: dict[Slot, Value] = {slot: value for slot, value in values.items() if slot in self.methods}
         handoffs: Sequence[tuple[str, str, bool]] = ()
-        if self.journey is not None and "duration_ms" in values:  # the way is final when the duration is
+        if self.journey is not None and "duration_ms" in values:  # the path is final when the duration is
             handoffs = self.journey.handoffs
             if self.journey.path:
                 known["path"] = self.journey.path
@@ -140,9 +140,9 @@ RunTracker = LdAiConfigTracker | OtherTracker
 
 
 def adapter_of(tracker: object, maker: str = "create_tracker") -> OtherTracker:
-    """Return what adapts a tracker that is no plain `LdAiConfigTracker`.
+    """Return an adapter of a tracker that is no plain `LdAiConfigTracker`.
 
-    What the tracker can do decides, not its type, so that one that wraps another works like the other.
+    The tracker's methods decide, not its type: so one that wraps another works like the other.
 
     Args:
         tracker: The tracker.
@@ -176,7 +176,7 @@ class Served(NamedTuple):
         config_key: Key of the AI Config, or of the agent graph.
         variation_key: Key of the variation, "" when unknown.
         version: Version of the variation, `None` when unknown.
-        graph_key: Key of the agent graph that the run is of or belongs to, "" where there is none.
+        graph_key: Key of the agent graph, if the run is the graph's own or a node's, otherwise "".
         context: Whom it was served for, `None` when unknown.
         environment_id: LaunchDarkly's id of the environment, "" when unknown.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _STANDARD: Final = ("total_tokens", "input_tokens", "output_tokens")
 
-# A row is the name of a count and the names of what its provider counts beside it rather than in it.
+# Each row begins with a provider's name for a count. The count does not include what the row's other names count.
 _INPUT: Final = (
     ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),  # LangChain, Anthropic
     ("prompt_tokens",),  # OpenAI, Mistral, Groq, Bedrock (Invoke)
@@ -89,12 +89,12 @@ def result_of_decision(answer: object) -> LLMResult:
 
 
 def _member(given: object, name: str) -> object:
-    """Return an item of a dictionary, or an attribute of another object: some packages hand their own on."""
+    """Return an item of a dictionary, or an attribute of another object: some packages give their own objects."""
     return given.get(name) if isinstance(given, Mapping) else getattr(given, name, None)
 
 
 def _counts(result: LLMResult) -> Iterator[object]:
-    """Give what may hold the counts of a call, in the order in which it is asked."""
+    """Give what may hold the counts of a call, in the order in which it is read."""
     output = result.llm_output or {}
     generations = list(chain.from_iterable(result.generations))
     if output.get("token_usage") == {} and not any(hasattr(each, "message") for each in generations):
@@ -115,20 +115,20 @@ def _within(source: Mapping[str, object]) -> Iterator[object]:
 
 
 def _read(counts: object) -> TokenUsage | None:
-    """Return the usage of what may hold counts; `None` where it holds none."""
+    """Return the usage in what may hold counts; `None` if it holds none."""
     used_input, used_output = _first(counts, _INPUT), _first(counts, _OUTPUT)
     usage = TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
     return usage or None
 
 
 def _first(counts: object, rows: Iterable[Iterable[str]]) -> int:
-    """Return the sum of the first row of names that has one, 0 where none has."""
+    """Return the first sum above 0 that a row of names gives; 0 if none does."""
     sums = (sum(read_count(_member(counts, name)) for name in row) for row in rows)
     return next((number for number in sums if number), 0)
 
 
 def read_count(value: object) -> int:
-    """Return a count of tokens, 0 where it is none."""
+    """Return a value as a count of tokens; 0 if it is no count."""
     if type(value) is not int:  # NumPy's numbers are real, too
         value = float(value) if isinstance(value, Real) and not isinstance(value, bool) else 0
     return int(value) if 0 < value < _BEYOND_64_BITS else 0

@@ -159,11 +159,11 @@ class LdAiGraphTracker(OnceTracker[GraphRunIdentity]):
         self._record({}, [(source, target, False)])
 
     def _track_visits(self, keys: Iterable[str]) -> None:
-        """Record the path, and send an event for each visit on it; do nothing if a path has been recorded."""
+        """Record the path, and an event for each visit on it; do nothing if a path is recorded."""
         self._record_run({"path": tuple(keys)})
 
     def _record_run(self, values: Mapping[Slot, Value], handoffs: Iterable[Handoff] = ()) -> None:
-        """Record what a handler knows of the run, the visits of a path and handoffs too, in one call."""
+        """Record what a handler knows of the run in one call: metrics, each visit of the path, and handoffs."""
         self._record(values, handoffs, events_of=_EVENTS_OF_A_RUN)
 
     def _event_each_time(self, counted: Handoff) -> events.Event:

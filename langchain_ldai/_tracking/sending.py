@@ -10,13 +10,13 @@ from langchain_ldai._wire.events import Event
 from langchain_ldai.ledgers._protocol import Claims
 
 SendAll = Callable[[Context, Sequence[Event]], object]
-"""Takes events of a context that are due together, in order; returns `True` if they are safe from now on."""
+"""Takes events of one context that are due together; returns `True` if they are safe from now on."""
 
 
 def track_each(track: Callable[..., None], context: Context, events: Sequence[Event]) -> None:
-    """Give events to a client's `track` one by one. One that fails keeps no other back, and raises afterwards.
+    """Give events to a client's `track` one by one, also after one has failed; then raise what `track` raised.
 
-    Each has data of its own, so that who receives one cannot change the next.
+    Each gets a copy of its data, so that its receiver cannot change the next one's.
     """
     call_each([(track, name, context, dict(data), value) for name, data, value in events])
 
@@ -26,21 +26,20 @@ class ClientSender(NamedTuple):
 
     Args:
         send_all: Takes the events that are due together.
-        look: Looks at an event's data and says in the log if the client takes no events.
-        environment: What every event says of the LaunchDarkly environment, nothing while that is not known.
-        notices: What the log has been told of the client.
+        diagnose: Takes an event's data, and logs why the client takes no events, if it takes none.
+        environment: What every event says of the LaunchDarkly environment: nothing while that is not known.
+        notices: Logs each warning about the client once.
     """
 
     send_all: SendAll
-    look: Callable[[Mapping[str, object]], object]
+    diagnose: Callable[[Mapping[str, object]], object]
     environment: Mapping[str, str]
     notices: Notices
 
     def send(self, context: Context, events: Sequence[Event]) -> None:
-        """Send events at once, in order. An event that fails keeps no other back, and raises afterwards."""
-        is_safe = self.send_all(context, events)
-        if not is_safe:
-            self.look(events[0][1])
+        """Send events now, in order, also after one has failed; then raise what the client raised."""
+        if not self.send_all(context, events):
+            self.diagnose(events[0][1])
 
 
 class EventSender(NamedTuple):

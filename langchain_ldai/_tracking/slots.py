@@ -13,14 +13,14 @@ from langchain_ldai._wire.tokens import GraphRunIdentity, RunIdentity, token_and
 from langchain_ldai.ledgers._protocol import Claim
 
 EventTable = Mapping[Slot, Callable[[Mapping[str, object], Any], list[Event]]]
-"""By slot, the function that makes the events from what every event of the run says and the slot's value."""
+"""By slot, the function that makes its events from the data of every event and the slot's value."""
 
 NO_MODEL: Final = {MODEL_NAME: "", PROVIDER_NAME: ""}
-"""What a run says of its model that was resumed: its token does not name the model."""
+"""What the events of a resumed run say of its model: the token does not name it."""
 
 _DROPPED: Final = "already recorded for this run, dropped. Call create_tracker() on the"
 _DUPLICATE: Final = {"feedback": "a thumb cannot be changed, and this run has one; dropped"}
-"""What the log says of a second value, by slot, where a new run is no remedy."""
+"""What the log says of a second value, for slots where a new run is no remedy."""
 
 _SECONDS: Final = "%s was given %r and records 0: it takes milliseconds. Is this a number of seconds?"
 
@@ -32,13 +32,13 @@ IdentityT = TypeVar("IdentityT", bound=RunIdentity | GraphRunIdentity)
 class OnceTracker(Generic[IdentityT]):
     """Sends the events of each slot of one run at most once, from any number of threads.
 
-    It claims a slot first, in the run's record and then in the ledger if there is one. It sends the events
-    afterwards, outside every lock.
+    It claims a slot in the run's record, and then in the ledger if there is one. After that it sends the events,
+    outside every lock.
 
     Args:
         identity: Which run it is.
         sender: Sends the events.
-        data: What every event of the run carries beside the identity, by default that the model is unknown.
+        data: What else every event of the run carries. By default that says that the model is unknown.
 
     Attributes:
         identity: Which run this is.
@@ -51,7 +51,7 @@ class OnceTracker(Generic[IdentityT]):
     _made_by: ClassVar[str]
     _events_of: ClassVar[EventTable]
     _event_each_time: ClassVar[Callable[..., Event]]
-    """Makes the event of what has no limit: of the key of a tool, or of an agent graph's handoff."""
+    """Makes the event of a tool call, from the tool's key, or of an agent graph's handoff. Each counts."""
 
     def __init__(self, identity: IdentityT, sender: EventSender, data: Mapping[str, object] = NO_MODEL) -> None:
         self.identity: Final = identity
@@ -75,7 +75,7 @@ class OnceTracker(Generic[IdentityT]):
     def __copy__(self) -> Self:
         return self
 
-    def __reduce__(self) -> NoReturn:  # which `copy.deepcopy` asks as well
+    def __reduce__(self) -> NoReturn:  # `copy.deepcopy` calls it too
         raise TypeError(
             f"{type(self).__name__} knows what its run has recorded, which a copy would record again: it can be "
             "neither deep-copied nor pickled. Pass on its `resumption_token`, and give that to `resume_tracker()`"
@@ -101,7 +101,7 @@ class OnceTracker(Generic[IdentityT]):
         self._part = part
 
     def _track_time(self, caller: str, slot: Slot, ms: float) -> None:
-        """Record milliseconds; what looks like seconds is told once for each client."""
+        """Record milliseconds; warn once for each client of a value that looks like seconds."""
         whole = whole_milliseconds(ms)
         if 0 < ms < 1:
             notices = self._sender.client.notices
@@ -138,10 +138,10 @@ class OnceTracker(Generic[IdentityT]):
         """Record the values of those slots that have none yet, and send everything that is due in one call.
 
         Args:
-            values: By slot; times in whole milliseconds, and of tokens a usage of which something is known.
-            each_time: What has no limit, of which `_event_each_time` makes events; they are sent with the others.
-            events_of: The events of the slots, where they are not those of `_events_of`.
-            answer: Gets whether the ledger granted the slot; left alone without a ledger.
+            values: The values by slot: times in whole milliseconds, tokens as a usage with a part above 0.
+            each_time: Tool calls or handoffs, as `_event_each_time` takes them.
+            events_of: Makes the events of the slots in the place of `_events_of`.
+            answer: Gets whether the ledger granted the slot. Without a ledger it gets nothing.
 
         Returns:
             What was recorded.
@@ -165,7 +165,7 @@ class OnceTracker(Generic[IdentityT]):
         return due
 
     def _send(self, events: list[Event], slot: str = "", answer: Future[bool] | None = None) -> None:
-        """Send events: at once, or where they have a slot, and there is a ledger, once the ledger grants it."""
+        """Send events: if they have a slot and there is a ledger, once it grants the slot, otherwise now."""
         claims = self._sender.claims
         if not slot or claims is None:
             self._sender.client.send(self._sender.context, events)

@@ -330,9 +330,9 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
 
     @contextmanager
     def _measured(self, method: str, extractor: Extractor[_T] | None) -> Iterator[list[_T]]:
-        """Record how an operation went that is done in the block, unless it ends without the operation's result.
+        """Record how the operation in the block went. The block appends the operation's result to its list.
 
-        The block puts the result into the list that it is given.
+        A block that ends without an exception and without a result records nothing.
         """
         results: list[_T] = []
         started = time.monotonic()
@@ -346,9 +346,9 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
             self._track_metrics(method, elapsed_ms, self._extracted(extractor, result))
 
     def _track_metrics(self, method: str, elapsed_ms: int, metrics: AiMetrics | None) -> None:
-        """Record what an operation took, and the metrics that are known of it.
+        """Record how long an operation took, and its metrics if they are known.
 
-        A client that raises costs the caller neither the operation's result nor its exception.
+        If the client raises, the caller still gets the operation's result, or its exception.
         """
         values: dict[Slot, Value] = {"duration_ms": elapsed_ms}
         tool_calls: Iterable[str] = ()

@@ -143,7 +143,7 @@ Value = int | bool | TokenUsage | Feedback | tuple[str, ...]
 
 
 def check_usage(usage: TokenUsage) -> TokenUsage:
-    """Return a usage, which may be another package's with the same parts, as a `TokenUsage`.
+    """Return a usage as a `TokenUsage`; it may be another package's, with the same parts.
 
     Raises:
         TypeError: If it lacks a part.
@@ -156,10 +156,11 @@ def check_usage(usage: TokenUsage) -> TokenUsage:
 def score_of(result: JudgeResult) -> float | None:
     """Return a judge's score as an event carries it; `None` where there is none, or it is not finite.
 
-    Another type of number is no JSON, and such an event would cost the client its whole batch.
+    JSON has no form for other types of numbers: with such an event the client would lose its whole batch.
 
     Raises:
-        TypeError: If the result, which may be another package's, is none, its score no number, or a key no text.
+        TypeError: If the result has not a judge's parts (another package's may have them), its score is no number,
+            or a key no text.
     """
     if not all(hasattr(result, part) for part in ("metric_key", "score", "sampled", "success")):
         raise TypeError(

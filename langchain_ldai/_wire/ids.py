@@ -1,4 +1,4 @@
-"""Ids of runs, and keys: new ids, and which texts every ledger can hold."""
+"""Ids of runs, and keys: makes new ids, and checks which texts every ledger can hold."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ if hasattr(os, "register_at_fork"):
 
 _RANDOM_BITS: Final = ~(0xF << 76 | 0x3 << 62)
 _UUID4_BITS: Final = 0x4 << 76 | 0x2 << 62
-"""The bits of a UUID that are random, and those that say its version and variant (RFC 9562, section 5.4)."""
+"""A mask of a UUID's random bits, and the bits that say its version and variant (RFC 9562, section 5.4)."""
 
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 """Half a surrogate pair: the only character that UTF-8 cannot encode."""
@@ -34,7 +34,7 @@ _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 def new_run_id() -> str:
     """Return the text of a new UUIDv4.
 
-    `uuid4()` asks the operating system for each id. Meanwhile another thread may take over, and the chain waits.
+    `uuid4()` asks the operating system for each id. Another thread may take over then, and the chain waits.
     """
     text = f"{_random.getrandbits(128) & _RANDOM_BITS | _UUID4_BITS:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

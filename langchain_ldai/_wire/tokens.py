@@ -141,8 +141,8 @@ def decode_graph(token: str) -> GraphRunIdentity:
 
     Raises:
         TypeError: If the token is not a string.
-        InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. The token of a
-            node's run within a graph is none.
+        InvalidResumptionTokenError: If it is a string, but no resumption token of a graph's run. A node's run in a
+            graph has a token of another kind.
     """
     identity = decode_any(token)
     if not isinstance(identity, GraphRunIdentity):
@@ -159,7 +159,7 @@ def decode_any(token: str) -> RunIdentity | GraphRunIdentity:
     """
     if not isinstance(token, str):
         raise TypeError(f"a resumption token is a str, not {type(token).__name__}{_remedy(token)}")
-    # What is easily told from a token comes first, so that the message says what to give.
+    # What is easily taken for a token comes first, so that the message says what to give.
     if len(token) > MAX_TOKEN_LENGTH:
         raise _invalid(f"it has {len(token):,} characters, more than {MAX_TOKEN_LENGTH:,}{_REMEDY}")
     if _SEALED.fullmatch(token):
@@ -175,7 +175,7 @@ def decode_any(token: str) -> RunIdentity | GraphRunIdentity:
 
 @lru_cache(maxsize=64)
 def _identity_in(token: str) -> RunIdentity | GraphRunIdentity:
-    """Return the run of a token; cached, as one is decoded where it is unsealed and again where it is used."""
+    """Return the run of a token; cached, as the sealer decodes it, and so does whoever uses it."""
     try:
         return _identity(_fields_in(token))
     except InvalidResumptionTokenError as error:
@@ -207,7 +207,7 @@ def _identity(fields: Mapping[str, object]) -> RunIdentity | GraphRunIdentity:
 
 
 def _remedy(given: object) -> str:
-    """Return what to give in place of something that holds a token; "" of anything else."""
+    """Return what to give in place of something that holds a token; "" for anything else."""
     if hasattr(given, "resumption_token"):
         return ": give report.resumption_token"
     if isinstance(given, bytes):
@@ -222,7 +222,7 @@ def _fields_in(token: str) -> dict[str, object]:
         fault = "its bytes are not UTF-8"
         text = content.decode("utf-8")
         fault = "its content is not JSON"
-        fields: object = json.loads(text, parse_constant=int)  # which refuses `NaN` and `Infinity`, as JSON does
+        fields: object = json.loads(text, parse_constant=int)  # `int` refuses `NaN` and `Infinity`, as JSON does
     except (ValueError, RecursionError):
         raise _invalid(fault) from None
     if not isinstance(fields, dict):
@@ -231,7 +231,7 @@ def _fields_in(token: str) -> dict[str, object]:
 
 
 def _field(fields: Mapping[str, object], name: str, absent: _T, fault_of: Callable[[_T], str]) -> _T:
-    """Return a field, which has the type of `absent`; or that, where the field is missing or null."""
+    """Return a field that has the type of `absent`; return `absent` if the field is missing or null."""
     value, expected = fields.get(name), type(absent)
     if value is None:
         return absent

@@ -1,8 +1,8 @@
-"""Metrics that need a claim first: kept with their claimant's name, claimed promptly, and sent if that is granted.
+"""Metrics that need a claim first: keeps them with their claimant's name, claims soon, and sends what is granted.
 
 A metric is in the journal before its claim is made. If the process dies in between, the next one makes the claim
-again in the same name, and a ledger grants a claimant what it has granted it before. So a claim never parts from
-its events, and a batch that is sent again is the same batch.
+again in the same name, and a ledger grants a claimant again what it granted before. So a claim and its events
+stay together, and a batch that is sent again is the same batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -22,21 +22,21 @@ from langchain_ldai.delivery._courier import Courier, Keep
 from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._pipeline import Options, Pipeline
-from langchain_ldai.delivery._sender import Outcome, Sender
-from langchain_ldai.ledgers._claim_queue import checked_grant
+from langchain_ldai.delivery._sender import BatchOutcome, Sender
+from langchain_ldai.ledgers._claim_queue import claim_in
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
 RETRY_SECONDS: Final = 0.5
 """How long to wait after the ledger has failed."""
 
 MAX_REMEMBERED: Final = 100_000
-"""How many of the ledger's answers are remembered until their events are sent; it is asked for others again."""
+"""How many of the ledger's answers are remembered until their events are sent. For others it is asked again."""
 
 MAX_EXPECTED: Final = 100_000
-"""How many claims are made ahead of their delivery; of more, only those whose answer somebody waits for."""
+"""How many claims wait to be made ahead of their delivery. Beyond that, only those that somebody waits for."""
 
 MAX_RUNS: Final = 10_000
-"""For how many runs it is remembered who claims for them, so that a run's claims go to the ledger together."""
+"""How many runs' claimants are remembered, so that a run's claims go to the ledger in one call."""
 
 _NO_ANSWER: Final = "The ledger has not answered; metrics wait for it"
 _NOT_TOLD: Final = "The answer to a claim could not be passed on"
@@ -55,9 +55,9 @@ class ClaimPipeline(Pipeline):
 
     Args:
         config: The client's configuration.
-        options: How events are kept and sent; what needs a claim is sent by this process in any case.
+        options: How events are kept and sent. With `send=False`, this process still sends what needs a claim.
         ledger: Where slots are claimed.
-        keep: Takes the events of a refused record that were not tried yet: they need no claim any more.
+        keep: Takes those events of a refused record that were not tried yet: they need no claim any more.
     """
 
     def __init__(self, config: ClientConfig, options: Options, ledger: Ledger, keep: Keep) -> None:
@@ -93,7 +93,7 @@ class ClaimPipeline(Pipeline):
 class Claimants:
     """The names in which claims are made: one for each run, so that its claims go to the ledger in one call.
 
-    A slot that is claimed again gets another name, as the ledger would grant the same one the slot twice.
+    A slot that is claimed again gets another name, as the ledger would grant it to the same name twice.
     """
 
     def __init__(self) -> None:
@@ -134,10 +134,10 @@ class ClaimingCourier:
         self._retry_at = -math.inf
 
     def expect(self, key: ClaimKey, answer: Future[bool] | None) -> None:
-        """Have a claim made soon. Of too many, one that nobody waits for is made when its metric is delivered.
+        """Have a claim made soon. If too many wait, one that nobody asks about is made at its metric's delivery.
 
         Args:
-            key: The claim, of which the metric is in the journal.
+            key: The claim. Its metric is in the journal.
             answer: Gets whether it is granted; `None` where nobody waits for it.
         """
         if answer is None and len(self._expected) >= MAX_EXPECTED:
@@ -147,14 +147,14 @@ class ClaimingCourier:
         self._expected.append((key, answer))
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until the ledger has answered the claims that are expected; `False` after `timeout` seconds."""
+        """Wait until the ledger has answered the claims so far; return `False` after `timeout` seconds."""
         with self._answered:
             return self._answered.wait_for(lambda: self._unanswered == 0, timeout)
 
-    # What follows, the sender calls.
+    # The sender calls what follows.
 
     def keep_up(self) -> float:
-        """Make the claims that are expected; return at what `monotonic()` time to be called again."""
+        """Make the claims that wait; return the `monotonic()` time at which to call this again."""
         if not self._expected:
             return math.inf
         if time.monotonic() < self._retry_at:
@@ -179,19 +179,19 @@ class ClaimingCourier:
             self._answered.notify_all()
         return self._retry_at if self._expected else math.inf
 
-    def deliver(self, batch: Batch) -> Outcome:
+    def deliver(self, batch: Batch) -> BatchOutcome:
         """Deliver those metrics of a batch whose claims are granted; see `Courier.deliver`."""
         metrics = [_from_body(record) for record in batch.records]
         answers = {key: self._answers[key] for key, _ in metrics if key in self._answers}
         for keys in _by_run(key for key, _ in metrics if key not in answers):
             while (found := self._ask(keys)) is None:
                 if not self._sender.may_wait(RETRY_SECONDS):
-                    return Outcome.KEPT
+                    return BatchOutcome.KEPT
                 self._sender.pause(RETRY_SECONDS, RETRY_SECONDS)
             answers.update(found)
         granted = [events for key, events in metrics if answers[key]]
-        outcome = self._courier.deliver(batch._replace(records=granted)) if granted else Outcome.SETTLED
-        if outcome is Outcome.SETTLED:
+        outcome = self._courier.deliver(batch._replace(records=granted)) if granted else BatchOutcome.SETTLED
+        if outcome is BatchOutcome.SETTLED:
             for key in answers:
                 self._answers.pop(key, None)
         return outcome
@@ -200,11 +200,8 @@ class ClaimingCourier:
         """Return which of a run's claims are granted; `None` if the ledger does not answer."""
         run, _, claimant = keys[0]
         slots = [key.slot for key in keys]
-        granted = self._guard.call(_NO_ANSWER, run, self._claim, run, slots, claimant)
+        granted = self._guard.call(_NO_ANSWER, run, claim_in, self._ledger, run, slots, claimant)
         return None if granted is None else {key: key.slot in granted for key in keys}
-
-    def _claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
-        return checked_grant(self._ledger.claim(run, slots, claimant), slots)
 
 
 def _by_run(keys: Iterable[ClaimKey]) -> list[list[ClaimKey]]:

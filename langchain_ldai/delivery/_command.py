@@ -23,7 +23,7 @@ from langchain_ldai.delivery._pipeline import Options, Pipeline
 KEY_VARIABLE: Final = "LAUNCHDARKLY_SDK_KEY"
 PROGRESS_SECONDS: Final = 0.5
 _MAX_BYTES: Final = 1 << 40
-"""A drain writes next to nothing, so what others have written must not stop it."""
+"""A drain writes almost nothing, so what others have written must not stop it."""
 
 
 class Waiting(NamedTuple):
@@ -135,7 +135,7 @@ def _dead(directory: Path) -> Iterator[str]:
 
 
 def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: bool) -> int:
-    """Send what waits; return 0 if all was sent that no living process sends."""
+    """Send what waits; return 0 if all was sent but what living processes send."""
     config = Config(key) if events_uri is None else Config(key, events_uri=events_uri)
     pipeline = Pipeline(config, Options(directory, _MAX_BYTES, sync=None, send=True))
     is_over = threading.Event()
@@ -145,7 +145,7 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
         if is_endless:
             threading.Event().wait()
     is_empty = False
-    with suppress(KeyboardInterrupt):  # of one who does not want to wait: the next process sends what is left
+    with suppress(KeyboardInterrupt):  # the user does not want to wait: the next process sends what is left
         is_empty = pipeline.stop()
     is_over.set()
     progress.join()
@@ -157,7 +157,7 @@ def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: boo
 
 
 def _show_progress(pipeline: Pipeline, directory: Path, is_over: threading.Event) -> None:
-    """Write a line on a terminal again and again: how much is sent, of how much."""
+    """Show on a terminal how many events are sent, and of how many."""
     if not sys.stderr.isatty():
         return
     total = waiting_in(directory).events
@@ -189,6 +189,6 @@ def _write(lines: Iterator[str] | list[str]) -> None:
 
 
 def write_no_more() -> None:
-    """Let what is still written go nowhere, as nobody reads it: `head`, for example, has read enough."""
+    """Discard what is still written: nobody reads it, as `head`, for example, has read enough."""
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

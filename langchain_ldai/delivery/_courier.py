@@ -1,4 +1,4 @@
-"""How a batch comes to LaunchDarkly: tried until it is accepted, and searched for the event that is refused."""
+"""Brings a batch to LaunchDarkly: tries until it is accepted, and searches it for an event that is refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tenacity import RetryCallState, Retrying, retry_if_result, wait_random_expo
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer, EventsEndpoint
 from langchain_ldai.delivery._journal_file import Batch
-from langchain_ldai.delivery._sender import Outcome, Sender
+from langchain_ldai.delivery._sender import BatchOutcome, Sender
 
 _log = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS: Final = 10.0
-"""The longest wait before a batch is tried again, where the service does not say how long to wait."""
+"""The longest wait before a batch is tried again, if the service does not say how long to wait."""
 
 MAX_RETRY_AFTER_SECONDS: Final = 300.0
 """The longest wait that a service may ask for."""
@@ -31,10 +31,10 @@ UNAUTHORIZED_SECONDS: Final = 30.0
 """How long to wait after the SDK key was refused."""
 
 HURRY_SECONDS: Final = 0.5
-"""How soon after a failure a batch may be tried again if somebody is in a hurry."""
+"""The longest wait after a failure while somebody waits for the events, unless the service asks for a wait."""
 
 DOUBT_SECONDS: Final = 600.0
-"""For how long this process must be refused an event before it takes it for bad, where everything is refused."""
+"""While LaunchDarkly refuses everything: how long it must refuse an event before that counts as bad."""
 
 Keep = Callable[[bytes, int], object]
 """Puts events into a journal: JSON joined by commas, and their number."""
@@ -47,9 +47,9 @@ class Courier:
 
     Args:
         endpoint: Where batches go.
-        dead_letters: Where events go that LaunchDarkly refuses.
+        dead_letters: Takes the events that LaunchDarkly refuses.
         sender: Says how long to wait.
-        keep: Takes the events of a refused record that were not tried yet.
+        keep: Takes those events of a refused record that were not tried yet.
 
     Attributes:
         delivered: How many events LaunchDarkly has accepted.
@@ -68,25 +68,25 @@ class Courier:
         self._doubted: tuple[UUID | None, float] = None, 0.0
         self._backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_SECONDS)
 
-    def deliver(self, batch: Batch) -> Outcome:
-        """Send a batch until that is done, or the sender may wait no more."""
+    def deliver(self, batch: Batch) -> BatchOutcome:
+        """Try to send a batch until it is done, or the sender may not wait any longer."""
         answer = self._until_final(partial(self._answer_to, batch))
         if answer.is_accepted:
             self.delivered += batch.events
-            return Outcome.SETTLED
+            return BatchOutcome.SETTLED
         if not answer.is_refused:
-            return Outcome.KEPT
+            return BatchOutcome.KEPT
         if len(batch.records) > 1:
-            return Outcome.REFUSED
+            return BatchOutcome.REFUSED
         self._split(batch.payload_id, batch.records[0].body, answer)
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
     def keep_up(self) -> float:
         """Do nothing; the sender need not call this again."""
         return math.inf
 
     def _until_final(self, attempt: Callable[[], Answer]) -> Answer:
-        """Attempt something until it is accepted or refused, or the sender may wait no more; return the answer."""
+        """Repeat an attempt until it is accepted or refused, or time is up; return the last answer."""
         retrying = Retrying(
             retry=retry_if_result(lambda answer: not (answer.is_accepted or answer.is_refused)),
             stop=lambda state: not self._sender.may_wait(_asked_wait(_answer_in(state)) or 0.0),
@@ -113,12 +113,12 @@ class Courier:
         if answer.is_refused and len(bodies) == 1:
             is_everything_refused = not self._post(uuid5(batch.payload_id, "empty"), []).is_accepted
             if is_everything_refused and self._is_in_doubt(batch.payload_id):
-                return replace(answer, status=0)  # as good as none: not this event, but everything is refused
+                return replace(answer, status=0)  # as if none had come: everything is refused, not this event
             answer = self._post(batch.payload_id, bodies)
         return answer
 
     def _is_in_doubt(self, payload_id: UUID) -> bool:
-        """Return whether a batch was refused for too short a time, with everything else, to be taken for bad."""
+        """Return whether a batch, refused with everything else, was refused for too short a time to be bad."""
         now = time.monotonic()
         if self._doubted[0] != payload_id:
             self._doubted = payload_id, now
@@ -134,7 +134,7 @@ class Courier:
         return answer
 
     def _split(self, payload_id: UUID, body: bytes, answer: Answer) -> None:
-        """Send the events of a record that was refused, but for those that are bad."""
+        """Send the events of a record that was refused, all but the bad ones."""
         events = [json.dumps(event, separators=(",", ":")) for event in json.loads(b"[%b]" % body)]
         if len(events) == 1:
             self._dead_letters.add(events[0], answer.reason)
@@ -168,7 +168,7 @@ class Courier:
 
 
 def _asked_wait(answer: Answer) -> float | None:
-    """Return how long to wait, in seconds, where the answer says it; an answer that says 0 does not."""
+    """Return how many seconds to wait if the answer asks for a wait, else `None`."""
     if answer.retry_after:
         return min(answer.retry_after, MAX_RETRY_AFTER_SECONDS)
     return UNAUTHORIZED_SECONDS if answer.status in _UNAUTHORIZED else None
@@ -180,6 +180,6 @@ def _answer_in(state: RetryCallState) -> Answer:
 
 
 def _halves(first: int, end: int) -> list[tuple[int, int]]:
-    """Return the second and the first half of a range, of which the first is to be taken out first."""
+    """Return the second half of a range, and then the first: whoever pops one takes the first half first."""
     middle = (first + end) // 2
     return [(middle, end), (first, middle)]

@@ -1,4 +1,4 @@
-"""The events that LaunchDarkly refuses, in a file beside the journal, each with the reason."""
+"""Keeps the events that LaunchDarkly refuses in a file beside the journal, each with the reason."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OLDER_NAME: Final = "dead.older.jsonl"
 LOCK_NAME: Final = "dead.lock"
 
 MAX_BYTES: Final = 16 << 20
-"""How large the file may grow before the next one takes its place, and the one before that is removed."""
+"""How large the file may grow. Then it becomes the older file, in the place of the one before, which is lost."""
 
 
 class DeadLetters:
-    """Where events go that are never sent again.
+    """Keeps the events that are never sent again.
 
     Args:
         directory: Where the file is.
 
     Attributes:
-        count: How many events are dead; also those that were refused before they were written.
+        count: How many events are dead, with those that could not be written as JSON.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -51,7 +51,7 @@ class DeadLetters:
         )
 
     def refuse(self, key: str, reason: str) -> None:
-        """Note that an event cannot be written, and so not be kept."""
+        """Note that an event cannot be written as JSON, and so is dropped."""
         self.count += 1
         self._notices.each_minute(
             _log, logging.ERROR, ("refused", key), "The event %s cannot be sent and is dropped: %s", key, reason
@@ -68,7 +68,7 @@ class DeadLetters:
             os.close(descriptor)
 
     def _rotate(self, path: Path) -> None:
-        """Make the file the older one, unless another process has just done that, or is about to."""
+        """Make the file the older one, unless another process has just done so, or is doing it."""
         lock = locks.take(self.directory / LOCK_NAME)
         if lock is None:
             return

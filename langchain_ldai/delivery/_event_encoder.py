@@ -18,10 +18,10 @@ from langchain_ldai.delivery._http import ClientConfig
 _T = TypeVar("_T")
 
 RENEWALS: Final = 10
-"""How often the texts are made anew before the SDK makes new index events.
+"""How often the texts of contexts are renewed in one `context_keys_flush_interval` of the SDK.
 
-The SDK makes an index event of each context it is shown, and another after its `context_keys_flush_interval`.
-It is shown a context whenever we make its text. So an index event is at most a tenth of the interval late.
+The SDK makes an index event of each context that it sees, and another after the interval. We show it a context
+whenever we make the context's text. So an index event is at most a tenth of the interval late.
 """
 
 
@@ -33,8 +33,7 @@ class EventEncoder:
             how long.
 
     Attributes:
-        on_new_context: Gets each context whose text is made for a custom event: one that is new, or was not used
-            for long.
+        on_new_context: Gets each context whose text is made for a custom event: a new one, or one to be renewed.
     """
 
     def __init__(self, config: ClientConfig) -> None:
@@ -76,7 +75,7 @@ class EventEncoder:
         """
         head = f'{{"kind":"custom","creationDate":{creation_ms},"key":'
         context_text = self._context(context)
-        last_data: object = events  # which is nobody's data
+        last_data: object = events  # no event has this as its data
         middle = ""
         texts = []
         for key, data, value in events:
@@ -86,7 +85,7 @@ class EventEncoder:
         return ",".join(texts).encode("ascii")
 
     def check_context(self, context: Context) -> None:
-        """Check the context of an event that the SDK gets, which makes the index event of it by itself.
+        """Check the context of an event that goes to the SDK, which makes the index event itself.
 
         Raises:
             TypeError: If the context holds an object that JSON has no form for.
@@ -107,7 +106,7 @@ class EventEncoder:
         if time.monotonic() >= self._renew_at or len(self._contexts) >= self._capacity:
             self._forget_contexts()
         text = f',"context":{_json(context, self._redact)}'
-        self._contexts[id(context)] = context, text  # the context too: while it is kept, its id is nobody else's
+        self._contexts[id(context)] = context, text  # while the context is kept too, no other can have its id
         return text
 
     def _forget_contexts(self) -> None:

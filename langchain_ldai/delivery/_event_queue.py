@@ -50,7 +50,7 @@ class EventQueue(Pipeline):
         return self.courier.last_date
 
     def append_all(self, context: Context, events: Sequence[Event]) -> None:
-        """Keep events of one context that were made now, but for those that are not JSON."""
+        """Keep events of one context that were made now, all but those that are not JSON."""
         try:
             record, count = self.encoder.encode_all(context, events, int(time.time() * 1_000)), len(events)
         except (TypeError, ValueError):
@@ -68,7 +68,7 @@ class EventQueue(Pipeline):
         return count > 0 and self.claims_in(ledger).append_claim(claim, record, count)
 
     def claims_in(self, ledger: Ledger) -> ClaimPipeline:
-        """Return what keeps the metrics that need a claim in a ledger."""
+        """Return the pipeline of the metrics that need a claim in a ledger."""
         with self._claims_lock:
             found = self._claims.get(id(ledger))
             if found is None:
@@ -91,14 +91,13 @@ class EventQueue(Pipeline):
         self.request_flush()
         is_done = True
         for sender in self._senders():
-            left = None if timeout is None else max(0.0, latest - time.monotonic())
-            is_done = sender.flush(left, is_given_up) and is_done
+            is_done = sender.flush(latest - time.monotonic(), is_given_up) and is_done
         return is_done
 
     def stop(self, latest: float = math.inf) -> bool:
-        """Do what `Pipeline.stop` does, and then, in the time that is left, with the metrics that need a claim.
+        """Stop as `Pipeline.stop` does; then, in the time that is left, stop the metrics that need a claim.
 
-        What is accepted of the ones gives time to the others, too.
+        Each batch that is accepted gives the later ones more time.
         """
         self.is_stopped = True
         is_empty = super().stop(latest)
@@ -106,7 +105,7 @@ class EventQueue(Pipeline):
         for pipeline in self._claims.copy().values():
             is_empty = pipeline.stop(latest) and is_empty
             latest = pipeline.sender.ends_at
-        if self.sender.is_started:  # the rest of a metric needs no claim any more, and came here
+        if self.sender.is_started:  # `keep` has brought events here that need no claim any more
             is_empty = super().stop(latest) and is_empty
         return is_empty
 
@@ -118,7 +117,7 @@ class EventQueue(Pipeline):
         return [self.sender, *(pipeline.sender for pipeline in self._claims.copy().values())]
 
     def _encode_each(self, context: Context, events: Sequence[Event]) -> tuple[bytes, int]:
-        """Return a record of those events that are JSON, and how many they are; refuse the others."""
+        """Return a record of the events that are JSON, and their number; refuse the others."""
         now = int(time.time() * 1_000)
         parts: list[bytes] = []
         for event in events:

@@ -30,8 +30,8 @@ ClientConfig: TypeAlias = "Config | AsyncConfig"
 
 EVENT_SCHEMA: Final = "4"
 
-TIMEOUTS: Final = 4
-"""After how many times both of the client's time-outs a request is given up, whatever arrives of its answer."""
+TIMEOUT_FACTOR: Final = 4
+"""A request ends after this many times the client's two time-outs together, even while its answer arrives."""
 
 SYNC_USER_AGENT: Final = "PythonClient"
 ASYNC_USER_AGENT: Final[str] = getattr(ldclient.impl.http, "ASYNC_USER_AGENT", SYNC_USER_AGENT)
@@ -44,9 +44,9 @@ class Answer:
 
     Args:
         status: The HTTP status; 0 if there was no answer.
-        retry_after: For how many seconds the service wants no further batch, if it says so.
-        date: The service's clock, in seconds since 1970, if it says so.
-        reason: The status or the failure in words, for a log.
+        retry_after: For how many seconds the service wants no more batches, `None` if it does not say.
+        date: The service's clock, in seconds since 1970, `None` if it does not say.
+        reason: The status or the failure in words, for the log.
     """
 
     status: int
@@ -78,15 +78,15 @@ class EventsEndpoint:
         self._headers = _headers(config)
         self._timeout = urllib3.Timeout(connect=config.http.connect_timeout, read=config.http.read_timeout)
         self._pool = HTTPFactory({}, config.http).create_pool_manager(1, self._uri)
-        if config.http.cert_file:  # of the SDK's clients, only the asynchronous one shows it
+        if config.http.cert_file:  # the SDK presents it in its asynchronous client alone
             self._pool.connection_pool_kw["cert_file"] = config.http.cert_file
-        self._watch = _Watch(self._pool, TIMEOUTS * (config.http.connect_timeout + config.http.read_timeout))
+        self._watch = _Watch(self._pool, TIMEOUT_FACTOR * (config.http.connect_timeout + config.http.read_timeout))
 
     def post(self, payload_id: str, records: Sequence[bytes]) -> Answer:
         """Send a batch once, and say what came of it.
 
         Args:
-            payload_id: The batch's id. LaunchDarkly takes a batch whose id it knows for a repetition.
+            payload_id: The batch's id, by which LaunchDarkly knows a repetition.
             records: The events, as `EventEncoder` makes them.
         """
         body = b"[%b]" % b",".join(records)
@@ -120,7 +120,7 @@ class EventsEndpoint:
 
 
 class _Watch:
-    """Ends a request that takes too long: each byte of an answer renews the time-out, so one may go on for ever.
+    """Ends a request that takes too long: each byte of an answer renews the time-out, perhaps for ever.
 
     Args:
         pools: Makes the connections, one at a time.
@@ -139,7 +139,7 @@ class _Watch:
         }
 
     def _watched(self, pool: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
-        """Return a class of pools of which this sees each connection before it is opened."""
+        """Return a subclass of a pool that shows this each connection before it is opened."""
 
         def connection(**options: Any) -> object:
             self._connection = pool.ConnectionCls(**options)
@@ -160,7 +160,7 @@ class _Watch:
             timer.cancel()
 
     def _cut(self) -> None:
-        """Shut the connection, on which another thread waits."""
+        """Shut the connection that another thread waits for."""
         self.reason = f"no whole answer within {self._seconds:g} seconds"
         with (
             suppress(AttributeError, OSError),  # it is not open, or not any more

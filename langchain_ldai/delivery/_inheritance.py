@@ -12,19 +12,19 @@ from langchain_ldai.delivery._journal_file import JournalFile
 from langchain_ldai.delivery._owners import FILE_SUFFIX, Owner, owner_name_of
 
 MAX_HELD: Final = 64
-"""The files of how many dead processes are held at once: each lock takes a descriptor, of which a process may have
+"""How many dead processes' files are held at once. Each takes a descriptor for its lock. A process may have only
 1,024, and the program needs them too."""
 
 
 class Inheritance:
-    """The files that this process has taken over from dead ones: oldest process first, each one's in its order.
+    """The files that this process has taken over from dead ones: the oldest process first, its oldest file first.
 
     Args:
         directory: Where the files lie.
 
     Attributes:
-        others_bytes: The size of the files whose processes lived when `look` was called last.
-        has_foreign: Whether there were files then that this process may not open.
+        others_bytes: The size of the files whose processes lived when `take_over` was called last.
+        has_foreign: Whether `take_over` found files then that this process may not open.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -44,7 +44,7 @@ class Inheritance:
         """The size of the files that dead processes have left, also of those that are not taken over yet."""
         return sum(file.size for file in self.files) + self._more_bytes
 
-    def look(self, mine: Collection[str]) -> None:
+    def take_over(self, mine: Collection[str]) -> None:
         """Take over the files of processes that have died.
 
         Args:
@@ -52,7 +52,7 @@ class Inheritance:
         """
         held = {*mine, *(owner.name for owner, _ in self._left)}
         self._more = deque(name for name in self._paths_by_owner() if name not in held)
-        others = self._take_more()
+        others = self._take_over_more()
         self.has_foreign = not all(map(may_open, others))
         self.others_bytes = sum(map(_size_of, others))
 
@@ -61,8 +61,8 @@ class Inheritance:
 
         Args:
             mine: The names of owners whose files are this process's.
-            room: How many bytes are free. Only if the files take more, this looks which of the processes are dead:
-                it takes the lock of each, which keeps others from it for a moment.
+            room: How many bytes are free. Only if all files take more, this finds out which processes are dead: it
+                takes each lock for a moment, which keeps other heirs from it.
         """
         sizes = {
             name: sum(_size_of(path) for path in paths)
@@ -93,11 +93,11 @@ class Inheritance:
                     paths.append(self._directory / name)
         return found
 
-    def _take_more(self) -> list[Path]:
-        """Take over files of those that `look` has found, as many as there are descriptors to spare for.
+    def _take_over_more(self) -> list[Path]:
+        """Take over files of the dead processes that `take_over` has found, up to `MAX_HELD`.
 
         Returns:
-            The files of those that live.
+            The files of the living processes among them.
         """
         taken: list[Owner] = []
         living: list[str] = []
@@ -108,7 +108,7 @@ class Inheritance:
                 living.append(name)
             else:
                 taken.append(owner)
-        # Only now, as another heir may have sent and removed files before their lock was taken.
+        # Only now: before this process had the lock, another heir may have sent and removed files.
         paths = self._paths_by_owner()
         for owner in taken:
             if files := deque(JournalFile(path, _size_of(path)) for path in paths.get(owner.name, ())):
@@ -122,7 +122,7 @@ class Inheritance:
         """Return the file to be sent first; `None` for none."""
         while self._left or self._more:
             if not self._left:
-                self._take_more()
+                self._take_over_more()
                 continue
             owner, files = self._left[0]
             if files:
@@ -159,7 +159,7 @@ class Inheritance:
 
 
 def may_open(path: Path) -> bool:
-    """Return whether this process may send a file, or does not see it any more."""
+    """Return whether this process may send a file, or the file is gone."""
     return not path.exists() or os.access(path, os.R_OK | os.W_OK)
 
 

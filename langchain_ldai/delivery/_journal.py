@@ -34,10 +34,10 @@ FILE_BYTES: Final = 4 << 20
 """The size of a file, in bytes. A record that is larger gets a file of its own."""
 
 RETRY_DISK_SECONDS: Final = 5.0
-"""How long events are kept in memory before the disk is tried again."""
+"""How long after the disk has failed it is tried again. Until then, events are kept in memory."""
 
 RENEW_SECONDS: Final = 3_600.0
-"""How often the files get the present date, as some systems remove what is old."""
+"""How often the files get the present date: some systems remove old files."""
 
 _FOREIGN: Final = (
     "%s holds events in files that this process may not open, as another user's: it will not send them"
@@ -57,7 +57,7 @@ class Journal:
         directory: Where the files lie.
         key_hash: A hash of the SDK key with which they are sent.
         max_bytes: How many bytes the files of all processes may have.
-        wake: Called when the sender is to call `make_ready`. It must not wait.
+        wake: Called when the sender is to call `prepare_next_file`. It must not wait.
 
     Attributes:
         inherited: What dead processes left.
@@ -87,7 +87,7 @@ class Journal:
 
     def reset_after_fork(self) -> None:
         """Start empty: the files are the parent's."""
-        # The child closes its own hold alone: the parent keeps its locks.
+        # The child closes its own descriptors. The parent keeps the locks.
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.close()
@@ -120,7 +120,7 @@ class Journal:
         """
         record = as_record(body, events)
         with self._lock:
-            if self._is_writing:  # by this very thread, further up its stack, which will go on with this record
+            if self._is_writing:  # this very thread is, further up its stack: there it writes this record next
                 self._handed_over.append((record, events))
                 return True
             try:
@@ -150,7 +150,7 @@ class Journal:
         return True
 
     def _roll(self, needed: int) -> OwnFile | MemoryFile | None:
-        """Make another file the current one, unless only memory is left; return it, or `None` if there is none."""
+        """Go on with another file, if there is one; return the file to write to, `None` if there is no room."""
         file = self._next_file(max(self._file_bytes, HEAD_SIZE + needed))
         if file is not None and file is not self._current:
             self._complete_current()
@@ -194,10 +194,10 @@ class Journal:
         return OwnFile(self.directory / f"{owner.name}.{next(self._numbers):08d}{FILE_SUFFIX}", size)
 
     def _is_full(self, size: int) -> bool:
-        """Return whether a file of a certain size would be too much.
+        """Return whether there is no room for a file of a certain size.
 
-        The files of living processes may be all but empty. So they keep no process from having a second file:
-        without one it would drop events for ever, although it has sent all that its first file holds.
+        The files of other living processes do not count against a second file: they may be almost empty, and
+        without a second file this process would drop events for ever, although all in its first one is sent.
         """
         files = self._files.copy()
         others = self.inherited.others_bytes if len(files) > 1 else 0
@@ -235,7 +235,7 @@ class Journal:
             self._tell_disk_fails(error)
 
     def oldest_written_at(self) -> int | None:
-        """Return when the first record was written that still waits, in Unix seconds; `None` for none."""
+        """Return when the oldest waiting record was written, in Unix seconds; `None` if none waits."""
         for file in (*self.inherited.files, *self._files.copy()):
             view = JournalFile(file.path, file.size) if isinstance(file, JournalFile) else file
             first = next(view.waiting(), None)
@@ -246,7 +246,7 @@ class Journal:
 
     # The sender alone calls what follows.
 
-    def make_ready(self) -> None:
+    def prepare_next_file(self) -> None:
         """Make the next file ahead of need."""
         current = self._current
         if self._spare is not None or current is None or self._is_full(self._file_bytes):
@@ -254,7 +254,7 @@ class Journal:
         if isinstance(current, MemoryFile):
             is_due = time.monotonic() >= self._retry_disk_at
         else:
-            # If it was moved, its lock is still needed: an heir there would put a copy in its place.
+            # Not if it was moved: `_create` would release its lock, and an heir put a copy in its place.
             is_due = current.writer.position * 2 > current.size and current.path.exists()
         if not is_due:
             return
@@ -268,14 +268,14 @@ class Journal:
         self._is_disk_failing = False
         with self._lock:
             is_in_time = self._current is current
-            if is_in_time:  # also where events are in memory: the next record goes into this file
+            if is_in_time:  # even if events are in memory now: the next record goes into this file
                 self._spare = spare
-        if not is_in_time:  # a caller needed a file sooner and made one, which sorts behind this one
+        if not is_in_time:  # a caller has made a file meanwhile, whose name comes after this one's
             spare.complete()
             spare.remove()
 
     def keep_in_place(self) -> None:
-        """Keep the files from those who remove old ones, and put back what they remove all the same.
+        """Renew the dates of the files, so that nobody removes them as old, and put back what was removed.
 
         Raises:
             OSError: If the directory cannot be looked at, or takes no file.
@@ -293,19 +293,19 @@ class Journal:
             if removed is not None:
                 removed.restore()
                 self.complete()
-            if owner is not None and not self._is_owner() and not owner.retake():  # an heir sends the files
+            if owner is not None and not self._is_owner() and not owner.retake():  # now an heir sends the files
                 self.complete()
                 in_memory = self._leave_files(None)
         for file in in_memory:
             self._append_again(file.waiting())
 
     def _removed_file(self) -> OwnFile | None:
-        """Return the file that is written now, if somebody has removed it."""
+        """Return the current file if somebody has removed it."""
         current = self._current
         return current if isinstance(current, OwnFile) and not current.path.exists() else None
 
     def _is_owner(self) -> bool:
-        """Return whether others see that this process owns its files, if it has any."""
+        """Return whether other processes see that this one owns its files, if it has any."""
         return self._owner is None or self._owner.is_in_place()
 
     def _renew(self) -> None:
@@ -319,7 +319,7 @@ class Journal:
 
     def inherit(self) -> None:
         """Take over the files of processes that have died."""
-        self.inherited.look(self._owner_names())
+        self.inherited.take_over(self._owner_names())
         if self.inherited.has_foreign:
             self._notices.once(_log, logging.WARNING, "foreign", _FOREIGN, self.directory)
 
@@ -343,34 +343,34 @@ class Journal:
 
     @property
     def has_waiting_files(self) -> bool:
-        """Whether others can send something of what waits."""
+        """Whether something waits that other processes can send."""
         files = (*self.inherited.files, *(file for file in self._files if isinstance(file, OwnFile)))
         return any(True for file in files for _ in file.waiting())
 
     @property
     def events_in_memory(self) -> int:
-        """How many events wait that nobody else can send."""
+        """How many events wait that no other process can send."""
         files = [file for file in self._files.copy() if isinstance(file, MemoryFile)]
         return sum(record.events for file in files for record in file.waiting())
 
     def is_complete(self, file: JournalFile | MemoryFile) -> bool:
-        """Return whether no more records will be written into a file that `oldest` returned."""
+        """Return whether a file that `oldest` returned gets no more records."""
         return file is not self._current  # `file.is_complete` stays false if an interrupt hits `file.complete`
 
     def remove_oldest(self) -> None:
-        """Remove the file that `oldest` returned, and of which all is sent."""
-        with self._lock:  # the thread that completes the file has closed it
+        """Remove the file that `oldest` returned: all of it is sent."""
+        with self._lock:  # waits for the thread that completes the file
             file = self._take_oldest()
         file.remove()
 
     def leave_oldest(self, error: OSError) -> None:
-        """Leave the file that `oldest` returned, which a dead process left, to a later look: it cannot be read."""
+        """Leave a dead process's file, which `oldest` returned, to a later look: it cannot be read."""
         told = error.strerror or type(error).__name__
         self._notices.each_minute(_log, logging.ERROR, "unreadable", _UNREADABLE, self.directory, told)
         self.inherited.leave_oldest()
 
     def set_aside_oldest(self, damage: DamagedFileError) -> None:
-        """Keep the file that `oldest` returned under another name, and append anew what can be read of it."""
+        """Rename the damaged file that `oldest` returned, and append again what can be read of it."""
         self._take_oldest()
         file = damage.file
         with self._lock:
@@ -402,14 +402,14 @@ class Journal:
             spare.remove()
 
     def release(self) -> None:
-        """Leave to others what is not sent, unless somebody has appended again."""
+        """Leave what is not sent to other processes, unless this one has appended again."""
         self.inherited.release()
         with self._lock:
             if self._current is None:
                 self._files.extend(self._leave_files(None))
 
     def hand_over(self) -> None:
-        """Leave to others what has been appended, and go on with files that are not theirs, if there is room.
+        """Leave what has been appended to other processes, and go on with new files, if there is room.
 
         Raises:
             OSError: If the disk takes no file.
@@ -428,7 +428,7 @@ class Journal:
         except BaseException:
             owner.remove()
             raise
-        with self._lock:  # before the file is completed: a caller would make another, which stays open
+        with self._lock:  # around all of it: in between, a caller would make a file that stays open
             self.complete()
             in_memory = self._leave_files(owner)
             self._current = first
@@ -437,7 +437,11 @@ class Journal:
             self._append_again(file.waiting())
 
     def _leave_files(self, owner: Owner | None) -> list[MemoryFile]:
-        """Let others send the files of the present owner, be another, and return what no other can send."""
+        """Leave the present owner's files to other processes, and become another owner.
+
+        Returns:
+            The files in memory, which no other process can send.
+        """
         before, self._owner = self._owner, owner
         in_memory = [file for file in self._files if isinstance(file, MemoryFile)]
         is_empty = len(in_memory) == len(self._files)

@@ -46,7 +46,7 @@ def as_record(body: bytes, events: int) -> bytes:
 
 
 class DamagedFileError(Exception):
-    """A file is none of a journal's, or not as a journal writes it.
+    """A file is no journal's, or not as a journal writes it.
 
     Args:
         file: The file.
@@ -86,7 +86,7 @@ class Batch(NamedTuple):
 
 
 class MappedWriter:
-    """Writes into mapped memory, which belongs to the kernel: without a system call, and safe once it returns."""
+    """Writes into mapped memory, without a system call. The kernel owns it, so what was written is safe."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         self._map = mmap.mmap(descriptor, size)
@@ -100,7 +100,7 @@ class MappedWriter:
         for start in range(0, self.size, _POPULATED_AT_ONCE):
             with contextlib.suppress(OSError):  # Linux before 5.14, and other systems
                 self._map.madvise(_POPULATE_WRITE, start, min(_POPULATED_AT_ONCE, self.size - start))
-            time.sleep(0)  # so that threads that write need not wait
+            time.sleep(0)  # lets threads write in between
 
     def write(self, record: bytes) -> bool:
         """Append a record; return `False`, and write nothing, if there is no room for it."""
@@ -134,7 +134,7 @@ class MappedWriter:
 
 
 class PlainWriter:
-    """Writes with system calls, where no space can be allocated ahead: memory mapped to a full disk kills."""
+    """Writes with system calls, if no space can be allocated ahead: a mapped file kills when the disk is full."""
 
     def __init__(self, descriptor: int, size: int) -> None:
         os.write(descriptor, _new_head().ljust(HEAD_SIZE, b"\0"))
@@ -160,11 +160,11 @@ class PlainWriter:
         return True
 
     def written(self) -> bytes:
-        """Return nothing: who reads moves the place where the next record is written."""
+        """Return nothing: reading would move the place where the next record is written."""
         return b""
 
     def content(self) -> bytes:
-        """Return the head and all records; the next record would be written behind them, as ever."""
+        """Return the head and all records. After that, the next record is written behind them, as before."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         return os.read(self._descriptor, self.position)
 
@@ -180,7 +180,7 @@ def _new_head() -> bytes:
 
 
 def _allocate(descriptor: int, size: int) -> bool:
-    """Give a file its space on the disk; return `False` where the system or the file system cannot."""
+    """Give a file its space on the disk; return `False` if the system or the file system cannot."""
     allocate = getattr(os, "posix_fallocate", None)
     if allocate is None:
         return False
@@ -215,10 +215,10 @@ class JournalFile:
         self._descriptor = _CLOSED
 
     def next_batch(self, max_bytes: int) -> Batch | None:
-        """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none.
+        """Return the next batch: the same until it is acknowledged or halved; `None` if there is none.
 
         Args:
-            max_bytes: How large the batch may be, if it is of several records.
+            max_bytes: How large a batch of several records may be.
 
         Raises:
             DamagedFileError: If the file is not as this package writes it.
@@ -244,8 +244,8 @@ class JournalFile:
         self._acknowledged = batch.end
         self._write_at(_ACKNOWLEDGED_AT, batch.end)
 
-    def narrow(self, batch: Batch) -> None:
-        """Let the next batch be the first half of this one, of which nothing has arrived; it has another id."""
+    def halve(self, batch: Batch) -> None:
+        """Make the first half of a batch the next one, under another id. Nothing of the batch has arrived."""
         half = batch.records[: len(batch.records) // 2]
         self._set_in_flight(self._acknowledged + sum(RECORD_HEAD.size + len(record.body) for record in half))
 
@@ -274,8 +274,8 @@ class JournalFile:
     def shrink(self) -> None:
         """Close the file, and put a copy in its place without the space behind what was written.
 
-        The file itself is not cut: a process may have lost its lock, and one that writes behind the end of a file
-        dies.
+        The file itself is not cut: a process that has lost its lock may still write, and would die of writing
+        behind the end of its mapped file.
         """
         try:
             self._open()
@@ -355,7 +355,7 @@ class JournalFile:
             raise DamagedFileError(self, "a record is not as it was written")
 
     def _written(self) -> int:
-        """Return up to which byte records are known to have been written; 0 where that is not known."""
+        """Return the byte up to which this process has written records; 0 if another wrote the file."""
         return 0
 
     def _length(self) -> int:
@@ -403,7 +403,7 @@ class OwnFile(JournalFile):
             raise
 
     def restore(self) -> None:
-        """Write the file anew, which somebody has removed, as it was; what is appended from now on is not in it.
+        """Write a removed file again, as it was. What is appended from now on does not go into it.
 
         Raises:
             OSError: If the disk takes no file.
@@ -420,7 +420,7 @@ class OwnFile(JournalFile):
         self._open()
 
     def waiting(self) -> Iterator[Record]:
-        """Return what waits, also where somebody has removed the file before it was read."""
+        """Return what waits, even if somebody has removed the file before it was read."""
         if self._descriptor == _CLOSED and not self.is_complete and not self.path.exists():
             yield from parse(self.writer.written())[0]
         else:
@@ -442,7 +442,7 @@ def parse(data: bytes, position: int = 0) -> tuple[list[Record], int]:
     while position + RECORD_HEAD.size <= len(data):
         length, checksum, events, written_at = RECORD_HEAD.unpack_from(data, position)
         start = position + RECORD_HEAD.size
-        # Before the body is copied: many a place is tried in a damaged file.
+        # Before the body is copied: in a damaged file this is tried at many positions.
         if not 0 < length <= len(data) - start:
             break
         body = data[start : start + length]

@@ -1,4 +1,4 @@
-"""What stands in for a journal's file while the disk takes none: the same, in memory."""
+"""Stands in for a journal's file, in memory, while the disk takes none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class MemoryFile:
         return True
 
     def next_batch(self, max_bytes: int) -> Batch | None:
-        """Return the next batch, which stays the same until it is acknowledged or narrowed; `None` for none."""
+        """Return the next batch: the same until it is acknowledged or halved; `None` if there is none."""
         if self._batch is None and self._records:
             records: list[Record] = []
             size = 0
@@ -77,8 +77,8 @@ class MemoryFile:
             self._acknowledged_bytes += RECORD_HEAD.size + len(record.body)
         self._acknowledged, self._batch = batch.end, None
 
-    def narrow(self, batch: Batch) -> None:
-        """Let the next batch be the first half of this one, of which nothing has arrived; it has another id."""
+    def halve(self, batch: Batch) -> None:
+        """Make the first half of a batch the next one, under another id. Nothing of the batch has arrived."""
         self._batch = self._make_batch(batch.records[: len(batch.records) // 2])
 
     def waiting(self) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""Who may send a directory's files: each process owns its files, and holds a lock on them while it lives."""
+"""Who may send a directory's files: a process owns those it writes, and holds a lock on them while it lives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uuid import uuid4
 from langchain_ldai._base.forks import PausesForForks, register_fork_safe
 from langchain_ldai.delivery._journal_file import JournalFile
 
-with contextlib.suppress(ImportError):  # here, as an event may come when Python ends and imports nothing any more
+with contextlib.suppress(ImportError):  # not later: Python imports nothing as it ends, and events may still come
     import fcntl
 with contextlib.suppress(ImportError):
     import msvcrt
@@ -28,11 +28,11 @@ FILE_SUFFIX: Final = ".events"
 _NAME: Final = re.compile(r"\d{20}-[0-9a-f]{12}-\d{8}")
 
 _LOCKED_BYTE: Final = 1 << 20
-"""Windows locks a byte, which nobody can read meanwhile: one far behind the text."""
+"""The byte that is locked on Windows, where nobody can read a locked byte: so it is far behind the text."""
 
 
 class Owner:
-    """The one that may send certain files: those whose names begin with the owner's name.
+    """Who may send the files whose names begin with the owner's name.
 
     Attributes:
         name: The owner's name. Names of owners in one process sort in the order in which they were made.
@@ -61,24 +61,24 @@ class Owner:
             try:
                 descriptor = locks.take(path)
             except OSError:
-                # A file system without locks: it is tried again and again, and must leave nothing behind.
+                # A file system without locks. This is tried again and again, and so must leave nothing behind.
                 path.unlink(missing_ok=True)
                 raise
             if descriptor is not None:
                 owner = cls(directory, name, descriptor, key_hash)
                 try:
                     os.write(descriptor, key_hash.encode())
-                except BaseException:  # a full disk: likewise
+                except BaseException:  # a full disk, which also must leave nothing behind
                     owner.remove()
                     raise
                 return owner
 
     @classmethod
     def inherit(cls, directory: Path, name: str) -> Owner | None:
-        """Take an owner's place, unless its process or another heir lives, or its lock cannot be opened.
+        """Take an owner's place; return `None` if its process or another heir lives, or its lock cannot be opened.
 
-        The first heir empties the file of the lock, as the dead process's key is not the heir's, and shrinks the
-        dead process's files. An empty lock may be new, where somebody has removed that of a living process.
+        The first heir shrinks the dead process's files, and empties the lock's file, as the SDK key in it is not
+        the heir's. An empty lock may also be new, if somebody has removed the lock of a living process.
         """
         try:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
@@ -95,11 +95,11 @@ class Owner:
         return cls(directory, name, descriptor)
 
     def is_in_place(self) -> bool:
-        """Return whether nobody has removed the file of the lock, so that others see it."""
+        """Return whether the lock's file is still there, so that other processes see it."""
         return _is_at(self._path, self._descriptor)
 
     def retake(self) -> bool:
-        """Lock the file anew that somebody has removed; return `False` if another has it meanwhile."""
+        """Lock again, as somebody has removed the lock's file; return `False` if another process has done so."""
         descriptor = locks.take(self._path)
         if descriptor is None:
             return False
@@ -122,7 +122,7 @@ class Owner:
 
     def remove(self) -> None:
         """Remove the owner, who has no files any more."""
-        if sys.platform == "win32":  # removes no file that is open
+        if sys.platform == "win32":  # Windows removes no file that is open
             self.release()
             self._path.unlink(missing_ok=True)
         else:
@@ -132,7 +132,7 @@ class Owner:
 
 
 def owner_name_of(file_name: str) -> str:
-    """Return whose file it is, or lock; "" if it is another program's."""
+    """Return the name of the owner of a file, or of a lock; "" if it is another program's."""
     name = file_name.partition(".")[0]
     return name if file_name.endswith((SUFFIX, FILE_SUFFIX)) and _NAME.fullmatch(name) else ""
 
@@ -158,7 +158,7 @@ class _Names:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Begin as a process of its own."""
+        """Take a name of its own."""
         self._process = f"{time.time_ns():020d}-{uuid4().hex[:12]}"
         self._count = itertools.count(1)
 
@@ -171,7 +171,7 @@ _names: Final = _Names()
 
 
 class Locks(PausesForForks):
-    """The locks of this process. A child process that kept one would keep heirs out after this one's death."""
+    """The locks of this process. A child closes them, or it would keep heirs out after its parent's death."""
 
     def __init__(self) -> None:
         self._descriptors: set[int] = set()
@@ -184,7 +184,7 @@ class Locks(PausesForForks):
             self.close(descriptor)
 
     def take(self, path: Path) -> int | None:
-        """Return the descriptor of a file that this has locked; `None` if another has, or has removed it."""
+        """Lock a file and return its descriptor; `None` if another process has locked or removed it."""
         return self.use(self._take, path)
 
     def _take(self, path: Path) -> int | None:

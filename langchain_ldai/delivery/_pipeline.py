@@ -41,7 +41,7 @@ class DeliveryStats:
         spooled: How many events were written down.
         delivered: How many events LaunchDarkly accepted; also those that dead processes had left.
         retried: How often a batch of events was tried again.
-        dead: How many events LaunchDarkly refused, or were none that it could take.
+        dead: How many events LaunchDarkly refused, or could not be written as JSON.
         dropped: How many events found no room.
         oldest_seconds: How long the oldest event has waited, in seconds; `None` if none waits.
     """
@@ -72,12 +72,12 @@ class Pipeline:
     Args:
         config: The client's configuration.
         options: How events are kept and sent.
-        folder: The folder of the directory in which they lie; "" for the directory itself.
-        keep: Takes the events of a refused record that were not tried yet; by default `append`.
+        folder: The folder in the directory where they lie; "" for the directory itself.
+        keep: Takes those events of a refused record that were not tried yet; by default `append`.
 
     Attributes:
         courier: Brings batches to LaunchDarkly.
-        dead_letters: Where events go that LaunchDarkly refuses.
+        dead_letters: Takes the events that LaunchDarkly refuses.
         sender: The thread that empties the journal.
 
     Raises:
@@ -123,7 +123,7 @@ class Pipeline:
         """Send what can be sent, leave the rest to other processes, and end the thread until the next event.
 
         Args:
-            latest: At what `monotonic()` time to give up if no batch is accepted; see `Sender.stop`.
+            latest: The `monotonic()` time at which to give up if no batch is accepted; see `Sender.stop`.
 
         Returns:
             Whether nothing is left.

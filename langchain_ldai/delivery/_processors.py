@@ -54,7 +54,7 @@ class DurableEventProcessor(EventProcessor):
         atexit.register(self._hand_over)
 
     def reset_after_fork(self) -> None:
-        """Have the SDK's processor made anew when it is needed: its threads stayed in the parent process."""
+        """Forget the SDK's processor, whose threads stayed in the parent; another is made when it is needed."""
         # Python may collect, and so end, a run in the thread that holds a lock.
         self._start_lock = threading.RLock()
         self._hand_over_lock = threading.RLock()
@@ -93,8 +93,8 @@ class DurableEventProcessor(EventProcessor):
         self._give_to_sdk(_index_only(context))
 
     def _give_to_sdk(self, event: EventInput) -> None:
-        if not self._is_stopped and not sys.is_finalizing():  # the SDK's threads do not run any more
-            with suppress(RuntimeError):  # they cannot be started: Python ends, or the process has none to spare
+        if not self._is_stopped and not sys.is_finalizing():  # once Python ends, the SDK's threads do not run
+            with suppress(RuntimeError):  # a thread cannot start: Python ends, or the process has none to spare
                 self._started_sdk().send_event(event)
 
     def _started_sdk(self) -> DefaultEventProcessor:
@@ -186,7 +186,7 @@ async def flush_in_thread(
     flush: Callable[[float | None, Callable[[], bool]], bool],
     timeout: float | None,  # noqa: ASYNC109
 ) -> bool:
-    """Call `flush` on another thread, which ends soon after the caller was cancelled: its loop waits for it."""
+    """Call `flush` on another thread. That ends soon after the caller is cancelled, as its loop waits for it."""
     is_given_up = threading.Event()
     try:
         return await asyncio.to_thread(flush, timeout, is_given_up.is_set)
@@ -195,12 +195,12 @@ async def flush_in_thread(
 
 
 def _is_plain(event: EventInput) -> TypeGuard[EventInputCustom]:
-    """Return whether the SDK would send an event as it is; it draws lots for one that has a sampling ratio."""
+    """Return whether the SDK would send an event as it is. It samples an event that has a sampling ratio."""
     return type(event) is EventInputCustom and event.sampling_ratio is None
 
 
 def _has_json_context(event: EventInput, journal: EventQueue) -> bool:
-    """Return whether an event's context is JSON: with one that is not, the SDK would lose its whole batch."""
+    """Return whether an event's context is JSON. With one that is not, the SDK would lose its whole batch."""
     try:
         journal.encoder.check_context(event.context)
     except (TypeError, ValueError) as error:
@@ -219,14 +219,14 @@ def _write(event: EventInputCustom, journal: EventQueue) -> None:
 
 
 def _index_only(context: Context) -> EventInputCustom:
-    """Return a custom event of which the SDK makes an index event, and which it never sends itself."""
+    """Return a custom event that the SDK never sends, but makes an index event of."""
     event = EventInputCustom(int(time.time() * 1_000), context, "")
     event.sampling_ratio = 0
     return event
 
 
 class _JournalConnection:
-    """Stands in for the SDK's connection pool and `aiohttp` session: it accepts each batch into the journal."""
+    """Stands in for the SDK's connection pool or `aiohttp` session: puts each batch into the journal."""
 
     def __init__(self, journal: EventQueue) -> None:
         self._journal = journal

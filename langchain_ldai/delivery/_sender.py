@@ -23,16 +23,16 @@ from langchain_ldai.delivery._memory_file import MemoryFile
 _log = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 512 << 10
-"""How large a batch may be that is of several records."""
+"""How large a batch of several records may be."""
 
 LOOK_SECONDS: Final = 3.0
-"""How often the sender looks for what dead processes left, and whether the own files are in their place."""
+"""How often the sender looks for what dead processes left, and whether its own files are in their place."""
 
 CLOSE_SECONDS: Final = 5.0
-"""For how long `stop` waits for a service that accepts nothing."""
+"""How long `stop` waits for a service that accepts nothing."""
 
 EXIT_SECONDS: Final = 2.0
-"""For how long the end of the process waits for a service that accepts nothing."""
+"""How long the end of the process waits for a service that accepts nothing."""
 
 _GIVE_UP_SECONDS: Final = 0.5
 _AFTER_ERROR_SECONDS: Final = 1.0
@@ -41,7 +41,7 @@ _NOT_SYNCED: Final = "Events could not be brought to the disk; a crash of the ma
 _KEPT: Final = "Events cannot be sent now, and wait"
 
 
-class Outcome(Enum):
+class BatchOutcome(Enum):
     """What came of a batch."""
 
     SETTLED = "accepted, or dead"
@@ -49,15 +49,15 @@ class Outcome(Enum):
     KEPT = "not accepted yet"
 
 
-class Delivers(Protocol):
-    """What brings a batch to its destination."""
+class BatchCourier(Protocol):
+    """Brings batches to their destination."""
 
     def keep_up(self) -> float:
-        """Do what is due apart from batches; return at what `monotonic()` time to be called again."""
+        """Do what is due apart from batches; return the `monotonic()` time at which to call this again."""
         ...
 
-    def deliver(self, batch: Batch) -> Outcome:
-        """Send a batch until that is done, or `Sender.may_wait` says no more."""
+    def deliver(self, batch: Batch) -> BatchOutcome:
+        """Try to send a batch until it is done, or `Sender.may_wait` returns `False`."""
         ...
 
 
@@ -71,7 +71,7 @@ class Sender:
 
     Attributes:
         courier: Delivers the batches; `None` where other processes do.
-        ends_at: At what `monotonic()` time `stop` gives up, or gave up: each batch that is accepted moves it.
+        ends_at: The `monotonic()` time at which `stop` gives up, or gave up. Each batch that is accepted moves it.
         is_started: Whether the thread exists.
     """
 
@@ -80,16 +80,16 @@ class Sender:
         self._flush_seconds = flush_seconds
         self._sync_seconds = math.inf if sync_seconds is None else sync_seconds
         self._guard = Guard()
-        self.courier: Delivers | None = None
+        self.courier: BatchCourier | None = None
         self.reset_after_fork()
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
         """Be without a thread: it stayed in the parent."""
-        # Python may collect a run, and so append an event and wake the sender, at any line. So the thread that has
-        # this lock can take it again, and `_wake` is a queue, as an `Event` has a lock that cannot be taken again.
+        # Python may collect a run at any line, which then appends an event and wakes the sender. So this lock is
+        # reentrant. `_wake` is a queue, because an `Event` has a lock that is not.
         self._start_lock = threading.RLock()
-        self._sends = threading.Lock()  # whoever sends: the thread, or who stops where there is none
+        self._sends = threading.Lock()  # held by whoever sends: the thread, or `stop` if there is no thread
         self._settled = threading.Condition()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -135,7 +135,7 @@ class Sender:
 
         Args:
             timeout: Seconds to wait at most; `None` for no limit.
-            is_given_up: Says whether nobody waits any more. It is asked twice a second.
+            is_given_up: Returns whether the caller has stopped waiting. It is called twice a second.
         """
         latest = math.inf if timeout is None else time.monotonic() + timeout
         target = self._journal.appended
@@ -154,11 +154,11 @@ class Sender:
             return self._settled_records >= target
 
     def stop(self, seconds: float | None = None, latest: float = math.inf) -> bool:
-        """Send what is left, as long as it is accepted, leave the rest to others, and end the thread.
+        """Send what is left while batches are accepted, leave the rest to other processes, and end the thread.
 
         Args:
             seconds: How long to go on after the last batch that was accepted; by default `CLOSE_SECONDS`.
-            latest: At what `monotonic()` time to give up if no batch is accepted.
+            latest: The `monotonic()` time at which to give up if no batch is accepted.
 
         Returns:
             Whether nothing is left.
@@ -173,12 +173,12 @@ class Sender:
             self._finish_without_thread()
             return self._is_empty
         while thread.is_alive() and (left := self.ends_at + _GRACE_SECONDS - time.monotonic()) > 0:
-            thread.join(min(left, threading.TIMEOUT_MAX))  # without end, once another thread was started
+            thread.join(min(left, threading.TIMEOUT_MAX))  # `left` is infinite once another thread was started
         atexit.unregister(self._stop_at_exit)
         return self._is_empty
 
     def _finish_without_thread(self) -> None:
-        if self._sends.acquire(blocking=False):  # else another caller is at it
+        if self._sends.acquire(blocking=False):  # else another caller does this
             try:
                 self._finish()
             finally:
@@ -189,14 +189,14 @@ class Sender:
     def _stop_at_exit(self) -> None:
         self.stop(EXIT_SECONDS)
 
-    # What follows, the courier asks.
+    # The courier calls what follows.
 
     def may_wait(self, seconds: float) -> bool:
-        """Return whether there is time to wait at least so long before the next attempt."""
+        """Return whether there is time to wait so many seconds before the next attempt."""
         return time.monotonic() + seconds < self.ends_at
 
     def pause(self, seconds: float, at_least: float) -> None:
-        """Wait for `seconds`, or only for `at_least` while somebody waits for a flush or for the end."""
+        """Wait for `seconds`, or only for `at_least` seconds if somebody waits for a flush or for the end."""
         started = time.monotonic()
         while True:
             self._keep_up()
@@ -210,7 +210,7 @@ class Sender:
 
     def _run(self) -> None:
         with self._start_lock:
-            if self._thread is not threading.current_thread():  # an interrupt has hit the start: there is another
+            if self._thread is not threading.current_thread():  # an interrupt hit the start: another one runs
                 return
         try:
             with self._sends:
@@ -222,11 +222,11 @@ class Sender:
         self._start_if_needed()
 
     def _start_if_needed(self) -> None:
-        if self._journal.is_open:  # somebody has appended meanwhile
+        if self._journal.is_open:  # another thread has appended meanwhile
             self.start()
 
     def _send_until_stopped(self) -> None:
-        while True:  # at least once: also a short life looks for what dead processes left
+        while True:  # at least once, so that a short process too looks for what dead ones left
             is_done = self._guard.call(_KEPT, Ids(), self._do_what_is_due)
             if self.ends_at < math.inf:
                 break
@@ -240,7 +240,7 @@ class Sender:
         self._finish()
 
     def _wait_until(self, at: float) -> None:
-        """Wait until somebody wakes the sender, at the latest until a `monotonic()` time."""
+        """Wait until the sender is woken, at the latest until a `monotonic()` time."""
         with contextlib.suppress(Empty):
             self._wake.get(timeout=max(0.0, at - time.monotonic()))
 
@@ -254,12 +254,12 @@ class Sender:
         if self._is_flush_due or now >= self._flush_at or self._journal.has_complete_file:
             self._is_flush_due = False
             self._flush_at = now + self._flush_seconds
-            self._empty()
+            self._empty_journal()
         return True
 
     def _keep_up(self) -> None:
         """Do what cannot wait until a batch is accepted."""
-        self._journal.make_ready()
+        self._journal.prepare_next_file()
         if self.courier is not None:
             self._keep_up_at = self.courier.keep_up()
         now = time.monotonic()
@@ -271,24 +271,24 @@ class Sender:
             self._sync_at = now + self._sync_seconds
             self._guard.call(_NOT_SYNCED, Ids(), self._journal.sync)
 
-    def _empty(self) -> bool:
+    def _empty_journal(self) -> bool:
         """Send what the journal holds; return whether nothing is left."""
         target = self._journal.appended
         if self.courier is None:
-            if self.ends_at == math.inf:  # else the journal is about to be released
+            if self.ends_at == math.inf:  # else `_finish` releases the journal next
                 self._journal.hand_over()
         elif not self._send_all(self.courier, target):
             return False
         self._settle(target - self._settled_records)
         return True
 
-    def _send_all(self, courier: Delivers, target: int) -> bool:
+    def _send_all(self, courier: BatchCourier, target: int) -> bool:
         """Send until `target` of this process's records are settled; leave later ones to the next time.
 
-        Else this might never end, as records may come in faster than batches are answered.
+        Without a target this might never end: records may come in faster than batches are answered.
         """
         while (file := self._journal.oldest()) is not None:
-            # Looked at first: a record may be written, and the file then be complete.
+            # Before the batch is read: the file may get its last record, and be completed, in between.
             is_complete = self._journal.is_complete(file)
             try:
                 batch = file.next_batch(MAX_BATCH_BYTES)
@@ -312,13 +312,13 @@ class Sender:
             self._keep_up()
         return True
 
-    def _deliver(self, courier: Delivers, file: JournalFile | MemoryFile, batch: Batch) -> bool:
-        """Deliver a batch of a file, or have it tried in halves; return `False` if it is kept."""
+    def _deliver(self, courier: BatchCourier, file: JournalFile | MemoryFile, batch: Batch) -> bool:
+        """Deliver a batch of a file, or halve it if it is refused; return `False` if it is kept."""
         outcome = courier.deliver(batch)
-        if outcome is Outcome.KEPT:
+        if outcome is BatchOutcome.KEPT:
             return False
-        if outcome is Outcome.REFUSED:
-            file.narrow(batch)
+        if outcome is BatchOutcome.REFUSED:
+            file.halve(batch)
             return True
         file.acknowledge(batch)
         self._settle(len(batch.records) if file.is_own else 0)
@@ -333,7 +333,7 @@ class Sender:
 
     def _finish(self) -> None:
         self._journal.complete()
-        self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty))
+        self._is_empty = bool(self._guard.call(_KEPT, Ids(), self._empty_journal))
         is_left = not self._is_empty and self._journal.has_waiting_files
         self._guard.call(_KEPT, Ids(), self._journal.release)
         if is_left:

@@ -35,7 +35,7 @@ class JournaledClaims:
 
     Args:
         ledger: Where slots are claimed.
-        find_queue: Returns what sends the events, if the client sends any.
+        find_queue: Returns the queue of the client's events, `None` if the client sends none.
     """
 
     def __init__(self, ledger: Ledger, find_queue: Callable[[], EventQueue | None]) -> None:
@@ -64,8 +64,8 @@ class DurableEvents:
     this way, evaluation summaries too.
 
     A `DurableEvents` serves one client. Processes may share a directory if they use the same SDK key. After a fork
-    the child process goes on with files of its own. It need not call `postfork()` for that, but before
-    the client's `close()`, which can otherwise wait forever for a thread of the parent.
+    the child process goes on with files of its own, also without `postfork()`. But without it, the client's
+    `close()` can wait forever in the child, for a thread of the parent.
 
     Args:
         directory: Where the files lie, one directory for each LaunchDarkly environment. It is made if it does not
@@ -106,7 +106,7 @@ class DurableEvents:
         send: bool = True,
     ) -> None:
         if not isinstance(directory, str | os.PathLike) or not os.fspath(directory):
-            is_config = hasattr(directory, "sdk_key")  # LaunchDarkly's client has called the class
+            is_config = hasattr(directory, "sdk_key")  # the client was given the class, and has called it
             remedy = ": event_processor_class takes an instance, DurableEvents(directory)" if is_config else ""
             raise TypeError(f"directory is the path of a directory, not {short_repr(directory)}{remedy}")
         if check_count("max_bytes", max_bytes) < SMALLEST_MAX_BYTES:
@@ -121,12 +121,12 @@ class DurableEvents:
         self._claims: dict[int, JournaledClaims] = {}
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
 
-    if not TYPE_CHECKING:  # for which any name would exist
+    if not TYPE_CHECKING:  # to a type checker any name would exist
 
         def __getattr__(self, name: str) -> NoReturn:
-            """Say that a client uses this as an event processor, which this makes."""
+            """Raise, with a remedy if a client was given a function that returns this."""
             remedy = ""
-            if hasattr(EventProcessor, name):  # what the client was given has made this
+            if hasattr(EventProcessor, name):  # the client takes this for the event processor itself
                 remedy = ": event_processor_class takes DurableEvents(directory) itself, and no function to it"
             raise AttributeError(f"DurableEvents has no attribute {name!r}{remedy}")
 

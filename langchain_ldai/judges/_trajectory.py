@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from langchain_ldai._runs.steps import HANDOFF, arguments_of_tool
+from langchain_ldai._runs.steps import HANDOFF_PREFIX, arguments_of_tool
 
 MAX_CALLS: Final = 50
 MAX_CHARACTERS: Final = 2_000
@@ -104,4 +104,4 @@ def _name_of(tool: object) -> str:
     function = tool.get("function")
     name = (function if isinstance(function, Mapping) else tool).get("name")
     is_own = tool.get("type") in ("function", "custom", None)
-    return name if is_own and isinstance(name, str) and not name.startswith(HANDOFF) else ""
+    return name if is_own and isinstance(name, str) and not name.startswith(HANDOFF_PREFIX) else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Ledger", "MemoryLedger", "SqliteLedger"]
 
 
-if not TYPE_CHECKING:  # for which any name would exist
+if not TYPE_CHECKING:  # to a type checker any name would exist
 
     def __getattr__(name: str) -> object:
         """Import `SqliteLedger` once it is used: only who uses it waits for SQLite."""

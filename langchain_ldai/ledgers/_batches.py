@@ -33,8 +33,8 @@ class ClaimPolicy:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
-    """A client's claims of one run, which go to the ledger in one call; if that fails, in the same call again."""
+class ClaimBatch:
+    """A client's claims of one run. They go to the ledger in one call, which is repeated if it fails."""
 
     policy: ClaimPolicy
     claims: list[Claim]
@@ -45,7 +45,7 @@ class Batch:
 
     @property
     def deadline(self) -> float:
-        """When the first claim has waited for as long as it may."""
+        """The time until which the first claim may wait."""
         return self.claims[0].made_at + self.policy.timeout
 
 
@@ -57,8 +57,8 @@ class PendingBatches:
     """
 
     def __init__(self) -> None:
-        self._untried: OrderedDict[tuple[str, ClaimPolicy], Batch] = OrderedDict()
-        self._failed: list[Batch] = []
+        self._untried: OrderedDict[tuple[str, ClaimPolicy], ClaimBatch] = OrderedDict()
+        self._failed: list[ClaimBatch] = []
         self._failed_runs_in_a_row = 0
         self._not_before = 0.0
 
@@ -76,13 +76,13 @@ class PendingBatches:
         if key in self._untried:
             self._untried[key].claims.append(claim)
         else:
-            self._untried[key] = Batch(policy, [claim])
+            self._untried[key] = ClaimBatch(policy, [claim])
 
     def note_answer(self) -> None:
         """Note that the ledger has answered a call."""
         self._failed_runs_in_a_row = 0
 
-    def put_back(self, batch: Batch, failure: BaseException) -> None:
+    def put_back(self, batch: ClaimBatch, failure: BaseException) -> None:
         """Let a batch whose call failed wait for its next attempt."""
         now = time.monotonic()
         self._failed.append(batch)
@@ -93,14 +93,14 @@ class PendingBatches:
             self._failed_runs_in_a_row += 1
             self._not_before = now + _seconds_after(self._failed_runs_in_a_row)
 
-    def take_late(self, now: float, *, is_over: bool) -> list[Batch]:
+    def take_late(self, now: float, *, is_over: bool) -> list[ClaimBatch]:
         """Take out the batches whose time is over.
 
         A batch that was never tried is late only if the ledger has just failed, or the process ends.
 
         Args:
             now: Seconds of `monotonic()`.
-            is_over: Whether the time of all is over, as the process ends.
+            is_over: Whether the time of all batches is over, as the process ends.
         """
         late = [batch for batch in self._failed if is_over or now >= batch.deadline]
         failure = self._failed[-1].failure if self._failed else None
@@ -112,13 +112,13 @@ class PendingBatches:
                     late.append(self._untried.pop(key))
         return late
 
-    def take_surplus(self, limit: int) -> list[Batch]:
-        """Take out the newest batches, as many as are more than the limit."""
+    def take_surplus(self, limit: int) -> list[ClaimBatch]:
+        """Take out the newest batches, so that no more than the limit are left."""
         count = min(len(self) - limit, len(self._untried))
         return [self._untried.popitem()[1] for _ in range(count)]
 
-    def take_oldest(self, now: float) -> tuple[Batch | None, float | None]:
-        """Take out the batch to claim now; else return the seconds until one may be claimed, `None` for none."""
+    def take_oldest(self, now: float) -> tuple[ClaimBatch | None, float | None]:
+        """Take out the batch to claim now; without one, return the seconds until one is due, `None` for never."""
         batch = failed = min(self._failed, key=lambda batch: batch.not_before, default=None)
         if failed is None or self.is_down or failed.not_before > now:
             batch = next(iter(self._untried.values()), failed)
@@ -135,5 +135,5 @@ class PendingBatches:
 
 
 def _seconds_after(failures: int) -> float:
-    """Return how long to wait after failures in a row: a random part of a time that doubles up to a second."""
-    return uniform(0.0, min(1.0, 0.05 * 2 ** min(failures, 5)))  # noqa: S311  it is no secret
+    """Return how long to wait after failures in a row: a random part of a time that doubles, up to a second."""
+    return uniform(0.0, min(1.0, 0.05 * 2 ** min(failures, 5)))  # noqa: S311  the number is no secret

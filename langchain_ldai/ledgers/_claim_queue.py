@@ -17,11 +17,11 @@ from queue import Empty, SimpleQueue
 from typing import Final
 from weakref import WeakValueDictionary
 
-from langchain_ldai._base.exit import WORKER, is_ending, is_main_thread_alive
+from langchain_ldai._base.exit import KEEPER, is_ending, is_main_thread_alive
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import NOT_SENT, Guard
 from langchain_ldai.errors import LedgerUnavailableError
-from langchain_ldai.ledgers._batches import Batch, ClaimPolicy, PendingBatches
+from langchain_ldai.ledgers._batches import ClaimBatch, ClaimPolicy, PendingBatches
 from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of
 from langchain_ldai.ledgers._protocol import Claim, Ledger
 
@@ -54,7 +54,7 @@ class ClaimQueue:
         register_fork_safe(self)
 
     def reset_after_fork(self) -> None:
-        """Start empty: the claims that wait, and the threads, are the parent's."""
+        """Start empty: the claims that wait are the parent's, and so are the threads."""
         self._inbox: SimpleQueue[tuple[ClaimPolicy, Claim]] = SimpleQueue()
         self._changed = threading.Condition()
         self._exit_by = math.inf
@@ -65,14 +65,14 @@ class ClaimQueue:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._call_began_at = 0.0
-        self._in_call: Batch | None = None
+        self._in_call: ClaimBatch | None = None
         self._pending = PendingBatches()
         self._given_up = GivenUp()
 
     def put(self, policy: ClaimPolicy, claim: Claim) -> None:
         """Take a claim, without ever waiting: Python may call this at any line at which it collects a run."""
         if self._inbox.qsize() >= MAX_PENDING_RUNS * _SLOTS_OF_A_RUN:
-            self._give_up(Batch(policy, [claim]), TOO_MANY)
+            self._give_up(ClaimBatch(policy, [claim]), TOO_MANY)
             self._log_given_up()
             return
         self._inbox.put((policy, claim))
@@ -113,7 +113,7 @@ class ClaimQueue:
         if is_ending():
             self._run_keeper(here=True)
             return True
-        self._keeper = keeper = threading.Thread(target=self._run_keeper, name=WORKER)
+        self._keeper = keeper = threading.Thread(target=self._run_keeper, name=KEEPER)
         try:
             keeper.start()
         except RuntimeError:
@@ -126,8 +126,8 @@ class ClaimQueue:
         """Be the keeper: run workers until no work is left.
 
         Args:
-            here: Whether to work on this thread: at its end Python starts no more threads, and 3.11 waits for them
-                all the same.
+            here: Whether to work on this thread: when Python ends it starts no more threads, and Python 3.11 would
+                wait for one that it does not start.
         """
         while self._keeper_lock.acquire(blocking=False):
             try:
@@ -149,13 +149,13 @@ class ClaimQueue:
                 return
 
     def _drain_here(self) -> None:
-        """Be the worker, of whose call nobody can stop waiting."""
+        """Be the worker. Nobody can stop waiting for its calls."""
         self._exit_by = min(self._exit_by, time.monotonic() + EXIT_SECONDS)
         self._worker = threading.current_thread()
         self._drain()
 
     def _run_worker(self) -> None:
-        """Drain the queue on a worker; after two calls that did not return, give up what waits."""
+        """Drain the queue on a worker; give up what waits if two workers hang in calls."""
         if sum(thread.is_alive() for thread in self._stuck_workers) > 1:
             self._give_up_all()
             return
@@ -185,7 +185,7 @@ class ClaimQueue:
                 return
 
     def _leave_behind(self, worker: threading.Thread) -> None:
-        """Wait no longer for a worker, and give up the claims of the call that it is in."""
+        """Wait no longer for a worker, and give up the claims of its call, if it hangs in one."""
         with self._lock:
             batch, self._worker, self._in_call = self._in_call, None, None
         self._stuck_workers = [thread for thread in (*self._stuck_workers, worker) if thread.is_alive()]
@@ -229,13 +229,13 @@ class ClaimQueue:
         if self._pending.is_down:
             time.sleep(min(seconds, _POLL_SECONDS))  # every claim waits
 
-    def _attempt(self, batch: Batch, me: threading.Thread) -> None:
+    def _attempt(self, batch: ClaimBatch, me: threading.Thread) -> None:
         """Call the ledger for a batch, and send the events of the slots that it grants."""
         claims, failure = batch.claims, None
         first = {claim.slot: claim for claim in reversed(claims)}
         granted: Collection[str] = ()
         try:
-            granted = checked_grant(self.ledger.claim(claims[0].run, list(first), batch.claimant), first)
+            granted = claim_in(self.ledger, claims[0].run, list(first), batch.claimant)
         except BaseException as error:  # noqa: BLE001  # whatever the ledger raises, the worker goes on
             failure = error
         with self._lock:
@@ -273,7 +273,7 @@ class ClaimQueue:
         if self._exit_by == math.inf:
             self._given_up.log(time.monotonic())
 
-    def _give_up(self, batch: Batch, reason: str) -> None:
+    def _give_up(self, batch: ClaimBatch, reason: str) -> None:
         may_send = batch.policy.on_error == "send"
         for claim in batch.claims:
             is_sent = self._given_up.add(claim.run, claim.slot, reason, is_sent=may_send)
@@ -287,24 +287,25 @@ class ClaimQueue:
                 claim.answer.set_exception(unavailable)
 
 
-def checked_grant(granted: Collection[str], asked: Collection[str]) -> Collection[str]:
-    """Return which slots a ledger granted.
+def claim_in(ledger: Ledger, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
+    """Claim slots of a run in a ledger, and return those that it grants.
 
     Raises:
-        TypeError: If it returned one text and no collection.
-        ValueError: If it granted slots, and none of those that it was asked for.
+        TypeError: If the ledger returned one text and no collection.
+        ValueError: If it granted slots, but none of those that it was asked for.
     """
+    granted = ledger.claim(run, slots, claimant)
     if isinstance(granted, str | bytes):
         raise TypeError("a ledger returns a collection of slots, not one text")
     found = set(granted)
-    if found and found.isdisjoint(asked):
+    if found and found.isdisjoint(slots):
         raise ValueError("a ledger grants slots that it was asked for")
     return found
 
 
 @dataclass(frozen=True, eq=False)
 class QueuedClaims(ClaimPolicy):
-    """Puts one client's claims into the ledger's queue; it exists while a claim of its waits there.
+    """Puts one client's claims into the ledger's queue, and exists as long as one of them waits there.
 
     Args:
         send: Sends events.

@@ -1,4 +1,4 @@
-"""The claims that a queue gave up: what the log says of them, and which of their slots were sent all the same."""
+"""The claims that a queue gave up: logs them, and remembers which of their slots it sent all the same."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Final
 _log = logging.getLogger(__name__)
 
 MAX_SENT_UNCLAIMED: Final = 100_000
-"""The number of slots of which the queue remembers that it sent them without a claim."""
+"""How many slots the queue remembers that it has sent without a claim."""
 
 LOG_AGAIN_SECONDS: Final = 60.0
-"""How long after an error in the log the queue counts what it gives up, before it logs the next."""
+"""How long after an error the queue only counts what it gives up, before it logs the next error."""
 
 
 class GivenUp:
@@ -34,7 +34,7 @@ class GivenUp:
         return (run, slot) in self._sent
 
     def add(self, run: str, slot: str, reason: str, *, is_sent: bool) -> bool:
-        """Count a claim that is dropped, or sent all the same; return whether its events are to be sent now."""
+        """Count a claim that is given up; return whether to send its events now."""
         key = run, slot
         with self._lock:
             self._count += 1
@@ -49,7 +49,7 @@ class GivenUp:
             return True
 
     def log(self, now: float = math.inf) -> None:
-        """Log how many claims were given up, at most once a minute; without a time, log them at once."""
+        """Log how many claims were given up, at most once a minute; without a time, log them now."""
         with self._lock:
             if not self._count or now < self._next_log_at:
                 return

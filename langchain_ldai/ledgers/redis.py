@@ -63,7 +63,7 @@ class RedisLedger(PausesForForks):
         self._ttl = math.ceil(check_lifetime(ttl))
         if not isinstance(prefix, str):
             raise TypeError(f"prefix is a str, not {type(prefix).__name__}")
-        super().__init__()  # after a fork redis-py may wait for ever for a lock of the parent's
+        super().__init__()  # after a fork during a call, a lock of redis-py's would stay locked in the child
         self._prefix = prefix
         self._client = client
         self._script = client.register_script(_CLAIM)
@@ -108,7 +108,7 @@ class RedisLedger(PausesForForks):
         try:
             granted = self._script(keys=[key], args=[claimant, self._ttl, *slots])
         except redis.RedisError:
-            self._disconnect()  # a primary that was demoted, for one, goes on to answer with an error
+            self._disconnect()  # a demoted primary, for example, would answer with an error for ever
             raise
         return {slot.decode() if isinstance(slot, bytes) else slot for slot in granted}
 

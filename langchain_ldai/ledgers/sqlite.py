@@ -47,7 +47,7 @@ _FORKED: Final = (
     "make the ledger after the fork"
 )
 _inherited: Final[list[sqlite3.Connection | None]] = []
-"""Connections that a fork found open. In this process SQLite can neither use nor close them, nor open others."""
+"""Connections that were open at a fork. SQLite can neither use nor close them here, nor open others."""
 
 
 class _TryAgainError(sqlite3.OperationalError):
@@ -119,7 +119,7 @@ class SqliteLedger(PausesForForks):
             raise ValueError("a SqliteLedger is a file that processes share, not ':memory:'; use MemoryLedger")
         self._path = Path(path).absolute()
         self._ttl = check_lifetime(ttl)
-        # Not SQLite's own timeout: some of its statements ignore it, and a fork would have to wait with it.
+        # Not SQLite's own timeout: some statements ignore it, and a fork would have to wait for it.
         self._attempts = Retrying(
             retry=retry_if_exception(_is_busy),
             wait=wait_random_exponential(multiplier=0.001, max=0.05),
@@ -134,7 +134,7 @@ class SqliteLedger(PausesForForks):
         try:
             SqliteLedger.claim(self, "", (), "")  # raises if the file cannot be opened or written to
         finally:
-            self.use(self.close_for_fork)  # a fork of which Python is not told finds nothing open
+            self.use(self.close_for_fork)  # so that a fork that Python does not see finds nothing open
 
     def reset_after_fork(self) -> None:
         """Replace the lock, and drop the connection, which the parent uses."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langchain_ldai.delivery._journal import Journal
 from langchain_ldai.delivery._journal_file import Batch
-from langchain_ldai.delivery._sender import Outcome, Sender
+from langchain_ldai.delivery._sender import BatchOutcome, Sender
 
 SMALL = 64 << 10
 
@@ -21,25 +21,25 @@ class Scripted:
         kept_up: How often the sender looked at what is due.
     """
 
-    def __init__(self, *script: Outcome | BaseException | Callable[[], Outcome]) -> None:
+    def __init__(self, *script: BatchOutcome | BaseException | Callable[[], BatchOutcome]) -> None:
         self.script = list(script)
         self.taken: list[bytes] = []
         self.was_called = threading.Event()
         self.kept_up = 0
 
     def keep_up(self) -> float:
-        """See `Delivers.keep_up`."""
+        """See `BatchCourier.keep_up`."""
         self.kept_up += 1
         return math.inf
 
-    def deliver(self, batch: Batch) -> Outcome:
-        """See `Delivers.deliver`."""
+    def deliver(self, batch: Batch) -> BatchOutcome:
+        """See `BatchCourier.deliver`."""
         self.was_called.set()
-        step = self.script.pop(0) if self.script else Outcome.SETTLED
+        step = self.script.pop(0) if self.script else BatchOutcome.SETTLED
         if isinstance(step, BaseException):
             raise step
         outcome = step() if callable(step) else step
-        if outcome is Outcome.SETTLED:
+        if outcome is BatchOutcome.SETTLED:
             self.taken += [record.body for record in batch.records]
         return outcome
 

@@ -18,7 +18,7 @@ from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._owners import locks
-from langchain_ldai.delivery._sender import Outcome
+from langchain_ldai.delivery._sender import BatchOutcome
 
 ID = UUID(int=1)
 
@@ -100,7 +100,7 @@ def test_a_batch_that_is_accepted_is_settled(tmp_path: Path) -> None:
     """It goes out once, under its id, and its events are counted."""
     desk = Desk(tmp_path, ScriptedService(answer(202, date=12.0)))
 
-    assert desk.courier.deliver(batch('{"n":1},{"n":2}', '{"n":3}')) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":1},{"n":2}', '{"n":3}')) is BatchOutcome.SETTLED
     assert desk.service.posts == [(str(ID), [{"n": 1}, {"n": 2}, {"n": 3}])]
     assert (desk.courier.delivered, desk.courier.retried) == (3, 0)
     assert desk.courier.last_date == 12.0
@@ -111,7 +111,7 @@ def test_a_batch_is_tried_until_it_is_accepted(tmp_path: Path, status: int) -> N
     """Each time under the same id."""
     desk = Desk(tmp_path, ScriptedService(*[answer(status)] * 5))
 
-    assert desk.courier.deliver(batch('{"n":1}', '{"n":2}')) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":1}', '{"n":2}')) is BatchOutcome.SETTLED
     assert len({str(post) for post in desk.service.posts}) == 1
     assert len(desk.service.posts) == 6
     assert desk.courier.retried == 5
@@ -171,7 +171,7 @@ def test_a_batch_is_kept_when_time_is_up(tmp_path: Path, failure: Answer, second
     """The next process sends it."""
     desk = Desk(tmp_path, ScriptedService(*[failure] * 9), seconds)
 
-    assert desk.courier.deliver(batch('{"n":1}')) is Outcome.KEPT
+    assert desk.courier.deliver(batch('{"n":1}')) is BatchOutcome.KEPT
     assert len(desk.service.posts) == posts
     assert desk.courier.delivered == 0
     assert not dead(tmp_path)
@@ -182,7 +182,7 @@ def test_a_batch_of_several_records_is_refused_as_a_whole(tmp_path: Path, status
     """Which of them is bad, or whether they are too many, its halves will show."""
     desk = Desk(tmp_path, ScriptedService(answer(status)))
 
-    assert desk.courier.deliver(batch('{"n":1}', '{"n":2}')) is Outcome.REFUSED
+    assert desk.courier.deliver(batch('{"n":1}', '{"n":2}')) is BatchOutcome.REFUSED
     assert len(desk.service.posts) == 1
     assert desk.courier.delivered == 0
 
@@ -191,7 +191,7 @@ def test_an_event_that_is_refused_by_itself_is_dead(tmp_path: Path, caplog: pyte
     """It is kept with the reason, and the log says where, but not what it holds."""
     desk = Desk(tmp_path, ScriptedService(bad=is_bad))
 
-    assert desk.courier.deliver(batch('{"n":3,"data":"secret"}')) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":3,"data":"secret"}')) is BatchOutcome.SETTLED
     [letter] = dead(tmp_path)
     assert letter["event"] == {"n": 3, "data": "secret"}
     assert letter["reason"] == "HTTP 400"
@@ -207,7 +207,7 @@ def test_the_bad_event_of_a_record_is_found(tmp_path: Path) -> None:
     desks = [Desk(tmp_path / name, ScriptedService(bad=is_bad)) for name in ("a", "b")]
     for desk in desks:
         desk.dead_letters.directory.mkdir()
-        assert desk.courier.deliver(batch(record)) is Outcome.SETTLED
+        assert desk.courier.deliver(batch(record)) is BatchOutcome.SETTLED
 
     assert [event["n"] for event in desks[0].service.accepted] == [0, 1, 2, 4, 5]
     assert [letter["event"]["n"] for letter in dead(tmp_path / "a")] == [3]
@@ -223,7 +223,7 @@ def test_the_rest_of_a_record_is_kept_when_time_is_up(tmp_path: Path) -> None:
     script = [answer(400), answer(202), answer(400), answer(202), answer(503)]
     desk = Desk(tmp_path, ScriptedService(*script), 0.0)
 
-    assert desk.courier.deliver(batch(record)) is Outcome.SETTLED
+    assert desk.courier.deliver(batch(record)) is BatchOutcome.SETTLED
     assert desk.service.accepted == [{"n": 0}, {"n": 1}]
     assert desk.kept == [(b'{"n":2},{"n":3}', 2)]
     assert desk.courier.delivered == 2
@@ -234,7 +234,7 @@ def test_where_everything_is_refused_no_event_is_taken_for_bad(tmp_path: Path, s
     """A batch of no events shows it. The event waits until the service takes events again."""
     desk = Desk(tmp_path, ScriptedService(*[answer(status)] * 7))
 
-    assert desk.courier.deliver(batch('{"n":1}')) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":1}')) is BatchOutcome.SETTLED
     assert desk.service.accepted == [{"n": 1}]
     assert desk.courier.retried == 3
     assert not dead(tmp_path)
@@ -246,7 +246,7 @@ def test_an_event_that_was_refused_for_long_is_dead(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(time, "monotonic", lambda: next(minutes))
     desk = Desk(tmp_path, ScriptedService(*[answer(400)] * 23))
 
-    assert desk.courier.deliver(batch('{"n":1}')) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":1}')) is BatchOutcome.SETTLED
     assert [letter["event"] for letter in dead(tmp_path)] == [{"n": 1}]
     assert 1 < desk.courier.retried <= DOUBT_SECONDS // 60
 
@@ -255,7 +255,7 @@ def test_an_event_that_has_waited_for_long_is_not_taken_for_bad(tmp_path: Path) 
     """At the end of an outage of hours a proxy may refuse everything for a moment."""
     desk = Desk(tmp_path, ScriptedService(*[answer(400)] * 6))
 
-    assert desk.courier.deliver(batch('{"n":1}', age=9_000)) is Outcome.SETTLED
+    assert desk.courier.deliver(batch('{"n":1}', age=9_000)) is BatchOutcome.SETTLED
     assert desk.service.accepted == [{"n": 1}]
     assert not dead(tmp_path)
 

@@ -121,7 +121,7 @@ def test_a_fork_leaves_the_files_to_the_parent(journal: Journal, filling: int) -
 def test_a_child_closes_what_it_shares_with_its_parent(journal: Journal) -> None:
     """As long as it had a file open, the parent's lock would outlive the parent."""
     write(journal, [*numbered(20, 1000), b"x" * (SMALL // 6)])
-    journal.make_ready()
+    journal.prepare_next_file()
     oldest = journal.oldest()
     assert oldest is not None
     assert oldest.next_batch(LARGE)

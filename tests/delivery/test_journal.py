@@ -43,7 +43,7 @@ def test_a_record_that_is_larger_than_a_file_gets_one_of_its_own(journal: Journa
     """It keeps its place, also where the next file is ready."""
     bodies = [b"1", b"2" * (SMALL // 2 - 1000), b"3"]
     journal.append(b"0" * (SMALL // 8 + 1000))
-    journal.make_ready()
+    journal.prepare_next_file()
     write(journal, bodies)
 
     assert take_all(journal)[1:] == bodies
@@ -119,7 +119,7 @@ def test_the_limit_counts_the_files_of_all_processes(journal: Journal) -> None:
     write(journal, numbered(60, 1000))
 
     assert journal.dropped > 0
-    journal.make_ready()
+    journal.prepare_next_file()
     assert take_all(other) == numbered(30, 1000)
     other.complete()
     take_all(other)
@@ -134,9 +134,9 @@ def test_a_full_disk_leaves_events_in_memory(
     bodies = numbered(90, 1000)
     break_disk(monkeypatch)
     write(journal, bodies[:60])
-    journal.make_ready()
+    journal.prepare_next_file()
     monkeypatch.undo()
-    journal.make_ready()
+    journal.prepare_next_file()
     journal.sync()
     write(journal, bodies[60:])
 
@@ -155,7 +155,7 @@ def test_a_disk_that_has_room_again_for_small_files_alone_drops_nothing(
     break_disk(monkeypatch)
     write(journal, bodies[:60])
     monkeypatch.undo()
-    journal.make_ready()
+    journal.prepare_next_file()
     break_disk(monkeypatch)
     write(journal, bodies[60:])
 
@@ -169,7 +169,7 @@ def test_memory_has_a_limit(
     """What is more is dropped and told; nothing looks at the disk for each event."""
     break_disk(monkeypatch)
     journal = make_journal(tmp_path)
-    journal.make_ready()
+    journal.prepare_next_file()
     bodies = numbered(MAX_RECORDS + 2)
     write(journal, bodies)
 
@@ -203,7 +203,7 @@ def test_a_batch_in_memory_has_a_limit_and_stays_the_same(tmp_path: Path, monkey
     first = memory.next_batch(100)
     again = memory.next_batch(LARGE)
     assert first is not None
-    memory.narrow(first)
+    memory.halve(first)
     half = memory.next_batch(LARGE)
     assert half is not None
     memory.acknowledge(half)
@@ -301,14 +301,14 @@ def test_the_next_file_is_made_ahead_of_need(
     wake = threading.Event()
     journal = Journal(tmp_path, KEY, SMALL, wake.set)
     journal.append(b"x" * 1000)
-    journal.make_ready()
+    journal.prepare_next_file()
     assert not wake.is_set()
     assert len(files_in(tmp_path, ".events")) == 1
 
     journal.append(b"y" * (SMALL // 8))
     assert wake.is_set()
-    journal.make_ready()
-    journal.make_ready()
+    journal.prepare_next_file()
+    journal.prepare_next_file()
     made = files_in(tmp_path, ".events")
     write(journal, [b"z" * 3000] * 4)
 
@@ -335,7 +335,7 @@ def test_a_file_that_is_made_too_late_does_not_change_the_order(
         allocate(*arguments)
 
     monkeypatch.setattr(os, "posix_fallocate", be_overtaken)
-    journal.make_ready()
+    journal.prepare_next_file()
     write(journal, bodies[20:])
     journal.complete()
     journal.release()
@@ -348,7 +348,7 @@ def test_a_file_that_is_made_too_late_does_not_change_the_order(
 def test_a_journal_that_is_left_has_no_file_ahead(journal: Journal) -> None:
     """It would be nobody's."""
     journal.append(b"y" * (SMALL // 6))
-    journal.make_ready()
+    journal.prepare_next_file()
     journal.complete()
     take_all(journal)
 

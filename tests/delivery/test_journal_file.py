@@ -107,7 +107,7 @@ def test_a_narrowed_batch_is_halved_under_another_id(file: OwnFile) -> None:
     write(file, b"1", b"2", b"3")
     whole = file.next_batch(LARGE)
     assert whole is not None
-    file.narrow(whole)
+    file.halve(whole)
     write(file, b"4")
     half = file.next_batch(LARGE)
     assert half is not None

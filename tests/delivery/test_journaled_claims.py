@@ -20,7 +20,7 @@ from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._owners import Owner
 from langchain_ldai.delivery._pipeline import Options
-from langchain_ldai.delivery._sender import Outcome
+from langchain_ldai.delivery._sender import BatchOutcome
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
@@ -338,10 +338,10 @@ class Taking:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
 
-    def deliver(self, batch: Batch) -> Outcome:
+    def deliver(self, batch: Batch) -> BatchOutcome:
         """Take them."""
         self.taken += [record.body for record in batch.records]
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
 
 def test_of_many_claims_only_those_are_made_early_that_somebody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,7 +471,7 @@ def test_the_answer_for_a_metric_that_was_delivered_is_forgotten() -> None:
     claiming.keep_up()
     batch = Batch(UUID(int=1), [Record(_claims._as_body(key, b"1"), 1, 0)], 0)
 
-    assert [claiming.deliver(batch), claiming.deliver(batch)] == [Outcome.SETTLED] * 2
+    assert [claiming.deliver(batch), claiming.deliver(batch)] == [BatchOutcome.SETTLED] * 2
     assert ledger.calls == [("run-1", ["success"], "me")] * 2
 
 

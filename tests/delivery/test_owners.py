@@ -99,7 +99,7 @@ def test_another_users_owner_is_left_alone(tmp_path: Path, monkeypatch: pytest.M
         return original(path, flags, mode)
 
     monkeypatch.setattr(os, "open", open_own)
-    Inheritance(tmp_path).look([])
+    Inheritance(tmp_path).take_over([])
 
     assert Owner.inherit(tmp_path, owner.name) is None
     assert [path.stem for path in tmp_path.iterdir()] == [owner.name]
@@ -111,7 +111,7 @@ def test_files_of_other_programs_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "folder.owner").mkdir()
     (tmp_path / "folder.1.events").mkdir()
     (tmp_path / f"{NOBODYS}.owner").mkdir()
-    Inheritance(tmp_path).look([])
+    Inheritance(tmp_path).take_over([])
 
     assert list(living_key_hashes(tmp_path)) == []
     assert files_in(tmp_path) == [f"{NOBODYS}.owner", "folder.1.events", "folder.owner", "project.owner"]
@@ -135,7 +135,7 @@ def test_a_full_disk_takes_no_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_owner_without_files_is_removed(tmp_path: Path) -> None:
     """Its process died before it wrote any, or its heir before it removed the lock."""
     Owner.create(tmp_path, KEY).release()
-    Inheritance(tmp_path).look([])
+    Inheritance(tmp_path).take_over([])
 
     assert list(tmp_path.iterdir()) == []
 
@@ -145,7 +145,7 @@ def test_a_file_that_its_owner_removes_meanwhile_has_no_size(tmp_path: Path) -> 
     owner = Owner.create(tmp_path, KEY)
     (tmp_path / f"{owner.name}.1.events").symlink_to(tmp_path / "gone")
     inheritance = Inheritance(tmp_path)
-    inheritance.look([])
+    inheritance.take_over([])
 
     assert inheritance.others_bytes == 0
     assert inheritance.oldest() is None

@@ -134,12 +134,12 @@ def test_a_directory_that_is_moved_is_nobody_elses_while_its_process_writes_ther
     (name,) = files_in(journal.directory, ".owner")
     journal.directory.rename(moved)
 
-    journal.make_ready()
+    journal.prepare_next_file()
     heir = Owner.inherit(moved, name.removesuffix(".owner"))
     assert heir is None
     write(journal, [b"2"])
     journal.keep_in_place()
-    journal.make_ready()
+    journal.prepare_next_file()
     write(journal, [b"3"])
     assert take_all(journal) == [b"y" * (SMALL // 6), b"2", b"3"]
     journal.complete()
@@ -150,7 +150,7 @@ def test_a_directory_that_is_moved_is_nobody_elses_while_its_process_writes_ther
 def test_the_files_of_a_process_that_lives_never_look_old(journal: Journal) -> None:
     """Systems remove what nobody has written for days; once an hour is enough against that."""
     journal.append(b"y" * (SMALL // 6))
-    journal.make_ready()
+    journal.prepare_next_file()
     paths = [path for path in journal.directory.iterdir() if path.is_file()]
     for path in paths:
         os.utime(path, (0, 0))

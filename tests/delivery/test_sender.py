@@ -11,7 +11,7 @@ import pytest
 
 from langchain_ldai.delivery import _sender
 from langchain_ldai.delivery._journal_file import Batch, MappedWriter, OwnFile
-from langchain_ldai.delivery._sender import Outcome
+from langchain_ldai.delivery._sender import BatchOutcome
 from tests.delivery.journals import NOBODYS, break_disk, files_in, numbered, write
 from tests.delivery.lines import Line, Scripted
 from tests.support.threads import start_no_thread
@@ -50,7 +50,7 @@ def test_a_file_that_is_full_is_sent_at_once(tmp_path: Path) -> None:
 
 def test_a_batch_that_is_refused_is_halved(tmp_path: Path) -> None:
     """Until its parts are taken."""
-    courier = Scripted(Outcome.REFUSED, Outcome.REFUSED)
+    courier = Scripted(BatchOutcome.REFUSED, BatchOutcome.REFUSED)
     line = Line(tmp_path, courier)
     write(line.journal, numbered(5))
     assert line.sender.flush(10)
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_be_read_keeps_no_other_back(tmp_path: Path, caplog: 
 
 def test_a_service_that_takes_nothing_ends_the_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is left waits for the next process."""
-    line = Line(tmp_path, Scripted(Outcome.KEPT))
+    line = Line(tmp_path, Scripted(BatchOutcome.KEPT))
     line.journal.append(b"1")
     line.sender.stop()
 
@@ -237,11 +237,11 @@ def test_a_call_that_does_not_return_holds_up_neither_flush_nor_stop(tmp_path: P
     """The thread ends with the process, if not before."""
     gate = threading.Event()
 
-    def hang() -> Outcome:
+    def hang() -> BatchOutcome:
         gate.wait(60)
-        return Outcome.KEPT
+        return BatchOutcome.KEPT
 
-    line = Line(tmp_path, Scripted(hang, Outcome.KEPT))
+    line = Line(tmp_path, Scripted(hang, BatchOutcome.KEPT))
     line.journal.append(b"1")
     assert not line.sender.flush(0.05)
     line.sender.stop()
@@ -270,9 +270,9 @@ def test_a_stop_goes_on_as_long_as_batches_are_taken(tmp_path: Path) -> None:
 def test_whoever_appends_while_the_sender_ends_is_served(tmp_path: Path) -> None:
     """Another thread takes over."""
 
-    def append_more() -> Outcome:
+    def append_more() -> BatchOutcome:
         line.journal.append(b"2")
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
     courier = Scripted(append_more)
     line = Line(tmp_path, courier)
@@ -302,9 +302,9 @@ def test_without_a_thread_to_spare_events_wait(tmp_path: Path, monkeypatch: pyte
 def test_without_a_thread_one_caller_of_stop_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another one, such as a signal's handler, leaves it to the first."""
 
-    def stop_too() -> Outcome:
+    def stop_too() -> BatchOutcome:
         answers.append(line.sender.stop())
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
     answers: list[bool] = []
     courier = Scripted(stop_too)
@@ -354,9 +354,9 @@ def test_a_second_start_starts_no_second_thread(tmp_path: Path) -> None:
 def test_a_wait_ends_when_somebody_is_in_a_hurry(tmp_path: Path) -> None:
     """A flush that waits shortens it, but not below what the service asked for."""
 
-    def wait_for_service() -> Outcome:
+    def wait_for_service() -> BatchOutcome:
         line.sender.pause(1000.0, 0.01)
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
     courier = Scripted(wait_for_service)
     line = Line(tmp_path, courier)
@@ -427,10 +427,10 @@ def test_at_the_end_each_batch_that_is_taken_gives_more_time(
     now, later, has_time = time.monotonic, [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now() + later[0])
 
-    def take() -> Outcome:
+    def take() -> BatchOutcome:
         has_time.append(line.sender.may_wait(20))
         later[0] += 20
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
     line = Line(tmp_path, Scripted(take, take))
     write(line.journal, numbered(40, 1000))
@@ -444,7 +444,7 @@ def test_what_dies_with_the_process_is_not_said_to_be_left(
 ) -> None:
     """The next process sends what is in files, and not what the disk did not take."""
     break_disk(monkeypatch)
-    line = Line(tmp_path, Scripted(Outcome.KEPT))
+    line = Line(tmp_path, Scripted(BatchOutcome.KEPT))
     line.journal.append(b"1", 2)
     caplog.clear()
     line.sender.stop(0.05)
@@ -457,9 +457,9 @@ def test_what_dies_with_the_process_is_not_said_to_be_left(
 def test_records_that_come_in_meanwhile_wait_for_the_next_time(tmp_path: Path) -> None:
     """Else the sender would never be done where they come in faster than batches are answered."""
 
-    def append_and_take() -> Outcome:
+    def append_and_take() -> BatchOutcome:
         line.journal.append(b"more")
-        return Outcome.SETTLED
+        return BatchOutcome.SETTLED
 
     courier = Scripted(*[append_and_take] * 100)
     line = Line(tmp_path, courier)

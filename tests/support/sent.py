@@ -39,7 +39,7 @@ def sender_to(take: Callable[[str, Mapping[str, object], float], object]) -> Eve
     """Return a sender, without a ledger, of a client that gives each event to a function."""
     client = ClientSender(
         send_all=partial(track_each, lambda name, context, data, value: take(name, data, value)),
-        look=lambda data: None,
+        diagnose=lambda data: None,
         environment={},
         notices=Notices(),
     )

@@ -75,13 +75,13 @@ def test_a_long_run_may_end_while_its_oldest_steps_are_forgotten(
 ) -> None:
     """Python may collect the run's stream at any line, and nothing is logged of it."""
     monkeypatch.setattr(lifetime, "STEPS_OF_RUN", 10)
-    root, line = start_chain(handler), Step.line
+    root, lineage = start_chain(handler), Step.lineage
 
     def end_root(step: Step) -> list[Step]:
         handler.on_chain_end({}, run_id=root)
-        return line(step)
+        return lineage(step)
 
-    monkeypatch.setattr(Step, "line", end_root)
+    monkeypatch.setattr(Step, "lineage", end_root)
     for _ in range(20):
         handler.on_chain_end({}, run_id=start_chain(handler, root))
 
