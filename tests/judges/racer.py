@@ -1,4 +1,4 @@
-"""A process whose runs are judged: `python -m tests.judges.racer URL DIRECTORY FIRST COUNT KILLED_AFTER [QUEUE]`.
+"""A process whose runs are judged.
 
 It shares a ledger with others. After so many runs, unless that is 0, it kills itself in the middle of its work.
 With a queue, each chain counts for a second run, whose judging is left to others: the queue is a file of tasks.
@@ -6,7 +6,6 @@ With a queue, each chain counts for a second run, whose judging is left to other
 
 import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def append_to(path: Path, task: JudgeTask) -> None:
         file.write(f"{task.to_json()}\n")
 
 
-def main(url: str, directory: str, first: int, count: int, killed_after: int, queue: str = "") -> None:
+def make_runs(url: str, directory: str, first: int, count: int, killed_after: int, queue: str = "") -> None:
     """Make the runs, each under an id that follows from its number, and wait for their judges."""
     events = DurableEvents(Path(directory) / "events")
     config = Config("sdk-key", **addresses(url), event_processor_class=events, diagnostic_opt_out=True)
@@ -48,7 +47,3 @@ def main(url: str, directory: str, first: int, count: int, killed_after: int, qu
                 os.kill(os.getpid(), signal.SIGKILL)
         handler.flush(60)
         ai.close(60)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]), *sys.argv[6:])

@@ -1,9 +1,6 @@
 """Judged runs of several processes, some of which are killed: each drawn run is scored once, if it is not lost."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +16,10 @@ from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.conftest import NIGHTLY
 from tests.judges.judge_models import METRIC, JudgeModel, flags_with
+from tests.judges.racer import make_runs
+from tests.support.fork_server import Worker, shared_server
+from tests.support.programs import CHAINS
 
-ROOT = Path(__file__).parent.parent.parent
 PROCESSES, RUNS = (8, 125) if NIGHTLY else (3, 20)
 RATE = 0.1 if NIGHTLY else 0.4
 KILLED_AFTER = [RUNS // 2 if number % 2 else 0 for number in range(PROCESSES)]
@@ -44,11 +43,20 @@ class Race:
     repeated: Counter[str]
 
 
-def start(server: LoopbackLaunchDarkly, directory: Path, number: int, *given: object) -> subprocess.Popen[bytes]:
+def start(
+    server: LoopbackLaunchDarkly, directory: Path, number: int, killed_after: int, queue: str = ""
+) -> Worker:
     """Start the process that makes the runs of a number."""
-    arguments = map(str, (server.url, directory, number * RUNS, RUNS, *given))
-    program = [sys.executable, "-m", "tests.judges.racer", *arguments]
-    return subprocess.Popen(program, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return shared_server(*CHAINS).start(
+        directory / "output",
+        make_runs,
+        url=server.url,
+        directory=str(directory),
+        first=number * RUNS,
+        count=RUNS,
+        killed_after=killed_after,
+        queue=queue,
+    )
 
 
 def scores(server: LoopbackLaunchDarkly) -> Counter[str]:
@@ -69,7 +77,7 @@ def race(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Race]:
     directory = tmp_path_factory.mktemp("race")
     with LoopbackLaunchDarkly(flags_with(accuracy=RATE), sdk_key="sdk-key") as server:
         racing = [
-            start(server, directory, number, killed_after, directory / f"{number}.tasks")
+            start(server, directory, number, killed_after, str(directory / f"{number}.tasks"))
             for number, killed_after in enumerate(KILLED_AFTER)
         ]
         ends = [process.wait(300) for process in racing]
