@@ -402,7 +402,11 @@ def test_of_very_many_names_of_nodes_the_first_thousand_are_told(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A program that makes up names of nodes as it goes does not fill the memory."""
-    run_nodes(LdAiHandler(None, nodes={"editr": config}), *(f"node-{number}" for number in range(1_100)))
+    handler = LdAiHandler(None, nodes={"editr": config})
+    root = start_chain(handler)
+    for number in range(1_100):
+        handler.on_chain_end({}, run_id=start_chain(handler, root, langgraph_node=f"node-{number}"))
+    handler.on_chain_end({}, run_id=root)
 
     ((_, message),) = logged(caplog)
     assert message.count("node-") == 1_000
