@@ -92,6 +92,7 @@ class Failing(dict):
 
 ITSELF = {}
 ITSELF["itself"] = ITSELF
+TOO_DEEP = nested(100_000)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ ITSELF["itself"] = ITSELF
         pytest.param(custom(value=-math.inf), ValueError, id="infinity as value"),
         pytest.param(custom(value=1j), TypeError, id="a complex value"),
         pytest.param(custom(data=ITSELF), ValueError, id="data in itself"),
-        pytest.param(custom(data=nested(100_000)), ValueError, id="data too deep"),
+        pytest.param(custom(data=TOO_DEEP), ValueError, id="data too deep"),
         pytest.param(custom(data=Failing(a=1)), ValueError, id="data that fails"),
         pytest.param(custom(value=Failing(a=1)), ValueError, id="a value that fails"),
         pytest.param(custom(key=["a list"]), TypeError, id="a key that is a list"),
@@ -116,7 +117,7 @@ ITSELF["itself"] = ITSELF
             id="an object in the context",
         ),
         pytest.param(
-            custom(context=Context.builder("u").set("deep", {"a": nested(100_000)}).build()),
+            custom(context=Context.builder("u").set("deep", {"a": TOO_DEEP}).build()),
             ValueError,
             id="a context too deep",
         ),
