@@ -29,7 +29,7 @@ from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.support.chains import QUESTION, chain
 from tests.support.events import start_chain
-from tests.support.read_log import logged, run_nodes
+from tests.support.read_log import logged, play_nodes, run_nodes
 
 USER = Context.create("user-1")
 OFF = {"_ldMeta": {"enabled": False}}
@@ -402,11 +402,7 @@ def test_of_very_many_names_of_nodes_the_first_thousand_are_told(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A program that makes up names of nodes as it goes does not fill the memory."""
-    handler = LdAiHandler(None, nodes={"editr": config})
-    root = start_chain(handler)
-    for number in range(1_100):
-        handler.on_chain_end({}, run_id=start_chain(handler, root, langgraph_node=f"node-{number}"))
-    handler.on_chain_end({}, run_id=root)
+    play_nodes(LdAiHandler(None, nodes={"editr": config}), *(f"node-{number}" for number in range(1_100)))
 
     ((_, message),) = logged(caplog)
     assert message.count("node-") == 1_000
@@ -417,10 +413,8 @@ def test_what_langgraph_itself_calls_a_node_is_not_the_one_that_is_meant(
 ) -> None:
     """A condition before the first node, or a node's error handler, does not make a branch not taken a warning."""
     handler = LdAiHandler(None, nodes={"writer": config, "editor": config})
-    root = start_chain(handler)
-    for name in ("__start__", "writer", "__error_handler__writer"):
-        handler.on_chain_end({}, run_id=start_chain(handler, root, langgraph_node=name))
-    handler.on_chain_end({}, run_id=root)
+
+    play_nodes(handler, "__start__", "writer", "__error_handler__writer")
 
     ((level, message),) = logged(caplog)
     assert level == "INFO"

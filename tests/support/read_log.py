@@ -1,10 +1,11 @@
-"""A graph to run, and what the package logged of it."""
+"""A graph to run or to play, and what the package logged of it."""
 
 import pytest
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_ldai import LdAiHandler
 from tests.support.chains import AGENT_INPUT
+from tests.support.events import start_chain
 from tests.support.models import ScriptedChat
 
 
@@ -23,3 +24,11 @@ def run_nodes(handler: LdAiHandler, *names: str) -> None:
         last = name
     # LangGraph 0.6 runs 25 steps unless it is told more.
     graph.compile().invoke(AGENT_INPUT, {"callbacks": [handler], "recursion_limit": len(names) + 2})
+
+
+def play_nodes(handler: LdAiHandler, *names: str) -> None:
+    """Send the events of a graph of nodes that do nothing."""
+    root = start_chain(handler)
+    for name in names:
+        handler.on_chain_end({}, run_id=start_chain(handler, root, langgraph_node=name))
+    handler.on_chain_end({}, run_id=root)
