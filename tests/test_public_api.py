@@ -5,10 +5,12 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import langchain_ldai
+from langchain_ldai import ledgers, spans
 
 ROOT = Path(langchain_ldai.__file__).parent
 
@@ -47,6 +49,18 @@ def test_a_name_that_is_none_of_the_packages_is_an_error() -> None:
         langchain_ldai.LdAiHandle  # noqa: B018
     with pytest.raises(ImportError):
         from langchain_ldai import LdAiHandle  # noqa: F401
+
+
+@pytest.mark.parametrize(("room", "late"), [(ledgers, "SqliteLedger"), (spans, "MarkingExporter")])
+def test_a_room_imports_a_late_name_and_no_other(
+    room: ModuleType, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for its use is there once it is asked for; a misspelt name is an error here too."""
+    monkeypatch.delitem(vars(room), late, raising=False)
+
+    assert getattr(room, late).__name__ == late
+    with pytest.raises(AttributeError, match=f"no attribute '{late}s'"):
+        getattr(room, f"{late}s")
 
 
 def test_every_exported_name_has_a_docstring() -> None:
