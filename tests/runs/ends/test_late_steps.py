@@ -84,14 +84,14 @@ def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
 ) -> None:
     """While a step below an ended root is open, no step below that root opens a run, whatever else runs."""
     root = start_chain(handler)
-    ended, still_open = start_chain(handler, root), start_chain(handler, root)
-    for step in (ended, root):
+    ended, ends_late, still_open = (start_chain(handler, root) for _ in range(3))
+    for step in (ended, root, ends_late):
         handler.on_chain_end({}, run_id=step)
     another, its_step = play_run(handler)
     late = start_chain(handler, its_step)
-    play_other_roots(handler, remembered + 1)
+    play_other_roots(handler, remembered + remembered // 4 + 2)  # as it may remember a quarter more
 
-    for parent in (root, ended, still_open, another, its_step, late):
+    for parent in (root, ended, ends_late, still_open, another, its_step, late):
         call_model(handler, start_chain(handler, parent))
     assert reports == []
 
