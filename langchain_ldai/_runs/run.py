@@ -98,17 +98,13 @@ class Run:
         """Its ids, for the log."""
         return self.totals.ids if self.totals is not None else Ids(self.lc_run_id)
 
-    @property
-    def config_key(self) -> str:
-        """Key of the handler's AI Config, "" where it tracks named nodes alone."""
-        return self.totals.tracker.identity.config_key if self.totals is not None else ""
-
     def __str__(self) -> str:
-        counted = repr(self.config_key) if self.totals is not None else "no AI Config"
+        totals = self.totals
+        counted = "no AI Config" if totals is None else repr(totals.tracker.identity.config_key)
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
-        trace = self.totals.trace if self.totals is not None else NO_TRACE
+        trace = NO_TRACE if totals is None else totals.trace
         ids = str(self.ids) if trace.trace_id is None else f"{self.ids}, trace_id={trace.trace_id}"
         return f"counted for {counted}{outcome} [{ids}]"
 
@@ -139,8 +135,6 @@ class Run:
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
-        if before.totals and before in before.totals.visits:
-            before.totals.visits.remove(before)
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
