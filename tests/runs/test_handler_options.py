@@ -11,8 +11,9 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiConfigTracker, LdAiHandler, RunReport
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
+from tests.conftest import FLAG, Track
 from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, SUCCESS, TOKENS, TOOL_CALL, agent, chain, counts
+from tests.support.events import call_model, start_call, start_chain, start_tool
 
 
 def test_a_function_gives_each_run_its_users_config(
@@ -279,3 +280,26 @@ def test_without_resume_a_token_in_the_metadata_is_not_used(
     chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": "nonsense"}})
 
     assert len(reports) == 1
+
+
+def test_what_happens_outside_every_named_node_counts_nowhere(
+    track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Models, tools and retries there are left alone, where only nodes are tracked, and nothing is logged of it."""
+    handler = track(None, nodes={"writer": writer})
+    root = start_chain(handler)
+    call_model(handler, start_chain(handler, root, langgraph_node="writer", langgraph_checkpoint_ns="writer:1"))
+    answer = LLMResult(generations=[], llm_output={"model_name": "small-1"})
+
+    for name in ({"ls_model_name": "small-1"}, {}):
+        step = start_chain(handler, root, langgraph_node="rest", langgraph_checkpoint_ns="rest:2")
+        call, tool = start_call(handler, step, **name), start_tool(handler, step)
+        handler.on_retry(None, run_id=call)
+        handler.on_llm_end(answer, run_id=call)
+        handler.on_tool_end("", run_id=tool)
+        handler.on_chain_error(ValueError(), run_id=step)
+    handler.on_chain_end({}, run_id=root)
+
+    (report,) = reports
+    assert (report.model_calls, report.retries, report.models) == (0, 0, ())
+    assert [(node, each.model_calls, each.retries) for node, each in report.nodes.items()] == [("writer", 1, 0)]
