@@ -222,7 +222,6 @@ class Run:
 
     def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:
-            call.model = result.model
             step.scope.totals.models[result.model] = None
         usage = call.used(result.usage)
         for totals in call.charged_to:

@@ -136,7 +136,7 @@ class ModelCall:
         named: Name of the model in the start event's metadata, "" where there is none.
 
     Attributes:
-        model: Name of the model, "" until it is known.
+        model: Name of the model where the start tells it, else "".
         charged_to: The totals that it is added to; an agent graph's include its nodes'.
         copies: How often each of its events comes.
         retries: How often LangChain told of a repeated attempt.
