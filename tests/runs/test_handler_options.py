@@ -285,7 +285,7 @@ def test_without_resume_a_token_in_the_metadata_is_not_used(
 def test_what_happens_outside_every_named_node_counts_nowhere(
     track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """Models, tools and retries there are left alone, where only nodes are tracked, and nothing is logged of it."""
+    """Models, tools and retries there are left alone where only nodes are tracked, and nothing is logged."""
     handler = track(None, nodes={"writer": writer})
     root = start_chain(handler)
     call_model(handler, start_chain(handler, root, langgraph_node="writer", langgraph_checkpoint_ns="writer:1"))
