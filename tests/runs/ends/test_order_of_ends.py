@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable, Mapping
 
+import pytest
+
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from tests.support.events import ANSWER, call_model, start_call, start_chain
 
@@ -76,6 +78,44 @@ def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
     handler.on_llm_end(ANSWER, run_id=call)
 
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_a_visit_that_begins_after_its_root_changes_no_outcome_that_was_sent(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the run waits for a model call, a node may be visited once more, and fail."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    call = start_call(handler, root)
+    visit = start_chain(handler, root, **in_task("1"))
+    call_model(handler, visit)
+    for step in (visit, root):
+        handler.on_chain_end({}, run_id=step)
+
+    handler.on_chain_error(ValueError(), run_id=start_chain(handler, root, **in_task("2", step=2)))
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@pytest.mark.parametrize(("ends", "outcome"), [(True, Outcome.ERROR), (False, Outcome.SUCCESS)])
+def test_a_node_that_begins_after_its_root_ends_as_it_does_or_else_as_the_run_did(
+    ends: bool, outcome: Outcome, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the run waits for a model call, a node may be visited for the first time."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    call = start_call(handler, root)
+    handler.on_chain_end({}, run_id=root)
+    visit = start_chain(handler, root, **in_task("1"))
+    call_model(handler, visit)
+
+    if ends:
+        handler.on_chain_error(ValueError(), run_id=visit)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    (node,) = [report.nodes["writer"] for report in reports]
+    assert (node.outcome, node.summary.success) == (outcome, not ends)
 
 
 def test_a_visit_whose_graph_is_over_is_beside_no_other(
