@@ -3,6 +3,7 @@
 import asyncio
 import operator
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated, TypedDict
 
@@ -182,6 +183,33 @@ def test_an_agent_that_asks_something_has_neither_taken_over_nor_failed(
 
     assert graph_metrics(client, reports[0]) == {"path": [1], "node": [1, 1], "total_tokens": [13]}
     assert reports[0].path == ("triage", "refunds")
+
+
+def test_an_agent_that_is_a_graph_itself_is_one_visit(
+    handler: LdAiHandler,
+    client: RecordingClient,
+    reports: list[RunReport],
+    take_seconds: Callable[[float], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its own nodes are on no path, hand over to nobody, and time nothing; nor does a node that is no agent."""
+
+    def works(state: State) -> State:
+        take_seconds(0.25)
+        chain().invoke(QUESTION)
+        return {"seen": []}
+
+    refunds = StateGraph(State).add_node("look", works).add_node("pay", works)
+    refunds.add_edge(START, "look").add_edge("look", "pay")
+    path = [("triage", "refunds"), ("refunds", "filing")]
+    desk = compile_graph(path, triage=works, refunds=refunds.compile(), filing=works)
+
+    desk.invoke({"seen": []}, {"callbacks": [handler]})
+
+    assert reports[0].path == ("triage", "refunds")
+    assert handoffs(client) == [("success", "triage", "refunds")]
+    assert reports[0].summary.duration_ms == 1_000
+    assert "ERROR" not in [record.levelname for record in caplog.records]
 
 
 def test_a_retried_node_is_one_visit(
