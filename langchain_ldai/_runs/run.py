@@ -249,7 +249,7 @@ class Run:
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.heeds_ends |= self.was_closed_at_work
-        if self.nodes and step.has_tasks and self.state is RunState.OPEN and outcome is not Outcome.CANCELLED:
+        if self.nodes and step.has_tasks and self.state is RunState.OPEN:
             self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
@@ -264,12 +264,11 @@ class Run:
 
     def _decline_interrupts(self, step: Step) -> None:
         """Forget the interrupts that a step caught, which then ended well: they did not stop the run."""
-        scope = step.scope
-        if scope.ended_at is not None or not any(each.is_declined_by(step) for each in self.interrupts):
-            return
-        self.interrupts = [each for each in self.interrupts if not each.is_declined_by(step)]
-        if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
-            scope.outcome = None
+        scope, left = step.scope, [each for each in self.interrupts if not each.is_declined_by(step)]
+        if scope.ended_at is None and len(left) < len(self.interrupts):
+            self.interrupts = left
+            if not any(scope in each.scopes for each in left):
+                scope.outcome = None
 
     def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
         """Note which nodes of a graph that ended failed, though LangGraph cancels, or will cancel, them.
@@ -278,9 +277,7 @@ class Run:
         which it went on.
         """
         name = "" if error is None else failed_node(error)
-        if name is None:
-            return
-        is_out_of_time = error is not None and not name
+        is_out_of_time = error is not None and name == ""
         tasks = (each for each in self.tasks.values() if each.graph is graph)
         if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
             return  # the error is that of a node
