@@ -323,7 +323,7 @@ class Run:
             for visit in totals.visits:
                 if visit.parent_scope is None or visit.ended_at is None:
                     self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
-                if asking and any(visit in scope.line() for scope in asking):
+                if any(visit in scope.line() for scope in asking):
                     self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
 
