@@ -138,8 +138,7 @@ class RunTable:
             run.last_event = now = monotonic()
             if step.is_plain and error is None and not run.heeds_ends:
                 return
-            if step.call is not None:
-                self.awaiting.pop(step.key, None)
+            self.awaiting.pop(step.key, None)
             run.ended(step, error, result, now)
             if step.parent is None and run.state is RunState.WAITING and not self._wait(run, now):
                 run.close()
@@ -214,8 +213,7 @@ class RunTable:
 
     def _make_room(self, now: float) -> None:
         """Close the runs that have waited or been silent for too long, and the oldest of too many."""
-        if self._waiting:
-            self._give_up_waiting(now)
+        self._give_up_waiting(now)
         if now >= self._next_look:
             self._give_up_silent(now, now)
         if len(self._open) >= self._max_open_runs:
