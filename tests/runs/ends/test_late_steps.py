@@ -161,18 +161,22 @@ def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
 
 
 def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
-    config: LdAiCompletionConfig, reports: list[RunReport]
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """A run may end while a node's AI Config is looked up: then no step below that node opens a run."""
-    handler = LdAiHandler(
-        config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
-    )
-    root, step = start_chain(handler), uuid4()
-    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={"langgraph_node": "late"})
+    """A run may end while a node's AI Config is looked up: what is below that node is no run, and not recorded."""
 
-    call_model(handler, step)
+    def end_the_run(metadata: object) -> LdAiCompletionConfig:
+        handler.on_chain_end({}, run_id=root)
+        return config
 
-    assert reports == []
+    handler = LdAiHandler(config, nodes={"late": end_the_run}, on_run_end=reports.append)
+    root = start_chain(handler)
+    step = start_chain(handler, root, langgraph_node="late")
+    before = client.events
+
+    handler.on_llm_end(ANSWER, run_id=stream_first_token(handler, step))
+
+    assert (reports, client.events) == ([], before)
 
 
 @pytest.mark.asyncio
