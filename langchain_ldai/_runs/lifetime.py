@@ -115,7 +115,7 @@ class RunTable:
     def note_repeat(self, step: Step) -> bool:
         """Return whether a step is open whose start comes once more; so does each of its events (facts 96, 97)."""
         with self.lock:
-            if step.is_open and step.call is not None:
+            if step.call is not None:
                 step.call.copies += 1
             return step.is_open
 
