@@ -65,15 +65,13 @@ class Scope:
 
     def is_beside(self, other: Scope) -> bool:
         """Whether another scope, which begins, runs at the same time or in the same step of a graph."""
-        branch, new = self, other  # or those of each line that stand just below the scope around both
-        if self.parent_scope is not other.parent_scope:
-            line, others = self.line(), other.line()
-            while line and others and line[-1] is others[-1]:
-                line.pop()
-                others.pop()
-            if not line:  # the other begins within this one
-                return True
-            branch, new = line[-1], others[-1]
+        line, others = self.line(), other.line()
+        while line and line[-1] is others[-1]:
+            line.pop()
+            others.pop()
+        if not line:  # the other begins within this one
+            return True
+        branch, new = line[-1], others[-1]  # they stand just below the scope around both
         if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
             return True
         return branch.is_in_step_of(new)
