@@ -160,6 +160,18 @@ async def test_what_a_failed_attempt_was_asked_is_gone_with_it(track: Track, rep
     assert [(report.outcome, report.retries) for report in reports] == [(Outcome.SUCCESS, 1)]
 
 
+async def test_a_question_is_still_open_where_another_node_is_tried_again(
+    track: Track, reports: list[RunReport]
+) -> None:
+    """Only an attempt that is made again takes along what it was asked."""
+    paused = graph({"asks": asks}, checkpointer=InMemorySaver())
+    nodes = {"work": lambda state: paused.invoke(NOTHING, OWN) and NOTHING, "flaky": speaks(ConnectionError())}
+
+    graph(nodes, options={"flaky": RETRIED}).invoke(NOTHING, {"callbacks": [track()]})
+
+    assert [(report.outcome, report.retries) for report in reports] == [(Outcome.INTERRUPTED, 1)]
+
+
 async def test_a_task_that_failed_and_is_gone_on_with_is_a_retry(track: Track, reports: list[RunReport]) -> None:
     """Unlike one that was asked something: it is done again because it failed."""
     flaky = graph({"a": speaks(ConnectionError())}, checkpointer=InMemorySaver())

@@ -118,6 +118,22 @@ def test_a_node_that_begins_after_its_root_ends_as_it_does_or_else_as_the_run_di
     assert (node.outcome, node.summary.success) == (outcome, not ends)
 
 
+def test_visits_of_unknown_steps_are_after_one_another(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Where nothing says that two visits are of one step, the last is told."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    graph = start_chain(handler, root)
+    handler.on_chain_error(ValueError(), run_id=start_chain(handler, graph, **in_task("a", step=0)))
+    last = start_chain(handler, graph, **in_task("b", step=0))
+    call_model(handler, last)
+    for step in (last, graph, root):
+        handler.on_chain_end({}, run_id=step)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
 def test_a_visit_whose_graph_is_over_is_beside_no_other(
     config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
