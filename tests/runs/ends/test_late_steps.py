@@ -13,7 +13,16 @@ from langchain_ldai._runs import lifetime as table
 from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, call_model, play_other_runs, start_chain, start_stream, stream_first_token
+from tests.support.events import (
+    ANSWER,
+    call_model,
+    play_other_runs,
+    start_call,
+    start_chain,
+    start_stream,
+    stream_first_token,
+)
+from tests.support.graphs import calls
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
@@ -140,6 +149,25 @@ def test_of_very_many_steps_of_a_run_the_latest_are_known(
     handler.on_chain_end({}, run_id=root)
 
     assert [report.model_calls for report in reports] == [1, 5]
+
+
+@pytest.mark.parametrize("root_ends", [False, True], ids=["root-open", "root-ended"])
+def test_of_very_many_steps_none_that_is_open_is_forgotten(
+    root_ends: bool, handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the root: however many steps there were, a call that began before them ends as it would alone."""
+    monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
+    root = start_chain(handler)
+    call = start_call(handler, root)
+    if root_ends:
+        handler.on_chain_end({}, run_id=root)
+    for _ in range(40):
+        handler.on_chain_end({}, run_id=start_chain(handler, root))
+
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [(report.outcome, report.summary.tokens) for report in reports] == [("success", calls(1))]
 
 
 def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
