@@ -47,6 +47,20 @@ def test_of_too_many_runs_that_wait_the_oldest_is_closed(
     assert handler.close()
 
 
+def test_a_run_that_has_waited_in_vain_is_told_as_its_root_ended(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Also where only its nodes are counted."""
+    handler = LdAiHandler(None, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    start_call(handler, start_chain(handler, root, langgraph_node="writer"))
+    handler.on_chain_end({}, run_id=root)
+
+    handler.flush()
+
+    assert [(report.outcome, report.nodes["writer"].outcome) for report in reports] == [("success", "success")]
+
+
 def test_a_handler_whose_run_has_waited_is_let_go_of(config: LdAiCompletionConfig) -> None:
     """Nothing is left to do for it at the end of the process."""
     handler = LdAiHandler(config)
