@@ -306,8 +306,7 @@ class Run:
         closed = bool(waited_for) and (error is not None or was_closed_early())
         if closed is None:
             closed = any(step.call and step.call.streamed for step in waited_for)
-        is_cancelled = closed or (error is not None and self.was_closed_at_work)
-        return Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
+        return Outcome.CANCELLED if closed or self.was_closed_at_work else Outcome.SUCCESS
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         """Settle how the run ended, and the visits that its end cut off."""
