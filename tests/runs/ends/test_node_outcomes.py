@@ -207,6 +207,30 @@ async def test_of_tasks_after_one_another_the_last_is_told(
     assert await outcomes(handler, reports) == {"run": Outcome.SUCCESS, "a": Outcome.SUCCESS}
 
 
+async def test_of_tasks_at_once_the_worst_is_told(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """The first fails while the second is at work, which ends well."""
+    begun = {"fails": threading.Event(), "works": threading.Event()}
+
+    @task(name="a")
+    def visit(state: State, name: str) -> State:
+        begun[name].set()
+        begun["works"].wait(PATIENCE_SECONDS)
+        return speaks(ConnectionError() if name == "fails" else None)(state)
+
+    @entrypoint()
+    def flow(state: State) -> State:
+        failing = visit(state, "fails")
+        begun["fails"].wait(PATIENCE_SECONDS)
+        working = visit(state, "works")
+        with pytest.raises(ConnectionError):
+            failing.result()
+        return working.result()
+
+    flow.invoke(NOTHING, {"callbacks": [handler]})
+
+    assert await outcomes(handler, reports) == {"run": Outcome.SUCCESS, "a": Outcome.ERROR}
+
+
 def time_is_up_after(nodes: int) -> Callable[[], None]:
     """Return what so many nodes call once they are at work: then the loop's clock goes forward by `LIMIT`.
 
