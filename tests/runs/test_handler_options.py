@@ -303,3 +303,18 @@ def test_what_happens_outside_every_named_node_counts_nowhere(
     (report,) = reports
     assert (report.model_calls, report.retries, report.models) == (0, 0, ())
     assert [(node, each.model_calls, each.retries) for node, each in report.nodes.items()] == [("writer", 1, 0)]
+
+
+def test_nodes_are_those_that_were_given_when_the_handler_was_made(
+    track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """What becomes of the caller's dictionary afterwards changes nothing."""
+    nodes = {"writer": writer}
+    handler = track(None, nodes=nodes)
+    nodes.clear()
+
+    root = start_chain(handler)
+    call_model(handler, start_chain(handler, root, langgraph_node="writer"))
+    handler.on_chain_end({}, run_id=root)
+
+    assert [list(report.nodes) for report in reports] == [["writer"]]
