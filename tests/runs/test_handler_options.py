@@ -229,12 +229,15 @@ def test_a_bad_argument_is_named_at_construction(arguments, options, error, mess
         LdAiHandler(*arguments, **options)
 
 
-def test_resuming_needs_a_config_that_can(client: RecordingClient, context: Context) -> None:
-    """`resume=True` with an AI Config that has no `resume_tracker` raises at construction."""
+@pytest.mark.parametrize(("option", "value"), [("resume=True", True), ("run_ids", "root")])
+def test_resuming_and_ids_of_ones_own_need_a_config_that_can(
+    option: str, value: object, client: RecordingClient, context: Context
+) -> None:
+    """With an AI Config that has no `resume_tracker` such an option raises at construction."""
     official = LDAIClient(client).completion_config("support-bot", context)
 
-    with pytest.raises(TypeError, match="resume=True needs an AI Config with resume_tracker"):
-        LdAiHandler(official, resume=True)
+    with pytest.raises(TypeError, match=f"{option} needs an AI Config with resume_tracker"):
+        LdAiHandler(official, **{option.partition("=")[0]: value})
 
 
 def test_a_token_in_the_metadata_continues_its_run(
