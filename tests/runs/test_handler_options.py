@@ -277,12 +277,15 @@ def test_a_token_that_does_not_fit_opens_a_new_run(
 
 
 def test_without_resume_a_token_in_the_metadata_is_not_used(
-    handler: LdAiHandler, reports: list[RunReport]
+    config: LdAiCompletionConfig, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Tokens are taken only where the handler was told to trust its callers."""
-    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": "nonsense"}})
+    """Tokens are taken only where the handler was told to trust its callers, however good they are."""
+    before = config.create_tracker()
 
-    assert len(reports) == 1
+    for token in ("nonsense", before.resumption_token):
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": token}})
+
+    assert len({before.run_id, *(report.run_id for report in reports)}) == 3
 
 
 def test_what_happens_outside_every_named_node_counts_nowhere(
@@ -321,3 +324,36 @@ def test_nodes_are_those_that_were_given_when_the_handler_was_made(
     handler.on_chain_end({}, run_id=root)
 
     assert [list(report.nodes) for report in reports] == [["writer"]]
+
+
+def test_a_config_of_another_package_is_counted_under_an_id_of_its_own(
+    client: RecordingClient, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a function gives one, `run_ids` and a token are left aside: its trackers take neither."""
+    official = LDAIClient(client).completion_config("support-bot", context)
+    token = official.create_tracker().resumption_token
+    handler = LdAiHandler(lambda metadata: official, run_ids="root", resume=True, on_run_end=reports.append)
+
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": token}})
+
+    (report,) = reports
+    assert report.run_id not in ("", str(report.root_run_id))
+    assert "ERROR" not in [record.levelname for record in caplog.records]
+    assert counts(client, report.run_id)[SUCCESS] == [1]
+
+
+def test_a_nodes_run_has_an_id_that_follows_from_its_runs_and_its_name(
+    config: LdAiCompletionConfig, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """A server that repeats a run repeats the ids of its nodes, too, and each has one of its own."""
+    nodes = {"writer": writer, "critic": writer}
+    for _ in range(2):
+        handler = LdAiHandler(config, nodes=nodes, run_ids=lambda metadata: "mine", on_run_end=reports.append)
+        root = start_chain(handler)
+        for node in nodes:
+            call_model(handler, start_chain(handler, root, langgraph_node=node))
+        handler.on_chain_end({}, run_id=root)
+
+    first, again = ([report.run_id, *(node.run_id for node in report.nodes.values())] for report in reports)
+    assert first == again
+    assert len(set(first)) == 3
