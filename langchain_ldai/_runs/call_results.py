@@ -55,7 +55,7 @@ class CallReader:
             given = output if error is None else error.args  # LangGraph raises a command to the graph above
             hands_over = guarded(_UNREADABLE_TOOL, ids, run.journey.hands_over, step.scope.node, given)
             return StepResult(is_handoff=bool(hands_over))
-        if isinstance(call, DecisionCall) and error is None:
+        if isinstance(call, DecisionCall):
             output = guarded(_UNREADABLE, ids, result_of_decision, output)
         result = cast("LLMResult | None", output)
         usage = guarded(_UNREADABLE, ids, read_usage, result) if result is not None else None
@@ -77,7 +77,7 @@ class CallReader:
             return ""
         answered = "" if result is None else read_model(result)
         called = call.model or answered
-        if served and called and not (answered and same_model(served, answered)):
+        if served and called and not same_model(served, answered):
             key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
             self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
         return answered

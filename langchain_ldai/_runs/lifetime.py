@@ -115,7 +115,7 @@ class RunTable:
     def note_repeat(self, step: Step) -> bool:
         """Return whether a step that starts again is open: each of its events comes once more (facts 96, 97)."""
         with self.lock:
-            if step.is_open and step.call is not None:
+            if step.call is not None:
                 step.call.copies += 1
             return step.is_open
 
@@ -138,8 +138,7 @@ class RunTable:
             run.last_event = now = monotonic()
             if step.is_plain and error is None and not run.notes_every_end:
                 return
-            if step.call is not None:
-                self.awaiting.pop(step.key, None)
+            self.awaiting.pop(step.key, None)
             run.ended(step, error, result, now)
             if step.parent is None and run.state == "waiting" and not self._wait(run, now):
                 run.close()
@@ -215,8 +214,7 @@ class RunTable:
 
     def _make_room(self, now: float) -> None:
         """Close the runs that have waited or been silent for too long, and the oldest of too many."""
-        if self._waiting:
-            self._give_up_waiting(now)
+        self._give_up_waiting(now)
         if now >= self._next_look:
             self._give_up_silent(now, now)
         if len(self._open) >= self._max_open_runs:

@@ -91,7 +91,7 @@ class NodeNames:
         seen = [name for name in list(self._seen) if name in known or not name.startswith(_NOT_A_NODE)]
         unseen = [name for name in known if name not in seen]
         unnamed = tuple(name for name in seen if name not in known)  # the caller may have meant one of these
-        if graph_key is not None and not unnamed:
+        if not unnamed:
             unseen = [name for name in unseen if name in self.given]  # a run need not visit every agent
         if ended_early:
             unseen = [name for name in unseen if _resembles_one_of(unnamed, name)]

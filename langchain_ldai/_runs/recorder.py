@@ -117,7 +117,7 @@ class RunRecorder:
             if metadata is None:
                 metadata = {}
             parent = self._step_of(parent_key)
-            if parent is None and parent_key is None:
+            if parent_key is None:
                 parent, parent_key = self._hidden_parent()
             if parent is None:
                 scope = self._scope_of_new_run(lc_run_id, metadata, key, parent_key)
@@ -125,9 +125,9 @@ class RunRecorder:
                     return
             else:
                 scope = around = parent.scope
-                task = str(metadata.get(_TASK, "")) if metadata else around.task
+                task = str(metadata.get(_TASK, ""))
                 # Another task begins a scope. A step that names no task may begin one, with a named node.
-                if (task and task != around.task) or (not task and around.run.nodes is not None):
+                if task != around.task or (not task and around.run.nodes is not None):
                     scope = self._scope_within(parent, key, task, metadata)
             begins_scope = parent is None or scope is not parent.scope
             is_plain = not (begins_scope or kind)

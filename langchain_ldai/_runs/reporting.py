@@ -60,7 +60,8 @@ class RunReporter:
     def _close(self, run: Run) -> None:
         _log.debug("a run closes: %s", run)
         if run.nodes is not None:
-            graph_key = run.config_key if run.journey is not None else None
+            graph = run.totals if run.journey is not None else None
+            graph_key = None if graph is None else graph.tracker.identity.config_key
             self.node_names.tell_of_unseen(run.nodes, graph_key, ended_early=run.outcome is not Outcome.SUCCESS)
         try:
             for totals in run.all_totals:

@@ -92,17 +92,13 @@ class Run:
         """Its ids, for the log."""
         return self.totals.ids if self.totals is not None else Ids(self.lc_run_id)
 
-    @property
-    def config_key(self) -> str:
-        """Key of the handler's AI Config, "" where it tracks named nodes alone."""
-        return self.totals.tracker.identity.config_key if self.totals is not None else ""
-
     def __str__(self) -> str:
-        counted = repr(self.config_key) if self.totals is not None else "no AI Config"
+        totals = self.totals
+        counted = "no AI Config" if totals is None else repr(totals.tracker.identity.config_key)
         outcome = (
             "" if self.outcome is None else f", {self.outcome}, model calls: {'yes' if self.is_ai_run else 'no'}"
         )
-        trace = self.totals.trace if self.totals is not None else NO_TRACE
+        trace = NO_TRACE if totals is None else totals.trace
         ids = str(self.ids) if trace.trace_id is None else f"{self.ids}, trace_id={trace.trace_id}"
         return f"counted for {counted}{outcome} [{ids}]"
 
@@ -133,8 +129,6 @@ class Run:
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
-        if before.totals and before in before.totals.visits:
-            before.totals.visits.remove(before)
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
@@ -222,7 +216,6 @@ class Run:
 
     def _model_ended(self, step: Step, call: ModelCall, result: StepResult, now: float, *, failed: bool) -> None:
         if result.model and not call.model and step.scope.totals:
-            call.model = result.model
             step.scope.totals.models[result.model] = None
         usage = call.own_usage(result.usage)
         for totals in call.charged_to:
@@ -250,7 +243,7 @@ class Run:
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
             self.notes_every_end |= self.was_closed_at_work
-        if self.nodes and step.has_tasks and self.state == "open" and outcome is not Outcome.CANCELLED:
+        if self.nodes and step.has_tasks and self.state == "open":
             self._find_failed_nodes(self.nodes, step, error)
 
     def _interrupted(self, step: Step) -> None:
@@ -265,12 +258,11 @@ class Run:
 
     def _forget_caught_interrupts(self, step: Step) -> None:
         """Forget the interrupts that a step caught before it succeeded: they did not stop the run."""
-        scope = step.scope
-        if scope.ended_at is not None or not any(each.is_caught_by(step) for each in self.interrupts):
-            return
-        self.interrupts = [each for each in self.interrupts if not each.is_caught_by(step)]
-        if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in self.interrupts):
-            scope.outcome = None
+        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step)]
+        if scope.ended_at is None and len(left) < len(self.interrupts):
+            self.interrupts = left
+            if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in left):
+                scope.outcome = None
 
     def _find_failed_nodes(self, nodes: NamedNodes, graph: Step, error: BaseException | None) -> None:
         """Note which nodes of a graph that has ended failed, although LangGraph cancels them.
@@ -279,9 +271,7 @@ class Run:
         succeeded, the nodes have that it went on without.
         """
         name = "" if error is None else failed_node(error)
-        if name is None:
-            return
-        is_out_of_time = error is not None and not name
+        is_out_of_time = error is not None and name == ""
         tasks = (each for each in self.tasks.values() if each.graph is graph)
         if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
             return  # a node raised the error
@@ -310,8 +300,7 @@ class Run:
         closed = bool(waited_for) and (error is not None or was_closed_early())
         if closed is None:
             closed = any(step.call and step.call.streamed for step in waited_for)
-        is_cancelled = closed or (error is not None and self.was_closed_at_work)
-        return Outcome.CANCELLED if is_cancelled else Outcome.SUCCESS
+        return Outcome.CANCELLED if closed or self.was_closed_at_work else Outcome.SUCCESS
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         """Settle how the run ended, and how the visits ended that its end cut off."""
@@ -327,7 +316,7 @@ class Run:
             for visit in totals.visits:
                 if visit.parent_scope is None or visit.ended_at is None:
                     self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
-                if asking and any(visit in scope.lineage() for scope in asking):
+                if any(visit in scope.lineage() for scope in asking):
                     self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
 

@@ -65,15 +65,13 @@ class Scope:
 
     def is_beside(self, other: Scope) -> bool:
         """Whether a scope that begins now runs at the same time as this one, or in the same step of a graph."""
-        branch, new = self, other  # or, in each lineage, the scope just below the first that both share
-        if self.parent_scope is not other.parent_scope:
-            lineage, others = self.lineage(), other.lineage()
-            while lineage and others and lineage[-1] is others[-1]:
-                lineage.pop()
-                others.pop()
-            if not lineage:  # the other begins within this one
-                return True
-            branch, new = lineage[-1], others[-1]
+        lineage, others = self.lineage(), other.lineage()
+        while lineage and lineage[-1] is others[-1]:
+            lineage.pop()
+            others.pop()
+        if not lineage:  # the other begins within this one
+            return True
+        branch, new = lineage[-1], others[-1]  # in each lineage, the scope just below the last that both share
         if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
             return True
         return branch.is_in_step_of(new)
@@ -136,7 +134,7 @@ class ModelCall:
         named: Name of the model in the start event's metadata, "" where there is none.
 
     Attributes:
-        model: Name of the model, "" until it is known.
+        model: Name of the model where the start tells it, else "".
         charged_to: The totals that it is added to; an agent graph's include its nodes'.
         copies: How often each of its events comes.
         retries: How often LangChain told of a repeated attempt.

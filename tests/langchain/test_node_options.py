@@ -145,7 +145,7 @@ async def test_a_nodes_duration_covers_its_model_calls_or_its_visits(
         return {"said": [chain().invoke(QUESTION)]}
 
     handlers = [track(nodes={"writer": writer}, duration=mode) for mode in ("model", "run")]
-    graph({"writer": pauses}).invoke(NOTHING, {"callbacks": handlers})
+    graph({"writer": pauses, "rest": pauses}).invoke(NOTHING, {"callbacks": handlers})
 
     assert [report.nodes["writer"].summary.duration_ms for report in reports] == [0, 250]
 

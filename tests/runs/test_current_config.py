@@ -21,6 +21,7 @@ from langchain_ldai import LdAiClient, LdAiHandler
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, QUESTION, SUCCESS, agent, chain
+from tests.support.events import start_call, start_chain
 from tests.support.models import ScriptedChat, tool_call
 from tests.support.read_log import logged
 
@@ -345,6 +346,20 @@ async def test_there_is_none_outside_a_run(edited: Edited) -> None:
     configs: list[RunnableConfig] = [{}, {"callbacks": [handler]}, {"callbacks": None}, *seen]
 
     assert [LdAiHandler.current_config(config) for config in configs] + found == [None] * 7
+
+
+async def test_there_is_none_once_the_root_has_ended_and_the_run_waits_for_a_model_call(edited: Edited) -> None:
+    """How the run went is told by then, though not what it used."""
+    handler = LdAiHandler(edited)
+    root = start_chain(handler)
+    start_call(handler, root)
+    config: RunnableConfig = {"callbacks": SimpleNamespace(handlers=[handler], parent_run_id=root)}
+    found = [LdAiHandler.current_config(config)]
+    handler.on_chain_end({}, run_id=root)
+
+    found.append(LdAiHandler.current_config(config))
+
+    assert found == [*edited.given, None]
 
 
 async def test_a_model_call_that_is_the_root_has_none_beside_it(edited: Edited) -> None:

@@ -43,6 +43,18 @@ def test_a_model_that_tells_its_name_at_the_end_is_known(handler: LdAiHandler, r
     assert [report.models for report in reports] == [("small-1",)]
 
 
+def test_another_model_that_tells_its_name_at_the_end_is_named(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Until then it may be the one that is served."""
+    said = AIMessageChunk("Hello", response_metadata={"model_name": "large-2"})
+
+    ScriptedChat(script=[[said]]).invoke("How?", {"callbacks": [handler]})
+
+    assert [report.models for report in reports] == [("large-2",)]
+    assert [record.args[2] for record in caplog.records] == ["large-2"]
+
+
 def test_the_model_served_is_no_drift(
     handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -61,11 +73,12 @@ def test_a_config_that_names_no_model_cannot_drift(
     config = LdAiClient(client).completion_config("no-such-flag", context)
     caplog.clear()
 
-    chain(NamedChat(name_to_tell="large-2")).invoke(
-        QUESTION, {"callbacks": [LdAiHandler(config, on_run_end=reports.append)]}
-    )
+    said = AIMessageChunk("Hello", response_metadata={"model_name": "large-2"})
+    for model in (NamedChat(name_to_tell="large-2"), ScriptedChat(script=[[said]])):
+        chain(model).invoke(QUESTION, {"callbacks": [LdAiHandler(config, on_run_end=reports.append)]})
 
-    assert (reports[0].models, caplog.records) == (("large-2",), [])
+    assert [report.models for report in reports] == [("large-2",)] * 2
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

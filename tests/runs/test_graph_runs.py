@@ -2,13 +2,15 @@
 
 import asyncio
 import operator
+import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated, TypedDict
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Command, RetryPolicy, Send
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from ldclient import Context
 
 from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
@@ -167,6 +169,49 @@ def test_a_failed_graph_is_an_invocation_failure(
     assert reports[0].nodes["refunds"].outcome is Outcome.ERROR
 
 
+def test_an_agent_that_asks_something_has_neither_taken_over_nor_failed(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """It is on the path, and the handoff to it is not recorded."""
+
+    def refunds(state: State) -> State:
+        return {"seen": [interrupt("How much?")]}
+
+    desk = compile_graph([("triage", "refunds")], triage=asking_node("triage"), refunds=refunds)
+
+    desk.invoke({"seen": []}, {"callbacks": [handler]})
+
+    assert graph_metrics(client, reports[0]) == {"path": [1], "node": [1, 1], "total_tokens": [13]}
+    assert reports[0].path == ("triage", "refunds")
+
+
+def test_an_agent_that_is_a_graph_itself_is_one_visit(
+    handler: LdAiHandler,
+    client: RecordingClient,
+    reports: list[RunReport],
+    take_seconds: Callable[[float], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its own nodes are on no path, hand over to nobody, and time nothing; nor does a node that is no agent."""
+
+    def works(state: State) -> State:
+        take_seconds(0.25)
+        chain().invoke(QUESTION)
+        return {"seen": []}
+
+    refunds = StateGraph(State).add_node("look", works).add_node("pay", works)
+    refunds.add_edge(START, "look").add_edge("look", "pay")
+    path = [("triage", "refunds"), ("refunds", "filing")]
+    desk = compile_graph(path, triage=works, refunds=refunds.compile(), filing=works)
+
+    desk.invoke({"seen": []}, {"callbacks": [handler]})
+
+    assert reports[0].path == ("triage", "refunds")
+    assert handoffs(client) == [("success", "triage", "refunds")]
+    assert reports[0].summary.duration_ms == 1_000
+    assert "ERROR" not in [record.levelname for record in caplog.records]
+
+
 def test_a_retried_node_is_one_visit(
     handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
 ) -> None:
@@ -318,6 +363,13 @@ def test_visits_of_one_node_at_once_hand_over_once() -> None:
             journey.visit_ended(node, task, Outcome.SUCCESS)
 
     assert journey.handoffs == (("triage", "refunds", True),)
+
+
+def test_where_langgraph_is_not_loaded_no_tool_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent graph may be run without it; then nothing that a tool gives back is a command."""
+    monkeypatch.delitem(sys.modules, "langgraph.types")
+
+    assert not Journey({("triage", "refunds")}).hands_over("triage", "refunds")
 
 
 def test_of_agents_visited_at_once_the_handoff_to_each_is_told_by_its_own_visit(

@@ -24,6 +24,7 @@ from tests.support.chains import (
     chain,
     counts,
 )
+from tests.support.events import ANSWER, start_call, start_chain
 from tests.support.models import ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
@@ -127,9 +128,26 @@ async def test_duration_covers_model_calls_or_the_whole_run(
     handlers = [LdAiHandler(config, on_run_end=reports.append, duration=mode) for mode in modes]
     pause = RunnableLambda(lambda value: take_seconds(0.25) or value)
 
-    (pause | chain()).invoke(QUESTION, {"callbacks": handlers})
+    (pause | chain() | pause).invoke(QUESTION, {"callbacks": handlers})
 
-    assert [report.summary.duration_ms for report in reports] == [0, 250]
+    assert [report.summary.duration_ms for report in reports] == [0, 500]
+
+
+async def test_a_model_call_that_outlives_its_root_counts_to_its_own_end_or_to_the_roots(
+    config: LdAiCompletionConfig, reports: list[RunReport], take_seconds: Callable[[float], None]
+) -> None:
+    """With duration="run" the run is over with its root; with "model" the call is in flight until it ends."""
+    for mode in ("model", "run"):
+        handler = LdAiHandler(config, on_run_end=reports.append, duration=mode)
+        root = start_chain(handler)
+        take_seconds(0.25)
+        call = start_call(handler, root)
+        take_seconds(0.25)
+        handler.on_chain_end({}, run_id=root)
+        take_seconds(0.5)
+        handler.on_llm_end(ANSWER, run_id=call)
+
+    assert [report.summary.duration_ms for report in reports] == [750, 500]
 
 
 async def test_a_failing_callback_of_the_user_is_logged_once_and_harms_nothing(

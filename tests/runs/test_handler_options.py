@@ -11,8 +11,9 @@ from ldclient import Context
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiConfigTracker, LdAiHandler, RunReport
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.testing import RecordingClient
-from tests.conftest import FLAG
+from tests.conftest import FLAG, Track
 from tests.support.chains import AGENT_INPUT, DURATION, QUESTION, SUCCESS, TOKENS, TOOL_CALL, agent, chain, counts
+from tests.support.events import call_model, start_call, start_chain, start_tool
 
 
 def test_a_function_gives_each_run_its_users_config(
@@ -228,12 +229,15 @@ def test_a_bad_argument_is_named_at_construction(arguments, options, error, mess
         LdAiHandler(*arguments, **options)
 
 
-def test_resuming_needs_a_config_that_can(client: RecordingClient, context: Context) -> None:
-    """`resume=True` with an AI Config that has no `resume_tracker` raises at construction."""
+@pytest.mark.parametrize(("option", "value"), [("resume=True", True), ("run_ids", "root")])
+def test_resuming_and_ids_of_ones_own_need_a_config_that_can(
+    option: str, value: object, client: RecordingClient, context: Context
+) -> None:
+    """With an AI Config that has no `resume_tracker` such an option raises at construction."""
     official = LDAIClient(client).completion_config("support-bot", context)
 
-    with pytest.raises(TypeError, match="resume=True needs an AI Config with resume_tracker"):
-        LdAiHandler(official, resume=True)
+    with pytest.raises(TypeError, match=f"{option} needs an AI Config with resume_tracker"):
+        LdAiHandler(official, **{option.partition("=")[0]: value})
 
 
 def test_a_token_in_the_metadata_continues_its_run(
@@ -273,9 +277,83 @@ def test_a_token_that_does_not_fit_opens_a_new_run(
 
 
 def test_without_resume_a_token_in_the_metadata_is_not_used(
-    handler: LdAiHandler, reports: list[RunReport]
+    config: LdAiCompletionConfig, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Tokens are taken only where the handler was told to trust its callers."""
-    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": "nonsense"}})
+    """Tokens are taken only where the handler was told to trust its callers, however good they are."""
+    before = config.create_tracker()
 
-    assert len(reports) == 1
+    for token in ("nonsense", before.resumption_token):
+        chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": token}})
+
+    assert len({before.run_id, *(report.run_id for report in reports)}) == 3
+
+
+def test_what_happens_outside_every_named_node_counts_nowhere(
+    track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Models, tools and retries there are left alone where only nodes are tracked, and nothing is logged."""
+    handler = track(None, nodes={"writer": writer})
+    root = start_chain(handler)
+    call_model(handler, start_chain(handler, root, langgraph_node="writer", langgraph_checkpoint_ns="writer:1"))
+    answer = LLMResult(generations=[], llm_output={"model_name": "small-1"})
+
+    for name in ({"ls_model_name": "small-1"}, {}):
+        step = start_chain(handler, root, langgraph_node="rest", langgraph_checkpoint_ns="rest:2")
+        call, tool = start_call(handler, step, **name), start_tool(handler, step)
+        handler.on_retry(None, run_id=call)
+        handler.on_llm_end(answer, run_id=call)
+        handler.on_tool_end("", run_id=tool)
+        handler.on_chain_error(ValueError(), run_id=step)
+    handler.on_chain_end({}, run_id=root)
+
+    (report,) = reports
+    assert (report.model_calls, report.retries, report.models) == (0, 0, ())
+    assert [(node, each.model_calls, each.retries) for node, each in report.nodes.items()] == [("writer", 1, 0)]
+
+
+def test_nodes_are_those_that_were_given_when_the_handler_was_made(
+    track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """What becomes of the caller's dictionary afterwards changes nothing."""
+    nodes = {"writer": writer}
+    handler = track(None, nodes=nodes)
+    nodes.clear()
+
+    root = start_chain(handler)
+    call_model(handler, start_chain(handler, root, langgraph_node="writer"))
+    handler.on_chain_end({}, run_id=root)
+
+    assert [list(report.nodes) for report in reports] == [["writer"]]
+
+
+def test_a_config_of_another_package_is_counted_under_an_id_of_its_own(
+    client: RecordingClient, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a function gives one, `run_ids` and a token are left aside: its trackers take neither."""
+    official = LDAIClient(client).completion_config("support-bot", context)
+    token = official.create_tracker().resumption_token
+    handler = LdAiHandler(lambda metadata: official, run_ids="root", resume=True, on_run_end=reports.append)
+
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": token}})
+
+    (report,) = reports
+    assert report.run_id not in ("", str(report.root_run_id))
+    assert "ERROR" not in [record.levelname for record in caplog.records]
+    assert counts(client, report.run_id)[SUCCESS] == [1]
+
+
+def test_a_nodes_run_has_an_id_that_follows_from_its_runs_and_its_name(
+    config: LdAiCompletionConfig, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """A server that repeats a run repeats the ids of its nodes, too, and each has one of its own."""
+    nodes = {"writer": writer, "critic": writer}
+    for _ in range(2):
+        handler = LdAiHandler(config, nodes=nodes, run_ids=lambda metadata: "mine", on_run_end=reports.append)
+        root = start_chain(handler)
+        for node in nodes:
+            call_model(handler, start_chain(handler, root, langgraph_node=node))
+        handler.on_chain_end({}, run_id=root)
+
+    first, again = ([report.run_id, *(node.run_id for node in report.nodes.values())] for report in reports)
+    assert first == again
+    assert len(set(first)) == 3

@@ -177,19 +177,27 @@ def test_an_open_run_keeps_little_of_each_model_call_that_has_ended(
     assert play(4_000) - before < 4_000 * 450
 
 
-def test_what_never_ends_below_ended_runs_stays_under_the_cap(config: LdAiCompletionConfig, traced: None) -> None:
-    """Of as many runs as may be open it is known what goes on below them, in a kilobyte each."""
+def test_what_never_ends_below_ended_runs_stays_under_the_cap(
+    config: LdAiCompletionConfig, monkeypatch: pytest.MonkeyPatch, traced: None
+) -> None:
+    """Of as many runs as may be open it is known what goes on below them, in a kilobyte each, and of no more."""
+    monkeypatch.setattr(recently_ended, "ROOTS", CAP // 4)
+    monkeypatch.setattr(recently_ended, "STEPS", CAP // 4)
     handler = LdAiHandler(config, max_open_runs=CAP)
-    before = allocated_bytes()
 
-    for _ in range(2 * CAP):
-        root = uuid4()
-        handler.on_chain_start(None, {}, run_id=root, metadata={})
-        handler.on_chain_start(None, {}, run_id=uuid4(), parent_run_id=root, metadata={})
-        handler.on_chain_end({}, run_id=root)
+    def play(count: int) -> int:
+        for _ in range(count):
+            root = uuid4()
+            handler.on_chain_start(None, {}, run_id=root, metadata={})
+            handler.on_chain_start(None, {}, run_id=uuid4(), parent_run_id=root, metadata={})
+            handler.on_chain_end({}, run_id=root)
+        return allocated_bytes()
+
+    before, full = allocated_bytes(), play(2 * CAP)
 
     assert handler.open_runs == 0
-    assert allocated_bytes() - before < CAP * 2**10
+    assert full - before < CAP * 2**10
+    assert play(2 * CAP) - full < CAP * 2**6
 
 
 def test_runs_that_never_end_stay_under_the_cap(

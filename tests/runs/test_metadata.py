@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextvars import copy_context
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -134,6 +135,17 @@ def test_a_run_that_ends_after_the_block_is_collected(handler: LdAiHandler) -> N
         next(stream)
         assert runs == []
     list(stream)
+
+    assert len(runs) == 1
+
+
+def test_a_run_that_starts_after_the_block_is_not_collected(handler: LdAiHandler) -> None:
+    """Also where a task or a thread has taken the context of the block along."""
+    with handler.collect_runs() as runs:
+        chain().invoke(QUESTION, {"callbacks": [handler]})
+        context = copy_context()
+
+    context.run(chain().invoke, QUESTION, {"callbacks": [handler]})
 
     assert len(runs) == 1
 

@@ -1,9 +1,12 @@
 """What counts as a retry."""
 
+from uuid import uuid4
+
 import pytest
 
 from langchain_ldai import LdAiHandler, RunReport
-from tests.support.events import NO_ANSWER, start_call, start_chain
+from tests.conftest import Track
+from tests.support.events import NO_ANSWER, call_model, start_call, start_chain
 
 
 def test_retries_within_a_call_are_counted(handler: LdAiHandler, reports: list[RunReport]) -> None:
@@ -57,3 +60,20 @@ def test_a_task_that_succeeded_is_no_retry_when_it_starts_again(
     handler.on_chain_end({}, run_id=root)
 
     assert [report.retries for report in reports] == [0]
+
+
+def test_only_a_tag_that_says_so_and_a_model_call_that_is_tried_again_are_retries(
+    track: Track, reports: list[RunReport]
+) -> None:
+    """A step that is no call tells of none, and whatever else its caller tagged it with is left alone."""
+    handler = track()
+    root = start_chain(handler)
+    step = uuid4()
+    tags = [None, 2, "retry:attempt:2"]
+    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={}, tags=tags)
+    handler.on_retry(None, run_id=step)
+    call_model(handler, step)
+    for each in (step, root):
+        handler.on_chain_end({}, run_id=each)
+
+    assert [report.retries for report in reports] == [1]

@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
 from langchain_ldai import LdAiHandler, RunReport, TokenUsage
 from langchain_ldai._runs.usage import read_usage
+from tests.conftest import Track
 from tests.support.events import start_call
 from tests.support.vectors import Case, cases, with_ids
 
@@ -150,3 +151,14 @@ def test_a_part_of_a_result_that_cannot_be_read_costs_no_other(
     handler.on_llm_end(SimpleNamespace(llm_output=None, generations=[[answer]]), run_id=call)
 
     assert [(report.summary.tokens, report.models) for report in reports] == [(tokens, models)]
+
+
+def test_a_failed_call_without_a_result_is_an_error_and_nothing_else(
+    track: Track, reports: list[RunReport]
+) -> None:
+    """Nothing is read, and nothing is logged."""
+    handler = track()
+
+    handler.on_llm_error(ValueError(), run_id=start_call(handler))
+
+    assert [(report.outcome, report.summary.tokens, report.models) for report in reports] == [("error", None, ())]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from langgraph.errors import GraphInterrupt, ParentCommand
@@ -186,6 +186,22 @@ def test_a_late_end_of_a_call_is_not_lost(handler: LdAiHandler, trace: Trace) ->
     assert (told(run)[0], told(model)[0]) == ("OK", "OK")
     assert run.end_time <= model.end_time
     assert told(run)[1]["gen_ai.usage.total_tokens"] == 13
+
+
+def test_a_call_whose_events_come_twice_has_one_span(
+    handler: LdAiHandler, trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As they do where a handler stands in a list twice, and nothing is logged of it."""
+    root = start_chain(handler)
+    call = uuid4()
+    for _ in range(2):
+        handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    for _ in range(2):
+        handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [told(span)[0] for span in trace.spans] == ["OK", "OK"]
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("captures", [True, False])

@@ -160,6 +160,33 @@ async def test_what_a_failed_attempt_was_asked_is_gone_with_it(track: Track, rep
     assert [(report.outcome, report.retries) for report in reports] == [(Outcome.SUCCESS, 1)]
 
 
+@pytest.mark.parametrize("counted", ["work", "rest"])
+async def test_a_question_that_nobody_answers_interrupts_its_node_and_the_run_that_only_counts_nodes(
+    counted: str, track: Track, writer: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Whatever the node went on to do, and though no AI Config is counted for the run itself."""
+    paused = graph({"asks": asks}, checkpointer=InMemorySaver())
+    nodes = {"work": lambda state: paused.invoke(NOTHING, OWN) and NOTHING, "rest": speaks()}
+
+    graph(nodes).invoke(NOTHING, {"callbacks": [track(None, nodes={counted: writer})]})
+
+    (report,) = reports
+    told = {"work": Outcome.INTERRUPTED, "rest": Outcome.SUCCESS}
+    assert (report.outcome, report.nodes[counted].outcome) == (Outcome.INTERRUPTED, told[counted])
+
+
+async def test_a_question_is_still_open_where_another_node_is_tried_again(
+    track: Track, reports: list[RunReport]
+) -> None:
+    """Only an attempt that is made again takes along what it was asked."""
+    paused = graph({"asks": asks}, checkpointer=InMemorySaver())
+    nodes = {"work": lambda state: paused.invoke(NOTHING, OWN) and NOTHING, "flaky": speaks(ConnectionError())}
+
+    graph(nodes, options={"flaky": RETRIED}).invoke(NOTHING, {"callbacks": [track()]})
+
+    assert [(report.outcome, report.retries) for report in reports] == [(Outcome.INTERRUPTED, 1)]
+
+
 async def test_a_task_that_failed_and_is_gone_on_with_is_a_retry(track: Track, reports: list[RunReport]) -> None:
     """Unlike one that was asked something: it is done again because it failed."""
     flaky = graph({"a": speaks(ConnectionError())}, checkpointer=InMemorySaver())

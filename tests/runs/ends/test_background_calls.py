@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
+from langchain_core.callbacks import CallbackManager
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.graph import START, StateGraph
 from langgraph.types import RetryPolicy
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
-from tests.support.events import play_other_runs
+from tests.support.events import ANSWER, play_other_runs, start_call, start_chain
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
@@ -200,3 +202,22 @@ async def test_what_a_late_step_calls_is_late(say: Say, handler: LdAiHandler, re
 
     assert [(report.outcome, report.model_calls) for report in reports] == [(Outcome.SUCCESS, 1)]
     assert handler.open_runs == 0
+
+
+@pytest.mark.parametrize(("ends", "calls"), [(False, [2]), (True, [1, 1])], ids=["open", "ended"])
+def test_a_run_that_waits_takes_a_call_in_the_context_of_a_step_while_the_step_is_open(
+    ends: bool, calls: list[int], handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """The context of a program's own tasks may name a step for good: once it has ended, the call is a run."""
+    root = start_chain(handler)
+    step, awaited = start_chain(handler, root), start_call(handler, root)
+    for each in (root, step) if ends else (root,):
+        handler.on_chain_end({}, run_id=each)
+    context = contextvars.copy_context()
+    context.run(var_child_runnable_config.set, {"callbacks": CallbackManager([], parent_run_id=step)})
+
+    call = context.run(start_call, handler)
+    for each in (call, awaited):
+        handler.on_llm_end(ANSWER, run_id=each)
+
+    assert [report.model_calls for report in reports] == calls

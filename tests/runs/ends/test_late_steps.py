@@ -13,7 +13,16 @@ from langchain_ldai._runs import lifetime as table
 from langchain_ldai._runs import recently_ended as left
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain, counts
-from tests.support.events import ANSWER, call_model, play_other_runs, start_chain, start_stream, stream_first_token
+from tests.support.events import (
+    ANSWER,
+    call_model,
+    play_other_runs,
+    start_call,
+    start_chain,
+    start_stream,
+    stream_first_token,
+)
+from tests.support.graphs import calls
 from tests.support.models import ScriptedChat
 from tests.support.nodes import State, graph
 
@@ -84,14 +93,14 @@ def test_while_something_below_it_is_open_an_ended_root_has_no_late_runs(
 ) -> None:
     """While a step below an ended root is open, no step below that root opens a run, whatever else runs."""
     root = start_chain(handler)
-    ended, still_open = start_chain(handler, root), start_chain(handler, root)
-    for step in (ended, root):
+    ended, ends_late, still_open = (start_chain(handler, root) for _ in range(3))
+    for step in (ended, root, ends_late):
         handler.on_chain_end({}, run_id=step)
     another, its_step = play_run(handler)
     late = start_chain(handler, its_step)
-    play_other_roots(handler, remembered + 1)
+    play_other_roots(handler, remembered + remembered // 4 + 2)  # as it may remember a quarter more
 
-    for parent in (root, ended, still_open, another, its_step, late):
+    for parent in (root, ended, ends_late, still_open, another, its_step, late):
         call_model(handler, start_chain(handler, parent))
     assert reports == []
 
@@ -142,6 +151,25 @@ def test_of_very_many_steps_of_a_run_the_latest_are_known(
     assert [report.model_calls for report in reports] == [1, 5]
 
 
+@pytest.mark.parametrize("root_ends", [False, True], ids=["root-open", "root-ended"])
+def test_of_very_many_steps_none_that_is_open_is_forgotten(
+    root_ends: bool, handler: LdAiHandler, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the root: however many steps there were, a call that began before them ends as it would alone."""
+    monkeypatch.setattr(table, "STEPS_OF_RUN", 10)
+    root = start_chain(handler)
+    call = start_call(handler, root)
+    if root_ends:
+        handler.on_chain_end({}, run_id=root)
+    for _ in range(40):
+        handler.on_chain_end({}, run_id=start_chain(handler, root))
+
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [(report.outcome, report.summary.tokens) for report in reports] == [("success", calls(1))]
+
+
 def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
     config: LdAiCompletionConfig, reports: list[RunReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,18 +189,22 @@ def test_of_very_many_steps_of_ended_runs_the_latest_are_known(
 
 
 def test_a_step_below_which_its_run_ends_as_it_starts_is_late(
-    config: LdAiCompletionConfig, reports: list[RunReport]
+    config: LdAiCompletionConfig, client: RecordingClient, reports: list[RunReport]
 ) -> None:
-    """A run may end while a node's AI Config is looked up: then no step below that node opens a run."""
-    handler = LdAiHandler(
-        config, nodes={"late": lambda metadata: handler.on_chain_end({}, run_id=root)}, on_run_end=reports.append
-    )
-    root, step = start_chain(handler), uuid4()
-    handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={"langgraph_node": "late"})
+    """A run may end while a node's AI Config is looked up: what is below that node is no run, and not recorded."""
 
-    call_model(handler, step)
+    def end_the_run(metadata: object) -> LdAiCompletionConfig:
+        handler.on_chain_end({}, run_id=root)
+        return config
 
-    assert reports == []
+    handler = LdAiHandler(config, nodes={"late": end_the_run}, on_run_end=reports.append)
+    root = start_chain(handler)
+    step = start_chain(handler, root, langgraph_node="late")
+    before = client.events
+
+    handler.on_llm_end(ANSWER, run_id=stream_first_token(handler, step))
+
+    assert (reports, client.events) == ([], before)
 
 
 @pytest.mark.asyncio

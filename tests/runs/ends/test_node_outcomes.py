@@ -29,6 +29,7 @@ from tests.support.graphs import (
     in_parallel,
     says,
     speaks,
+    thread,
 )
 from tests.support.models import ScriptedChat
 from tests.support.observe import HAS_V3
@@ -186,19 +187,48 @@ async def test_of_visits_after_one_another_the_last_is_told(
     assert await outcomes(handler, reports) == {"run": Outcome.SUCCESS, "a": outcome}
 
 
-async def test_of_tasks_after_one_another_the_last_is_told(handler: LdAiHandler, reports: list[RunReport]) -> None:
-    """The functional API has all its tasks in one step of its graph."""
-    visit = task(name="a")(speaks(ConnectionError(), None))
+@pytest.mark.parametrize("earlier", [0, 1])
+async def test_of_tasks_after_one_another_the_last_is_told(
+    earlier: int, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """The functional API has all its tasks in one step of its graph, which has a number once there were others."""
+    visit = task(name="a")(speaks(*[ConnectionError(), None] * 2))
 
-    @entrypoint()
+    @entrypoint(checkpointer=InMemorySaver())
     def flow(state: State) -> State:
         with pytest.raises(ConnectionError):
             visit(state).result()
         return visit(state).result()
 
-    flow.invoke(NOTHING, {"callbacks": [handler]})
+    for _ in range(earlier):
+        flow.invoke(NOTHING, {"configurable": {"thread_id": "1"}})
+    flow.invoke(NOTHING, thread(handler))
 
     assert await outcomes(handler, reports) == {"run": Outcome.SUCCESS, "a": Outcome.SUCCESS}
+
+
+async def test_of_tasks_at_once_the_worst_is_told(handler: LdAiHandler, reports: list[RunReport]) -> None:
+    """The first fails while the second is at work, which ends well."""
+    begun = {"fails": threading.Event(), "works": threading.Event()}
+
+    @task(name="a")
+    def visit(state: State, name: str) -> State:
+        begun[name].set()
+        begun["works"].wait(PATIENCE_SECONDS)
+        return speaks(ConnectionError() if name == "fails" else None)(state)
+
+    @entrypoint()
+    def flow(state: State) -> State:
+        failing = visit(state, "fails")
+        begun["fails"].wait(PATIENCE_SECONDS)
+        working = visit(state, "works")
+        with pytest.raises(ConnectionError):
+            failing.result()
+        return working.result()
+
+    flow.invoke(NOTHING, {"callbacks": [handler]})
+
+    assert await outcomes(handler, reports) == {"run": Outcome.SUCCESS, "a": Outcome.ERROR}
 
 
 def time_is_up_after(nodes: int) -> Callable[[], None]:

@@ -3,8 +3,10 @@
 import threading
 from collections.abc import Callable, Mapping
 
+import pytest
+
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
-from tests.support.events import ANSWER, call_model, start_call, start_chain
+from tests.support.events import ANSWER, call_model, start_call, start_chain, start_stream
 
 
 def test_an_end_that_comes_twice_changes_nothing(handler: LdAiHandler, reports: list[RunReport]) -> None:
@@ -74,6 +76,90 @@ def test_a_nodes_outcome_is_the_roots_where_the_root_ended_before_it(
 
     handler.on_chain_error(ValueError(), run_id=visit)
     handler.on_llm_end(ANSWER, run_id=call)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_a_visit_that_begins_after_its_root_changes_no_outcome_that_was_sent(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the run waits for a model call, a node may be visited once more, and fail."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    call = start_call(handler, root)
+    visit = start_chain(handler, root, **in_task("1"))
+    call_model(handler, visit)
+    for step in (visit, root):
+        handler.on_chain_end({}, run_id=step)
+
+    handler.on_chain_error(ValueError(), run_id=start_chain(handler, root, **in_task("2", step=2)))
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@pytest.mark.parametrize(("ends", "outcome"), [(True, Outcome.ERROR), (False, Outcome.SUCCESS)])
+def test_a_node_that_begins_after_its_root_ends_as_it_does_or_else_as_the_run_did(
+    ends: bool, outcome: Outcome, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """While the run waits for a model call, a node may be visited for the first time."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    call = start_call(handler, root)
+    handler.on_chain_end({}, run_id=root)
+    visit = start_chain(handler, root, **in_task("1"))
+    call_model(handler, visit)
+
+    if ends:
+        handler.on_chain_error(ValueError(), run_id=visit)
+    handler.on_llm_end(ANSWER, run_id=call)
+
+    (node,) = [report.nodes["writer"] for report in reports]
+    assert (node.outcome, node.summary.success) == (outcome, not ends)
+
+
+def test_a_visit_that_its_runs_error_cut_off_is_cancelled(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """What raised the error has ended, so the visit did not."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    call_model(handler, start_chain(handler, root, **in_task("1")))
+
+    handler.on_chain_error(ValueError(), run_id=root)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.CANCELLED]
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["read", "closed"])
+def test_a_call_that_its_own_step_closed_cancels_no_run(
+    is_closed: bool, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """The step took what it needed, and then the stream was read to its end, or closed with nothing at work."""
+    root = start_stream(handler)
+    step = start_stream(handler, root)
+    handler.on_llm_error(GeneratorExit(), run_id=start_call(handler, step if is_closed else root))
+    if is_closed:
+        handler.on_chain_end({}, run_id=step)
+        handler.on_chain_error(GeneratorExit(), run_id=root)
+    else:
+        handler.on_chain_end({}, run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def test_visits_of_unknown_steps_are_after_one_another(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Where nothing says that two visits are of one step, the last is told."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    graph = start_chain(handler, root)
+    handler.on_chain_error(ValueError(), run_id=start_chain(handler, graph, **in_task("a", step=0)))
+    last = start_chain(handler, graph, **in_task("b", step=0))
+    call_model(handler, last)
+    for step in (last, graph, root):
+        handler.on_chain_end({}, run_id=step)
 
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
 
