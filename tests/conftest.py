@@ -7,6 +7,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 from ldclient import Context
 
@@ -21,6 +22,10 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
 NIGHTLY = PROFILE == "nightly"
 """Whether tests that are of a size take the larger one."""
+
+TESTS = Path(__file__).parent
+UNTRACED = ("deployments", "docs", "faults", "providers")
+"""Tests of the whole: those of the package's rooms cover every line without them, and a trace takes time."""
 
 FLAG = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},
@@ -123,6 +128,23 @@ def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", str(file))
         yield
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart() -> None:
+    """Keep the latter of the two traces that pytest-cov starts in a worker: `no_cover` halts only that one."""
+    kept = Coverage.current()
+    while coverage := Coverage.current():
+        coverage.stop()
+    if kept:
+        kept.start()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of what is around the package untraced."""
+    for item in items:
+        if item.path.relative_to(TESTS).parts[0] in UNTRACED:
+            item.add_marker("no_cover")
 
 
 def pytest_collection_finish() -> None:

@@ -18,6 +18,8 @@ from tests.dev.conftest import Desk, running
 from tests.dev.sending import NOON, event
 from tests.support.browser import running_chromium
 
+pytestmark = pytest.mark.no_cover  # what the page asks, test_page.py asks too
+
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 
 

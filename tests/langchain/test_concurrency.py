@@ -22,7 +22,7 @@ from tests.support.chains import DURATION, FIRST_TOKEN, chain, create_agent, sea
 from tests.support.models import tool_call
 from tests.support.observe import LetterCountingChat, summarize
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.no_cover]  # other tests cover these lines, which here run often
 
 THREADS = 64
 TASKS = 1_000
