@@ -125,10 +125,10 @@ class RunRecorder:
                     return
             else:
                 scope = around = parent.scope
-                task = str(metadata.get(_TASK, ""))
+                task = metadata.get(_TASK, "")
                 # Another task begins a scope. A step that names no task may begin one, with a named node.
                 if task != around.task or (not task and around.run.nodes is not None):
-                    scope = self._scope_within(parent, key, task, metadata)
+                    scope = self._scope_within(parent, key, str(task), metadata)
             begins_scope = parent is None or scope is not parent.scope
             is_plain = not (begins_scope or kind)
             step = Step(key, scope, parent, begins_scope, is_plain, "defers_inputs" in told)
@@ -278,7 +278,7 @@ class RunRecorder:
         around, run = parent.scope, parent.scope.run
         named = self._node_of(run, run.nodes, metadata) if run.nodes is not None else None
         node, totals = named or (around.node, around.totals)
-        if not task and node == around.node:
+        if task in ("", around.task) and node == around.node:
             return around
         step = metadata.get("langgraph_step")
         return Scope(
