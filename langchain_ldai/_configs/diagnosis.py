@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import logging
-import os
 from collections.abc import Hashable, Mapping
 from typing import Any, Final, cast
 
@@ -14,6 +12,7 @@ from ldclient.interfaces import DataSourceState
 
 from langchain_ldai._base.guard import Notices
 from langchain_ldai._base.options import is_async
+from langchain_ldai._configs.open_clients import CONNECTED, in_use, may_lose_events, note_use
 from langchain_ldai._wire import events
 from langchain_ldai.errors import MAX_NAME_LENGTH
 
@@ -45,10 +44,6 @@ _CLOSED: Final = (
     "%r is counted while the LaunchDarkly client is closed, or has given up on a wrong SDK key: its metrics are "
     "lost. Close the client after the last run; `postfork()` opens an LDClient again"
 )
-_LEFT_OPEN: Final = (
-    "The LaunchDarkly client was still open when the process ended: what was counted in the last seconds may be "
-    "lost. Open it in `with LDClient(...) as ld:`, or call `ld.close()` at the end; `ld.flush()` does not wait"
-)
 _NO_META: Final = (
     "AI Config %r has no `_ldMeta`, and so is disabled: is the key that of an AI Config, and not of another flag?"
 )
@@ -60,13 +55,6 @@ _LEFT_EARLY: Final = (
     "Claims still wait for the ledger at the end of the client's block: their metrics are lost if the "
     "LaunchDarkly client is closed before they are granted. `close(timeout)` waits for longer"
 )
-
-
-_CONNECTED: Final = DataSourceState.VALID, DataSourceState.INTERRUPTED
-"""The states of a client from its first flags until `close`. A client that asks nobody for flags is in neither."""
-
-_in_use: Final[dict[Any, None]] = {}
-"""The status providers of the clients that have taken events in this process and are not closed."""
 
 
 class Diagnosis:
@@ -81,6 +69,7 @@ class Diagnosis:
 
     def __init__(self, client: object) -> None:
         self._client: Any = client
+        self._may_lose_events = may_lose_events(client)
         self.notices = Notices()
 
     def ask_whether_initialized(self) -> object:
@@ -95,10 +84,8 @@ class Diagnosis:
         state = getattr(getattr(provider, "status", None), "state", None)
         if state is DataSourceState.OFF:
             self._tell("closed", logging.WARNING, _CLOSED, key)
-        elif state in _CONNECTED and provider not in _in_use:
-            for other in set(_in_use).difference(_still_open()):
-                _in_use.pop(other, None)
-            _in_use[provider] = None
+        elif state in CONNECTED and provider not in in_use and self._may_lose_events:
+            note_use(provider)
         elif state is DataSourceState.INITIALIZING:
             asked = getattr(self._client, "is_initialized", None)
             if self._is_offline():
@@ -164,21 +151,6 @@ class Diagnosis:
 
     def _tell(self, kind: Hashable, level: int, message: str, *args: object) -> None:
         self.notices.once(_log, level, kind, message, *args)
-
-
-# Registered when the package is imported, so that what the program registers after that runs before it.
-@atexit.register
-def _tell_of_open_clients() -> None:
-    if _still_open():
-        _log.warning(_LEFT_OPEN)
-
-
-def _still_open() -> list[Any]:
-    return [provider for provider in list(_in_use) if provider.status.state in _CONNECTED]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_use.clear)
 
 
 def _is_json(value: object) -> bool:

@@ -1,25 +1,31 @@
 """What the log says where a process ends without having closed the LaunchDarkly client."""
 
 import gc
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 from ldclient import Context, LDClient
 
 from langchain_ldai import LdAiClient
-from langchain_ldai._configs import diagnosis
+from langchain_ldai._configs import open_clients
 from langchain_ldai.testing import LoopbackLaunchDarkly
 from tests.conftest import FLAG
 from tests.support.programs import run_program
 
+ROOT = Path(__file__).parent.parent.parent
 LEFT_OPEN = "The LaunchDarkly client was still open when the process ended"
 
 COUNT = """
-import atexit, asyncio, os, sys
+import atexit, asyncio, multiprocessing, multiprocessing.util, os, sys
+from types import SimpleNamespace
 from ldclient import AsyncLDClient, Context, LDClient
+from ldclient.interfaces import DataSourceState
 from langchain_ldai import AsyncLdAiClient, LdAiClient
 from langchain_ldai.delivery import DurableEvents
-from langchain_ldai.testing import LoopbackLaunchDarkly
+from langchain_ldai.testing import LoopbackLaunchDarkly, RecordingClient
 
 launchdarkly = LoopbackLaunchDarkly({})
 launchdarkly.__enter__()
@@ -27,6 +33,19 @@ launchdarkly.__enter__()
 def count(ld, **options):
     config = LdAiClient(ld, **options).completion_config("support-bot", Context.create("ada"))
     config.create_tracker().track_success()
+
+class WithoutState(RecordingClient):
+    # Says its state once, and raises after that.
+
+    @property
+    def data_source_status_provider(self):
+        return self
+
+    @property
+    def status(self):
+        return STATES.pop()
+
+STATES = [SimpleNamespace(state=DataSourceState.VALID)]
 
 async def count_async(*, closes):
     ld = AsyncLDClient(launchdarkly.async_config())
@@ -57,6 +76,15 @@ if os.fork() == 0:
     sys.exit()
 os.wait()
 """,
+    "in a worker that `multiprocessing` forks": """
+worker = multiprocessing.get_context("fork").Process(target=lambda: count(LDClient(launchdarkly.config())))
+worker.start()
+worker.join()
+""",
+    "beside one that does not say its state": """
+count(WithoutState())
+count(LDClient(launchdarkly.config()))
+""",
 }
 CLOSED = {
     "by a block": "with LDClient(launchdarkly.config()) as ld:\n    count(ld)",
@@ -72,9 +100,31 @@ if os.fork() == 0:
 os.wait()
 ld.close()
 """,
+    "in a worker that `multiprocessing` forks": """
+def work():
+    ld = LDClient(launchdarkly.config())
+    multiprocessing.util.Finalize(None, ld.close, exitpriority=0)
+    count(ld)
+
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+""",
+    "at exit of a fork of the program's own, beside `multiprocessing`": """
+if os.fork() == 0:
+    ld = LDClient(launchdarkly.config())
+    atexit.register(ld.close)
+    count(ld)
+    sys.exit()
+os.wait()
+""",
+    "never, but sends nothing": "count(LDClient(launchdarkly.config(send_events=False)))",
     "never, but durable": """
 durable = DurableEvents("events")
 count(LDClient(launchdarkly.config(event_processor_class=durable)), delivery=durable)
+""",
+    "never, but durable by itself": """
+count(LDClient(launchdarkly.config(event_processor_class=DurableEvents("events"))))
 """,
 }
 
@@ -92,6 +142,26 @@ def test_a_client_that_is_left_open_is_told_once(code: str, times: int, tmp_path
     assert done.stderr.count(LEFT_OPEN) == times, done.stderr
 
 
+def test_a_client_that_was_given_to_atexit_before_the_import_is_closed_at_exit(tmp_path: Path) -> None:
+    """The log does not say that a client was left open which the end of the process then closes."""
+    code = """
+import atexit, sys
+from ldclient import Context, LDClient
+from ldclient.config import Config
+url = sys.argv[1]
+ld = LDClient(Config("sdk-key", base_uri=url, stream_uri=url, events_uri=url, diagnostic_opt_out=True))
+atexit.register(ld.close)
+from langchain_ldai import LdAiClient
+LdAiClient(ld).completion_config("support-bot", Context.create("ada")).create_tracker().track_success()
+"""
+    with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
+        command = [sys.executable, "-c", code, launchdarkly.url]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+        arrived = launchdarkly.custom_events("$ld:ai:generation:success")
+
+    assert (len(arrived), done.stderr) == (1, "")
+
+
 def test_clients_that_were_closed_are_not_kept(context: Context) -> None:
     """A program that opens and closes clients has the memory of each back once it uses the next."""
     with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
@@ -104,4 +174,4 @@ def test_clients_that_were_closed_are_not_kept(context: Context) -> None:
         gc.collect()
 
     assert len([each for each in providers if each() is not None]) <= 1
-    assert len(diagnosis._in_use) <= 1
+    assert len(open_clients.in_use) <= 1
