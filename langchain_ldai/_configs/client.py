@@ -319,6 +319,7 @@ class AsyncLdAiClient(AiClient):
         options = ClientOptions(ledger, on_ledger_error, ledger_timeout, delivery, environment_id)
         self._events = LoopSink(client)
         super().__init__(client, self._events.track, self._events.send_all, options)
+        self._events.on_ended_loop = self._diagnosis.of_ended_loop
         self._flags = client
 
     def _sender(self, context: Context) -> EventSender:

@@ -44,6 +44,11 @@ _CLOSED: Final = (
     "%r is counted while the LaunchDarkly client is closed, or has given up on a wrong SDK key: its metrics are "
     "lost. Close the client after the last run; `postfork()` opens an LDClient again"
 )
+_LOOP_ENDED: Final = (
+    "An AsyncLDClient is used after the event loop in which it was started has ended, as with a second "
+    "`asyncio.run`: it hears of no change of a flag any more, and without DurableEvents its metrics are lost. "
+    "Start a client in each loop, and close it there, or take an LDClient"
+)
 _NO_META: Final = (
     "AI Config %r has no `_ldMeta`, and so is disabled: is the key that of an AI Config, and not of another flag?"
 )
@@ -92,6 +97,12 @@ class Diagnosis:
                 self._tell("offline", logging.INFO, _OFFLINE, key)
             elif asked is None or is_async(asked) or not asked():
                 self._tell("not initialized", logging.WARNING, _NOT_INITIALIZED, key)
+
+    def of_ended_loop(self) -> None:
+        """Warn if an asynchronous client is used after its event loop has ended, where it was not closed."""
+        provider = getattr(self._client, "data_source_status_provider", None)
+        if provider is None or provider.status.state is not DataSourceState.OFF:
+            self._tell("loop ended", logging.WARNING, _LOOP_ENDED)
 
     def of_nothing_served(
         self, what: str, key: str, context: Context, *, has_default: bool, is_initialized: object

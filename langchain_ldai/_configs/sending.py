@@ -40,18 +40,25 @@ class LoopSink:
 
     Args:
         sink: The client.
+
+    Attributes:
+        on_ended_loop: Called when the loop of a client that had been started has ended, and the client is used on.
     """
 
-    __slots__ = ("_kept", "_loop", "_sink")
+    __slots__ = ("_is_started", "_kept", "_loop", "_sink", "on_ended_loop")
 
     def __init__(self, sink: EventSink) -> None:
         self._sink = sink
         self._kept: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_started = False
+        self.on_ended_loop: Callable[[], object] = bool
 
     def note_loop(self) -> asyncio.AbstractEventLoop | None:
         """Return the client's loop; if none is known, take the one that runs in this thread."""
         if self._loop is None or self._loop.is_closed():
+            if self._loop is not None and self._is_started:
+                self.on_ended_loop()
             self._loop = running_loop()
         return self._loop
 
@@ -75,8 +82,10 @@ class LoopSink:
     def _deliver(self, send: Callable[[], None]) -> None:
         self._kept.append(send)
         # No public name says whether the client was started. If it has not this one, no event is kept.
-        if getattr(self._sink, "_started", True) is False and len(self._kept) < MAX_KEPT:
+        started = getattr(self._sink, "_started", None)
+        if started is False and len(self._kept) < MAX_KEPT:
             return
+        self._is_started = started is True
         while self._kept:
             self._kept.popleft()()
 

@@ -18,6 +18,7 @@ from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import AsyncRecordingClient, LoopbackLaunchDarkly, RecordingClient
 from tests.conftest import FLAG
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, TOKENS, TOOL_CALL, chain
+from tests.support.programs import run_program
 
 FEEDBACK_PROCESS = Path(__file__).parent.parent.parent / "cookbook" / "feedback.py"
 FEEDBACK = "$ld:ai:feedback:user:positive"
@@ -64,6 +65,62 @@ async def test_events_from_before_the_start_are_delivered(context: Context) -> N
         arrived = [event.name for event in launchdarkly.custom_events()]
     usage = "$ld:ai:usage:completion-config"
     assert arrived == ["$ld:ai:sdk:info", usage, usage, SUCCESS]
+
+
+ENDED_LOOP = "is used after the event loop in which it was started has ended"
+
+
+TWO_LOOPS = """
+import asyncio, sys
+from ldclient import AsyncLDClient, Context
+from langchain_ldai import AsyncLdAiClient
+from langchain_ldai.testing import LoopbackLaunchDarkly
+
+async def start():
+    ld = AsyncLDClient(launchdarkly.async_config())
+    await ld.start()
+    ai = AsyncLdAiClient(ld)
+    await count(ai)
+    if sys.argv[1] == "close":
+        await ld.close()
+    return ai
+
+async def count(ai):
+    (await ai.completion_config("support-bot", Context.create("ada"))).create_tracker().track_success()
+
+with LoopbackLaunchDarkly({}) as launchdarkly:
+    ai = asyncio.run(start())
+    asyncio.run(count(ai))
+    asyncio.run(count(ai))
+"""
+
+
+@pytest.mark.parametrize(("end", "times"), [("leave open", 1), ("close", 0)])
+def test_a_client_that_is_used_after_its_loop_has_ended_is_told_once(end: str, times: int) -> None:
+    """Its tasks ended with the loop: LaunchDarkly's client takes what it is given, and never sends it."""
+    done = run_program(TWO_LOOPS, end)
+
+    assert (done.returncode, done.stderr.count(ENDED_LOOP)) == (0, times), done.stderr
+
+
+def test_a_client_that_is_started_in_its_second_loop_is_not_told_of(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program may ask for an AI Config in a loop before that of its server, in which it starts the client."""
+    with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
+        ld = AsyncLDClient(launchdarkly.async_config())
+        ai = AsyncLdAiClient(ld)
+
+        async def serve() -> None:
+            await ld.start()
+            (await ai.completion_config("support-bot", context)).create_tracker().track_success()
+            await ld.close()
+
+        asyncio.run(ai.completion_config("support-bot", context))
+        asyncio.run(serve())
+
+        assert len(launchdarkly.custom_events(SUCCESS)) == 1
+    assert ENDED_LOOP not in caplog.text
 
 
 def test_events_for_a_client_that_is_never_started_are_not_kept_without_end(context: Context) -> None:
