@@ -36,8 +36,10 @@ _guard: Final = Guard()
 
 
 def may_lose_events(client: object) -> bool:
-    """Return whether the end of the process loses what a client has not sent yet."""
+    """Return whether the end of the process loses what a client has not sent, and it tells if it is closed."""
     config = getattr(client, "_config", None)
+    if getattr(config, "datasystem_config", None) is not None:  # its state may be valid also after `close`
+        return False
     is_durable = hasattr(getattr(config, "event_processor_class", None), "claims_with")
     return not is_durable and getattr(config, "send_events", True) is not False
 

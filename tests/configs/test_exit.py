@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 LEFT_OPEN = "The LaunchDarkly client was still open when the process ended"
 
 COUNT = """
-import atexit, asyncio, multiprocessing, multiprocessing.util, os, sys
+import atexit, asyncio, multiprocessing, multiprocessing.util, os, sys, threading
 from types import SimpleNamespace
 from ldclient import AsyncLDClient, Context, LDClient
 from ldclient.interfaces import DataSourceState
@@ -117,6 +117,27 @@ if os.fork() == 0:
     count(ld)
     sys.exit()
 os.wait()
+""",
+    "with a data system of its own": """
+from ldclient.datasystem import custom
+from ldclient.interfaces import ChangeSetBuilder, Selector, Update
+
+class Flags:
+    name = "flags"
+
+    def __init__(self):
+        self.stopped = threading.Event()
+        self.stop = self.stopped.set
+
+    def build(self, config):
+        return self
+
+    def sync(self, store):
+        yield Update(DataSourceState.VALID, ChangeSetBuilder.empty(Selector.no_selector()))
+        self.stopped.wait()
+
+with LDClient(launchdarkly.config(datasystem_config=custom().synchronizers(Flags(), Flags()).build())) as ld:
+    count(ld)
 """,
     "never, but sends nothing": "count(LDClient(launchdarkly.config(send_events=False)))",
     "never, but durable": """
