@@ -52,7 +52,7 @@ class LoopSink:
         self._kept: deque[Callable[[], None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_started = False
-        self.on_ended_loop: Callable[[], object] = bool
+        self.on_ended_loop: Callable[[], object] = lambda: None
 
     def note_loop(self) -> asyncio.AbstractEventLoop | None:
         """Return the client's loop; if none is known, take the one that runs in this thread."""
