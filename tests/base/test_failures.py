@@ -126,6 +126,8 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
     ),
     "name that is there": (KeyError("user"), {"user": "Sandy"}, "^[^(]*: KeyError: 'user'$"),
     "prompt": (KeyError("How do I?"), {}, "^[^(]*: KeyError$"),
+    "long text": (KeyError("a" * 51), {}, "^[^(]*: KeyError$"),
+    "number": (KeyError(5), {}, "^[^(]*: KeyError$"),
     "nothing": (KeyError(), {}, "^[^(]*: KeyError$"),
     "context variable": (
         LookupError(ContextVar("user")),
@@ -138,6 +140,7 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
         {},
         r"\(the metadata is a dictionary: metadata\[\"user\"\]\)",
     ),
+    "odd attribute": (AttributeError(name="How do I?", obj=MappingProxyType({})), {}, "^[^(]*: AttributeError$"),
     "attribute of another": (AttributeError(name="user", obj=5), {}, "^[^(]*: AttributeError$"),
     "other error": (ValueError("user_id"), {}, "^[^(]*: ValueError$"),
 }

@@ -34,9 +34,12 @@ def test_another_model_is_named_once(
     )
 
 
-def test_a_model_that_tells_its_name_at_the_end_is_known(handler: LdAiHandler, reports: list[RunReport]) -> None:
+@pytest.mark.parametrize("told", [{"model_name": "small-1"}, {"model_name": "", "model": "small-1"}], ids=str)
+def test_a_model_that_tells_its_name_at_the_end_is_known(
+    told: dict[str, str], handler: LdAiHandler, reports: list[RunReport]
+) -> None:
     """Where the start does not say which model is called, the result may (fact 84)."""
-    said = AIMessageChunk("Hello", response_metadata={"model_name": "small-1"})
+    said = AIMessageChunk("Hello", response_metadata=told)
 
     ScriptedChat(script=[[said]]).invoke("How?", {"callbacks": [handler]})
 

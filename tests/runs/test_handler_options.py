@@ -216,6 +216,8 @@ def test_an_official_trackers_recordings_stand(
     [
         ((None,), {}, TypeError, "config is an AI Config"),
         (("support-bot",), {}, TypeError, "config is an AI Config .* not str"),
+        (("bot",), {"nodes": {"writer": FLAG.get}}, TypeError, "config is an AI Config .* not str"),
+        ((LdAiClient,), {}, TypeError, "config is an AI Config .* not the class LdAiClient"),
         ((None,), {"nodes": {"writer": 5}}, TypeError, r"nodes\['writer'\] is an AI Config .* not int"),
         ((FLAG.get,), {"duration": "tokens"}, ValueError, 'duration is "model" or "run", not \'tokens\''),
         ((FLAG.get,), {"max_open_runs": 0}, ValueError, "max_open_runs is at least 1, not 0"),
