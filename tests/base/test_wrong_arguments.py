@@ -337,6 +337,7 @@ OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
     "resume": ({"resume": "a token"}, "resume is True or False, not 'a token'; a token goes into the metadata"),
     "runs": ({"max_open_runs": "10"}, "max_open_runs is a whole number, not '10'"),
     "bool": ({"max_open_runs": True}, "max_open_runs is a whole number, not True"),
+    "bool for seconds": ({"run_timeout": True}, "run_timeout is a number of seconds above 0, not True"),
     "seconds": ({"run_timeout": None}, "run_timeout is a number of seconds above 0, not None"),
 }
 

@@ -71,6 +71,12 @@ def time_is_up_after(nodes: int) -> Callable[[], None]:
     return at_work
 
 
+class ToldError(Exception):
+    """An error of the caller's own, which names a node for reasons of its own."""
+
+    node = "b"
+
+
 class Hangs(NeverOpens):
     """The gate of a model that never answers, which tells when the model is called."""
 
@@ -295,7 +301,7 @@ async def test_a_node_out_of_time_is_an_error_after_a_failure_that_its_graph_han
     assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.ERROR}
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError])
+@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError, ToldError])
 @quiet
 @read
 async def test_a_node_beside_one_that_fails_is_cancelled_however_it_is_read(
