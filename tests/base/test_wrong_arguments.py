@@ -409,6 +409,10 @@ OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
         lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", "high")),
         "JudgeResult.score is a number, not 'high'",
     ),
+    "judge's truth": (
+        lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", True)),
+        "JudgeResult.score is a number, not True",
+    ),
     "judge's metric": (
         lambda config: config.create_tracker().track_judge_result(JudgeResult(7, 0.5)),
         "JudgeResult.metric_key is a str, not int",
