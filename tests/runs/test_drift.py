@@ -7,16 +7,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai._runs.model_names import same_model
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, chain
-from tests.support.models import ScriptedChat
-
-
-class NamedChat(ScriptedChat):
-    """A chat model that says its name to LangChain."""
-
-    name_to_tell: str
-
-    def _get_ls_params(self, stop=None, **kwargs):
-        return {**super()._get_ls_params(stop, **kwargs), "ls_model_name": self.name_to_tell}
+from tests.support.models import NamedChat, ScriptedChat
 
 
 def test_another_model_is_named_once(

@@ -195,8 +195,8 @@ def test_an_ai_config_that_can_be_called_is_the_ai_config(ai: LdAiClient, report
     assert [report.config_key for report in reports] == ["support-bot"]
 
 
-class Unresumable(WrappedConfig):
-    """An AI Config whose resumed trackers cannot be used."""
+class ResumedWith(WrappedConfig):
+    """An AI Config whose resumed trackers are other ones."""
 
     def __init__(self, wrapped: object, resumed: object) -> None:
         super().__init__(wrapped, [])
@@ -212,7 +212,7 @@ def test_a_run_opens_anew_where_its_resumed_tracker_cannot_record(
     resumed: object, ai: LdAiClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run is counted as a new one, and the log says what `resume_tracker` returned."""
-    config = Unresumable(ai.completion_config("support-bot", USER), resumed)
+    config = ResumedWith(ai.completion_config("support-bot", USER), resumed)
     handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
     metadata = {"ldai_resumption_token": config.create_tracker().resumption_token}
 
@@ -224,6 +224,22 @@ def test_a_run_opens_anew_where_its_resumed_tracker_cannot_record(
     assert said in message
 
 
+def test_a_run_goes_on_with_a_tracker_that_knows_no_parts(
+    ai: LdAiClient, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """As the official package's do not."""
+    resumed = LDAIClient(client).completion_config("support-bot", USER).create_tracker()
+    config = ResumedWith(ai.completion_config("support-bot", USER), resumed)
+    handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
+
+    metadata = {"ldai_resumption_token": resumed.resumption_token}
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    (report,) = reports
+    assert report.resumption_token == resumed.resumption_token
+    assert counts_of(client, report.run_id) == {SUCCESS: [1], **TOKENS}
+
+
 def test_a_run_opens_anew_where_its_part_cannot_begin(ai: LdAiClient, reports: list[RunReport]) -> None:
     """A wrapper that fails at what it does not know costs the continuation, not the run's metrics."""
 
@@ -233,7 +249,7 @@ def test_a_run_opens_anew_where_its_part_cannot_begin(ai: LdAiClient, reports: l
     config = ai.completion_config("support-bot", USER)
     resumed = Wrapped(config.create_tracker(), [])
     resumed._begin_part = fail
-    handler = LdAiHandler(Unresumable(config, resumed), on_run_end=reports.append, resume=True)
+    handler = LdAiHandler(ResumedWith(config, resumed), on_run_end=reports.append, resume=True)
     metadata = {"ldai_resumption_token": config.create_tracker().resumption_token}
 
     chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
