@@ -185,6 +185,22 @@ def test_what_a_function_misses_is_named_with_how_to_pass_it(
     assert "a prompt" not in said
 
 
+def test_what_an_ai_config_misses_is_not_looked_for_in_the_metadata(caplog: pytest.LogCaptureFixture) -> None:
+    """Only the caller's function was given that; a tracker that cannot be made has another cause."""
+
+    class Fails:
+        def create_tracker(self) -> object:
+            raise KeyError("user_id")
+
+    handler = LdAiHandler(lambda metadata: Fails())
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={})
+
+    ((_, said),) = logged(caplog)
+    assert "KeyError: 'user_id'" in said
+    assert "metadata" not in said.splitlines()[0]
+
+
 def test_a_report_that_fails_is_told_with_the_ids_of_its_run(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
