@@ -300,6 +300,21 @@ def test_debug_tells_when_a_run_opens_and_closes(
     assert closes == f"a run closes: counted for 'support-bot', success, model calls: yes {ids}"
 
 
+def test_debug_tells_of_a_run_without_a_model_call(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That explains why it has no metrics."""
+    caplog.set_level(logging.DEBUG, "langchain_ldai")
+    handler = LdAiHandler(config)
+
+    root = uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+
+    _, (_, closes) = logged(caplog)
+    assert "'support-bot', success, model calls: no [" in closes
+
+
 def test_debug_tells_of_a_run_that_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     """That it is counted for no AI Config explains why nothing comes."""
     caplog.set_level(logging.DEBUG, "langchain_ldai")

@@ -7,7 +7,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai._runs.model_names import same_model
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, chain
-from tests.support.models import NamedChat, ScriptedChat
+from tests.support.models import HELLO, NamedChat, ScriptedChat
 
 
 def test_another_model_is_named_once(
@@ -158,3 +158,13 @@ def test_a_failed_call_of_another_model_is_named(handler: LdAiHandler, caplog: p
         NamedChat(script=[ConnectionError()], name_to_tell="large-2").invoke("How?", {"callbacks": [handler]})
 
     assert [record.args[2] for record in caplog.records] == ["large-2"]
+
+
+def test_a_name_that_is_no_text_names_no_model(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a model tells LangChain of itself may be anything."""
+    NamedChat.model_construct(name_to_tell=5, script=[HELLO]).invoke("How?", {"callbacks": [handler]})
+
+    assert [report.models for report in reports] == [()]
+    assert caplog.records == []
