@@ -15,7 +15,7 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
-from langchain_ldai._base.guard import MAX_NOTICES, Notices
+from langchain_ldai._base.guard import MAX_NOTICES, Guard, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.events import ANSWER, start_call, start_chain
@@ -214,6 +214,13 @@ def test_a_report_that_fails_is_told_with_the_ids_of_its_run(
     chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config, on_run_end=fail)]})
 
     assert f"[lc_run_id={seen[0].root_run_id}, run_id={seen[0].run_id}]" in caplog.messages[0]
+
+
+def test_an_id_given_alone_is_that_of_launchdarklys_run(caplog: pytest.LogCaptureFixture) -> None:
+    """What knows only its tracker's run gives that."""
+    Guard().caught(OSError(), "run-1", "It is lost")
+
+    assert caplog.messages[0].startswith("It is lost [lc_run_id=unknown, run_id=run-1]: OSError")
 
 
 def test_a_metric_that_cannot_be_sent_is_told_with_both_ids(
