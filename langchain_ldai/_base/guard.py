@@ -58,7 +58,7 @@ class Notices:
             self._told[key] = (now, 0) if is_due else (told_at, count + 1)
             if len(self._told) > MAX_NOTICES:
                 self._told.popitem(last=False)  # one step: a run that Python collects cannot come between
-        if is_due and told_at == -math.inf:
+        if told_at == -math.inf:
             log.log(level, message, *args)
         elif is_due:
             log.log(level, "%d more since this was last logged: " + message, count + 1, *args)  # noqa: G003

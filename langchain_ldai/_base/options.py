@@ -45,7 +45,7 @@ def is_async(function: object) -> bool:
     """Return whether the result of a function, method, partial or callable object has to be awaited."""
     while isinstance(function, partial):
         function = function.func
-    called = function, type(function).__call__ if callable(function) else None
+    called = function, type(function).__call__
     return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called)
 
 

@@ -235,7 +235,7 @@ class Run:
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what a step's end says of its scope, of interrupts, of streams and of nodes."""
-        if error is None and self.interrupts:
+        if self.interrupts and outcome in (Outcome.SUCCESS, Outcome.ERROR):
             self._forget_caught_interrupts(step)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst(outcome, step.scope.outcome)
@@ -257,7 +257,7 @@ class Run:
             each.ended(step)
 
     def _forget_caught_interrupts(self, step: Step) -> None:
-        """Forget the interrupts that a step caught before it succeeded: they did not stop the run."""
+        """Forget the interrupts that a step caught before it succeeded, or failed: they did not stop the run."""
         scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step)]
         if scope.ended_at is None and len(left) < len(self.interrupts):
             self.interrupts = left

@@ -121,7 +121,7 @@ class Interrupt:
         return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
 
     def is_caught_by(self, step: Step) -> bool:
-        """Whether a step that succeeds has caught it, outside the scope where it was raised."""
+        """Whether a step that succeeds or fails has caught it, outside the scope where it was raised."""
         return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope
 
 

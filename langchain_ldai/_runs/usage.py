@@ -114,11 +114,10 @@ def _within(source: Mapping[str, object]) -> Iterator[object]:
     yield source
 
 
-def _read(counts: object) -> TokenUsage | None:
-    """Return the usage in what may hold counts; `None` if it holds none."""
+def _read(counts: object) -> TokenUsage:
+    """Return the usage in what may hold counts."""
     used_input, used_output = _first(counts, _INPUT), _first(counts, _OUTPUT)
-    usage = TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
-    return usage or None
+    return TokenUsage(_first(counts, _TOTAL) or used_input + used_output, used_input, used_output)
 
 
 def _first(counts: object, rows: Iterable[Iterable[str]]) -> int:

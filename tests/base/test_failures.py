@@ -15,7 +15,7 @@ import pytest
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
-from langchain_ldai._base.guard import MAX_NOTICES, Notices
+from langchain_ldai._base.guard import MAX_NOTICES, Guard, Notices
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.events import ANSWER, start_call, start_chain
@@ -126,6 +126,8 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
     ),
     "name that is there": (KeyError("user"), {"user": "Sandy"}, "^[^(]*: KeyError: 'user'$"),
     "prompt": (KeyError("How do I?"), {}, "^[^(]*: KeyError$"),
+    "long text": (KeyError("a" * 51), {}, "^[^(]*: KeyError$"),
+    "number": (KeyError(5), {}, "^[^(]*: KeyError$"),
     "nothing": (KeyError(), {}, "^[^(]*: KeyError$"),
     "context variable": (
         LookupError(ContextVar("user")),
@@ -138,6 +140,7 @@ MISSED: dict[str, tuple[Exception, dict[str, object], str]] = {
         {},
         r"\(the metadata is a dictionary: metadata\[\"user\"\]\)",
     ),
+    "odd attribute": (AttributeError(name="How do I?", obj=MappingProxyType({})), {}, "^[^(]*: AttributeError$"),
     "attribute of another": (AttributeError(name="user", obj=5), {}, "^[^(]*: AttributeError$"),
     "other error": (ValueError("user_id"), {}, "^[^(]*: ValueError$"),
 }
@@ -182,6 +185,22 @@ def test_what_a_function_misses_is_named_with_how_to_pass_it(
     assert "a prompt" not in said
 
 
+def test_what_an_ai_config_misses_is_not_looked_for_in_the_metadata(caplog: pytest.LogCaptureFixture) -> None:
+    """Only the caller's function was given that; a tracker that cannot be made has another cause."""
+
+    class Fails:
+        def create_tracker(self) -> object:
+            raise KeyError("user_id")
+
+    handler = LdAiHandler(lambda metadata: Fails())
+
+    handler.on_chain_start(None, {}, run_id=uuid4(), metadata={})
+
+    ((_, said),) = logged(caplog)
+    assert "KeyError: 'user_id'" in said
+    assert "metadata" not in said.splitlines()[0]
+
+
 def test_a_report_that_fails_is_told_with_the_ids_of_its_run(
     config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -195,6 +214,13 @@ def test_a_report_that_fails_is_told_with_the_ids_of_its_run(
     chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config, on_run_end=fail)]})
 
     assert f"[lc_run_id={seen[0].root_run_id}, run_id={seen[0].run_id}]" in caplog.messages[0]
+
+
+def test_an_id_given_alone_is_that_of_launchdarklys_run(caplog: pytest.LogCaptureFixture) -> None:
+    """What knows only its tracker's run gives that."""
+    Guard().caught(OSError(), "run-1", "It is lost")
+
+    assert caplog.messages[0].startswith("It is lost [lc_run_id=unknown, run_id=run-1]: OSError")
 
 
 def test_a_metric_that_cannot_be_sent_is_told_with_both_ids(
@@ -279,6 +305,21 @@ def test_debug_tells_when_a_run_opens_and_closes(
     ids = f"[lc_run_id={report.root_run_id}, run_id={report.run_id}]"
     assert opens == f"a run opens: counted for 'support-bot' {ids}"
     assert closes == f"a run closes: counted for 'support-bot', success, model calls: yes {ids}"
+
+
+def test_debug_tells_of_a_run_without_a_model_call(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That explains why it has no metrics."""
+    caplog.set_level(logging.DEBUG, "langchain_ldai")
+    handler = LdAiHandler(config)
+
+    root = uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_chain_end({}, run_id=root)
+
+    _, (_, closes) = logged(caplog)
+    assert "'support-bot', success, model calls: no [" in closes
 
 
 def test_debug_tells_of_a_run_that_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:

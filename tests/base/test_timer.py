@@ -29,3 +29,16 @@ def test_each_is_called_when_its_time_has_come(monkeypatch: pytest.MonkeyPatch) 
 
     assert [early, called.get(timeout=20)] == [("early", "langchain_ldai-wait"), ("late", "langchain_ldai-wait")]
     assert called.empty()
+
+
+def test_what_no_thread_could_be_started_for_is_never_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller was told, and does without; a later thread calls what that was started for."""
+    timer, called = timers.SharedTimer(), queue.SimpleQueue[str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda thread: (_ for _ in ()).throw(RuntimeError))
+        assert not timer.schedule(0.0, lambda: called.put("refused"))
+
+    assert timer.schedule(0.0, lambda: called.put("taken"))
+
+    assert called.get(timeout=20) == "taken"
+    assert called.empty()

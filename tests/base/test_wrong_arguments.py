@@ -337,6 +337,7 @@ OF_HANDLERS: dict[str, tuple[dict[str, object], str]] = {
     "resume": ({"resume": "a token"}, "resume is True or False, not 'a token'; a token goes into the metadata"),
     "runs": ({"max_open_runs": "10"}, "max_open_runs is a whole number, not '10'"),
     "bool": ({"max_open_runs": True}, "max_open_runs is a whole number, not True"),
+    "bool for seconds": ({"run_timeout": True}, "run_timeout is a number of seconds above 0, not True"),
     "seconds": ({"run_timeout": None}, "run_timeout is a number of seconds above 0, not None"),
 }
 
@@ -407,6 +408,10 @@ OF_TRACKERS: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
     "judge's text": (
         lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", "high")),
         "JudgeResult.score is a number, not 'high'",
+    ),
+    "judge's truth": (
+        lambda config: config.create_tracker().track_judge_result(JudgeResult("relevance", True)),
+        "JudgeResult.score is a number, not True",
     ),
     "judge's metric": (
         lambda config: config.create_tracker().track_judge_result(JudgeResult(7, 0.5)),

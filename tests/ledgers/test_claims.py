@@ -133,11 +133,14 @@ def test_neither_a_chain_nor_a_loop_waits_for_the_ledger(client: RecordingClient
     assert counts(client, run_id) == {SUCCESS: [1], **TOKENS}
 
 
-def test_feedback_tells_whether_it_was_recorded(ai: LdAiClient, client: RecordingClient, context: Context) -> None:
-    """Without a ledger the answer is there at once, and nothing is logged."""
-    tracker = ai.completion_config("support-bot", context).create_tracker()
+@pytest.mark.parametrize("ledger", [None, MemoryLedger()], ids=["no-ledger", "ledger"])
+def test_feedback_tells_whether_it_was_recorded(
+    ledger: Ledger | None, client: RecordingClient, context: Context
+) -> None:
+    """Without a ledger, and of a second one, the answer is there at once, and nothing is logged."""
+    tracker = LdAiClient(client, ledger=ledger).completion_config("support-bot", context).create_tracker()
 
-    assert tracker.record_feedback(Feedback.POSITIVE).result(0)
+    assert tracker.record_feedback(Feedback.POSITIVE).result(10 if ledger else 0)
     assert not tracker.record_feedback(Feedback.NEGATIVE).result(0)
     assert client.metrics(tracker.run_id) == {POSITIVE: [1]}
     with pytest.raises(ValueError, match="feedback is"):

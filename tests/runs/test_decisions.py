@@ -13,7 +13,7 @@ from langchain_ldai.testing import RecordingClient
 from tests.support.calls import BATCHED, INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, FIRST_TOKEN, QUESTION, SUCCESS, chain
 from tests.support.events import call_model
-from tests.support.models import USAGE, ScriptedChat
+from tests.support.models import USAGE, NamedChat, ScriptedChat
 from tests.support.observe import summarize
 
 decisions = pytest.importorskip(
@@ -134,6 +134,7 @@ SUM = {"input_tokens": 20, "output_tokens": 6, "total_tokens": 26}
         (PIPE, USED, 2, 64),
         (TWICE, SUM, 3, 26),
         (ask_by(Decider(), ASKED), USED, 2, 51),
+        (lambda: [CHAT(), ask_by(Decider(), ASKED)()], USED, 3, 115),
         (ask_by(Decider(act=CHAT, usage="handed on"), ASKED), USAGE, 3, 13),
         (ask_by(Decider(act=CHAT, usage=None), ASKED), USED, 3, 64),
         (ask_by(ScriptedChat(script=[[AIMessageChunk("Hi")]]), "Hi"), USED, 2, 51),
@@ -146,6 +147,7 @@ SUM = {"input_tokens": 20, "output_tokens": 6, "total_tokens": 26}
         "its own beside a chain's",
         "the sum of two",
         "another decision's handed on",
+        "its own beside a model's and another decision's",
         "handed on twice",
         "its own beside one further in",
         "its own alone",
@@ -178,6 +180,15 @@ def test_a_model_in_a_decision_has_its_own_name_and_first_token(
 
     assert reports[0].models == ("small-1", "inner-1")
     assert len(client.metrics(reports[0].run_id)[FIRST_TOKEN]) == 1
+
+
+def test_a_model_in_a_decision_may_tell_its_name_at_its_start(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """It is another than the decision's, which it would have inherited."""
+    Decider(act=ask_by(NamedChat(name_to_tell="inner-1"), "Hi")).invoke(ASKED, {"callbacks": [handler]})
+
+    assert reports[0].models == ("small-1", "inner-1")
 
 
 def test_a_decision_in_a_node_counts_for_the_node(config, reports: list[RunReport]) -> None:

@@ -7,16 +7,7 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai._runs.model_names import same_model
 from langchain_ldai.testing import RecordingClient
 from tests.support.chains import QUESTION, chain
-from tests.support.models import ScriptedChat
-
-
-class NamedChat(ScriptedChat):
-    """A chat model that says its name to LangChain."""
-
-    name_to_tell: str
-
-    def _get_ls_params(self, stop=None, **kwargs):
-        return {**super()._get_ls_params(stop, **kwargs), "ls_model_name": self.name_to_tell}
+from tests.support.models import HELLO, NamedChat, ScriptedChat
 
 
 def test_another_model_is_named_once(
@@ -34,9 +25,12 @@ def test_another_model_is_named_once(
     )
 
 
-def test_a_model_that_tells_its_name_at_the_end_is_known(handler: LdAiHandler, reports: list[RunReport]) -> None:
+@pytest.mark.parametrize("told", [{"model_name": "small-1"}, {"model_name": "", "model": "small-1"}], ids=str)
+def test_a_model_that_tells_its_name_at_the_end_is_known(
+    told: dict[str, str], handler: LdAiHandler, reports: list[RunReport]
+) -> None:
     """Where the start does not say which model is called, the result may (fact 84)."""
-    said = AIMessageChunk("Hello", response_metadata={"model_name": "small-1"})
+    said = AIMessageChunk("Hello", response_metadata=told)
 
     ScriptedChat(script=[[said]]).invoke("How?", {"callbacks": [handler]})
 
@@ -164,3 +158,13 @@ def test_a_failed_call_of_another_model_is_named(handler: LdAiHandler, caplog: p
         NamedChat(script=[ConnectionError()], name_to_tell="large-2").invoke("How?", {"callbacks": [handler]})
 
     assert [record.args[2] for record in caplog.records] == ["large-2"]
+
+
+def test_a_name_that_is_no_text_names_no_model(
+    handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a model tells LangChain of itself may be anything."""
+    NamedChat.model_construct(name_to_tell=5, script=[HELLO]).invoke("How?", {"callbacks": [handler]})
+
+    assert [report.models for report in reports] == [()]
+    assert caplog.records == []

@@ -18,6 +18,7 @@ from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai.testing import RecordingClient
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
+from tests.support.events import ANSWER, start_call, start_chain
 from tests.support.graphs import has_node_options
 from tests.support.models import ScriptedChat
 
@@ -183,6 +184,23 @@ def test_an_agent_that_asks_something_has_neither_taken_over_nor_failed(
 
     assert graph_metrics(client, reports[0]) == {"path": [1], "node": [1, 1], "total_tokens": [13]}
     assert reports[0].path == ("triage", "refunds")
+
+
+def test_a_run_that_waits_for_a_call_tells_its_way_once(handler: LdAiHandler, client: RecordingClient) -> None:
+    """Path and handoffs go with the duration, and not with the outcome, which is told before."""
+    root, calls = start_chain(handler), []
+    for step, name in enumerate(("triage", "refunds"), 1):
+        place = {"langgraph_node": name, "langgraph_step": step, "langgraph_checkpoint_ns": f"{name}:{step}"}
+        node = start_chain(handler, root, **place)
+        calls.append(start_call(handler, node))
+        handler.on_chain_end({}, run_id=node)
+    handler.on_chain_end({}, run_id=root)
+    told_at_first = handoffs(client)
+
+    for call in calls:
+        handler.on_llm_end(ANSWER, run_id=call)
+
+    assert (told_at_first, handoffs(client)) == ([], [("success", "triage", "refunds")])
 
 
 def test_an_agent_that_is_a_graph_itself_is_one_visit(

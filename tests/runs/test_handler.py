@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from langchain_core.retrievers import BaseRetriever
@@ -25,7 +26,7 @@ from tests.support.chains import (
     counts,
 )
 from tests.support.events import ANSWER, start_call, start_chain
-from tests.support.models import ScriptedChat, ScriptedLLM
+from tests.support.models import FLAKY, HELLO, ScriptedChat, ScriptedLLM
 
 pytestmark = pytest.mark.asyncio
 
@@ -207,10 +208,13 @@ async def test_copies_are_the_handler_itself_and_pickling_says_what_to_do(handle
 
 
 class Asking(BaseRetriever):
-    """A retriever that asks a model what to look for."""
+    """A retriever that asks a model what to look for, and what else."""
+
+    model: Runnable = ScriptedChat()
 
     def _get_relevant_documents(self, query, *, run_manager):
-        chain().invoke(QUESTION)
+        for _ in range(2):
+            chain(self.model).invoke(QUESTION, {"callbacks": run_manager.get_child()})
         return []
 
 
@@ -220,5 +224,20 @@ async def test_a_model_called_by_a_retriever_is_part_of_the_run(
     """A retriever is a step like others: what it asks of a model counts for the run."""
     (Asking() | (lambda documents: QUESTION) | chain()).invoke("How?", {"callbacks": [handler]})
 
-    assert [report.model_calls for report in reports] == [2]
-    assert counts(client, reports[0].run_id)["$ld:ai:tokens:total"] == [26]
+    assert [report.model_calls for report in reports] == [3]
+    assert counts(client, reports[0].run_id)["$ld:ai:tokens:total"] == [39]
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [([HELLO] * 2, Outcome.SUCCESS), ([HELLO, FLAKY], Outcome.ERROR)],
+    ids=["answers", "fails"],
+)
+async def test_a_retriever_called_by_itself_is_a_run(
+    script: list[object], outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """It ends as the retriever does."""
+    with suppress(ConnectionError):
+        Asking(model=ScriptedChat(script=script)).invoke("How?", {"callbacks": [handler]})
+
+    assert [(report.outcome, report.model_calls) for report in reports] == [(outcome, 2)]

@@ -216,6 +216,8 @@ def test_an_official_trackers_recordings_stand(
     [
         ((None,), {}, TypeError, "config is an AI Config"),
         (("support-bot",), {}, TypeError, "config is an AI Config .* not str"),
+        (("bot",), {"nodes": {"writer": FLAG.get}}, TypeError, "config is an AI Config .* not str"),
+        ((LdAiClient,), {}, TypeError, "config is an AI Config .* not the class LdAiClient"),
         ((None,), {"nodes": {"writer": 5}}, TypeError, r"nodes\['writer'\] is an AI Config .* not int"),
         ((FLAG.get,), {"duration": "tokens"}, ValueError, 'duration is "model" or "run", not \'tokens\''),
         ((FLAG.get,), {"max_open_runs": 0}, ValueError, "max_open_runs is at least 1, not 0"),
@@ -271,9 +273,21 @@ def test_a_token_that_does_not_fit_opens_a_new_run(
 
     chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"ldai_resumption_token": given}})
 
-    assert reports[0].config_key == "support-bot"
+    (report,) = reports
+    assert (report.config_key, report.run_id == str(report.root_run_id)) == ("support-bot", False)
     (record,) = caplog.records
     assert "a run is not continued, a new one opens" in record.message
+
+
+def test_without_resume_nothing_in_the_metadata_looks_like_a_token(
+    config: LdAiCompletionConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only who continues runs is told of a misnamed token: others may call something else so."""
+    handler = LdAiHandler(config, run_ids="root")
+
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": {"resumption_token": "mine"}})
+
+    assert caplog.records == []
 
 
 def test_without_resume_a_token_in_the_metadata_is_not_used(

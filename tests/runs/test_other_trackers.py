@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from langgraph.graph import START, MessagesState, StateGraph
+from langchain_core.messages import AIMessageChunk
+from langchain_core.tools import tool
 from ldai import LDAIClient
 from ldclient import Context
 
@@ -14,13 +15,13 @@ from langchain_ldai import (
     LdAiClient,
     LdAiCompletionConfig,
     LdAiConfigTracker,
-    LdAiGraphTracker,
     LdAiHandler,
     RunReport,
     TokenUsage,
 )
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
+from tests.runs.wrapping import Wrapped, WrappedConfig
 from tests.support.chains import (
     AGENT_INPUT,
     ERROR,
@@ -34,48 +35,10 @@ from tests.support.chains import (
     counts,
 )
 from tests.support.chains import counts as counts_of
-from tests.support.models import ScriptedChat
+from tests.support.models import FLAKY, ScriptedChat
 
 USER = Context.create("user-1")
 ALL = {SUCCESS: [1], TOOL_CALL: [1], **{name: [2 * value for value in values] for name, values in TOKENS.items()}}
-
-
-class Wrapped:
-    """Has what the other has, and notes which of its methods are called."""
-
-    def __init__(self, wrapped: object, called: list[str]) -> None:
-        self._wrapped, self._called = wrapped, called
-
-    def __getattr__(self, name: str) -> object:
-        found = getattr(self._wrapped, name)
-        if not name.startswith(("track_", "_track_")):
-            return found
-        return lambda *args: (self._called.append(name), found(*args))[1]
-
-
-class WrappedConfig(Wrapped):
-    """An AI Config, or agent graph, whose trackers are wrapped."""
-
-    def create_tracker(self, **options: object) -> Wrapped:
-        """Return a wrapped tracker."""
-        return Wrapped(self._wrapped.create_tracker(**options), self._called)
-
-    def resume_tracker(self, token: str) -> Wrapped:
-        """Return a wrapped tracker."""
-        return Wrapped(self._wrapped.resume_tracker(token), self._called)
-
-
-class WithoutVisits(Wrapped):
-    """A graph's tracker, or an agent graph, that knows the path and no visits."""
-
-    def __getattr__(self, name: str) -> object:
-        if name == "_track_visits":
-            raise AttributeError(name)
-        return super().__getattr__(name)
-
-    def create_tracker(self, **options: object) -> "WithoutVisits":
-        """Return a tracker that knows no visits either."""
-        return WithoutVisits(self._wrapped.create_tracker(**options), self._called)
 
 
 class Counting(LdAiConfigTracker):
@@ -188,8 +151,52 @@ def test_a_wrapped_run_goes_on_in_parts(client: RecordingClient, reports: list[R
     assert {name: client.metrics(reports[0].run_id)[name] for name in TOKENS} == doubled
 
 
-class Unresumable(WrappedConfig):
-    """An AI Config whose resumed trackers cannot be used."""
+def test_a_wrapped_run_that_fails_is_an_error(ai: LdAiClient, client: RecordingClient) -> None:
+    """The wrapper's method for errors is called, and not the one for successes."""
+    called: list[str] = []
+    handler = LdAiHandler(WrappedConfig(ai.completion_config("support-bot", USER), called))
+
+    with pytest.raises(ConnectionError):
+        chain(ScriptedChat(script=[FLAKY])).invoke(QUESTION, {"callbacks": [handler]})
+
+    assert sorted(called) == ["track_duration", "track_error"]
+
+
+def test_a_wrapped_trackers_summary_says_what_was_recorded(ai: LdAiClient, reports: list[RunReport]) -> None:
+    """Tools by their names; what the model did not say is not there."""
+    handler = LdAiHandler(WrappedConfig(ai.completion_config("support-bot", USER), []), on_run_end=reports.append)
+
+    @tool
+    def search() -> str:
+        """Search."""
+        return "Nothing."
+
+    (chain(ScriptedChat(script=[[AIMessageChunk("Hello")]])) | (lambda text: {}) | search).invoke(
+        QUESTION, {"callbacks": [handler]}
+    )
+
+    summary = reports[0].summary
+    assert (summary.tokens, summary.tool_calls, summary.success) == (None, ("search",), True)
+
+
+class CallableConfig(WithCounting):
+    """An AI Config that can be called, too."""
+
+    def __call__(self, metadata: object) -> None:
+        """Give no AI Config."""
+
+
+def test_an_ai_config_that_can_be_called_is_the_ai_config(ai: LdAiClient, reports: list[RunReport]) -> None:
+    """It is no function to one."""
+    config = CallableConfig(ai.completion_config("support-bot", USER))
+
+    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(config, on_run_end=reports.append)]})
+
+    assert [report.config_key for report in reports] == ["support-bot"]
+
+
+class ResumedWith(WrappedConfig):
+    """An AI Config whose resumed trackers are other ones."""
 
     def __init__(self, wrapped: object, resumed: object) -> None:
         super().__init__(wrapped, [])
@@ -205,7 +212,7 @@ def test_a_run_opens_anew_where_its_resumed_tracker_cannot_record(
     resumed: object, ai: LdAiClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run is counted as a new one, and the log says what `resume_tracker` returned."""
-    config = Unresumable(ai.completion_config("support-bot", USER), resumed)
+    config = ResumedWith(ai.completion_config("support-bot", USER), resumed)
     handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
     metadata = {"ldai_resumption_token": config.create_tracker().resumption_token}
 
@@ -217,6 +224,22 @@ def test_a_run_opens_anew_where_its_resumed_tracker_cannot_record(
     assert said in message
 
 
+def test_a_run_goes_on_with_a_tracker_that_knows_no_parts(
+    ai: LdAiClient, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """As the official package's do not."""
+    resumed = LDAIClient(client).completion_config("support-bot", USER).create_tracker()
+    config = ResumedWith(ai.completion_config("support-bot", USER), resumed)
+    handler = LdAiHandler(config, on_run_end=reports.append, resume=True)
+
+    metadata = {"ldai_resumption_token": resumed.resumption_token}
+    chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
+
+    (report,) = reports
+    assert report.resumption_token == resumed.resumption_token
+    assert counts_of(client, report.run_id) == {SUCCESS: [1], **TOKENS}
+
+
 def test_a_run_opens_anew_where_its_part_cannot_begin(ai: LdAiClient, reports: list[RunReport]) -> None:
     """A wrapper that fails at what it does not know costs the continuation, not the run's metrics."""
 
@@ -226,96 +249,12 @@ def test_a_run_opens_anew_where_its_part_cannot_begin(ai: LdAiClient, reports: l
     config = ai.completion_config("support-bot", USER)
     resumed = Wrapped(config.create_tracker(), [])
     resumed._begin_part = fail
-    handler = LdAiHandler(Unresumable(config, resumed), on_run_end=reports.append, resume=True)
+    handler = LdAiHandler(ResumedWith(config, resumed), on_run_end=reports.append, resume=True)
     metadata = {"ldai_resumption_token": config.create_tracker().resumption_token}
 
     chain().invoke(QUESTION, {"callbacks": [handler], "metadata": metadata})
 
     assert [report.model_calls for report in reports] == [1]
-
-
-def travel(config: object, reports: list[RunReport]) -> RunReport:
-    """Run a graph of two agents."""
-    graph = StateGraph(MessagesState)
-    for name in ("plan", "book"):
-        graph.add_node(name, lambda state: {"messages": [ScriptedChat().invoke("How?")]})
-    graph.add_edge(START, "plan").add_edge("plan", "book")
-    graph.compile().invoke(AGENT_INPUT, {"callbacks": [LdAiHandler(config, on_run_end=reports.append)]})
-    return reports[-1]
-
-
-@pytest.fixture
-def travelling(client: RecordingClient) -> RecordingClient:
-    """A client that serves an agent graph."""
-    agent_flag = {"_ldMeta": {"enabled": True, "mode": "agent"}}
-    for key, flag in {
-        "travel": {"_ldMeta": {"enabled": True}, "root": "plan", "edges": {"plan": [{"key": "book"}]}},
-        "plan": agent_flag,
-        "book": agent_flag,
-    }.items():
-        client.set_flag(key, flag)
-    return client
-
-
-def test_a_graphs_tracker_that_knows_no_visits_records_the_path(
-    travelling: RecordingClient, reports: list[RunReport]
-) -> None:
-    """Each visit is an event only where the tracker can send it."""
-    graph = LdAiClient(travelling).agent_graph("travel", USER)
-
-    report = travel(WithoutVisits(graph, []), reports)
-
-    metrics = travelling.metrics(report.run_id)
-    assert metrics["$ld:ai:graph:path"] == [1]
-    assert "$ld:ai:graph:node" not in metrics
-
-
-def test_a_wrapped_agent_graph_records_like_ours(
-    travelling: RecordingClient, reports: list[RunReport], caplog: pytest.LogCaptureFixture
-) -> None:
-    """The path, the handoff and the graph's metrics, through the wrapper."""
-    called: list[str] = []
-    graph = LdAiClient(travelling).agent_graph("travel", USER)
-
-    ours, wrapped = travel(graph, reports), travel(WrappedConfig(graph, called), reports)
-
-    assert wrapped.path == ours.path == ("plan", "book")
-    assert travelling.metrics(wrapped.run_id).keys() == travelling.metrics(ours.run_id).keys()
-    assert sorted(called) == [
-        "_track_visits",
-        "track_duration",
-        "track_handoff_success",
-        "track_invocation_success",
-        "track_total_tokens",
-    ]
-    assert caplog.records == []
-
-
-def test_a_wrapped_agent_graph_that_visits_no_node_has_no_path(travelling: RecordingClient) -> None:
-    """Where the model is called beside the nodes, the graph's own metrics are recorded alone."""
-    called: list[str] = []
-    graph = LdAiClient(travelling).agent_graph("travel", USER)
-
-    chain().invoke(QUESTION, {"callbacks": [LdAiHandler(WrappedConfig(graph, called))]})
-
-    assert sorted(called) == ["track_duration", "track_invocation_success", "track_total_tokens"]
-
-
-def test_what_was_recorded_on_a_wrapped_graphs_tracker_stands(travelling: RecordingClient) -> None:
-    """A failure that was recorded by hand is not followed by the success of the run."""
-    graph = LdAiClient(travelling).agent_graph("travel", USER)
-    made: list[LdAiGraphTracker] = []
-
-    class Failed(WrappedConfig):
-        def create_tracker(self, **options: object) -> Wrapped:
-            made.append(super().create_tracker(**options))
-            made[-1].track_invocation_failure()
-            return made[-1]
-
-    travel(Failed(graph, []), [])
-
-    assert made[0].summary.success is False
-    assert "$ld:ai:graph:invocation_success" not in travelling.metrics(made[0].run_id)
 
 
 @pytest.fixture
@@ -380,7 +319,7 @@ OTHERS = {
 @pytest.mark.parametrize(("tracker", "said"), OTHERS.values(), ids=OTHERS)
 def test_an_ai_config_whose_trackers_cannot_record_is_refused(tracker: object, said: str) -> None:
     """Where it is given; where a function gives it, each run would fail: the log says what it lacks."""
-    with pytest.raises(TypeError, match=f"config cannot be counted for: .*{said}"):
+    with pytest.raises(TypeError, match=f"config cannot be counted for: .*{said}$"):
         LdAiHandler(Without(tracker))
     with pytest.raises(TypeError, match=r"nodes\['writer'\] cannot be counted for"):
         LdAiHandler(None, nodes={"writer": Without(tracker)})
@@ -392,14 +331,6 @@ def test_a_function_that_gives_such_an_ai_config_is_told_what_it_lacks(caplog: p
 
     (record,) = caplog.records
     assert "create_tracker() returned a object, which has no resumption_token" in record.message
-
-
-def test_an_agent_graph_of_the_official_package_is_refused(travelling: RecordingClient) -> None:
-    """The message names what works."""
-    graph = LDAIClient(travelling).agent_graph("travel", USER)
-
-    with pytest.raises(TypeError, match=r"use agent graphs of LdAiClient\.agent_graph\(\)"):
-        LdAiHandler(graph)
 
 
 def test_an_official_tracker_records_the_first_token(

@@ -325,6 +325,21 @@ def test_a_tool_that_never_ends_was_called(
     assert recorded_tool_calls(client) == [("plan", "weather-v2")] * calls_model
 
 
+def test_a_tool_without_a_name_is_called_unknown(
+    handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]
+) -> None:
+    """Its call counts all the same."""
+    root, call = uuid4(), uuid4()
+    handler.on_chain_start(None, {}, run_id=root, metadata={})
+    handler.on_tool_start(None, "", run_id=uuid4(), parent_run_id=root, metadata={})
+    handler.on_chat_model_start({}, [[]], run_id=call, parent_run_id=root, metadata={})
+    handler.on_llm_end(ANSWER, run_id=call)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [event.data["toolKey"] for event in client.events if event.name == TOOL_CALL] == ["unknown"]
+    assert reports[0].summary.tool_calls == ("unknown",)
+
+
 def test_tags_may_be_anything(handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]) -> None:
     """LangChain takes tags that are no text: nothing is lost by them."""
     root, call, tool = uuid4(), uuid4(), uuid4()

@@ -11,10 +11,10 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 
-from langchain_ldai import LdAiHandler, RunReport, TokenUsage
+from langchain_ldai import LdAiCompletionConfig, LdAiHandler, RunReport, TokenUsage
 from langchain_ldai._runs.usage import read_usage
 from tests.conftest import Track
-from tests.support.events import start_call
+from tests.support.events import start_call, start_chain
 from tests.support.vectors import Case, cases, with_ids
 
 VECTORS = cases("usage")
@@ -162,3 +162,19 @@ def test_a_failed_call_without_a_result_is_an_error_and_nothing_else(
     handler.on_llm_error(ValueError(), run_id=start_call(handler))
 
     assert [(report.outcome, report.summary.tokens, report.models) for report in reports] == [("error", None, ())]
+
+
+def test_what_cannot_be_read_in_a_node_is_told_with_the_id_of_the_nodes_run(
+    writer: LdAiCompletionConfig, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is the node's figures that lack it."""
+    handler = LdAiHandler(None, nodes={"writer": writer}, on_run_end=reports.append)
+    root = start_chain(handler)
+    node = start_chain(handler, root, langgraph_node="writer", langgraph_checkpoint_ns="writer:1")
+    answer = SimpleNamespace(message=Answered(unreadable="usage"))
+
+    handler.on_llm_end(SimpleNamespace(llm_output=None, generations=[[answer]]), run_id=start_call(handler, node))
+    for step in (node, root):
+        handler.on_chain_end({}, run_id=step)
+
+    assert f"run_id={reports[0].nodes['writer'].run_id}]" in caplog.messages[0]

@@ -130,6 +130,21 @@ def test_a_run_goes_on_by_its_sealed_token(
     assert "give the token that it sealed" in message
 
 
+@pytest.mark.parametrize("given", ["nonsense", 5], ids=repr)
+def test_what_is_no_token_at_all_is_not_taken_for_a_plain_one(
+    given: object, ai: LdAiClient, context: Context, reports: list[RunReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new run opens, and the log says what the sealer found."""
+    sealer = TokenSealer([TokenSealer.generate_key()])
+
+    stream(ai, context, reports, metadata={TOKEN: given}, resume=True, sealer=sealer)
+
+    assert len(reports) == 1
+    (message,) = caplog.messages
+    assert "a run is not continued, a new one opens" in message
+    assert "give the token that it sealed" not in message
+
+
 def test_a_sealed_token_without_a_sealer_says_so(
     ai: LdAiClient, context: Context, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -104,3 +104,12 @@ class ScriptedLLM(BaseLLM):
         return LLMResult(
             generations=[[Generation(text="Hello")] for _ in prompts], llm_output={"token_usage": usage}
         )
+
+
+class NamedChat(ScriptedChat):
+    """A chat model that says its name to LangChain."""
+
+    name_to_tell: str
+
+    def _get_ls_params(self, stop=None, **kwargs):
+        return {**super()._get_ls_params(stop, **kwargs), "ls_model_name": self.name_to_tell}

@@ -100,6 +100,14 @@ class NoTruth:
         raise ValueError("the truth value is ambiguous")
 
 
+def test_an_extractor_may_find_nothing(sent, metrics_of, caplog):
+    """Then the duration is recorded alone, and nothing is logged (spec 4)."""
+    assert metrics_of(lambda result: None, lambda: PROMPT) == PROMPT
+
+    assert list(sent.values) == ["$ld:ai:duration:total"]
+    assert caplog.records == []
+
+
 FAILING = {
     "raises": lambda result: {}[result],
     "negative-duration": lambda _: AiMetrics(success=True, tokens=USAGE, duration_ms=-1),

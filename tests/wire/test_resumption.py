@@ -163,6 +163,12 @@ def test_what_is_no_json_raises_also_within_the_length_limit(text):
         decode(token)
 
 
+def test_what_is_no_utf_8_is_told_as_that():
+    """Base64 it is: the token was made of other bytes than text."""
+    with pytest.raises(InvalidResumptionTokenError, match="its bytes are not UTF-8"):
+        decode("____")
+
+
 @pytest.mark.parametrize(
     ("version", "accepted"),
     [(2**63 - 1, True), (-(2**63) + 1, True), (2**63, False), (-(2**63) - 1, False)],

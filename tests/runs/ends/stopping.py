@@ -118,6 +118,13 @@ async def wait_until_closed(handler: LdAiHandler, reports: list[RunReport]) -> N
             handler.flush()
 
 
+async def outcomes(handler: LdAiHandler, reports: list[RunReport]) -> dict[str, Outcome]:
+    """Return the outcomes of the one run and of its nodes."""
+    await wait_until_closed(handler, reports)
+    (report,) = reports
+    return {"run": report.outcome} | {name: node.outcome for name, node in report.nodes.items()}
+
+
 def is_cancelled(report: RunReport, model_calls: int) -> bool:
     """Whether a run was cancelled after so many model calls, none of which failed."""
     figures = (report.outcome, report.model_calls, report.failed_model_calls)

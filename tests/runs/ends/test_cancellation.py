@@ -332,14 +332,18 @@ async def test_what_stops_a_model_cancels_the_run_whatever_langchain_makes_of_it
     assert not {SUCCESS, ERROR} & client.metrics(report.run_id).keys()
 
 
-@pytest.mark.parametrize("owner", [Stop, ValueError(), None], ids=repr)
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [("generations", Stop), ("generations", ValueError()), ("generations", None), ("code", Stop())],
+    ids=repr,
+)
 def test_an_attribute_error_of_anything_else_is_an_error(
-    owner: object, track: Track, reports: list[RunReport]
+    name: str, owner: object, track: Track, reports: list[RunReport]
 ) -> None:
     """Only what stopped a model, taken for its result, is a cancellation."""
 
     def fails(text: object) -> object:
-        raise AttributeError(name="generations", obj=owner)
+        raise AttributeError(name=name, obj=owner)
 
     with pytest.raises(AttributeError):
         (chain() | fails).invoke(QUESTION, {"callbacks": [track()]})

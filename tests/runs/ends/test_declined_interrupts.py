@@ -228,3 +228,21 @@ async def test_a_node_that_declines_an_interrupt_and_fails_has_failed(
         graph({"work": work}, checkpointer=InMemorySaver()).invoke(NOTHING, thread(track()))
 
     assert [report.outcome for report in reports] == [Outcome.ERROR]
+
+
+@pytest.mark.parametrize("place", [as_node, as_workflow], ids=["node", "functional-api"])
+async def test_a_run_that_recovers_from_what_a_step_made_of_an_interrupt_succeeds(
+    place: Callable[[Runnable], Runnable], track: Track, reports: list[RunReport]
+) -> None:
+    """A step that raises another error in its place has caught it, too."""
+
+    def fails(state: State) -> object:
+        with pytest.raises(GraphInterrupt):
+            one_asks().invoke(state)
+        raise ZeroDivisionError
+
+    work = RunnableLambda(fails).with_fallbacks([RunnableLambda(lambda state: OWN)])
+
+    place(work).invoke(NOTHING, thread(track()))
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]

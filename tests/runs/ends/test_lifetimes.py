@@ -215,6 +215,13 @@ def test_where_python_starts_no_thread_any_more_nothing_is_collected(
     assert [report.outcome for report in reports] == [Outcome.ABANDONED]
 
 
+def test_a_flush_may_wait_without_end(handler: LdAiHandler) -> None:
+    """Infinity is a number of seconds, too."""
+    start_chain(handler)
+
+    assert handler.flush(float("inf"))
+
+
 @pytest.mark.parametrize("timeout", [None, 0.0, 20.0])
 def test_a_flush_closes_no_run_that_is_at_work(
     timeout: float | None, handler: LdAiHandler, client: RecordingClient, reports: list[RunReport]

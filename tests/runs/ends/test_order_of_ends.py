@@ -148,15 +148,16 @@ def test_a_call_that_its_own_step_closed_cancels_no_run(
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
 
+@pytest.mark.parametrize("number", [0, "one"])
 def test_visits_of_unknown_steps_are_after_one_another(
-    config: LdAiCompletionConfig, reports: list[RunReport]
+    number: object, config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
     """Where nothing says that two visits are of one step, the last is told."""
     handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
     root = start_chain(handler)
     graph = start_chain(handler, root)
-    handler.on_chain_error(ValueError(), run_id=start_chain(handler, graph, **in_task("a", step=0)))
-    last = start_chain(handler, graph, **in_task("b", step=0))
+    handler.on_chain_error(ValueError(), run_id=start_chain(handler, graph, **in_task("a", step=number)))
+    last = start_chain(handler, graph, **in_task("b", step=number))
     call_model(handler, last)
     for step in (last, graph, root):
         handler.on_chain_end({}, run_id=step)
