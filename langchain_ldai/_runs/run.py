@@ -272,9 +272,11 @@ class Run:
         """
         name = "" if error is None else failed_node(error)
         is_out_of_time = error is not None and name == ""
-        tasks = (each for each in self.tasks.values() if each.graph is graph)
-        if is_out_of_time and any(each.outcome is Outcome.ERROR for each in tasks):
-            return  # a node raised the error
+        if is_out_of_time:
+            tasks = [each for each in self.tasks.values() if each.graph is graph]
+            last_step = max((each.langgraph_step for each in tasks), default=0)
+            if any(each.outcome is Outcome.ERROR and each.langgraph_step == last_step for each in tasks):
+                return  # a node raised the error
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node

@@ -284,18 +284,21 @@ async def test_a_node_out_of_time_is_an_error_after_a_failure_within_another(
 
 
 @has_node_options
+@pytest.mark.parametrize("limited", ["node", "graph"])
 async def test_a_node_out_of_time_is_an_error_after_a_failure_that_its_graph_handled(
-    of_both: LdAiHandler, reports: list[RunReport]
+    limited: str, of_both: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """The graph's error names the node, whatever failed before."""
+    """The graph's error names the node, or means those of the last step, whatever failed before."""
 
     def goes_on(state: State) -> Command:
         return Command(goto="a")
 
-    options = {"b": {"error_handler": goes_on}, "a": {"timeout": LIMIT}}
+    options = {"b": {"error_handler": goes_on}, "a": {"timeout": LIMIT} if limited == "node" else {}}
     flow = graph({"b": speaks(ZeroDivisionError()), "a": hanging_node(time_is_up_after(1))}, options=options)
+    if limited == "graph":
+        flow.step_timeout = LIMIT
 
-    with pytest.raises(Exception, match="exceeded its run timeout"):
+    with pytest.raises(Exception, match="exceeded its run timeout" if limited == "node" else "^$"):
         await flow.ainvoke(NOTHING, {"callbacks": [of_both]})
 
     assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.ERROR}
