@@ -77,7 +77,7 @@ class CallReader:
             return ""
         answered = "" if result is None else read_model(result)
         called = call.model or answered
-        if served and called and not same_model(served, answered):
+        if served and called and not (answered and same_model(served, answered)):
             key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
             self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
         return answered

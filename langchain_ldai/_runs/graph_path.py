@@ -60,8 +60,9 @@ class Journey:
     def visit_ended(self, node: str, task: str, outcome: Outcome) -> None:
         """Note how a visit ended."""
         visit = self._visits[node, task]
-        for target in self._targets.get(node, ()):
-            self._ended.setdefault(target, []).append(visit)
+        if visit.outcome is None:
+            for target in self._targets.get(node, ()):
+                self._ended.setdefault(target, []).append(visit)
         visit.outcome = outcome
 
     @property

@@ -129,6 +129,8 @@ class Run:
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
+        if before.totals and before in before.totals.visits:
+            before.totals.visits.remove(before)
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
@@ -271,12 +273,14 @@ class Run:
         succeeded, the nodes have that it went on without.
         """
         name = "" if error is None else failed_node(error)
-        is_out_of_time = error is not None and name == ""
+        is_out_of_time, late = error is not None and name == "", None
         if is_out_of_time:
             tasks = [each for each in self.tasks.values() if each.graph is graph]
             last_step = max((each.langgraph_step for each in tasks), default=0)
-            if any(each.outcome is Outcome.ERROR and each.langgraph_step == last_step for each in tasks):
+            tasks = [each for each in tasks if each.langgraph_step == last_step]
+            if any(each.outcome is Outcome.ERROR for each in tasks):
                 return  # a node raised the error
+            late = max(tasks, key=lambda each: each.ended_at or float("inf"), default=None)
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node
@@ -284,8 +288,8 @@ class Run:
         failed = [each for each in visits if each.outcome is Outcome.CANCELLED]
         if error is not None:
             failed += [each for each in visits if each.ended_at is None]
-        if is_out_of_time and not failed:  # a sync graph lets a late node end first
-            failed = sorted(visits, key=lambda visit: visit.ended_at or 0.0)[-1:]
+        if not failed:  # a sync graph lets a late node, named or not, end first
+            failed = [each for each in visits if each is late]
         for visit in failed:
             self._note_outcome(visit, Outcome.ERROR)
 

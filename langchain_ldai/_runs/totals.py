@@ -70,7 +70,7 @@ class MetricTotals:
     def visit_started(self, visit: Scope, now: float) -> None:
         """Note a visit of the node, or the start of the run."""
         if self.visits and not self.visits[-1].is_in_step_of(visit):
-            self.visits = [each for each in self.visits if each.is_beside(visit)]
+            self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
         self.visits.append(visit)
         if self.times_visits:
             self.watch.start(now)

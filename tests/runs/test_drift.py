@@ -2,6 +2,7 @@
 
 import pytest
 from langchain_core.messages import AIMessageChunk
+from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai._runs.model_names import same_model
@@ -23,6 +24,18 @@ def test_another_model_is_named_once(
         "AI Config 'support-bot' serves model 'small-1', but 'large-2' is called: "
         "make the model with create_chat_model(config)"
     )
+
+
+def test_a_name_without_latin_letters_is_not_the_missing_name_of_an_answer(
+    context: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the answer names no model, the one that the call names is another."""
+    flag = {"_ldMeta": {"enabled": True}, "model": {"name": "通义千问"}}
+    config = LdAiClient(RecordingClient({"support-bot": flag})).completion_config("support-bot", context)
+
+    chain(NamedChat(name_to_tell="large-2")).invoke(QUESTION, {"callbacks": [LdAiHandler(config)]})
+
+    assert [record.args[2] for record in caplog.records] == ["large-2"]
 
 
 @pytest.mark.parametrize("told", [{"model_name": "small-1"}, {"model_name": "", "model": "small-1"}], ids=str)

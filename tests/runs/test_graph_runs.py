@@ -371,6 +371,22 @@ def test_a_tool_outside_every_node_is_left_alone(
     assert graph_metrics(client, reports[0]) == {"total_tokens": [13], "invocation_success": [1]}
 
 
+def test_a_visit_that_ends_once_more_hands_over_no_more() -> None:
+    """A node that is attempted again after it has handed over does not do so twice, also where steps go back."""
+    journey = Journey({("triage", "refunds")})
+    journey.visit_started("triage", "triage:1", 1)
+    journey.visit_ended("triage", "triage:1", Outcome.ERROR)
+    for step in (2, 4):
+        journey.visit_started("refunds", f"refunds:{step}", step)
+        journey.visit_ended("refunds", f"refunds:{step}", Outcome.SUCCESS)
+
+    journey.visit_ended("triage", "triage:1", Outcome.SUCCESS)
+    journey.visit_started("refunds", "refunds:5", 2)
+    journey.visit_ended("refunds", "refunds:5", Outcome.SUCCESS)
+
+    assert journey.handoffs == (("triage", "refunds", True),)
+
+
 def test_visits_of_one_node_at_once_hand_over_once() -> None:
     """A node that was handed over to by both is not handed over to by either again, when it starts once more."""
     journey = Journey({("triage", "refunds")})

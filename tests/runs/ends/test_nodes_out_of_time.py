@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent import futures
 from typing import Final
 
 import pytest
@@ -345,6 +346,54 @@ async def test_a_sync_node_out_of_time_is_an_error_however_it_is_read(
         list(flow.stream(NOTHING, {"callbacks": [of_both]}, stream_mode=mode))
 
     assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.SUCCESS}
+
+
+async def test_a_sync_attempt_out_of_time_is_an_error_after_one_that_was_cancelled(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """An attempt that was made again changes nothing: the last one was late."""
+    attempts = iter([futures.CancelledError(), None])
+
+    def late(state: State) -> State:
+        chain().invoke(QUESTION)
+        if error := next(attempts):
+            raise error
+        time.sleep(2 * SOON)
+        return NOTHING
+
+    flow = graph({"a": late}, options={"a": {"retry_policy": AGAIN}})
+    flow.step_timeout = SOON
+
+    with pytest.raises(TimeoutError):
+        flow.invoke(NOTHING, {"callbacks": [handler]})
+
+    assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR}
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("beside", [False, True], ids=["after", "beside"])
+async def test_a_node_that_succeeded_stays_so_where_an_unnamed_one_is_out_of_time(
+    beside: bool, is_async: bool, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """Of the nodes of the last step, the one that ended last was late, and perhaps nobody tracks it (fact 77)."""
+
+    async def hangs(state: State) -> State:
+        await asyncio.sleep(REST_SECONDS)
+        return await hanging_node(time_is_up_after(1))(state)
+
+    def late(state: State) -> State:
+        time.sleep(2 * SOON)
+        return {"said": []}
+
+    flow = graph(
+        {"a": speaks(), "slow": hangs if is_async else late}, in_parallel("a", "slow") if beside else None
+    )
+    flow.step_timeout, config = LIMIT if is_async else SOON, {"callbacks": [handler]}
+
+    with pytest.raises(TimeoutError):
+        await (await_result(flow, handler) if is_async else asyncio.to_thread(flow.invoke, NOTHING, config))
+
+    assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.SUCCESS}
 
 
 @each({**INVOKED, **STREAMED})
