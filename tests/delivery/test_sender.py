@@ -178,7 +178,7 @@ def test_an_interrupted_flush_leaves_nobody_in_a_hurry(tmp_path: Path, monkeypat
         patch.setattr(threading.Thread, "start", start_no_thread)
         with pytest.raises(KeyboardInterrupt):
             line.sender.flush(10, interrupt)
-    line.sender.pause(0.01, 0.0)
+    line.sender.pause(0.1, 0.0)
 
     assert courier.kept_up > 1
     line.sender.stop()

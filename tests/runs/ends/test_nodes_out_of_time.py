@@ -375,7 +375,7 @@ async def test_a_sync_attempt_out_of_time_is_an_error_after_one_that_was_cancell
 async def test_a_node_that_succeeded_stays_so_where_an_unnamed_one_is_out_of_time(
     beside: bool, is_async: bool, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """Of the nodes of the last step, the one that ended last was late, and perhaps nobody tracks it (fact 77)."""
+    """Of the nodes of the last step, the one that ended last was late, and perhaps nobody tracks it."""
 
     async def hangs(state: State) -> State:
         await asyncio.sleep(REST_SECONDS)
