@@ -180,7 +180,9 @@ def test_a_picture_without_others_beside_it_is_no_larger(page: Page, desk: Desk)
     page.goto(desk.url)
     page.wait_for_selector("#measure-runs")
 
-    alone, first_of_three, *_ = [figure.bounding_box()["width"] for figure in page.locator("figure").all()]
+    # In one call: the page may draw its figures anew at any time.
+    widths = "figures => figures.map(figure => figure.getBoundingClientRect().width)"
+    alone, first_of_three, *_ = page.locator("figure").evaluate_all(widths)
 
     assert alone == pytest.approx(first_of_three)
 
