@@ -18,7 +18,7 @@ _LEFT_OPEN: Final = (
     "The LaunchDarkly client was still open when the process ended: what was counted in the last seconds may be "
     "lost. Open it in `with LDClient(...) as ld:`, or call `ld.close()` at the end; `ld.flush()` does not wait"
 )
-_NO_STATE: Final = "A LaunchDarkly client does not say whether it is closed, and nobody tells if it is left open"
+_NO_STATE: Final = "A LaunchDarkly client does not say whether it is closed, so no log says if it is left open"
 
 CONNECTED: Final = DataSourceState.VALID, DataSourceState.INTERRUPTED
 """The states of a client from its first flags until `close`. A client that asks nobody for flags is in neither."""
