@@ -24,7 +24,16 @@ NIGHTLY = PROFILE == "nightly"
 """Whether tests that are of a size take the larger one."""
 
 TESTS = Path(__file__).parent
-UNTRACED = ("deployments", "docs", "faults", "providers")
+UNTRACED = (
+    "deployments",
+    "docs",
+    "faults",
+    "fuzz",
+    "langchain",
+    "providers",
+    "test_benchmarks.py",
+    "test_notebook.py",
+)
 """Tests of the whole: those of the package's rooms cover every line without them, and a trace takes time."""
 
 FLAG = {

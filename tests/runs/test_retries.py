@@ -62,6 +62,21 @@ def test_a_task_that_succeeded_is_no_retry_when_it_starts_again(
     assert [report.retries for report in reports] == [0]
 
 
+def test_an_attempt_that_several_steps_tell_of_is_one_retry(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """`with_fallbacks` hands the tag of the attempt on to each runnable that it tries (facts 44, 48)."""
+    root = start_chain(handler)
+    for _ in range(2):
+        step = uuid4()
+        handler.on_chain_start(None, {}, run_id=step, parent_run_id=root, metadata={}, tags=["retry:attempt:2"])
+        call_model(handler, step)
+        handler.on_chain_end({}, run_id=step)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.retries for report in reports] == [1]
+
+
 def test_only_a_tag_that_says_so_and_a_model_call_that_is_tried_again_are_retries(
     track: Track, reports: list[RunReport]
 ) -> None:
