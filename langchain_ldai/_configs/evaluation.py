@@ -108,7 +108,7 @@ class LdAiAgentConfigRequest:
 
     key: str
     default: LdAiAgentConfigDefault | None = None
-    variables: Mapping[str, object] | None = None
+    variables: Mapping[str, object] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

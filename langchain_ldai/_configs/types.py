@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
@@ -92,7 +92,7 @@ class Message:
 
     role: Role
     content: str
-    blocks: tuple[Mapping[str, object], ...] = ()
+    blocks: tuple[Mapping[str, object], ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.content, str):
@@ -119,8 +119,8 @@ class ModelConfig:
     """
 
     name: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    custom: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+    custom: Mapping[str, object] = field(default_factory=dict, hash=False)
     region: str = ""
 
     def __post_init__(self) -> None:
@@ -163,8 +163,8 @@ class ToolConfig:
     name: str
     description: str | None = None
     type: str | None = None
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    custom_parameters: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+    custom_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
@@ -188,8 +188,51 @@ class JudgeAttachment:
     sampling_rate: float
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class LdAiConfig:
+class Origin(NamedTuple):
+    """Where something that is served comes from, for its trackers.
+
+    Args:
+        sender: Sends their events.
+        tracked_model: What the events say of the model.
+        graph_key: Key of the agent graph that an AI Config is a node of, "" outside one.
+    """
+
+    sender: EventSender
+    tracked_model: Mapping[str, object] = FrozenDict()
+    graph_key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Served:
+    """What a client has made of a flag. Its origin is no field: `asdict` leaves it out, `replace` hands it on.
+
+    Two are equal only if they also count for one context, by one client: so no cache gives one user's to another.
+    """
+
+    key: str
+    enabled: bool
+    variation_key: str
+    version: int
+    _origin: InitVar[Origin | None] = None
+
+    def __post_init__(self, _origin: Origin | None) -> None:
+        if _origin is None:
+            raise TypeError(f"a client makes a {type(self).__name__}; in a test, over a RecordingClient")
+        object.__setattr__(self, "_origin", _origin)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.variation_key, self.version))
+
+    def _get_origin(self) -> Origin:
+        origin: Origin = vars(self)["_origin"]  # type checkers know no attribute of an `InitVar`
+        return origin
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class LdAiConfig(Served):
     """What every AI Config has. A client makes it; it is read-only at every depth.
 
     Args:
@@ -208,10 +251,6 @@ class LdAiConfig:
             used.
     """
 
-    key: str
-    enabled: bool
-    variation_key: str
-    version: int
     messages: tuple[Message, ...]
     model: ModelConfig
     provider: ProviderConfig
@@ -220,10 +259,6 @@ class LdAiConfig:
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
     raw: Mapping[str, object]
-    # For its trackers: who sends their events, what the events say of the model, and the key of the agent graph.
-    _sender: EventSender = field(compare=False)
-    _tracked_model: Mapping[str, object] = field(compare=False)
-    _graph_key: str = field(compare=False)
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (
@@ -251,8 +286,9 @@ class LdAiConfig:
             {'$ld:ai:duration:total': [250]}
         """
         known = new_run_id() if run_id is None else checked_run_id(run_id)
-        identity = RunIdentity(known, self.key, self.variation_key, self.version, self._graph_key)
-        return LdAiConfigTracker(identity, self._sender, self._tracked_model)
+        origin = self._get_origin()
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, origin.graph_key)
+        return LdAiConfigTracker(identity, origin.sender, origin.tracked_model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -275,7 +311,7 @@ class LdAiConfig:
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return LdAiConfigTracker(identity, self._sender)
+        return LdAiConfigTracker(identity, self._get_origin().sender)
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the messages as LangChain's, ready for a model or a prompt template.
@@ -290,7 +326,7 @@ class LdAiConfig:
         return _to_langchain(self.messages)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LdAiCompletionConfig(LdAiConfig):
     """An AI Config of messages. A client makes it; it is read-only at every depth.
 
@@ -315,7 +351,7 @@ class LdAiCompletionConfig(LdAiConfig):
     """
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LdAiAgentConfig(LdAiConfig):
     """An AI Config of an agent; it also has what `LdAiCompletionConfig` has.
 
@@ -341,7 +377,7 @@ class LdAiAgentConfig(LdAiConfig):
         return _to_langchain([*first, *self.messages])
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LdAiJudgeConfig(LdAiConfig):
     """An AI Config of a judge; it also has what `LdAiCompletionConfig` has.
 

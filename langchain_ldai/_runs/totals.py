@@ -174,7 +174,7 @@ class RunReport:
     failed_model_calls: int = 0
     retries: int = 0
     models: tuple[str, ...] = ()
-    nodes: Mapping[str, RunReport] = field(default_factory=dict)
+    nodes: Mapping[str, RunReport] = field(default_factory=dict, hash=False)
     path: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
     trace_id: str | None = None

@@ -71,7 +71,7 @@ class FeedbackReceived:
     config_key: str
     kind: Feedback
     comment: str | None = field(repr=False)
-    context: Context
+    context: Context = field(hash=False)  # LaunchDarkly's has no hash
 
 
 ContextFor = Callable[[Request], Context | Awaitable[Context]]

@@ -5,7 +5,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
@@ -33,8 +33,8 @@ class RecordedEvent:
     """
 
     name: str
-    context: Context
-    data: object
+    context: Context = field(hash=False)  # LaunchDarkly's has no hash
+    data: object = field(hash=False)
     value: float | None
 
 
