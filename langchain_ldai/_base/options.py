@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from reprlib import repr as short_repr
+from threading import TIMEOUT_MAX
 
 from langchain_ldai.errors import WrongResultError
 
@@ -25,6 +26,19 @@ def check_seconds(name: str, value: float) -> float:
     if not value > 0:
         raise ValueError(text)
     return value
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """Return for how many seconds to wait; `None` for no limit, and for more seconds than a lock can wait.
+
+    Raises:
+        TypeError: If it is no number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or timeout != timeout:
+        raise TypeError(f"timeout is a number of seconds, or None for no limit, not {short_repr(timeout)}")
+    return timeout if timeout <= TIMEOUT_MAX else None
 
 
 def check_count(name: str, value: int) -> int:

@@ -215,7 +215,7 @@ class LdAiHandler(BaseCallbackHandler):
 
         Args:
             timeout: The most seconds that this may take: to end such streams, and to wait for claims that are on
-                their way to a ledger.
+                their way to a ledger; `None` for no limit.
 
         Returns:
             Whether nothing is left to do.

@@ -12,7 +12,7 @@ from ldclient import Context
 from ldclient.config import Config
 from ldclient.interfaces import EventProcessor
 
-from langchain_ldai._base.options import check_count, check_seconds
+from langchain_ldai._base.options import check_count, check_seconds, check_timeout
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._http import ClientConfig
@@ -168,6 +168,7 @@ class DurableEvents:
         Returns:
             Whether all was accepted. What was not is kept and sent later.
         """
+        timeout = check_timeout(timeout)
         processor, queue = self._processor, self._queue
         if processor is None or queue is None:
             return True
@@ -185,6 +186,7 @@ class DurableEvents:
         Returns:
             Whether all was accepted. What was not is kept and sent later.
         """
+        timeout = check_timeout(timeout)
         processor = self._processor
         if processor is None:
             return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-from langchain_ldai._base.options import check_function, given_as
+from langchain_ldai._base.options import check_function, check_timeout, given_as
 from langchain_ldai._wire.events import Event
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def wait_for_all(all_claims: WeakKeyDictionary[Claims, None], timeout: float | N
 
     Meanwhile other threads may add to what is given, and a `WeakSet` cannot be copied then.
     """
+    timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     referred_to = [reference() for reference in all_claims.keyrefs()]
     return all(
