@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
+from reprlib import repr as short_repr
 from typing import Final, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -363,7 +364,7 @@ def _check_context(context: Context) -> None:
 def _agent_requests(requests: Iterable[str | LdAiAgentConfigRequest]) -> list[LdAiAgentConfigRequest]:
     expected = "agent_configs takes a list of keys or requests"
     if isinstance(requests, str):
-        raise TypeError(f"{expected}, not one text: [{requests!r}]")
+        raise TypeError(f"{expected}, not one text: [{short_repr(requests)}]")
     if isinstance(requests, Mapping) or not isinstance(requests, Iterable):
         raise TypeError(
             f"{expected}, not {type(requests).__name__}; LdAiAgentConfigRequest has a default and variables"

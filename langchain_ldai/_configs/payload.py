@@ -299,6 +299,7 @@ class LdAiCompletionConfigDefault(ConfigDefault):
 
     Raises:
         TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+        ValueError: If a judge's share is not from 0 to 1.
 
     Example:
         >>> default = LdAiCompletionConfigDefault(
@@ -336,6 +337,7 @@ class LdAiAgentConfigDefault(ConfigDefault):
 
     Raises:
         TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+        ValueError: If a judge's share is not from 0 to 1.
 
     Example:
         >>> default = LdAiAgentConfigDefault(
@@ -412,6 +414,10 @@ def _check_part(owner: str, name: str, value: object) -> None:
         expected = f"a {_PARTS[name].__name__}"
     if expected:
         raise TypeError(f"{owner}: {name} is {expected}, not {short_repr(value)}")
+    if name == "judges" and not all(
+        0 <= judge.sampling_rate <= 1 for judge in cast(Iterable[JudgeAttachment], value)
+    ):
+        raise ValueError(f"{owner}: the sampling_rate of a judge is a share from 0 to 1, not {short_repr(value)}")
     try:
         json.dumps(_payload_value(value), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn, TypeVar
+from numbers import Real
+from reprlib import repr as short_repr
+from types import UnionType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
@@ -70,6 +73,18 @@ def _freeze(value: object) -> object:
 
 
 Role = Literal["system", "user", "assistant"]
+_ROLES: Final = ("system", "user", "assistant")
+
+_TEXT: Final = (str, "a str")
+_OBJECT: Final = (Mapping | None, "a dictionary")
+
+
+def _check(value: object, **parts: tuple[type | UnionType, str]) -> None:
+    """Raise `TypeError` if a part of a value is of another type: an outage would be the first to show it."""
+    for name, (kind, expected) in parts.items():
+        part: object = getattr(value, name)
+        if not isinstance(part, kind):
+            raise TypeError(f"{type(value).__name__}.{name} is {expected}, not {short_repr(part)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,8 @@ class Message:
             read-only at every depth. A model is given these in place of the content.
 
     Raises:
-        TypeError: If the content is no text, or a block no dictionary.
+        TypeError: If the content is no text, or the blocks are no list of dictionaries.
+        ValueError: If the role is another one: LangChain's "human" is "user" here, and its "ai" is "assistant".
 
     Example:
         >>> Message("user", "How do I switch it off?")
@@ -95,8 +111,12 @@ class Message:
     blocks: tuple[Mapping[str, object], ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ValueError(f'a Message\'s role is "system", "user" or "assistant", not {short_repr(self.role)}')
         if not isinstance(self.content, str):
             raise TypeError(f"a Message's content is a str, not {type(self.content).__name__}")
+        if isinstance(self.blocks, str | Mapping) or not isinstance(self.blocks, Iterable):
+            raise TypeError(f"a Message's blocks are a list of dictionaries, not {type(self.blocks).__name__}")
         for block in self.blocks:
             if not isinstance(block, Mapping):
                 raise TypeError(f"a block of a Message is a dictionary, not {type(block).__name__}")
@@ -113,6 +133,9 @@ class ModelConfig:
         custom: Your team's own values; read-only at every depth.
         region: Where the model is served, as in `eu`; "" when the AI Config names no region.
 
+    Raises:
+        TypeError: If a part is of another type.
+
     Example:
         >>> ModelConfig("gpt-4.1-mini", {"temperature": 0.2}).parameters["temperature"]
         0.2
@@ -124,6 +147,7 @@ class ModelConfig:
     region: str = ""
 
     def __post_init__(self) -> None:
+        _check(self, name=_TEXT, parameters=_OBJECT, custom=_OBJECT, region=_TEXT)
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
         object.__setattr__(self, "custom", freeze_object(self.custom))
 
@@ -135,12 +159,18 @@ class ProviderConfig:
     Args:
         name: Name of the provider, "" when the AI Config names none.
 
+    Raises:
+        TypeError: If it is no text.
+
     Example:
         >>> ProviderConfig("OpenAI").name
         'OpenAI'
     """
 
     name: str
+
+    def __post_init__(self) -> None:
+        _check(self, name=_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +183,9 @@ class ToolConfig:
         type: Kind of tool, such as "function".
         parameters: JSON schema of its arguments; read-only at every depth.
         custom_parameters: Your team's own values; read-only at every depth.
+
+    Raises:
+        TypeError: If a part is of another type.
 
     Example:
         >>> page = {"type": "object", "properties": {"page": {"type": "integer"}}}
@@ -167,6 +200,8 @@ class ToolConfig:
     custom_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        text = (str | None, "a str")
+        _check(self, name=_TEXT, description=text, type=text, parameters=_OBJECT, custom_parameters=_OBJECT)
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
         object.__setattr__(self, "custom_parameters", freeze_object(self.custom_parameters))
 
@@ -179,6 +214,9 @@ class JudgeAttachment:
         key: Key of the judge's AI Config.
         sampling_rate: Share of runs to score, 0.0 to 1.0.
 
+    Raises:
+        TypeError: If the key is no text, or the share no number.
+
     Example:
         >>> JudgeAttachment("relevance", sampling_rate=0.1)
         JudgeAttachment(key='relevance', sampling_rate=0.1)
@@ -186,6 +224,9 @@ class JudgeAttachment:
 
     key: str
     sampling_rate: float
+
+    def __post_init__(self) -> None:
+        _check(self, key=_TEXT, sampling_rate=(Real, "a number"))
 
 
 class Origin(NamedTuple):

@@ -114,7 +114,7 @@ class DurableEvents:
         if sync is not None:
             check_seconds("sync", sync)
         if not isinstance(send, bool):
-            raise TypeError(f"send is True or False, not {send!r}")
+            raise TypeError(f"send is True or False, not {short_repr(send)}")
         self._options = Options(Path(directory).absolute(), max_bytes, sync, send)
         self._config: ClientConfig | None = None
         self._queue: EventQueue | None = None

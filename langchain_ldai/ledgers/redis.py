@@ -83,7 +83,7 @@ class RedisLedger(PausesForForks):
             prefix: See the class.
 
         Raises:
-            TypeError: If `ttl` is no number, or `prefix` is not a string.
+            TypeError: If `ttl` is no number, or the URL or `prefix` is not a string.
             ValueError: If the URL cannot be read, or `ttl` is out of bounds.
 
         Example:
@@ -92,6 +92,8 @@ class RedisLedger(PausesForForks):
             >>> ai.ledger is ledger
             True
         """
+        if not isinstance(url, str):
+            raise TypeError(f"url is a str, as in 'redis://localhost:6379/0', not {type(url).__name__}")
         client = redis.Redis.from_url(
             url,
             socket_timeout=ANSWER_SECONDS,

@@ -56,6 +56,10 @@ class _TryAgainError(sqlite3.OperationalError):
     sqlite_errorcode = sqlite3.SQLITE_BUSY
 
 
+class ClosedLedgerError(sqlite3.ProgrammingError):
+    """A claim came after the ledger was closed for good."""
+
+
 def _code(error: BaseException) -> int:
     """Return SQLite's primary code of an error; 0 if it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -190,7 +194,7 @@ class SqliteLedger(PausesForForks):
     def _opened(self) -> sqlite3.Connection:
         """Return a connection to the file that is at the path now."""
         if self._is_closed:
-            raise sqlite3.ProgrammingError("the ledger is closed")
+            raise ClosedLedgerError("the ledger is closed")
         if self._connection is None or self._files != self._identities():
             self._disconnect()
             return self._connect()

@@ -88,7 +88,7 @@ def check_path(path: str) -> None:
     if not isinstance(path, str):
         raise TypeError(f"path is a str, not {type(path).__name__}")
     if not path.startswith("/"):
-        raise ValueError(f"path begins with a slash, as in '/feedback', not {path!r}")
+        raise ValueError(f"path begins with a slash, as in '/feedback', not {short_repr(path)}")
 
 
 async def answered(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from reprlib import repr as short_repr
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ class Spans:
         tracer_provider: TracerProvider | None = None,
     ) -> None:
         if not isinstance(capture_content, bool):
-            raise TypeError(f"capture_content is True or False, not {capture_content!r}")
+            raise TypeError(f"capture_content is True or False, not {short_repr(capture_content)}")
         check_count("max_length", max_length)
         if conversation == "":
             raise ValueError("conversation is the id of a conversation, or a function to it, not an empty text")
