@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from dataclasses import dataclass, field, replace
 from reprlib import repr as short_repr
 from typing import Final, Generic, Self, TypeVar
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ldclient import Context
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import given_as
 from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
@@ -137,7 +137,7 @@ GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
 """An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
 
-class AiClient:
+class AiClient(OfOneProcess):
     """What both clients do around the evaluation of a flag.
 
     Args:
@@ -197,7 +197,8 @@ class AiClient:
         """
         options = replace(self._options, ledger=ledger, on_ledger_error=on_error, ledger_timeout=timeout)
         options.check_claiming()
-        other = copy(self)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         other._claims = self._claims_of(options)
         return other
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from langchain_core.runnables import Runnable
 from ldclient import Context
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.options import check_count, check_function, check_instance, check_seconds, result_of
@@ -54,7 +55,7 @@ _FULL: Final = (
 _NOT_DEFERRED: Final = "The function given for defer failed, or the token could not be sealed: a run gets no score"
 
 
-class Judges:
+class Judges(OfOneProcess):
     """Has LaunchDarkly's judges score answers.
 
     A judge is an AI Config. Its model is shown question and answer and asked for a score from 0 to 1. The score is

@@ -4,11 +4,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 
-from langchain_ldai._base.forks import register_fork_safe
+from langchain_ldai._base.forks import OfOneProcess, register_fork_safe
 from langchain_ldai._base.options import check_count
 
 
-class MemoryLedger:
+class MemoryLedger(OfOneProcess):
     """Remembers claims in this process. It forgets the runs whose last claim is longest ago.
 
     Args:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance, result_of
 from langchain_ldai._runs.observing import RunSpan, TraceIds
@@ -35,7 +36,7 @@ Conversation = str | Callable[[Mapping[str, Any]], str | None]
 """The id of a conversation, or a function from the metadata of a run's root to it (`None`: there is none)."""
 
 
-class Spans:
+class Spans(OfOneProcess):
     """Makes OpenTelemetry spans of a handler's runs, in the form that LaunchDarkly shows beside an AI Config.
 
     A run becomes a span `invoke_agent` below the span that is current where it starts. Below that, each model call
