@@ -8,7 +8,7 @@ from dataclasses import InitVar, dataclass, field
 from numbers import Real
 from reprlib import repr as short_repr
 from types import UnionType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, TypeVar
 
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
@@ -299,7 +299,7 @@ class LdAiConfig(Served):
     judges: tuple[JudgeAttachment, ...]
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
-    raw: Mapping[str, object]
+    raw: Mapping[str, Any]  # as `json.loads` returns it: a program looks for what has no name here
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
@@ -34,7 +34,7 @@ class RecordedEvent:
 
     name: str
     context: Context = field(hash=False)  # LaunchDarkly's has no hash
-    data: object = field(hash=False)
+    data: Any = field(hash=False)  # as `json.loads` returns it: a test looks into it
     value: float | None
 
 
