@@ -193,7 +193,7 @@ class AiClient(OfOneProcess):
         Example:
             >>> from langchain_ldai.ledgers import MemoryLedger
             >>> ai.with_ledger(MemoryLedger()).ledger
-            <langchain_ldai.ledgers.memory.MemoryLedger object at 0x...>
+            MemoryLedger(100000)
         """
         options = replace(self._options, ledger=ledger, on_ledger_error=on_error, ledger_timeout=timeout)
         options.check_claiming()

@@ -121,6 +121,9 @@ class DurableEvents:
         self._claims: dict[int, JournaledClaims] = {}
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
 
+    def __repr__(self) -> str:
+        return f"DurableEvents({str(self._options.directory)!r})"
+
     if not TYPE_CHECKING:  # to a type checker any name would exist
 
         def __getattr__(self, name: str) -> NoReturn:

@@ -37,6 +37,9 @@ class MemoryLedger(OfOneProcess):
         self.reset_after_fork()
         register_fork_safe(self)
 
+    def __repr__(self) -> str:
+        return f"MemoryLedger({self._max_runs})"
+
     def reset_after_fork(self) -> None:
         """Replace the lock: a thread of the parent may hold it."""
         self._lock = threading.Lock()

@@ -73,6 +73,9 @@ class RedisLedger(PausesForForks):
                 "Make the client with socket_timeout=2 and socket_connect_timeout=2"
             )
 
+    def __repr__(self) -> str:  # it may come into a log, and shows no address, which may hold a password
+        return f"RedisLedger(prefix={self._prefix!r})"
+
     @classmethod
     def from_url(cls, url: str, *, ttl: float = THIRTY_DAYS, prefix: str = "ldai") -> "RedisLedger":
         """Return a ledger in the Redis at a URL, which waits two seconds at most for each answer.

@@ -140,6 +140,9 @@ class SqliteLedger(PausesForForks):
         finally:
             self.use(self.close_for_fork)  # so that a fork that Python does not see finds nothing open
 
+    def __repr__(self) -> str:
+        return f"SqliteLedger({str(self._path)!r})"
+
     def reset_after_fork(self) -> None:
         """Replace the lock, and drop the connection, which the parent uses."""
         if self._is_open:

@@ -86,6 +86,9 @@ class Spans(OfOneProcess):
         self._guard = Guard()
         self._has_told = False
 
+    def __repr__(self) -> str:
+        return f"Spans(capture_content={self._max_content > 0})"
+
     def begin(
         self,
         config: object,
