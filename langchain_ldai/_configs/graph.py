@@ -72,11 +72,16 @@ class LdAiAgentGraph(Served):
         )
 
     def children(self, key: str) -> tuple[str, ...]:
-        """Return the keys of the nodes that a node can hand over to."""
+        """Return the keys of the nodes that a node can hand over to; none for a key that is no node's.
+
+        Example:
+            >>> ai.agent_graph("desk", context).children("triage")
+            ('refunds',)
+        """
         return tuple(dict.fromkeys(edge.target for edge in self.edges if edge.source == key))
 
     def parents(self, key: str) -> tuple[str, ...]:
-        """Return the keys of the nodes that can hand over to a node."""
+        """Return the keys of the nodes that can hand over to a node; none for a key that is no node's."""
         return tuple(dict.fromkeys(edge.source for edge in self.edges if edge.target == key))
 
     def terminals(self) -> tuple[str, ...]:

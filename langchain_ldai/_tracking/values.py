@@ -83,6 +83,14 @@ class AiMetrics:
     Raises:
         TypeError: If `tokens` is no `TokenUsage`, or `tool_calls` no list of names.
         ValueError: If `duration_ms` is negative or not a number.
+
+    Example:
+        >>> def read(answer):
+        ...     return AiMetrics(bool(answer["text"]), TokenUsage(total=answer["tokens"]))
+        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+        >>> answer = tracker.track_metrics_of(read, lambda: {"text": "Hold the button", "tokens": 17})
+        >>> tracker.summary.success, tracker.summary.tokens
+        (True, TokenUsage(total=17, input=0, output=0))
     """
 
     success: bool
@@ -112,6 +120,12 @@ class JudgeResult:
         sampled: Whether the run was picked for judging. If not, nothing is sent.
         success: Whether the judge came to a result. If not, nothing is sent.
         reasoning: Why the judge scores so, `None` where it does not say. It is never sent.
+
+    Example:
+        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+        >>> tracker.track_judge_result(JudgeResult("answer-length", 0.9))
+        >>> client.metrics(tracker.run_id)
+        {'answer-length': [0.9]}
     """
 
     metric_key: str

@@ -171,6 +171,17 @@ class Judges(OfOneProcess):
             TypeError: If an argument is of another type, or the client is asynchronous.
             ValueError: If LaunchDarkly can have no such key, or `trace_id` or `span_id` is none or is missing.
             InvalidResumptionTokenError: If the token cannot be read.
+
+        Example:
+            >>> from langchain_core.language_models import FakeListChatModel
+            >>> model = FakeListChatModel(responses=['{"score": 1, "reasoning": "It helps."}'])
+            >>> judges = Judges(ai, model=lambda config: model)
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> token = tracker.resumption_token
+            >>> judges.evaluate("relevance", token, context, question="How?", answer="Hold the button").score
+            1.0
+            >>> client.metrics(tracker.run_id)
+            {'relevance-score': [1.0]}
         """
         self._check_is_synchronous("evaluate_async")
         exchange = Exchange(question, answer, trajectory, trace_ids(trace_id, span_id))

@@ -24,6 +24,15 @@ class Ledger(Protocol):
     """Where several processes agree on which metrics of which run have been recorded.
 
     Any object with this method is a ledger.
+
+    Example:
+        >>> from langchain_ldai.testing import RecordingClient
+        >>> class Table:  # in one process; between processes, this is one transaction of a database
+        ...     claimants = {}
+        ...     def claim(self, run, slots, claimant):
+        ...         return {slot for slot in slots if self.claimants.setdefault((run, slot), claimant) == claimant}
+        >>> LdAiClient(RecordingClient(), ledger=Table())
+        LdAiClient(RecordingClient, ledger=Table)
     """
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
