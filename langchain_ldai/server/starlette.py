@@ -18,7 +18,14 @@ from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_texts
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.tracker_factory import Sealer
-from langchain_ldai.server.feedback import ContextFor, FeedbackTaker, OnFeedback, answered, check_path
+from langchain_ldai.server.feedback import (
+    ContextFor,
+    FeedbackTaker,
+    OnFeedback,
+    answered,
+    check_called,
+    check_path,
+)
 from langchain_ldai.server.openapi import feedback_openapi
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
@@ -86,8 +93,7 @@ def feedback_routes(
         <Response [202 Accepted]>
     """
     check_path(path)
-    if not callable(context_for):
-        raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
+    check_called("context_for is a function from a request to a Context", context_for)
     _check_origins(allow_origins)
     feedback = FeedbackTaker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
     document = feedback_openapi(path)
