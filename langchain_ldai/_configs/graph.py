@@ -115,7 +115,7 @@ class LdAiAgentGraph(Served):
         """
         known = new_run_id() if run_id is None else checked_run_id(run_id)
         identity = GraphRunIdentity(known, self.key, self.variation_key, self.version)
-        return LdAiGraphTracker(identity, self._get_origin().sender)
+        return LdAiGraphTracker(identity, self._origin.sender)
 
     def resume_tracker(self, token: str) -> LdAiGraphTracker:
         """Return a tracker that adds to a run of this agent graph, in this graph's context.
@@ -133,7 +133,7 @@ class LdAiAgentGraph(Served):
                 f"the resumption token is of another agent graph than {self.key!r}; "
                 "use client.create_graph_tracker()"
             )
-        return LdAiGraphTracker(identity, self._get_origin().sender)
+        return LdAiGraphTracker(identity, self._origin.sender)
 
 
 def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:

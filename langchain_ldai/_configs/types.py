@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from numbers import Real
 from reprlib import repr as short_repr
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.ids import checked_run_id, new_run_id
@@ -229,23 +230,41 @@ class JudgeAttachment:
         _check(self, key=_TEXT, sampling_rate=(Real, "a number"))
 
 
-class Origin(NamedTuple):
+class Origin(OfOneProcess):
     """Where something that is served comes from, for its trackers.
 
+    It is a field of what is served, and no data itself: so LangGraph refuses to keep an AI Config in a state, from
+    which it would come back without its client.
+
     Args:
-        sender: Sends their events.
+        sender: Sends the trackers' events.
         tracked_model: What the events say of the model.
         graph_key: Key of the agent graph that an AI Config is a node of, "" outside one.
     """
 
-    sender: EventSender
-    tracked_model: Mapping[str, object] = FrozenDict()
-    graph_key: str = ""
+    def __init__(
+        self, sender: EventSender, tracked_model: Mapping[str, object] = FrozenDict(), graph_key: str = ""
+    ) -> None:
+        self.sender = sender
+        self.tracked_model = tracked_model
+        self.graph_key = graph_key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origin) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(self.graph_key)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an AI Config or agent graph holds the LaunchDarkly client of its process and cannot be pickled; "
+            "ask the other process's client for it by its key"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Served:
-    """What a client has made of a flag. Its origin is no field: `asdict` leaves it out, `replace` hands it on.
+    """What a client has made of a flag.
 
     Two are equal only if they also count for one context, by one client: so no cache gives one user's to another.
     """
@@ -254,22 +273,13 @@ class Served:
     enabled: bool
     variation_key: str
     version: int
-    _origin: InitVar[Origin | None] = None
-
-    def __post_init__(self, _origin: Origin | None) -> None:
-        if _origin is None:
-            raise TypeError(f"a client makes a {type(self).__name__}; in a test, over a RecordingClient")
-        object.__setattr__(self, "_origin", _origin)
+    _origin: Origin
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __hash__(self) -> int:
         return hash((self.key, self.variation_key, self.version))
-
-    def _get_origin(self) -> Origin:
-        origin: Origin = vars(self)["_origin"]  # type checkers know no attribute of an `InitVar`
-        return origin
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -327,9 +337,8 @@ class LdAiConfig(Served):
             {'$ld:ai:duration:total': [250]}
         """
         known = new_run_id() if run_id is None else checked_run_id(run_id)
-        origin = self._get_origin()
-        identity = RunIdentity(known, self.key, self.variation_key, self.version, origin.graph_key)
-        return LdAiConfigTracker(identity, origin.sender, origin.tracked_model)
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, self._origin.graph_key)
+        return LdAiConfigTracker(identity, self._origin.sender, self._origin.tracked_model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -352,7 +361,7 @@ class LdAiConfig(Served):
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return LdAiConfigTracker(identity, self._get_origin().sender)
+        return LdAiConfigTracker(identity, self._origin.sender)
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the messages as LangChain's, ready for a model or a prompt template.
