@@ -90,6 +90,8 @@ class LoopbackLaunchDarkly:
         return service
 
     def __enter__(self) -> "LoopbackLaunchDarkly":
+        if self._server is not None:
+            raise RuntimeError("it listens already, in another `with` block")
         self._server = Server(self, self._port)
         self._server.start()
         return self

@@ -228,6 +228,9 @@ def test_it_listens_only_within_its_block() -> None:
             server.config()
         with server:
             assert ask(server, POLL) == 200
+            with pytest.raises(RuntimeError, match="listens already"):
+                server.__enter__()
+            assert ask(server, POLL) == 200
 
 
 DIES = """
