@@ -252,9 +252,6 @@ class Origin(OfOneProcess):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origin) and vars(self) == vars(other)
 
-    def __hash__(self) -> int:
-        return hash(self.graph_key)
-
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             "an AI Config or agent graph holds the LaunchDarkly client of its process and cannot be pickled; "
