@@ -1,9 +1,13 @@
 """How Sphinx makes the site: Markdown pages, and a reference from the package's docstrings."""
 
+from __future__ import annotations
+
 import inspect
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "langchain-ldai"
 author = "The authors of langchain-ldai"
@@ -42,7 +46,7 @@ accept accepts_key begin_part changes check_client claims_with close_for_fork fl
 reset_after_fork send_all take_fault take_missing to_payload use
 """
 """What the package's rooms call of each other."""
-PRIVATE = ("_send", "identity: ")
+PRIVATE = ("_origin: ", "identity: ")
 """What only the package passes to a class that a client makes."""
 
 

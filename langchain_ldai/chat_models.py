@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 from langchain_core.language_models import BaseChatModel
 
 from langchain_ldai._base.guard import Notices
+from langchain_ldai._base.options import check_texts
 from langchain_ldai._configs.fields import as_text, object_in
 
 try:
@@ -64,7 +65,7 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
             and `model_provider` are in LangChain's terms. `None` leaves a parameter out.
 
     Raises:
-        TypeError: If `config` is not an AI Config, or `allow` is one text.
+        TypeError: If `config` is not an AI Config, or `allow` is no list of texts.
         ValueError: If no model is named, or no provider that is known, or if the provider's chat model refuses
             the parameters.
         ImportError: If the provider's package is not installed; LangChain says which it is.
@@ -78,8 +79,7 @@ def create_chat_model(config: AiConfig, *, allow: Collection[str] = (), **overri
     if not isinstance(config, AiConfig):
         given = type(config).__name__ + _remedy(config)
         raise TypeError(f"config is an AI Config (it has key, model and provider), not {given}")
-    if isinstance(allow, str):
-        raise TypeError(f"allow is a list of names of parameters, not one text: [{allow!r}]")
+    allow = check_texts("allow is a list of names of parameters", allow, "a parameter's name")
     model, provider = _model_and_provider(config, overrides)
     if not overrides.get("model"):
         model = _model_in_region(model, as_text(getattr(config.model, "region", None)).strip(), provider)

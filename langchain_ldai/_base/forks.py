@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, ParamSpec, Protocol, TypeVar
+from typing import Final, NoReturn, ParamSpec, Protocol, Self, TypeVar
 from weakref import WeakSet, ref
 
 P = ParamSpec("P")
@@ -30,7 +30,23 @@ def register_fork_safe(owner: ForkSafe) -> None:
     _fork_safe.add(owner)
 
 
-class PausesForForks:
+class OfOneProcess:
+    """What holds locks, threads or connections of its process: a copy is itself, and no other process has it."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(
+            f"{name} belongs to its process and cannot be pickled; make one in the process that uses it"
+        )
+
+
+class PausesForForks(OfOneProcess):
     """A resource that no thread uses during a fork: the fork waits for its users, and they wait for the fork."""
 
     def __init__(self) -> None:

@@ -4,10 +4,11 @@ A check that fails names the argument, its value, and what it may be.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from numbers import Real
 from reprlib import repr as short_repr
+from threading import TIMEOUT_MAX
 
 from langchain_ldai.errors import WrongResultError
 
@@ -27,6 +28,19 @@ def check_seconds(name: str, value: float) -> float:
     return value
 
 
+def check_timeout(timeout: float | None) -> float | None:
+    """Return for how many seconds to wait; `None` for no limit, and for more seconds than a lock can wait.
+
+    Raises:
+        TypeError: If it is no number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or timeout != timeout:
+        raise TypeError(f"timeout is a number of seconds, or None for no limit, not {short_repr(timeout)}")
+    return timeout if timeout <= TIMEOUT_MAX else None
+
+
 def check_count(name: str, value: int) -> int:
     """Return a whole number of at least 1.
 
@@ -39,6 +53,27 @@ def check_count(name: str, value: int) -> int:
     if value < 1:
         raise ValueError(f"{name} is at least 1, not {value!r}")
     return value
+
+
+def check_texts(expected: str, texts: Iterable[str], each: str) -> tuple[str, ...]:
+    """Return a list of texts.
+
+    Args:
+        expected: How the error begins, as in "tool calls are a list of names".
+        texts: What was given.
+        each: How the error calls one of them, as in "a tool's name".
+
+    Raises:
+        TypeError: If it is one text, whose letters would count as texts, or anything else but texts.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        given = f"one text: [{short_repr(texts)}]" if isinstance(texts, str) else short_repr(texts)
+        raise TypeError(f"{expected}, not {given}")
+    found = tuple(texts)
+    for text in found:
+        if not isinstance(text, str):
+            raise TypeError(f"{each} is a str, not {type(text).__name__}")
+    return found
 
 
 def is_async(function: object) -> bool:

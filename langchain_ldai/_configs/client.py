@@ -111,7 +111,7 @@ class LdAiClient(AiClient):
         Call it before you close the LaunchDarkly client.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Seconds to wait at most; `None` for no limit.
 
         Returns:
             Whether no claim is left.

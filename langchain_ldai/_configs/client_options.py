@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from reprlib import repr as short_repr
 from typing import Final, Protocol
 
 from ldclient import Context
@@ -88,7 +89,7 @@ class ClientOptions:
     def check_claiming(self) -> None:
         """Raise `TypeError` or `ValueError` if an option of the ledger is wrong."""
         if self.on_ledger_error not in (None, "drop", "send"):
-            raise ValueError(f'on_ledger_error is "drop" or "send", not {self.on_ledger_error!r}')
+            raise ValueError(f'on_ledger_error is "drop" or "send", not {short_repr(self.on_ledger_error)}')
         if self.ledger_timeout is not None:
             check_seconds("ledger_timeout", self.ledger_timeout)
         if self.ledger is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from dataclasses import dataclass, field, replace
+from reprlib import repr as short_repr
 from typing import Final, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from ldclient import Context
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.guard import Guard, Ids
 from langchain_ldai._base.options import given_as
 from langchain_ldai._configs.client_options import LEDGER_TIMEOUT, ClientOptions
@@ -108,7 +109,7 @@ class LdAiAgentConfigRequest:
 
     key: str
     default: LdAiAgentConfigDefault | None = None
-    variables: Mapping[str, object] | None = None
+    variables: Mapping[str, object] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ GraphAndNodes = tuple[LdAiAgentGraph, list[Evaluation[LdAiAgentConfig]]]
 """An agent graph as its own flag describes it, and the evaluations of its nodes' configs."""
 
 
-class AiClient:
+class AiClient(OfOneProcess):
     """What both clients do around the evaluation of a flag.
 
     Args:
@@ -192,11 +193,12 @@ class AiClient:
         Example:
             >>> from langchain_ldai.ledgers import MemoryLedger
             >>> ai.with_ledger(MemoryLedger()).ledger
-            <langchain_ldai.ledgers.memory.MemoryLedger object at 0x...>
+            MemoryLedger(100000)
         """
         options = replace(self._options, ledger=ledger, on_ledger_error=on_error, ledger_timeout=timeout)
         options.check_claiming()
-        other = copy(self)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         other._claims = self._claims_of(options)
         return other
 
@@ -363,7 +365,7 @@ def _check_context(context: Context) -> None:
 def _agent_requests(requests: Iterable[str | LdAiAgentConfigRequest]) -> list[LdAiAgentConfigRequest]:
     expected = "agent_configs takes a list of keys or requests"
     if isinstance(requests, str):
-        raise TypeError(f"{expected}, not one text: [{requests!r}]")
+        raise TypeError(f"{expected}, not one text: [{short_repr(requests)}]")
     if isinstance(requests, Mapping) or not isinstance(requests, Iterable):
         raise TypeError(
             f"{expected}, not {type(requests).__name__}; LdAiAgentConfigRequest has a default and variables"

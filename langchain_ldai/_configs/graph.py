@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from langchain_ldai._configs.fields import as_text, object_in, objects_in, variation_key_in, version_in
 from langchain_ldai._configs.payload import Payload
-from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, freeze_object
+from langchain_ldai._configs.types import FrozenDict, LdAiAgentConfig, Origin, Served, freeze_object
 from langchain_ldai._tracking.graph_tracker import LdAiGraphTracker
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._wire.ids import checked_run_id, new_run_id, text_fault
@@ -34,14 +34,14 @@ class GraphEdge:
 
     source: str
     target: str
-    handoff: Mapping[str, object] = field(default_factory=dict)
+    handoff: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "handoff", freeze_object(self.handoff))
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class LdAiAgentGraph:
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class LdAiAgentGraph(Served):
     """A graph of agents that LaunchDarkly serves. A client makes it; it is read-only at every depth.
 
     Args:
@@ -61,14 +61,9 @@ class LdAiAgentGraph:
         (['triage', 'refunds'], ('refunds',))
     """
 
-    key: str
-    enabled: bool
-    variation_key: str
-    version: int
     root: str
     nodes: Mapping[str, LdAiAgentConfig]
     edges: tuple[GraphEdge, ...]
-    _sender: EventSender = field(compare=False)
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (
@@ -77,11 +72,16 @@ class LdAiAgentGraph:
         )
 
     def children(self, key: str) -> tuple[str, ...]:
-        """Return the keys of the nodes that a node can hand over to."""
+        """Return the keys of the nodes that a node can hand over to; none for a key that is no node's.
+
+        Example:
+            >>> ai.agent_graph("desk", context).children("triage")
+            ('refunds',)
+        """
         return tuple(dict.fromkeys(edge.target for edge in self.edges if edge.source == key))
 
     def parents(self, key: str) -> tuple[str, ...]:
-        """Return the keys of the nodes that can hand over to a node."""
+        """Return the keys of the nodes that can hand over to a node; none for a key that is no node's."""
         return tuple(dict.fromkeys(edge.source for edge in self.edges if edge.target == key))
 
     def terminals(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class LdAiAgentGraph:
         """
         known = new_run_id() if run_id is None else checked_run_id(run_id)
         identity = GraphRunIdentity(known, self.key, self.variation_key, self.version)
-        return LdAiGraphTracker(identity, self._sender)
+        return LdAiGraphTracker(identity, self._origin.sender)
 
     def resume_tracker(self, token: str) -> LdAiGraphTracker:
         """Return a tracker that adds to a run of this agent graph, in this graph's context.
@@ -133,7 +133,7 @@ class LdAiAgentGraph:
                 f"the resumption token is of another agent graph than {self.key!r}; "
                 "use client.create_graph_tracker()"
             )
-        return LdAiGraphTracker(identity, self._sender)
+        return LdAiGraphTracker(identity, self._origin.sender)
 
 
 def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:
@@ -158,7 +158,7 @@ def parse_graph(key: str, value: object, sender: EventSender) -> LdAiAgentGraph:
         root=as_text(value.get("root")),
         nodes=FrozenDict(),
         edges=tuple(edge for group in targets.values() for edge in group),
-        _sender=sender,
+        _origin=Origin(sender),
     )
     fault = _fault(meta, graph.reachable(), targets)
     if fault:

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from reprlib import repr as short_repr
 from typing import ClassVar, Final, TypeVar, cast
 
@@ -33,6 +33,7 @@ from langchain_ldai._configs.types import (
     LdAiJudgeConfig,
     Message,
     ModelConfig,
+    Origin,
     ProviderConfig,
     Role,
     ToolConfig,
@@ -184,9 +185,7 @@ class PayloadReader:
             output_format=freeze_object(output) if isinstance(output, Mapping) else None,
             skills=_skills(payload),
             raw=freeze_object(payload),
-            _sender=self.sender,
-            _tracked_model=tracked_model,
-            _graph_key=self.graph_key,
+            _origin=Origin(self.sender, tracked_model, self.graph_key),
             **own,
         )
 
@@ -300,6 +299,7 @@ class LdAiCompletionConfigDefault(ConfigDefault):
 
     Raises:
         TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+        ValueError: If a judge's share is not from 0 to 1.
 
     Example:
         >>> default = LdAiCompletionConfigDefault(
@@ -313,10 +313,10 @@ class LdAiCompletionConfigDefault(ConfigDefault):
         'You help with the kettle.'
     """
 
-    messages: Sequence[Message] = ()
-    tools: Mapping[str, ToolConfig] | None = None
-    judges: Sequence[JudgeAttachment] = ()
-    output_format: Mapping[str, object] | None = None
+    messages: Sequence[Message] = field(default=(), hash=False)
+    tools: Mapping[str, ToolConfig] | None = field(default=None, hash=False)
+    judges: Sequence[JudgeAttachment] = field(default=(), hash=False)
+    output_format: Mapping[str, object] | None = field(default=None, hash=False)
 
     mode: ClassVar[str] = "completion"
 
@@ -337,6 +337,7 @@ class LdAiAgentConfigDefault(ConfigDefault):
 
     Raises:
         TypeError: If a part is of another type. Without the check an outage would be the first to show it.
+        ValueError: If a judge's share is not from 0 to 1.
 
     Example:
         >>> default = LdAiAgentConfigDefault(
@@ -349,10 +350,10 @@ class LdAiAgentConfigDefault(ConfigDefault):
     """
 
     instructions: str | None = None
-    tools: Mapping[str, ToolConfig] | None = None
-    judges: Sequence[JudgeAttachment] = ()
-    messages: Sequence[Message] = ()
-    output_format: Mapping[str, object] | None = None
+    tools: Mapping[str, ToolConfig] | None = field(default=None, hash=False)
+    judges: Sequence[JudgeAttachment] = field(default=(), hash=False)
+    messages: Sequence[Message] = field(default=(), hash=False)
+    output_format: Mapping[str, object] | None = field(default=None, hash=False)
 
     mode: ClassVar[str] = "agent"
 
@@ -382,7 +383,7 @@ class LdAiJudgeConfigDefault(ConfigDefault):
         'politeness'
     """
 
-    messages: Sequence[Message] = ()
+    messages: Sequence[Message] = field(default=(), hash=False)
     evaluation_metric_key: str | None = None
 
     mode: ClassVar[str] = "judge"
@@ -413,6 +414,10 @@ def _check_part(owner: str, name: str, value: object) -> None:
         expected = f"a {_PARTS[name].__name__}"
     if expected:
         raise TypeError(f"{owner}: {name} is {expected}, not {short_repr(value)}")
+    if name == "judges" and not all(
+        0 <= judge.sampling_rate <= 1 for judge in cast(Iterable[JudgeAttachment], value)
+    ):
+        raise ValueError(f"{owner}: the sampling_rate of a judge is a share from 0 to 1, not {short_repr(value)}")
     try:
         json.dumps(_payload_value(value), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
+from numbers import Real
+from reprlib import repr as short_repr
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._tracking.sending import EventSender
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
 from langchain_ldai._wire.ids import checked_run_id, new_run_id
@@ -70,6 +74,18 @@ def _freeze(value: object) -> object:
 
 
 Role = Literal["system", "user", "assistant"]
+_ROLES: Final = ("system", "user", "assistant")
+
+_TEXT: Final = (str, "a str")
+_OBJECT: Final = (Mapping | None, "a dictionary")
+
+
+def _check(value: object, **parts: tuple[type | UnionType, str]) -> None:
+    """Raise `TypeError` if a part of a value is of another type: an outage would be the first to show it."""
+    for name, (kind, expected) in parts.items():
+        part: object = getattr(value, name)
+        if not isinstance(part, kind):
+            raise TypeError(f"{type(value).__name__}.{name} is {expected}, not {short_repr(part)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +99,8 @@ class Message:
             read-only at every depth. A model is given these in place of the content.
 
     Raises:
-        TypeError: If the content is no text, or a block no dictionary.
+        TypeError: If the content is no text, or the blocks are no list of dictionaries.
+        ValueError: If the role is another one: LangChain's "human" is "user" here, and its "ai" is "assistant".
 
     Example:
         >>> Message("user", "How do I switch it off?")
@@ -92,11 +109,15 @@ class Message:
 
     role: Role
     content: str
-    blocks: tuple[Mapping[str, object], ...] = ()
+    blocks: tuple[Mapping[str, object], ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ValueError(f'a Message\'s role is "system", "user" or "assistant", not {short_repr(self.role)}')
         if not isinstance(self.content, str):
             raise TypeError(f"a Message's content is a str, not {type(self.content).__name__}")
+        if isinstance(self.blocks, str | Mapping) or not isinstance(self.blocks, Iterable):
+            raise TypeError(f"a Message's blocks are a list of dictionaries, not {type(self.blocks).__name__}")
         for block in self.blocks:
             if not isinstance(block, Mapping):
                 raise TypeError(f"a block of a Message is a dictionary, not {type(block).__name__}")
@@ -113,17 +134,21 @@ class ModelConfig:
         custom: Your team's own values; read-only at every depth.
         region: Where the model is served, as in `eu`; "" when the AI Config names no region.
 
+    Raises:
+        TypeError: If a part is of another type.
+
     Example:
         >>> ModelConfig("gpt-4.1-mini", {"temperature": 0.2}).parameters["temperature"]
         0.2
     """
 
     name: str
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    custom: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+    custom: Mapping[str, object] = field(default_factory=dict, hash=False)
     region: str = ""
 
     def __post_init__(self) -> None:
+        _check(self, name=_TEXT, parameters=_OBJECT, custom=_OBJECT, region=_TEXT)
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
         object.__setattr__(self, "custom", freeze_object(self.custom))
 
@@ -135,12 +160,18 @@ class ProviderConfig:
     Args:
         name: Name of the provider, "" when the AI Config names none.
 
+    Raises:
+        TypeError: If it is no text.
+
     Example:
         >>> ProviderConfig("OpenAI").name
         'OpenAI'
     """
 
     name: str
+
+    def __post_init__(self) -> None:
+        _check(self, name=_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +185,9 @@ class ToolConfig:
         parameters: JSON schema of its arguments; read-only at every depth.
         custom_parameters: Your team's own values; read-only at every depth.
 
+    Raises:
+        TypeError: If a part is of another type.
+
     Example:
         >>> page = {"type": "object", "properties": {"page": {"type": "integer"}}}
         >>> ToolConfig("look_up", "Reads a page of the manual.", "function", page).parameters["type"]
@@ -163,10 +197,12 @@ class ToolConfig:
     name: str
     description: str | None = None
     type: str | None = None
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    custom_parameters: Mapping[str, object] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
+    custom_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        text = (str | None, "a str")
+        _check(self, name=_TEXT, description=text, type=text, parameters=_OBJECT, custom_parameters=_OBJECT)
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
         object.__setattr__(self, "custom_parameters", freeze_object(self.custom_parameters))
 
@@ -179,6 +215,9 @@ class JudgeAttachment:
         key: Key of the judge's AI Config.
         sampling_rate: Share of runs to score, 0.0 to 1.0.
 
+    Raises:
+        TypeError: If the key is no text, or the share no number.
+
     Example:
         >>> JudgeAttachment("relevance", sampling_rate=0.1)
         JudgeAttachment(key='relevance', sampling_rate=0.1)
@@ -187,9 +226,61 @@ class JudgeAttachment:
     key: str
     sampling_rate: float
 
+    def __post_init__(self) -> None:
+        _check(self, key=_TEXT, sampling_rate=(Real, "a number"))
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class LdAiConfig:
+
+class Origin(OfOneProcess):
+    """Where something that is served comes from, for its trackers.
+
+    It is a field of what is served, and no data itself: so LangGraph refuses to keep an AI Config in a state, from
+    which it would come back without its client.
+
+    Args:
+        sender: Sends the trackers' events.
+        tracked_model: What the events say of the model.
+        graph_key: Key of the agent graph that an AI Config is a node of, "" outside one.
+    """
+
+    def __init__(
+        self, sender: EventSender, tracked_model: Mapping[str, object] = FrozenDict(), graph_key: str = ""
+    ) -> None:
+        self.sender = sender
+        self.tracked_model = tracked_model
+        self.graph_key = graph_key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origin) and vars(self) == vars(other)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an AI Config or agent graph holds the LaunchDarkly client of its process and cannot be pickled; "
+            "ask the other process's client for it by its key"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Served:
+    """What a client has made of a flag.
+
+    Two are equal only if they also count for one context, by one client: so no cache gives one user's to another.
+    """
+
+    key: str
+    enabled: bool
+    variation_key: str
+    version: int
+    _origin: Origin
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((self.key, self.variation_key, self.version))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class LdAiConfig(Served):
     """What every AI Config has. A client makes it; it is read-only at every depth.
 
     Args:
@@ -208,10 +299,6 @@ class LdAiConfig:
             used.
     """
 
-    key: str
-    enabled: bool
-    variation_key: str
-    version: int
     messages: tuple[Message, ...]
     model: ModelConfig
     provider: ProviderConfig
@@ -219,11 +306,7 @@ class LdAiConfig:
     judges: tuple[JudgeAttachment, ...]
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
-    raw: Mapping[str, object]
-    # For its trackers: who sends their events, what the events say of the model, and the key of the agent graph.
-    _sender: EventSender = field(compare=False)
-    _tracked_model: Mapping[str, object] = field(compare=False)
-    _graph_key: str = field(compare=False)
+    raw: Mapping[str, Any]  # as `json.loads` returns it: a program looks for what has no name here
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (
@@ -251,8 +334,8 @@ class LdAiConfig:
             {'$ld:ai:duration:total': [250]}
         """
         known = new_run_id() if run_id is None else checked_run_id(run_id)
-        identity = RunIdentity(known, self.key, self.variation_key, self.version, self._graph_key)
-        return LdAiConfigTracker(identity, self._sender, self._tracked_model)
+        identity = RunIdentity(known, self.key, self.variation_key, self.version, self._origin.graph_key)
+        return LdAiConfigTracker(identity, self._origin.sender, self._origin.tracked_model)
 
     def resume_tracker(self, token: str) -> LdAiConfigTracker:
         """Return a tracker that adds to a run of this AI Config, in this config's context.
@@ -275,7 +358,7 @@ class LdAiConfig:
             raise InvalidResumptionTokenError(
                 f"the resumption token is of another AI Config than {self.key!r}; use client.create_tracker()"
             )
-        return LdAiConfigTracker(identity, self._sender)
+        return LdAiConfigTracker(identity, self._origin.sender)
 
     def to_messages(self) -> list[BaseMessage]:
         """Return the messages as LangChain's, ready for a model or a prompt template.
@@ -290,7 +373,7 @@ class LdAiConfig:
         return _to_langchain(self.messages)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LdAiCompletionConfig(LdAiConfig):
     """An AI Config of messages. A client makes it; it is read-only at every depth.
 
@@ -315,7 +398,7 @@ class LdAiCompletionConfig(LdAiConfig):
     """
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LdAiAgentConfig(LdAiConfig):
     """An AI Config of an agent; it also has what `LdAiCompletionConfig` has.
 
@@ -341,7 +424,7 @@ class LdAiAgentConfig(LdAiConfig):
         return _to_langchain([*first, *self.messages])
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LdAiJudgeConfig(LdAiConfig):
     """An AI Config of a judge; it also has what `LdAiCompletionConfig` has.
 

@@ -21,6 +21,9 @@ _UNREADABLE_TOOL: Final = "What a tool gave back could not be read, a handoff ma
 _OTHER_MODEL: Final = (
     "AI Config %r serves model %r, but %r is called: make the model with create_chat_model(config)"
 )
+_FALLBACK: Final = (
+    "AI Config %r serves model %r; a call failed, and %r is called, which counts for what was served"
+)
 _NO_USAGE: Final = (
     "a streamed model call reported no token usage, so none is recorded: set stream_usage=True on the "
     "model, which is off by default where base_url or an HTTP client of one's own is set"
@@ -67,7 +70,7 @@ class CallReader:
         return StepResult(usage, model or "")
 
     def _checked_model(self, totals: MetricTotals, call: ModelCall, result: LLMResult | None) -> str:
-        """Return the model that the result names; warn once if the AI Config serves another one.
+        """Return the model that the result names; warn once if the AI Config serves another, but for a fallback.
 
         LangChain may know a model by the name of a deployment or by an alias. Then the result says which it is.
         """
@@ -78,6 +81,8 @@ class CallReader:
         answered = "" if result is None else read_model(result)
         called = call.model or answered
         if served and called and not (answered and same_model(served, answered)):
-            key, known_by = totals.tracker.identity.config_key, ("drift", served, called)
-            self._guard.notices.once(_log, logging.WARNING, known_by, _OTHER_MODEL, key, served, called)
+            is_fallback = totals.failed_model_calls > 0  # as far as that can be told
+            level, text = (logging.INFO, _FALLBACK) if is_fallback else (logging.WARNING, _OTHER_MODEL)
+            key, known_by = totals.tracker.identity.config_key, (text, served, called)
+            self._guard.notices.once(_log, level, known_by, text, key, served, called)
         return answered

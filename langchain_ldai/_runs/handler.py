@@ -215,7 +215,7 @@ class LdAiHandler(BaseCallbackHandler):
 
         Args:
             timeout: The most seconds that this may take: to end such streams, and to wait for claims that are on
-                their way to a ledger.
+                their way to a ledger; `None` for no limit.
 
         Returns:
             Whether nothing is left to do.
@@ -233,6 +233,11 @@ class LdAiHandler(BaseCallbackHandler):
 
         Returns:
             Whether nothing is left to do.
+
+        Example:
+            >>> handler = LdAiHandler(ai.completion_config("support-bot", context))
+            >>> handler.close(5), ai.close(5)  # then close the LaunchDarkly client
+            (True, True)
         """
         return self._recorder.flush(timeout, closes_all=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from reprlib import repr as short_repr
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from langchain_ldai._base.options import check_instance
@@ -135,7 +136,7 @@ def check_judges(judges: object) -> None:
 def check_span_maker(spans: object) -> None:
     """Raise unless a value is `None`, "mark" or an object that makes spans."""
     if isinstance(spans, str) and spans != "mark":
-        raise ValueError(f'spans is "mark" or a langchain_ldai.spans.Spans, not {spans!r}')
+        raise ValueError(f'spans is "mark" or a langchain_ldai.spans.Spans, not {short_repr(spans)}')
     if spans is not None and spans != "mark":
         expected = 'is "mark" or a langchain_ldai.spans.Spans(), which takes tracer_provider='
         check_instance("spans", spans, expected, ("begin",))

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Final, Literal, cast
 
 from langchain_ldai._base.guard import Ids
+from langchain_ldai._base.options import check_timeout
 from langchain_ldai._runs.call_results import CallReader
 from langchain_ldai._runs.config_sources import AgentGraph, tool_key
 from langchain_ldai._runs.graph_path import Journey
@@ -195,6 +196,7 @@ class RunRecorder:
 
     def flush(self, timeout: float | None, *, closes_all: bool = False) -> bool:
         """Do what `LdAiHandler.flush` does, or `LdAiHandler.close`, which closes all open runs."""
+        timeout = check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         is_done = self.table.flush(timeout, closes_all=closes_all)
         return self._trackers.wait(deadline) and is_done

@@ -161,6 +161,14 @@ class RunReport:
         judges: The keys of the judges that were drawn for the run. They score it only if it is a success.
         trace_id: The trace of the run's root span, in hex; `None` where `spans` is not set or nothing records.
         span_id: The root span itself, in hex.
+
+    Example:
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> handler = LdAiHandler(ai.completion_config("support-bot", context))
+        >>> with handler.collect_runs() as runs:
+        ...     answer = FakeListChatModel(responses=["Hold the button"]).invoke("How?", {"callbacks": [handler]})
+        >>> runs[0].outcome.value, runs[0].model_calls, runs[0].summary.success
+        ('success', 1, True)
     """
 
     run_id: str = ""
@@ -174,7 +182,7 @@ class RunReport:
     failed_model_calls: int = 0
     retries: int = 0
     models: tuple[str, ...] = ()
-    nodes: Mapping[str, RunReport] = field(default_factory=dict)
+    nodes: Mapping[str, RunReport] = field(default_factory=dict, hash=False)
     path: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
     trace_id: str | None = None

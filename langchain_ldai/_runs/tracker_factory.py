@@ -117,11 +117,10 @@ class TrackerFactory:
 
     def __post_init__(self) -> None:
         if self.duration not in ("model", "run"):
-            raise ValueError(f'duration is "model" or "run", not {self.duration!r}')
+            raise ValueError(f'duration is "model" or "run", not {short_repr(self.duration)}')
         if self.run_ids not in ("new", "root") and not callable(self.run_ids):
-            raise ValueError(
-                f'run_ids is "new", "root" or a function from metadata to an id, not {self.run_ids!r}'
-            )
+            expected = 'run_ids is "new", "root" or a function from metadata to an id'
+            raise ValueError(f"{expected}, not {short_repr(self.run_ids)}")
         if callable(self.run_ids):
             check_function("run_ids", self.run_ids, "the metadata of the run")
         if not isinstance(self.resume, bool):

@@ -1,7 +1,7 @@
 """How a client's trackers send events: to a delivery at once, or to LaunchDarkly's client one by one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, NoReturn, Self
+from typing import NamedTuple
 
 from ldclient import Context
 
@@ -54,12 +54,3 @@ class EventSender(NamedTuple):
     context: Context
     client: ClientSender
     claims: Claims | None
-
-    def __deepcopy__(self, memo: object) -> Self:  # a copy of an AI Config counts for the same client
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "an AI Config or agent graph holds the LaunchDarkly client of its process and cannot be pickled; "
-            "ask the other process's client for it by its key"
-        )

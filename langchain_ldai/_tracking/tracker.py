@@ -117,6 +117,12 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
 
         Raises:
             TypeError: If `usage` is no `TokenUsage`.
+
+        Example:
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> tracker.track_tokens(TokenUsage(total=17, input=14, output=3))
+            >>> client.metrics(tracker.run_id)
+            {'$ld:ai:tokens:total': [17], '$ld:ai:tokens:input': [14], '$ld:ai:tokens:output': [3]}
         """
         self._track_usage("track_tokens", usage)
 

@@ -10,6 +10,8 @@ from numbers import Real
 from reprlib import repr as short_repr
 from typing import Literal, NoReturn
 
+from langchain_ldai._base.options import check_texts
+
 
 class Feedback(StrEnum):
     """What a user thought of a run's answer."""
@@ -81,6 +83,14 @@ class AiMetrics:
     Raises:
         TypeError: If `tokens` is no `TokenUsage`, or `tool_calls` no list of names.
         ValueError: If `duration_ms` is negative or not a number.
+
+    Example:
+        >>> def read(answer):
+        ...     return AiMetrics(bool(answer["text"]), TokenUsage(total=answer["tokens"]))
+        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+        >>> answer = tracker.track_metrics_of(read, lambda: {"text": "Hold the button", "tokens": 17})
+        >>> tracker.summary.success, tracker.summary.tokens
+        (True, TokenUsage(total=17, input=0, output=0))
     """
 
     success: bool
@@ -110,6 +120,12 @@ class JudgeResult:
         sampled: Whether the run was picked for judging. If not, nothing is sent.
         success: Whether the judge came to a result. If not, nothing is sent.
         reasoning: Why the judge scores so, `None` where it does not say. It is never sent.
+
+    Example:
+        >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+        >>> tracker.track_judge_result(JudgeResult("answer-length", 0.9))
+        >>> client.metrics(tracker.run_id)
+        {'answer-length': [0.9]}
     """
 
     metric_key: str
@@ -184,28 +200,18 @@ def names_of_tools(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the tools that were called.
 
     Raises:
-        TypeError: If `names` is one text, whose letters would count as names, or a name is not a string.
+        TypeError: If `names` is one text or no list, or a name is not a string.
     """
-    return _texts(names, "tool calls are a list of names", "a tool's name")
+    return check_texts("tool calls are a list of names", names, "a tool's name")
 
 
 def keys_of_nodes(keys: Iterable[str]) -> tuple[str, ...]:
     """Return the keys of an agent graph's nodes.
 
     Raises:
-        TypeError: If `keys` is one text, whose letters would count as keys, or a key is not a string.
+        TypeError: If `keys` is one text or no list, or a key is not a string.
     """
-    return _texts(keys, "a path is a list of the nodes' keys", "a node's key")
-
-
-def _texts(given: Iterable[str], all_of_them: str, each_one: str) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise TypeError(f"{all_of_them}, not one text: [{short_repr(given)}]")
-    found = tuple(given)
-    for text in found:
-        if not isinstance(text, str):
-            raise TypeError(f"{each_one} is a str, not {type(text).__name__}")
-    return found
+    return check_texts("a path is a list of the nodes' keys", keys, "a node's key")
 
 
 def whole_milliseconds(ms: float) -> int:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 from random import Random
+from reprlib import repr as short_repr
 from typing import Final
 from uuid import NAMESPACE_OID, UUID
 
@@ -61,7 +62,7 @@ def checked_run_id(run_id: str) -> str:
         ValueError: If it is empty.
     """
     if not isinstance(run_id, str):
-        raise TypeError(f"run_id is a str, not {type(run_id).__name__}: {str(run_id)!r}")
+        raise TypeError(f"run_id is a str, not {type(run_id).__name__}: {str(run_id)[:99]!r}")
     if not run_id:
         raise ValueError("run_id is empty; leave it out for a new id")
     fault = run_id_fault(run_id)
@@ -82,7 +83,7 @@ def check_key(key: str) -> None:
     if not isinstance(key, str):
         raise TypeError(f"a key is a str, not {type(key).__name__}: the key comes first, then the context")
     if fault := text_fault(key):
-        raise ValueError(f"the key {key!r} {fault}; LaunchDarkly has no such key")
+        raise ValueError(f"the key {short_repr(key)} {fault}; LaunchDarkly has no such key")
 
 
 def text_fault(text: str) -> str:

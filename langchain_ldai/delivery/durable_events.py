@@ -12,7 +12,7 @@ from ldclient import Context
 from ldclient.config import Config
 from ldclient.interfaces import EventProcessor
 
-from langchain_ldai._base.options import check_count, check_seconds
+from langchain_ldai._base.options import check_count, check_seconds, check_timeout
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
 from langchain_ldai.delivery._http import ClientConfig
@@ -114,12 +114,15 @@ class DurableEvents:
         if sync is not None:
             check_seconds("sync", sync)
         if not isinstance(send, bool):
-            raise TypeError(f"send is True or False, not {send!r}")
+            raise TypeError(f"send is True or False, not {short_repr(send)}")
         self._options = Options(Path(directory).absolute(), max_bytes, sync, send)
         self._config: ClientConfig | None = None
         self._queue: EventQueue | None = None
         self._claims: dict[int, JournaledClaims] = {}
         self._processor: DurableEventProcessor | AsyncDurableEventProcessor | None = None
+
+    def __repr__(self) -> str:
+        return f"DurableEvents({str(self._options.directory)!r})"
 
     if not TYPE_CHECKING:  # to a type checker any name would exist
 
@@ -168,6 +171,7 @@ class DurableEvents:
         Returns:
             Whether all was accepted. What was not is kept and sent later.
         """
+        timeout = check_timeout(timeout)
         processor, queue = self._processor, self._queue
         if processor is None or queue is None:
             return True
@@ -185,6 +189,7 @@ class DurableEvents:
         Returns:
             Whether all was accepted. What was not is kept and sent later.
         """
+        timeout = check_timeout(timeout)
         processor = self._processor
         if processor is None:
             return True

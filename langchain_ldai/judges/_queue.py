@@ -17,6 +17,7 @@ from weakref import WeakSet
 from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.loops import running_loop
+from langchain_ldai._base.options import check_timeout
 from langchain_ldai.judges._calls import JUDGE_THREAD
 
 MAX_CHARACTERS: Final = 50_000_000
@@ -129,6 +130,7 @@ class JudgeQueue:
         Returns:
             Whether no job is left.
         """
+        timeout = check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self._drop_closed_loops()

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from langchain_core.runnables import Runnable
 
 from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.options import described
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._configs.evaluation import Evaluation
 from langchain_ldai._configs.payload import PayloadReader, Render
@@ -38,6 +39,7 @@ _NO_OBJECT: Final = "what LaunchDarkly serves for it is no AI Config"
 _DISABLED: Final = "it is disabled"
 _NO_METRIC: Final = "its AI Config names no evaluation metric that takes the score"
 _NO_PROMPT: Final = "no prompt: its AI Config has neither messages nor instructions"
+_NO_MODEL: Final = "the function given for model returned a %s and no chat model: does it end with a return?"
 _HANGING: Final = "%s calls that took too long still go on: set a time-out on the judges' models"
 NO_ANSWER: Final = "no answer: the run's last model call gave no text"
 _REFUSED: Final = "its answer is refused"
@@ -142,10 +144,12 @@ class Scorer:
         """Return what a judge is asked.
 
         Raises:
-            NoScoreError: If the judge has no prompt.
+            NoScoreError: If the judge has no model, or no prompt.
         """
         judge_key, sender = scoring.judge_key, scoring.tracker._sender
         model: Any = self._model(replace(config, judges=()))
+        if not callable(getattr(model, "invoke", None)):
+            raise NoScoreError(_NO_MODEL % described(model))
         asking = structured(model)
 
         def prompt(render: Render) -> tuple[Any, ...]:

@@ -56,9 +56,13 @@ class JudgeTask:
         """Return the task that `to_json` wrote.
 
         Raises:
-            TypeError: If a part is no text.
+            TypeError: If what is given, or a part of it, is no text.
             ValueError: If the text is no such JSON, or was written by a newer release of this package.
         """
+        if not isinstance(text, str | bytes):
+            raise TypeError(
+                f"a judge task is read from the text that to_json() gave, not from {type(text).__name__}"
+            )
         try:
             read: object = json.loads(text)
         except (ValueError, RecursionError):

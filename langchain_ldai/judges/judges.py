@@ -12,6 +12,7 @@ from typing import Any, Final
 from langchain_core.runnables import Runnable
 from ldclient import Context
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.loops import running_loop
 from langchain_ldai._base.options import check_count, check_function, check_instance, check_seconds, result_of
@@ -54,7 +55,7 @@ _FULL: Final = (
 _NOT_DEFERRED: Final = "The function given for defer failed, or the token could not be sealed: a run gets no score"
 
 
-class Judges:
+class Judges(OfOneProcess):
     """Has LaunchDarkly's judges score answers.
 
     A judge is an AI Config. Its model is shown question and answer and asked for a score from 0 to 1. The score is
@@ -170,6 +171,17 @@ class Judges:
             TypeError: If an argument is of another type, or the client is asynchronous.
             ValueError: If LaunchDarkly can have no such key, or `trace_id` or `span_id` is none or is missing.
             InvalidResumptionTokenError: If the token cannot be read.
+
+        Example:
+            >>> from langchain_core.language_models import FakeListChatModel
+            >>> model = FakeListChatModel(responses=['{"score": 1, "reasoning": "It helps."}'])
+            >>> judges = Judges(ai, model=lambda config: model)
+            >>> tracker = ai.completion_config("support-bot", context).create_tracker()
+            >>> token = tracker.resumption_token
+            >>> judges.evaluate("relevance", token, context, question="How?", answer="Hold the button").score
+            1.0
+            >>> client.metrics(tracker.run_id)
+            {'relevance-score': [1.0]}
         """
         self._check_is_synchronous("evaluate_async")
         exchange = Exchange(question, answer, trajectory, trace_ids(trace_id, span_id))
@@ -216,7 +228,7 @@ class Judges:
         On an event loop whose tasks ask the judges, this does not wait: await `flush_async` there.
 
         Args:
-            timeout: Seconds to wait at most.
+            timeout: Seconds to wait at most; `None` for no limit.
 
         Returns:
             Whether no answer is left.

@@ -66,6 +66,7 @@ _REASONS: Final = (
     ("SQLITE_BUSY SQLITE_LOCKED", "is locked by another process"),
     ("SQLITE_FULL OutOfMemoryError", "is full"),
     ("SQLITE_READONLY ReadOnlyError", "takes no writes"),
+    ("ClosedLedgerError", "was closed before: close it after ai.close()"),
     ("ConnectionError TimeoutError OSError BusyLoadingError", "cannot be reached"),
 )
 """What the log says of a ledger, by SQLite's name of the error or the name of its class."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
-from langchain_ldai._base.options import check_function, given_as
+from langchain_ldai._base.options import check_function, check_timeout, given_as
 from langchain_ldai._wire.events import Event
 
 if TYPE_CHECKING:
@@ -24,6 +24,15 @@ class Ledger(Protocol):
     """Where several processes agree on which metrics of which run have been recorded.
 
     Any object with this method is a ledger.
+
+    Example:
+        >>> from langchain_ldai.testing import RecordingClient
+        >>> class Table:  # in one process; between processes, this is one transaction of a database
+        ...     claimants = {}
+        ...     def claim(self, run, slots, claimant):
+        ...         return {slot for slot in slots if self.claimants.setdefault((run, slot), claimant) == claimant}
+        >>> LdAiClient(RecordingClient(), ledger=Table())
+        LdAiClient(RecordingClient, ledger=Table)
     """
 
     def claim(self, run: str, slots: Collection[str], claimant: str) -> Collection[str]:
@@ -95,6 +104,7 @@ def wait_for_all(all_claims: WeakKeyDictionary[Claims, None], timeout: float | N
 
     Meanwhile other threads may add to what is given, and a `WeakSet` cannot be copied then.
     """
+    timeout = check_timeout(timeout)
     deadline = None if timeout is None else time.monotonic() + timeout
     referred_to = [reference() for reference in all_claims.keyrefs()]
     return all(

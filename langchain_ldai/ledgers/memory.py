@@ -4,11 +4,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection
 
-from langchain_ldai._base.forks import register_fork_safe
+from langchain_ldai._base.forks import OfOneProcess, register_fork_safe
 from langchain_ldai._base.options import check_count
 
 
-class MemoryLedger:
+class MemoryLedger(OfOneProcess):
     """Remembers claims in this process. It forgets the runs whose last claim is longest ago.
 
     Args:
@@ -36,6 +36,9 @@ class MemoryLedger:
         self._claimants: OrderedDict[str, dict[str, str]] = OrderedDict()
         self.reset_after_fork()
         register_fork_safe(self)
+
+    def __repr__(self) -> str:
+        return f"MemoryLedger({self._max_runs})"
 
     def reset_after_fork(self) -> None:
         """Replace the lock: a thread of the parent may hold it."""

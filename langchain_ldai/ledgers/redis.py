@@ -73,6 +73,9 @@ class RedisLedger(PausesForForks):
                 "Make the client with socket_timeout=2 and socket_connect_timeout=2"
             )
 
+    def __repr__(self) -> str:  # it may come into a log, and shows no address, which may hold a password
+        return f"RedisLedger(prefix={self._prefix!r})"
+
     @classmethod
     def from_url(cls, url: str, *, ttl: float = THIRTY_DAYS, prefix: str = "ldai") -> "RedisLedger":
         """Return a ledger in the Redis at a URL, which waits two seconds at most for each answer.
@@ -83,7 +86,7 @@ class RedisLedger(PausesForForks):
             prefix: See the class.
 
         Raises:
-            TypeError: If `ttl` is no number, or `prefix` is not a string.
+            TypeError: If `ttl` is no number, or the URL or `prefix` is not a string.
             ValueError: If the URL cannot be read, or `ttl` is out of bounds.
 
         Example:
@@ -92,6 +95,8 @@ class RedisLedger(PausesForForks):
             >>> ai.ledger is ledger
             True
         """
+        if not isinstance(url, str):
+            raise TypeError(f"url is a str, as in 'redis://localhost:6379/0', not {type(url).__name__}")
         client = redis.Redis.from_url(
             url,
             socket_timeout=ANSWER_SECONDS,

@@ -56,6 +56,10 @@ class _TryAgainError(sqlite3.OperationalError):
     sqlite_errorcode = sqlite3.SQLITE_BUSY
 
 
+class ClosedLedgerError(sqlite3.ProgrammingError):
+    """A claim came after the ledger was closed for good."""
+
+
 def _code(error: BaseException) -> int:
     """Return SQLite's primary code of an error; 0 if it has none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -136,6 +140,9 @@ class SqliteLedger(PausesForForks):
         finally:
             self.use(self.close_for_fork)  # so that a fork that Python does not see finds nothing open
 
+    def __repr__(self) -> str:
+        return f"SqliteLedger({str(self._path)!r})"
+
     def reset_after_fork(self) -> None:
         """Replace the lock, and drop the connection, which the parent uses."""
         if self._is_open:
@@ -190,7 +197,7 @@ class SqliteLedger(PausesForForks):
     def _opened(self) -> sqlite3.Connection:
         """Return a connection to the file that is at the path now."""
         if self._is_closed:
-            raise sqlite3.ProgrammingError("the ledger is closed")
+            raise ClosedLedgerError("the ledger is closed")
         if self._connection is None or self._files != self._identities():
             self._disconnect()
             return self._connect()

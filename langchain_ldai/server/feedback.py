@@ -28,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 
 from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.guard import Guard, Ids
-from langchain_ldai._base.options import check_instance
+from langchain_ldai._base.options import check_instance, given_as, takes_one
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.tracker_factory import Sealer, check_sealer
 from langchain_ldai._tracking.values import Feedback
@@ -71,7 +71,7 @@ class FeedbackReceived:
     config_key: str
     kind: Feedback
     comment: str | None = field(repr=False)
-    context: Context
+    context: Context = field(hash=False)  # LaunchDarkly's has no hash
 
 
 ContextFor = Callable[[Request], Context | Awaitable[Context]]
@@ -88,7 +88,15 @@ def check_path(path: str) -> None:
     if not isinstance(path, str):
         raise TypeError(f"path is a str, not {type(path).__name__}")
     if not path.startswith("/"):
-        raise ValueError(f"path begins with a slash, as in '/feedback', not {path!r}")
+        raise ValueError(f"path begins with a slash, as in '/feedback', not {short_repr(path)}")
+
+
+def check_called(expected: str, value: object) -> None:
+    """Raise `TypeError` unless a value is a function of one argument, whose result may have to be awaited."""
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"{expected}, not {given_as(value)}")
+    if not takes_one(value):
+        raise TypeError(f"{expected}; {short_repr(value)} cannot be called with one argument")
 
 
 async def answered(
@@ -159,8 +167,8 @@ class FeedbackTaker:
         check_sealer(sealer)
         if not (limit_storage is None or isinstance(limit_storage, Storage)):
             raise TypeError(f"limit_storage is one of limits.aio.storage, not {type(limit_storage).__name__}")
-        if not (on_feedback is None or callable(on_feedback)):
-            raise TypeError(f"on_feedback is a function of FeedbackReceived, not {type(on_feedback).__name__}")
+        if on_feedback is not None:
+            check_called("on_feedback is a function of FeedbackReceived", on_feedback)
         ledger = MemoryLedger() if ai.ledger is None else ai.ledger
         self._ai = ai.with_ledger(ledger, timeout=LEDGER_SECONDS)  # nobody waits for longer
         self._sealer = sealer

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from reprlib import repr as short_repr
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from limits.aio.storage import Storage
@@ -14,9 +15,17 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from langchain_ldai._base.guard import Guard
+from langchain_ldai._base.options import check_texts
 from langchain_ldai._configs.client import AsyncLdAiClient, LdAiClient
 from langchain_ldai._runs.tracker_factory import Sealer
-from langchain_ldai.server.feedback import ContextFor, FeedbackTaker, OnFeedback, answered, check_path
+from langchain_ldai.server.feedback import (
+    ContextFor,
+    FeedbackTaker,
+    OnFeedback,
+    answered,
+    check_called,
+    check_path,
+)
 from langchain_ldai.server.openapi import feedback_openapi
 
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+")
@@ -84,8 +93,7 @@ def feedback_routes(
         <Response [202 Accepted]>
     """
     check_path(path)
-    if not callable(context_for):
-        raise TypeError(f"context_for is a function from a request to a Context, not {type(context_for).__name__}")
+    check_called("context_for is a function from a request to a Context", context_for)
     _check_origins(allow_origins)
     feedback = FeedbackTaker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
     document = feedback_openapi(path)
@@ -115,11 +123,11 @@ def feedback_routes(
 
 
 def _check_origins(allow_origins: Sequence[str]) -> None:
-    if isinstance(allow_origins, str):
-        raise TypeError("allow_origins is a list of origins, not one text")
-    for origin in allow_origins:
+    for origin in check_texts("allow_origins is a list of origins", allow_origins, "an origin"):
         if origin != "*" and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"an origin is a scheme and a host, as in 'https://example.com', not {origin!r}")
+            raise ValueError(
+                f"an origin is a scheme and a host, as in 'https://example.com', not {short_repr(origin)}"
+            )
 
 
 class _Routes(list[BaseRoute]):

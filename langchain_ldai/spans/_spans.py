@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from reprlib import repr as short_repr
 from types import MappingProxyType
 from typing import Any, Final
 
 from opentelemetry.trace import NoOpTracer, ProxyTracer, Tracer, TracerProvider, get_tracer_provider
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.guard import Guard
 from langchain_ldai._base.options import check_count, check_function, check_instance, result_of
 from langchain_ldai._runs.observing import RunSpan, TraceIds
@@ -34,7 +36,7 @@ Conversation = str | Callable[[Mapping[str, Any]], str | None]
 """The id of a conversation, or a function from the metadata of a run's root to it (`None`: there is none)."""
 
 
-class Spans:
+class Spans(OfOneProcess):
     """Makes OpenTelemetry spans of a handler's runs, in the form that LaunchDarkly shows beside an AI Config.
 
     A run becomes a span `invoke_agent` below the span that is current where it starts. Below that, each model call
@@ -66,7 +68,7 @@ class Spans:
         tracer_provider: TracerProvider | None = None,
     ) -> None:
         if not isinstance(capture_content, bool):
-            raise TypeError(f"capture_content is True or False, not {capture_content!r}")
+            raise TypeError(f"capture_content is True or False, not {short_repr(capture_content)}")
         check_count("max_length", max_length)
         if conversation == "":
             raise ValueError("conversation is the id of a conversation, or a function to it, not an empty text")
@@ -83,6 +85,9 @@ class Spans:
         self._version = version("langchain-ldai")
         self._guard = Guard()
         self._has_told = False
+
+    def __repr__(self) -> str:
+        return f"Spans(capture_content={self._max_content > 0})"
 
     def begin(
         self,

@@ -15,7 +15,7 @@ from langchain_ldai._protocol.flags import Change, FlagData, Json
 from langchain_ldai._protocol.paths import BULK, PATHS
 from langchain_ldai._protocol.stream import put
 from langchain_ldai.testing.endpoints import LOSE_RESPONSE, Server
-from langchain_ldai.testing.recording import RecordedEvent, metrics_of
+from langchain_ldai.testing.recording import RecordedEvent, check_flags, metrics_of
 
 if TYPE_CHECKING:
     from ldclient.async_config import AsyncConfig
@@ -37,7 +37,7 @@ class LoopbackLaunchDarkly:
         environment_id: Id of the environment that SDKs are told; without one they are told no id.
 
     Raises:
-        TypeError: If a flag's value is not JSON.
+        TypeError: If `flags` is no dictionary by key, or a flag's value is not JSON.
         ValueError: If a flag's value holds NaN or an infinity.
 
     Example:
@@ -61,6 +61,7 @@ class LoopbackLaunchDarkly:
         heartbeat: float = HEARTBEAT_SECONDS,
         environment_id: str | None = None,
     ) -> None:
+        check_flags(flags)
         self.environment_id = environment_id
         self._data = FlagData(flags)
         self._sdk_key = sdk_key
@@ -89,6 +90,8 @@ class LoopbackLaunchDarkly:
         return service
 
     def __enter__(self) -> "LoopbackLaunchDarkly":
+        if self._server is not None:
+            raise RuntimeError("it listens already, in another `with` block")
         self._server = Server(self, self._port)
         self._server.start()
         return self

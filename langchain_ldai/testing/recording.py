@@ -5,9 +5,9 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ldclient import Context
 from ldclient.evaluation import EvaluationDetail
@@ -33,8 +33,8 @@ class RecordedEvent:
     """
 
     name: str
-    context: Context
-    data: object
+    context: Context = field(hash=False)  # LaunchDarkly's has no hash
+    data: Any = field(hash=False)  # as `json.loads` returns it: a test looks into it
     value: float | None
 
 
@@ -44,6 +44,8 @@ _TOKEN: Final = re.compile(r"eyJ|[0-9a-f]{12}\.gAAAA")
 
 def metrics_of(events: Iterable[RecordedEvent], run_id: str) -> dict[str, list[float]]:
     """Return the metric values of a run by event name, each with every value in order."""
+    if not isinstance(run_id, str):
+        raise TypeError(f"run_id is a str, as report.run_id and tracker.run_id are, not {type(run_id).__name__}")
     metrics: dict[str, list[float]] = {}
     for event in events:
         if isinstance(event.data, Mapping) and event.data.get("runId") == run_id and event.value is not None:
@@ -53,10 +55,19 @@ def metrics_of(events: Iterable[RecordedEvent], run_id: str) -> dict[str, list[f
     return metrics
 
 
+def check_flags(flags: Mapping[str, object] | None) -> None:
+    """Raise `TypeError` unless flags are a dictionary by key: one flag in their place would serve nothing."""
+    is_one = isinstance(flags, Mapping) and "_ldMeta" in flags
+    if flags is not None and (is_one or not isinstance(flags, Mapping)):
+        given = "one flag" if is_one else type(flags).__name__
+        raise TypeError(f'flags is a dictionary of flags by key, as in {{"support-bot": {{...}}}}, not {given}')
+
+
 class _Recorder:
     """What the recording clients have in common."""
 
     def __init__(self, flags: Mapping[str, object] | None = None) -> None:
+        check_flags(flags)
         self._flags = dict(flags or {})
         self._events: list[RecordedEvent] = []
         self._is_closed = False
@@ -75,6 +86,7 @@ class _Recorder:
         """Return the metric values of a run by event name; a metric that was sent twice has two values.
 
         Raises:
+            TypeError: If the id is no text.
             ValueError: If a run's token is given in the place of its id.
 
         Example:

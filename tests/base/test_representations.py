@@ -1,12 +1,16 @@
 """What a log or a debugger shows of an object: what it is for, and nothing that is secret."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 from ldclient import Context
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig, LdAiHandler
-from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.delivery import DurableEvents
+from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
+from langchain_ldai.ledgers.redis import RedisLedger
+from langchain_ldai.spans import Spans
 from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 from tests.support.agent_graphs import graph_of, serve_graph
 
@@ -43,6 +47,13 @@ SHOWN: dict[str, tuple[Callable[[LdAiCompletionConfig], object], str]] = {
         lambda config: RecordingClient({"support-bot": {"messages": ["You help."]}}),
         "RecordingClient(flags=['support-bot'], events=0)",
     ),
+    "memory": (lambda config: MemoryLedger(10), "MemoryLedger(10)"),
+    "redis": (
+        lambda config: RedisLedger.from_url("redis://:secret@localhost:6379/0"),
+        "RedisLedger(prefix='ldai')",
+    ),
+    "events": (lambda config: DurableEvents("/events"), "DurableEvents('/events')"),
+    "spans": (lambda config: Spans(capture_content=True), "Spans(capture_content=True)"),
     "graph": (
         lambda config: serve_graph(graph_of("a", {"a": "b"}, variationKey="short")),
         "LdAiAgentGraph(key='travel', enabled=True, variation_key='short', version=1, nodes=['a', 'b'])",
@@ -56,6 +67,11 @@ def test_an_object_shows_what_it_is_for(
 ) -> None:
     """Its representation has keys, ids and names; it has no prompt and no token."""
     assert repr(make(config)) == shown
+
+
+def test_a_ledger_in_a_file_shows_the_file(tmp_path: Path) -> None:
+    """So a log tells which one is locked or full."""
+    assert repr(SqliteLedger(tmp_path / "ledger.db")) == f"SqliteLedger({str(tmp_path / 'ledger.db')!r})"
 
 
 def test_the_tracker_of_a_graph_shows_the_graph(context: Context) -> None:

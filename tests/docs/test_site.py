@@ -1,8 +1,10 @@
 """The pages hold together: what they link to exists, and every public name and every page has its place."""
 
 import importlib
+import inspect
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 from typing import Final
 
@@ -79,6 +81,19 @@ def test_each_public_name_is_in_the_reference_once() -> None:
     explained = re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)$", pages, re.MULTILINE)
 
     assert sorted(explained) == sorted([*public_names(), *NOT_IN_ALL])
+
+
+def test_the_reference_shows_no_arguments_that_only_the_package_gives() -> None:
+    """What a client makes is described without its signature, which nobody calls."""
+    hide = runpy.run_path(str(DOCS / "conf.py"))["hide_signature"]
+    public = [getattr(langchain_ldai, name) for name in langchain_ldai.__all__]
+    classes = [item for item in public if isinstance(item, type) and not issubclass(item, Exception)]
+
+    signatures = [str(inspect.signature(item)) for item in classes]
+    shown = [text for text in signatures if hide(None, "class", "", None, None, text, None) is None]
+
+    assert 0 < len(shown) < len(signatures)
+    assert [text for text in shown if re.search(r"[(,] ?_[a-z]", text)] == []
 
 
 def test_each_page_is_in_a_list_of_pages() -> None:

@@ -249,6 +249,18 @@ def test_a_time_out_of_the_models_own_is_its_failure(is_async: bool, caplog: pyt
     assert "TimeoutError" in caplog.text
 
 
+@pytest.mark.parametrize("returned", ["NoneType", "str"])
+def test_a_function_that_makes_no_model_is_told(
+    returned: str, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may lack its return, or give a model's name; the judged run gets no score."""
+    scene = Scene(flags_with(), is_async=is_async)
+
+    assert scene.evaluate({"NoneType": None, "str": "gpt-4.1-mini"}[returned]) is None
+
+    assert f"the function given for model returned a {returned} and no chat model" in caplog.text
+
+
 def test_a_judge_is_no_part_of_the_run_it_is_asked_in() -> None:
     """What a judge uses within a chain is not added to the chain's tokens."""
     scene = Scene(flags_with())

@@ -25,7 +25,7 @@ def shown(
     config = LdAiClient(RecordingClient({"acc": payload})).judge_config_template("acc", context)
 
     def prompt(render):
-        return PayloadReader("acc", config._sender, render).judge_prompt(payload)
+        return PayloadReader("acc", config._origin.sender, render).judge_prompt(payload)
 
     def make_render(more):
         return renderer("acc", context, {**(variables or {}), **more}, lambda key, name: None, {})

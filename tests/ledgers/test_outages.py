@@ -2,13 +2,14 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from ldclient import Context
 
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.errors import LedgerUnavailableError
-from langchain_ldai.ledgers import MemoryLedger
+from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers import _claim_queue as claim_queue
 from langchain_ldai.ledgers import _protocol as claims
 from langchain_ldai.testing import RecordingClient
@@ -47,6 +48,20 @@ def test_a_claim_whose_answer_was_lost_is_still_granted(client: RecordingClient,
 
     assert ai.close()
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
+
+
+def test_the_log_says_that_a_ledger_was_closed_too_early(
+    client: RecordingClient, context: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is recorded after that cannot be claimed; the order is the program's to mend."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ai = LdAiClient(client, ledger=ledger, ledger_timeout=0.01)
+    ledger.close()
+
+    ai.completion_config("support-bot", context).create_tracker().track_success()
+
+    assert ai.close()
+    assert "1 metric dropped: the ledger was closed before: close it after ai.close()" in caplog.text
 
 
 @pytest.mark.parametrize(("on_error", "sent"), [("drop", {}), ("send", {SUCCESS: [1], DURATION: [5]})])

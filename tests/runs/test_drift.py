@@ -173,6 +173,37 @@ def test_a_failed_call_of_another_model_is_named(handler: LdAiHandler, caplog: p
     assert [record.args[2] for record in caplog.records] == ["large-2"]
 
 
+def test_a_fallback_is_no_cause_for_a_warning(handler: LdAiHandler, caplog: pytest.LogCaptureFixture) -> None:
+    """A model that is called after the served one has failed is meant: the log tells it at INFO, once."""
+    caplog.set_level("INFO")
+    served = NamedChat(script=[ConnectionError(), ConnectionError(), HELLO], name_to_tell="small-1")
+    other = NamedChat(name_to_tell="large-2")
+
+    for _ in range(2):
+        chain(served.with_fallbacks([other])).invoke(QUESTION, {"callbacks": [handler]})
+
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == (
+        "INFO",
+        "AI Config 'support-bot' serves model 'small-1'; a call failed, and 'large-2' is called, "
+        "which counts for what was served",
+    )
+
+
+def test_a_model_that_is_called_without_a_failure_is_told_of_although_it_was_a_fallback(
+    handler: LdAiHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the one run it was meant; in the other it runs in the place of the served model."""
+    caplog.set_level("INFO")
+    served = NamedChat(script=[ConnectionError()], name_to_tell="small-1")
+    other = NamedChat(name_to_tell="large-2")
+
+    for model in (served.with_fallbacks([other]), other):
+        chain(model).invoke(QUESTION, {"callbacks": [handler]})
+
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+
 def test_a_name_that_is_no_text_names_no_model(
     handler: LdAiHandler, reports: list[RunReport], caplog: pytest.LogCaptureFixture
 ) -> None:

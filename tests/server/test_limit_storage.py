@@ -88,6 +88,17 @@ async def test_of_several_limits_each_holds(ai: LdAiClient, browser: Open, run: 
             TypeError,
             "one of limits.aio.storage, not MemoryStorage",
         ),
+        (
+            {"context_for": lambda: None},
+            TypeError,
+            "context_for is a function .* cannot be called with one argument",
+        ),
+        (
+            {"on_feedback": lambda: None},
+            TypeError,
+            "on_feedback is a function .* cannot be called with one argument",
+        ),
+        ({"on_feedback": dict}, TypeError, "on_feedback is a function of FeedbackReceived, not the class dict"),
         ({"on_feedback": "print"}, TypeError, "on_feedback is a function of FeedbackReceived, not str"),
     ],
 )

@@ -228,6 +228,9 @@ def test_it_listens_only_within_its_block() -> None:
             server.config()
         with server:
             assert ask(server, POLL) == 200
+            with pytest.raises(RuntimeError, match="listens already"):
+                server.__enter__()
+            assert ask(server, POLL) == 200
 
 
 DIES = """
@@ -306,6 +309,26 @@ def test_a_token_in_the_place_of_a_runs_id_is_told() -> None:
     for token in ("eyJydW5JZCI6InIifQ", "0123456789ab.gAAAAABk"):
         with pytest.raises(ValueError, match=r"not the id of a run: give report\.run_id$"):
             client.metrics(token)
+
+
+@pytest.mark.parametrize("stand_in", [RecordingClient, AsyncRecordingClient, LoopbackLaunchDarkly])
+@pytest.mark.parametrize(
+    ("flags", "given"), [({"_ldMeta": {"enabled": True}}, "one flag"), ([], "list"), ("flags.json", "str")]
+)
+def test_what_is_to_be_served_is_flags_by_key(stand_in: type, flags: object, given: str) -> None:
+    """One flag in their place would serve nothing, and the test would fail far from its cause."""
+    with pytest.raises(TypeError, match=f"flags is a dictionary of flags by key, .* not {given}$"):
+        stand_in(flags)
+
+
+def test_metrics_are_asked_for_by_the_id_of_a_run() -> None:
+    """Neither a tracker nor `None` is one: events without a run would be taken for its metrics."""
+    client = RecordingClient()
+    client.track("shown", Context.create("ada"), None, 1)
+
+    for given in (None, client):
+        with pytest.raises(TypeError, match=f"run_id is a str, .* not {type(given).__name__}$"):
+            client.metrics(given)
 
 
 def test_a_recording_client_loses_nothing_to_threads() -> None:

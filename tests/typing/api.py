@@ -5,7 +5,7 @@ An ignored error must be one: mypy reports an ignore that is not needed.
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import assert_type
+from typing import Any, assert_type
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import BaseMessage
@@ -38,6 +38,7 @@ from langchain_ldai.delivery import DeliveryStats, DurableEvents
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 from langchain_ldai.spans import MarkingExporter, Spans
+from langchain_ldai.testing import LoopbackLaunchDarkly, RecordingClient
 
 
 def clients_evaluate(client: LDClient, context: Context) -> None:
@@ -54,7 +55,8 @@ def clients_evaluate(client: LDClient, context: Context) -> None:
     assert_type(ai.agent_graph("graph", context), LdAiAgentGraph)
     assert_type(create_chat_model(config), BaseChatModel)
     assert_type(create_chat_model(config, allow=["base_url"], temperature=0.5), BaseChatModel)
-    assert_type(config.raw, Mapping[str, object])
+    assert_type(config.raw, Mapping[str, Any])
+    create_chat_model(config).bind_tools(list(config.raw["tools"].values()))
     assert_type(config.output_format, Mapping[str, object] | None)
     assert_type(config.skills, tuple[tuple[str, int], ...])
     assert_type(config.model.region, str)
@@ -118,6 +120,12 @@ def trackers_record(tracker: LdAiConfigTracker) -> None:
     tracker.track_tokens({"total": 3})  # type: ignore[arg-type]
     tracker.track_feedback("good")  # type: ignore[arg-type]
     tracker.resumption_token = "another"  # type: ignore[misc]
+
+
+def tests_look_at_events(client: RecordingClient, launchdarkly: LoopbackLaunchDarkly) -> None:
+    """An event's data is JSON, into which a test looks."""
+    assert_type(client.metrics(client.events[-1].data["runId"]), dict[str, list[float]])
+    assert_type(launchdarkly.metrics(launchdarkly.custom_events("shown")[0].data["runId"]), dict[str, list[float]])
 
 
 async def events_are_delivered(events: DurableEvents) -> None:
