@@ -77,8 +77,8 @@ class Owner:
     def inherit(cls, directory: Path, name: str) -> Owner | None:
         """Take an owner's place; return `None` if its process or another heir lives, or its lock cannot be opened.
 
-        The first heir shrinks the dead process's files, and empties the lock's file, as the SDK key in it is not
-        the heir's. An empty lock may also be new, if somebody has removed the lock of a living process.
+        The first heir empties the lock's file, as the SDK key in it is not the heir's, and shrinks the dead
+        process's files. An empty lock may also be new, if somebody has removed the lock of a living process.
         """
         try:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
@@ -88,10 +88,10 @@ class Owner:
             return None
         with contextlib.suppress(OSError):
             if os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, 0)
                 for path in directory.glob(f"{name}.*{FILE_SUFFIX}"):
                     with contextlib.suppress(OSError):  # there may be no room for the copy
                         JournalFile(path, 0).shrink()
-                os.ftruncate(descriptor, 0)
         return cls(directory, name, descriptor)
 
     def is_in_place(self) -> bool:
@@ -138,16 +138,19 @@ def owner_name_of(file_name: str) -> str:
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
-    """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited."""
+    """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited.
+
+    This takes a dead owner's lock for a moment. To whoever looks just then too, that owner seems to live.
+    """
     for path in directory.glob(f"*{SUFFIX}"):
         if not _NAME.fullmatch(path.stem) or not path.is_file():  # another program's, or just removed
             continue
-        owner = Owner.inherit(directory, path.stem)
-        if owner is not None:
-            owner.release()
-        else:
-            with contextlib.suppress(OSError):  # another user's, or it has just ended
+        with contextlib.suppress(OSError):  # another user's, or it has just ended
+            descriptor = locks.take(path)
+            if descriptor is None:
                 yield path.read_text("ascii", errors="replace")
+            else:
+                locks.release(descriptor)
 
 
 class _Names:
