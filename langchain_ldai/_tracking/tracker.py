@@ -208,7 +208,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         return events.TOOL_CALL, {**self._data, events.TOOL_KEY: counted}, 1
 
     def track_judge_result(self, result: JudgeResult) -> None:
-        """Send a judge's score. Each score counts.
+        """Send a judge's score. Each score counts, also where there is a ledger.
 
         Args:
             result: Nothing is sent unless it was sampled, succeeded, and has a metric key and a finite score.
