@@ -86,20 +86,6 @@ def test_a_metric_whose_claim_is_granted_is_sent_once(tmp_path: Path, server: Ev
     assert [claim.answer.result(10) for claim in claims if claim.answer] == [True, False, True]
 
 
-def test_events_whose_claim_is_refused_are_told_from_lost_ones(tmp_path: Path, server: EventsServer) -> None:
-    """What was written down and not delivered is counted: also where a ledger knows the metric from elsewhere."""
-    events, ledger = DurableEvents(tmp_path), MemoryLedger()
-    ledger.claim("run-1", ["success"], "another process")
-    with make_client(server, events) as client:
-        client.track("own", USER)
-        submit(events, ledger, make_claim(1), make_claim(2, slot="tokens"), make_claim(3, slot="tokens"))
-        assert events.flush(10)
-
-    stats = events.stats()
-    assert stats.duplicates == 2
-    assert stats.spooled - stats.delivered == stats.duplicates
-
-
 def test_claims_are_made_at_once_and_events_sent_at_the_flush(tmp_path: Path, server: EventsServer) -> None:
     """Who waits for the answer does not wait for LaunchDarkly."""
     events = DurableEvents(tmp_path)
