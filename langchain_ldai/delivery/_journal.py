@@ -45,7 +45,7 @@ RENEW_SECONDS: Final = 3_600.0
 _FOREIGN: Final = (
     "%s holds events in files that this process may not open, as another user's: it will not send them"
 )
-_SET_ASIDE: Final = "%s: %s. The file is kept as %s; %d records of it are sent all the same"
+_SET_ASIDE: Final = "%s: %s. %d records of it are sent all the same; the file %s"
 _UNREADABLE: Final = "A file of events in %s cannot be read, and is tried again later: %s"
 _IN_MEMORY: Final = "%s takes no files, so events are kept in memory and die with the process: %s"
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
@@ -385,7 +385,9 @@ class Journal:
             records = list(file.waiting())
             if file is self._current:
                 self.complete()
-        _log.error(_SET_ASIDE, file.path, damage, file.set_aside(), len(records))
+        aside = file.set_aside()
+        kept = "is gone" if aside is None else f"is kept as {aside}"
+        _log.error(_SET_ASIDE, file.path, damage, len(records), kept)
         self._append_again(records)
 
     def _append_again(self, records: Iterable[Record]) -> None:
