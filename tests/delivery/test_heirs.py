@@ -238,6 +238,23 @@ def test_what_a_killed_process_has_not_used_of_its_file_is_given_back(tmp_path: 
     journal.complete()
 
 
+def test_what_an_heir_did_not_come_to_give_back_the_next_one_gives_back(tmp_path: Path) -> None:
+    """Heirs are killed too."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", tmp_path)
+    code = (
+        "from langchain_ldai.delivery._journal_file import JournalFile\n"
+        "JournalFile.shrink = lambda file: os._exit(0)\n"
+        "make_journal(Path(sys.argv[1])).inherit()"
+    )
+    run_child(code, tmp_path)
+    journal = make_journal(tmp_path)
+    journal.inherit()
+
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.events")) < 2 * SMALL // 4
+    assert take_all(journal) == numbered(2)
+    journal.complete()
+
+
 def test_a_start_and_a_look_leave_dead_processes_files_as_they_are(tmp_path: Path) -> None:
     """To read and copy them takes time: the sender's thread does that, and not whoever makes the client."""
     run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", tmp_path)
