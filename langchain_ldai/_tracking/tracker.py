@@ -158,7 +158,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
 
         Returns:
             Whether this feedback was recorded, and none before it. Without a ledger the future is done at once.
-            If a ledger could not be reached in time, its `result()` raises `LedgerUnavailableError`.
+            With a ledger, its `result()` raises `LedgerUnavailableError` if that could not be reached in time, or
+            if `DurableEvents` could not keep the feedback.
 
         Raises:
             ValueError: If it is neither. Then nothing is recorded.
