@@ -8,7 +8,7 @@ class InvalidResumptionTokenError(ValueError):
 
 
 class LedgerUnavailableError(Exception):
-    """A metric was dropped: the ledger that had to claim it could not be reached in time."""
+    """A metric was dropped: the ledger did not claim it in time, or nothing could keep it until then."""
 
 
 class WrongResultError(TypeError):

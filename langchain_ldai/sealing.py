@@ -33,7 +33,8 @@ class TokenSealer:
 
     Args:
         keys: Fernet keys, as `generate_key` makes them. The first one seals. All of them unseal: to change keys,
-            put the new one first, and drop the old one once its tokens have expired.
+            have every process take the new one last, then first, and drop the old one once its tokens have
+            expired.
         ttl: Seconds for which a sealed token is valid; `None` for ever.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from reprlib import repr as short_repr
 from time import monotonic
 from types import MappingProxyType
@@ -33,7 +34,7 @@ from langchain_ldai._runs.observing import RunJudges, RunSpan, RunSpans
 from langchain_ldai._runs.totals import MetricTotals
 from langchain_ldai._runs.trackers import GraphRunTracker, RunTracker, adapter_of
 from langchain_ldai._tracking.tracker import LdAiConfigTracker
-from langchain_ldai._wire.ids import MAX_RUN_ID_LENGTH, run_id_fault, uuid_of
+from langchain_ldai._wire.ids import checked_run_id, uuid_of
 from langchain_ldai._wire.tokens import is_token
 from langchain_ldai.errors import WrongResultError
 from langchain_ldai.ledgers._protocol import Claims, wait_for_all
@@ -63,10 +64,6 @@ _MISNAMED_TOKEN: Final = (
 _NO_DRAW: Final = "The judges of an AI Config could not be drawn, a run is not judged"
 _NO_SPANS: Final = "The spans of a run could not be begun, it gets none"
 _DISABLED: Final = "%s %r is disabled, and yet a run is counted for it: check config.enabled before the chain runs"
-_UNFIT_ID: Final = (
-    "the id that run_ids= gave a run %s, which not every ledger can hold: such a run is recorded under a UUID "
-    "that follows from the id. Have run_ids= give UUIDs, or other texts of at most %s characters"
-)
 
 
 class Sealer(Protocol):
@@ -220,12 +217,8 @@ class TrackerFactory:
             return None
 
     def _storable(self, run_id: str) -> str:
-        """Return an id that every ledger can hold: this one, or a UUID made from it."""
-        fault = run_id_fault(run_id)
-        if not fault:
-            return run_id
-        self.guard.notices.once(_log, logging.WARNING, "run id", _UNFIT_ID, fault, MAX_RUN_ID_LENGTH)
-        return uuid_of(run_id)
+        """Return an id that every ledger can hold; warn once where it is not the given one."""
+        return checked_run_id(run_id, partial(self.guard.notices.once, _log, logging.WARNING, "run id"))
 
     def _continued(self, config: AiConfig, token: object, run_id: str | None, lc_run_id: object) -> object:
         """Return the tracker of the run that a caller's token names; log why and return `None` if there is none.

@@ -164,7 +164,8 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
 
         Returns:
             Whether this feedback was recorded, and none before it. Without a ledger the future is done at once.
-            If a ledger could not be reached in time, its `result()` raises `LedgerUnavailableError`.
+            With a ledger, its `result()` raises `LedgerUnavailableError` if that could not be reached in time, or
+            if `DurableEvents` could not keep the feedback.
 
         Raises:
             ValueError: If it is neither. Then nothing is recorded.
@@ -214,7 +215,7 @@ class LdAiConfigTracker(OnceTracker[RunIdentity]):
         return events.TOOL_CALL, {**self._data, events.TOOL_KEY: counted}, 1
 
     def track_judge_result(self, result: JudgeResult) -> None:
-        """Send a judge's score. Each score counts.
+        """Send a judge's score. Each score counts, also where there is a ledger.
 
         Args:
             result: Nothing is sent unless it was sampled, succeeded, and has a metric key and a finite score.

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Callable
 from random import Random
 from reprlib import repr as short_repr
 from typing import Final
@@ -12,8 +13,8 @@ from uuid import NAMESPACE_OID, UUID
 _log = logging.getLogger(__name__)
 
 _REPLACED: Final = (
-    "run_id %s, which not every ledger can hold; the run is recorded as %s, and so is each run of the same "
-    "run_id. Give a UUID, or another text of at most %s characters"
+    "the id given for a run %s, which not every ledger can hold: the run is recorded as %s, and so is each run of "
+    "the same id. Give a UUID, or another text of at most %s characters, as run_id= or by run_ids="
 )
 
 MAX_RUN_ID_LENGTH: Final = 256
@@ -54,8 +55,12 @@ def run_id_fault(run_id: str) -> str:
     return text_fault(run_id)
 
 
-def checked_run_id(run_id: str) -> str:
+def checked_run_id(run_id: str, warn: Callable[..., None] = _log.warning) -> str:
     """Return a run's id if every ledger can hold it, else a UUID made from it.
+
+    Args:
+        run_id: The id.
+        warn: Logs that the id is replaced.
 
     Raises:
         TypeError: If it is not a string.
@@ -69,7 +74,7 @@ def checked_run_id(run_id: str) -> str:
     if not fault:
         return run_id
     replacement = uuid_of(run_id)
-    _log.warning(_REPLACED, fault, replacement, MAX_RUN_ID_LENGTH)
+    warn(_REPLACED, fault, replacement, MAX_RUN_ID_LENGTH)
     return replacement
 
 

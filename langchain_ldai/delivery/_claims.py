@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ from langchain_ldai._base.guard import Guard
 from langchain_ldai.delivery._courier import Courier, Keep
 from langchain_ldai.delivery._http import ClientConfig
 from langchain_ldai.delivery._journal_file import Batch, Record
-from langchain_ldai.delivery._pipeline import Options, Pipeline
+from langchain_ldai.delivery._pipeline import DeliveryStats, Options, Pipeline
 from langchain_ldai.delivery._sender import BatchOutcome, Sender
 from langchain_ldai.ledgers._claim_queue import claim_in
 from langchain_ldai.ledgers._protocol import Claim, Ledger
@@ -89,6 +90,10 @@ class ClaimPipeline(Pipeline):
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""
         return self._claiming.wait(timeout)
 
+    def stats(self) -> DeliveryStats:
+        """Return what has become of the metrics so far."""
+        return replace(super().stats(), duplicates=self._claiming.duplicates)
+
 
 class Claimants:
     """The names in which claims are made: one for each run, so that its claims go to the ledger in one call.
@@ -120,6 +125,9 @@ class ClaimingCourier:
         ledger: Where slots are claimed.
         courier: Delivers what is granted.
         sender: Says how long to wait for the ledger.
+
+    Attributes:
+        duplicates: How many events were not sent, as their claim was not granted.
     """
 
     def __init__(self, ledger: Ledger, courier: Courier, sender: Sender) -> None:
@@ -131,6 +139,7 @@ class ClaimingCourier:
         self._answers: OrderedDict[ClaimKey, bool] = OrderedDict()
         self._answered = threading.Condition()
         self._unanswered = 0
+        self.duplicates = 0
         self._retry_at = -math.inf
 
     def expect(self, key: ClaimKey, answer: Future[bool] | None) -> None:
@@ -192,6 +201,7 @@ class ClaimingCourier:
         granted = [events for key, events in metrics if answers[key]]
         outcome = self._courier.deliver(batch._replace(records=granted)) if granted else BatchOutcome.SETTLED
         if outcome is BatchOutcome.SETTLED:
+            self.duplicates += sum(events.events for key, events in metrics if not answers[key])
             for key in answers:
                 self._answers.pop(key, None)
         return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 import time
@@ -135,7 +136,11 @@ def _dead(directory: Path) -> Iterator[str]:
 
 
 def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: bool) -> int:
-    """Send what waits; return 0 if all was sent but what living processes send."""
+    """Send what waits; return 0 if all was sent but what living processes send.
+
+    Containers and service managers end it by SIGTERM, which the first process of a container would not notice.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = Config(key) if events_uri is None else Config(key, events_uri=events_uri)
     pipeline = Pipeline(config, Options(directory, _MAX_BYTES, sync=None, send=True))
     is_over = threading.Event()

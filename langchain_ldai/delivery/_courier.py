@@ -125,7 +125,7 @@ class Courier:
         return now - self._doubted[1] < DOUBT_SECONDS
 
     def _post(self, payload_id: UUID, bodies: Sequence[bytes]) -> Answer:
-        answer = self._endpoint.post(str(payload_id), bodies)
+        answer = self._sender.keep_up_during(partial(self._endpoint.post, str(payload_id), bodies))
         if answer.date is not None:
             self.last_date = answer.date
         if self._is_stopped and answer.is_accepted:

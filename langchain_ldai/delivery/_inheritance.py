@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -64,14 +64,10 @@ class Inheritance:
             room: How many bytes are free. Only if all files take more, this finds out which processes are dead: it
                 takes each lock for a moment, which keeps other heirs from it.
         """
-        sizes = {
-            name: sum(_size_of(path) for path in paths)
-            for name, paths in self._paths_by_owner().items()
-            if name not in mine
-        }
-        if sum(sizes.values()) > room:
-            sizes = {name: size for name, size in sizes.items() if self._is_left(name)}
-        self._more_bytes = sum(sizes.values())
+        paths = {name: paths for name, paths in self._paths_by_owner().items() if name not in mine}
+        self._more_bytes = _size_of_all(paths.values())
+        if self._more_bytes > room:
+            self._more_bytes = _size_of_all([paths[name] for name in paths if self._is_left(name)])
 
     def _is_left(self, name: str) -> bool:
         owner = Owner.inherit(self._directory, name)
@@ -161,6 +157,10 @@ class Inheritance:
 def may_open(path: Path) -> bool:
     """Return whether this process may send a file, or the file is gone."""
     return not path.exists() or os.access(path, os.R_OK | os.W_OK)
+
+
+def _size_of_all(paths: Iterable[Iterable[Path]]) -> int:
+    return sum(_size_of(path) for group in paths for path in group)
 
 
 def _size_of(path: Path) -> int:

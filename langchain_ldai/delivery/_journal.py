@@ -36,13 +36,16 @@ FILE_BYTES: Final = 4 << 20
 RETRY_DISK_SECONDS: Final = 5.0
 """How long after the disk has failed it is tried again. Until then, events are kept in memory."""
 
+SECOND_LOOKS: Final = (0.05, 0.1, 0.2, 0.4, 0.0)
+"""Seconds between looks for a process with another SDK key: who only looks too seems to be one for a moment."""
+
 RENEW_SECONDS: Final = 3_600.0
 """How often the files get the present date: some systems remove old files."""
 
 _FOREIGN: Final = (
     "%s holds events in files that this process may not open, as another user's: it will not send them"
 )
-_SET_ASIDE: Final = "%s: %s. The file is kept as %s; %d records of it are sent all the same"
+_SET_ASIDE: Final = "%s: %s. %d records of it are sent all the same; the file %s"
 _UNREADABLE: Final = "A file of events in %s cannot be read, and is tried again later: %s"
 _IN_MEMORY: Final = "%s takes no files, so events are kept in memory and die with the process: %s"
 _REMOVED: Final = "Somebody removes files from %s although their process lives; it puts them back"
@@ -223,16 +226,21 @@ class Journal:
     def _open(self) -> None:
         """Make the first file, so that no caller waits for it."""
         try:
-            for key_hash in living_key_hashes(self.directory):
-                if key_hash and key_hash != self._key_hash:
-                    raise ValueError(
-                        f"another process sends the events in {self.directory} with another SDK key; give each "
-                        "environment a directory of its own"
-                    )
+            self._check_key()
             self._current = self._create(self._file_bytes)
             self._files.append(self._current)
         except OSError as error:
             self._tell_disk_fails(error)
+
+    def _check_key(self) -> None:
+        for seconds in SECOND_LOOKS:
+            if {"", self._key_hash}.issuperset(living_key_hashes(self.directory)):
+                return
+            time.sleep(seconds)
+        raise ValueError(
+            f"another process sends the events in {self.directory} with another SDK key; give each environment a "
+            "directory of its own"
+        )
 
     def oldest_written_at(self) -> int | None:
         """Return when the oldest waiting record was written, in Unix seconds; `None` if none waits."""
@@ -377,7 +385,9 @@ class Journal:
             records = list(file.waiting())
             if file is self._current:
                 self.complete()
-        _log.error(_SET_ASIDE, file.path, damage, file.set_aside(), len(records))
+        aside = file.set_aside()
+        kept = "is gone" if aside is None else f"is kept as {aside}"
+        _log.error(_SET_ASIDE, file.path, damage, len(records), kept)
         self._append_again(records)
 
     def _append_again(self, records: Iterable[Record]) -> None:

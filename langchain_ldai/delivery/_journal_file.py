@@ -309,13 +309,12 @@ class JournalFile:
         self.close()
         self.path.unlink(missing_ok=True)
 
-    def set_aside(self) -> Path:
-        """Give the file another name, under which nobody sends it; return where it is now."""
+    def set_aside(self) -> Path | None:
+        """Give the file another name, under which nobody sends it; return its path, `None` if it is gone."""
         self.close()
-        aside = self.path.with_suffix(DAMAGED_SUFFIX)
         with contextlib.suppress(FileNotFoundError):
-            self.path.rename(aside)
-        return aside
+            return self.path.rename(self.path.with_suffix(DAMAGED_SUFFIX))
+        return None
 
     def _open(self) -> None:
         if self._descriptor != _CLOSED:

@@ -25,6 +25,9 @@ SUFFIX: Final = ".owner"
 
 FILE_SUFFIX: Final = ".events"
 
+_NO_KEY: Final = b"\n"
+"""What stands in a lock until its heir has shrunk the files. If the heir dies first, the next one shrinks them."""
+
 _NAME: Final = re.compile(r"\d{20}-[0-9a-f]{12}-\d{8}")
 
 _LOCKED_BYTE: Final = 1 << 20
@@ -77,8 +80,9 @@ class Owner:
     def inherit(cls, directory: Path, name: str) -> Owner | None:
         """Take an owner's place; return `None` if its process or another heir lives, or its lock cannot be opened.
 
-        The first heir shrinks the dead process's files, and empties the lock's file, as the SDK key in it is not
-        the heir's. An empty lock may also be new, if somebody has removed the lock of a living process.
+        The first heir takes the hash of the SDK key, which is not the heir's, out of the lock, shrinks the dead
+        process's files, and empties the lock. An empty lock may also be new, if somebody has removed the lock of a
+        living process.
         """
         try:
             descriptor = locks.take(directory / f"{name}{SUFFIX}")
@@ -88,6 +92,8 @@ class Owner:
             return None
         with contextlib.suppress(OSError):
             if os.fstat(descriptor).st_size:
+                os.write(descriptor, _NO_KEY)
+                os.ftruncate(descriptor, len(_NO_KEY))
                 for path in directory.glob(f"{name}.*{FILE_SUFFIX}"):
                     with contextlib.suppress(OSError):  # there may be no room for the copy
                         JournalFile(path, 0).shrink()
@@ -138,16 +144,19 @@ def owner_name_of(file_name: str) -> str:
 
 
 def living_key_hashes(directory: Path) -> Iterator[str]:
-    """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited."""
+    """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited.
+
+    This takes a dead owner's lock for a moment. To whoever looks just then too, that owner seems to live.
+    """
     for path in directory.glob(f"*{SUFFIX}"):
         if not _NAME.fullmatch(path.stem) or not path.is_file():  # another program's, or just removed
             continue
-        owner = Owner.inherit(directory, path.stem)
-        if owner is not None:
-            owner.release()
-        else:
-            with contextlib.suppress(OSError):  # another user's, or it has just ended
-                yield path.read_text("ascii", errors="replace")
+        with contextlib.suppress(OSError):  # another user's, or it has just ended
+            descriptor = locks.take(path)
+            if descriptor is None:
+                yield path.read_text("ascii", errors="replace").strip()
+            else:
+                locks.release(descriptor)
 
 
 class _Names:

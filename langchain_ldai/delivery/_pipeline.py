@@ -43,6 +43,7 @@ class DeliveryStats:
         retried: How often a batch of events was tried again.
         dead: How many events LaunchDarkly refused, or could not be written as JSON.
         dropped: How many events found no room.
+        duplicates: How many events were not sent, as a ledger says that their metric was recorded before.
         oldest_seconds: How long the oldest event has waited, in seconds; `None` if none waits.
     """
 
@@ -51,6 +52,7 @@ class DeliveryStats:
     retried: int = 0
     dead: int = 0
     dropped: int = 0
+    duplicates: int = 0
     oldest_seconds: float | None = None
 
     def __add__(self, other: DeliveryStats) -> DeliveryStats:
@@ -62,6 +64,7 @@ class DeliveryStats:
             self.retried + other.retried,
             self.dead + other.dead,
             self.dropped + other.dropped,
+            self.duplicates + other.duplicates,
             max(ages, default=None),
         )
 

@@ -9,9 +9,10 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from enum import Enum
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from langchain_ldai._base.exit import try_to_start
 from langchain_ldai._base.forks import register_fork_safe
@@ -21,6 +22,7 @@ from langchain_ldai.delivery._journal_file import Batch, DamagedFileError, Journ
 from langchain_ldai.delivery._memory_file import MemoryFile
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 MAX_BATCH_BYTES: Final = 512 << 10
 """How large a batch of several records may be."""
@@ -205,6 +207,24 @@ class Sender:
             if until <= time.monotonic():
                 return
             self._wait_until(min(until, self._sync_at, self._keep_up_at, self._check_at))
+
+    def keep_up_during(self, call: Callable[[], _T]) -> _T:
+        """Make a call that may take long on another thread, and do meanwhile what cannot wait for it."""
+        result: Future[_T] = Future()
+        thread = threading.Thread(target=self._call, args=(call, result), name="langchain_ldai-batch", daemon=True)
+        if not try_to_start(thread):
+            return call()
+        while not result.done():
+            self._wait_until(min(self._sync_at, self._keep_up_at, self._check_at))
+            self._keep_up()
+        return result.result()
+
+    def _call(self, call: Callable[[], _T], result: Future[_T]) -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:  # noqa: BLE001  the sender's thread raises it
+            result.set_exception(error)
+        self.wake()
 
     # What follows runs on the thread.
 

@@ -45,9 +45,10 @@ class JournaledClaims:
     def submit(self, claim: Claim) -> None:
         """Take a claim. This returns at once, and never raises."""
         queue = self._find_queue()
-        # Without a queue, the client is offline, or sends no events.
-        if queue is None or not queue.append_claim(claim, self.ledger):
-            claim.set_answer(False)
+        if queue is None:
+            claim.set_unavailable("the client sends no events, or has not been started")
+        elif not queue.append_claim(claim, self.ledger):
+            claim.set_unavailable("the metric cannot be kept")
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the ledger has answered every claim; return `False` after `timeout` seconds."""

@@ -35,6 +35,7 @@ TAKEN_ONCE: Final[Mapping[str, tuple[str, str | int | None]]] = {
 NO_RUN_ID: Final = "no runId"
 """How the id begins that a run gets here where its SDK sends none."""
 
+_NODES: Final = (events.NODE_KEY, events.SOURCE_KEY, events.TARGET_KEY, events.REDIRECTED_TARGET)
 _SCORES: Final = "$ld:ai:judge:"
 _RUN_METRICS: Final = frozenset({*ADDED, *TAKEN_ONCE})
 _LONGEST_NAME: Final = 300
@@ -47,7 +48,7 @@ class MetricRow(NamedTuple):
 
     Args:
         name: Name of its event.
-        detail: Key of the tool or of the judge, "" where it has neither.
+        detail: Key of the tool, the judge or the node, the nodes of a handoff or a path; "" where it has none.
         scored: Whether it is a judge's score.
     """
 
@@ -115,7 +116,8 @@ def arrivals(batch: Iterable[Json], now_ms: int) -> list[Arrival]:
             continue
         if name in _RUN_METRICS and value < 0:
             continue
-        config, run_id = text(data.get(events.CONFIG_KEY)), text(data.get(events.RUN_ID))
+        graph, run_id = text(data.get(events.GRAPH_KEY)), text(data.get(events.RUN_ID))
+        config = text(data.get(events.CONFIG_KEY)) or graph  # events of an agent graph may name the graph alone
         at_ms = _time_of(event, now_ms)
         if not run_id and name in _RUN_METRICS:
             run_id = f"{NO_RUN_ID}: {_context_key(event)} at {at_ms // 1000}"
@@ -133,7 +135,14 @@ def _row(name: str, data: Mapping[str, object]) -> MetricRow:
     if name in _RUN_METRICS:
         return MetricRow(name, text(data.get(events.TOOL_KEY)), scored=False)
     judge = text(data.get(events.JUDGE_CONFIG_KEY))
-    return MetricRow(name, judge, scored=bool(judge) or name.startswith(_SCORES))
+    return MetricRow(name, judge or _nodes_in(data), scored=bool(judge) or name.startswith(_SCORES))
+
+
+def _nodes_in(data: Mapping[str, object]) -> str:
+    """Return which nodes an event of an agent graph is about, in their order; "" for other events."""
+    path = data.get(events.PATH)
+    keys = path if isinstance(path, list) else [data.get(name) for name in _NODES]
+    return text(" > ".join(filter(None, map(text, keys)))[:_LONGEST_NAME])
 
 
 def _time_of(event: Json, now_ms: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
 from langchain_ldai._protocol.flags import WHOLE, Json, clause, flag_of, rollout
 from langchain_ldai.dev.document import Section, read_document, shown
 
-MODES: Final = ("completion", "agent", "judge")
+MODES: Final = ("completion", "agent", "judge", "graph")
 ROLES: Final = ("system", "user", "assistant")
 
 EXAMPLE: Final = """\
@@ -38,7 +40,14 @@ writer:
   mode: agent
   variations:
     plain: {model: gpt-4.1-mini, provider: openai, instructions: Write it down in one sentence.}
+newsroom:  # an agent graph of the two agents
+  mode: graph
+  variations:
+    two-agents: {root: researcher, edges: {researcher: [writer]}}
 """
+
+_Modes = Mapping[str, object]
+"""What the file gives as the mode of each of its AI Configs, by key."""
 
 
 def read_configs(path: Path) -> dict[str, Json]:
@@ -48,21 +57,17 @@ def read_configs(path: Path) -> dict[str, Json]:
         ConfigsFileError: If the file cannot be served. The message names the line, the field and the remedy.
     """
     document = read_document(path)
-    judges = [
-        key
-        for key, config in document.fields.items()
-        if isinstance(config, dict) and config.get("mode") == "judge"
-    ]
-    return {key: _flag(key, document.section(key), judges) for key in document}
+    modes = {key: config.get("mode") for key, config in document.fields.items() if isinstance(config, dict)}
+    return {key: _flag(key, document.section(key), modes) for key in document}
 
 
 def mode_of(flag: Json) -> str:
     """Return the mode of the AI Config that one of these flags is; all its variations have it."""
     variations = cast(list[dict[str, dict[str, str]]], flag["variations"])
-    return variations[0]["_ldMeta"]["mode"]
+    return variations[0]["_ldMeta"].get("mode", "graph")
 
 
-def _flag(key: str, config: Section, judges: list[str]) -> Json:
+def _flag(key: str, config: Section, modes: _Modes) -> Json:
     config.allow("mode", "variations", "serve", "rules", "context")
     mode = config.text("mode", "completion")
     if mode not in MODES:
@@ -71,19 +76,81 @@ def _flag(key: str, config: Section, judges: list[str]) -> Json:
         config.fail("has no variations; add at least one below `variations:`")
     variations = config.section("variations")
     names = list(variations)
-    payloads = [_payload(mode, name, variations.section(name), judges) for name in names]
+    make_payload = _graph if mode == "graph" else partial(_payload, mode)
+    payloads = [make_payload(name, variations.section(name), modes) for name in names]
     kind = config.text("context", "user")
     fallthrough = _served(config, names, kind) if "serve" in config else None
     rules = [_rule(rule, number, names, kind) for number, rule in enumerate(config.sections("rules"))]
     return flag_of(key, payloads, fallthrough, rules)
 
 
-def _payload(mode: str, name: str, variation: Section, judges: list[str]) -> Json:
+def _graph(name: str, variation: Section, modes: _Modes) -> Json:
+    """Return a variation of an agent graph."""
+    variation.allow("enabled", "version", "root", "edges")
+    if "root" not in variation:
+        variation.fail("has no root; name the agent with which a run begins, as in `root: triage`")
+    root = variation.text("root")
+    _check_mode(variation, root, "agent", modes, "root")
+    edges = _edges(variation.section("edges"), root, modes) if "edges" in variation else {}
+    return {"_ldMeta": _meta(name, variation), "root": root, "edges": edges}
+
+
+def _edges(edges: Section, root: str, modes: _Modes) -> Json:
+    targets = {source: _targets(edges, source, modes) for source in edges}
+    reached = [root]
+    for source in reached:  # the loop appends to it
+        reached += [target for target in targets.get(source, {}) if target not in reached]
+    for source in targets:
+        if source not in reached:
+            edges.fail(f"cannot be reached from {root!r}, the root; add an edge that leads to it", source)
+    return {
+        source: [{"key": target, "handoff": handoff} for target, handoff in handoffs.items()]
+        for source, handoffs in targets.items()
+    }
+
+
+def _targets(edges: Section, source: str, modes: _Modes) -> dict[str, Json]:
+    """Return the agents that one agent can hand over to, each with what LaunchDarkly says of the handoff."""
+    _check_mode(edges, source, "agent", modes, source)
+    if isinstance(edges.fields[source], dict):
+        section = edges.section(source)
+        for target in section:
+            _check_mode(section, target, "agent", modes, target)
+        return {target: section.section(target).fields for target in section}
+    targets: dict[str, Json] = {}
+    for number, listed in enumerate(edges.items(source)):
+        _check_mode(edges, listed, "agent", modes, source, number)
+        targets[str(listed)] = {}
+    return targets
+
+
+def _check_mode(section: Section, key: object, mode: str, modes: _Modes, *field: str | int) -> None:
+    """Refuse a key that is that of no AI Config of a mode.
+
+    Args:
+        section: The section that names the key.
+        key: The key.
+        mode: The mode that it must have.
+        modes: Those of all AI Configs of the file.
+        field: Where in the section the key is named.
+    """
+    known = [other for other, each in modes.items() if each == mode]
+    if key not in known:
+        named = "" if field[-1] == key else f"{shown(key)}, "
+        listed = ", ".join(known) or "none"
+        section.fail(f"is {named}no AI Config of the file with `mode: {mode}`; there are {listed}", *field)
+
+
+def _meta(name: str, variation: Section) -> Json:
+    enabled, version = variation.flag("enabled", True), variation.whole("version", 1)
+    return {"enabled": enabled, "variationKey": name, "version": version}
+
+
+def _payload(mode: str, name: str, variation: Section, modes: _Modes) -> Json:
     prompt = "instructions" if mode == "agent" else "messages"
     scoring = "metric" if mode == "judge" else "judges"
     variation.allow("enabled", "version", "model", "provider", "parameters", prompt, "tools", scoring)
-    enabled, version = variation.flag("enabled", True), variation.whole("version", 1)
-    meta = {"enabled": enabled, "variationKey": name, "version": version, "mode": mode}
+    meta = {**_meta(name, variation), "mode": mode}
     named: dict[str, Json] = {
         field: {"name": variation.text(field)} for field in ("model", "provider") if field in variation
     }
@@ -101,16 +168,14 @@ def _payload(mode: str, name: str, variation: Section, judges: list[str]) -> Jso
     if "metric" in variation:
         payload["evaluationMetricKey"] = variation.text("metric")
     if "judges" in variation:
-        payload["judgeConfiguration"] = {"judges": _judges(variation.section("judges"), judges)}
+        payload["judgeConfiguration"] = {"judges": _judges(variation.section("judges"), modes)}
     return payload
 
 
-def _judges(shares: Section, judges: list[str]) -> list[Json]:
+def _judges(shares: Section, modes: _Modes) -> list[Json]:
     """Return the judges of a variation, each with the share of answers that it scores."""
     for key in shares:
-        if key not in judges:
-            known = f"there are {', '.join(judges)}" if judges else "there are none"
-            shares.fail(f"is no AI Config of the file with `mode: judge`; {known}", key)
+        _check_mode(shares, key, "judge", modes, key)
     return [{"key": key, "samplingRate": _percent(shares, key) / 100} for key in shares]
 
 

@@ -16,7 +16,7 @@ from langchain_ldai import LdAiClient, LdAiHandler
 url = "{url}"
 client = LDClient(Config("{sdk_key}", base_uri=url, stream_uri=url, events_uri=url))
 user = Context.create("user-1")
-config = LdAiClient(client).{mode}_config("{config}", user, variables={{"product": "the kettle"}})
+config = LdAiClient(client).{method}("{config}", user, variables={{"product": "the kettle"}})
 chain.invoke(inputs, {{"callbacks": [LdAiHandler(config)]}})
 client.close()  # delivers what waits
 """
@@ -33,4 +33,5 @@ def lines_to_add(url: str, modes: Mapping[str, str], *, needs_token: bool) -> st
     asked_for = ((key, mode) for key, mode in modes.items() if mode != "judge")
     config, mode = next(asked_for, ("support-bot", "completion"))
     sdk_key = "the token" if needs_token else "sdk-dev"
-    return _LINES.format(url=url, config=config, mode=mode, sdk_key=sdk_key)
+    method = "agent_graph" if mode == "graph" else f"{mode}_config"
+    return _LINES.format(url=url, config=config, method=method, sdk_key=sdk_key)

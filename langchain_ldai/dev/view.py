@@ -117,9 +117,11 @@ def run_list(runs: Sequence[Run]) -> Markup:
 
 
 def feedback_of(run: Run) -> Markup:
-    """Return a run's feedback, or buttons to give it where there is none."""
+    """Return a run's feedback, or buttons to give it where there is none; an agent graph's run takes none."""
     if run.feedback is not None:
         return element("span", _FEEDBACK[run.feedback], class_=f"feedback {_FEEDBACK[run.feedback]}")
+    if run.graph == run.config:
+        return Markup("")
     return together(
         _button(run, "+1", "positive", "positive feedback on", data_feedback="positive"),
         _button(run, "-1", "negative", "negative feedback on", data_feedback="negative"),

@@ -28,8 +28,11 @@ NO_THREAD: Final = "no thread can be started"
 PROCESS_ENDS: Final = "the process ends before the judges have answered. Call flush(seconds) before it does"
 """Why jobs are lost."""
 
+STOPPED_SECONDS: Final = 2.0
+"""How long a flush without a limit waits for event loops that do not run, although they are not closed."""
+
 _LOOK_SECONDS: Final = 0.2
-"""How often a flush looks for event loops that were closed with work left."""
+"""How often a flush looks for event loops that have ended with work left."""
 
 
 class Job(NamedTuple):
@@ -122,7 +125,8 @@ class JudgeQueue:
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until every job is done.
 
-        On an event loop that has jobs this does not wait, since the loop could not do them meanwhile.
+        On an event loop that has jobs this does not wait, since the loop could not do them meanwhile. Nor does it
+        wait for good where only loops that are stopped have jobs.
 
         Args:
             timeout: Seconds to wait at most; `None` for no limit.
@@ -131,14 +135,17 @@ class JudgeQueue:
             Whether no job is left.
         """
         timeout = check_timeout(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = time.monotonic() + (STOPPED_SECONDS if timeout is None else timeout)
         while True:
             self._drop_closed_loops()
             with self._changed:
-                left = _LOOK_SECONDS if deadline is None else min(_LOOK_SECONDS, deadline - time.monotonic())
+                now = time.monotonic()
+                if timeout is None and any(loop is None or loop.is_running() for loop in list(self._lanes)):
+                    deadline = now + STOPPED_SECONDS
+                left = deadline - now
                 if not self._lanes or left <= 0 or running_loop() in self._lanes.keys() - {None}:
                     return not self._lanes
-                self._changed.wait(left)
+                self._changed.wait(min(left, _LOOK_SECONDS))
 
     def _start_worker(self, lane: Lane) -> None:
         if lane.loop is None:

@@ -228,7 +228,8 @@ class Judges(OfOneProcess):
         On an event loop whose tasks ask the judges, this does not wait: await `flush_async` there.
 
         Args:
-            timeout: Seconds to wait at most; `None` for no limit.
+            timeout: Seconds to wait at most; `None` for no limit, but for an event loop that is stopped, and not
+                closed, two seconds.
 
         Returns:
             Whether no answer is left.

@@ -20,7 +20,6 @@ from weakref import WeakValueDictionary
 from langchain_ldai._base.exit import KEEPER, is_ending, is_main_thread_alive
 from langchain_ldai._base.forks import register_fork_safe
 from langchain_ldai._base.guard import NOT_SENT, Guard
-from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers._batches import ClaimBatch, ClaimPolicy, PendingBatches
 from langchain_ldai.ledgers._given_up import DID_NOT_RETURN, TOO_MANY, GivenUp, reason_of
 from langchain_ldai.ledgers._protocol import Claim, Ledger
@@ -281,10 +280,8 @@ class ClaimQueue:
                 self._guard.call(NOT_SENT, claim.run, batch.policy.send, claim.context, claim.events)
             if may_send:
                 claim.set_answer(is_sent)
-            elif claim.answer is not None:
-                unavailable = LedgerUnavailableError(f"{claim.slot} could not be claimed: the ledger {reason}")
-                unavailable.__cause__ = batch.failure
-                claim.answer.set_exception(unavailable)
+            else:
+                claim.set_unavailable(f"the ledger {reason}", batch.failure)
 
 
 def claim_in(ledger: Ledger, run: str, slots: Collection[str], claimant: str) -> Collection[str]:

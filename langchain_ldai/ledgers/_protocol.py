@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from langchain_ldai._base.options import check_function, check_timeout, given_as
 from langchain_ldai._wire.events import Event
+from langchain_ldai.errors import LedgerUnavailableError
 
 if TYPE_CHECKING:
     from ldclient import Context
@@ -65,7 +66,7 @@ class Claim:
         context: Whom the events are counted for.
         events: What is sent.
         answer: Gets whether the events were sent; `LedgerUnavailableError` if they were dropped because the ledger
-            could not claim the slot in time. `None` where nobody waits for it.
+            could not claim the slot in time, or nothing could keep the claim. `None` where nobody waits for it.
         made_at: When the claim was made, in seconds of `monotonic()`.
     """
 
@@ -80,6 +81,13 @@ class Claim:
         """Answer, if anybody waits for it, whether the events were sent."""
         if self.answer is not None:
             self.answer.set_result(is_sent)
+
+    def set_unavailable(self, reason: str, cause: BaseException | None = None) -> None:
+        """Answer, if anybody waits for it, that the events were dropped, and why."""
+        if self.answer is not None:
+            error = LedgerUnavailableError(f"{self.slot} could not be claimed: {reason}")
+            error.__cause__ = cause
+            self.answer.set_exception(error)
 
 
 class Claims(Protocol):

@@ -198,17 +198,18 @@ def let_service_return(server: EventsServer, terminal: io.StringIO) -> None:
     server.always = Reply(202)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
     """Let an interrupt through, also where the tests were started in the background, and so ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("interruptible")
-def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsServer) -> None:
-    """It sends what processes leave meanwhile, also those that only write."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsServer, number: int) -> None:
+    """It sends what processes leave meanwhile, also those that only write. A container ends it by SIGTERM."""
     writing = DurableEvents(tmp_path, send=False)
     main_thread = threading.get_ident()
 
@@ -218,7 +219,7 @@ def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsSer
             writing.flush(10)
             while arrived(server) != [1]:
                 time.sleep(0.001)
-            signal.pthread_kill(main_thread, signal.SIGINT)
+            signal.pthread_kill(main_thread, number)
 
     thread = threading.Thread(target=write_and_interrupt)
     thread.start()
@@ -228,7 +229,6 @@ def test_drain_follows_until_it_is_interrupted(tmp_path: Path, server: EventsSer
     assert arrived(server) == [1]
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_drain_ends_at_an_interrupt(tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on a terminal, and while LaunchDarkly takes nothing: the next process sends what is left."""
     terminal = io.StringIO()

@@ -230,12 +230,39 @@ def test_what_a_killed_process_has_not_used_of_its_file_is_given_back(tmp_path: 
     damaged.write_bytes(b"no journal".ljust(80, b"\0"))
     (tmp_path / f"{NOBODYS}.owner").write_text(KEY)
     journal = make_journal(tmp_path)
+    journal.inherit()
 
     assert sum(path.stat().st_size for path in tmp_path.glob("*.events")) < 2 * SMALL // 4
     assert damaged.stat().st_size == 80
-    journal.inherit()
     assert take_all(journal) == numbered(2) * 3
     journal.complete()
+
+
+def test_what_an_heir_did_not_come_to_give_back_the_next_one_gives_back(tmp_path: Path) -> None:
+    """Heirs are killed too."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", tmp_path)
+    code = (
+        "from langchain_ldai.delivery._journal_file import JournalFile\n"
+        "JournalFile.shrink = lambda file: os._exit(0)\n"
+        "make_journal(Path(sys.argv[1])).inherit()"
+    )
+    run_child(code, tmp_path)
+    journal = make_journal(tmp_path)
+    journal.inherit()
+
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.events")) < 2 * SMALL // 4
+    assert take_all(journal) == numbered(2)
+    journal.complete()
+
+
+def test_a_start_and_a_look_leave_dead_processes_files_as_they_are(tmp_path: Path) -> None:
+    """To read and copy them takes time: the sender's thread does that, and not whoever makes the client."""
+    run_child("write(make_journal(Path(sys.argv[1])), numbered(2)); os._exit(0)", tmp_path)
+    before = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert list(living_key_hashes(tmp_path)) == []
+    make_journal(tmp_path).complete()
+
+    assert {name: (tmp_path / name).stat().st_size for name in before} == before
 
 
 def test_a_cut_leaves_what_may_be_written_still_and_what_may_have_arrived(tmp_path: Path) -> None:

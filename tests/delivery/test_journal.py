@@ -237,7 +237,7 @@ def test_a_directory_that_vanishes_is_made_again(journal: Journal, caplog: pytes
     journal.append(b"2")
 
     assert take_all(journal) == [b"2"]
-    assert "somebody has removed it" in caplog.text
+    assert "somebody has removed it. 1 records of it are sent all the same; the file is gone" in caplog.text
     assert len(files_in(journal.directory, ".owner")) == 1
 
 

@@ -21,6 +21,7 @@ from langchain_ldai.delivery._journal_file import Batch, Record
 from langchain_ldai.delivery._owners import Owner
 from langchain_ldai.delivery._pipeline import Options
 from langchain_ldai.delivery._sender import BatchOutcome
+from langchain_ldai.errors import LedgerUnavailableError
 from langchain_ldai.ledgers import Ledger, MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers._protocol import Claim
 from tests.delivery.clients import arrived, make_client
@@ -301,7 +302,7 @@ def test_a_slow_service_that_accepts_everything_gets_all_at_a_close(
 
 
 def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: EventsServer) -> None:
-    """It is refused, and the claim answered."""
+    """It is refused, and whoever waits for an answer hears that it was dropped."""
     ledger = Noting()
     claim = make_claim(1, value=float("nan"))
     events = DurableEvents(tmp_path)
@@ -309,7 +310,7 @@ def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: Events
         submit(events, ledger, claim)
 
     assert claim.answer is not None
-    assert claim.answer.result(10) is False
+    assert isinstance(claim.answer.exception(10), LedgerUnavailableError)
     assert ledger.calls == []
     assert events.stats().dead == 1
 
@@ -328,8 +329,7 @@ def test_a_metric_without_room_is_not_claimed(tmp_path: Path, server: EventsServ
     assert (
         len({run for run, _, _ in ledger.calls}) == 90 - stats.dropped
     )  # one may be asked for once more at the end
-    assert claims[-1].answer is not None
-    assert claims[-1].answer.result(10) is False
+    assert isinstance(claims[-1].answer.exception(10), LedgerUnavailableError)
 
 
 class Taking:
@@ -390,7 +390,7 @@ def test_a_caller_who_gave_up_waiting_harms_nobody(tmp_path: Path, server: Event
 
 
 def test_a_client_that_sends_no_events_claims_nothing(tmp_path: Path, server: EventsServer) -> None:
-    """Nobody waits for an answer either."""
+    """Whoever waits for an answer hears so at once, and not that the metric was recorded before."""
     events, ledger, claim = DurableEvents(tmp_path), Noting(), make_claim(1)
     claiming = events.claims_with(ledger)
     with make_client(server, events, offline=True):
@@ -398,7 +398,7 @@ def test_a_client_that_sends_no_events_claims_nothing(tmp_path: Path, server: Ev
         assert claiming.wait()
 
     assert claim.answer is not None
-    assert claim.answer.result(10) is False
+    assert isinstance(claim.answer.exception(10), LedgerUnavailableError)
     assert claiming.ledger is ledger
     assert ledger.calls == []
 

@@ -2,13 +2,15 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from langchain_ldai.delivery._inheritance import Inheritance
-from langchain_ldai.delivery._owners import Owner, living_key_hashes
-from tests.delivery.journals import NOBODYS, be_on_windows, files_in
+from langchain_ldai.delivery._journal_file import JournalFile
+from langchain_ldai.delivery._owners import Owner, living_key_hashes, locks
+from tests.delivery.journals import NOBODYS, be_on_windows, files_in, make_journal
 
 KEY = "hash-of-a-key"
 
@@ -44,6 +46,34 @@ def test_the_keys_of_living_owners_are_known_by_their_hash(tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 3
     living.release()
     new.release()
+
+
+def test_an_heir_shows_no_key_of_a_dead_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that starts meanwhile with a new key would take the heir for one that sends with the old key."""
+    owner = Owner.create(tmp_path, "old")
+    (tmp_path / f"{owner.name}.00000001.events").write_bytes(b"")
+    owner.release()
+    seen: list[str] = []
+    monkeypatch.setattr(JournalFile, "shrink", lambda file: seen.extend(living_key_hashes(tmp_path)))
+    heir = Owner.inherit(tmp_path, owner.name)
+
+    assert heir is not None
+    assert seen == [""]
+    heir.remove()
+
+
+def test_processes_that_start_together_with_a_new_key_do_not_keep_each_other_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each looks at what a dead process left, and seems to be that process to the others while it looks."""
+    dead = Owner.create(tmp_path, "old")
+    dead.release()
+    looks = [locks.take(tmp_path / f"{dead.name}.owner")]
+    monkeypatch.setattr(time, "sleep", lambda seconds: locks.release(looks.pop()))
+    journal = make_journal(tmp_path, key="new")
+
+    assert looks == []
+    journal.complete()
 
 
 @pytest.mark.parametrize("first", ["removed", "locked"])

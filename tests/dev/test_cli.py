@@ -233,6 +233,7 @@ def test_dev_says_that_a_saved_file_is_served(here: Path, port: int, caplog: pyt
     [
         ({"rater": "judge", "helper": "agent"}, 'agent_config("helper"'),
         ({"bot": "completion", "helper": "agent"}, 'completion_config("bot"'),
+        ({"desk": "graph", "helper": "agent"}, 'agent_graph("desk"'),
         ({"rater": "judge"}, 'completion_config("support-bot"'),
     ],
 )

@@ -96,6 +96,40 @@ def test_agents_judges_and_tools_are_served(tmp_path: Path) -> None:
     ]
 
 
+GRAPH = """
+desk:
+  mode: graph
+  variations:
+    alone: {root: triage, enabled: false}
+    both:
+      root: triage
+      version: 4
+      edges:
+        triage: {refunds: {description: Money.}, writer: {}}
+        refunds: [triage]
+  serve: both
+triage: {mode: agent, variations: {first: {}}}
+refunds: {mode: agent, variations: {first: {}}}
+writer: {mode: agent, variations: {first: {}}}
+"""
+
+
+def test_an_agent_graph_is_served_with_its_agents(tmp_path: Path) -> None:
+    """Its targeting is that of any AI Config; edges may be a list, or say something of each handoff."""
+    flags = read(tmp_path, GRAPH)
+
+    graph = served(flags, "desk", USER, "agent_graph")
+
+    assert (graph.enabled, graph.variation_key, graph.version, graph.root) == (True, "both", 4, "triage")
+    assert list(graph.nodes) == ["triage", "refunds", "writer"]
+    assert [(edge.source, edge.target, edge.handoff) for edge in graph.edges] == [
+        ("triage", "refunds", {"description": "Money."}),
+        ("triage", "writer", {}),
+        ("refunds", "triage", {}),
+    ]
+    assert [variation["_ldMeta"]["enabled"] for variation in flags["desk"]["variations"]] == [False, True]
+
+
 def test_json_with_tabs_is_read_too(tmp_path: Path) -> None:
     """A JSON file may be indented with tabs; the same content gives the same flags."""
     content = {"bot": {"variations": {"a": {"model": "small-1"}, "b": {}}, "serve": {"a": 12.5, "b": 87.5}}}
@@ -106,6 +140,7 @@ def test_json_with_tabs_is_read_too(tmp_path: Path) -> None:
     assert weights == [12_500, 87_500]
 
 
+AGENT = "a: {mode: agent, variations: {x: {}}}\nb: {mode: agent, variations: {x: {}}}\n"
 BOT = "bot:\n  variations:\n    a: {model: m}\n    b: {}\n"
 FAULTS = {
     "empty": ("", "line 1: the file is empty; write fields below it"),
@@ -166,6 +201,35 @@ FAULTS = {
     "judge of a judge": (
         "d: {mode: judge, variations: {a: {judges: {d: 1}}}}\n",
         "d.variations.a.judges is no field; there are",
+    ),
+    "no root": ("d: {mode: graph, variations: {a: {}}}\n", "line 1: d.variations.a has no root; name the agent"),
+    "root that is none": (
+        AGENT + "d: {mode: graph, variations: {a: {root: d}}}\n",
+        "d.variations.a.root is 'd', no AI Config of the file with `mode: agent`; there are a, b",
+    ),
+    "edge from none": (
+        AGENT + "d: {mode: graph, variations: {a: {root: a, edges: {c: [b]}}}}\n",
+        "d.variations.a.edges.c is no AI Config of the file with `mode: agent`; there are a, b",
+    ),
+    "edge to none": (
+        AGENT + "d: {mode: graph, variations: {a: {root: a, edges: {a: [b, [c]]}}}}\n",
+        "d.variations.a.edges.a.1 is a list, no AI Config of the file with `mode: agent`; there are a, b",
+    ),
+    "handoff to none": (
+        AGENT + "d: {mode: graph, variations: {a: {root: a, edges: {a: {c: {}}}}}}\n",
+        "d.variations.a.edges.a.c is no AI Config of the file with `mode: agent`; there are a, b",
+    ),
+    "edges that are none": (
+        AGENT + "d: {mode: graph, variations: {a: {root: a, edges: {a: b}}}}\n",
+        "d.variations.a.edges.a is 'b'; write a list",
+    ),
+    "out of reach": (
+        AGENT + "d:\n  mode: graph\n  variations:\n    a:\n      root: a\n      edges:\n        b: [a]\n",
+        "line 9: d.variations.a.edges.b cannot be reached from 'a', the root; add an edge that leads to it",
+    ),
+    "prompt of a graph": (
+        AGENT + "d: {mode: graph, variations: {a: {root: a, instructions: Help.}}}\n",
+        "d.variations.a.instructions is no field; there are enabled, version, root, edges",
     ),
     "no tool": ("b: {variations: {a: {tools: [1]}}}\n", "b.variations.a.tools.0 is 1; write the tool's name"),
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from langchain_ldai.judges import _queue
 from langchain_ldai.judges._queue import (
     LOOP_ENDED,
     MAX_CHARACTERS,
@@ -326,6 +327,21 @@ def test_jobs_of_a_closed_loop_are_lost(work: Work) -> None:
 
     assert queue.flush(10)
     assert (work.done, lost) == ([], [(LOOP_ENDED, 1), (LOOP_ENDED, 1)])
+
+
+def test_a_flush_does_not_wait_for_an_event_loop_that_is_stopped(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody may ever run it again. Until it is closed its jobs are left, and are done if it does run."""
+    monkeypatch.setattr(_queue, "STOPPED_SECONDS", 0.05)
+    queue, loop = queue_of(), asyncio.new_event_loop()
+    queue.put(work.job(1), loop)
+
+    assert not queue.flush()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    assert queue.flush()
+    assert work.done == [1]
 
 
 class Collecting(Job):

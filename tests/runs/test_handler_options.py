@@ -121,7 +121,8 @@ def test_an_id_that_a_client_chose_is_made_one_that_every_ledger_can_hold(
         first.nodes["wri\udfffter"].run_id
     ]
     (record,) = caplog.records
-    assert "the id that run_ids= gave a run ha" in record.message
+    assert "the id given for a run ha" in record.message
+    assert "run_ids=" in record.message
     assert run_id not in record.message
 
 

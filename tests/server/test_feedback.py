@@ -4,16 +4,20 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
+from ldclient import LDClient
+from ldclient.config import Config
 from limits.aio.storage import MemoryStorage
 from starlette.applications import Starlette
 
 from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiCompletionConfig
 from langchain_ldai._wire import tokens
 from langchain_ldai._wire.tokens import GraphRunIdentity, decode, encode
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.server import feedback_routes
@@ -256,3 +260,16 @@ async def test_a_ledger_that_does_not_answer_makes_the_route_unavailable(
     if isinstance(shared, Held):
         shared.gate.set()
     ai.close(10)
+
+
+async def test_feedback_that_nothing_keeps_is_not_said_to_be_there(
+    browser: Open, run: Run, sealer: TokenSealer, tmp_path: Path
+) -> None:
+    """An offline client sends no events: a 409 would say that the run has feedback already."""
+    events = DurableEvents(tmp_path)
+    with LDClient(Config("sdk-key", offline=True, event_processor_class=events)) as ld:
+        ai = LdAiClient(ld, delivery=events)
+        app = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of))
+        answer = await browser(app).post("/feedback", json={"token": run[1], "kind": "positive"})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
