@@ -167,10 +167,13 @@ async def test_a_flush_that_waits_says_what_did_not_arrive(start):
 async def test_a_flush_is_passed_on(start):
     """`flush` asks the journal at once, and again when the SDK's batch has come."""
     client = await start()
+    append, gate = client.journal.append, threading.Event()
+    client.journal.append = lambda *record: gate.wait(60) and append(*record)
 
     client.processor.send_event(evaluated())
     client.processor.flush()
     at_once = client.journal.flushes_requested
+    gate.set()
     has_come = await asyncio.to_thread(client.journal.wait_for_records, 1)
     await client.flush()
     in_all = client.journal.flushes_requested
