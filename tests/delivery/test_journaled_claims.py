@@ -66,9 +66,8 @@ def submit(events: DurableEvents, ledger: Ledger, *claims: Claim) -> None:
 
 def test_a_client_for_each_request_takes_no_memory(tmp_path: Path) -> None:
     """`ai.with_ledger(ledger)` may be called for each request: one ledger's claims are taken in one place."""
-    events, ledger = DurableEvents(tmp_path), MemoryLedger()
-
-    first, second, other = map(events.claims_with, (ledger, ledger, MemoryLedger()))
+    ledger = MemoryLedger()
+    first, second, other = map(DurableEvents(tmp_path).claims_with, (ledger, ledger, MemoryLedger()))
 
     assert first is second
     assert other is not first
@@ -263,6 +262,12 @@ def test_the_rest_of_a_metric_that_is_claimed_already_needs_no_claim(tmp_path: P
     assert arrived(server) == [0, 1]
 
 
+def make_queue(server: EventsServer, directory: Path) -> EventQueue:
+    """Return what keeps and sends the events of a client."""
+    config = Config("sdk-key", events_uri=server.url, flush_interval=1000)
+    return EventQueue(config, Options(directory, max_bytes=1 << 20, sync=None, send=True))
+
+
 def test_ledgers_do_not_add_to_the_time_that_a_close_takes(
     tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,16 +276,14 @@ def test_ledgers_do_not_add_to_the_time_that_a_close_takes(
     monkeypatch.setattr(time, "monotonic", lambda: clock() + sum(passed))
     monkeypatch.setattr(_sender, "CLOSE_SECONDS", 200.0)
     server.status_of = lambda numbers: passed.append(10.0) or 503
-    events = DurableEvents(tmp_path)
-    client = make_client(server, events)
-    client.track("key", USER)
+    queue = make_queue(server, tmp_path)
+    queue.append_all(USER, [("counted", {}, 1)])
     for number in range(3):
-        submit(events, MemoryLedger(), make_claim(number))
+        queue.append_claim(make_claim(number, run=f"run-{number}"), MemoryLedger())
     began = time.monotonic()
-    client.close()
 
+    assert not queue.stop()
     assert time.monotonic() - began < 400
-    server.status_of = lambda numbers: 0
 
 
 def test_a_slow_service_that_accepts_everything_gets_all_at_a_close(
@@ -293,8 +296,7 @@ def test_a_slow_service_that_accepts_everything_gets_all_at_a_close(
     monkeypatch.setattr(_sender, "_GRACE_SECONDS", 0.0)
     monkeypatch.setattr(_sender, "MAX_BATCH_BYTES", 1)
     server.status_of = lambda numbers: passed.append(0.3) or 0
-    config = Config("sdk-key", events_uri=server.url, flush_interval=1000)
-    queue = EventQueue(config, Options(tmp_path, max_bytes=1 << 20, sync=None, send=True))
+    queue = make_queue(server, tmp_path)
     for number in range(4):
         queue.append_all(USER, [("counted", {"n": number}, 1)])
     queue.append_claim(make_claim(4), MemoryLedger())
@@ -382,8 +384,7 @@ def test_a_claim_that_waits_is_small() -> None:
 
 def test_a_caller_who_gave_up_waiting_harms_nobody(tmp_path: Path, server: EventsServer) -> None:
     """Its answer cannot be passed on, and the others can."""
-    events = DurableEvents(tmp_path)
-    given_up, waiting = make_claim(1), make_claim(2, run="run-2")
+    events, given_up, waiting = DurableEvents(tmp_path), make_claim(1), make_claim(2, run="run-2")
     given_up.answer.cancel()
     with make_client(server, events):
         submit(events, MemoryLedger(), given_up, waiting)
@@ -417,8 +418,7 @@ def test_a_fork_leaves_no_lock_behind_for_claims(
     tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread of the parent was just making the files of its claims."""
-    config = Config("sdk-key", events_uri=server.url)
-    queue = EventQueue(config, Options(tmp_path, max_bytes=1 << 20, sync=None, send=True))
+    queue = make_queue(server, tmp_path)
     has_begun, is_over = threading.Event(), threading.Event()
     create = Owner.create
 
@@ -438,8 +438,8 @@ def test_a_fork_leaves_no_lock_behind_for_claims(
     in_child.join(10)
     is_held_up = in_child.is_alive()
     is_over.set()
-    maker.join(10)
-    in_child.join(10)
+    for thread in (maker, in_child):
+        thread.join(10)
     queue.stop()
 
     assert not is_held_up
