@@ -197,7 +197,7 @@ owner = Owner()
 def test_what_ends_only_as_python_does_holds_the_end_up_no_more(program: str) -> None:
     """Python starts no thread then: the claim is made where it is handed in."""
     ended = subprocess.run(
-        [sys.executable, "-c", AS_PYTHON_ENDS + program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", AS_PYTHON_ENDS + program], capture_output=True, text=True, timeout=120, check=True
     )
 
     assert "$ld:ai:" in ended.stdout

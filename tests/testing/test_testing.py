@@ -243,7 +243,7 @@ raise ValueError("the program fails")
 
 def test_a_program_that_dies_without_leaving_the_block_ends() -> None:
     """A stream that a real client still reads keeps no program alive."""
-    died = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=60)
+    died = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=120)
 
     assert died.returncode == 1
     assert "ValueError: the program fails" in died.stderr
