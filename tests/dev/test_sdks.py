@@ -167,23 +167,23 @@ def connection(desk: Desk) -> socket.socket:
 
 def test_a_slow_client_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others are served meanwhile, and after a bounded time the slow one is told."""
-    begun: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Timeout]] = queue.SimpleQueue()
+    begun: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Timeout, float]] = queue.SimpleQueue()
     limit = asyncio.timeout
 
     def begin(seconds: float) -> asyncio.Timeout:
-        begun.put((asyncio.get_running_loop(), made := limit(seconds)))
+        begun.put((asyncio.get_running_loop(), made := limit(seconds), seconds))
         return made
 
     monkeypatch.setattr(asyncio, "timeout", begin)
     with running(tmp_path) as desk, connection(desk) as slow:
-        loop, limit_of_slow = begun.get(timeout=30)
+        loop, limit_of_slow, seconds = begun.get(timeout=30)
         assert desk.ask("/bulk", BATCH).status == 202
         loop.call_soon_threadsafe(limit_of_slow.reschedule, 0.0)  # its time is up
         answer = b""
         while b"took more than 30 s to arrive" not in answer:
             answer += slow.recv(4096)
 
-    assert b" 408 " in answer
+    assert (seconds, b" 408 " in answer) == (30, True)
 
 
 def test_an_endless_batch_is_not_read_to_its_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
