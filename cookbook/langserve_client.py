@@ -18,7 +18,7 @@ async def main(url: str, user: str) -> None:
         if event["event"] == "on_parser_stream":
             print(event["data"]["chunk"], end="", flush=True)
 
-    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
         response = await client.post("/feedback", json={"token": token, "kind": "positive"})
     print(f"\nfeedback: {response.json()['status']}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import certifi
 import pytest
 from coverage import Coverage
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from ldclient import Context
 
 from langchain_ldai import LdAiClient, LdAiCompletionConfig, LdAiHandler, RunReport
@@ -16,8 +16,10 @@ from langchain_ldai._runs import lifetime
 from langchain_ldai.testing import RecordingClient
 from tests.support.threads import join_threads
 
-settings.register_profile("nightly", max_examples=10_000, deadline=None)
-settings.register_profile("default", max_examples=100, deadline=None)
+# A slow machine says nothing of the package. In CI the examples are the same each time, as Hypothesis has it.
+ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", ANY_SPEED, max_examples=10_000)
+settings.register_profile("default", ANY_SPEED, max_examples=100, derandomize="CI" in os.environ)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "default")
 settings.load_profile(PROFILE)
 NIGHTLY = PROFILE == "nightly"

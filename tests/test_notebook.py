@@ -1,10 +1,12 @@
 """The notebook of the cookbook does what it shows, in a kernel as Jupyter starts one."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 COOKBOOK = Path(__file__).parent.parent / "cookbook"
 PRINTED = """\
@@ -44,7 +46,10 @@ def test_the_notebook_shows_a_run_its_report_and_a_thumb(
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
 
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": COOKBOOK}}).execute()
+    with TemporaryDirectory() as sockets:  # whose path is short enough; ports could be taken by others meanwhile
+        config = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        options = {"timeout": 600, "startup_timeout": 600, "resources": {"metadata": {"path": COOKBOOK}}}
+        NotebookClient(notebook, config=config, **options).execute()
 
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert {output.name for output in outputs} == {"stdout"}

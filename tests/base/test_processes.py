@@ -162,10 +162,10 @@ for _ in range(4):
 for _ in range(8):
     process = os.fork()
     if process == 0:
-        signal.alarm(20)
+        signal.alarm(120)
         model.invoke("Hi", {"callbacks": [handler]})
         config.create_tracker().track_success()
-        os._exit(0 if ai.close(10) else 1)
+        os._exit(0 if ai.close(100) else 1)
     print(os.waitpid(process, 0)[1])
 sys.stdout.flush()
 os._exit(0)

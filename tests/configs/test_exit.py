@@ -177,7 +177,7 @@ LdAiClient(ld).completion_config("support-bot", Context.create("ada")).create_tr
 """
     with LoopbackLaunchDarkly({"support-bot": FLAG}) as launchdarkly:
         command = [sys.executable, "-c", code, launchdarkly.url]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
         arrived = launchdarkly.custom_events("$ld:ai:generation:success")
 
     assert (len(arrived), done.stderr) == (1, "")

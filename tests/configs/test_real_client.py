@@ -36,7 +36,7 @@ def test_a_run_and_its_later_feedback_arrive_under_one_run_id(context: Context) 
             [sys.executable, FEEDBACK_PROCESS, runs[0].resumption_token],
             env={**os.environ, "LAUNCHDARKLY_URL": launchdarkly.url},
             check=True,
-            timeout=60,
+            timeout=120,
         )
 
         events = [event for event in launchdarkly.custom_events() if isinstance(event.data, dict)]

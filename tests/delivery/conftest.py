@@ -25,5 +25,6 @@ def journal(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """A stop waits for a service that takes nothing, but not long: for tests in which events are left."""
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.2)
+    """A stop soon gives up a service that takes nothing, and not before its answer: for tests with events left."""
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(_sender, "_GRACE_SECONDS", 60)

@@ -42,6 +42,7 @@ def service_away(server: EventsServer) -> Iterator[None]:
     before, server.always = server.always, Reply(503)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_sender, "CLOSE_SECONDS", 0.1)
+        patch.setattr(_sender, "_GRACE_SECONDS", 60)
         yield
     server.always = before
 

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
-from langchain_ldai.delivery import _dead_letters
+from langchain_ldai.delivery import _courier, _dead_letters
 from langchain_ldai.delivery._courier import DOUBT_SECONDS, Courier
 from langchain_ldai.delivery._dead_letters import DeadLetters
 from langchain_ldai.delivery._http import Answer
@@ -247,7 +248,7 @@ def test_where_everything_is_refused_no_event_is_taken_for_bad(tmp_path: Path, s
 def test_an_event_that_was_refused_for_long_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where everything is refused: it must not hold up all others for ever."""
     minutes = count(step=60)
-    monkeypatch.setattr(time, "monotonic", lambda: next(minutes))
+    monkeypatch.setattr(_courier, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
     desk = Desk(tmp_path, ScriptedService(*[answer(400)] * 23))
 
     assert desk.courier.deliver(batch('{"n":1}')) is BatchOutcome.SETTLED

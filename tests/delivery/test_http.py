@@ -18,6 +18,7 @@ from ldclient.version import VERSION
 
 from langchain_ldai.delivery._http import Answer, EventsEndpoint
 from tests.delivery.loopback_events import DRIPPING_BODY, DRIPPING_HEADERS, NO_ANSWER, EventsServer, Reply
+from tests.support.ports import kept_port
 
 NOON = "Sat, 28 Nov 2026 12:00:00 GMT"
 NOON_SECONDS = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC).timestamp()
@@ -197,10 +198,8 @@ def test_an_answer_that_does_not_come_is_not_waited_for():
 
 def test_nobody_listens():
     """A refused connection has status 0, and says what the system said."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    answer = endpoint(url).post("batch-1", [b"{}"])
+    with kept_port() as port:
+        answer = endpoint(f"http://127.0.0.1:{port}").post("batch-1", [b"{}"])
 
     assert (answer.status, answer.reason) == (0, "NewConnectionError: Connection refused")
 

@@ -67,9 +67,8 @@ def submit(events: DurableEvents, ledger: Ledger, *claims: Claim) -> None:
 
 def test_a_client_for_each_request_takes_no_memory(tmp_path: Path) -> None:
     """`ai.with_ledger(ledger)` may be called for each request: one ledger's claims are taken in one place."""
-    events, ledger = DurableEvents(tmp_path), MemoryLedger()
-
-    first, second, other = map(events.claims_with, (ledger, ledger, MemoryLedger()))
+    ledger = MemoryLedger()
+    first, second, other = map(DurableEvents(tmp_path).claims_with, (ledger, ledger, MemoryLedger()))
 
     assert first is second
     assert other is not first
@@ -89,13 +88,11 @@ def test_a_metric_whose_claim_is_granted_is_sent_once(tmp_path: Path, server: Ev
 
 def test_claims_are_made_at_once_and_events_sent_at_the_flush(tmp_path: Path, server: EventsServer) -> None:
     """Who waits for the answer does not wait for LaunchDarkly."""
-    events = DurableEvents(tmp_path)
-    claim = make_claim(1)
+    events, claim = DurableEvents(tmp_path), make_claim(1)
     with make_client(server, events):
         claiming = events.claims_with(MemoryLedger())
         claiming.submit(claim)
         assert claiming.wait(10)
-        assert claim.answer is not None
         assert claim.answer.result(10)
         assert arrived(server) == []
 
@@ -106,19 +103,20 @@ def test_the_claims_of_a_run_go_to_the_ledger_together(tmp_path: Path, server: E
     """One call for all its slots; each run by itself, and a slot that is claimed again by itself."""
     ledger = Noting()
     events = DurableEvents(tmp_path)
-    gate = threading.Event()
+    was_asked, gate = threading.Event(), threading.Event()
     original = ledger.claim
 
     def claim_later(run: str, slots: Collection[str], claimant: str) -> set[str]:
-        assert gate.wait(10)
+        was_asked.set()
+        assert gate.wait(60)
         return original(run, slots, claimant)
 
     ledger.claim = claim_later
     with make_client(server, events):
         submit(events, ledger, make_claim(1, run="first"))
-        for number, (run, slot) in enumerate(
-            [("a", "tokens"), ("b", "tokens"), ("a", "success"), ("a", "tokens")]
-        ):
+        assert was_asked.wait(60)
+        others = [("a", "tokens"), ("b", "tokens"), ("a", "success"), ("a", "tokens")]
+        for number, (run, slot) in enumerate(others):
             submit(events, ledger, make_claim(number, run=run, slot=slot))
         gate.set()
         assert events.claims_with(ledger).wait(10)
@@ -182,7 +180,7 @@ def test_a_crash_between_claim_and_delivery_loses_nothing(tmp_path: Path, server
         "client = make_client(SimpleNamespace(url=url), events)\n"
         "claim = make_claim(1)\n"
         "submit(events, SqliteLedger(directory + '.db'), claim)\n"
-        "claim.answer.result(10)\n"
+        "claim.answer.result(60)\n"
         "os._exit(0)"
     )
     run_child(code, server.url, tmp_path / "events")
@@ -265,39 +263,49 @@ def test_the_rest_of_a_metric_that_is_claimed_already_needs_no_claim(tmp_path: P
     assert arrived(server) == [0, 1]
 
 
+def make_queue(server: EventsServer, directory: Path) -> EventQueue:
+    """Return what keeps and sends the events of a client."""
+    config = Config("sdk-key", events_uri=server.url, flush_interval=1000)
+    return EventQueue(config, Options(directory, max_bytes=1 << 20, sync=None, send=True))
+
+
 def test_ledgers_do_not_add_to_the_time_that_a_close_takes(
     tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nothing is accepted, all that waits has one time together."""
-    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 1.0)
-    server.next_replies = [Reply(503)] * 10_000
-    events = DurableEvents(tmp_path)
-    client = make_client(server, events)
-    client.track("key", USER)
+    passed, clock = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + sum(passed))
+    monkeypatch.setattr(_sender, "CLOSE_SECONDS", 200.0)
+    server.status_of = lambda numbers: passed.append(10.0) or 503
+    queue = make_queue(server, tmp_path)
+    queue.append_all(USER, [("counted", {}, 1)])
     for number in range(3):
-        submit(events, MemoryLedger(), make_claim(number))
+        queue.append_claim(make_claim(number, run=f"run-{number}"), MemoryLedger())
     began = time.monotonic()
-    client.close()
 
-    assert time.monotonic() - began < 3
-    server.next_replies = []
+    assert not queue.stop()
+    assert time.monotonic() - began < 400
 
 
 def test_a_slow_service_that_accepts_everything_gets_all_at_a_close(
     tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time counts from the last batch that was accepted, also for metrics that need a claim."""
+    passed, join = [0.0], threading.Thread.join
+    monkeypatch.setattr(time, "monotonic", lambda: sum(passed))
     monkeypatch.setattr(_sender, "CLOSE_SECONDS", 1.0)
     monkeypatch.setattr(_sender, "_GRACE_SECONDS", 0.0)
     monkeypatch.setattr(_sender, "MAX_BATCH_BYTES", 1)
-    server.status_of = lambda numbers: time.sleep(0.3) or 0
-    config = Config("sdk-key", events_uri=server.url, flush_interval=1000)
-    queue = EventQueue(config, Options(tmp_path, max_bytes=1 << 20, sync=None, send=True))
+    server.status_of = lambda numbers: passed.append(0.3) or 0
+    queue = make_queue(server, tmp_path)
     for number in range(4):
         queue.append_all(USER, [("counted", {"n": number}, 1)])
     queue.append_claim(make_claim(4), MemoryLedger())
 
-    assert queue.stop()
+    with monkeypatch.context() as patch:  # so that `stop` looks often at a clock that the service alone moves
+        patch.setattr(threading.Thread, "join", lambda thread, seconds: join(thread, min(seconds, 0.001)))
+        assert queue.stop()
+
     assert arrived(server) == [0, 1, 2, 3, 4]
 
 
@@ -310,7 +318,7 @@ def test_a_metric_that_is_not_json_is_not_claimed(tmp_path: Path, server: Events
         submit(events, ledger, claim)
 
     assert claim.answer is not None
-    assert isinstance(claim.answer.exception(10), LedgerUnavailableError)
+    assert isinstance(claim.answer.exception(60), LedgerUnavailableError)
     assert ledger.calls == []
     assert events.stats().dead == 1
 
@@ -324,12 +332,11 @@ def test_a_metric_without_room_is_not_claimed(tmp_path: Path, server: EventsServ
     with make_client(server, events):
         submit(events, ledger, *claims)
         stats = events.stats()
+        assert events.claims_with(ledger).wait(60)
 
     assert stats.dropped > 0
-    assert (
-        len({run for run, _, _ in ledger.calls}) == 90 - stats.dropped
-    )  # one may be asked for once more at the end
-    assert isinstance(claims[-1].answer.exception(10), LedgerUnavailableError)
+    assert len({run for run, _, _ in ledger.calls}) == 90 - stats.dropped  # one may be asked for twice
+    assert isinstance(claims[-1].answer.exception(60), LedgerUnavailableError)
 
 
 class Taking:
@@ -379,13 +386,10 @@ def test_a_claim_that_waits_is_small() -> None:
 
 def test_a_caller_who_gave_up_waiting_harms_nobody(tmp_path: Path, server: EventsServer) -> None:
     """Its answer cannot be passed on, and the others can."""
-    events = DurableEvents(tmp_path)
-    given_up, waiting = make_claim(1), make_claim(2, run="run-2")
-    assert given_up.answer is not None
+    events, given_up, waiting = DurableEvents(tmp_path), make_claim(1), make_claim(2, run="run-2")
     given_up.answer.cancel()
     with make_client(server, events):
         submit(events, MemoryLedger(), given_up, waiting)
-        assert waiting.answer is not None
         assert waiting.answer.result(10)
 
 
@@ -398,7 +402,7 @@ def test_a_client_that_sends_no_events_claims_nothing(tmp_path: Path, server: Ev
         assert claiming.wait()
 
     assert claim.answer is not None
-    assert isinstance(claim.answer.exception(10), LedgerUnavailableError)
+    assert isinstance(claim.answer.exception(60), LedgerUnavailableError)
     assert claiming.ledger is ledger
     assert ledger.calls == []
 
@@ -417,8 +421,7 @@ def test_a_fork_leaves_no_lock_behind_for_claims(
     tmp_path: Path, server: EventsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread of the parent was just making the files of its claims."""
-    config = Config("sdk-key", events_uri=server.url)
-    queue = EventQueue(config, Options(tmp_path, max_bytes=1 << 20, sync=None, send=True))
+    queue = make_queue(server, tmp_path)
     has_begun, is_over = threading.Event(), threading.Event()
     create = Owner.create
 
@@ -438,8 +441,8 @@ def test_a_fork_leaves_no_lock_behind_for_claims(
     in_child.join(10)
     is_held_up = in_child.is_alive()
     is_over.set()
-    maker.join(10)
-    in_child.join(10)
+    for thread in (maker, in_child):
+        thread.join(10)
     queue.stop()
 
     assert not is_held_up

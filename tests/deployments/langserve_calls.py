@@ -15,8 +15,9 @@ import uvicorn
 from langchain_ldai._wire.tokens import decode
 from langchain_ldai.sealing import TokenSealer
 from langchain_ldai.testing import LoopbackLaunchDarkly
-from tests.deployments.servers import ROOT, free_port, running
+from tests.deployments.servers import ROOT, running
 from tests.support.chains import DURATION, FIRST_TOKEN, SUCCESS
+from tests.support.ports import kept_port
 
 KEY: Final = TokenSealer.generate_key()
 ANSWERED: Final = [DURATION, SUCCESS, *(f"$ld:ai:tokens:{part}" for part in ("total", "input", "output"))]
@@ -34,9 +35,8 @@ def run_of(sealed: str) -> str:
 @contextmanager
 def serving(launchdarkly: LoopbackLaunchDarkly, folder: Path, workers: int, **environment: str) -> Iterator[str]:
     """Run workers of the recipe's application until the block ends."""
-    port = free_port()
     recipe = ["--app-dir", ROOT / "cookbook", "tests.deployments.langserve_server:app"]
-    options = ["--workers", workers, "--port", port, "--log-level", "warning"]
+    options = ["--workers", workers, "--log-level", "warning"]
     if "timeout_worker_healthcheck" in inspect.signature(uvicorn.Config).parameters:  # older releases have none
         options += ["--timeout-worker-healthcheck", 60]
     environment |= {
@@ -45,9 +45,10 @@ def serving(launchdarkly: LoopbackLaunchDarkly, folder: Path, workers: int, **en
         "LEDGER_FILE": str(folder / "ledger.db"),
         "TOKEN_KEYS": KEY,
     }
-    command = [sys.executable, "-m", "uvicorn", *recipe, *options]
-    with running(command, port, "/feedback/openapi.json", environment, folder, folder / "log") as address:
-        yield address
+    with kept_port() as port:
+        command = [sys.executable, "-m", "uvicorn", *recipe, *options, "--port", port]
+        with running(command, port, "/feedback/openapi.json", environment, folder, folder / "log") as address:
+            yield address
 
 
 def sent(launchdarkly: LoopbackLaunchDarkly) -> Sent:

@@ -1,7 +1,6 @@
 """Servers as processes of their own on this machine: started on a free port, awaited, and stopped by their id."""
 
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -12,13 +11,6 @@ from typing import Final
 
 PATIENCE_SECONDS: Final = 120
 ROOT: Final = Path(__file__).parent.parent.parent
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
@@ -53,7 +45,7 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -63,7 +55,7 @@ def _await(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=30):
                 return
         except OSError:
             time.sleep(0.1)

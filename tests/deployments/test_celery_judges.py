@@ -12,7 +12,8 @@ from langchain_ldai import LdAiClient, LdAiHandler, RunReport
 from langchain_ldai.judges import Judges, JudgeTask
 from langchain_ldai.testing import RecordingClient
 from tests.judges.judge_models import JudgeModel, judged_flag
-from tests.support.celery_worker import PATIENCE, Deployment, deployed
+from tests.support.arrivals import once
+from tests.support.celery_worker import Deployment, deployed
 from tests.support.chains import SUCCESS
 from tests.support.models import ScriptedChat
 
@@ -59,10 +60,9 @@ def test_no_score_is_lost_with_a_killed_child(deployment: Deployment) -> None:
 
     deployment.arrived(SCORE, "ada")
     os.kill(child, signal.SIGKILL)
-    while len(scored := scores_of(deployment, "ada")) < RUNS:
-        deployment.launchdarkly.wait_for_events(len(deployment.launchdarkly.custom_events()) + 1, timeout=PATIENCE)
+    once(deployment.launchdarkly, lambda: len(scores_of(deployment, "ada")) >= RUNS)
 
-    assert Counter(scored) == expected
+    assert Counter(scores_of(deployment, "ada")) == expected
 
 
 def scores_of(deployment: Deployment, user: str) -> list[str]:

@@ -60,9 +60,10 @@ class Instance:
 
 
 @contextmanager
-def instance(launchdarkly: LoopbackLaunchDarkly, folder: Path, **environment: str) -> Iterator[Instance]:
+def instance(launchdarkly: LoopbackLaunchDarkly, folder: Path, *, patience: float = 60) -> Iterator[Instance]:
     """Start an instance of the function, and kill it at the end of the block."""
-    environment |= {
+    environment = {
+        "FLUSH_SECONDS": str(patience),
         "LAUNCHDARKLY_URL": launchdarkly.url,
         "EVENTS_DIRECTORY": str(folder / "events"),
         "PYTHONPATH": f"{ROOT}:{COOKBOOK}",
@@ -105,7 +106,7 @@ def test_a_function_answers_also_where_launchdarkly_takes_nothing(
 ) -> None:
     """What is not accepted in time, the next instance sends."""
     launchdarkly.fail_next(times=1_000)
-    with instance(launchdarkly, tmp_path, FLUSH_SECONDS="0.2") as function:
+    with instance(launchdarkly, tmp_path, patience=0.2) as function:
         answered = function.invoke("ada")
     arrived = launchdarkly.custom_events(SUCCESS)
 

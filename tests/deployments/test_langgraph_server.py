@@ -1,5 +1,6 @@
 """A real LangGraph server, `langgraph dev`, whose runs are counted in LaunchDarkly once each."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from ldclient import Context, LDClient
 
 from langchain_ldai import Feedback, LdAiClient
 from langchain_ldai.testing import LoopbackLaunchDarkly
-from tests.deployments.servers import ROOT, free_port, running
-from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, SUCCESS
+from tests.deployments.servers import ROOT, running
+from tests.support.arrivals import once
+from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, POSITIVE, SUCCESS, TOKENS
 from tests.support.leaving_out import leave_out
+from tests.support.ports import kept_port
 
 pytestmark = pytest.mark.asyncio
 
@@ -49,10 +52,10 @@ def server(launchdarkly: LoopbackLaunchDarkly, tmp_path_factory: pytest.TempPath
         "LEDGER_FILE": str(folder / "ledger.db"),
         "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
     }
-    port = free_port()
-    command = [PROGRAM, "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", port]
-    with running(command, port, "/ok", environment, folder, folder / "log") as address:
-        yield address
+    with kept_port() as port:
+        command = [PROGRAM, "dev", "--no-browser", "--no-reload", "--host", "127.0.0.1", "--port", port]
+        with running(command, port, "/ok", environment, folder, folder / "log") as address:
+            yield address
 
 
 async def run(server: str, graph: str) -> tuple[str, dict[str, object]]:
@@ -82,8 +85,8 @@ async def test_a_streamed_message_carries_the_token_of_its_run(
         tracker = LdAiClient(client).create_tracker(shown["ldai_resumption_token"], Context.create("ada"))
         tracker.track_feedback(Feedback.POSITIVE)
         client.flush()
-        launchdarkly.wait_for_events(1, "$ld:ai:feedback:user:positive", timeout=30)
-    launchdarkly.wait_for_events(1, DURATION, timeout=30)
+    counted = {SUCCESS, DURATION, FIRST_TOKEN, POSITIVE, *TOKENS}
+    await asyncio.to_thread(once, launchdarkly, lambda: counted <= set(launchdarkly.metrics(run_id)))
 
     assert shown["ldai_run_id"] == tracker.run_id == run_id
     metrics = launchdarkly.metrics(run_id)
@@ -94,7 +97,7 @@ async def test_a_streamed_message_carries_the_token_of_its_run(
         TOTAL: [17],
         "$ld:ai:tokens:input": [14],
         "$ld:ai:tokens:output": [3],
-        "$ld:ai:feedback:user:positive": [1],
+        POSITIVE: [1],
     }
     contexts = {
         event.context.key for event in launchdarkly.custom_events(DURATION) if event.data["runId"] == run_id
@@ -109,8 +112,8 @@ async def test_a_run_that_the_server_repeats_counts_once(server: str, launchdark
     """
     run_id, shown = await run(server, "repeated")
     after, _ = await run(server, "repeated")
-    while not launchdarkly.metrics(after):  # its events come after those of the run before
-        launchdarkly.wait_for_events(len(launchdarkly.custom_events()) + 1, timeout=60)
+    # Its events come after those of the run before.
+    await asyncio.to_thread(once, launchdarkly, lambda: launchdarkly.metrics(after))
 
     assert (shown["run_attempt"], shown["ldai_run_id"]) == (2, run_id)
     metrics = launchdarkly.metrics(run_id)

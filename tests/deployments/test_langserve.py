@@ -22,6 +22,7 @@ from tests.deployments.langserve_calls import (
     serving,
 )
 from tests.deployments.servers import ROOT
+from tests.support.arrivals import once
 from tests.support.chains import DURATION, ERROR, FIRST_TOKEN, POSITIVE, SUCCESS
 
 pytestmark = pytest.mark.asyncio
@@ -47,15 +48,16 @@ def server(launchdarkly: LoopbackLaunchDarkly, tmp_path_factory: pytest.TempPath
 
 async def metrics(launchdarkly: LoopbackLaunchDarkly, user: str, *last: str) -> dict[str, list[str]]:
     """Return the names of the metrics of each run of a user once there are the ones that are to come."""
-    while True:
-        arrived = len(launchdarkly.custom_events())
+
+    def find() -> dict[str, list[str]] | None:
         runs: dict[str, list[str]] = {}
         for run_id, whose, name in sent(launchdarkly).elements():
             if whose == user:
                 runs.setdefault(run_id, []).append(name)
-        if Counter(last) <= Counter(name for names in runs.values() for name in names):
-            return {run_id: sorted(names) for run_id, names in runs.items()}
-        await asyncio.to_thread(launchdarkly.wait_for_events, arrived + 1, timeout=30)
+        is_there = Counter(last) <= Counter(name for names in runs.values() for name in names)
+        return {run_id: sorted(names) for run_id, names in runs.items()} if is_there else None
+
+    return await asyncio.to_thread(once, launchdarkly, find)
 
 
 @pytest.mark.parametrize("call", ["invoke", *STREAMED])

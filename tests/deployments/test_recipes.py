@@ -7,6 +7,7 @@ import runpy
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,14 +183,15 @@ async def test_requests_are_counted_in_a_file_that_workers_share(tmp_path: Path)
 
 
 @pytest.mark.asyncio
-async def test_a_window_ends(tmp_path: Path) -> None:
+async def test_a_window_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once its time is over, requests are counted anew, and the file does not grow."""
     make = runpy.run_path(str(ROOT / "cookbook" / "file_limits.py"))["FileLimits"]
     path = tmp_path / "limits.db"
-    limiter, limit = FixedWindowRateLimiter(make(str(path))), parse("1/second")
+    limiter, limit = FixedWindowRateLimiter(make(str(path))), parse("1/minute")
 
     answers = [await limiter.hit(limit, "run-1"), await limiter.hit(limit, "run-1")]
-    await asyncio.sleep(1.1)
+    now = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: now)
     answers.append(await limiter.hit(limit, "run-2"))
     answers.append(await limiter.hit(limit, "run-1"))
 

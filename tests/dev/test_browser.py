@@ -16,7 +16,7 @@ from langchain_ldai.dev.queries import Filter, latest_runs
 from langchain_ldai.dev.simulation import simulated_runs
 from tests.dev.conftest import Desk, running
 from tests.dev.sending import NOON, event
-from tests.support.browser import running_chromium
+from tests.support.browser import SECONDS_TO_SHOW, running_chromium
 
 pytestmark = pytest.mark.no_cover  # what the page asks, test_page.py asks too
 
@@ -35,6 +35,7 @@ def page(browser: Browser, desk: Desk) -> Iterator[Page]:
     """A page on which no error may show, and from which no request may leave."""
     problems: list[str] = []
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as context:
+        context.set_default_timeout(SECONDS_TO_SHOW * 1000)
         page = context.new_page()
         page.on("console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -190,6 +191,7 @@ def test_a_picture_without_others_beside_it_is_no_larger(page: Page, desk: Desk)
 def test_the_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:
     """A wrong one is told, the right one opens the page."""
     with running(tmp_path, token="secret") as desk, browser.new_context() as context:
+        context.set_default_timeout(SECONDS_TO_SHOW * 1000)
         page = context.new_page()
         page.goto(desk.url)
         for token in ("wrong", "secret"):

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ from langchain_ldai.dev.page_files import lines_to_add
 from langchain_ldai.dev.store import Store
 from tests.dev.conftest import running
 from tests.dev.sending import event, simulated
+from tests.support.ports import kept_port
 
 
 class Terminal(io.StringIO):
@@ -46,10 +47,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def port() -> int:
+def port() -> Iterator[int]:
     """A port that is free."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    with kept_port() as port:
+        yield port
 
 
 def fill(path: Path) -> None:

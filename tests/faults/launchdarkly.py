@@ -8,20 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
-
 from langchain_ldai._protocol.flags import FlagData
+from tests.support.ports import kept_port
 
 HEARTBEAT_SECONDS: Final = 0.5
-_BIND_AGAIN: Final = Retrying(
-    retry=retry_if_exception_type(OSError), wait=wait_fixed(0.05), stop=stop_after_delay(10), reraise=True
-)
-"""Waits for a port that somebody else uses for a moment."""
-
 CONFIG_KEY: Final = "support-bot"
 AI_CONFIG: Final = {
     "_ldMeta": {"enabled": True, "variationKey": "friendly", "version": 3, "mode": "completion"},
@@ -109,8 +103,9 @@ class FaultyLaunchDarkly:
         self._payload_ids: set[str] = set()
         self._lock = threading.Lock()
         self._next_replies: list[Reply] = []
-        self._server = _Server(self, 0)
-        self._port = self._server.server_port
+        self._kept = ExitStack()  # also while it is away
+        self._port = self._kept.enter_context(kept_port())
+        self._server = _Server(self, self._port)
 
     def __enter__(self) -> "FaultyLaunchDarkly":
         self._server.start()
@@ -118,6 +113,7 @@ class FaultyLaunchDarkly:
 
     def __exit__(self, *error: object) -> None:
         self._server.stop()
+        self._kept.close()
 
     @property
     def url(self) -> str:
@@ -151,7 +147,7 @@ class FaultyLaunchDarkly:
         try:
             yield
         finally:
-            self._server = _BIND_AGAIN(_Server, self, self._port)
+            self._server = _Server(self, self._port)
             self._server.start()
 
     def receive(self, payload_id: str, body: bytes) -> Reply:

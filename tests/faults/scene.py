@@ -160,7 +160,7 @@ class Scene:
             state = len(self.launchdarkly.arrivals), sum(map(self.done, self._lane_names()))
             if state != last:
                 last, since = state, time.monotonic()
-            if time.monotonic() - since > self.size(full=_PATIENCE, small=_PATIENCE / 4):
+            if time.monotonic() - since > _PATIENCE:
                 raise TimeoutError(f"{else_say}:\n{self._log.read_text('utf-8')[-4000:]}")
             time.sleep(0.02)
 

@@ -79,7 +79,7 @@ def test_a_model_that_is_made_too_late_is_not_asked(
     model = JudgeModel()
 
     def make(config: object) -> JudgeModel:
-        gate.wait(10)
+        gate.wait(60)
         return model
 
     assert Asking(make, is_async=is_async, timeout=0.01).ask() is None
@@ -94,7 +94,7 @@ def test_a_model_that_hangs_is_asked_no_more(
     is_async: bool, gate: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each call that hangs keeps a thread: after ten, no judge is asked, and the log says what helps."""
-    asking = Asking(lambda config: gate.wait(10) and JudgeModel(), is_async=is_async, timeout=0.01)
+    asking = Asking(lambda config: gate.wait(60) and JudgeModel(), is_async=is_async, timeout=0.01)
     join_threads("judge")
 
     results = [asking.ask() for _ in range(MAX_LEFT_BEHIND + 3)]
@@ -105,17 +105,25 @@ def test_a_model_that_hangs_is_asked_no_more(
     assert ("within 0.01 seconds" in late, "set a time-out on the judges' models" in hanging) == (True, True)
 
 
+def pass_minute(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a minute pass on the clock of a loop."""
+    clock = loop.time
+    loop.time = lambda: clock() + 61
+
+
 class Hanging(BaseChatModel):
     """A model without an asynchronous call of its own, which waits for a gate."""
 
     gate: Any
+    when_asked: Callable[[], object] = lambda: None
 
     @property
     def _llm_type(self) -> str:
         return "hanging"
 
     def _generate(self, messages, stop=None, run_manager=None, **kwargs) -> ChatResult:
-        self.gate.wait(10)
+        self.when_asked()
+        self.gate.wait(60)
         return ChatResult(generations=[ChatGeneration(message=AIMessage(GOOD))])
 
 
@@ -124,13 +132,16 @@ def test_a_model_that_cannot_be_awaited_takes_no_thread_of_the_event_loop(
     wrap: Callable[[Runnable], Runnable], gate: threading.Event
 ) -> None:
     """The loop has few threads, and the application needs them: a model that hangs has one of its own."""
-    asking = Asking(lambda config: wrap(Hanging(gate=gate)), is_async=True, timeout=0.05)
+    model = Hanging(gate=gate)
+    asking = Asking(lambda config: wrap(model), is_async=True)
     hangs = asking.judges.evaluate_async("accuracy", asking.token, USER, **EXCHANGE)
 
     async def ask() -> list[str]:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        model.when_asked = lambda: gate.is_set() or loop.call_soon_threadsafe(pass_minute, loop)
         assert await hangs is None
-        await asyncio.wait_for(asyncio.to_thread(int), 5)
+        await asyncio.wait_for(asyncio.to_thread(int), 50)
         return [each.name for each in threading.enumerate()]
 
     try:
@@ -149,18 +160,18 @@ async def test_a_model_that_does_not_let_itself_be_cancelled_is_left_behind(
     goes_on = asyncio.Event()
 
     async def answer(messages: object) -> str:
+        pass_minute(asyncio.get_running_loop())
         while not goes_on.is_set():
             with suppress(asyncio.CancelledError):
                 await goes_on.wait()
         raise ValueError("a secret")
 
-    asking = Asking(lambda config: RunnableLambda(answer), is_async=True, timeout=0.01)
-    given, left_behind = ("accuracy", asking.token, USER), asking.judges._scorer._left_behind
-    async with asyncio.timeout(10):
-        while not left_behind.are_too_many:
-            assert await asking.judges.evaluate_async(*given, **EXCHANGE) is None
-        assert await asking.judges.evaluate_async(*given, **EXCHANGE) is None
+    asking = Asking(lambda config: RunnableLambda(answer), is_async=True)
+    left_behind = asking.judges._scorer._left_behind
+    for _ in range(MAX_LEFT_BEHIND + 1):
+        assert await asking.judges.evaluate_async("accuracy", asking.token, USER, **EXCHANGE) is None
 
+    assert left_behind.are_too_many
     assert "calls that took too long still go on" in caplog.text
     goes_on.set()
     await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from langchain_ldai.ledgers import _claim_queue as claim_queue
 from tests.ledgers.fakes import Hangs, Unreliable
 
 
@@ -11,6 +12,12 @@ from tests.ledgers.fakes import Hangs, Unreliable
 def unreliable() -> Unreliable:
     """A ledger that is down."""
     return Unreliable()
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that leaves no call behind, however short the time of its claims is: each has its answer."""
+    monkeypatch.setattr(claim_queue, "_POLL_SECONDS", 60)
 
 
 @pytest.fixture
@@ -26,4 +33,4 @@ def hangs() -> Iterator[Callable[[int], Hangs]]:
     for ledger in made:
         ledger.let_go.set()
         for thread in ledger.threads:
-            thread.join(10)
+            thread.join(60)

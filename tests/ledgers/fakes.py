@@ -20,8 +20,9 @@ class Unreliable(MemoryLedger):
         """See `Ledger.claim`."""
         self.calls.append((run, frozenset(slots), claimant))
         self.threads.add(threading.current_thread())
+        is_up = self.up.is_set()  # before anybody hears of the call, and opens the gate
         self.was_asked.set()
-        if not self.up.is_set():
+        if not is_up:
             raise ConnectionError("down: and this message quotes a secret")
         return super().claim(run, slots, claimant)
 

@@ -9,6 +9,8 @@ def ledger_at(where: str) -> Ledger:
         return MemoryLedger()
     if not where.startswith("redis:"):
         return SqliteLedger(where)
+    import redis
+
     from langchain_ldai.ledgers.redis import RedisLedger
 
-    return RedisLedger.from_url(where)
+    return RedisLedger(redis.Redis.from_url(where, socket_timeout=60))

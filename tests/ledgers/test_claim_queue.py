@@ -95,18 +95,24 @@ def test_whatever_a_ledger_raises_the_claim_is_made_again(
 
 
 def test_a_call_that_never_returns_is_left_behind(
-    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs], caplog: pytest.LogCaptureFixture
+    client: RecordingClient,
+    context: Context,
+    hangs: Callable[[int], Hangs],
+    go_forward: Callable[[float], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its metric is given up after `ledger_timeout`, told once, and a new thread claims the others."""
-    ai = LdAiClient(client, ledger=hangs(1), ledger_timeout=1.0)
+    ledger = hangs(1)
+    ai = LdAiClient(client, ledger=ledger, ledger_timeout=3600.0)
     config = ai.completion_config("support-bot", context)
     left = config.create_tracker().record_feedback(Feedback.POSITIVE)
-    time.sleep(0.5)
+    assert ledger.was_asked.wait(60)
     other = config.create_tracker()
-
     other.track_success()
 
-    assert ai.close(10)
+    go_forward(3600.0)
+
+    assert ai.close(60)
     assert isinstance(left.exception(0), LedgerUnavailableError)
     assert client.metrics(other.run_id) == {SUCCESS: [1]}
     assert [record.levelname for record in caplog.records] == ["ERROR"]
@@ -114,25 +120,28 @@ def test_a_call_that_never_returns_is_left_behind(
 
 
 def test_one_thread_is_left_behind_and_no_second(
-    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs]
+    client: RecordingClient, context: Context, hangs: Callable[[int], Hangs], go_forward: Callable[[float], None]
 ) -> None:
     """Where the new thread hangs as well, claims are given up at once, until a call returns."""
     ledger = hangs(2)
-    ai = LdAiClient(client, ledger=ledger, ledger_timeout=0.3)
+    ai = LdAiClient(client, ledger=ledger, ledger_timeout=3600.0)
     config = ai.completion_config("support-bot", context)
-    for _ in range(4):
+    for seconds in (3600.0, 3600.0, 0.0, 0.0):
         recorded = config.create_tracker().record_feedback(Feedback.POSITIVE)
+        assert not seconds or ledger.was_asked.wait(60)
+        ledger.was_asked.clear()
+        go_forward(seconds)
         with pytest.raises(LedgerUnavailableError):
-            recorded.result(10)
+            recorded.result(60)
     assert len(ledger.threads) == 2
 
     ledger.let_go.set()
     for thread in ledger.threads:
-        thread.join(10)
+        thread.join(60)
     tracker = config.create_tracker()
     tracker.track_success()
 
-    assert ai.close(10)
+    assert ai.close(60)
     assert client.metrics(tracker.run_id) == {SUCCESS: [1]}
 
 
@@ -172,6 +181,7 @@ def test_a_client_that_waits_for_less_long_gives_up_its_own_claims_alone(
     assert client.metrics(tracker.run_id) == {DURATION: [5], SUCCESS: [1]}
 
 
+@pytest.mark.usefixtures("answered")
 @pytest.mark.parametrize("answer", ["success", b"success", {"another"}, None, 5], ids=repr)
 def test_a_ledger_that_answers_nonsense_is_told(
     answer: object, client: RecordingClient, context: Context, caplog: pytest.LogCaptureFixture
@@ -342,6 +352,7 @@ def test_too_many_claims_for_a_queue_are_given_up_where_they_are_made(
     assert ai.close(10)
 
 
+@pytest.mark.usefixtures("answered")
 @pytest.mark.parametrize(
     ("error", "said"),
     [

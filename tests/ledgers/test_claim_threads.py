@@ -155,17 +155,17 @@ def test_a_claim_that_comes_while_the_ledger_is_down_waits(
     """After the failures of two runs a new run waits for the next attempt, too, and then all claims are made."""
     ai = LdAiClient(client, ledger=unreliable)
     trackers = [ai.completion_config("support-bot", context).create_tracker() for _ in range(3)]
-    stopped_at: list[float] = []
+    now = [time.monotonic()]
     calls: list[int] = []
-    clock = SimpleNamespace(monotonic=lambda: (stopped_at or [time.monotonic()])[0], sleep=time.sleep)
+    clock = SimpleNamespace(monotonic=lambda: sum(now), sleep=time.sleep)  # no second passes by itself
     for module in (_batches, claim_queue):
         monkeypatch.setattr(module, "time", clock)
 
     def come_once_it_is_down() -> None:
         if len({run for run, _, _ in unreliable.calls}) < 2:
             as_it_waits.append(come_once_it_is_down)
+            now.append(1.0)
             return
-        stopped_at.append(time.monotonic())
         calls.append(len(unreliable.calls))
         as_it_waits.append(go_on)
         trackers[2].track_success()
@@ -173,7 +173,7 @@ def test_a_claim_that_comes_while_the_ledger_is_down_waits(
     def go_on() -> None:
         calls.append(len(unreliable.calls))
         unreliable.up.set()
-        stopped_at.clear()
+        now.append(1.0)
 
     as_it_waits.append(come_once_it_is_down)
     for tracker in trackers[:2]:

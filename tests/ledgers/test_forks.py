@@ -16,15 +16,18 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no for
 
 PROGRAM = """
 import collections, os, redis, signal, sqlite3, sys, threading, time
+from langchain_ldai._base import forks
 from langchain_ldai.ledgers import SqliteLedger
 from langchain_ldai.ledgers.redis import RedisLedger
 from tests.ledgers.places import ledger_at
+
+fork_seconds, forks.FORK_SECONDS = forks.FORK_SECONDS, 60
 
 def in_child(call):
     "Return the exit code of a fork that calls a function: 0 where that is true; it ends by itself, in any case."
     process = os.fork()
     if process == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         try:
             os._exit(0 if call() else 1)
         except BaseException as error:
@@ -151,11 +154,12 @@ print("daemon run-2", *ledger.claim("run-2", ["success"], "daemon"), flush=True)
 def test_a_fork_waits_a_second_for_a_statement_and_no_longer(tmp_path: Path) -> None:
     """A child that SQLite would let wait for ever claims nothing and says why; its parent goes on."""
     code = """
-began = threading.Event()
+forks.FORK_SECONDS = fork_seconds
+began, forked, waited = threading.Event(), threading.Event(), []
 class Slow(sqlite3.Connection):
     def executemany(self, *args):
         began.set()
-        time.sleep(2.5)
+        waited.append(forked.wait(60))
         return super().executemany(*args)
 
 connect = sqlite3.connect
@@ -173,10 +177,12 @@ def refused(claim):
 at = time.monotonic()
 code = in_child(lambda: refused(lambda: ledger.claim("run-1", ["success"], "child"))
                 and refused(lambda: SqliteLedger(sys.argv[1])))
-print(code, 1 <= time.monotonic() - at < 2)
+print(code, time.monotonic() - at >= 1)
+forked.set()
 claiming.join()
+print(waited)
 """
-    assert run_with_ledger(code, tmp_path / "ledger.db") == ["0 True", "parent success"]
+    assert run_with_ledger(code, tmp_path / "ledger.db") == ["0 True", "parent success", "[True]"]
 
 
 def test_a_fork_waits_until_a_lock_of_redis_is_free(tmp_path: Path) -> None:
@@ -189,10 +195,13 @@ class Slow(redis.ConnectionPool):
         return super().make_connection()
 
 began = threading.Event()
-ledger = RedisLedger(redis.Redis(connection_pool=Slow.from_url(sys.argv[1], socket_timeout=2)))
-threading.Thread(target=lambda: print("parent", *ledger.claim("run-1", ["success"], "parent"))).start()
+ledger = RedisLedger(redis.Redis(connection_pool=Slow.from_url(sys.argv[1], socket_timeout=60)))
+claiming = threading.Thread(target=lambda: print("parent", *ledger.claim("run-1", ["success"], "parent")))
+claiming.start()
 began.wait(60)
-print(in_child(lambda: not ledger.claim("run-1", ["success"], "child")))
+code = in_child(lambda: not ledger.claim("run-1", ["success"], "child"))
+claiming.join()
+print(code)
 """
     with running_redis(tmp_path) as server:
         assert run_with_ledger(code, server.url) == ["parent success", "0"]

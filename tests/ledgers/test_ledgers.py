@@ -111,7 +111,7 @@ def test_a_ledger_of_the_same_file_or_server_knows_the_claims(tmp_path: Path, em
     path = tmp_path / "ledger.db"
 
     command = [sys.executable, "-c", program, path, emptied.url]
-    granted = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    granted = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
     assert granted.strip() == "[{'success'}, {'success'}]"
     with closing(SqliteLedger(path)) as ledger:

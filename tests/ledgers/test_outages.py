@@ -156,14 +156,19 @@ from langchain_ldai import LdAiClient
 from langchain_ldai.ledgers import MemoryLedger
 from langchain_ldai.testing import RecordingClient
 
-class Slow(MemoryLedger):
-    up = threading.Event()
+class Down(MemoryLedger):
+    up, failed = threading.Event(), threading.Event()
     def claim(self, run, slots, claimant):
-        if not self.up.wait(0):
+        if not self.up.is_set():
+            self.failed.set()
             raise ConnectionError
         return super().claim(run, slots, claimant)
 
-ledger, client = Slow(), RecordingClient({"support-bot": {"_ldMeta": {"enabled": True}}})
+def come_up():
+    threading.main_thread().join()
+    ledger.up.set()
+
+ledger, client = Down(), RecordingClient({"support-bot": {"_ldMeta": {"enabled": True}}})
 ai = LdAiClient(client, ledger=ledger)
 atexit.register(lambda: print(*sorted(client.metrics(tracker.run_id))))
 user = Context.create("user-1")
@@ -173,21 +178,22 @@ if sys.argv[1] == "at-exit":
     atexit.register(tracker.track_success)
 else:
     tracker.track_success()
-    threading.Timer(0.2, ledger.up.set).start() if sys.argv[1] == "before" else None
+    ledger.failed.wait()
+    threading.Thread(target=come_up, daemon=True).start() if sys.argv[1] == "before" else None
 """
 
 
 @pytest.mark.parametrize(
-    ("when", "sent", "said"),
+    ("when", "seconds", "sent", "said"),
     [
-        ("before", SUCCESS, ""),
-        ("at-exit", SUCCESS, ""),
-        ("never-up", "", "1 metric dropped: the ledger cannot be reached: ConnectionError at"),
+        ("before", 60, SUCCESS, ""),
+        ("at-exit", 60, SUCCESS, ""),
+        ("never-up", 0.2, "", "1 metric dropped: the ledger cannot be reached: ConnectionError at"),
     ],
 )
-def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> None:
+def test_a_process_that_ends_loses_no_claim(when: str, seconds: float, sent: str, said: str) -> None:
     """Python waits for claims under way and for those made at exit, and not for ever where none is granted."""
-    program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 1.5\n{AT_EXIT}"
+    program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = {seconds}\n{AT_EXIT}"
 
     ended = run_program(program, when)
 
@@ -199,7 +205,7 @@ def test_a_process_that_ends_loses_no_claim(when: str, sent: str, said: str) -> 
 
 def test_the_end_of_a_process_is_held_up_once_for_all_runs() -> None:
     """A ledger that is down costs the seconds that one run would have, however many wait."""
-    program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 1.0\n{AT_EXIT}"
+    program = f"from langchain_ldai.ledgers import _claim_queue; _claim_queue.EXIT_SECONDS = 0.5\n{AT_EXIT}"
     more = "for _ in range(100):\n    ai.completion_config('bot', user).create_tracker().track_success()"
 
     ended = run_program(f"{program}\n{more}", "never-up")

@@ -16,6 +16,7 @@ from ldclient import Context
 from langchain_ldai import LdAiAgentGraph, LdAiClient, LdAiConfigTracker, LdAiHandler, Outcome, RunReport
 from langchain_ldai._runs.graph_path import Journey
 from langchain_ldai.testing import RecordingClient
+from tests.runs.ends.limits import LIMIT, time_is_up_after
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.events import ANSWER, start_call, start_chain
@@ -433,15 +434,17 @@ def test_an_agent_out_of_time_is_a_failed_handoff_unless_it_is_tried_again(
 ) -> None:
     """The attempt that was stopped ends late, and tells nothing of the visit once another was begun."""
     begun: list[asyncio.Event] = []
+    time_is_up = time_is_up_after(1)
 
     async def refunds(state: State) -> State:
         await chain().ainvoke(QUESTION)
         begun.append(asyncio.Event())
         if len(begun) == 1:
+            time_is_up()
             try:
                 await asyncio.Event().wait()
             finally:
-                await asyncio.wait_for(begun[0].wait(), 0.1 if attempts == 1 else 10)
+                await asyncio.wait_for(begun[0].wait(), 0.1 if attempts == 1 else 60)
         return {"seen": ["refunds"]}
 
     async def sales(state: State) -> State:
@@ -451,7 +454,7 @@ def test_an_agent_out_of_time_is_a_failed_handoff_unless_it_is_tried_again(
 
     policy = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=attempts, retry_on=lambda error: True)
     builder = StateGraph(State).add_node("triage", asking_node("triage")).add_node("sales", sales)
-    builder.add_node("refunds", refunds, timeout=0.2, retry_policy=policy)
+    builder.add_node("refunds", refunds, timeout=LIMIT, retry_policy=policy)
     builder.add_edge(START, "triage").add_edge("triage", "refunds").add_edge("refunds", "sales")
     work = builder.compile().ainvoke({"seen": []}, {"callbacks": [handler]})
     with pytest.raises(Exception, match="run timeout") if attempts == 1 else nullcontext():

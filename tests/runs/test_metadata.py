@@ -194,7 +194,7 @@ def test_threads_collect_their_own_runs(handler: LdAiHandler) -> None:
 
     def serve(user: str) -> None:
         with handler.collect_runs() as runs:
-            waits = RunnableLambda(lambda value: [value, both_run.wait(5)][0])
+            waits = RunnableLambda(lambda value: [value, both_run.wait(60)][0])
             (waits | chain()).invoke(QUESTION, {"callbacks": [handler]})
         found[user] = runs
 

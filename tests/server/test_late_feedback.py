@@ -19,6 +19,7 @@ from tests.support.threads import start_no_thread
 
 NEGATIVE = "$ld:ai:feedback:user:negative"
 PATIENCE_SECONDS = 30
+LEDGER_SECONDS = "langchain_ldai.server.feedback.LEDGER_SECONDS"
 Run = tuple[str, str]
 
 
@@ -69,7 +70,7 @@ def open_app(
     def opened(on_feedback: object) -> Starlette:
         ai = LdAiClient(client, ledger=ledger)
         routes = feedback_routes(ai, sealer, context_for=user_of, on_feedback=on_feedback)
-        monkeypatch.setattr("langchain_ldai.server.feedback.LEDGER_SECONDS", 0.05)
+        monkeypatch.setattr(LEDGER_SECONDS, 0.05)
         return Starlette(routes=routes)
 
     return opened
@@ -86,7 +87,7 @@ WAYS = ["plain", "coroutine", "given_awaitable"]
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.asyncio
 async def test_a_comment_is_heard_though_its_request_was_answered_with_503(
-    way: str, browser: Open, client: RecordingClient, heard: Heard, ledger: Held, open_app, run: Run
+    way: str, browser: Open, client: RecordingClient, heard: Heard, ledger: Held, open_app, run: Run, monkeypatch
 ) -> None:
     """Once the claim is granted, `on_feedback` is called; a request that comes again gets 409 and is not heard."""
     posts = browser(open_app(getattr(heard, way)))
@@ -94,6 +95,7 @@ async def test_a_comment_is_heard_though_its_request_was_answered_with_503(
     first = await posts.post("/feedback", json=thumb(run))
     assert (first.status_code, heard.comments) == (503, [])
     ledger.gate.set()
+    monkeypatch.setattr(LEDGER_SECONDS, PATIENCE_SECONDS)
     await heard.wait()
     second = await posts.post("/feedback", json=thumb(run))
 
@@ -108,7 +110,7 @@ async def test_a_comment_is_heard_though_its_request_was_cancelled(
 ) -> None:
     """A server that gives a request up, as at its end, loses no comment of feedback that is recorded."""
     app = open_app(getattr(heard, way))
-    monkeypatch.setattr("langchain_ldai.server.feedback.LEDGER_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(LEDGER_SECONDS, PATIENCE_SECONDS)
     request = asyncio.create_task(browser(app).post("/feedback", json=thumb(run)))
     assert await asyncio.to_thread(ledger.was_asked.wait, PATIENCE_SECONDS)
 
@@ -123,10 +125,11 @@ async def test_a_comment_is_heard_though_its_request_was_cancelled(
 
 @pytest.mark.asyncio
 async def test_a_comment_is_heard_though_the_answer_cannot_be_sent(
-    heard: Heard, ledger: Held, open_app, run: Run
+    heard: Heard, ledger: Held, open_app, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whose connection breaks before the answer has recorded feedback all the same."""
     app = open_app(heard.plain)
+    monkeypatch.setattr(LEDGER_SECONDS, PATIENCE_SECONDS)
     ledger.gate.set()
     body = f'{{"token": "{run[1]}", "kind": "negative", "comment": "too salty"}}'.encode()
     scope = {"type": "http", "method": "POST", "path": "/feedback", "query_string": b""}
@@ -155,7 +158,7 @@ async def test_feedback_that_is_refused_late_is_not_heard(
 
     answers = await asyncio.gather(*(posts.post("/feedback", json=thumb(run)) for _ in range(2)))
     ledger.gate.set()
-    monkeypatch.setattr("langchain_ldai.server.feedback.LEDGER_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(LEDGER_SECONDS, PATIENCE_SECONDS)
     answers.append(await posts.post("/feedback", json=thumb(run)))
     if on_feedback:
         await heard.wait()

@@ -10,7 +10,7 @@ from tests.support.leaving_out import leave_out
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-SECONDS_TO_SHOW = 60
+SECONDS_TO_SHOW = 120
 """How long a test waits for what a page is to show."""
 
 
@@ -22,7 +22,8 @@ def running_chromium() -> Iterator[Browser]:
         leave_out(f"there is no Chromium on the PATH, by none of the names {', '.join(NAMES)}")
     expect.set_options(timeout=SECONDS_TO_SHOW * 1000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        limit = SECONDS_TO_SHOW * 1000
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"], timeout=limit)
         try:
             yield browser
         finally:

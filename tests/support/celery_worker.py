@@ -15,10 +15,11 @@ from celery.result import AsyncResult
 
 from langchain_ldai.testing import LoopbackLaunchDarkly, RecordedEvent
 from tests.deployments.servers import ROOT
+from tests.support.arrivals import once
 from tests.support.redis_server import running_redis
 
 COOKBOOK: Final = ROOT / "cookbook"
-PATIENCE: Final = 60
+PATIENCE: Final = 120
 QUIET: Final = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
@@ -65,11 +66,11 @@ class Deployment:
 
     def arrived(self, name: str, user: str) -> list[RecordedEvent]:
         """Return a user's events of a name, once there is one."""
-        while True:
-            events = self.launchdarkly.custom_events()
-            if found := [event for event in events if (event.name, event.context.key) == (name, user)]:
-                return found
-            self.launchdarkly.wait_for_events(len(events) + 1, timeout=PATIENCE)
+
+        def find() -> list[RecordedEvent]:
+            return [event for event in self.launchdarkly.custom_events(name) if event.context.key == user]
+
+        return once(self.launchdarkly, find)
 
 
 @contextmanager
@@ -89,6 +90,8 @@ def deployed(recipe: str, folder: Path) -> Iterator[Deployment]:
             worker = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
         try:
             with Celery(broker=redis.url, backend=redis.url, set_as_current=False) as queue:
+                while queue.control.inspect(timeout=1, limit=1).ping() is None:  # nobody listens yet
+                    assert worker.poll() is None, (folder / "log").read_text("utf-8")
                 yield Deployment(recipe, launchdarkly, queue, environment)
         finally:
             worker.terminate()

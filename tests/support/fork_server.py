@@ -45,7 +45,7 @@ class Worker:
     def kill(self) -> None:
         """Kill the process, and return once it is dead."""
         self.send_signal(signal.SIGKILL)
-        self._status.result(10)
+        self._status.result(60)
 
     def wait(self, timeout: float = 60) -> int:
         """Return the exit code, negative for a signal, once the process has ended."""
@@ -103,7 +103,7 @@ class ForkServer:
 
     def __exit__(self, *error: object) -> None:
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._reader.join()
         self._process.stdout.close()
 

@@ -95,7 +95,7 @@ async def count_first_tokens(
     result = way({"callbacks": [handler]})
     if isinstance(result, Awaitable):
         await result
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while handler.open_runs:  # noqa: ASYNC110  a v3 stream ends before the model's end fires (fact 78)
             await asyncio.sleep(0)
     (report,) = reports

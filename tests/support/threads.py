@@ -11,7 +11,7 @@ def threads_named(*names: str) -> list[threading.Thread]:
 def join_threads(*names: str) -> None:
     """Wait until the package's threads of these names have ended."""
     for thread in threads_named(*names):
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -25,7 +25,7 @@ def steady_load(scene: Scene) -> None:
 @TABLE.case("60,000 events at once from 8 threads")
 def burst(scene: Scene) -> None:
     """Each thread sends as fast as it can."""
-    scene.change_target(max_pending=_buffer(scene))
+    scene.change_target(max_pending=_buffer(scene), flush_interval=scene.size(full=5.0, small=60.0))
     scene.finish(scene.start(lane="burst", count=scene.size(full=7_500, small=1_000), threads=8))
 
 

@@ -20,6 +20,7 @@ from langchain_core.runnables import (
 
 from langchain_ldai import Outcome, RunReport
 from tests.conftest import Track
+from tests.runs.ends.limits import Hangs
 from tests.runs.ends.stopping import PATIENCE_SECONDS, Slow, wait_until_closed
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, chain
@@ -108,8 +109,9 @@ async def ahedged(may_go_on: threading.Event) -> str:
 async def aout_of_time(may_go_on: threading.Event) -> str:
     """Give a model a time limit."""
     try:
-        async with asyncio.timeout(0.01):
-            return (await ScriptedChat(gate=asyncio.Event()).ainvoke("How?")).content
+        async with asyncio.timeout(None) as limit:
+            gate = Hangs(lambda: limit.reschedule(asyncio.get_running_loop().time()))
+            return (await ScriptedChat(gate=gate).ainvoke("How?")).content
     except TimeoutError:
         return "sorry"
 

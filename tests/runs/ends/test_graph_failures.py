@@ -12,6 +12,7 @@ from langgraph.types import RetryPolicy
 from langchain_ldai import Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import Track
+from tests.runs.ends.limits import LIMIT, hanging_chain, time_is_up_after
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import DURATION, ERROR, QUESTION, SUCCESS, TOKENS, chain, counts
 from tests.support.graphs import (
@@ -30,14 +31,6 @@ from tests.support.graphs import (
 from tests.support.models import FLAKY, HELLO, ScriptedChat
 
 pytestmark = pytest.mark.asyncio
-
-LONG_ENOUGH = 0.3
-"""Seconds in which a node surely begins its model call; the least a timeout can be."""
-
-
-async def hangs(state: State) -> State:
-    """Call a model that never answers."""
-    return {"said": [await chain(ScriptedChat(gate=NeverOpens())).ainvoke(QUESTION)]}
 
 
 @pytest.mark.parametrize("failures", [1, 2], ids=["one-failure", "two-failures"])
@@ -161,8 +154,8 @@ async def test_a_step_out_of_time_is_an_error(
     track: Track, client: RecordingClient, reports: list[RunReport]
 ) -> None:
     """`step_timeout` cancels the node, whose model call never ends, and fails the root (fact 77)."""
-    hanging, handler = graph({"a": hangs}), track()
-    hanging.step_timeout = LONG_ENOUGH
+    hanging, handler = graph({"a": hanging_chain(time_is_up_after(1))}), track()
+    hanging.step_timeout = LIMIT
 
     with pytest.raises(asyncio.TimeoutError):
         await hanging.ainvoke(NOTHING, {"callbacks": [handler]})
@@ -178,7 +171,8 @@ async def test_a_node_out_of_time_is_an_error(track: Track, reports: list[RunRep
 
     A fact besides those numbered.
     """
-    hanging, handler = graph({"a": hangs}, options={"a": {"timeout": LONG_ENOUGH}}), track()
+    node, handler = hanging_chain(time_is_up_after(1)), track()
+    hanging = graph({"a": node}, options={"a": {"timeout": LIMIT}})
 
     with pytest.raises(Exception, match="exceeded its run timeout"):
         await hanging.ainvoke(NOTHING, {"callbacks": [handler]})
@@ -191,8 +185,8 @@ async def test_a_node_out_of_time_is_an_error(track: Track, reports: list[RunRep
 async def test_a_retry_after_a_nodes_timeout_counts(track: Track, reports: list[RunReport]) -> None:
     """An attempt that ran out of time is retried like one that failed, but its run ends as cancelled."""
     policy = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2)
-    options = {"a": {"timeout": LONG_ENOUGH, "retry_policy": policy}}
-    hanging, handler = graph({"a": hangs}, options=options), track()
+    node, handler = hanging_chain(lambda: time_is_up_after(1)()), track()
+    hanging = graph({"a": node}, options={"a": {"timeout": LIMIT, "retry_policy": policy}})
 
     with pytest.raises(Exception, match="exceeded its run timeout"):
         await hanging.ainvoke(NOTHING, {"callbacks": [handler]})

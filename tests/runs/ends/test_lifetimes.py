@@ -22,7 +22,7 @@ from tests.support.events import ANSWER, NO_ANSWER, call_model, start_call, star
 from tests.support.graphs import NeverOpens
 from tests.support.interrupting import interrupted
 from tests.support.models import GREETING, ScriptedChat
-from tests.support.threads import start_no_thread, threads_named
+from tests.support.threads import join_threads, start_no_thread, threads_named
 
 
 def open_run(handler: LdAiHandler) -> tuple[UUID, UUID]:
@@ -31,11 +31,9 @@ def open_run(handler: LdAiHandler) -> tuple[UUID, UUID]:
     return root, start_call(handler, root)
 
 
-def waiting_threads() -> list[threading.Thread]:
-    """Return the timer's threads, but for one that is about to end."""
-    for thread in threads_named("wait"):
-        thread.join(0.5)
-    return threads_named("wait")
+def waiting_threads() -> list[threading.Timer]:
+    """Return the timer's threads, but for those that are about to end."""
+    return [thread for thread in threads_named("wait") if not thread.finished.is_set()]
 
 
 def test_a_sync_stream_closed_early_is_cancelled_and_its_late_tokens_count(
@@ -49,7 +47,7 @@ def test_a_sync_stream_closed_early_is_cancelled_and_its_late_tokens_count(
     (report,) = reports
     assert report.outcome is Outcome.CANCELLED
     assert counts(client, report.run_id) == TOKENS
-    assert waiting_threads() == []
+    join_threads("wait")
 
 
 @pytest.mark.asyncio
@@ -71,7 +69,7 @@ async def test_a_cancelled_chain_is_closed_by_a_flush(
     (report,) = reports
     assert report.outcome is Outcome.CANCELLED
     assert set(client.metrics(report.run_id)) == {DURATION}
-    assert waiting_threads() == []
+    join_threads("wait")
 
 
 def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
@@ -90,7 +88,7 @@ def test_a_call_that_never_ends_holds_its_run_for_a_bounded_time(
     reports = [ended.get(timeout=20) for _ in range(2)]
 
     assert [report.root_run_id for report in reports] == roots
-    assert waiting_threads() == []
+    join_threads("wait")
 
 
 def test_the_oldest_run_gives_way_to_one_too_many(
@@ -187,19 +185,21 @@ def test_a_stream_that_was_dropped_ends_first(
 
 @pytest.mark.parametrize(("end", "is_done"), [(LdAiHandler.flush, False), (LdAiHandler.close, True)])
 def test_a_dropped_stream_that_takes_long_to_end_holds_nobody_up(
-    end: Callable[..., bool], is_done: bool, idle: None, handler: LdAiHandler, reports: list[RunReport]
+    end: Callable[..., bool], is_done: bool, idle: None, config: LdAiCompletionConfig
 ) -> None:
     """LangChain reads the model to its end (fact 72); both keep to `timeout` and report the run all the same."""
-    may_go_on = threading.Event()
+    may_go_on, reports = threading.Event(), queue.SimpleQueue[RunReport]()
+    handler = LdAiHandler(config, on_run_end=reports.put)
     Response(chain(Slow(script=[GREETING], may_go_on=may_go_on)).stream(QUESTION, {"callbacks": [handler]}))
 
     assert end(handler, 0.2) is is_done
 
     (collector,) = threads_named("collect")
-    assert len(reports) == 1
+    reports.get(timeout=20)
     may_go_on.set()
     collector.join()
     assert handler.flush(20)
+    assert reports.empty()
 
 
 def test_where_python_starts_no_thread_any_more_nothing_is_collected(

@@ -1,7 +1,6 @@
 """A named node's outcome is that of the visits that started last, however they end (fact 65)."""
 
 import threading
-import time
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +13,7 @@ from langgraph.types import Send, interrupt
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from tests.conftest import Track
+from tests.runs.ends.limits import NodeEnds
 from tests.runs.ends.stopping import PATIENCE_SECONDS, outcomes
 from tests.support.calls import INVOKED, Call, each, run
 from tests.support.chains import QUESTION, chain
@@ -45,18 +45,14 @@ class Ends:
     def __init__(self, order: tuple[int, ...], ways: list[BaseException | str | None]) -> None:
         self._order = order
         self._ways = ways
-        self._ended = [threading.Event() for _ in ways]
         self._begun = threading.Barrier(len(ways))
+        self.told = NodeEnds("a")
 
     def visit(self, state: dict[str, int]) -> State:
         """Call a model and end as this visit does, after those before it in the order."""
         chain().invoke(QUESTION)
         self._begun.wait(PATIENCE_SECONDS)
-        place = self._order.index(state["visit"])
-        if place:
-            self._ended[self._order[place - 1]].wait(PATIENCE_SECONDS)
-            time.sleep(0.02)  # until the one before has been told of
-        self._ended[state["visit"]].set()
+        self.told.wait(self._order.index(state["visit"]))
         way = self._ways[state["visit"]]
         if isinstance(way, BaseException):
             raise way
@@ -84,9 +80,10 @@ async def test_of_visits_at_once_the_worst_is_told(
     order: tuple[int, ...], ways, outcome: Outcome, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
     """Whichever ends last: an error, else an interrupt, else a cancellation."""
-    config = {"callbacks": [handler], "configurable": {"thread_id": "1"}}
+    ends = Ends(order, ways)
+    config = {"callbacks": [handler, ends.told], "configurable": {"thread_id": "1"}}
     with suppress(ZeroDivisionError, Stopped):
-        Ends(order, ways).graph().invoke(NOTHING, config)
+        ends.graph().invoke(NOTHING, config)
 
     assert (await outcomes(handler, reports))["a"] is outcome
 

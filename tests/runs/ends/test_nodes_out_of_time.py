@@ -1,8 +1,7 @@
 """Named nodes that run out of time, cancel themselves, or are stopped for another's sake (facts 65, 76, 77)."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent import futures
 from typing import Final
 
@@ -13,12 +12,12 @@ from langgraph.types import Command, RetryPolicy
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import Track
+from tests.runs.ends.limits import LIMIT, NodeEnds, hanging_chain, hanging_node, pass_limits, time_is_up_after
 from tests.runs.ends.stopping import outcomes
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import QUESTION, SUCCESS, chain
 from tests.support.graphs import (
     NOTHING,
-    NeverOpens,
     State,
     graph,
     has_node_options,
@@ -26,19 +25,10 @@ from tests.support.graphs import (
     says,
     speaks,
 )
-from tests.support.models import ScriptedChat
 from tests.support.observe import HAS_V3
 
 pytestmark = pytest.mark.asyncio
 
-AsyncNode = Callable[[State], Awaitable[State]]
-
-SOON: Final = 0.5
-"""Seconds after which a sync node is out of time; in less, it surely begins its model call."""
-LIMIT: Final = 60.0
-"""Seconds after which an async node is out of time; no test waits for them, see `time_is_up_after`."""
-REST_SECONDS: Final = 0.1
-"""How long a node that has just answered takes at most to end."""
 AGAIN: Final = RetryPolicy(initial_interval=0.001, jitter=False, max_attempts=2, retry_on=lambda error: True)
 
 
@@ -54,61 +44,16 @@ def of_both(track: Track, writer: LdAiCompletionConfig, critic: LdAiCompletionCo
     return track(nodes={"a": writer, "b": critic})
 
 
-def time_is_up_after(nodes: int) -> Callable[[], None]:
-    """Return what so many nodes call once they are at work: then the loop's clock goes forward by `LIMIT`.
-
-    So a node has all the time that it needs, and no test waits for its limit.
-    """
-    left = iter(range(nodes - 1, -1, -1))
-
-    def at_work() -> None:
-        loop = asyncio.get_running_loop()
-        if next(left, None) == 0:
-            loop.call_later(REST_SECONDS, go_forward, loop, loop.time)
-
-    def go_forward(loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
-        loop.time = lambda: now() + LIMIT
-
-    return at_work
+@pytest.fixture
+def be_late(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Give what a sync node calls to be out of time."""
+    return pass_limits(monkeypatch)
 
 
 class ToldError(Exception):
     """An error of the caller's own, which names a node for reasons of its own."""
 
     node = "b"
-
-
-class Hangs(NeverOpens):
-    """The gate of a model that never answers, which tells when the model is called."""
-
-    def __init__(self, at_work: Callable[[], None]) -> None:
-        super().__init__()
-        self._at_work = at_work
-
-    async def wait(self) -> bool:
-        """Tell, and wait for ever."""
-        self._at_work()
-        return await super().wait()
-
-
-def hanging_chain(at_work: Callable[[], None]) -> AsyncNode:
-    """Return a node that calls a model that never answers."""
-
-    async def node(state: State) -> State:
-        return {"said": [await chain(ScriptedChat(gate=Hangs(at_work))).ainvoke(QUESTION)]}
-
-    return node
-
-
-def hanging_node(at_work: Callable[[], None]) -> AsyncNode:
-    """Return a node that calls a model, and then never ends."""
-
-    async def node(state: State) -> State:
-        await chain().ainvoke(QUESTION)
-        at_work()
-        return await asyncio.Event().wait()
-
-    return node
 
 
 class Tidy:
@@ -331,25 +276,27 @@ async def test_a_node_beside_one_that_fails_is_cancelled_however_it_is_read(
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 async def test_a_sync_node_out_of_time_is_an_error_however_it_is_read(
-    mode: object, of_both: LdAiHandler, reports: list[RunReport]
+    mode: object, of_both: LdAiHandler, reports: list[RunReport], be_late: Callable[[], None]
 ) -> None:
     """A sync graph waits for it, and fails all the same: the one that ended last was late (fact 77)."""
+    other = NodeEnds("b")
 
     def late(state: State) -> State:
-        time.sleep(2 * SOON)
+        other.wait()
+        be_late()
         return speaks()(state)
 
     flow = graph({"a": late, "b": says()}, in_parallel("a", "b"))
-    flow.step_timeout = SOON
+    flow.step_timeout = LIMIT
 
     with pytest.raises(TimeoutError):
-        list(flow.stream(NOTHING, {"callbacks": [of_both]}, stream_mode=mode))
+        list(flow.stream(NOTHING, {"callbacks": [of_both, other]}, stream_mode=mode))
 
     assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.SUCCESS}
 
 
 async def test_a_sync_attempt_out_of_time_is_an_error_after_one_that_was_cancelled(
-    handler: LdAiHandler, reports: list[RunReport]
+    handler: LdAiHandler, reports: list[RunReport], be_late: Callable[[], None]
 ) -> None:
     """An attempt that was made again changes nothing: the last one was late."""
     attempts = iter([futures.CancelledError(), None])
@@ -358,11 +305,11 @@ async def test_a_sync_attempt_out_of_time_is_an_error_after_one_that_was_cancell
         chain().invoke(QUESTION)
         if error := next(attempts):
             raise error
-        time.sleep(2 * SOON)
+        be_late()
         return NOTHING
 
     flow = graph({"a": late}, options={"a": {"retry_policy": AGAIN}})
-    flow.step_timeout = SOON
+    flow.step_timeout = LIMIT
 
     with pytest.raises(TimeoutError):
         flow.invoke(NOTHING, {"callbacks": [handler]})
@@ -373,25 +320,27 @@ async def test_a_sync_attempt_out_of_time_is_an_error_after_one_that_was_cancell
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("beside", [False, True], ids=["after", "beside"])
 async def test_a_node_that_succeeded_stays_so_where_an_unnamed_one_is_out_of_time(
-    beside: bool, is_async: bool, handler: LdAiHandler, reports: list[RunReport]
+    beside: bool, is_async: bool, handler: LdAiHandler, reports: list[RunReport], be_late: Callable[[], None]
 ) -> None:
     """Of the nodes of the last step, the one that ended last was late, and perhaps nobody tracks it."""
+    other = NodeEnds("a")
 
     async def hangs(state: State) -> State:
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.to_thread(other.wait)
         return await hanging_node(time_is_up_after(1))(state)
 
     def late(state: State) -> State:
-        time.sleep(2 * SOON)
+        other.wait()
+        be_late()
         return {"said": []}
 
     flow = graph(
         {"a": speaks(), "slow": hangs if is_async else late}, in_parallel("a", "slow") if beside else None
     )
-    flow.step_timeout, config = LIMIT if is_async else SOON, {"callbacks": [handler]}
+    flow.step_timeout, config = LIMIT, {"callbacks": [handler, other]}
 
     with pytest.raises(TimeoutError):
-        await (await_result(flow, handler) if is_async else asyncio.to_thread(flow.invoke, NOTHING, config))
+        await (flow.ainvoke(NOTHING, config) if is_async else asyncio.to_thread(flow.invoke, NOTHING, config))
 
     assert await outcomes(handler, reports) == {"run": Outcome.ERROR, "a": Outcome.SUCCESS}
 
