@@ -237,6 +237,8 @@ class Run:
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what a step's end says of its scope, of interrupts, of streams and of nodes."""
+        if step.begins_scope:
+            step.scope.raised = id(error)
         if self.interrupts and outcome in (Outcome.SUCCESS, Outcome.ERROR):
             self._forget_caught_interrupts(step)
         if outcome is Outcome.INTERRUPTED:
@@ -278,8 +280,8 @@ class Run:
             tasks = [each for each in self.tasks.values() if each.graph is graph]
             last_step = max((each.langgraph_step for each in tasks), default=0)
             tasks = [each for each in tasks if each.langgraph_step == last_step]
-            if any(each.outcome is Outcome.ERROR for each in tasks):
-                return  # a node raised the error
+            if any(each.outcome is Outcome.ERROR and each.raised == id(error) for each in tasks):
+                return  # a node raised the error; what another raised was handled
             late = max(tasks, key=lambda each: each.ended_at or float("inf"), default=None)
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
