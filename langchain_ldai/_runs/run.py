@@ -240,7 +240,7 @@ class Run:
         if step.begins_scope:
             step.scope.raised = id(error)
         if self.interrupts and outcome in (Outcome.SUCCESS, Outcome.ERROR):
-            self._forget_caught_interrupts(step)
+            self._forget_caught_interrupts(step, failed=outcome is Outcome.ERROR)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
@@ -260,9 +260,9 @@ class Run:
         for each in known:
             each.ended(step)
 
-    def _forget_caught_interrupts(self, step: Step) -> None:
+    def _forget_caught_interrupts(self, step: Step, *, failed: bool) -> None:
         """Forget the interrupts that a step caught before it succeeded, or failed: they did not stop the run."""
-        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step)]
+        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step, failed=failed)]
         if scope.ended_at is None and len(left) < len(self.interrupts):
             self.interrupts = left
             if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in left):

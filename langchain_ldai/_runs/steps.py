@@ -122,9 +122,12 @@ class Interrupt:
         is_on_its_way = self.came_to is not None and self.came_to.is_open
         return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
 
-    def is_caught_by(self, step: Step) -> bool:
-        """Whether a step that succeeds or fails has caught it, outside the scope where it was raised."""
-        return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope
+    def is_caught_by(self, step: Step, *, failed: bool) -> bool:
+        """Whether a step that succeeded or failed has caught it, outside the scope where it was raised.
+
+        A graph that failed, because of another node, asks nothing.
+        """
+        return self.came_to is step and (failed or not self.is_for_graph) and self.scopes[0] is not step.scope
 
 
 @dataclass(slots=True, eq=False)

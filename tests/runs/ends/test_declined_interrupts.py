@@ -246,3 +246,16 @@ async def test_a_run_that_recovers_from_what_a_step_made_of_an_interrupt_succeed
     place(work).invoke(NOTHING, thread(track()))
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@pytest.mark.parametrize("place", [as_node, as_workflow], ids=["node", "functional-api"])
+async def test_a_run_that_recovers_from_a_graph_that_failed_while_it_asked_succeeds(
+    place: Callable[[Runnable], Runnable], track: Track, reports: list[RunReport]
+) -> None:
+    """A graph that raised the error of another node asks nothing any more."""
+    nodes = {"asks": asks, "fails": speaks(ZeroDivisionError())}
+    inner = graph(nodes, in_parallel(*nodes))
+
+    place(inner.with_fallbacks([RunnableLambda(lambda state: OWN)])).invoke(NOTHING, thread(track()))
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
