@@ -129,8 +129,8 @@ class Run:
         ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
         if before.totals and not ended_well and before.counts():
             before.totals.retries += 1
-        if before.totals and before in before.totals.visits:
-            before.totals.visits.remove(before)
+        for totals in self.all_totals:
+            totals.forget(before)
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
@@ -286,7 +286,8 @@ class Run:
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node
-                visits += [each for each in totals.visits if each.graph is graph]
+                for scopes in totals.branches.get(graph.scope, {}).values():
+                    visits += [each for each in scopes if each.graph is graph and each in totals.visits]
         failed = [each for each in visits if each.outcome is Outcome.CANCELLED]
         if error is not None:
             failed += [each for each in visits if each.ended_at is None]
@@ -324,8 +325,9 @@ class Run:
             for visit in totals.visits:
                 if visit.parent_scope is None or visit.ended_at is None:
                     self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
-                if any(visit in scope.lineage() for scope in asking):
-                    self._note_outcome(visit, Outcome.INTERRUPTED)
+                for scope in asking:
+                    if visit in scope.lineage():
+                        self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
 
     def forget_what_lost_its_step(self) -> None:

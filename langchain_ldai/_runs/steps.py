@@ -66,22 +66,14 @@ class Scope:
         return scope is None
 
     def is_beside(self, other: Scope) -> bool:
-        """Whether a scope that begins now runs at the same time as this one, or in the same step of a graph."""
-        lineage, others = self.lineage(), other.lineage()
-        while lineage and lineage[-1] is others[-1]:
-            lineage.pop()
-            others.pop()
-        if not lineage:  # the other begins within this one
+        """Whether one that begins now, in the same scope, is at work at the same time, or in the same step."""
+        if self.ended_at is None and self.graph is not None and self.graph.is_open:
             return True
-        branch, new = lineage[-1], others[-1]  # in each lineage, the scope just below the last that both share
-        if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
-            return True
-        return branch.is_in_step_of(new)
+        return self.graph is other.graph and self.langgraph_step == other.langgraph_step and self.is_in_step()
 
-    def is_in_step_of(self, other: Scope) -> bool:
-        """Whether both are tasks in the same step of the same graph."""
-        is_same_step = self.graph is other.graph and 0 < self.langgraph_step == other.langgraph_step
-        return is_same_step and not self.is_of_functional_api()
+    def is_in_step(self) -> bool:
+        """Whether it is a task in a step of a graph, whose tasks all count as running at the same time."""
+        return self.langgraph_step > 0 and not self.is_of_functional_api()
 
     def is_of_functional_api(self) -> bool:
         """Whether it is a task of LangGraph's functional API, where all tasks have the same step number."""

@@ -184,6 +184,28 @@ def test_a_visit_whose_graph_is_over_is_beside_no_other(
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
 
 
+@pytest.mark.parametrize("fails", range(4))
+def test_of_graphs_at_once_each_ones_last_visit_counts(
+    fails: int, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Nodes of one step that are graphs themselves visit a named node twice, by turns."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    graphs = [start_chain(handler, root, **in_task(name) | {"langgraph_node": name}) for name in ("one", "two")]
+    for number in range(4):
+        visit = start_chain(handler, graphs[number % 2], **in_task(f"visit-{number}", step=1 + number // 2))
+        call_model(handler, visit)
+        if number == fails:
+            handler.on_chain_error(ValueError(), run_id=visit)
+        else:
+            handler.on_chain_end({}, run_id=visit)
+    for step in (*graphs, root):
+        handler.on_chain_end({}, run_id=step)
+
+    told = Outcome.SUCCESS if fails < 2 else Outcome.ERROR
+    assert [report.nodes["writer"].outcome for report in reports] == [told]
+
+
 def test_a_visit_within_a_visit_is_beside_it(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
     """A node may call itself through another node: the inner failure is the outcome if no visit follows."""
     handler = LdAiHandler(config, nodes={"writer": config, "critic": config}, on_run_end=reports.append)
