@@ -239,8 +239,12 @@ class Run:
         """Note what a step's end says of its scope, of interrupts, of streams and of nodes."""
         if step.begins_scope:
             step.scope.raised = id(error)
-        if self.interrupts and outcome in (Outcome.SUCCESS, Outcome.ERROR):
-            self._forget_caught_interrupts(step, failed=outcome is Outcome.ERROR)
+        if self.interrupts:
+            if outcome in (Outcome.SUCCESS, Outcome.ERROR):
+                self._forget_caught_interrupts(step, raised=error is not None)
+            elif outcome is Outcome.CANCELLED and not isinstance(error, GeneratorExit):
+                for interrupt in self.interrupts:
+                    interrupt.cut_off(step)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
@@ -260,9 +264,9 @@ class Run:
         for each in known:
             each.ended(step)
 
-    def _forget_caught_interrupts(self, step: Step, *, failed: bool) -> None:
-        """Forget the interrupts that a step caught before it succeeded, or failed: they did not stop the run."""
-        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step, failed=failed)]
+    def _forget_caught_interrupts(self, step: Step, *, raised: bool) -> None:
+        """Forget the interrupts that a step caught before it ended or raised another error: they stop nothing."""
+        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step, raised=raised)]
         if scope.ended_at is None and len(left) < len(self.interrupts):
             self.interrupts = left
             if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in left):

@@ -109,17 +109,28 @@ class Interrupt:
         self.came_to = step.parent
         self.is_for_graph = step.begins_scope and not scope.is_of_functional_api()
 
+    def cut_off(self, step: Step) -> None:
+        """Note that a step was cancelled: whoever goes on without the step goes on without what had come to it."""
+        if self.came_to is step:
+            self.came_to, self.is_for_graph = step.parent, False
+
     def is_over(self) -> bool:
         """Whether it was answered, and its tasks attempted again, so that it can stop nothing any more."""
         is_on_its_way = self.came_to is not None and self.came_to.is_open
         return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
 
-    def is_caught_by(self, step: Step, *, failed: bool) -> bool:
-        """Whether a step that succeeded or failed has caught it, outside the scope where it was raised.
+    def is_caught_by(self, step: Step, *, raised: bool) -> bool:
+        """Whether a step that ended or raised another error has caught it, outside the scope where it was raised.
 
-        A graph that failed, because of another node, asks nothing.
+        A graph stops at it, but not one that raised another error, as it failed or handed over. A step that ends
+        before it has come there goes on without it.
         """
-        return self.came_to is step and (failed or not self.is_for_graph) and self.scopes[0] is not step.scope
+        at = self.came_to
+        if at is step:
+            is_caught = raised or not self.is_for_graph
+        else:
+            is_caught = not self.is_for_graph and at is not None and at.is_open and step in at.lineage()
+        return is_caught and self.scopes[0] is not step.scope
 
 
 @dataclass(slots=True, eq=False)

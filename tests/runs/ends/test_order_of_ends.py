@@ -1,9 +1,11 @@
 """Ends that come twice, out of order, or while the handler works on another event."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
 
 import pytest
+from langgraph.errors import GraphInterrupt
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from tests.support.events import ANSWER, call_model, start_call, start_chain, start_stream
@@ -182,6 +184,26 @@ def test_a_visit_whose_graph_is_over_is_beside_no_other(
     handler.on_chain_end({}, run_id=root)
 
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
+def test_a_question_that_the_runs_end_did_not_wait_for_stops_nothing(
+    is_first: bool, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """LangGraph goes on without a node that is out of time, and tells its end before or after its own."""
+    root = start_chain(handler)
+    node = start_chain(handler, root, **in_task("a"))
+    graph = start_chain(handler, node, **in_task("a"))
+    asks = start_chain(handler, graph, **in_task("b"))
+    call_model(handler, asks)
+    handler.on_chain_error(GraphInterrupt(), run_id=asks)
+    handler.on_chain_error(asyncio.CancelledError(), run_id=graph)
+    if is_first:
+        handler.on_chain_error(asyncio.CancelledError(), run_id=node)
+
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
 
 
 @pytest.mark.parametrize("fails", range(4))
