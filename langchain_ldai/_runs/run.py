@@ -125,9 +125,13 @@ class Run:
             self._tool_called(step)  # in an agent graph it may be a handoff, which is known when it ends
 
     def _attempted_again(self, before: Scope) -> None:
-        """Note that a task is attempted again: a retry, unless it had succeeded or been interrupted."""
-        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
-        if before.totals and not ended_well and before.counts():
+        """Note that a task is attempted again: a retry, unless it had been interrupted.
+
+        It is none if the task had succeeded: after a handoff, LangGraph runs it again for its conditional edges.
+        """
+        if before.outcome is Outcome.SUCCESS:
+            return
+        if before.totals and before.outcome is not Outcome.INTERRUPTED and before.counts():
             before.totals.retries += 1
         for totals in self.all_totals:
             totals.forget(before)

@@ -194,11 +194,12 @@ class Oracle:
         return node.start, self.tree.index(node)
 
     def attempts_after(self, task: Node, now: int) -> list[Node]:
-        """Return the later attempts of a task that had begun by now."""
+        """Return the later attempts of a task that had begun by now; none is made of one that had succeeded."""
         return [
             each
             for each in self.tasks
             if each.task == task.task and self.place(each) > self.place(task) and each.start <= now
+            if worst(*self.told(task, each.start)) != "success"
         ]
 
     def counts(self, node: Node, now: int) -> bool:
@@ -335,7 +336,9 @@ class Oracle:
                 and bool(before[-1].visit) is named
                 and later in self.attempts_after(before[-1], later.start)
             ):
-                is_part = before[-1].parent.attempt is self.root or self.counts(before[-1].parent, later.start)
+                around = [each for each in before[-1].parent.line if each.kind == "task"]
+                again = [made for each in around for made in self.attempts_after(each, later.start)]
+                is_part = not any(self.place(made) < self.place(later) for made in again)
                 found += is_part and worst(*self.told(before[-1], later.start)) not in ("success", "interrupted")
         return found
 
