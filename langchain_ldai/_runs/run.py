@@ -262,7 +262,7 @@ class Run:
         """Note that an interrupt ended a step: one that has come up to the step, else a new one."""
         self.notes_every_end = True
         known = [each for each in self.interrupts if each.came_to is step]
-        if not known:
+        if not known and (step.parent is None or step.parent.is_open):  # else nobody waits for an answer
             known = [Interrupt()]
             self.interrupts += known
         for each in known:

@@ -252,6 +252,11 @@ class Oracle:
             node, came_up = above, above.way == "interrupted"
         return []
 
+    def is_late(self, origin: Node) -> bool:
+        """Whether an interrupt was raised in a step below one that had ended: it stops nothing."""
+        parent = origin.parent
+        return parent is not None and parent.end is not None and parent.end < origin.end
+
     def _went_on(self, open_step: Node, since: int, origin: Node, now: int) -> list[Node]:
         """Return the step, if any, that ended around an open one, to which an interrupt had come."""
         return [
@@ -272,7 +277,7 @@ class Oracle:
             node
             for node in self.tree
             if node.interrupted_by(self.now)
-            and not all(self.decliners(origin, self.now) for origin in self.origins(node))
+            and not all(self.decliners(each, self.now) or self.is_late(each) for each in self.origins(node))
         ]
         attempts = {id(node.attempt): node.attempt for node in open_ones}.values()
         return [

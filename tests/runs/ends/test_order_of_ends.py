@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from uuid import UUID
 
 import pytest
 from langgraph.errors import GraphInterrupt
@@ -186,20 +187,28 @@ def test_a_visit_whose_graph_is_over_is_beside_no_other(
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
 
 
-@pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
+def cancel(handler: LdAiHandler, step: UUID) -> None:
+    """End a step as LangGraph does with one that it stops."""
+    handler.on_chain_error(asyncio.CancelledError(), run_id=step)
+
+
+@pytest.mark.parametrize("order", ["ask graph", "ask graph node", "graph ask", "graph node ask"])
 def test_a_question_that_the_runs_end_did_not_wait_for_stops_nothing(
-    is_first: bool, handler: LdAiHandler, reports: list[RunReport]
+    order: str, handler: LdAiHandler, reports: list[RunReport]
 ) -> None:
-    """LangGraph goes on without a node that is out of time, and tells its end before or after its own."""
+    """LangGraph goes on without a node that is out of time, and tells how things in it end in any order."""
     root = start_chain(handler)
     node = start_chain(handler, root, **in_task("a"))
     graph = start_chain(handler, node, **in_task("a"))
     asks = start_chain(handler, graph, **in_task("b"))
     call_model(handler, asks)
-    handler.on_chain_error(GraphInterrupt(), run_id=asks)
-    handler.on_chain_error(asyncio.CancelledError(), run_id=graph)
-    if is_first:
-        handler.on_chain_error(asyncio.CancelledError(), run_id=node)
+    ends = {
+        "ask": lambda: handler.on_chain_error(GraphInterrupt(), run_id=asks),
+        "graph": lambda: cancel(handler, graph),
+        "node": lambda: cancel(handler, node),
+    }
+    for name in order.split():
+        ends[name]()
 
     handler.on_chain_end({}, run_id=root)
 
