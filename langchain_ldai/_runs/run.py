@@ -125,12 +125,16 @@ class Run:
             self._tool_called(step)  # in an agent graph it may be a handoff, which is known when it ends
 
     def _attempted_again(self, before: Scope) -> None:
-        """Note that a task is attempted again: a retry, unless it had succeeded or been interrupted."""
-        ended_well = before.outcome in (Outcome.SUCCESS, Outcome.INTERRUPTED)
-        if before.totals and not ended_well and before.counts():
+        """Note that a task is attempted again: a retry, unless it had been interrupted.
+
+        It is none if the task had succeeded: after a handoff, LangGraph runs it again for its conditional edges.
+        """
+        if before.outcome is Outcome.SUCCESS:
+            return
+        if before.totals and before.outcome is not Outcome.INTERRUPTED and before.counts():
             before.totals.retries += 1
-        if before.totals and before in before.totals.visits:
-            before.totals.visits.remove(before)
+        for totals in self.all_totals:
+            totals.forget(before)
         before.is_superseded = True
         self.interrupts = [each for each in self.interrupts if not each.is_over()]
 
@@ -237,8 +241,14 @@ class Run:
 
     def _note_end(self, step: Step, error: BaseException | None, outcome: Outcome) -> None:
         """Note what a step's end says of its scope, of interrupts, of streams and of nodes."""
-        if self.interrupts and outcome in (Outcome.SUCCESS, Outcome.ERROR):
-            self._forget_caught_interrupts(step)
+        if step.begins_scope:
+            step.scope.raised = id(error)
+        if self.interrupts:
+            if outcome in (Outcome.SUCCESS, Outcome.ERROR):
+                self._forget_caught_interrupts(step, raised=error is not None)
+            elif outcome is Outcome.CANCELLED and not isinstance(error, GeneratorExit):
+                for interrupt in self.interrupts:
+                    interrupt.cut_off(step)
         if outcome is Outcome.INTERRUPTED:
             step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
@@ -252,15 +262,15 @@ class Run:
         """Note that an interrupt ended a step: one that has come up to the step, else a new one."""
         self.notes_every_end = True
         known = [each for each in self.interrupts if each.came_to is step]
-        if not known:
+        if not known and (step.parent is None or step.parent.is_open):  # else nobody waits for an answer
             known = [Interrupt()]
             self.interrupts += known
         for each in known:
             each.ended(step)
 
-    def _forget_caught_interrupts(self, step: Step) -> None:
-        """Forget the interrupts that a step caught before it succeeded, or failed: they did not stop the run."""
-        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step)]
+    def _forget_caught_interrupts(self, step: Step, *, raised: bool) -> None:
+        """Forget the interrupts that a step caught before it ended or raised another error: they stop nothing."""
+        scope, left = step.scope, [each for each in self.interrupts if not each.is_caught_by(step, raised=raised)]
         if scope.ended_at is None and len(left) < len(self.interrupts):
             self.interrupts = left
             if scope.outcome is Outcome.INTERRUPTED and not any(scope in each.scopes for each in left):
@@ -278,13 +288,14 @@ class Run:
             tasks = [each for each in self.tasks.values() if each.graph is graph]
             last_step = max((each.langgraph_step for each in tasks), default=0)
             tasks = [each for each in tasks if each.langgraph_step == last_step]
-            if any(each.outcome is Outcome.ERROR for each in tasks):
-                return  # a node raised the error
+            if any(each.outcome is Outcome.ERROR and each.raised == id(error) for each in tasks):
+                return  # a node raised the error; what another raised was handled
             late = max(tasks, key=lambda each: each.ended_at or float("inf"), default=None)
         visits: list[Scope] = []
         for node, totals in nodes.totals.items():
             if totals is not None and name in ("", node):  # "" stands for every node
-                visits += [each for each in totals.visits if each.graph is graph]
+                for scopes in totals.branches.get(graph.scope, {}).values():
+                    visits += [each for each in scopes if each.graph is graph and each in totals.visits]
         failed = [each for each in visits if each.outcome is Outcome.CANCELLED]
         if error is not None:
             failed += [each for each in visits if each.ended_at is None]
@@ -322,8 +333,9 @@ class Run:
             for visit in totals.visits:
                 if visit.parent_scope is None or visit.ended_at is None:
                     self._note_outcome(visit, outcome if visit.parent_scope is None else cut)
-                if any(visit in scope.lineage() for scope in asking):
-                    self._note_outcome(visit, Outcome.INTERRUPTED)
+                for scope in asking:
+                    if visit in scope.lineage():
+                        self._note_outcome(visit, Outcome.INTERRUPTED)
             totals.watch.cut(now)
 
     def forget_what_lost_its_step(self) -> None:

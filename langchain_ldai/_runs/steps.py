@@ -41,6 +41,7 @@ class Scope:
         ended_at: When the step that began it ended, in seconds.
         is_superseded: Whether the task has been attempted again.
         outcome: How it ended. Before its end, `INTERRUPTED` if an interrupt was raised in it, else `None`.
+        raised: The number by which Python knows the error that ended it; not set before that.
     """
 
     run: Run
@@ -55,6 +56,7 @@ class Scope:
     ended_at: float | None = None
     is_superseded: bool = False
     outcome: Outcome | None = None
+    raised: int = field(init=False)
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""
@@ -64,22 +66,14 @@ class Scope:
         return scope is None
 
     def is_beside(self, other: Scope) -> bool:
-        """Whether a scope that begins now runs at the same time as this one, or in the same step of a graph."""
-        lineage, others = self.lineage(), other.lineage()
-        while lineage and lineage[-1] is others[-1]:
-            lineage.pop()
-            others.pop()
-        if not lineage:  # the other begins within this one
+        """Whether one that begins now, in the same scope, is at work at the same time, or in the same step."""
+        if self.ended_at is None and self.graph is not None and self.graph.is_open:
             return True
-        branch, new = lineage[-1], others[-1]  # in each lineage, the scope just below the last that both share
-        if branch.ended_at is None and branch.graph is not None and branch.graph.is_open:
-            return True
-        return branch.is_in_step_of(new)
+        return self.graph is other.graph and self.langgraph_step == other.langgraph_step and self.is_in_step()
 
-    def is_in_step_of(self, other: Scope) -> bool:
-        """Whether both are tasks in the same step of the same graph."""
-        is_same_step = self.graph is other.graph and 0 < self.langgraph_step == other.langgraph_step
-        return is_same_step and not self.is_of_functional_api()
+    def is_in_step(self) -> bool:
+        """Whether it is a task in a step of a graph, whose tasks all count as running at the same time."""
+        return self.langgraph_step > 0 and not self.is_of_functional_api()
 
     def is_of_functional_api(self) -> bool:
         """Whether it is a task of LangGraph's functional API, where all tasks have the same step number."""
@@ -115,14 +109,28 @@ class Interrupt:
         self.came_to = step.parent
         self.is_for_graph = step.begins_scope and not scope.is_of_functional_api()
 
+    def cut_off(self, step: Step) -> None:
+        """Note that a step was cancelled: whoever goes on without the step goes on without what had come to it."""
+        if self.came_to is step:
+            self.came_to, self.is_for_graph = step.parent, False
+
     def is_over(self) -> bool:
         """Whether it was answered, and its tasks attempted again, so that it can stop nothing any more."""
         is_on_its_way = self.came_to is not None and self.came_to.is_open
         return not is_on_its_way and not any(scope.counts() for scope in self.scopes)
 
-    def is_caught_by(self, step: Step) -> bool:
-        """Whether a step that succeeds or fails has caught it, outside the scope where it was raised."""
-        return self.came_to is step and not self.is_for_graph and self.scopes[0] is not step.scope
+    def is_caught_by(self, step: Step, *, raised: bool) -> bool:
+        """Whether a step that ended or raised another error has caught it, outside the scope where it was raised.
+
+        A graph stops at it, but not one that raised another error, as it failed or handed over. A step that ends
+        before it has come there goes on without it.
+        """
+        at = self.came_to
+        if at is step:
+            is_caught = raised or not self.is_for_graph
+        else:
+            is_caught = not self.is_for_graph and at is not None and at.is_open and step in at.lineage()
+        return is_caught and self.scopes[0] is not step.scope
 
 
 @dataclass(slots=True, eq=False)

@@ -37,6 +37,7 @@ class MetricTotals:
         tokens: What the model calls used, `None` where none has said.
         has_first_token: Whether a model call has streamed something.
         visits: The visit that started last, and those beside it.
+        branches: The scopes that the visits are, or are in, by the scope around each and its step of a graph.
         watch: Measures the duration.
         exchange: Gathers what the judges are to score; `None` if none was drawn.
         span: Makes the spans; `None` where nothing records them.
@@ -56,7 +57,8 @@ class MetricTotals:
     models: dict[str, None] = field(default_factory=dict)
     tokens: TokenUsage | None = None
     has_first_token: bool = False
-    visits: list[Scope] = field(default_factory=list)
+    visits: dict[Scope, None] = field(default_factory=dict)
+    branches: dict[Scope | None, dict[object, dict[Scope, None]]] = field(default_factory=dict)
     watch: Stopwatch = field(default_factory=Stopwatch)
     exchange: GatheredExchange | None = None
     span: RunSpan | None = None
@@ -68,12 +70,29 @@ class MetricTotals:
         return self.span.trace if self.span is not None else NO_TRACE
 
     def visit_started(self, visit: Scope, now: float) -> None:
-        """Note a visit of the node, or the start of the run."""
-        if self.visits and not self.visits[-1].is_in_step_of(visit):
-            self.visits = [each for each in self.visits if each.counts() and each.is_beside(visit)]
-        self.visits.append(visit)
+        """Note a visit of the node, or the start of the run; it takes the place of all that it is not beside."""
+        self.visits[visit] = None
+        while (around := visit.parent_scope) is not None:
+            steps, step = self.branches.setdefault(around, {}), (visit.graph, visit.langgraph_step)
+            if steps and (len(steps) > 1 or step not in steps or not visit.is_in_step()):
+                for each in [each for scopes in steps.values() for each in scopes]:
+                    if each is not visit and not each.is_beside(visit):
+                        self.forget(each)
+            steps.setdefault(step, {})[visit] = None
+            visit = around
         if self.times_visits:
             self.watch.start(now)
+
+    def forget(self, scope: Scope) -> None:
+        """Forget the visit that a scope is, and those within it: others have taken their place."""
+        for each in [each for scopes in self.branches.pop(scope, {}).values() for each in scopes]:
+            self.forget(each)
+        self.visits.pop(scope, None)
+        steps, step = self.branches.get(scope.parent_scope, {}), (scope.graph, scope.langgraph_step)
+        if scope in steps.get(step, {}):
+            del steps[step][scope]
+            if not steps[step]:
+                del steps[step]
 
     def final(self, outcome: Outcome | None, *, is_closed: bool) -> dict[Slot, Value]:
         """Settle how the run, or the node, ended, and return the values that are final.
@@ -87,7 +106,7 @@ class MetricTotals:
             self.outcome = worst(*ended) if ended else outcome
         values: dict[Slot, Value] = {}
         if is_closed:
-            self.visits.clear()
+            self.visits, self.branches = {}, {}
             values["duration_ms"] = int(self.watch.elapsed() * 1000)
             if self.tokens is not None:
                 values["tokens"] = self.tokens

@@ -203,6 +203,24 @@ async def test_a_handoff_out_of_a_named_node_is_a_success(track: Track, writer, 
     assert reports[0].outcome is reports[0].nodes["writer"].outcome is Outcome.SUCCESS
 
 
+async def test_a_named_node_of_a_graph_that_hands_over_is_told_as_it_ended(
+    track: Track, writer, reports: list[RunReport]
+) -> None:
+    """LangGraph runs the node around it once more, for its conditional edges: no new attempt (fact 57)."""
+
+    def leaves(state: State) -> Command:
+        return Command(goto="rest", graph=Command.PARENT, update=NOTHING)
+
+    inner = graph({"writer": speaks(), "leaves": leaves})
+    builder = StateGraph(State).add_node("rest", speaks(ZeroDivisionError())).add_edge(START, "inner")
+    builder.add_node("inner", inner).add_conditional_edges("inner", lambda state: END)
+
+    with pytest.raises(ZeroDivisionError):
+        builder.compile().invoke(NOTHING, {"callbacks": [track(nodes={"writer": writer})]})
+
+    assert (reports[0].outcome, reports[0].nodes["writer"].outcome) == (Outcome.ERROR, Outcome.SUCCESS)
+
+
 async def test_a_task_of_the_functional_api_can_be_named(track: Track, writer, reports: list[RunReport]) -> None:
     """LangGraph calls a task a node, by the task's name: a fact besides those numbered."""
     answer = task(name="answer")(speaks())

@@ -226,12 +226,29 @@ FAN_OUTS = {
     "at work": lambda handler, graph: start_visit(handler, graph),
     "ended": lambda handler, graph: handler.on_chain_end({}, run_id=start_visit(handler, graph)),
     "failed": lambda handler, graph: handler.on_chain_error(KeyError("x"), run_id=start_visit(handler, graph)),
+    "in subgraphs at work": lambda handler, graph: start_visit(handler, start_subgraph(handler, graph)[-1]),
+    "in subgraphs": lambda handler, graph: visit_in_subgraph(handler, graph),
 }
 
 
 def start_visit(handler: LdAiHandler, graph: UUID) -> UUID:
     """Start a visit of the named node in one step of a graph."""
     return start_chain(handler, graph, **in_a_node())
+
+
+def start_subgraph(handler: LdAiHandler, graph: UUID) -> list[UUID]:
+    """Start a node that is a graph itself, in the same step as others; return the node and that graph."""
+    within = {**in_a_node(), "langgraph_node": "sub"}
+    node = start_chain(handler, graph, **within)
+    return [node, start_chain(handler, node, **within)]
+
+
+def visit_in_subgraph(handler: LdAiHandler, graph: UUID) -> None:
+    """Visit the named node of a graph within a node."""
+    steps = start_subgraph(handler, graph)
+    steps.append(start_visit(handler, steps[-1]))
+    for step in reversed(steps):
+        handler.on_chain_end({}, run_id=step)
 
 
 @pytest.mark.parametrize("fan_out", FAN_OUTS.values(), ids=FAN_OUTS)

@@ -194,11 +194,12 @@ class Oracle:
         return node.start, self.tree.index(node)
 
     def attempts_after(self, task: Node, now: int) -> list[Node]:
-        """Return the later attempts of a task that had begun by now."""
+        """Return the later attempts of a task that had begun by now; none is made of one that had succeeded."""
         return [
             each
             for each in self.tasks
             if each.task == task.task and self.place(each) > self.place(task) and each.start <= now
+            if worst(*self.told(task, each.start)) != "success"
         ]
 
     def counts(self, node: Node, now: int) -> bool:
@@ -227,19 +228,48 @@ class Oracle:
         return [origin for each in below for origin in self.origins(each)] or [node]
 
     def decliners(self, origin: Node, now: int) -> list[Node]:
-        """Return the step, if any, that by now had caught the interrupt of another one and had ended well.
+        """Return the step, if any, that by now had ended well or failed, without the interrupt of another one.
 
-        What a graph's task was asked stops the graph; and a step in the attempt that asked declines nothing.
+        It caught the interrupt, or did not wait until it came. What a graph's task was asked stops the graph,
+        unless that fails; and a step in the attempt that asked declines nothing.
         """
-        node = origin
-        while (above := node.parent) and above.interrupted_by(now) and node.end <= above.end:
-            node = above
-        if above is None or above.way != "success" or not above.end or not node.end <= above.end <= now:
-            return []
-        is_for_graph = node.kind == "task" and above.kind != "task"
-        attempt = above.attempt
-        is_late = attempt is not above and attempt.end is not None and attempt.end < above.end
-        return [] if is_for_graph or is_late or origin.attempt is attempt else [above]
+        node, came_up = origin, True
+        while above := node.parent:
+            is_for_graph = came_up and node.kind == "task" and above.kind != "task"
+            if above.end is None or above.end > now:
+                return [] if is_for_graph else self._went_on(above, node.end, origin, now)
+            if above.end < node.end:
+                return []
+            if above.way in ("success", "error"):
+                is_caught = above.way == "error" or not is_for_graph
+                return [above] if is_caught and self._declines(above, origin) else []
+            if (
+                not is_for_graph
+                and above.way == "cancelled"
+                and (went_on := self._went_on(above, node.end, origin, now))
+            ):
+                return went_on
+            node, came_up = above, above.way == "interrupted"
+        return []
+
+    def is_late(self, origin: Node) -> bool:
+        """Whether an interrupt was raised in a step below one that had ended: it stops nothing."""
+        parent = origin.parent
+        return parent is not None and parent.end is not None and parent.end < origin.end
+
+    def _went_on(self, open_step: Node, since: int, origin: Node, now: int) -> list[Node]:
+        """Return the step, if any, that ended around an open one, to which an interrupt had come."""
+        return [
+            each
+            for each in open_step.line[-2::-1]
+            if each.end is not None and since <= each.end <= now and each.way in ("success", "error")
+            if (open_step.end is None or open_step.end > each.end) and self._declines(each, origin)
+        ][:1]
+
+    def _declines(self, step: Node, origin: Node) -> bool:
+        """Whether a step may have declined an interrupt: its attempt goes on, and is not the one that asked."""
+        is_late = step.attempt is not step and step.attempt.end is not None and step.attempt.end < step.end
+        return not is_late and origin.attempt is not step.attempt
 
     def asks(self) -> list[Node]:
         """Return the attempts of which a question is still open at the root's end."""
@@ -247,7 +277,7 @@ class Oracle:
             node
             for node in self.tree
             if node.interrupted_by(self.now)
-            and not all(self.decliners(origin, self.now) for origin in self.origins(node))
+            and not all(self.decliners(each, self.now) or self.is_late(each) for each in self.origins(node))
         ]
         attempts = {id(node.attempt): node.attempt for node in open_ones}.values()
         return [
@@ -305,9 +335,15 @@ class Oracle:
         """Return how many attempts were made because one before, which counted, had neither worked nor asked."""
         found = 0
         for later in self.tasks:
-            before = [each for each in self.tasks if later in self.attempts_after(each, later.start)]
-            if before and bool(before[-1].visit) is named:
-                is_part = before[-1].parent.attempt is self.root or self.counts(before[-1].parent, later.start)
+            before = [each for each in self.tasks[: self.tasks.index(later)] if each.task == later.task][-1:]
+            if (
+                before
+                and bool(before[-1].visit) is named
+                and later in self.attempts_after(before[-1], later.start)
+            ):
+                around = [each for each in before[-1].parent.line if each.kind == "task"]
+                again = [made for each in around for made in self.attempts_after(each, later.start)]
+                is_part = not any(self.place(made) < self.place(later) for made in again)
                 found += is_part and worst(*self.told(before[-1], later.start)) not in ("success", "interrupted")
         return found
 

@@ -1,7 +1,8 @@
 """Interrupts that a step catches and goes on without: they stopped nothing (fact 58)."""
 
+import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Never
 
 import pytest
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -9,13 +10,15 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt
 from langgraph.func import entrypoint, task
+from langgraph.graph import START
+from langgraph.types import Command
 
 from langchain_ldai import LdAiCompletionConfig, Outcome, RunReport
 from langchain_ldai.testing import RecordingClient
 from tests.conftest import Track
 from tests.support.calls import INVOKED, STREAMED, Call, each, run
 from tests.support.chains import AGENT_INPUT, SUCCESS, counts, create_agent
-from tests.support.graphs import NOTHING, State, asks, graph, in_parallel, speaks, thread
+from tests.support.graphs import NOTHING, State, asks, graph, has_node_options, in_parallel, speaks, thread
 from tests.support.models import HELLO, ScriptedChat, tool_call
 
 pytestmark = pytest.mark.asyncio
@@ -244,5 +247,61 @@ async def test_a_run_that_recovers_from_what_a_step_made_of_an_interrupt_succeed
     work = RunnableLambda(fails).with_fallbacks([RunnableLambda(lambda state: OWN)])
 
     place(work).invoke(NOTHING, thread(track()))
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@pytest.mark.parametrize("place", [as_node, as_workflow], ids=["node", "functional-api"])
+async def test_a_run_that_recovers_from_a_graph_that_failed_while_it_asked_succeeds(
+    place: Callable[[Runnable], Runnable], track: Track, reports: list[RunReport]
+) -> None:
+    """A graph that raised the error of another node asks nothing any more."""
+    nodes = {"asks": asks, "fails": speaks(ZeroDivisionError())}
+    inner = graph(nodes, in_parallel(*nodes))
+
+    place(inner.with_fallbacks([RunnableLambda(lambda state: OWN)])).invoke(NOTHING, thread(track()))
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+async def test_a_run_that_goes_on_after_a_graph_that_handed_over_while_it_asked_succeeds(
+    track: Track, reports: list[RunReport]
+) -> None:
+    """A graph that left for its parent asks nothing any more."""
+
+    def hands_over(state: State) -> Command:
+        return Command(graph=Command.PARENT, goto="then")
+
+    nodes = {"asks": asks, "hands-over": hands_over}
+    inner = graph(nodes, in_parallel(*nodes))
+
+    graph({"inner": inner, "then": speaks()}, [(START, "inner")]).invoke(NOTHING, thread(track()))
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@has_node_options
+@pytest.mark.parametrize("waits", ["node", "graph"])
+async def test_a_run_that_gives_up_a_graph_that_asks_succeeds(
+    waits: str, track: Track, reports: list[RunReport]
+) -> None:
+    """A graph that was stopped, as another node of it took too long, asks nothing any more."""
+
+    async def hangs(state: State) -> Never:
+        await asyncio.Event().wait()
+
+    async def gives_up(state: State) -> State:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(inner.ainvoke(NOTHING), 0.2)
+        return speaks()(state)
+
+    nodes = {"asks": asks, "hangs": hangs}
+    inner = graph(nodes, in_parallel(*nodes))
+    limited = {"timeout": 0.2, "error_handler": speaks()}
+    outer = graph(
+        {"a": gives_up} if waits == "node" else {"a": inner}, options={"a": limited if waits == "graph" else {}}
+    )
+
+    await outer.ainvoke(NOTHING, thread(track()))
 
     assert [report.outcome for report in reports] == [Outcome.SUCCESS]

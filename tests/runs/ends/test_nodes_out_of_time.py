@@ -250,6 +250,25 @@ async def test_a_node_out_of_time_is_an_error_after_a_failure_that_its_graph_han
     assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.ERROR}
 
 
+@has_node_options
+@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError])
+async def test_a_node_out_of_time_is_an_error_beside_a_failure_that_its_graph_handled(
+    error: type[Exception], of_both: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """What a handler took in the same step is not what the graph raised."""
+    flow = graph(
+        {"a": hanging_node(time_is_up_after(1)), "b": speaks(error())},
+        in_parallel("a", "b"),
+        options={"b": {"error_handler": says()}},
+    )
+    flow.step_timeout = LIMIT
+
+    with pytest.raises(TimeoutError):
+        await flow.ainvoke(NOTHING, {"callbacks": [of_both]})
+
+    assert await outcomes(of_both, reports) == {"run": Outcome.ERROR, "a": Outcome.ERROR, "b": Outcome.ERROR}
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError, ToldError])
 @quiet
 @read

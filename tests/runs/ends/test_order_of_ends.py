@@ -1,9 +1,12 @@
 """Ends that come twice, out of order, or while the handler works on another event."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from uuid import UUID
 
 import pytest
+from langgraph.errors import GraphInterrupt
 
 from langchain_ldai import LdAiCompletionConfig, LdAiHandler, Outcome, RunReport, TokenUsage
 from tests.support.events import ANSWER, call_model, start_call, start_chain, start_stream
@@ -182,6 +185,56 @@ def test_a_visit_whose_graph_is_over_is_beside_no_other(
     handler.on_chain_end({}, run_id=root)
 
     assert [report.nodes["writer"].outcome for report in reports] == [Outcome.SUCCESS]
+
+
+def cancel(handler: LdAiHandler, step: UUID) -> None:
+    """End a step as LangGraph does with one that it stops."""
+    handler.on_chain_error(asyncio.CancelledError(), run_id=step)
+
+
+@pytest.mark.parametrize("order", ["ask graph", "ask graph node", "graph ask", "graph node ask"])
+def test_a_question_that_the_runs_end_did_not_wait_for_stops_nothing(
+    order: str, handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """LangGraph goes on without a node that is out of time, and tells how things in it end in any order."""
+    root = start_chain(handler)
+    node = start_chain(handler, root, **in_task("a"))
+    graph = start_chain(handler, node, **in_task("a"))
+    asks = start_chain(handler, graph, **in_task("b"))
+    call_model(handler, asks)
+    ends = {
+        "ask": lambda: handler.on_chain_error(GraphInterrupt(), run_id=asks),
+        "graph": lambda: cancel(handler, graph),
+        "node": lambda: cancel(handler, node),
+    }
+    for name in order.split():
+        ends[name]()
+
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
+@pytest.mark.parametrize("fails", range(4))
+def test_of_graphs_at_once_each_ones_last_visit_counts(
+    fails: int, config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Nodes of one step that are graphs themselves visit a named node twice, by turns."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    graphs = [start_chain(handler, root, **in_task(name) | {"langgraph_node": name}) for name in ("one", "two")]
+    for number in range(4):
+        visit = start_chain(handler, graphs[number % 2], **in_task(f"visit-{number}", step=1 + number // 2))
+        call_model(handler, visit)
+        if number == fails:
+            handler.on_chain_error(ValueError(), run_id=visit)
+        else:
+            handler.on_chain_end({}, run_id=visit)
+    for step in (*graphs, root):
+        handler.on_chain_end({}, run_id=step)
+
+    told = Outcome.SUCCESS if fails < 2 else Outcome.ERROR
+    assert [report.nodes["writer"].outcome for report in reports] == [told]
 
 
 def test_a_visit_within_a_visit_is_beside_it(config: LdAiCompletionConfig, reports: list[RunReport]) -> None:
