@@ -41,7 +41,7 @@ class Scope:
         ended_at: When the step that began it ended, in seconds.
         is_superseded: Whether the task has been attempted again.
         outcome: How it ended. Before its end, `INTERRUPTED` if an interrupt was raised in it, else `None`.
-        raised: The number by which Python knows the error that ended it; not set before that.
+        raised: The number by which Python knows the error that ended it, 0 before that.
     """
 
     run: Run
@@ -56,7 +56,7 @@ class Scope:
     ended_at: float | None = None
     is_superseded: bool = False
     outcome: Outcome | None = None
-    raised: int = field(init=False)
+    raised: int = 0
 
     def counts(self) -> bool:
         """Whether neither it nor a scope around it has been superseded."""
