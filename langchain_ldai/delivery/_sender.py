@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from enum import Enum
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeVar
@@ -214,9 +214,12 @@ class Sender:
         thread = threading.Thread(target=self._call, args=(call, result), name="langchain_ldai-batch", daemon=True)
         if not try_to_start(thread):
             return call()
-        while not result.done():
-            self._wait_until(min(self._sync_at, self._keep_up_at, self._check_at))
-            self._keep_up()
+        try:
+            while not result.done():
+                self._wait_until(min(self._sync_at, self._keep_up_at, self._check_at))
+                self._keep_up()
+        finally:  # a ledger may end even this thread, and only one batch may be on its way
+            wait([result])
         return result.result()
 
     def _call(self, call: Callable[[], _T], result: Future[_T]) -> None:

@@ -66,6 +66,26 @@ def test_what_a_batch_raises_is_told_by_whoever_sends_it(tmp_path: Path) -> None
         line.sender.keep_up_during(fail)
 
 
+def test_a_batch_that_is_on_its_way_is_awaited_whatever_fails_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger may end even the thread of the sender. The next one must not send beside the batch."""
+    line, ended = Line(tmp_path, None), threading.Event()
+
+    def fail() -> None:
+        raise SystemExit("broken")
+
+    def answer_late() -> None:
+        time.sleep(0.2)
+        ended.set()
+
+    monkeypatch.setattr(line.journal, "prepare_next_file", fail)
+    with pytest.raises(SystemExit, match="broken"):
+        line.sender.keep_up_during(answer_late)
+
+    assert ended.is_set()
+
+
 def test_a_batch_is_sent_also_where_no_thread_can_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of a process Python starts none."""
     line = Line(tmp_path, None)
