@@ -202,7 +202,11 @@ def let_service_return(server: EventsServer, terminal: io.StringIO) -> None:
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
     """Let an interrupt through, also where the tests were started in the background, and so ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: object) -> None:  # and not the whole process of the tests
+        raise AssertionError("SIGTERM was not handled")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGTERM, end)
     yield
     for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
         signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -336,12 +337,31 @@ def test_a_flush_does_not_wait_for_an_event_loop_that_is_stopped(
     monkeypatch.setattr(_queue, "STOPPED_SECONDS", 0.05)
     queue, loop = queue_of(), asyncio.new_event_loop()
     queue.put(work.job(1), loop)
+    rescue = threading.Timer(20, loop.close)  # a flush that waits finds nothing left, and does not hang
+    rescue.start()
 
     assert not queue.flush()
+    rescue.cancel()
     loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()
     assert queue.flush()
     assert work.done == [1]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("does_on_loop", [False, True], ids=["thread", "loop"])
+async def test_a_flush_without_a_limit_waits_for_work_that_goes_on(
+    does_on_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge's model may take longer than a flush waits for an event loop that is stopped."""
+    monkeypatch.setattr(_queue, "STOPPED_SECONDS", 0.05)
+    queue = queue_of()
+    queue.put(
+        Job(lambda: time.sleep(0.5), lambda: asyncio.sleep(0.5), 1),
+        asyncio.get_running_loop() if does_on_loop else None,
+    )
+
+    assert await asyncio.to_thread(queue.flush)
 
 
 class Collecting(Job):
