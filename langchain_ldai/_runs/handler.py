@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.options import check_count, check_function, check_seconds
 from langchain_ldai._runs.config_sources import ConfigSource
 from langchain_ldai._runs.first_token import carries_content, event_carries_content
@@ -53,7 +54,7 @@ _Id = object
 _Tags = list[str] | None
 
 
-class LdAiHandler(BaseCallbackHandler):
+class LdAiHandler(OfOneProcess, BaseCallbackHandler):
     """Reports each run of a chain to LaunchDarkly: pass it in `callbacks=[...]` to any runnable.
 
     One handler serves any number of runs at once, from any threads and event loops. It runs inline, stores
@@ -368,18 +369,6 @@ class LdAiHandler(BaseCallbackHandler):
     def __hash__(self) -> int:
         """Return 0, so that the handler comes first in a set: LangChain merges handlers as sets (fact 175)."""
         return 0
-
-    def __copy__(self) -> LdAiHandler:
-        return self
-
-    def __deepcopy__(self, memo: object) -> LdAiHandler:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "LdAiHandler holds the open runs of its process and cannot be pickled; "
-            "make one in the process that runs the chain and pass it in callbacks=[...]"
-        )
 
 
 def _named(source: ConfigSource) -> str:

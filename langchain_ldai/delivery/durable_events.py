@@ -12,6 +12,7 @@ from ldclient import Context
 from ldclient.config import Config
 from ldclient.interfaces import EventProcessor
 
+from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._base.options import check_count, check_seconds, check_timeout
 from langchain_ldai._wire.events import Event
 from langchain_ldai.delivery._event_queue import EventQueue
@@ -56,7 +57,7 @@ class JournaledClaims:
         return queue is None or queue.claims_in(self.ledger).wait(timeout)
 
 
-class DurableEvents:
+class DurableEvents(OfOneProcess):
     """Keeps a LaunchDarkly client's events in files until LaunchDarkly has accepted them.
 
     Once `track()` has returned, the end of the process does not lose the event, not even a sudden one. A thread

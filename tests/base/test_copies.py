@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from langchain_ldai import AsyncLdAiClient, LdAiClient
+from langchain_ldai import AsyncLdAiClient, LdAiClient, LdAiHandler
+from langchain_ldai.delivery import DurableEvents
 from langchain_ldai.judges import Judges
 from langchain_ldai.ledgers import MemoryLedger, SqliteLedger
 from langchain_ldai.ledgers.redis import RedisLedger
@@ -17,6 +18,8 @@ from langchain_ldai.testing import AsyncRecordingClient, RecordingClient
 OWNERS: dict[str, Callable[[Path], object]] = {
     "LdAiClient": lambda path: LdAiClient(RecordingClient()),
     "AsyncLdAiClient": lambda path: AsyncLdAiClient(AsyncRecordingClient()),
+    "LdAiHandler": lambda path: LdAiHandler(lambda metadata: None),
+    "DurableEvents": lambda path: DurableEvents(path),
     "MemoryLedger": lambda path: MemoryLedger(),
     "SqliteLedger": lambda path: SqliteLedger(path / "ledger.db"),
     "RedisLedger": lambda path: RedisLedger.from_url("redis://localhost:6379/0"),
@@ -27,7 +30,7 @@ OWNERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", OWNERS)
 def test_a_copy_of_what_belongs_to_a_process_is_itself(name: str, tmp_path: Path) -> None:
-    """A program that copies its settings goes on with one and the same."""
+    """A program that copies its settings goes on with one and the same (fact 98)."""
     owner = OWNERS[name](tmp_path)
 
     assert copy.copy(owner) is owner

@@ -145,7 +145,7 @@ async def test_a_runnable_with_a_handler_is_not_pickled(handler: LdAiHandler) ->
     """The error of the attempt says what to do instead (fact 98)."""
     bound = ScriptedChat().with_config(callbacks=[handler])
 
-    with pytest.raises(TypeError, match="pass it in callbacks="):
+    with pytest.raises(TypeError, match="make one in the process that uses it"):
         pickle.dumps(bound)
 
 

@@ -1,7 +1,5 @@
 """Every plain shape of run gives one tracker and one set of events."""
 
-import copy
-import pickle
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -197,14 +195,6 @@ async def test_there_is_no_current_tracker_outside_a_run(handler: LdAiHandler) -
     configs: list[RunnableConfig] = [{}, {"callbacks": [handler]}, *seen]
 
     assert [LdAiHandler.current_tracker(config) for config in configs] == [None] * 3
-
-
-async def test_copies_are_the_handler_itself_and_pickling_says_what_to_do(handler: LdAiHandler) -> None:
-    """`copy` and `deepcopy` share the open runs (fact 98); pickling cannot, and says so."""
-    assert copy.copy(handler) is handler
-    assert copy.deepcopy({"callbacks": [handler]})["callbacks"][0] is handler
-    with pytest.raises(TypeError, match="make one in the process that runs the chain"):
-        pickle.dumps(handler)
 
 
 class Asking(BaseRetriever):
