@@ -36,8 +36,11 @@ FILE_BYTES: Final = 4 << 20
 RETRY_DISK_SECONDS: Final = 5.0
 """How long after the disk has failed it is tried again. Until then, events are kept in memory."""
 
-SECOND_LOOKS: Final = (0.05, 0.1, 0.2, 0.4, 0.0)
-"""Seconds between looks for a process with another SDK key: who only looks too seems to be one for a moment."""
+OTHER_KEY_SECONDS: Final = 0.75
+"""For how long another SDK key must be seen. A dead process seems to live while somebody else looks at it."""
+
+LOOK_AGAIN_SECONDS: Final = 0.05
+"""How soon it is looked for again."""
 
 RENEW_SECONDS: Final = 3_600.0
 """How often the files get the present date: some systems remove old files."""
@@ -233,14 +236,14 @@ class Journal:
             self._tell_disk_fails(error)
 
     def _check_key(self) -> None:
-        for seconds in SECOND_LOOKS:
-            if {"", self._key_hash}.issuperset(living_key_hashes(self.directory)):
-                return
-            time.sleep(seconds)
-        raise ValueError(
-            f"another process sends the events in {self.directory} with another SDK key; give each environment a "
-            "directory of its own"
-        )
+        latest = time.monotonic() + OTHER_KEY_SECONDS
+        while not {"", self._key_hash}.issuperset(living_key_hashes(self.directory)):
+            if time.monotonic() > latest:
+                raise ValueError(
+                    f"another process sends the events in {self.directory} with another SDK key; give each "
+                    "environment a directory of its own"
+                )
+            time.sleep(LOOK_AGAIN_SECONDS)
 
     def oldest_written_at(self) -> int | None:
         """Return when the oldest waiting record was written, in Unix seconds; `None` if none waits."""

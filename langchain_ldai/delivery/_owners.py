@@ -146,7 +146,7 @@ def owner_name_of(file_name: str) -> str:
 def living_key_hashes(directory: Path) -> Iterator[str]:
     """Return the hash of the SDK key of each owner that lives; "" for one that was just made, or inherited.
 
-    This takes a dead owner's lock for a moment. To whoever looks just then too, that owner seems to live.
+    This takes a dead owner's lock for a moment. That owner seems to live to another process that looks just then.
     """
     for path in directory.glob(f"*{SUFFIX}"):
         if not _NAME.fullmatch(path.stem) or not path.is_file():  # another program's, or just removed
