@@ -197,7 +197,7 @@ class AiClient(OfOneProcess):
         """
         options = replace(self._options, ledger=ledger, on_ledger_error=on_error, ledger_timeout=timeout)
         options.check_claiming()
-        other = object.__new__(type(self))
+        other = object.__new__(type(self))  # a copy would be this client itself
         vars(other).update(vars(self))
         other._claims = self._claims_of(options)
         return other

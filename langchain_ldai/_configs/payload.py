@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from reprlib import repr as short_repr
-from typing import ClassVar, Final, TypeVar, cast
+from typing import ClassVar, Final, TypeVar, cast, get_args
 
 from langchain_core.utils import mustache
 
@@ -64,7 +64,7 @@ _COMPLETION: Final = (None, "completion", "messages")
 _Content = str | list[Payload]
 """What a message says: one text, or a list of blocks."""
 
-_ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
+_ROLES: Final[dict[str, Role]] = {role: role for role in get_args(Role)}
 _SKILL_KEY: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,255}")
 
 
@@ -401,7 +401,7 @@ _LISTS: Final[Mapping[str, type]] = {"messages": Message, "judges": JudgeAttachm
 
 
 def _check_part(owner: str, name: str, value: object) -> None:
-    """Raise `TypeError` if a part of a default has a wrong type, or is no JSON.
+    """Raise unless a part of a default is of its type and JSON, and a judge's share is from 0 to 1.
 
     LaunchDarkly's client sends a default that it used. If that is no JSON, it loses the whole batch of events.
     """

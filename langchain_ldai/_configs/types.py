@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from reprlib import repr as short_repr
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, get_args
 
 from langchain_ldai._base.forks import OfOneProcess
 from langchain_ldai._tracking.sending import EventSender
@@ -74,9 +74,10 @@ def _freeze(value: object) -> object:
 
 
 Role = Literal["system", "user", "assistant"]
-_ROLES: Final = ("system", "user", "assistant")
+_ROLES: Final = get_args(Role)
 
 _TEXT: Final = (str, "a str")
+_TEXT_OR_NONE: Final = (str | None, "a str")
 _OBJECT: Final = (Mapping | None, "a dictionary")
 
 
@@ -116,7 +117,7 @@ class Message:
             raise ValueError(f'a Message\'s role is "system", "user" or "assistant", not {short_repr(self.role)}')
         if not isinstance(self.content, str):
             raise TypeError(f"a Message's content is a str, not {type(self.content).__name__}")
-        if isinstance(self.blocks, str | Mapping) or not isinstance(self.blocks, Iterable):
+        if not isinstance(self.blocks, Sequence):
             raise TypeError(f"a Message's blocks are a list of dictionaries, not {type(self.blocks).__name__}")
         for block in self.blocks:
             if not isinstance(block, Mapping):
@@ -201,8 +202,8 @@ class ToolConfig:
     custom_parameters: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        text = (str | None, "a str")
-        _check(self, name=_TEXT, description=text, type=text, parameters=_OBJECT, custom_parameters=_OBJECT)
+        _check(self, name=_TEXT, description=_TEXT_OR_NONE, type=_TEXT_OR_NONE)
+        _check(self, parameters=_OBJECT, custom_parameters=_OBJECT)
         object.__setattr__(self, "parameters", freeze_object(self.parameters))
         object.__setattr__(self, "custom_parameters", freeze_object(self.custom_parameters))
 
@@ -263,7 +264,7 @@ class Origin(OfOneProcess):
 class Served:
     """What a client has made of a flag.
 
-    Two are equal only if they also count for one context, by one client: so no cache gives one user's to another.
+    Two are equal only if they also count for one context, by one client. So a cache by them keeps users apart.
     """
 
     key: str
@@ -306,7 +307,7 @@ class LdAiConfig(Served):
     judges: tuple[JudgeAttachment, ...]
     output_format: Mapping[str, object] | None
     skills: tuple[tuple[str, int], ...]
-    raw: Mapping[str, Any]  # as `json.loads` returns it: a program looks for what has no name here
+    raw: Mapping[str, Any]  # JSON, in which a program may look for what is no field here
 
     def __repr__(self) -> str:  # it may come into a log, and shows no prompt
         return (

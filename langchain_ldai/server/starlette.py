@@ -94,7 +94,7 @@ def feedback_routes(
     """
     check_path(path)
     check_called("context_for is a function from a request to a Context", context_for)
-    _check_origins(allow_origins)
+    allow_origins = _checked_origins(allow_origins)
     feedback = FeedbackTaker(ai, sealer, limit=limit, limit_storage=limit_storage, on_feedback=on_feedback)
     document = feedback_openapi(path)
 
@@ -122,12 +122,14 @@ def feedback_routes(
     )
 
 
-def _check_origins(allow_origins: Sequence[str]) -> None:
-    for origin in check_texts("allow_origins is a list of origins", allow_origins, "an origin"):
+def _checked_origins(allow_origins: Sequence[str]) -> Sequence[str]:
+    origins = check_texts("allow_origins is a list of origins", allow_origins, "an origin")
+    for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ValueError(
                 f"an origin is a scheme and a host, as in 'https://example.com', not {short_repr(origin)}"
             )
+    return origins
 
 
 class _Routes(list[BaseRoute]):

@@ -42,6 +42,7 @@ PARTS: dict[str, tuple[Callable[[], object], str]] = {
     "no role": (lambda: Message([], "Hello"), r"role is .* not \[\]"),
     "one block": (lambda: Message("user", "", {"type": "text"}), "blocks are a list of dictionaries, not dict"),
     "no blocks": (lambda: Message("user", "", None), "blocks are a list of dictionaries, not NoneType"),
+    "blocks that end": (lambda: Message("user", "", iter([{}])), "blocks are a list of dictionaries, not list_it"),
     "model's name": (lambda: ModelConfig(None), "ModelConfig.name is a str, not None"),
     "parameters": (
         lambda: ModelConfig("small-1", [("temperature", 0.2)]),

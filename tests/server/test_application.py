@@ -3,6 +3,7 @@
 import logging
 import runpy
 import sys
+from collections.abc import Callable, Iterable
 
 import pytest
 from ldclient import Context
@@ -185,13 +186,19 @@ async def test_whom_the_application_does_not_know_uses_up_no_limit(
     assert strangers[0].json() == {"error": {"code": "unauthorized", "message": "log in first"}}
 
 
+@pytest.mark.parametrize("listed", [list, iter])
 async def test_other_sites_may_not_post_unless_they_are_named(
-    ai: LdAiClient, app: Starlette, browser: Open, run: Run, sealer: TokenSealer
+    listed: Callable[[list[str]], Iterable[str]],
+    ai: LdAiClient,
+    app: Starlette,
+    browser: Open,
+    run: Run,
+    sealer: TokenSealer,
 ) -> None:
     """Without `allow_origins` no CORS header is sent; with it, to the origins named."""
     shop, asks = "https://shop.example", {"access-control-request-method": "POST"}
     asks["access-control-request-headers"] = "authorization, content-type"  # for `context_for`, and for JSON
-    named = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of, allow_origins=[shop]))
+    named = Starlette(routes=feedback_routes(ai, sealer, context_for=user_of, allow_origins=listed([shop])))
 
     closed = await browser(app).options("/feedback", headers={"origin": shop, **asks})
     opened = await browser(named).options("/feedback", headers={"origin": shop, **asks})
