@@ -34,7 +34,7 @@ class RecordedEvent:
 
     name: str
     context: Context = field(hash=False)  # LaunchDarkly's has no hash
-    data: Any = field(hash=False)  # as `json.loads` returns it: a test looks into it
+    data: Any = field(hash=False)  # JSON, into which a test looks
     value: float | None
 
 
