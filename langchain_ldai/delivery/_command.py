@@ -136,10 +136,8 @@ def _dead(directory: Path) -> Iterator[str]:
 
 
 def _drain(directory: Path, key: str, events_uri: str | None, *, is_endless: bool) -> int:
-    """Send what waits; return 0 if all was sent but what living processes send.
-
-    Containers and service managers end it by SIGTERM, which the first process of a container would not notice.
-    """
+    """Send what waits; return 0 if all was sent but what living processes send."""
+    # Containers end it by SIGTERM. As a container's first process it would not notice that without a handler.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config = Config(key) if events_uri is None else Config(key, events_uri=events_uri)
     pipeline = Pipeline(config, Options(directory, _MAX_BYTES, sync=None, send=True))
