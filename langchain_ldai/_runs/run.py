@@ -250,7 +250,6 @@ class Run:
                 for interrupt in self.interrupts:
                     interrupt.cut_off(step)
         if outcome is Outcome.INTERRUPTED:
-            step.scope.outcome = worst(outcome, step.scope.outcome)
             self._interrupted(step)
         if step.is_at_work or not isinstance(error, GeneratorExit):
             self.was_closed_at_work = isinstance(error, GeneratorExit)
@@ -267,6 +266,7 @@ class Run:
             self.interrupts += known
         for each in known:
             each.ended(step)
+            step.scope.outcome = worst(Outcome.INTERRUPTED, step.scope.outcome)
 
     def _forget_caught_interrupts(self, step: Step, *, raised: bool) -> None:
         """Forget the interrupts that a step caught before it ended or raised another error: they stop nothing."""

@@ -192,6 +192,22 @@ def cancel(handler: LdAiHandler, step: UUID) -> None:
     handler.on_chain_error(asyncio.CancelledError(), run_id=step)
 
 
+def test_a_question_of_a_step_whose_own_caller_has_succeeded_stops_nothing(
+    handler: LdAiHandler, reports: list[RunReport]
+) -> None:
+    """Nobody waits for what a step asks in the background, also outside a graph."""
+    root = start_chain(handler)
+    caller = start_chain(handler, root)
+    asks = start_chain(handler, caller)
+    call_model(handler, asks)
+    handler.on_chain_end({}, run_id=caller)
+
+    handler.on_chain_error(GraphInterrupt(), run_id=asks)
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+
+
 @pytest.mark.parametrize("order", ["ask graph", "ask graph node", "graph ask", "graph node ask"])
 def test_a_question_that_the_runs_end_did_not_wait_for_stops_nothing(
     order: str, handler: LdAiHandler, reports: list[RunReport]
