@@ -209,14 +209,14 @@ class Oracle:
     def told(self, attempt: Node, now: int) -> list[str]:
         """Return what has been told of an attempt by now: its own end, and interrupts that were raised in it.
 
-        Those are forgotten that a step of the attempt itself declined.
+        Those are forgotten that a step of the attempt itself declined, or that nobody waited for.
         """
         raised = [each for each in self.tree if each.attempt is attempt and each.interrupted_by(now)]
         told = [
             "interrupted"
             for each in raised
             if not all(
-                any(above.attempt is attempt for above in self.decliners(origin, now))
+                self.is_late(origin) or any(above.attempt is attempt for above in self.decliners(origin, now))
                 for origin in self.origins(each)
             )
         ]

@@ -192,20 +192,24 @@ def cancel(handler: LdAiHandler, step: UUID) -> None:
     handler.on_chain_error(asyncio.CancelledError(), run_id=step)
 
 
+@pytest.mark.parametrize("place", [{}, in_task("a")], ids=["outside a graph", "in a node"])
 def test_a_question_of_a_step_whose_own_caller_has_succeeded_stops_nothing(
-    handler: LdAiHandler, reports: list[RunReport]
+    place: dict[str, object], config: LdAiCompletionConfig, reports: list[RunReport]
 ) -> None:
-    """Nobody waits for what a step asks in the background, also outside a graph."""
+    """Nobody waits for what a step asks in the background, neither the run nor, within a graph, the node."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
     root = start_chain(handler)
-    caller = start_chain(handler, root)
-    asks = start_chain(handler, caller)
+    caller = start_chain(handler, root, **place)
+    asks = start_chain(handler, caller, **place)
     call_model(handler, asks)
     handler.on_chain_end({}, run_id=caller)
 
     handler.on_chain_error(GraphInterrupt(), run_id=asks)
     handler.on_chain_end({}, run_id=root)
 
-    assert [report.outcome for report in reports] == [Outcome.SUCCESS]
+    (report,) = reports
+    assert {report.outcome, *(node.outcome for node in report.nodes.values())} == {Outcome.SUCCESS}
+    assert bool(report.nodes) == bool(place)
 
 
 @pytest.mark.parametrize("order", ["ask graph", "ask graph node", "graph ask", "graph node ask"])
