@@ -380,3 +380,20 @@ def test_a_step_may_take_the_id_of_its_ended_root(handler: LdAiHandler, reports:
         (Outcome.SUCCESS, TokenUsage(total=26, input=20, output=6))
     ]
     assert handler.open_runs == 0
+
+
+def test_an_attempt_takes_the_place_of_its_own_task_alone(
+    config: LdAiCompletionConfig, reports: list[RunReport]
+) -> None:
+    """Of two tasks of one step, the one that failed is attempted again; the other's failure stands."""
+    handler = LdAiHandler(config, nodes={"writer": config}, on_run_end=reports.append)
+    root = start_chain(handler)
+    for task in ("1", "2"):
+        visit = start_chain(handler, root, **in_task(task))
+        call_model(handler, visit)
+        handler.on_chain_error(ValueError(), run_id=visit)
+
+    handler.on_chain_end({}, run_id=start_chain(handler, root, **in_task("1")))
+    handler.on_chain_end({}, run_id=root)
+
+    assert [report.nodes["writer"].outcome for report in reports] == [Outcome.ERROR]
